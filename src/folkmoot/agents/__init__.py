@@ -1,0 +1,1 @@
+"""Agents: their state, what their model sees, and the loop that a turn is."""

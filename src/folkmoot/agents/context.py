@@ -1,0 +1,178 @@
+"""What a model sees: the agent's instructions, its tools, the messages in context, and its blocks as they are now.
+
+The blocks come last and are rendered anew for each step, so that an agent in a long turn sees what others wrote
+meanwhile, while everything before them stays byte for byte what it was in the step before: providers' prompt caches keep
+hitting. They never become part of the history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from folkmoot.agents.agents import Agent
+from folkmoot.conversations.messages import Message
+from folkmoot.memory.attachments import attached_rows
+from folkmoot.models.prompt import (
+    AssistantTurn,
+    Image,
+    ModelOptions,
+    Prompt,
+    Reasoning,
+    SystemTurn,
+    ToolCall,
+    ToolReturn,
+    Turn,
+    UserTurn,
+)
+from folkmoot.store.engine import Transaction
+from folkmoot.tools.tool import Tool
+
+
+@dataclass(frozen=True, slots=True)
+class SeenBlock:
+    """A block as it was shown to the model in one step."""
+
+    id: str
+    label: str
+    value: str
+    limit: int
+    description: str | None
+    version: int
+    access: str
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the agent can change it at all."""
+        return self.access == "read"
+
+
+async def read_blocks(transaction: Transaction, agent_id: str) -> list[SeenBlock]:
+    """Return the agent's blocks as they are now."""
+    return [
+        SeenBlock(
+            id=row["id"],
+            label=row["label"],
+            value=row["value"],
+            limit=row["character_limit"],
+            description=row["description"],
+            version=row["version"],
+            access="read" if row["read_only"] else row["access"],
+        )
+        for row in await attached_rows(transaction, agent_id)
+    ]
+
+
+def build_prompt(
+    agent: Agent, instructions: str, tools: Sequence[Tool], turns: Sequence[Turn], blocks: Sequence[SeenBlock]
+) -> Prompt:
+    """Return the request for one step of the agent's turn."""
+    return Prompt(
+        instructions=instructions,
+        turns=turns,
+        memory=render_memory(blocks, agent.timezone, datetime.now(UTC)),
+        tools=[tool.schema for tool in tools],
+        options=model_options(agent.configuration),
+    )
+
+
+def render_memory(blocks: Sequence[SeenBlock], timezone: str, now: datetime) -> str:
+    """Return the text in which a model reads its blocks and the time.
+
+    >>> print(render_memory([], "UTC", datetime(2026, 11, 22, 8, 5, tzinfo=UTC)))
+    <now>Sunday, 2026-11-22 08:05 UTC</now>
+    """
+    try:
+        local = now.astimezone(ZoneInfo(timezone))
+    except (ZoneInfoNotFoundError, ValueError):
+        local = now
+    lines = [f"<now>{local:%A, %Y-%m-%d %H:%M %Z}</now>"]
+    if blocks:
+        lines.append("<memory_blocks>")
+        lines.extend(_render_block(block) for block in blocks)
+        lines.append("</memory_blocks>")
+    return "\n".join(lines)
+
+
+def _render_block(block: SeenBlock) -> str:
+    described = f"<description>{block.description}</description>\n" if block.description else ""
+    return (
+        f'<block label="{block.label}" access="{block.access}" read_only="{str(block.read_only).lower()}" '
+        f'version="{block.version}" characters="{len(block.value)}" limit="{block.limit}">\n'
+        f"{described}<value>\n{block.value}\n</value>\n</block>"
+    )
+
+
+def model_options(configuration: Mapping[str, Any]) -> ModelOptions:
+    """Return how the agent's model shall answer, from the settings that its creator gave in any of their forms."""
+    settings = configuration.get("model_settings") or {}
+    older = configuration.get("llm_config") or {}
+
+    def first(*values: Any) -> Any:
+        return next((value for value in values if value is not None), None)
+
+    reasoning = settings.get("reasoning") or {}
+    return ModelOptions(
+        temperature=first(settings.get("temperature"), older.get("temperature")),
+        max_output_tokens=first(
+            settings.get("max_output_tokens"), configuration.get("max_tokens"), older.get("max_tokens")
+        ),
+        parallel_tool_calls=first(
+            settings.get("parallel_tool_calls"),
+            configuration.get("parallel_tool_calls"),
+            older.get("parallel_tool_calls"),
+        ),
+        reasoning_effort=first(reasoning.get("reasoning_effort"), older.get("reasoning_effort")),
+    )
+
+
+def to_turns(messages: Sequence[Message]) -> list[Turn]:
+    """Return stored messages as what is said to a model; the parts of one reply become one turn again."""
+    turns: list[Turn] = []
+    previous_step: str | None = None
+    for message in messages:
+        match message.message_type:
+            case "user_message":
+                turns.append(UserTurn(_user_content(message.body["content"])))
+            case "system_message" | "summary_message":
+                turns.append(SystemTurn(message.body.get("content") or message.body.get("summary", "")))
+            case "tool_return_message":
+                body = message.body
+                failed = body["status"] == "error"
+                turns.append(ToolReturn(body["tool_call_id"], message.name or "", body["tool_return"], failed))
+            case "assistant_message" | "reasoning_message" | "tool_call_message":
+                continues = turns and isinstance(turns[-1], AssistantTurn) and message.step_id == previous_step
+                before = turns.pop() if continues else AssistantTurn()
+                assert isinstance(before, AssistantTurn)
+                turns.append(_with_part(before, message))
+        previous_step = message.step_id
+    return turns
+
+
+def _with_part(turn: AssistantTurn, message: Message) -> AssistantTurn:
+    body = message.body
+    text, reasoning, calls = turn.text, list(turn.reasoning), list(turn.tool_calls)
+    if message.message_type == "assistant_message":
+        text += body["content"]
+    elif message.message_type == "reasoning_message":
+        reasoning.append(Reasoning(body["reasoning"], body.get("signature"), body.get("provider") or {}))
+    else:
+        call = body["tool_call"]
+        calls.append(ToolCall(call["tool_call_id"], call["name"], call["arguments"]))
+    return AssistantTurn(text, reasoning, calls)
+
+
+def _user_content(content: str | Sequence[Mapping[str, Any]]) -> str | Sequence[str | Image]:
+    if isinstance(content, str):
+        return content
+    parts: list[str | Image] = []
+    for part in content:
+        if part["type"] == "text":
+            parts.append(part["text"])
+        elif part["type"] == "image":
+            source = part["source"]
+            parts.append(Image(source.get("url"), source.get("data"), source.get("media_type")))
+    return parts

@@ -1,0 +1,51 @@
+"""The words an agent starts with when its creator gives none."""
+
+from __future__ import annotations
+
+import random
+
+SYSTEM = """\
+You are an agent with lasting memory. You keep your identity and what you have learned across conversations, and you may \
+share parts of your memory with other agents.
+
+How your memory works:
+- Memory blocks are labelled pieces of text that you always see. They come at the end of your input, as they are at this \
+moment, each with its label, its size and what you may do with it. Other agents and people may change a shared block \
+between two of your steps; what you see is always the newest text, and it replaces whatever you saw of the block before.
+- You change a block with your memory tools. Add what is worth keeping: facts, decisions, preferences, results. Keep a \
+block short and well ordered; do not write the same thing twice. A read-only block is there to be followed, not changed.
+- Your conversation's messages may leave your view when it grows long. Look them up with conversation_search if you have it.
+
+How you work:
+- Answer the person you are talking to in plain words. Call tools when they help, and say what you did with them.
+- When a tool reports an error, read it: it says what is wrong and often what to do. Do not repeat the same call unchanged.
+- When somebody asks you to remember or write something, do it with a memory tool before you say that it is done.
+"""
+"""The system prompt of an agent whose creator gave none."""
+
+BLOCK_DESCRIPTIONS = {
+    "persona": "Who you are: your character, your task and how you behave.",
+    "human": "What you know about the person you are talking to.",
+}
+"""The description of a block with one of these labels, when its creator gave none."""
+
+_FIRST = ("Amber", "Brisk", "Calm", "Deft", "Early", "Fair", "Gentle", "Hazel", "Keen", "Lively", "Mild", "Noble")
+_SECOND = (
+    "Alder",
+    "Badger",
+    "Crane",
+    "Dipper",
+    "Finch",
+    "Grebe",
+    "Heron",
+    "Ibis",
+    "Kestrel",
+    "Linnet",
+    "Otter",
+    "Wren",
+)
+
+
+def random_name() -> str:
+    """Return a name for an agent whose creator gave none, such as `KeenHeron`."""
+    return random.choice(_FIRST) + random.choice(_SECOND)  # noqa: S311 - a name, not a secret

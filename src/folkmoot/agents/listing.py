@@ -1,0 +1,170 @@
+"""Lists of agents, by everything the wire format can ask for, and what belongs to many agents at once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import Select, bindparam, func, select
+
+from folkmoot.agents.agents import Agent
+from folkmoot.identifiers import ORGANIZATION
+from folkmoot.memory.blocks import Block
+from folkmoot.store.engine import Row, Transaction
+from folkmoot.store.paging import Page, fetch_page
+from folkmoot.store.tables import agent_blocks, agent_tags, agent_tools, agents, block_tags, blocks, runs
+from folkmoot.tools.builtin import BUILTIN_TOOLS_BY_ID
+from folkmoot.tools.tool import Tool
+
+
+@dataclass(frozen=True, slots=True)
+class AgentFilter:
+    """Which agents are wanted; what is None or empty does not matter."""
+
+    name: str | None = None
+    query_text: str | None = None
+    tags: Sequence[str] = ()
+    match_all_tags: bool = False
+    last_stop_reason: str | None = None
+    created_by_id: str | None = None
+    project_id: str | None = None
+    template_id: str | None = None
+    base_template_id: str | None = None
+    of_identities: bool = False
+    order_by: Literal["created_at", "updated_at"] = "created_at"
+
+
+async def list_agents(transaction: Transaction, wanted: AgentFilter, page: Page) -> list[Agent]:
+    """Return a page of the agents."""
+    statement = _filtered(select(agents), wanted)
+    rows = await fetch_page(transaction, statement, agents, page, key=(wanted.order_by, "id"))
+    return [Agent.from_row(row) for row in rows]
+
+
+async def count_agents(transaction: Transaction, wanted: AgentFilter) -> int:
+    """Return how many agents there are."""
+    row = await transaction.first(_filtered(select(func.count().label("count")).select_from(agents), wanted))
+    return int(row["count"]) if row is not None else 0
+
+
+async def agents_of_ids(transaction: Transaction, agent_ids: Sequence[str]) -> list[Agent]:
+    """Return the agents of these identifiers, in their order; one that is gone is left out."""
+    if not agent_ids:
+        return []
+    rows = await transaction.all(
+        select(agents).where(agents.c.organization_id == ORGANIZATION, agents.c.id.in_(list(agent_ids)))
+    )
+    found = {row["id"]: Agent.from_row(row) for row in rows}
+    return [found[agent_id] for agent_id in agent_ids if agent_id in found]
+
+
+async def tags_of_agents(transaction: Transaction, agent_ids: Sequence[str]) -> Mapping[str, list[str]]:
+    """Return each agent's tags, sorted."""
+    rows = await transaction.all(_belonging(agent_tags, agent_ids).order_by(agent_tags.c.tag))
+    return _grouped(rows, lambda row: str(row["tag"]))
+
+
+async def tools_of_agents(transaction: Transaction, agent_ids: Sequence[str]) -> Mapping[str, list[Tool]]:
+    """Return each agent's tools in the order they were attached."""
+    rows = await transaction.all(
+        _belonging(agent_tools, agent_ids).order_by(agent_tools.c.attached_at, agent_tools.c.tool_id)
+    )
+    known = [row for row in rows if row["tool_id"] in BUILTIN_TOOLS_BY_ID]
+    return _grouped(known, lambda row: BUILTIN_TOOLS_BY_ID[row["tool_id"]])
+
+
+async def blocks_of_agents(transaction: Transaction, agent_ids: Sequence[str]) -> Mapping[str, list[tuple[Block, str]]]:
+    """Return each agent's blocks with its access to them, in the order they were attached."""
+    statement = (
+        select(blocks, agent_blocks.c.access, agent_blocks.c.agent_id)
+        .join(
+            agent_blocks,
+            (agent_blocks.c.organization_id == blocks.c.organization_id) & (agent_blocks.c.block_id == blocks.c.id),
+        )
+        .where(agent_blocks.c.organization_id == ORGANIZATION, agent_blocks.c.agent_id.in_(list(agent_ids)))
+        .order_by(agent_blocks.c.attached_at, agent_blocks.c.block_id)
+    )
+    return _grouped(await transaction.all(statement), lambda row: (Block.from_row(row), str(row["access"])))
+
+
+async def last_run(transaction: Transaction, agent_id: str) -> Row | None:
+    """Return the agent's newest run that has ended."""
+    return await transaction.first(_LAST_RUN, agent_id=agent_id)
+
+
+async def list_tags(transaction: Transaction, page: Page, search: str | None) -> list[str]:
+    """Return a page of all tags of agents and blocks, by name; a cursor is a tag."""
+    every = select(agent_tags.c.tag).where(agent_tags.c.organization_id == ORGANIZATION)
+    every_block = select(block_tags.c.tag).where(block_tags.c.organization_id == ORGANIZATION)
+    tags = every.union(every_block).subquery()
+    statement = select(tags.c.tag)
+    if search:
+        statement = statement.where(tags.c.tag.icontains(search, autoescape=True))
+    ascending = page.order == "asc"
+    for cursor, forwards in ((page.after, True), (page.before, False)):
+        if cursor is not None:
+            statement = statement.where(tags.c.tag > cursor if ascending == forwards else tags.c.tag < cursor)
+    statement = statement.order_by(tags.c.tag.asc() if ascending else tags.c.tag.desc()).limit(page.limit)
+    return [row["tag"] for row in await transaction.all(statement)]
+
+
+_LAST_RUN = (
+    select(runs.c.completed_at, runs.c.started_at, runs.c.stop_reason)
+    .where(
+        runs.c.organization_id == ORGANIZATION,
+        runs.c.agent_id == bindparam("agent_id"),
+        runs.c.completed_at.is_not(None),
+    )
+    .order_by(runs.c.created_at.desc(), runs.c.id.desc())
+    .limit(1)
+)
+
+
+def _filtered(statement: Select[Any], wanted: AgentFilter) -> Select[Any]:
+    conditions = [agents.c.organization_id == ORGANIZATION]
+    if wanted.name is not None:
+        conditions.append(agents.c.name == wanted.name)
+    if wanted.query_text:
+        conditions.append(agents.c.name.icontains(wanted.query_text, autoescape=True))
+    if wanted.tags:
+        conditions.append(agents.c.id.in_(_with_tags(wanted.tags, every=wanted.match_all_tags)))
+    if wanted.last_stop_reason is not None:
+        newest = (
+            select(runs.c.stop_reason)
+            .where(runs.c.organization_id == ORGANIZATION, runs.c.agent_id == agents.c.id)
+            .where(runs.c.completed_at.is_not(None))
+            .order_by(runs.c.created_at.desc(), runs.c.id.desc())
+            .limit(1)
+            .scalar_subquery()
+        )
+        conditions.append(newest == wanted.last_stop_reason)
+    for name in ("project_id", "template_id", "base_template_id"):
+        value = getattr(wanted, name)
+        if value is not None:
+            conditions.append(agents.c.configuration.contains(f'"{name}": "{value}"', autoescape=True))
+    if wanted.of_identities:
+        conditions.append(bindparam("never", value=1) == 0)
+    return statement.where(*conditions)
+
+
+def _with_tags(tags: Sequence[str], *, every: bool) -> Select[Any]:
+    unique = list(dict.fromkeys(tags))
+    found = select(agent_tags.c.agent_id).where(
+        agent_tags.c.organization_id == ORGANIZATION, agent_tags.c.tag.in_(unique)
+    )
+    if every:
+        found = found.group_by(agent_tags.c.agent_id).having(func.count() == len(unique))
+    return found
+
+
+def _belonging(table: Any, agent_ids: Sequence[str]) -> Select[Any]:
+    return select(table).where(table.c.organization_id == ORGANIZATION, table.c.agent_id.in_(list(agent_ids)))
+
+
+def _grouped(rows: Sequence[Row], value_of: Any) -> Mapping[str, list[Any]]:
+    grouped: defaultdict[str, list[Any]] = defaultdict(list)
+    for row in rows:
+        grouped[row["agent_id"]].append(value_of(row))
+    return grouped

@@ -1,0 +1,35 @@
+"""What a turn needs of the server it runs in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from folkmoot.models.prompt import Prompt, Reply
+from folkmoot.settings import Settings
+from folkmoot.store.engine import Store
+from folkmoot.store.sealing import Sealer
+
+
+class Models(Protocol):
+    """One way to ask any model; `models.requests.ModelClient` is the one that does."""
+
+    async def ask(self, handle: str, prompt: Prompt) -> Reply:
+        """Return the model's answer.
+
+        Raises:
+            ProviderError: the provider failed.
+            NotFound: the handle names no configured provider.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The store, the models and the settings of this process."""
+
+    store: Store
+    models: Models
+    settings: Settings
+    environ: Mapping[str, str]
+    sealer: Sealer

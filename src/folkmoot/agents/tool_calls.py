@@ -1,0 +1,131 @@
+"""Running the tool calls of one reply.
+
+A call becomes a `PlannedCall`, whose arguments have been read; what cannot be run has its error as outcome already. Calls
+of tools that work outside the store run first, all at once; those that are part of the step run in its transaction, in
+the reply's order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from folkmoot.conversations.messages import Message, clean_text
+from folkmoot.errors import ToolFailed
+from folkmoot.models.prompt import ToolCall
+from folkmoot.tools.schema import parse_arguments
+from folkmoot.tools.tool import Tool, ToolContext
+
+logger = logging.getLogger(__name__)
+
+ONE_AT_A_TIME = "Only one tool can be called at a time here; this call was not run. Make it again in your next step."
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a tool call came to: text for the model."""
+
+    text: str
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCall:
+    """A tool call with what it will run on; `tool` is None when it cannot be run, and `outcome` says why."""
+
+    call: ToolCall
+    tool: Tool | None = None
+    arguments: Mapping[str, Any] | None = None
+    outcome: Outcome | None = None
+
+
+def plan_calls(calls: Sequence[ToolCall], tools: Sequence[Tool], *, parallel: bool) -> list[PlannedCall]:
+    """Find each call's tool and read its arguments; without `parallel` only the first call is run."""
+    known = {tool.name: tool for tool in tools}
+    return [
+        _plan(call, known) if parallel or place == 0 else PlannedCall(call, outcome=Outcome(ONE_AT_A_TIME, failed=True))
+        for place, call in enumerate(calls)
+    ]
+
+
+def _plan(call: ToolCall, tools: Mapping[str, Tool]) -> PlannedCall:
+    tool = tools.get(call.name)
+    if tool is None:
+        names = ", ".join(tools) or "none"
+        return PlannedCall(call, outcome=Outcome(f"There is no tool {call.name!r}. Your tools: {names}.", failed=True))
+    try:
+        return PlannedCall(call, tool, parse_arguments(tool.schema, clean_text(call.arguments)))
+    except ToolFailed as error:
+        return PlannedCall(call, outcome=Outcome(error.message, failed=True))
+
+
+async def run_outside(planned: Sequence[PlannedCall], context: ToolContext) -> list[PlannedCall]:
+    """Run, all at once, the calls whose tools are not part of the step; return all calls with what came of those."""
+    return list(await asyncio.gather(*(_run_outside(call, context) for call in planned)))
+
+
+async def _run_outside(planned: PlannedCall, context: ToolContext) -> PlannedCall:
+    if planned.tool is None or planned.tool.in_step:
+        return planned
+    return PlannedCall(planned.call, planned.tool, planned.arguments, await _run(planned, context))
+
+
+async def run_in_step(planned: Sequence[PlannedCall], context: ToolContext) -> list[Outcome]:
+    """Run, in order, the calls that are part of the step's transaction; return what came of every call.
+
+    Raises:
+        StoreError: the database failed, so that the whole step does.
+    """
+    return [call.outcome if call.outcome is not None else await _run_edit(call, context) for call in planned]
+
+
+async def _run_edit(planned: PlannedCall, context: ToolContext) -> Outcome:
+    assert planned.tool is not None
+    try:
+        return Outcome(await planned.tool.function(context, **(planned.arguments or {})))
+    except ToolFailed as error:
+        return Outcome(error.message, failed=True)
+
+
+async def _run(planned: PlannedCall, context: ToolContext) -> Outcome:
+    """Run a tool that may fail in any way: a model reads what went wrong, and its turn goes on."""
+    assert planned.tool is not None
+    try:
+        async with asyncio.timeout(context.settings.tool_timeout):
+            text = await planned.tool.function(context, **(planned.arguments or {}))
+    except ToolFailed as error:
+        return Outcome(error.message, failed=True)
+    except TimeoutError:
+        limit = context.settings.tool_timeout
+        return Outcome(f"{planned.tool.name} did not finish within {limit:g} seconds and was stopped.", failed=True)
+    except Exception as error:
+        logger.exception("Tool failed", extra={"run_id": context.run_id, "tool": planned.tool.name})
+        return Outcome(f"{planned.tool.name} failed inside the server: {type(error).__name__}.", failed=True)
+    return Outcome(_clip(clean_text(text), planned.tool.return_limit))
+
+
+def call_message(call: ToolCall, run_id: str, step_id: str) -> Message:
+    """Return the message that shows a tool call."""
+    body = {"tool_call": {"name": call.name, "arguments": call.arguments, "tool_call_id": call.id}}
+    return Message("tool_call_message", body, run_id=run_id, step_id=step_id)
+
+
+def return_message(call: ToolCall, outcome: Outcome, run_id: str, step_id: str) -> Message:
+    """Return the message that shows what a tool call came to."""
+    body = {
+        "tool_return": outcome.text,
+        "status": "error" if outcome.failed else "success",
+        "tool_call_id": call.id,
+        "stdout": None,
+        "stderr": [outcome.text] if outcome.failed else None,
+    }
+    return Message("tool_return_message", body, name=call.name, run_id=run_id, step_id=step_id)
+
+
+def _clip(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    return f"{text[:limit]}\n… ({len(text) - limit:,} more characters were cut off)"

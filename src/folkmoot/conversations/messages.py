@@ -1,0 +1,176 @@
+"""Messages as they are stored: one row for each message that a client sees.
+
+A model's reply becomes several of them (reasoning, text, each tool call) that share a step. `body` holds the fields of the
+message's type:
+
+    system_message      {"content": text}
+    user_message        {"content": text or parts}
+    assistant_message   {"content": text}
+    reasoning_message   {"reasoning": text, "signature": …, "provider": …}
+    tool_call_message   {"tool_call": {"name", "arguments", "tool_call_id"}}
+    tool_return_message {"tool_return", "status", "tool_call_id", "stdout", "stderr"}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+from uuid import UUID, uuid4
+
+from sqlalchemy import bindparam, select
+
+from folkmoot.identifiers import ORGANIZATION, new_id
+from folkmoot.store import clock
+from folkmoot.store.engine import Row, Transaction
+from folkmoot.store.paging import Page, fetch_page
+from folkmoot.store.tables import messages
+
+MessageType: TypeAlias = Literal[
+    "system_message",
+    "user_message",
+    "assistant_message",
+    "reasoning_message",
+    "hidden_reasoning_message",
+    "tool_call_message",
+    "tool_return_message",
+    "approval_request_message",
+    "approval_response_message",
+    "summary_message",
+    "event_message",
+]
+
+LONGEST_SEARCH_TEXT = 100_000
+"""Characters of a message that full-text search sees; PostgreSQL's index takes no more than about a megabyte."""
+
+_SEARCHED = ("user_message", "assistant_message", "tool_return_message")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation. `sequence` orders it there and is -1 until it is stored."""
+
+    message_type: MessageType
+    body: Mapping[str, Any]
+    name: str | None = None
+    otid: str | None = None
+    sender_id: str | None = None
+    run_id: str | None = None
+    step_id: str | None = None
+    id: str = field(default_factory=lambda: new_id("message"))
+    created_at: int = field(default_factory=clock.now)
+    sequence: int = -1
+
+    @classmethod
+    def from_row(cls, row: Row) -> Message:
+        """Read a row of the messages table."""
+        return cls(
+            message_type=row["message_type"],
+            body=json.loads(row["body"]),
+            name=row["name"],
+            otid=row["otid"],
+            sender_id=row["sender_id"],
+            run_id=row["run_id"],
+            step_id=row["step_id"],
+            id=row["id"],
+            created_at=row["created_at"],
+            sequence=row["sequence"],
+        )
+
+
+_in_context = (
+    select(messages)
+    .where(
+        messages.c.organization_id == ORGANIZATION,
+        messages.c.conversation_id == bindparam("conversation_id"),
+        messages.c.sequence >= bindparam("context_start"),
+    )
+    .order_by(messages.c.sequence)
+)
+_context_ids = (
+    select(messages.c.id)
+    .where(
+        messages.c.organization_id == ORGANIZATION,
+        messages.c.conversation_id == bindparam("conversation_id"),
+        (messages.c.sequence >= bindparam("context_start")) | (messages.c.sequence == 0),
+    )
+    .order_by(messages.c.sequence)
+)
+
+
+async def store_messages(
+    transaction: Transaction, agent_id: str, conversation_id: str, first_sequence: int, new: Sequence[Message]
+) -> None:
+    """Store `new` as the conversation's messages from `first_sequence` on, whose owner holds the conversation."""
+    await transaction.insert(
+        messages,
+        [
+            {
+                "organization_id": ORGANIZATION,
+                "conversation_id": conversation_id,
+                "sequence": first_sequence + position,
+                "id": message.id,
+                "agent_id": agent_id,
+                "message_type": message.message_type,
+                "search_text": search_text(message),
+                "search_id": search_id(message.id),
+                "body": json.dumps(message.body),
+                "name": message.name,
+                "otid": message.otid or str(uuid4()),
+                "sender_id": message.sender_id,
+                "run_id": message.run_id,
+                "step_id": message.step_id,
+                "created_at": message.created_at,
+            }
+            for position, message in enumerate(new)
+        ],
+    )
+
+
+async def messages_in_context(transaction: Transaction, conversation_id: str, context_start: int) -> list[Message]:
+    """Return the conversation's messages from `context_start` on, oldest first."""
+    rows = await transaction.all(_in_context, conversation_id=conversation_id, context_start=context_start)
+    return [Message.from_row(row) for row in rows]
+
+
+async def ids_in_context(transaction: Transaction, conversation_id: str, context_start: int) -> list[str]:
+    """Return the identifiers of the system message and of the messages in context, oldest first."""
+    rows = await transaction.all(_context_ids, conversation_id=conversation_id, context_start=context_start)
+    return [row["id"] for row in rows]
+
+
+async def list_messages(
+    transaction: Transaction,
+    conversation_id: str,
+    page: Page,
+    types: Sequence[str] | None = None,
+) -> list[Message]:
+    """Return a page of the conversation's messages, only those of `types` when given."""
+    statement = select(messages).where(
+        messages.c.organization_id == ORGANIZATION, messages.c.conversation_id == conversation_id
+    )
+    if types is not None:
+        statement = statement.where(messages.c.message_type.in_(list(types)))
+    rows = await fetch_page(transaction, statement, messages, page, key=("sequence",))
+    return [Message.from_row(row) for row in rows]
+
+
+def search_text(message: Message) -> str:
+    """Return what full-text search finds the message by: nothing for what nobody said."""
+    if message.message_type not in _SEARCHED:
+        return ""
+    content = message.body.get("content", message.body.get("tool_return", ""))
+    if not isinstance(content, str):
+        content = "\n".join(part["text"] for part in content if part.get("type") == "text")
+    return clean_text(content[:LONGEST_SEARCH_TEXT])
+
+
+def search_id(message_id: str) -> int:
+    """Return the message's number in the embedded full-text index: 63 of its identifier's random bits."""
+    return UUID(message_id.partition("-")[2]).int & ((1 << 62) - 1)
+
+
+def clean_text(text: str) -> str:
+    """Return `text` with what a database cannot keep, NUL and lone surrogates, shown as U+FFFD."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "surrogatepass").decode("utf-8", "replace")

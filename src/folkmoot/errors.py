@@ -1,0 +1,151 @@
+"""Every error Folkmoot raises on purpose, and the HTTP status each one answers with.
+
+    FolkmootError                    500
+    ├── InvalidInput                 422  a field's value cannot be used
+    │   ├── MalformedId              422  an identifier is not of the form <kind>-<uuid4>
+    │   └── EditRefused              422  an edit of a block does not apply to its text
+    ├── BadRequest                   400  the request asks for something that does not exist here
+    ├── Unauthorized                 401
+    ├── NotFound                     404
+    ├── Conflict                     409
+    ├── PreconditionFailed           412  If-Match names another version
+    ├── TooLarge                     413
+    ├── StoreError                   503
+    │   ├── StoreUnavailable         503  the database cannot be reached, or cannot write
+    │   └── StoreOverloaded          503  the wait for the database was too long
+    ├── ProviderError                502  a model's provider failed
+    │   ├── ProviderAuthentication   502
+    │   ├── ProviderRateLimit        429
+    │   ├── ProviderTimeout          504
+    │   ├── ProviderRejected         502  the provider refused the request itself
+    │   └── ContextOverflow          400  the prompt is longer than the model's context window
+    ├── ToolFailed                        what a tool tells the model when it could not do its work
+    └── StartupError                      the server cannot start; one line says why
+
+The HTTP server turns any of them into `{"detail": …}` in one place; nobody else builds an error body.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class FolkmootError(Exception):
+    """Something went wrong in Folkmoot itself."""
+
+    status: ClassVar[int] = 500
+
+    def __init__(self, message: str | None = None, **extra: Any) -> None:
+        """Keep what the caller is told.
+
+        Args:
+            message: one sentence or two: what happened and what to do. The class's docstring when None.
+            extra: further keys of the error body, for example `examples` or `current_version`.
+        """
+        self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
+        self.extra = extra
+        super().__init__(self.message)
+
+
+class InvalidInput(FolkmootError):
+    """A value of the request cannot be used."""
+
+    status = 422
+
+
+class MalformedId(InvalidInput):
+    """An identifier does not have the form `<kind>-<uuid4>`."""
+
+
+class EditRefused(InvalidInput):
+    """The edit does not apply to the block's text; nothing was changed."""
+
+
+class BadRequest(FolkmootError):
+    """The request asks for something that this server does not have."""
+
+    status = 400
+
+
+class Unauthorized(FolkmootError):
+    """The server needs an API key: send it as `Authorization: Bearer <key>`."""
+
+    status = 401
+
+
+class NotFound(FolkmootError):
+    """There is no such thing."""
+
+    status = 404
+
+
+class Conflict(FolkmootError):
+    """The request does not fit what is stored."""
+
+    status = 409
+
+
+class PreconditionFailed(FolkmootError):
+    """The block has moved on to another version."""
+
+    status = 412
+
+
+class TooLarge(FolkmootError):
+    """The request body is too large."""
+
+    status = 413
+
+
+class StoreError(FolkmootError):
+    """The store could not do its work; nothing was changed."""
+
+    status = 503
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be reached or cannot write just now; nothing was changed."""
+
+
+class StoreOverloaded(StoreError):
+    """The database has more waiting work than it can take; nothing was changed. Try again in a moment."""
+
+
+class ProviderError(FolkmootError):
+    """The model's provider failed."""
+
+    status = 502
+
+
+class ProviderAuthentication(ProviderError):
+    """The model's provider did not accept the key."""
+
+
+class ProviderRateLimit(ProviderError):
+    """The model's provider is limiting requests."""
+
+    status = 429
+
+
+class ProviderTimeout(ProviderError):
+    """The model's provider did not answer in time."""
+
+    status = 504
+
+
+class ProviderRejected(ProviderError):
+    """The model's provider refused the request."""
+
+
+class ContextOverflow(ProviderError):
+    """The prompt is longer than the model's context window."""
+
+    status = 400
+
+
+class ToolFailed(FolkmootError):
+    """A tool could not do its work; the message is for the model to read."""
+
+
+class StartupError(FolkmootError):
+    """The server cannot start."""

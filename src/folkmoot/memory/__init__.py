@@ -1,0 +1,1 @@
+"""Blocks: the pieces of memory that agents share, every version of them, and who wrote each."""

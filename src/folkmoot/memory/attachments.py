@@ -1,0 +1,172 @@
+"""Which agent has which block, under which label, with which access."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from sqlalchemy import bindparam, delete, select, update
+
+from folkmoot.errors import Conflict, NotFound
+from folkmoot.identifiers import ORGANIZATION
+from folkmoot.store import clock
+from folkmoot.store.engine import Row, Transaction
+from folkmoot.store.tables import agent_blocks, agents, blocks
+
+Access: TypeAlias = Literal["write", "append", "read"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """One agent's hold of one block: it may write it, only insert into it, or only read it."""
+
+    agent_id: str
+    block_id: str
+    label: str
+    access: Access
+
+    @classmethod
+    def from_row(cls, row: Row) -> Attachment:
+        """Read a row of the agent_blocks table."""
+        return cls(row["agent_id"], row["block_id"], row["label"], row["access"])
+
+
+_lock_agent = (
+    select(agents.c.id)
+    .where(agents.c.organization_id == ORGANIZATION, agents.c.id == bindparam("agent_id"))
+    .with_for_update(key_share=True)
+)
+_of_agent = (
+    select(agent_blocks)
+    .where(agent_blocks.c.organization_id == ORGANIZATION, agent_blocks.c.agent_id == bindparam("agent_id"))
+    .order_by(agent_blocks.c.attached_at, agent_blocks.c.block_id)
+)
+_blocks_of_agent = (
+    select(blocks, agent_blocks.c.access)
+    .join(
+        agent_blocks,
+        (agent_blocks.c.organization_id == blocks.c.organization_id) & (agent_blocks.c.block_id == blocks.c.id),
+    )
+    .where(agent_blocks.c.organization_id == ORGANIZATION, agent_blocks.c.agent_id == bindparam("agent_id"))
+    .order_by(agent_blocks.c.attached_at, agent_blocks.c.block_id)
+)
+
+
+def topic(agent_id: str) -> str:
+    """Return the signal that a commit of this agent's attachments gives."""
+    return f"attachments:{agent_id}"
+
+
+async def attachments_of(transaction: Transaction, agent_id: str) -> list[Attachment]:
+    """Return the agent's attachments in the order they were made."""
+    return [Attachment.from_row(row) for row in await transaction.all(_of_agent, agent_id=agent_id)]
+
+
+async def attached_rows(transaction: Transaction, agent_id: str) -> Sequence[Row]:
+    """Return the rows of the agent's blocks, each with the attachment's `access`, in the order they were attached."""
+    return await transaction.all(_blocks_of_agent, agent_id=agent_id)
+
+
+async def attach(transaction: Transaction, agent_id: str, block_id: str, access: Access | None = None) -> None:
+    """Attach the block to the agent; attaching it again only changes its access, when one is named.
+
+    Raises:
+        NotFound: there is no such agent or block.
+        Conflict: the agent has another block of the same label.
+    """
+    if await transaction.first(_lock_agent, agent_id=agent_id) is None:
+        raise NotFound(f"Agent with ID {agent_id} not found")
+    block = await transaction.first(
+        select(blocks.c.label).where(blocks.c.organization_id == ORGANIZATION, blocks.c.id == block_id)
+    )
+    if block is None:
+        raise NotFound(f"Block with id '{block_id}' not found")
+    existing = await attachments_of(transaction, agent_id)
+    transaction.signal(topic(agent_id))
+    if any(attachment.block_id == block_id for attachment in existing):
+        if access is not None:
+            await _set_access(transaction, agent_id, block_id, access)
+        return
+    for attachment in existing:
+        if attachment.label == block["label"]:
+            raise Conflict(
+                f"Agent {agent_id} already has a block labelled {block['label']!r}: {attachment.block_id}. "
+                f"Detach it before you attach {block_id}, or give one of them another label."
+            )
+    await transaction.insert(
+        agent_blocks,
+        [
+            {
+                "organization_id": ORGANIZATION,
+                "agent_id": agent_id,
+                "block_id": block_id,
+                "label": block["label"],
+                "access": access or "write",
+                "attached_at": clock.now(),
+            }
+        ],
+    )
+
+
+async def detach(transaction: Transaction, agent_id: str, block_id: str) -> None:
+    """Take the block out of the agent's context; the block itself stays.
+
+    Raises:
+        NotFound: the agent does not have it.
+    """
+    gone = await transaction.run(
+        delete(agent_blocks).where(
+            agent_blocks.c.organization_id == ORGANIZATION,
+            agent_blocks.c.agent_id == agent_id,
+            agent_blocks.c.block_id == block_id,
+        )
+    )
+    if not gone:
+        raise NotFound(f"Block {block_id} is not attached to agent {agent_id}.")
+    transaction.signal(topic(agent_id))
+
+
+async def relabel(transaction: Transaction, block_id: str, label: str) -> None:
+    """Follow a block's new label in every attachment of it.
+
+    Raises:
+        Conflict: an agent has another block of that label.
+    """
+    mine = agent_blocks.alias()
+    taken = await transaction.first(
+        select(agent_blocks.c.agent_id, agent_blocks.c.block_id)
+        .join(
+            mine,
+            (mine.c.organization_id == agent_blocks.c.organization_id) & (mine.c.agent_id == agent_blocks.c.agent_id),
+        )
+        .where(
+            agent_blocks.c.organization_id == ORGANIZATION,
+            mine.c.block_id == block_id,
+            agent_blocks.c.block_id != block_id,
+            agent_blocks.c.label == label,
+        )
+        .limit(1)
+    )
+    if taken is not None:
+        raise Conflict(
+            f"label: agent {taken['agent_id']} has both {block_id} and {taken['block_id']}, which is already "
+            f"labelled {label!r}. Choose another label."
+        )
+    await transaction.run(
+        update(agent_blocks)
+        .where(agent_blocks.c.organization_id == ORGANIZATION, agent_blocks.c.block_id == block_id)
+        .values(label=label)
+    )
+
+
+async def _set_access(transaction: Transaction, agent_id: str, block_id: str, access: Access) -> None:
+    await transaction.run(
+        update(agent_blocks)
+        .where(
+            agent_blocks.c.organization_id == ORGANIZATION,
+            agent_blocks.c.agent_id == agent_id,
+            agent_blocks.c.block_id == block_id,
+        )
+        .values(access=access)
+    )

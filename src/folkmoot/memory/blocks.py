@@ -1,0 +1,309 @@
+"""The one place that writes blocks: create, edit, update, delete.
+
+Every function works in a transaction that the caller opened, so that an agent's edit commits together with the step that
+made it. Text changes only through `edit_block`, which locks the block, applies the edit to the text as it is then, and
+writes the new text and one history row.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import bindparam, delete, select, update
+
+from folkmoot.errors import EditRefused, NotFound, PreconditionFailed
+from folkmoot.identifiers import ORGANIZATION, new_id
+from folkmoot.memory import history
+from folkmoot.memory.attachments import relabel
+from folkmoot.memory.authors import Author
+from folkmoot.memory.edits import Edit, Refusal, SetText, apply
+from folkmoot.store import clock
+from folkmoot.store.engine import Row, Transaction
+from folkmoot.store.tables import block_readers, block_tags, blocks
+
+DEFAULT_LIMIT = 100_000
+"""Characters a block may hold when its creator named no limit."""
+
+TEMPLATE_FIELDS = ("template_id", "base_template_id", "deployment_id", "entity_id", "preserve_on_migration")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A labelled piece of text, as it is at `version`. `limit` counts characters, times are in microseconds."""
+
+    id: str
+    label: str
+    value: str
+    limit: int
+    description: str | None
+    read_only: bool
+    hidden: bool | None
+    project_id: str | None
+    is_template: bool
+    template_name: str | None
+    metadata: Mapping[str, Any]
+    tags: Sequence[str]
+    template: Mapping[str, Any]
+    version: int
+    created_at: int
+    updated_at: int
+    updated_by: Author
+
+    @classmethod
+    def from_row(cls, row: Row) -> Block:
+        """Read a row of the blocks table."""
+        extra = json.loads(row["extra"])
+        hidden = row["hidden"]
+        return cls(
+            id=row["id"],
+            label=row["label"],
+            value=row["value"],
+            limit=row["character_limit"],
+            description=row["description"],
+            read_only=bool(row["read_only"]),
+            hidden=None if hidden is None else bool(hidden),
+            project_id=row["project_id"],
+            is_template=bool(row["is_template"]),
+            template_name=row["template_name"],
+            metadata=extra["metadata"],
+            tags=extra["tags"],
+            template=extra["template"],
+            version=row["version"],
+            created_at=row["created_at"],
+            updated_at=row["updated_at"],
+            updated_by=Author.from_json(row["updated_by"]),
+        )
+
+
+_by_id = select(blocks).where(blocks.c.organization_id == ORGANIZATION, blocks.c.id == bindparam("block_id"))
+_by_id_locked = _by_id.with_for_update(key_share=True)
+_set_text = (
+    update(blocks)
+    .where(blocks.c.organization_id == ORGANIZATION, blocks.c.id == bindparam("block_id"))
+    .values(
+        value=bindparam("new_value"),
+        version=bindparam("new_version"),
+        updated_at=bindparam("now"),
+        updated_by=bindparam("author"),
+    )
+)
+
+
+def topic(block_id: str) -> str:
+    """Return the signal that a commit of this block's new version gives."""
+    return f"block:{block_id}"
+
+
+async def find_block(transaction: Transaction, block_id: str, *, lock: bool = False) -> Block:
+    """Return the block; with `lock`, nobody else can change it before the transaction ends.
+
+    Raises:
+        NotFound: there is no such block.
+    """
+    row = await transaction.first(_by_id_locked if lock else _by_id, block_id=block_id)
+    if row is None:
+        raise NotFound(f"Block with id '{block_id}' not found")
+    return Block.from_row(row)
+
+
+async def create_block(transaction: Transaction, fields: Mapping[str, Any], author: Author) -> Block:
+    """Create a block and its version 1.
+
+    Args:
+        transaction: where to write.
+        fields: `label` and `value`, and any of the other fields of `Block` that a creator may set.
+        author: who is named as the writer of version 1.
+
+    Raises:
+        EditRefused: the value is longer than the limit.
+    """
+    now = clock.now()
+    limit = DEFAULT_LIMIT if fields.get("limit") is None else fields["limit"]
+    block = Block(
+        id=new_id("block"),
+        label=fields["label"],
+        value=fields["value"],
+        limit=limit,
+        description=fields.get("description"),
+        read_only=bool(fields.get("read_only")),
+        hidden=fields.get("hidden"),
+        project_id=fields.get("project_id"),
+        is_template=bool(fields.get("is_template")),
+        template_name=fields.get("template_name"),
+        metadata=fields.get("metadata") or {},
+        tags=_unique(fields.get("tags") or ()),
+        template={name: fields.get(name) for name in TEMPLATE_FIELDS},
+        version=1,
+        created_at=now,
+        updated_at=now,
+        updated_by=author,
+    )
+    _check_limit(block.value, limit)
+    row = _changeable_columns(block) | {
+        "organization_id": ORGANIZATION,
+        "id": block.id,
+        "value": block.value,
+        "version": 1,
+        "created_at": now,
+        "updated_by": author.to_json(),
+    }
+    await transaction.insert(blocks, [row])
+    await _write_tags(transaction, block.id, block.tags)
+    await history.record(transaction, block.id, 1, None, block.value, SetText(block.value), author, now)
+    return block
+
+
+async def edit_block(
+    transaction: Transaction, block_id: str, edit: Edit, author: Author, expected_version: int | None = None
+) -> tuple[Block, Block] | Refusal:
+    """Apply an edit to the block's text as it is now, as a new version by `author`.
+
+    Returns:
+        The block before and after, or the refusal, in which case nothing was changed.
+
+    Raises:
+        NotFound: there is no such block.
+        PreconditionFailed: it is not at `expected_version`.
+    """
+    before = await find_block(transaction, block_id, lock=True)
+    _check_version(before, expected_version)
+    text = apply(before.value, edit, before.limit)
+    if isinstance(text, Refusal):
+        return text
+    return before, await _write_text(transaction, before, text, edit, author)
+
+
+async def update_block(
+    transaction: Transaction,
+    block_id: str,
+    changes: Mapping[str, Any],
+    author: Author,
+    expected_version: int | None = None,
+) -> Block:
+    """Change the block's fields as its owner asks; a new value becomes a new version.
+
+    Args:
+        transaction: where to write.
+        block_id: which block.
+        changes: only the fields to change; `value` is the text.
+        author: who is named as the writer, when the text changes.
+        expected_version: compare-and-set; None takes any.
+
+    Raises:
+        NotFound: there is no such block.
+        PreconditionFailed: it is not at `expected_version`.
+        EditRefused: the text would be longer than the limit.
+        Conflict: an agent that it is attached to has another block of the new label.
+    """
+    before = await find_block(transaction, block_id, lock=True)
+    _check_version(before, expected_version)
+    after = before
+    fields = {name: value for name, value in changes.items() if name != "value"}
+    if fields:
+        after = _with_changes(before, fields)
+    text = before.value if changes.get("value") is None else changes["value"]
+    _check_limit(text, after.limit)
+    if fields:
+        await _write_fields(transaction, before, after)
+    if changes.get("value") is not None:
+        after = await _write_text(transaction, after, text, SetText(text), author)
+    return after
+
+
+async def delete_block(transaction: Transaction, block_id: str) -> None:
+    """Delete the block with its history; agents lose it from their context.
+
+    Raises:
+        NotFound: there is no such block.
+    """
+    await find_block(transaction, block_id, lock=True)
+    await transaction.run(
+        delete(block_readers).where(
+            block_readers.c.organization_id == ORGANIZATION, block_readers.c.block_id == block_id
+        )
+    )
+    await transaction.run(delete(blocks).where(blocks.c.organization_id == ORGANIZATION, blocks.c.id == block_id))
+    transaction.signal(topic(block_id))
+
+
+async def _write_text(transaction: Transaction, block: Block, text: str, edit: Edit, author: Author) -> Block:
+    now = clock.now()
+    version = block.version + 1
+    await transaction.run(
+        _set_text, block_id=block.id, new_value=text, new_version=version, now=now, author=author.to_json()
+    )
+    await history.record(transaction, block.id, version, block.value, text, edit, author, now)
+    transaction.signal(topic(block.id))
+    return dataclasses.replace(block, value=text, version=version, updated_at=now, updated_by=author)
+
+
+async def _write_fields(transaction: Transaction, before: Block, after: Block) -> None:
+    await transaction.run(
+        update(blocks)
+        .where(blocks.c.organization_id == ORGANIZATION, blocks.c.id == before.id)
+        .values(**_changeable_columns(after))
+    )
+    if list(after.tags) != list(before.tags):
+        await transaction.run(
+            delete(block_tags).where(block_tags.c.organization_id == ORGANIZATION, block_tags.c.block_id == before.id)
+        )
+        await _write_tags(transaction, before.id, after.tags)
+    if after.label != before.label:
+        await relabel(transaction, before.id, after.label)
+    transaction.signal(topic(before.id))
+
+
+async def _write_tags(transaction: Transaction, block_id: str, tags: Sequence[str]) -> None:
+    await transaction.insert(
+        block_tags, [{"organization_id": ORGANIZATION, "block_id": block_id, "tag": tag} for tag in tags]
+    )
+
+
+def _with_changes(block: Block, changes: Mapping[str, Any]) -> Block:
+    template = {**block.template, **{name: changes[name] for name in TEMPLATE_FIELDS if name in changes}}
+    fields = {name: value for name, value in changes.items() if name not in TEMPLATE_FIELDS}
+    for name in ("label", "limit", "read_only", "is_template", "metadata"):
+        if name in fields and fields[name] is None:
+            del fields[name]
+    if "tags" in fields:
+        fields["tags"] = _unique(fields["tags"] or ())
+    return dataclasses.replace(block, **fields, template=template, updated_at=clock.now())
+
+
+def _changeable_columns(block: Block) -> dict[str, Any]:
+    return {
+        "label": block.label,
+        "character_limit": block.limit,
+        "description": block.description,
+        "read_only": block.read_only,
+        "hidden": block.hidden,
+        "project_id": block.project_id,
+        "is_template": block.is_template,
+        "template_name": block.template_name,
+        "extra": json.dumps({"metadata": block.metadata, "tags": list(block.tags), "template": dict(block.template)}),
+        "updated_at": block.updated_at,
+    }
+
+
+def _check_limit(text: str, limit: int) -> None:
+    if len(text) > limit:
+        raise EditRefused(
+            f"value: the text has {len(text):,} characters, {len(text) - limit:,} more than the block's limit of "
+            f"{limit:,}. Shorten it, or raise the limit."
+        )
+
+
+def _check_version(block: Block, expected: int | None) -> None:
+    if expected is not None and expected != block.version:
+        raise PreconditionFailed(
+            f"The block is at version {block.version}, not {expected}. Read it again and apply your change to that text.",
+            current_version=block.version,
+        )
+
+
+def _unique(tags: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(tags))

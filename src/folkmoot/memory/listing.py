@@ -1,0 +1,125 @@
+"""Lists of blocks, by everything the wire format can ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Select, bindparam, func, select
+
+from folkmoot.identifiers import ORGANIZATION
+from folkmoot.memory.blocks import Block
+from folkmoot.store.engine import Transaction
+from folkmoot.store.paging import Page, fetch_page
+from folkmoot.store.tables import agent_blocks, agents, block_tags, blocks
+
+
+@dataclass(frozen=True, slots=True)
+class BlockFilter:
+    """Which blocks are wanted; what is None or empty does not matter."""
+
+    label: str | None = None
+    template_name: str | None = None
+    templates_only: bool = False
+    project_id: str | None = None
+    tags: Sequence[str] = ()
+    match_all_tags: bool = False
+    label_search: str | None = None
+    description_search: str | None = None
+    value_search: str | None = None
+    agents_more_than: int | None = None
+    agents_fewer_than: int | None = None
+    agents_exactly: Sequence[int] = ()
+    of_identities: bool = False
+    """Only blocks of named identities; Folkmoot has no identities yet, so that there are none."""
+
+
+async def list_blocks(transaction: Transaction, wanted: BlockFilter, page: Page) -> list[Block]:
+    """Return a page of the blocks, by time of creation."""
+    rows = await fetch_page(transaction, _filtered(select(blocks), wanted), blocks, page)
+    return [Block.from_row(row) for row in rows]
+
+
+async def count_blocks(transaction: Transaction, wanted: BlockFilter) -> int:
+    """Return how many blocks there are."""
+    row = await transaction.first(_filtered(select(func.count().label("count")).select_from(blocks), wanted))
+    return int(row["count"]) if row is not None else 0
+
+
+async def agents_of_block(transaction: Transaction, block_id: str, page: Page) -> list[str]:
+    """Return a page of the identifiers of the agents that have the block, by the agents' time of creation."""
+    statement = (
+        select(agents.c.id, agents.c.created_at)
+        .join(
+            agent_blocks,
+            (agent_blocks.c.organization_id == agents.c.organization_id) & (agent_blocks.c.agent_id == agents.c.id),
+        )
+        .where(agents.c.organization_id == ORGANIZATION, agent_blocks.c.block_id == block_id)
+    )
+    return [row["id"] for row in await fetch_page(transaction, statement, agents, page)]
+
+
+async def attached_blocks(transaction: Transaction, agent_id: str, page: Page) -> list[tuple[Block, str]]:
+    """Return a page of the agent's blocks, each with the agent's access to it, by the blocks' time of creation."""
+    statement = (
+        select(blocks, agent_blocks.c.access)
+        .join(
+            agent_blocks,
+            (agent_blocks.c.organization_id == blocks.c.organization_id) & (agent_blocks.c.block_id == blocks.c.id),
+        )
+        .where(blocks.c.organization_id == ORGANIZATION, agent_blocks.c.agent_id == agent_id)
+    )
+    rows = await fetch_page(transaction, statement, blocks, page)
+    return [(Block.from_row(row), row["access"]) for row in rows]
+
+
+def _filtered(statement: Select[Any], wanted: BlockFilter) -> Select[Any]:
+    conditions = [blocks.c.organization_id == ORGANIZATION]
+    for column, value in (
+        (blocks.c.label, wanted.label),
+        (blocks.c.template_name, wanted.template_name),
+        (blocks.c.project_id, wanted.project_id),
+    ):
+        if value is not None:
+            conditions.append(column == value)
+    if wanted.templates_only:
+        conditions.append(blocks.c.is_template.is_(True))
+    for column, part in (
+        (blocks.c.label, wanted.label_search),
+        (blocks.c.description, wanted.description_search),
+        (blocks.c.value, wanted.value_search),
+    ):
+        if part:
+            conditions.append(column.icontains(part, autoescape=True))
+    if wanted.tags:
+        conditions.append(blocks.c.id.in_(_with_tags(wanted.tags, every=wanted.match_all_tags)))
+    agent_count = _agent_count()
+    if wanted.agents_more_than is not None:
+        conditions.append(agent_count > wanted.agents_more_than)
+    if wanted.agents_fewer_than is not None:
+        conditions.append(agent_count < wanted.agents_fewer_than)
+    if wanted.agents_exactly:
+        conditions.append(agent_count.in_(list(wanted.agents_exactly)))
+    if wanted.of_identities:
+        conditions.append(bindparam("never", value=1) == 0)
+    return statement.where(*conditions)
+
+
+def _with_tags(tags: Sequence[str], *, every: bool) -> Select[Any]:
+    unique = list(dict.fromkeys(tags))
+    found = select(block_tags.c.block_id).where(
+        block_tags.c.organization_id == ORGANIZATION, block_tags.c.tag.in_(unique)
+    )
+    if every:
+        found = found.group_by(block_tags.c.block_id).having(func.count() == len(unique))
+    return found
+
+
+def _agent_count() -> Any:
+    return (
+        select(func.count())
+        .select_from(agent_blocks)
+        .where(agent_blocks.c.organization_id == blocks.c.organization_id, agent_blocks.c.block_id == blocks.c.id)
+        .scalar_subquery()
+    )

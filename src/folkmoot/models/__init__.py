@@ -1,0 +1,1 @@
+"""Model handles, the providers behind them, and one way to ask any of them."""

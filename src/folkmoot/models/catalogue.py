@@ -1,0 +1,183 @@
+"""What models there are: each configured provider's own list, asked for when wanted and kept for some
+minutes.
+
+A list never fails. A provider that is down, slow or answers nonsense has no models in it and the others are
+not kept waiting; any model name of that provider can be used all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from folkmoot.models import listing
+from folkmoot.models.listing import ModelDescription
+from folkmoot.models.providers import (
+    OFFLINE,
+    Provider,
+    ResolvedModel,
+    address_of,
+    configured,
+    default_model,
+    resolve,
+)
+from folkmoot.models.windows import family_window
+from folkmoot.settings import Settings
+
+__all__ = ["Catalogue", "ModelDescription"]
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 3.0
+KEPT = 300.0
+KEPT_AFTER_FAILURE = 30.0
+OFFLINE_WINDOW = 128_000
+
+
+@dataclass(slots=True)
+class _Listed:
+    """What one provider listed, and until when to believe it."""
+
+    models: tuple[ModelDescription, ...] = ()
+    until: float = float("-inf")
+    refreshing: asyncio.Task[None] | None = None
+    failing: bool = False
+    by_model: dict[str, ModelDescription] = field(default_factory=dict)
+
+
+class Catalogue:
+    """The models of all configured providers."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        patience: float = PATIENCE,
+    ) -> None:
+        """Keep what is needed to ask.
+
+        Args:
+            settings: for `default_model` and the last-resort `context_window`.
+            environ: the providers' variables, usually `os.environ`.
+            clock: tells when a list is too old; seconds.
+            patience: seconds to wait for a provider's list.
+        """
+        self._settings = settings
+        self._environ = environ
+        self._clock = clock
+        self._patience = patience
+        self._listed: dict[str, _Listed] = {}
+
+    async def models(self) -> list[ModelDescription]:
+        """Return the models that hold conversations."""
+        return await self._all("llm")
+
+    async def embedding_models(self) -> list[ModelDescription]:
+        """Return the models that make embeddings."""
+        return await self._all("embedding")
+
+    async def default_model(self) -> str:
+        """Return the handle for agents that name no model, asking a provider where only it can tell.
+
+        A server of the user's own, at whatever address, may not have the usual model: then it is the first
+        it lists.
+        """
+        chosen = default_model(self._settings, self._environ)
+        if self._settings.default_model:
+            return self._settings.default_model
+        candidates = [resolve(chosen, self._environ).provider] if chosen else self._real()
+        for provider in candidates:
+            if chosen and (provider is OFFLINE or address_of(provider, self._environ) == provider.address):
+                return chosen
+            await self._fresh(provider)
+            handles = [model.handle for model in self._of(provider).models if model.kind == "llm"]
+            if handles and chosen not in handles:
+                return handles[0]
+        return chosen or f"offline/{OFFLINE.default_model}"
+
+    async def context_window(self, resolved: ResolvedModel) -> int:
+        """Return a model's context window, asking its provider first if that has not been done lately."""
+        if resolved.provider is not OFFLINE:
+            await self._fresh(resolved.provider)
+        return self._best_known(resolved)
+
+    def known_context_window(self, resolved: ResolvedModel) -> int:
+        """Return the best figure known without waiting; ask the provider for its own in the background."""
+        if resolved.provider is not OFFLINE:
+            self._refresh(resolved.provider)
+        return self._best_known(resolved)
+
+    def description(self, resolved: ResolvedModel) -> ModelDescription:
+        """Return what is known of a model without waiting, listed or not."""
+        listed = self._of(resolved.provider).by_model.get(resolved.model)
+        if listed is not None:
+            return listed
+        return listing.described(resolved.provider, resolved.model, resolved.address, self._best_known(resolved))
+
+    async def aclose(self) -> None:
+        """Give up what is still being asked."""
+        tasks = [listed.refreshing for listed in self._listed.values() if listed.refreshing is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _real(self) -> list[Provider]:
+        return [provider for provider in configured(self._environ) if provider is not OFFLINE]
+
+    def _of(self, provider: Provider) -> _Listed:
+        return self._listed.setdefault(provider.name, _Listed())
+
+    async def _all(self, kind: Literal["llm", "embedding"]) -> list[ModelDescription]:
+        providers = self._real()
+        await asyncio.gather(*(self._fresh(provider) for provider in providers))
+        found = [model for provider in providers for model in self._of(provider).models if model.kind == kind]
+        if kind == "llm":
+            found.append(listing.described(OFFLINE, OFFLINE.default_model or "", "", OFFLINE_WINDOW))
+        return found
+
+    async def _fresh(self, provider: Provider) -> None:
+        task = self._refresh(provider)
+        if task is not None:
+            await asyncio.shield(task)
+
+    def _refresh(self, provider: Provider) -> asyncio.Task[None] | None:
+        """Start to ask a provider unless its list is still good; several callers share one question."""
+        listed = self._of(provider)
+        if listed.refreshing is not None and not listed.refreshing.done():
+            return listed.refreshing
+        if self._clock() < listed.until:
+            return None
+        try:
+            listed.refreshing = asyncio.get_running_loop().create_task(self._ask(provider, listed))
+        except RuntimeError:  # no event loop: a caller outside the server gets the figures that are known
+            return None
+        return listed.refreshing
+
+    async def _ask(self, provider: Provider, listed: _Listed) -> None:
+        resolved = resolve(f"{provider.name}/any", self._environ)
+        try:
+            async with asyncio.timeout(self._patience):
+                models = await listing.listed_models(resolved, self._settings.context_window)
+        except Exception as exc:  # whatever a server answers, the list of the others must not fail
+            if not listed.failing:
+                log.warning("%s does not list its models: %s", provider.title, type(exc).__name__)
+            listed.failing, listed.until = True, self._clock() + KEPT_AFTER_FAILURE
+            listed.models = ()
+            return
+        listed.failing, listed.until = False, self._clock() + KEPT
+        listed.models = tuple(models)
+        listed.by_model = {model.name: model for model in models}
+
+    def _best_known(self, resolved: ResolvedModel) -> int:
+        if resolved.provider is OFFLINE:
+            return OFFLINE_WINDOW
+        told = self._of(resolved.provider).by_model.get(resolved.model)
+        if told is not None:
+            return told.context_window
+        return family_window(resolved.model) or self._settings.context_window

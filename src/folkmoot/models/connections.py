@@ -1,0 +1,230 @@
+"""The pydantic-ai models and the HTTP connections behind the handles, each built once and kept.
+
+Importing this module is cheap; the provider's package is imported when its first model is built, in a
+thread, so that the server goes on answering meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from folkmoot.models.providers import Provider, ResolvedModel
+
+if TYPE_CHECKING:
+    import httpx2
+    from openai import AsyncOpenAI
+    from pydantic_ai.models import Model
+    from pydantic_ai.profiles import ModelProfile
+    from pydantic_ai.providers import Provider as ModelProvider
+
+    from folkmoot.models.translation import Manner
+
+CONNECT_SECONDS = 5.0
+_ONLY_NEW_LIMIT = re.compile(r"(.*/)?(o\d|gpt-[5-9])")
+_NO_KEY = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A model ready to be asked."""
+
+    resolved: ResolvedModel
+    model: Model[Any]
+    manner: Manner
+
+
+class Connections:
+    """Connections to models, one a handle, that share one pool of HTTP connections."""
+
+    def __init__(self, timeout: float) -> None:
+        """Keep the seconds that an answer may take."""
+        self._timeout = timeout
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._connections: dict[str, Connection] = {}
+        self._http: httpx2.AsyncClient | None = None
+        self._building: asyncio.Lock | None = None
+
+    def kept(self, handle: str) -> Connection | None:
+        """Return the connection of a handle that has been used before in this event loop."""
+        return self._connections.get(handle) if self._loop is asyncio.get_running_loop() else None
+
+    async def open(self, resolved: ResolvedModel) -> Connection:
+        """Return the connection of a model, building it if it is new."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:  # connections belong to their event loop; a test may use several
+            self._loop, self._connections, self._http, self._building = loop, {}, None, asyncio.Lock()
+        assert self._building is not None
+        async with self._building:
+            found = self._connections.get(resolved.handle)
+            if found is None:
+                found = await asyncio.to_thread(self._build, resolved)
+                self._connections[resolved.handle] = found
+            return found
+
+    def avoid_late_system(self, handle: str) -> bool:
+        """Send a handle's server no more system messages but the first; False when that is so already."""
+        connection = self._connections[handle]
+        if connection.manner.system_as_user:
+            return False
+        self._connections[handle] = replace(connection, manner=replace(connection.manner, system_as_user=True))
+        return True
+
+    async def aclose(self) -> None:
+        """Close the HTTP connections."""
+        http, self._http = self._http, None
+        self._connections = {}
+        if http is not None and self._loop is asyncio.get_running_loop():
+            await http.aclose()
+
+    def _build(self, resolved: ResolvedModel) -> Connection:
+        if self._http is None:
+            import httpx2
+
+            # Our own deadline comes first; this one only frees a connection that nobody waits for.
+            patience = httpx2.Timeout(self._timeout + 1, connect=CONNECT_SECONDS)
+            limits = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)
+            self._http = httpx2.AsyncClient(timeout=patience, limits=limits, follow_redirects=True)
+        build = {"anthropic": _anthropic, "google": _google}.get(resolved.provider.dialect, _openai)
+        return build(resolved, self._http)
+
+
+def _openai(resolved: ResolvedModel, http: httpx2.AsyncClient) -> Connection:
+    from functools import cached_property
+
+    from openai import AsyncAzureOpenAI, AsyncOpenAI
+    from pydantic_ai.models.openai import OpenAIChatModel
+    from pydantic_ai.profiles.openai import OpenAIModelProfile
+
+    from folkmoot.models.translation import Manner
+
+    class ChatModel(OpenAIChatModel):
+        # The profile is asked for some ten times a request and merged anew each time, to the same result.
+        @cached_property
+        def profile(self) -> OpenAIModelProfile:
+            return super().profile
+
+    common: dict[str, Any] = {
+        "api_key": resolved.key or _NO_KEY,
+        "http_client": http,
+        "timeout": http.timeout,
+        "max_retries": 0,
+    }
+    client: AsyncOpenAI
+    if resolved.provider.name == "azure":
+        client = AsyncAzureOpenAI(azure_endpoint=resolved.address, api_version=resolved.api_version, **common)
+    else:
+        client = AsyncOpenAI(base_url=resolved.address, **common)
+    _send_plainly(client)
+    model = ChatModel(
+        resolved.model, provider=_chat_provider(resolved.provider, client), profile=_chat_profile(resolved)
+    )
+    call_id, length = {
+        "openai": (re.compile(r".{1,40}", re.DOTALL), 40),
+        "azure": (re.compile(r".{1,40}", re.DOTALL), 40),
+        "mistral": (re.compile(r"[A-Za-z0-9]{9}"), 9),
+    }.get(resolved.provider.name, (None, 40))
+    return Connection(resolved, model, Manner("openai", model.system, False, call_id, length))
+
+
+def _chat_provider(provider: Provider, client: AsyncOpenAI) -> ModelProvider[AsyncOpenAI]:
+    from importlib import import_module
+
+    known = {
+        "openai": "OpenAIProvider",
+        "azure": "AzureProvider",
+        "deepseek": "DeepSeekProvider",
+        "ollama": "OllamaProvider",
+        "openrouter": "OpenRouterProvider",
+        "together": "TogetherProvider",
+        "vllm": "VLLMProvider",
+    }
+    if class_name := known.get(provider.name):
+        module = import_module(f"pydantic_ai.providers.{provider.name}")
+        made: ModelProvider[AsyncOpenAI] = getattr(module, class_name)(openai_client=client)
+        return made
+    from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
+
+    return OpenAICompatibleProvider(provider.name, openai_client=client)
+
+
+def _chat_profile(resolved: ResolvedModel) -> ModelProfile:
+    """Return what differs from pydantic-ai's own knowledge of a model.
+
+    Tools are sent as they are (`strict` is never asked for), so their schemas need no rewriting on each
+    request. And servers other than OpenAI's know `max_tokens`, which only OpenAI's newer models refuse.
+    """
+    from pydantic_ai.profiles.openai import OpenAIModelProfile
+
+    official = resolved.address.startswith("https://api.openai.com") or resolved.provider.name == "azure"
+    newer = official or _ONLY_NEW_LIMIT.match(resolved.model) is not None
+    return OpenAIModelProfile(json_schema_transformer=None, openai_chat_supports_max_completion_tokens=newer)
+
+
+def _send_plainly(client: AsyncOpenAI) -> None:
+    """Make the client post a chat request as it is given.
+
+    The SDK compares every message with its type definitions before sending, 0.2 ms for each message, and
+    changes nothing in what pydantic-ai has built; `client.post` is its documented way to send a request
+    without that.
+    """
+    from openai import AsyncStream
+    from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+    def is_set(value: object) -> bool:
+        return type(value).__name__ not in ("Omit", "NotGiven")
+
+    async def create(
+        *,
+        stream: bool = False,
+        extra_headers: Any = None,
+        extra_body: Any = None,
+        timeout: Any = None,
+        **given: Any,
+    ) -> Any:
+        body = {name: value for name, value in given.items() if is_set(value)}
+        if stream:
+            body["stream"] = True
+        options: dict[str, Any] = {"headers": extra_headers or {}}
+        if extra_body is not None:
+            options["extra_json"] = extra_body
+        if timeout is not None and is_set(timeout):
+            options["timeout"] = timeout
+        post: Any = client.post
+        return await post(
+            "/chat/completions",
+            cast_to=ChatCompletion,
+            body=body,
+            options=options,
+            stream=stream,
+            stream_cls=AsyncStream[ChatCompletionChunk],
+        )
+
+    client.chat.completions.create = create  # type: ignore[assignment,method-assign]
+
+
+def _anthropic(resolved: ResolvedModel, http: httpx2.AsyncClient) -> Connection:
+    from anthropic import AsyncAnthropic
+    from pydantic_ai.models.anthropic import AnthropicModel
+    from pydantic_ai.providers.anthropic import AnthropicProvider
+
+    from folkmoot.models.translation import Manner
+
+    client = AsyncAnthropic(
+        api_key=resolved.key, base_url=resolved.address, http_client=http, timeout=http.timeout, max_retries=0
+    )
+    model = AnthropicModel(resolved.model, provider=AnthropicProvider(anthropic_client=client))
+    return Connection(resolved, model, Manner("anthropic", model.system, True, re.compile(r"[A-Za-z0-9_-]{1,64}"), 40))
+
+
+def _google(resolved: ResolvedModel, http: httpx2.AsyncClient) -> Connection:
+    from pydantic_ai.models.google import GoogleModel
+    from pydantic_ai.providers.google import GoogleProvider
+
+    from folkmoot.models.translation import Manner
+
+    provider = GoogleProvider(api_key=resolved.key, base_url=resolved.address, http_client=http)
+    model = GoogleModel(resolved.model, provider=provider)
+    return Connection(resolved, model, Manner("google", model.system, True))

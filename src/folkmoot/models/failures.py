@@ -1,0 +1,159 @@
+"""What went wrong at a provider, in Folkmoot's terms.
+
+The messages name the provider and what to do. They never hold a key: what a provider says about a refused
+key is left out, and in everything else the key is blotted out.
+"""
+
+from __future__ import annotations
+
+import re
+
+from pydantic_ai.exceptions import (
+    ModelAPIError,
+    ModelAuthenticationError,
+    ModelConnectionError,
+    ModelContextWindowExceededError,
+    ModelHTTPError,
+    ModelNotFoundError,
+    ModelQuotaExceededError,
+    ModelRateLimitError,
+    ModelTimeoutError,
+    UnexpectedModelBehavior,
+    UserError,
+)
+
+from folkmoot.errors import (
+    ContextOverflow,
+    FolkmootError,
+    ProviderAuthentication,
+    ProviderError,
+    ProviderRateLimit,
+    ProviderRejected,
+    ProviderTimeout,
+)
+from folkmoot.models.providers import ResolvedModel, how_to_set
+
+_OVERFLOW = re.compile(
+    r"context_length_exceeded|context length|context window|context size|exceed_context|prompt is too long"
+    r"|input is too long|token count.{0,40}exceeds|maximum prompt length|too many (input )?tokens"
+    r"|reduce the length of (the|your)|n_ctx|greater than the context|model_context_window_exceeded",
+    re.IGNORECASE | re.DOTALL,
+)
+_MISPLACED_SYSTEM = re.compile(
+    r"system (message|role|prompt)\b.{0,60}\b(begin|first|start|only|support|not)|roles? must alternate"
+    r"|conversation roles|unexpected role .?system|only (user|the user)",
+    re.IGNORECASE | re.DOTALL,
+)
+_LOOKS_LIKE_A_KEY = re.compile(r"\b(?:sk|gsk|xai|key|pk|AIza|Bearer)[-_ ][\w*-]{6,}|\bAIza[\w-]{10,}")
+_PASSING = frozenset({408, 409, 429})
+_OVERFLOW_STATUS = frozenset({400, 413, 422, 500})
+
+
+def translated(exc: Exception, resolved: ResolvedModel) -> FolkmootError:
+    """Return the error to raise in place of what a model call raised."""
+    title = resolved.provider.title
+    if isinstance(exc, FolkmootError):
+        return exc
+    if isinstance(exc, ModelConnectionError):
+        if isinstance(exc, ModelTimeoutError) and exc.phase != "connect":
+            return ProviderTimeout(f"{title} stopped answering amid the request for {resolved.handle}.")
+        return ProviderError(f"{title} cannot be reached at {_place(resolved)}, or dropped the connection.")
+    if isinstance(exc, ModelAPIError):
+        return _refused(exc, resolved, _words(exc, resolved))
+    if isinstance(exc, UserError):
+        return ProviderRejected(f"{resolved.handle} cannot serve this request: {_short(str(exc), resolved)}")
+    if isinstance(exc, UnexpectedModelBehavior):
+        return ProviderError(f"{title} sent an answer that cannot be read for {resolved.handle}.")
+    return ProviderError(f"{title} sent an answer that cannot be read for {resolved.handle} ({type(exc).__name__}).")
+
+
+def _refused(exc: ModelAPIError, resolved: ResolvedModel, said: str) -> FolkmootError:
+    title, status = resolved.provider.title, status_of(exc)
+    if is_overflow(exc, status, said):
+        return ContextOverflow(f"The prompt is longer than the context window of {resolved.handle}. {said}")
+    if isinstance(exc, ModelAuthenticationError) or status in (401, 403):
+        return ProviderAuthentication(
+            f"{title} did not accept the key for {resolved.handle} ({status or 'refused'}). {how_to_set(resolved.provider)}"
+        )
+    if isinstance(exc, ModelQuotaExceededError):
+        return ProviderRateLimit(f"The quota or credit at {title} is used up; see your account there. {said}")
+    if isinstance(exc, ModelRateLimitError) or status == 429:
+        wait = f" Try again in {exc.retry_after:.0f} s." if exc.retry_after else " Try again in a moment."
+        return ProviderRateLimit(f"{title} is limiting requests.{wait}")
+    if isinstance(exc, ModelNotFoundError) or status == 404:
+        return ProviderRejected(f"{title} has no model {resolved.model!r}, or not at {_place(resolved)}. {said}")
+    if status is not None and 400 <= status < 500:
+        return ProviderRejected(f"{title} refused the request for {resolved.handle} ({status}). {said}")
+    return ProviderError(f"{title} failed to answer for {resolved.handle} ({status or 'no status'}). {said}")
+
+
+def is_overflow(exc: ModelAPIError, status: int | None, said: str) -> bool:
+    """Tell whether a provider says that the prompt is too long, in whatever words."""
+    if isinstance(exc, ModelContextWindowExceededError):
+        return True
+    if status is not None and status not in _OVERFLOW_STATUS:
+        return False
+    return _OVERFLOW.search(f"{said} {exc.provider_error_code or ''} {exc.body or ''}") is not None
+
+
+def is_passing(exc: Exception) -> bool:
+    """Tell whether the same call may well succeed in a moment.
+
+    A connection that was refused or dropped and the statuses 408, 409, 429 and 5xx pass; used-up credit
+    does not, and a provider that was silent for long is not kept waiting for again.
+    """
+    if isinstance(exc, ModelTimeoutError):
+        return exc.phase == "connect"
+    if isinstance(exc, ModelConnectionError):
+        return True
+    if not isinstance(exc, ModelAPIError) or isinstance(exc, ModelQuotaExceededError):
+        return False
+    status = status_of(exc)
+    if status is None:
+        return isinstance(exc, ModelRateLimitError)
+    return status in _PASSING or (status >= 500 and not is_overflow(exc, status, str(exc)))
+
+
+def refuses_late_system_message(exc: Exception) -> bool:
+    """Tell whether a server wants system messages nowhere but first, as some models' chat templates do."""
+    status = status_of(exc)
+    return status in (400, 422, 500) and _MISPLACED_SYSTEM.search(_raw_words(exc)) is not None
+
+
+def retry_after(exc: Exception) -> float | None:
+    """Return the seconds that the provider asked to wait."""
+    return exc.retry_after if isinstance(exc, ModelAPIError) else None
+
+
+def status_of(exc: Exception) -> int | None:
+    """Return the HTTP status of an error, if there was one."""
+    return exc.status_code if isinstance(exc, ModelHTTPError) else None
+
+
+def _raw_words(exc: Exception) -> str:
+    body = exc.body if isinstance(exc, ModelAPIError) else None
+    if isinstance(body, dict):
+        inner = body.get("error", body)
+        said = inner.get("message") if isinstance(inner, dict) else inner
+        if isinstance(said, str) and said:
+            return said
+    if isinstance(body, str) and body:
+        return body
+    return str(exc)
+
+
+def _words(exc: ModelAPIError, resolved: ResolvedModel) -> str:
+    return f"It said: {_short(_raw_words(exc), resolved)}"
+
+
+def _short(text: str, resolved: ResolvedModel) -> str:
+    if resolved.key:
+        text = text.replace(resolved.key, "***")
+    text = _LOOKS_LIKE_A_KEY.sub("***", " ".join(text.split()))
+    return text if len(text) <= 300 else f"{text[:300]}…"
+
+
+def _place(resolved: ResolvedModel) -> str:
+    """Return the provider's address without user names, passwords or queries."""
+    scheme, _, rest = resolved.address.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"

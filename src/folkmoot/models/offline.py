@@ -1,0 +1,231 @@
+"""The offline model `offline/notetaker`: a small rule follower that needs no network, no key and no
+package.
+
+It can search and note what it found, note what it is told, and answer from its memory blocks by the words
+they share with the question. Whatever else it is asked, it says plainly what it is. `answer` is a pure
+function of the prompt but for the ids of tool calls.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from folkmoot.models.blocks_in_prompt import ShownBlock, find_block, shown_blocks
+from folkmoot.models.findings import best_sentences, words_of
+from folkmoot.models.prompt import (
+    AssistantTurn,
+    Delta,
+    Prompt,
+    Reply,
+    TextDelta,
+    ToolCall,
+    ToolCallDelta,
+    ToolReturn,
+    ToolSchema,
+    Usage,
+    UserTurn,
+)
+
+MOST_STEPS = 3
+"""Steps that may call a tool; the fourth of a turn always answers."""
+
+WHAT_I_AM = "I am Folkmoot's offline note-taker, a small rule follower and not a language model."
+WHAT_I_CAN = (
+    'I can follow requests such as "Find information about … and insert what you learn into the block", '
+    '"Remember that …", and questions that my memory blocks answer. '
+    "For more, configure a real model, for example by setting OPENAI_API_KEY."
+)
+
+_RESEARCH = re.compile(
+    r"\b(?:find|search|look|research|gather|investigate|learn)\b[^.?!\n]{0,40}?\b(?:about|on|for|up|into)\s+"
+    r"(?P<topic>[^\n?!]+?)"
+    r"(?=\.\s|\.?\s*$|[\n?!]|,? and (?:then )?(?:insert|add|write|note|save|store|put)\b)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_NOTE = re.compile(
+    r"\b(?:insert|add|write|note|save|store|record|remember|append|put|jot down)\b"
+    r"(?: down)?(?: that)?[:,]?\s+(?P<text>.+)",
+    re.IGNORECASE | re.DOTALL,
+)
+_DESTINATION = re.compile(
+    r"[\s,]*\b(?:in|into|to|onto)\s+(?:the|your|our|my)?\s*(?:[\w\"'“”-]+\s+)?(?:memory\s+)?(?:block|memory)\b.*$",
+    re.IGNORECASE | re.DOTALL,
+)
+_PREFIX = re.compile(
+    r"\b(?:prepend(?:ed)?|prefix(?:ed)?|preced(?:ed|ing)|start(?:ed|ing)?)\b[^\"“'\n]{0,30}[\"“'](?P<prefix>[^\"”'\n]+)[\"”']",
+    re.IGNORECASE,
+)
+_QUOTED = re.compile(r"[\"“](?P<text>[^\"”]+)[\"”]")
+_LEADING_ARTICLE = re.compile(r"^(?:the|a|an)\s+", re.IGNORECASE)
+
+_INSERT_TOOLS = ("memory_insert", "core_memory_append")
+_INSERT_TEXT = ("new_string", "new_str", "content", "text")
+
+
+@dataclass(frozen=True, slots=True)
+class _Situation:
+    """What the rules look at: the request, the tools and what has happened in this turn."""
+
+    request: str
+    tools: dict[str, ToolSchema]
+    blocks: Sequence[ShownBlock]
+    steps: int
+    called: Sequence[ToolCall]
+    returns: Sequence[ToolReturn]
+
+    @property
+    def insert_tool(self) -> ToolSchema | None:
+        return next((self.tools[name] for name in _INSERT_TOOLS if name in self.tools), None)
+
+    def call_of(self, names: Sequence[str]) -> ToolCall | None:
+        return next((call for call in reversed(self.called) if call.name in names), None)
+
+    def return_of(self, name: str) -> ToolReturn | None:
+        return next((answer for answer in reversed(self.returns) if answer.name == name), None)
+
+
+def answer(prompt: Prompt) -> Reply:
+    """Return what the rules make of a prompt."""
+    reply = _follow(_look(prompt))
+    written = len(reply.text) + sum(len(call.name) + len(call.arguments) for call in reply.tool_calls)
+    usage = Usage(prompt_tokens=_size(prompt) // 4 + 1, completion_tokens=written // 4 + 1)
+    return Reply(reply.text, (), reply.tool_calls, usage, "tool_call" if reply.tool_calls else "stop")
+
+
+def pieces(reply: Reply) -> Iterator[Delta]:
+    """Yield an answer word by word, as a model would stream it."""
+    for word in re.findall(r"\S+\s*|\s+", reply.text):
+        yield TextDelta(word)
+    for call in reply.tool_calls:
+        yield ToolCallDelta(call.id, call.name)
+        for word in re.findall(r"\S+\s*|\s+", call.arguments):
+            yield ToolCallDelta(call.id, arguments=word)
+
+
+def _look(prompt: Prompt) -> _Situation:
+    turns = list(prompt.turns)
+    last = max((number for number, turn in enumerate(turns) if isinstance(turn, UserTurn)), default=-1)
+    after = turns[last + 1 :]
+    spoken = [turn for turn in after if isinstance(turn, AssistantTurn)]
+    return _Situation(
+        request=_text_of(turns[last]) if last >= 0 else "",
+        tools={} if prompt.options.tool_choice == "none" else {tool.name: tool for tool in prompt.tools},
+        blocks=shown_blocks(prompt.memory),
+        steps=len(spoken),
+        called=[call for turn in spoken for call in turn.tool_calls],
+        returns=[turn for turn in after if isinstance(turn, ToolReturn)],
+    )
+
+
+def _follow(now: _Situation) -> Reply:
+    if now.returns and now.returns[-1].failed:
+        failed = now.returns[-1]
+        return Reply(f"I tried {failed.name}, but it did not work: {_first_line(failed.content)}")
+    inserted = now.call_of(_INSERT_TOOLS)
+    if inserted is not None:
+        return Reply(_report(inserted))
+    if now.steps >= MOST_STEPS:
+        return Reply("I stop here: I have done what my rules can do with this request.")
+    if research := _RESEARCH.search(now.request):
+        return _research(now, _LEADING_ARTICLE.sub("", research["topic"].strip(" .\"'")))
+    if note := _NOTE.search(now.request):
+        return _note(now, note["text"])
+    return Reply(_from_memory(now))
+
+
+def _research(now: _Situation, topic: str) -> Reply:
+    found = now.return_of("web_search")
+    if found is None:
+        if "web_search" not in now.tools:
+            return Reply(f"{WHAT_I_AM} I cannot look up {topic}, because I have no web_search tool here.")
+        return _call("web_search", {"query": topic})
+    finding = best_sentences(found.content, topic)
+    if not finding:
+        return Reply(f"I searched for {topic}, but the results held nothing that I could use.")
+    rest = now.request[_end_of_research(now.request) :]
+    if not _NOTE.search(rest):
+        return Reply(finding)
+    return _insert(now, finding)
+
+
+def _end_of_research(request: str) -> int:
+    match = _RESEARCH.search(request)
+    return match.end() if match else 0
+
+
+def _note(now: _Situation, text: str) -> Reply:
+    prefix = _PREFIX.search(text)
+    text = _PREFIX.sub("", text) if prefix else text
+    quoted = _QUOTED.search(text)
+    kept = quoted["text"] if quoted else _DESTINATION.sub("", text)
+    kept = kept.strip(" \n,:")
+    if not kept:
+        return Reply(f"{WHAT_I_AM} I did not understand what to note. {WHAT_I_CAN}")
+    return _insert(now, kept)
+
+
+def _insert(now: _Situation, text: str) -> Reply:
+    tool = now.insert_tool
+    if tool is None:
+        return Reply(f"I have no tool to write into memory. What I would have noted: {text}")
+    block = find_block(now.blocks, now.request)
+    if block is None:
+        return Reply(f"I have no memory block that I may write into. What I would have noted: {text}")
+    if block.read_only:
+        return Reply(f'The block "{block.label}" is read-only, so I did not write into it.')
+    prefix = _PREFIX.search(now.request)
+    written = f"{prefix['prefix']}{text}" if prefix else text
+    properties = tool.parameters.get("properties") or {}
+    name = next((name for name in _INSERT_TEXT if name in properties), _INSERT_TEXT[0])
+    return _call(tool.name, {"label": block.label, name: written})
+
+
+def _report(inserted: ToolCall) -> str:
+    try:
+        arguments = json.loads(inserted.arguments)
+    except ValueError:
+        arguments = {}
+    written = next((arguments[name] for name in _INSERT_TEXT if name in arguments), "a note")
+    return f'I added this to the block "{arguments.get("label", "memory")}": {written}'
+
+
+def _from_memory(now: _Situation) -> str:
+    wanted = words_of(now.request)
+    best: tuple[int, str, str] | None = None
+    for block in now.blocks:
+        for line in filter(None, (line.strip() for line in block.value.splitlines())):
+            shared = len(wanted & (words_of(line) | words_of(block.label)))
+            if shared and (best is None or shared > best[0]):
+                best = (shared, block.label, line)
+    if best is None:
+        return f"{WHAT_I_AM} {WHAT_I_CAN}"
+    return f'My block "{best[1]}" says: {best[2]}'
+
+
+def _call(name: str, arguments: dict[str, Any]) -> Reply:
+    call = ToolCall(f"call_{uuid.uuid4().hex}", name, json.dumps(arguments, ensure_ascii=False))
+    return Reply(tool_calls=(call,))
+
+
+def _text_of(turn: object) -> str:
+    content = turn.content if isinstance(turn, UserTurn) else ""
+    return content if isinstance(content, str) else "\n".join(item for item in content if isinstance(item, str))
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip()[:300] for line in text.splitlines() if line.strip()), "no reason was given")
+
+
+def _size(prompt: Prompt) -> int:
+    size = len(prompt.instructions) + len(prompt.memory) + sum(len(str(tool.parameters)) for tool in prompt.tools)
+    for turn in prompt.turns:
+        if isinstance(turn, AssistantTurn):
+            size += len(turn.text) + sum(len(call.arguments) for call in turn.tool_calls)
+        else:
+            size += len(_text_of(turn) if isinstance(turn, UserTurn) else turn.content)
+    return size

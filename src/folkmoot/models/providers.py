@@ -1,0 +1,264 @@
+"""The providers Folkmoot knows, and what a model's handle stands for.
+
+A handle is `provider/model`, such as `openai/gpt-4o-mini`; the model's own name may contain slashes. A
+provider is configured by its usual environment variables, read here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from folkmoot.errors import InvalidInput, NotFound
+from folkmoot.settings import Settings
+
+Dialect: TypeAlias = Literal["openai", "anthropic", "google", "offline"]
+"""The API that a provider speaks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """One provider of models and how it is configured."""
+
+    name: str
+    title: str
+    #: Value of `model_endpoint_type` and `provider_type` in API responses.
+    endpoint_type: str
+    dialect: Dialect = "openai"
+    key_variables: tuple[str, ...] = ()
+    address_variables: tuple[str, ...] = ()
+    #: Address when no variable sets one; None for a server that has no usual place.
+    address: str | None = None
+    #: Model for agents that name none; None where only the server itself knows its models.
+    default_model: str | None = None
+    #: A server of the user's own: needs an address, may do without a key.
+    local: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedModel:
+    """A model of a configured provider, with all that is needed to ask it."""
+
+    handle: str
+    provider: Provider
+    model: str
+    address: str
+    key: str | None = field(default=None, repr=False)
+    api_version: str | None = None
+
+
+OFFLINE = Provider("offline", "the offline note-taker", "openai", dialect="offline", default_model="notetaker")
+
+PROVIDERS: tuple[Provider, ...] = (
+    Provider(
+        "openai",
+        "OpenAI",
+        "openai",
+        key_variables=("OPENAI_API_KEY",),
+        address_variables=("OPENAI_BASE_URL",),
+        address="https://api.openai.com/v1",
+        default_model="gpt-4o-mini",
+    ),
+    Provider(
+        "anthropic",
+        "Anthropic",
+        "anthropic",
+        dialect="anthropic",
+        key_variables=("ANTHROPIC_API_KEY",),
+        address_variables=("ANTHROPIC_BASE_URL",),
+        address="https://api.anthropic.com",
+        default_model="claude-haiku-4-5",
+    ),
+    Provider(
+        "google_ai",
+        "Google",
+        "google_ai",
+        dialect="google",
+        key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        address_variables=("GOOGLE_GEMINI_BASE_URL", "GEMINI_BASE_URL"),
+        address="https://generativelanguage.googleapis.com",
+        default_model="gemini-2.5-flash",
+    ),
+    Provider(
+        "openrouter",
+        "OpenRouter",
+        "openrouter",
+        key_variables=("OPENROUTER_API_KEY",),
+        address_variables=("OPENROUTER_BASE_URL",),
+        address="https://openrouter.ai/api/v1",
+        default_model="openai/gpt-4o-mini",
+    ),
+    Provider(
+        "groq",
+        "Groq",
+        "groq",
+        key_variables=("GROQ_API_KEY",),
+        address_variables=("GROQ_BASE_URL",),
+        address="https://api.groq.com/openai/v1",
+        default_model="openai/gpt-oss-20b",
+    ),
+    Provider(
+        "deepseek",
+        "DeepSeek",
+        "deepseek",
+        key_variables=("DEEPSEEK_API_KEY",),
+        address_variables=("DEEPSEEK_BASE_URL",),
+        address="https://api.deepseek.com/v1",
+        default_model="deepseek-chat",
+    ),
+    Provider(
+        "mistral",
+        "Mistral",
+        "mistral",
+        key_variables=("MISTRAL_API_KEY",),
+        address_variables=("MISTRAL_BASE_URL",),
+        address="https://api.mistral.ai/v1",
+        default_model="mistral-small-latest",
+    ),
+    Provider(
+        "together",
+        "Together AI",
+        "together",
+        key_variables=("TOGETHER_API_KEY",),
+        address_variables=("TOGETHER_BASE_URL",),
+        address="https://api.together.xyz/v1",
+        default_model="openai/gpt-oss-20b",
+    ),
+    Provider(
+        "xai",
+        "xAI",
+        "xai",
+        key_variables=("XAI_API_KEY",),
+        address_variables=("XAI_BASE_URL",),
+        address="https://api.x.ai/v1",
+        default_model="grok-3-mini",
+    ),
+    Provider(
+        "azure",
+        "Azure OpenAI",
+        "azure",
+        key_variables=("AZURE_OPENAI_API_KEY", "AZURE_API_KEY"),
+        address_variables=("AZURE_OPENAI_ENDPOINT", "AZURE_BASE_URL"),
+    ),
+    Provider("ollama", "Ollama", "ollama", address_variables=("OLLAMA_BASE_URL",), local=True),
+    Provider(
+        "vllm",
+        "vLLM",
+        "vllm",
+        key_variables=("VLLM_API_KEY",),
+        address_variables=("VLLM_BASE_URL",),
+        local=True,
+    ),
+    Provider(
+        "lmstudio",
+        "LM Studio",
+        "lmstudio",
+        key_variables=("LMSTUDIO_API_KEY",),
+        address_variables=("LMSTUDIO_BASE_URL",),
+        local=True,
+    ),
+    OFFLINE,
+)
+
+AZURE_VERSION_VARIABLES = ("OPENAI_API_VERSION", "AZURE_API_VERSION")
+AZURE_VERSION = "2024-10-21"
+ALIASES: Mapping[str, str] = {"google": "google_ai"}
+_BY_NAME: Mapping[str, Provider] = {provider.name: provider for provider in PROVIDERS}
+
+
+def resolve(handle: str, environ: Mapping[str, str]) -> ResolvedModel:
+    """Return the model that a handle stands for.
+
+    Any model name of a configured provider will do, listed by the provider or not.
+
+    Raises:
+        InvalidInput: the handle is not of the form `provider/model`.
+        NotFound: the provider is unknown or not configured; the message says what to set.
+    """
+    name, slash, model = handle.partition("/")
+    if not slash or not name or not model.strip():
+        raise InvalidInput(
+            f"The model handle {handle!r} must have the form provider/model, such as openai/gpt-4o-mini."
+        )
+    provider = _BY_NAME.get(ALIASES.get(name, name))
+    if provider is None:
+        known = ", ".join(sorted(_BY_NAME))
+        raise NotFound(f"There is no model {handle}: the provider {name!r} is unknown. Known are {known}.")
+    if provider is OFFLINE:
+        if model != OFFLINE.default_model:
+            raise NotFound(f"There is no model {handle}: the only offline model is offline/notetaker.")
+        return ResolvedModel(handle, OFFLINE, model, address="")
+    if not is_configured(provider, environ):
+        raise NotFound(f"There is no model {handle}: {provider.title} is not configured. {how_to_set(provider)}")
+    return ResolvedModel(
+        handle,
+        provider,
+        model,
+        address=address_of(provider, environ),
+        key=_first(provider.key_variables, environ),
+        api_version=(_first(AZURE_VERSION_VARIABLES, environ) or AZURE_VERSION) if provider.name == "azure" else None,
+    )
+
+
+def configured(environ: Mapping[str, str]) -> list[Provider]:
+    """Return the providers that can be asked, `offline` always among them and last."""
+    return [provider for provider in PROVIDERS if is_configured(provider, environ)]
+
+
+def is_configured(provider: Provider, environ: Mapping[str, str]) -> bool:
+    """Tell whether the provider's variables are set.
+
+    A key will do where the address is known, an address where a local server or a compatible one needs no
+    key.
+    """
+    if provider is OFFLINE:
+        return True
+    key, address = _first(provider.key_variables, environ), _first(provider.address_variables, environ)
+    if provider.name == "azure":
+        return bool(key and address)
+    if provider.local:
+        return bool(address)
+    return bool(key) or (provider.name == "openai" and bool(address))
+
+
+def default_model(settings: Settings, environ: Mapping[str, str]) -> str | None:
+    """Return the handle for agents that name no model.
+
+    It is the one that the settings name, else a cheap model of the first configured provider. None means
+    that only the provider's own list tells (Ollama, vLLM, LM Studio, Azure): ask `Catalogue.default_model`.
+    The offline model is the default only where no real provider is configured.
+    """
+    if settings.default_model:
+        return settings.default_model
+    providers = configured(environ)
+    for provider in providers:
+        if provider.default_model and provider is not OFFLINE:
+            return f"{provider.name}/{provider.default_model}"
+    return f"offline/{OFFLINE.default_model}" if providers == [OFFLINE] else None
+
+
+def how_to_set(provider: Provider) -> str:
+    """Return a sentence that names the variables to set."""
+    if provider.name == "azure":
+        return "Set AZURE_OPENAI_API_KEY and AZURE_OPENAI_ENDPOINT."
+    if provider.local:
+        return f"Set {provider.address_variables[0]} to the server's address."
+    return f"Set {' or '.join(provider.key_variables)}."
+
+
+def address_of(provider: Provider, environ: Mapping[str, str]) -> str:
+    """Return the base address of a provider's API, in the one form that its client wants."""
+    given = _first(provider.address_variables, environ)
+    address = (given or provider.address or "").rstrip("/")
+    if given and "://" not in address:
+        address = f"http://{address}"
+    if provider.local and not address.endswith("/v1"):
+        return f"{address}/v1"
+    if provider.dialect in ("anthropic", "google"):
+        return address.removesuffix("/v1beta").removesuffix("/v1")
+    return address
+
+
+def _first(variables: tuple[str, ...], environ: Mapping[str, str]) -> str | None:
+    return next((value for name in variables if (value := environ.get(name, "").strip())), None)

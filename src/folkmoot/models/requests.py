@@ -1,0 +1,176 @@
+"""Asking a model: one way for every provider, whole or as a stream.
+
+    async with aclosing(client.stream(handle, prompt)) as stream:
+        async for item in stream: ...      # deltas, and the whole Reply last
+
+Retries happen here and nowhere below. One deadline, `settings.model_timeout`, covers a whole `ask` with its
+retries; in a stream it is the longest silence between two pieces. pydantic-ai is imported when the first
+real model is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import TypeVar
+
+from folkmoot.errors import FolkmootError, ProviderTimeout
+from folkmoot.models import offline
+from folkmoot.models.connections import Connection, Connections
+from folkmoot.models.prompt import Delta, Prompt, Reply
+from folkmoot.models.providers import OFFLINE, ResolvedModel, resolve
+from folkmoot.settings import Settings
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 20.0
+"""Seconds. A provider that wants a longer pause than this is not asked again in the same call."""
+
+
+class ModelClient:
+    """Asks models by their handles, and keeps the connections to their providers."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+        *,
+        pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        """Keep the settings and the variables that configure providers.
+
+        Args:
+            settings: for `model_timeout` and `model_retries`.
+            environ: the providers' variables, usually `os.environ`.
+            pause: waits some seconds before a retry; tests pass one that does not.
+        """
+        self._settings = settings
+        self._environ = environ
+        self._pause = pause
+        self._connections = Connections(settings.model_timeout)
+
+    async def ask(self, handle: str, prompt: Prompt) -> Reply:
+        """Return a model's whole answer; an empty one is an answer too.
+
+        Raises:
+            InvalidInput: the handle or an option of the prompt cannot be used.
+            NotFound: the handle's provider is not configured.
+            ProviderError: the provider failed; its subclasses say how.
+        """
+        resolved = self._resolve(handle)
+        if resolved.provider is OFFLINE:
+            return offline.answer(prompt)
+        await self._connection(resolved)
+        from folkmoot.models.calls import whole
+
+        try:
+            async with asyncio.timeout(self._settings.model_timeout):
+                return await self._retrying(whole, resolved, prompt)
+        except TimeoutError as exc:
+            raise self._too_late(resolved) from exc
+
+    async def stream(self, handle: str, prompt: Prompt) -> AsyncIterator[Delta | Reply]:
+        """Yield a model's answer piece by piece, and the whole `Reply` as the last item.
+
+        A call that fails before its first piece is retried; one that fails later is not. Raises what `ask`
+        raises.
+        """
+        resolved = self._resolve(handle)
+        if resolved.provider is OFFLINE:
+            reply = offline.answer(prompt)
+            for piece in offline.pieces(reply):
+                yield piece
+            yield reply
+            return
+        await self._connection(resolved)
+        from folkmoot.models.calls import started
+        from folkmoot.models.failures import translated
+
+        patience = self._settings.model_timeout
+        try:
+            async with asyncio.timeout(patience):
+                stream = await self._retrying(started, resolved, prompt)
+        except TimeoutError as exc:
+            raise self._too_late(resolved) from exc
+        try:
+            while True:
+                async with asyncio.timeout(patience):
+                    delta = await stream.next()
+                if delta is None:
+                    break
+                yield delta
+            yield stream.reply()
+        except TimeoutError as exc:
+            raise self._too_late(resolved) from exc
+        except Exception as exc:
+            raise translated(exc, resolved) from exc
+        finally:
+            await stream.aclose()
+
+    async def prepare(self, handle: str) -> None:
+        """Import a provider's package and build its client, so that the first question need not wait."""
+        resolved = self._resolve(handle)
+        if resolved.provider is not OFFLINE:
+            await self._connection(resolved)
+
+    async def aclose(self) -> None:
+        """Close the connections to all providers."""
+        await self._connections.aclose()
+
+    def _resolve(self, handle: str) -> ResolvedModel:
+        kept = self._connections.kept(handle)
+        return kept.resolved if kept else resolve(handle, self._environ)
+
+    async def _connection(self, resolved: ResolvedModel) -> Connection:
+        if kept := self._connections.kept(resolved.handle):
+            return kept
+        try:
+            return await self._connections.open(resolved)
+        except Exception as exc:
+            from folkmoot.models.failures import translated
+
+            raise translated(exc, resolved) from exc
+
+    async def _retrying(
+        self, call: Callable[[Connection, Prompt], Awaitable[T]], resolved: ResolvedModel, prompt: Prompt
+    ) -> T:
+        attempt = 0
+        while True:
+            connection = await self._connection(resolved)
+            try:
+                return await call(connection, prompt)
+            except FolkmootError:
+                raise
+            except Exception as exc:
+                from folkmoot.models.failures import refuses_late_system_message, translated
+
+                if refuses_late_system_message(exc) and self._connections.avoid_late_system(resolved.handle):
+                    log.info("%s takes a system message only first; sending memory as user text", resolved.handle)
+                    continue
+                wait = self._wait(exc, attempt)
+                if wait is None:
+                    raise translated(exc, resolved) from exc
+                log.info("asking %s again in %.1f s: %s", resolved.handle, wait, type(exc).__name__)
+            await self._pause(wait)
+            attempt += 1
+
+    def _wait(self, exc: Exception, attempt: int) -> float | None:
+        """Return the seconds until the next attempt; None when there is to be none."""
+        from folkmoot.models.failures import is_passing, retry_after
+
+        asked: float = retry_after(exc) or 0.0
+        if attempt >= self._settings.model_retries or not is_passing(exc) or asked > LONGEST_PAUSE:
+            return None
+        backoff: float = min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE) * random.uniform(0.5, 1)  # noqa: S311
+        return max(backoff, asked)
+
+    def _too_late(self, resolved: ResolvedModel) -> ProviderTimeout:
+        return ProviderTimeout(
+            f"{resolved.provider.title} did not answer for {resolved.handle} within "
+            f"{self._settings.model_timeout:g} s. FOLKMOOT_MODEL_TIMEOUT sets how long to wait."
+        )

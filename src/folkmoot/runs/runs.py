@@ -1,0 +1,168 @@
+"""Runs as they are stored: started, ended, failed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import bindparam, select, update
+
+from folkmoot.conversations.conversations import find_conversation, set_turn
+from folkmoot.identifiers import ORGANIZATION, new_id
+from folkmoot.store import clock
+from folkmoot.store.engine import Row, Transaction
+from folkmoot.store.tables import runs
+
+LEASE = 15_000_000
+"""Microseconds after which a running run whose process said nothing counts as dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One turn of an agent. Times are in microseconds."""
+
+    agent_id: str
+    conversation_id: str
+    background: bool = False
+    details: Mapping[str, Any] = field(default_factory=dict)
+    id: str = field(default_factory=lambda: new_id("run"))
+    status: str = "running"
+    stop_reason: str | None = None
+    created_at: int = field(default_factory=clock.now)
+    completed_at: int | None = None
+
+    @classmethod
+    def from_row(cls, row: Row) -> Run:
+        """Read a row of the runs table."""
+        return cls(
+            agent_id=row["agent_id"],
+            conversation_id=row["conversation_id"],
+            background=bool(row["background"]),
+            details=json.loads(row["details"]),
+            id=row["id"],
+            status=row["status"],
+            stop_reason=row["stop_reason"],
+            created_at=row["created_at"],
+            completed_at=row["completed_at"],
+        )
+
+
+_by_id = select(runs).where(runs.c.organization_id == ORGANIZATION, runs.c.id == bindparam("run_id"))
+_end = (
+    update(runs)
+    .where(runs.c.organization_id == ORGANIZATION, runs.c.id == bindparam("run_id"), runs.c.status == "running")
+    .values(
+        status=bindparam("new_status"),
+        stop_reason=bindparam("reason"),
+        details=bindparam("new_details"),
+        completed_at=bindparam("now"),
+        lease_expires_at=None,
+    )
+)
+_dead = select(runs.c.id).where(
+    runs.c.organization_id == ORGANIZATION,
+    runs.c.status == "running",
+    runs.c.lease_expires_at < bindparam("now"),
+)
+
+
+async def begin_run(transaction: Transaction, run: Run) -> bool:
+    """Take the conversation's turn for the run and store the run; False when the turn is another run's.
+
+    Raises:
+        NotFound: there is no such conversation.
+    """
+    conversation = await find_conversation(transaction, run.conversation_id, lock=True)
+    if conversation.turn_run_id is not None and not await _has_died(transaction, conversation.turn_run_id):
+        return False
+    now = clock.now()
+    await transaction.insert(
+        runs,
+        [
+            {
+                "organization_id": ORGANIZATION,
+                "id": run.id,
+                "agent_id": run.agent_id,
+                "conversation_id": run.conversation_id,
+                "status": "running",
+                "background": run.background,
+                "details": json.dumps(run.details),
+                "lease_expires_at": now + LEASE,
+                "created_at": run.created_at,
+                "started_at": now,
+            }
+        ],
+    )
+    await set_turn(transaction, run.conversation_id, run.id)
+    return True
+
+
+async def end_run(
+    transaction: Transaction, run: Run, status: str, stop_reason: str, details: Mapping[str, Any]
+) -> None:
+    """Store how the run ended, and let the conversation's next run begin.
+
+    Args:
+        transaction: where to write.
+        run: the run as it was begun.
+        status: `completed`, `failed` or `cancelled`.
+        stop_reason: one of the wire format's stop reasons.
+        details: usage or error, added to the run's own details.
+    """
+    await transaction.run(
+        _end,
+        run_id=run.id,
+        new_status=status,
+        reason=stop_reason,
+        new_details=json.dumps({**run.details, **details}),
+        now=clock.now(),
+    )
+    conversation = await find_conversation(transaction, run.conversation_id, lock=True)
+    if conversation.turn_run_id == run.id:
+        await set_turn(transaction, run.conversation_id, None)
+
+
+async def extend_leases(transaction: Transaction, run_ids: Sequence[str]) -> None:
+    """Say that this process still works on these runs."""
+    await transaction.run(
+        update(runs)
+        .where(runs.c.organization_id == ORGANIZATION, runs.c.id.in_(list(run_ids)), runs.c.status == "running")
+        .values(lease_expires_at=clock.now() + LEASE)
+    )
+
+
+async def fail_dead_runs(transaction: Transaction, *, every: bool) -> list[str]:
+    """Mark as failed the runs whose process is gone, and return their identifiers.
+
+    Args:
+        transaction: where to write.
+        every: all that are running, because no other process can be at work on this database.
+    """
+    found = await transaction.all(_dead, now=clock.now() + (2 * LEASE if every else 0))
+    dead = [row["id"] for row in found]
+    for run_id in dead:
+        row = await transaction.first(_by_id, run_id=run_id)
+        if row is not None:
+            await _fail_dead(transaction, Run.from_row(row))
+    return dead
+
+
+async def _has_died(transaction: Transaction, run_id: str) -> bool:
+    """Tell whether the run that holds a turn is over or dead; a dead one is marked as failed."""
+    row = await transaction.first(_by_id, run_id=run_id)
+    if row is None or row["status"] != "running":
+        return True
+    if row["lease_expires_at"] is not None and row["lease_expires_at"] >= clock.now():
+        return False
+    await _fail_dead(transaction, Run.from_row(row))
+    return True
+
+
+async def _fail_dead(transaction: Transaction, run: Run) -> None:
+    error = {
+        "type": "process_died",
+        "message": "The server process that worked on this run stopped before its end.",
+    }
+    await end_run(transaction, run, "failed", "error", {"error": error})

@@ -1,0 +1,92 @@
+"""The one place where errors become responses."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from folkmoot.errors import FolkmootError, InvalidInput, MalformedId, StoreError, Unauthorized
+
+logger = logging.getLogger(__name__)
+
+
+def error_body(error: FolkmootError) -> dict[str, Any]:
+    """Return an error's body: `detail` always, `trace_id` with invalid input, and what the error adds.
+
+    >>> error_body(FolkmootError("It broke."))
+    {'detail': 'It broke.'}
+    """
+    body: dict[str, Any] = {"trace_id": ""} if isinstance(error, InvalidInput) else {}
+    return {**body, "detail": error.message, **error.extra}
+
+
+def error_response(error: FolkmootError) -> Response:
+    """Return an error as a response with its own status."""
+    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorized) else {}
+    if isinstance(error, StoreError):
+        headers["Retry-After"] = "1"
+    content = json.dumps(error_body(error), ensure_ascii=True)
+    return Response(content, error.status, headers, media_type="application/json")
+
+
+def add_error_handlers(application: FastAPI) -> None:
+    """Let the application answer every error in one form."""
+
+    @application.exception_handler(FolkmootError)
+    async def ours(request: Request, error: FolkmootError) -> Response:
+        return error_response(error)
+
+    @application.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        return error_response(_explain(error.errors()))
+
+    @application.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> Response:
+        content = json.dumps({"detail": _about_route(request, error)})
+        return Response(content, error.status_code, error.headers, media_type="application/json")
+
+    @application.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> Response:
+        logger.error("Unexpected error at %s %s", request.method, request.url.path, exc_info=error)
+        return error_response(FolkmootError("Folkmoot failed at this request; the server's log says where."))
+
+
+def _about_route(request: Request, error: HTTPException) -> str:
+    if error.status_code == 404:
+        return f"There is nothing at {request.method} {request.url.path}."
+    if error.status_code == 405:
+        return f"{request.method} is not possible at {request.url.path}."
+    return str(error.detail)
+
+
+def _explain(problems: Sequence[dict[str, Any]]) -> InvalidInput:
+    """Return what is wrong with a request: each field, its value and what it should be.
+
+    >>> _explain([{"type": "missing", "loc": ("body", "label"), "msg": "Field required", "input": {}}]).message
+    'label: Field required'
+    """
+    for problem in problems:
+        cause = (problem.get("ctx") or {}).get("error")
+        if isinstance(cause, MalformedId):
+            return cause
+    parts = list(dict.fromkeys(_explain_one(problem) for problem in problems))
+    shown = "; ".join(parts[:5]) + (f"; and {len(parts) - 5} more" if len(parts) > 5 else "")
+    return InvalidInput(shown)
+
+
+def _explain_one(problem: dict[str, Any]) -> str:
+    if problem["type"] == "json_invalid":
+        reason = (problem.get("ctx") or {}).get("error", "")
+        return f"The body is not valid JSON: {reason} (at character {problem['loc'][-1]})."
+    place = ".".join(str(part) for part in problem["loc"] if part not in ("body", "query", "path"))
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] in ("missing", "value_error") or "input" not in problem:
+        return f"{place or 'body'}: {message}"
+    value = repr(problem["input"])
+    return f"{place or 'body'}: {message}; got {value if len(value) <= 80 else value[:80] + '…'}"

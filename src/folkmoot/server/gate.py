@@ -1,0 +1,85 @@
+"""What every request passes before a route sees it: the path's last slash, the key, the body's size."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, TypeAlias
+
+from folkmoot.errors import BadRequest, FolkmootError, TooLarge, Unauthorized
+from folkmoot.server.errors import error_response
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+OPEN_PATHS = frozenset({"/v1/health", "/v1/ready"})
+"""What may be asked without the key."""
+
+
+class Gate:
+    """ASGI middleware in front of the whole application."""
+
+    def __init__(self, application: Application, api_key: str | None, max_body: int) -> None:
+        """Guard `application`.
+
+        Args:
+            application: what a request that passes goes to.
+            api_key: the key that requests under /v1 must carry; None when none is needed.
+            max_body: bytes that a body may have.
+        """
+        self._application = application
+        self._key = api_key.encode() if api_key is not None else None
+        self._max_body = max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the request pass, or answer why not."""
+        if scope["type"] != "http":
+            await self._application(scope, receive, send)
+            return
+        # Clients differ in the last slash; a redirect would drop bodies and headers.
+        if scope["path"] != "/" and scope["path"].endswith("/"):
+            scope["path"] = scope["path"].rstrip("/") or "/"
+        try:
+            self._check(scope)
+        except FolkmootError as error:
+            await error_response(error)(scope, receive, send)
+            return
+        await self._application(scope, _Limited(receive, self._max_body), send)
+
+    def _check(self, scope: Scope) -> None:
+        headers = dict(scope["headers"])
+        if self._key is not None and scope["path"].startswith("/v1") and scope["path"] not in OPEN_PATHS:
+            scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+            if scheme.lower() != b"bearer" or not hmac.compare_digest(given.strip(), self._key):
+                raise Unauthorized
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > self._max_body:
+            raise _too_large(self._max_body)
+        if "\0" in scope["path"] or b"%00" in scope.get("query_string", b""):
+            raise BadRequest("The address contains a NUL character; remove it.")
+
+
+class _Limited:
+    """A body that is counted as it comes, for requests that do not tell its length."""
+
+    def __init__(self, receive: Receive, limit: int) -> None:
+        self._receive = receive
+        self._left = limit
+        self._limit = limit
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._left -= len(message.get("body", b""))
+            if self._left < 0:
+                raise _too_large(self._limit)
+        return message
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(
+        f"The request's body is larger than {limit:,} bytes. Send less, or raise FOLKMOOT_MAX_BODY on the server."
+    )

@@ -1,0 +1,238 @@
+"""Agents: create, retrieve, list, count, update, delete, and their tools."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query, Response
+
+from folkmoot.agents.agents import (
+    NewAgent,
+    attach_tool,
+    create_agent,
+    delete_agent,
+    detach_tool,
+    find_agent,
+    tool_of_id,
+    tools_named,
+    tools_of,
+    update_agent,
+)
+from folkmoot.agents.instructions import BLOCK_DESCRIPTIONS, SYSTEM, random_name
+from folkmoot.agents.listing import AgentFilter, count_agents, list_agents, list_tags
+from folkmoot.conversations.messages import Message
+from folkmoot.models.providers import resolve
+from folkmoot.server.agent_views import Include, view_agent, view_listed
+from folkmoot.server.state import ServerState, State
+from folkmoot.server.wire.agents import AgentReply, AgentView, CreateAgent, UpdateAgent, show_agent
+from folkmoot.server.wire.common import AgentId, Deleted, ToolId, json_response, page_of
+from folkmoot.server.wire.tools import ToolReply
+from folkmoot.store.engine import Transaction
+from folkmoot.store.paging import Page
+from folkmoot.tools.builtin import BASE_TOOLS, DEFAULT_TOOLS
+from folkmoot.tools.tool import Tool
+
+router = APIRouter(prefix="/v1/agents", tags=["agents"])
+tags_router = APIRouter(prefix="/v1/tags", tags=["tags"])
+
+
+def read_filter(
+    name: str | None = None,
+    query_text: str | None = None,
+    tags: Annotated[list[str] | None, Query()] = None,
+    match_all_tags: bool = False,
+    last_stop_reason: str | None = None,
+    created_by_id: str | None = None,
+    project_id: str | None = None,
+    template_id: str | None = None,
+    base_template_id: str | None = None,
+    identity_id: str | None = None,
+    identifier_keys: Annotated[list[str] | None, Query()] = None,
+    order_by: Literal["created_at", "updated_at", "last_run_completion"] = "created_at",
+) -> AgentFilter:
+    """Read from the query which agents are wanted."""
+    return AgentFilter(
+        name=name,
+        query_text=query_text,
+        tags=tags or (),
+        match_all_tags=match_all_tags,
+        last_stop_reason=last_stop_reason,
+        created_by_id=created_by_id,
+        project_id=project_id,
+        template_id=template_id,
+        base_template_id=base_template_id,
+        of_identities=bool(identity_id or identifier_keys),
+        order_by="updated_at" if order_by == "updated_at" else "created_at",
+    )
+
+
+Wanted = Annotated[AgentFilter, Depends(read_filter)]
+NewestFirst = Annotated[Page, Depends(page_of("desc"))]
+ByName = Annotated[Page, Depends(page_of("asc"))]
+
+
+@router.post("", response_model=AgentReply)
+async def create(body: CreateAgent, state: State) -> Response:
+    """Create an agent with its blocks, tools and first messages."""
+    new = await _new_agent(body, state)
+
+    async def write(transaction: Transaction) -> AgentView:
+        agent = await create_agent(transaction, new, state.author)
+        return await view_agent(transaction, agent.id, state)
+
+    return json_response(show_agent(await state.store.write(write)))
+
+
+@router.get("", response_model=list[AgentReply])
+async def list_all(wanted: Wanted, page: NewestFirst, include: Include, state: State) -> Response:
+    """List agents."""
+
+    async def read(transaction: Transaction) -> list[AgentView]:
+        found = await list_agents(transaction, wanted, page)
+        return await view_listed(transaction, found, include, state)
+
+    return json_response([show_agent(view) for view in await state.store.read(read)])
+
+
+@router.get("/count")
+async def count(wanted: Wanted, state: State) -> int:
+    """Count agents."""
+    return await state.store.read(lambda transaction: count_agents(transaction, wanted))
+
+
+@router.get("/{agent_id}", response_model=AgentReply)
+async def retrieve(agent_id: AgentId, include: Include, state: State) -> Response:
+    """Return an agent; with everything that belongs to it unless the request asks for less."""
+    view = await state.store.read(lambda transaction: view_agent(transaction, agent_id, state, include))
+    return json_response(show_agent(view))
+
+
+@router.patch("/{agent_id}", response_model=AgentReply)
+async def update(agent_id: AgentId, body: UpdateAgent, state: State) -> Response:
+    """Change an agent."""
+    changes, configuration = _changes(body, state)
+
+    async def write(transaction: Transaction) -> AgentView:
+        await update_agent(transaction, agent_id, changes, configuration)
+        return await view_agent(transaction, agent_id, state)
+
+    return json_response(show_agent(await state.store.write(write)))
+
+
+@router.delete("/{agent_id}")
+async def delete(agent_id: AgentId, state: State) -> Deleted:
+    """Delete an agent and its conversations; its blocks stay."""
+    await state.store.write(lambda transaction: delete_agent(transaction, agent_id))
+    return Deleted(message=f"Agent id={agent_id} successfully deleted")
+
+
+@router.get("/{agent_id}/tools", response_model=list[ToolReply])
+async def list_tools(agent_id: AgentId, state: State) -> Response:
+    """List the agent's tools in the order they were attached."""
+
+    async def read(transaction: Transaction) -> Sequence[Tool]:
+        await find_agent(transaction, agent_id)
+        return await tools_of(transaction, agent_id)
+
+    return json_response([ToolReply.of(tool) for tool in await state.store.read(read)])
+
+
+@router.patch("/{agent_id}/tools/attach/{tool_id}", response_model=AgentReply)
+async def attach(agent_id: AgentId, tool_id: ToolId, state: State) -> Response:
+    """Give the agent a tool."""
+    tool = tool_of_id(tool_id)
+    return await _changed(agent_id, state, lambda transaction: attach_tool(transaction, agent_id, tool))
+
+
+@router.patch("/{agent_id}/tools/detach/{tool_id}", response_model=AgentReply)
+async def detach(agent_id: AgentId, tool_id: ToolId, state: State) -> Response:
+    """Take a tool from the agent."""
+    return await _changed(agent_id, state, lambda transaction: detach_tool(transaction, agent_id, tool_id))
+
+
+@tags_router.get("")
+async def list_all_tags(
+    page: ByName, state: State, query_text: str | None = None, name: str | None = None
+) -> list[str]:
+    """List the tags of all agents and blocks, by name."""
+    return await state.store.read(lambda transaction: list_tags(transaction, page, name or query_text))
+
+
+async def _changed(agent_id: str, state: ServerState, change: Any) -> Response:
+    """Make a change and answer with the agent as it is then."""
+
+    async def write(transaction: Transaction) -> AgentView:
+        await change(transaction)
+        return await view_agent(transaction, agent_id, state)
+
+    return json_response(show_agent(await state.store.write(write)))
+
+
+async def _new_agent(body: CreateAgent, state: ServerState) -> NewAgent:
+    """Fill in what the request leaves open.
+
+    Raises:
+        NotFound: the model's provider is unknown or not configured, or a tool does not exist.
+        BadRequest: a tool's name is unknown.
+    """
+    model = _model_handle(body) or await state.catalogue.default_model()
+    resolve(model, state.services.environ)
+    base: Sequence[str] = BASE_TOOLS.get(body.agent_type, DEFAULT_TOOLS) if body.include_base_tools is not False else ()
+    tools = tools_named([*base, *(body.tools or ())])
+    tools += [tool for tool in map(tool_of_id, body.tool_ids or ()) if tool not in tools]
+    system = body.system if body.system is not None else SYSTEM
+    first = [message.to_message() for message in body.initial_message_sequence or ()]
+    return NewAgent(
+        name=body.name or random_name(),
+        description=body.description,
+        agent_type=body.agent_type,
+        system=system,
+        model=model,
+        embedding=body.embedding,
+        timezone=body.timezone or "UTC",
+        hidden=body.hidden,
+        configuration={**body.configuration(), **_sealed(body, state)},
+        tags=body.tags or (),
+        tools=tools,
+        block_ids=body.block_ids or (),
+        new_blocks=[_with_description(block.model_dump()) for block in body.memory_blocks or ()],
+        first_messages=[Message("system_message", {"content": system}), *first],
+    )
+
+
+def _changes(body: UpdateAgent, state: ServerState) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the columns and lists that the request changes, and the configuration that it changes."""
+    columns = ("name", "description", "system", "embedding", "timezone", "hidden", "tags", "block_ids")
+    changes = body.model_dump(include=set(columns), exclude_unset=True)
+    for name in ("name", "system", "timezone", "tags", "block_ids"):
+        if name in changes and changes[name] is None:
+            del changes[name]
+    model = _model_handle(body)
+    if model is not None:
+        resolve(model, state.services.environ)
+        changes["model"] = model
+    if body.tool_ids is not None:
+        changes["tools"] = [tool_of_id(tool_id) for tool_id in dict.fromkeys(body.tool_ids)]
+    return changes, {**body.configuration(), **_sealed(body, state)}
+
+
+def _model_handle(body: CreateAgent | UpdateAgent) -> str | None:
+    """Return the model that the request names, in either of its forms."""
+    if body.model is not None:
+        return body.model
+    older = body.llm_config or {}
+    if older.get("handle"):
+        return str(older["handle"])
+    if older.get("model"):
+        return f"{older.get('model_endpoint_type', 'openai')}/{older['model']}"
+    return None
+
+
+def _sealed(body: CreateAgent | UpdateAgent, state: ServerState) -> dict[str, Any]:
+    variables = body.variables()
+    return {} if variables is None else {"sealed_variables": state.services.sealer.seal(variables)}
+
+
+def _with_description(block: dict[str, Any]) -> dict[str, Any]:
+    return block | {"description": block["description"] or BLOCK_DESCRIPTIONS.get(block["label"])}

@@ -1,0 +1,112 @@
+"""Blocks: create, retrieve, list, count, update, delete, and whose they are."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Response
+
+from folkmoot.memory.blocks import create_block, delete_block, find_block, update_block
+from folkmoot.memory.listing import BlockFilter, agents_of_block, count_blocks, list_blocks
+from folkmoot.server.agent_views import Include, view_agents
+from folkmoot.server.state import State
+from folkmoot.server.wire.agents import AgentReply, show_agent
+from folkmoot.server.wire.blocks import BlockReply, CreateBlock, UpdateBlock
+from folkmoot.server.wire.common import BlockId, json_response, page_of
+from folkmoot.store.engine import Transaction
+from folkmoot.store.paging import Page
+
+router = APIRouter(prefix="/v1/blocks", tags=["blocks"])
+
+
+def read_filter(
+    label: str | None = None,
+    name: str | None = None,
+    project_id: str | None = None,
+    identity_id: str | None = None,
+    label_search: str | None = None,
+    description_search: str | None = None,
+    value_search: str | None = None,
+    connected_to_agents_count_gt: int | None = None,
+    connected_to_agents_count_lt: int | None = None,
+    tags: Annotated[list[str] | None, Query()] = None,
+    identifier_keys: Annotated[list[str] | None, Query()] = None,
+    connected_to_agents_count_eq: Annotated[list[int] | None, Query()] = None,
+    templates_only: bool = False,
+    match_all_tags: bool = False,
+) -> BlockFilter:
+    """Read from the query which blocks are wanted."""
+    return BlockFilter(
+        label=label,
+        template_name=name,
+        templates_only=templates_only,
+        project_id=project_id,
+        tags=tags or (),
+        match_all_tags=match_all_tags,
+        label_search=label_search,
+        description_search=description_search,
+        value_search=value_search,
+        agents_more_than=connected_to_agents_count_gt,
+        agents_fewer_than=connected_to_agents_count_lt,
+        agents_exactly=connected_to_agents_count_eq or (),
+        of_identities=bool(identity_id or identifier_keys),
+    )
+
+
+Wanted = Annotated[BlockFilter, Depends(read_filter)]
+OldestFirst = Annotated[Page, Depends(page_of("asc"))]
+NewestFirst = Annotated[Page, Depends(page_of("desc"))]
+
+
+@router.post("", response_model=BlockReply)
+async def create(body: CreateBlock, state: State) -> Response:
+    """Create a block; it belongs to no agent until it is attached."""
+    fields = body.model_dump()
+    block = await state.store.write(lambda transaction: create_block(transaction, fields, state.author))
+    return json_response(BlockReply.of(block))
+
+
+@router.get("", response_model=list[BlockReply])
+async def list_all(wanted: Wanted, page: OldestFirst, state: State) -> Response:
+    """List blocks."""
+    found = await state.store.read(lambda transaction: list_blocks(transaction, wanted, page))
+    return json_response([BlockReply.of(block) for block in found])
+
+
+@router.get("/count")
+async def count(wanted: Wanted, state: State) -> int:
+    """Count blocks."""
+    return await state.store.read(lambda transaction: count_blocks(transaction, wanted))
+
+
+@router.get("/{block_id}", response_model=BlockReply)
+async def retrieve(block_id: BlockId, state: State) -> Response:
+    """Return a block as it is now."""
+    block = await state.store.read(lambda transaction: find_block(transaction, block_id))
+    return json_response(BlockReply.of(block))
+
+
+@router.patch("/{block_id}", response_model=BlockReply)
+async def update(block_id: BlockId, body: UpdateBlock, state: State) -> Response:
+    """Change a block; a new value becomes a new version."""
+    changes = body.changes()
+    block = await state.store.write(lambda transaction: update_block(transaction, block_id, changes, state.author))
+    return json_response(BlockReply.of(block))
+
+
+@router.delete("/{block_id}")
+async def delete(block_id: BlockId, state: State) -> None:
+    """Delete a block with its history; agents lose it."""
+    await state.store.write(lambda transaction: delete_block(transaction, block_id))
+
+
+@router.get("/{block_id}/agents", response_model=list[AgentReply])
+async def list_agents(block_id: BlockId, page: NewestFirst, include: Include, state: State) -> Response:
+    """List the agents that have the block."""
+
+    async def read(transaction: Transaction) -> Any:
+        await find_block(transaction, block_id)
+        agent_ids = await agents_of_block(transaction, block_id, page)
+        return await view_agents(transaction, agent_ids, include, state)
+
+    return json_response([show_agent(view) for view in await state.store.read(read)])

@@ -1,0 +1,103 @@
+"""An agent's core memory: its blocks, by label, attached and detached."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Response
+
+from folkmoot.agents.agents import find_agent
+from folkmoot.errors import NotFound
+from folkmoot.memory.attachments import attach, attached_rows, detach
+from folkmoot.memory.blocks import Block, update_block
+from folkmoot.memory.listing import attached_blocks
+from folkmoot.server.agent_views import view_agent
+from folkmoot.server.state import State
+from folkmoot.server.wire.agents import AgentReply, AgentView, MemoryReply, show_agent
+from folkmoot.server.wire.blocks import BlockReply, UpdateBlock
+from folkmoot.server.wire.common import AgentId, BlockId, json_response, page_of
+from folkmoot.store.engine import Transaction
+from folkmoot.store.paging import Page
+
+router = APIRouter(prefix="/v1/agents/{agent_id}/core-memory", tags=["agents"])
+
+NewestFirst = Annotated[Page, Depends(page_of("desc", 100))]
+
+
+@router.get("", response_model=MemoryReply)
+async def retrieve(agent_id: AgentId, state: State) -> Response:
+    """Return the agent's memory."""
+
+    async def read(transaction: Transaction) -> MemoryReply:
+        agent = await find_agent(transaction, agent_id)
+        blocks = [_shown(row) for row in await attached_rows(transaction, agent_id)]
+        return MemoryReply.model_construct(agent_type=agent.agent_type, blocks=blocks)
+
+    return json_response(await state.store.read(read))
+
+
+@router.get("/blocks", response_model=list[BlockReply])
+async def list_blocks(agent_id: AgentId, page: NewestFirst, state: State) -> Response:
+    """List the agent's blocks."""
+
+    async def read(transaction: Transaction) -> list[BlockReply]:
+        await find_agent(transaction, agent_id)
+        found = await attached_blocks(transaction, agent_id, page)
+        return [BlockReply.of(block, read_only=access == "read") for block, access in found]
+
+    return json_response(await state.store.read(read))
+
+
+@router.get("/blocks/{block_label}", response_model=BlockReply)
+async def retrieve_block(agent_id: AgentId, block_label: str, state: State) -> Response:
+    """Return the agent's block of that label."""
+    row = await state.store.read(lambda transaction: _labelled(transaction, agent_id, block_label))
+    return json_response(_shown(row))
+
+
+@router.patch("/blocks/{block_label}", response_model=BlockReply)
+async def update_block_of_label(agent_id: AgentId, block_label: str, body: UpdateBlock, state: State) -> Response:
+    """Change the agent's block of that label."""
+    changes = body.changes()
+
+    async def write(transaction: Transaction) -> BlockReply:
+        row = await _labelled(transaction, agent_id, block_label)
+        block = await update_block(transaction, row["id"], changes, state.author)
+        return BlockReply.of(block, read_only=row["access"] == "read")
+
+    return json_response(await state.store.write(write))
+
+
+@router.patch("/blocks/attach/{block_id}", response_model=AgentReply)
+async def attach_block(agent_id: AgentId, block_id: BlockId, state: State) -> Response:
+    """Attach a block to the agent; it sees the block from its next step on."""
+
+    async def write(transaction: Transaction) -> AgentView:
+        await attach(transaction, agent_id, block_id)
+        return await view_agent(transaction, agent_id, state)
+
+    return json_response(show_agent(await state.store.write(write)))
+
+
+@router.patch("/blocks/detach/{block_id}", response_model=AgentReply)
+async def detach_block(agent_id: AgentId, block_id: BlockId, state: State) -> Response:
+    """Detach a block from the agent; the block itself stays."""
+
+    async def write(transaction: Transaction) -> AgentView:
+        await find_agent(transaction, agent_id, lock=True)
+        await detach(transaction, agent_id, block_id)
+        return await view_agent(transaction, agent_id, state)
+
+    return json_response(show_agent(await state.store.write(write)))
+
+
+async def _labelled(transaction: Transaction, agent_id: str, label: str) -> Any:
+    for row in await attached_rows(transaction, agent_id):
+        if row["label"] == label:
+            return row
+    await find_agent(transaction, agent_id)
+    raise NotFound(f"No block with label '{label}' found for agent '{agent_id}'")
+
+
+def _shown(row: Any) -> BlockReply:
+    return BlockReply.of(Block.from_row(row), read_only=row["access"] == "read")

@@ -1,0 +1,39 @@
+"""Health: is the server there, and can it work."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from sqlalchemy import literal, select
+
+from folkmoot import __version__
+from folkmoot.server.state import State
+from folkmoot.server.wire.common import Reply
+from folkmoot.store.engine import Row, Transaction
+
+router = APIRouter(tags=["health"])
+
+_ONE = select(literal(1).label("one"))
+
+
+class Health(Reply):
+    """The server's version and whether it is well."""
+
+    version: str
+    status: str
+
+
+@router.get("/v1/health")
+async def health() -> Health:
+    """Say that the server is there."""
+    return Health(version=__version__, status="ok")
+
+
+@router.get("/v1/ready")
+async def ready(state: State) -> Health:
+    """Say that the server can reach its database; 503 when it cannot."""
+
+    async def ask(transaction: Transaction) -> Row | None:
+        return await transaction.first(_ONE)
+
+    await state.store.read(ask)
+    return Health(version=__version__, status="ok")

@@ -1,0 +1,80 @@
+"""Tools: what agents can be given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Response
+
+from folkmoot.agents.agents import tool_of_id
+from folkmoot.errors import InvalidInput
+from folkmoot.server.state import State
+from folkmoot.server.wire.common import ToolId, json_response, page_of
+from folkmoot.server.wire.tools import ToolReply
+from folkmoot.store.paging import Page
+from folkmoot.tools.builtin import BUILTIN_TOOLS
+from folkmoot.tools.tool import Tool
+
+router = APIRouter(prefix="/v1/tools", tags=["tools"])
+
+
+def read_wanted(
+    name: str | None = None,
+    names: Annotated[list[str] | None, Query()] = None,
+    tool_ids: Annotated[list[str] | None, Query()] = None,
+    search: str | None = None,
+    tool_types: Annotated[list[str] | None, Query()] = None,
+    exclude_tool_types: Annotated[list[str] | None, Query()] = None,
+) -> list[Tool]:
+    """Return the tools that the query asks for, by name."""
+
+    def is_wanted(tool: Tool) -> bool:
+        return (
+            (name is None or tool.name == name)
+            and (not names or tool.name in names)
+            and (not tool_ids or tool.id in tool_ids)
+            and (not search or search.lower() in tool.name)
+            and (not tool_types or tool.tool_type in tool_types)
+            and (not exclude_tool_types or tool.tool_type not in exclude_tool_types)
+        )
+
+    return sorted(filter(is_wanted, BUILTIN_TOOLS.values()), key=lambda tool: tool.name)
+
+
+Wanted = Annotated[list[Tool], Depends(read_wanted)]
+InOrder = Annotated[Page, Depends(page_of("desc"))]
+
+
+@router.get("", response_model=list[ToolReply])
+async def list_all(wanted: Wanted, page: InOrder, state: State) -> Response:
+    """List tools, by name."""
+    return json_response([ToolReply.of(tool) for tool in _page(wanted, page)])
+
+
+@router.get("/count")
+async def count(wanted: Wanted, exclude_letta_tools: bool = False) -> int:
+    """Count tools; without the built-in ones when the request excludes them."""
+    return 0 if exclude_letta_tools else len(wanted)
+
+
+@router.get("/{tool_id}", response_model=ToolReply)
+async def retrieve(tool_id: ToolId) -> Response:
+    """Return a tool."""
+    return json_response(ToolReply.of(tool_of_id(tool_id)))
+
+
+def _page(tools: Sequence[Tool], page: Page) -> Sequence[Tool]:
+    """Return the part of a list that is held in memory that a page asks for."""
+    ids = [tool.id for tool in tools]
+    start, end = 0, len(tools)
+    try:
+        if page.after is not None:
+            start = ids.index(page.after) + 1
+        if page.before is not None:
+            end = ids.index(page.before)
+    except ValueError as error:
+        raise InvalidInput("after, before: the cursor is not in this list; start again without it.") from error
+    if page.before is not None and page.after is None:
+        start = max(0, end - page.limit)
+    return tools[start : min(end, start + page.limit)]

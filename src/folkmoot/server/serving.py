@@ -1,0 +1,155 @@
+"""Run the server in this process until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+from pydantic import ValidationError
+
+from folkmoot import __version__
+from folkmoot.errors import StartupError
+from folkmoot.models.providers import configured
+from folkmoot.server.app import create_app
+from folkmoot.settings import Settings
+
+
+def serve(options: Mapping[str, Any]) -> int:
+    """Serve until SIGINT or SIGTERM, and return the process's exit code.
+
+    Args:
+        options: settings from the command line, which come before variables and the `.env` file.
+    """
+    try:
+        settings = read_settings(options)
+        check_access(settings)
+        listener = listen(settings.host, settings.port)
+        return asyncio.run(_serve(settings, listener))
+    except StartupError as error:
+        print(f"folkmoot: {error.message}", file=sys.stderr)  # noqa: T201 - this is the terminal
+        return 1
+
+
+def read_settings(options: Mapping[str, Any]) -> Settings:
+    """Return the settings.
+
+    Raises:
+        StartupError: a value cannot be used; the message names it.
+    """
+    try:
+        return Settings(**options)
+    except ValidationError as error:
+        problems = "; ".join(f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())
+        raise StartupError(f"A setting cannot be used: {problems}.") from error
+
+
+def check_access(settings: Settings) -> None:
+    """Refuse to listen to the world without a key.
+
+    Raises:
+        StartupError: the address is public, there is no key, and nobody said that this is meant.
+    """
+    if settings.api_key is not None and not settings.api_key.get_secret_value():
+        raise StartupError("FOLKMOOT_API_KEY is empty; set it to a key or leave it out.")
+    if settings.api_key is None and not settings.insecure and not is_loopback(settings.host):
+        raise StartupError(
+            f"host: {settings.host} can be reached by others and there is no key. Set FOLKMOOT_API_KEY, "
+            "or say --insecure if everybody may read and change everything."
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine reaches an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket.
+
+    Raises:
+        StartupError: the address or port cannot be used.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+    except OSError as error:
+        taken = "Something else listens there; stop it or choose another --port." if error.errno == 98 else ""
+        raise StartupError(f"Cannot listen on {host}:{port}: {error.strerror}. {taken}".strip()) from error
+    listener.setblocking(False)
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which a signal stops but does not kill afterwards: a stop that was asked for exits with 0."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Finish what is in flight at the first SIGINT or SIGTERM, give up at the second."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> int:
+    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    application = create_app(settings)
+    async with application.router.lifespan_context(application):
+        config = uvicorn.Config(
+            application,
+            lifespan="off",
+            access_log=False,
+            log_level="warning",
+            timeout_graceful_shutdown=int(settings.shutdown_wait),
+        )
+        server = _Server(config)
+        announce(settings, listener)
+        await server.serve(sockets=[listener])
+    return 0
+
+
+def announce(settings: Settings, listener: socket.socket) -> None:
+    """Show where the server is, where it keeps things, which models it has, and whether it needs a key."""
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    providers = ", ".join(provider.title for provider in configured(os.environ))
+    key = "needed (FOLKMOOT_API_KEY)" if settings.api_key is not None else "not needed"
+    lines = (
+        f"Folkmoot {__version__}",
+        f"  address   http://{shown}:{port}",
+        f"  store     {without_password(settings.database_url)}",
+        f"  models    {providers}",
+        f"  API key   {key}",
+    )
+    print("\n".join(lines), flush=True)  # noqa: T201 - this is the terminal
+
+
+def without_password(url: str) -> str:
+    """Return a database's address as it may be shown.
+
+    >>> without_password("postgresql://ada:secret@db/moot")
+    'postgresql://ada:…@db/moot'
+    """
+    scheme, separator, rest = url.partition("://")
+    user, at, place = rest.rpartition("@")
+    if not at:
+        return url
+    return f"{scheme}{separator}{user.partition(':')[0]}:…@{place}"

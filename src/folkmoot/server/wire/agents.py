@@ -1,0 +1,288 @@
+"""Agents on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from folkmoot.agents.agents import Agent
+from folkmoot.identifiers import USER
+from folkmoot.models.listing import ModelDescription
+from folkmoot.server.wire.blocks import BlockReply, CreateBlock
+from folkmoot.server.wire.common import BlockId, Reply, Request, Text, ToolId, moment
+from folkmoot.server.wire.messages import MessageCreate
+from folkmoot.server.wire.models import EmbeddingConfig, LlmConfig
+from folkmoot.server.wire.tools import ToolReply
+from folkmoot.tools.tool import Tool
+
+AgentType = Literal[
+    "memgpt_agent",
+    "memgpt_v2_agent",
+    "letta_v1_agent",
+    "react_agent",
+    "workflow_agent",
+    "split_thread_agent",
+    "sleeptime_agent",
+    "voice_convo_agent",
+    "voice_sleeptime_agent",
+]
+
+Name = Annotated[Text, Field(min_length=1, max_length=300)]
+
+CONFIGURATION_FIELDS = (
+    "metadata",
+    "model_settings",
+    "llm_config",
+    "embedding_config",
+    "compaction_settings",
+    "response_format",
+    "context_window_limit",
+    "max_tokens",
+    "parallel_tool_calls",
+    "tool_rules",
+    "message_buffer_autoclear",
+    "enable_sleeptime",
+    "max_files_open",
+    "per_file_view_window_char_limit",
+    "project_id",
+    "template_id",
+    "base_template_id",
+)
+"""Fields that a request sets and an agent keeps as they are."""
+
+
+class AgentFields(Request):
+    """What a creator or an owner may set."""
+
+    description: Text | None = None
+    system: Text | None = Field(None, description="The system prompt.")
+    tags: list[Text] | None = None
+    tool_ids: list[ToolId] | None = None
+    block_ids: list[BlockId] | None = None
+    model: Text | None = Field(None, description="Handle of the model, such as openai/gpt-4o-mini.")
+    embedding: Text | None = Field(None, description="Handle of the embedding model; not needed.")
+    timezone: Text | None = None
+    hidden: bool | None = None
+    metadata: dict[str, Any] | None = None
+    model_settings: dict[str, Any] | None = None
+    llm_config: dict[str, Any] | None = None
+    embedding_config: dict[str, Any] | None = None
+    compaction_settings: dict[str, Any] | None = None
+    response_format: dict[str, Any] | None = None
+    context_window_limit: int | None = Field(None, ge=1024)
+    max_tokens: int | None = Field(None, ge=1)
+    parallel_tool_calls: bool | None = None
+    tool_rules: list[dict[str, Any]] | None = None
+    message_buffer_autoclear: bool | None = None
+    enable_sleeptime: bool | None = None
+    max_files_open: int | None = None
+    per_file_view_window_char_limit: int | None = None
+    project_id: Text | None = None
+    template_id: Text | None = None
+    base_template_id: Text | None = None
+    tool_exec_environment_variables: dict[str, str] | None = None
+    secrets: dict[str, str] | None = Field(None, description="Variables for the agent's tools, kept encrypted.")
+
+    def configuration(self) -> dict[str, Any]:
+        """Return what the request set of the fields that an agent keeps as they are."""
+        return self.model_dump(include=set(CONFIGURATION_FIELDS), exclude_unset=True)
+
+    def variables(self) -> dict[str, str] | None:
+        """Return the variables for the agent's tools, or None when the request names none."""
+        if self.secrets is None and self.tool_exec_environment_variables is None:
+            return None
+        return {**(self.tool_exec_environment_variables or {}), **(self.secrets or {})}
+
+
+class CreateAgent(AgentFields):
+    """A new agent."""
+
+    name: Name | None = None
+    agent_type: AgentType = "letta_v1_agent"
+    memory_blocks: list[CreateBlock] | None = None
+    tools: list[Text] | None = Field(None, description="Names of tools.")
+    include_base_tools: bool | None = True
+    initial_message_sequence: list[MessageCreate] | None = None
+
+
+class UpdateAgent(AgentFields):
+    """Changes to an agent; what is left out stays as it is."""
+
+    name: Name | None = None
+
+
+class MemoryReply(Reply):
+    """An agent's core memory."""
+
+    agent_type: str
+    git_enabled: bool = False
+    blocks: list[BlockReply]
+    file_blocks: list[dict[str, Any]] = []
+    prompt_template: str = ""
+
+
+class AgentReply(Reply):
+    """An agent, with its blocks, tools and tags where they were asked for."""
+
+    created_by_id: str | None = USER
+    last_updated_by_id: str | None = USER
+    created_at: datetime
+    updated_at: datetime
+    id: str
+    name: str
+    tool_rules: list[dict[str, Any]]
+    message_ids: list[str]
+    system: str
+    agent_type: str
+    llm_config: LlmConfig
+    embedding_config: EmbeddingConfig
+    model: str
+    embedding: str | None
+    model_settings: dict[str, Any]
+    compaction_settings: dict[str, Any] | None
+    response_format: dict[str, Any] | None
+    description: str | None
+    metadata: dict[str, Any] | None
+    memory: MemoryReply
+    blocks: list[BlockReply]
+    tools: list[ToolReply]
+    sources: list[dict[str, Any]] = []
+    tags: list[str]
+    tool_exec_environment_variables: list[dict[str, Any]] = []
+    secrets: list[dict[str, Any]] = []
+    project_id: str | None
+    template_id: str | None
+    base_template_id: str | None
+    deployment_id: str | None = None
+    entity_id: str | None = None
+    identity_ids: list[str] = []
+    identities: list[dict[str, Any]] = []
+    pending_approval: dict[str, Any] | None = None
+    message_buffer_autoclear: bool
+    enable_sleeptime: bool | None
+    multi_agent_group: dict[str, Any] | None = None
+    managed_group: dict[str, Any] | None = None
+    last_run_completion: datetime | None
+    last_run_duration_ms: int | None
+    last_stop_reason: str | None
+    timezone: str
+    max_files_open: int
+    per_file_view_window_char_limit: int
+    hidden: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentView:
+    """What is shown of an agent: itself, and whatever was asked for of what belongs to it."""
+
+    agent: Agent
+    model: ModelDescription
+    message_ids: Sequence[str] = ()
+    blocks: Sequence[BlockReply] = ()
+    tools: Sequence[Tool] = ()
+    tags: Sequence[str] = ()
+    last_completion: int | None = None
+    last_duration: int | None = None
+    last_stop_reason: str | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+def show_agent(view: AgentView) -> AgentReply:
+    """Show an agent."""
+    agent, settings = view.agent, view.agent.configuration
+    blocks = list(view.blocks)
+    secrets = [_secret(agent, name, value) for name, value in view.variables.items()]
+    return AgentReply.model_construct(
+        created_at=moment(agent.created_at),
+        updated_at=moment(agent.updated_at),
+        id=agent.id,
+        name=agent.name,
+        tool_rules=settings.get("tool_rules") or [],
+        message_ids=list(view.message_ids),
+        system=agent.system,
+        agent_type=agent.agent_type,
+        llm_config=_llm_config(agent, view.model),
+        embedding_config=_embedding_config(agent),
+        model=agent.model,
+        embedding=agent.embedding,
+        model_settings=_model_settings(agent, view.model),
+        compaction_settings=settings.get("compaction_settings"),
+        response_format=settings.get("response_format"),
+        description=agent.description,
+        metadata=settings.get("metadata"),
+        memory=MemoryReply.model_construct(agent_type=agent.agent_type, blocks=blocks),
+        blocks=blocks,
+        tools=[ToolReply.of(tool) for tool in view.tools],
+        tags=list(view.tags),
+        tool_exec_environment_variables=secrets,
+        secrets=secrets,
+        project_id=settings.get("project_id"),
+        template_id=settings.get("template_id"),
+        base_template_id=settings.get("base_template_id"),
+        message_buffer_autoclear=bool(settings.get("message_buffer_autoclear")),
+        enable_sleeptime=settings.get("enable_sleeptime"),
+        last_run_completion=None if view.last_completion is None else moment(view.last_completion),
+        last_run_duration_ms=None if view.last_duration is None else view.last_duration // 1000,
+        last_stop_reason=view.last_stop_reason,
+        timezone=agent.timezone,
+        max_files_open=settings.get("max_files_open") or 10,
+        per_file_view_window_char_limit=settings.get("per_file_view_window_char_limit") or 25_000,
+        hidden=agent.hidden,
+    )
+
+
+def _llm_config(agent: Agent, model: ModelDescription) -> LlmConfig:
+    settings = agent.configuration
+    given = settings.get("llm_config") or {}
+    chosen = settings.get("model_settings") or {}
+    base = LlmConfig(
+        model=model.name,
+        display_name=model.name,
+        model_endpoint_type=model.endpoint_type,
+        model_endpoint=model.endpoint or None,
+        provider_name=model.provider,
+        context_window=settings.get("context_window_limit") or given.get("context_window") or model.context_window,
+        handle=agent.model,
+        max_tokens=chosen.get("max_output_tokens") or settings.get("max_tokens") or model.max_output_tokens,
+        parallel_tool_calls=agent.parallel_tool_calls,
+    )
+    kept = {"temperature", "enable_reasoner", "reasoning_effort", "max_reasoning_tokens", "frequency_penalty"}
+    overrides = {name: given[name] for name in kept if given.get(name) is not None}
+    if chosen.get("temperature") is not None:
+        overrides["temperature"] = chosen["temperature"]
+    return base.model_copy(update=overrides)
+
+
+def _model_settings(agent: Agent, model: ModelDescription) -> dict[str, Any]:
+    """Return the settings in the wire format's newer form, whose kinds the provider type tells apart."""
+    given = agent.configuration.get("model_settings") or {}
+    return {
+        "provider_type": "openai" if model.provider == "offline" else model.provider,
+        "max_output_tokens": model.max_output_tokens or 16_384,
+        "parallel_tool_calls": agent.parallel_tool_calls,
+        "temperature": 1.0,
+        "response_format": agent.configuration.get("response_format"),
+        **given,
+    }
+
+
+def _embedding_config(agent: Agent) -> EmbeddingConfig:
+    given = agent.configuration.get("embedding_config") or {}
+    known = {name: given[name] for name in EmbeddingConfig.model_fields if given.get(name) is not None}
+    if not known and agent.embedding:
+        known = {"embedding_model": agent.embedding.partition("/")[2], "handle": agent.embedding}
+    return EmbeddingConfig(**known)
+
+
+def _secret(agent: Agent, name: str, value: str) -> dict[str, Any]:
+    return {
+        "id": agent.id.replace("agent-", "agent-env-", 1),
+        "key": name,
+        "value": value,
+        "description": None,
+        "agent_id": agent.id,
+    }

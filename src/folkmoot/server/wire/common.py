@@ -1,0 +1,82 @@
+"""What the requests and responses of every resource share."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeAlias
+
+from fastapi import Query, Response
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from folkmoot.identifiers import check_id
+from folkmoot.store import clock
+from folkmoot.store.paging import LARGEST_PAGE, Page
+
+
+def _storable(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("contains a NUL character, which cannot be stored; remove it")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_storable)]
+"""Text that both stores can keep; the validator's error names what they cannot."""
+
+AgentId = Annotated[str, AfterValidator(lambda value: check_id("agent", value))]
+BlockId = Annotated[str, AfterValidator(lambda value: check_id("block", value))]
+ToolId = Annotated[str, AfterValidator(lambda value: check_id("tool", value))]
+
+Order: TypeAlias = Literal["asc", "desc"]
+
+
+class Request(BaseModel):
+    """A request's body; keys that Folkmoot does not know are ignored, since newer clients may send them."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class Reply(BaseModel):
+    """A response's body."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def json_response(body: Reply | list[Any]) -> Response:
+    """Return a body as JSON without FastAPI's second validation of it."""
+    content = b"[" + b",".join(map(_json, body)) + b"]" if isinstance(body, list) else _json(body)
+    return Response(content, media_type="application/json")
+
+
+def _json(model: BaseModel) -> bytes:
+    return model.__pydantic_serializer__.to_json(model)
+
+
+def page_of(order: Order, largest: int = 50) -> Any:
+    """Return a dependency that reads `limit`, `after`, `before` and `order` from the query.
+
+    Args:
+        order: the list's order when the request names none.
+        largest: how many items a page has when the request does not say.
+    """
+    default = order
+
+    def read(
+        limit: Annotated[int | None, Query(ge=1, le=LARGEST_PAGE, description="How many items to return.")] = None,
+        after: Annotated[str | None, Query(description="Return what comes after this item.")] = None,
+        before: Annotated[str | None, Query(description="Return what comes before this item.")] = None,
+        order: Annotated[Order | None, Query(description="By time of creation: oldest or newest first.")] = None,
+    ) -> Page:
+        return Page(limit or largest, after, before, order or default)
+
+    return read
+
+
+def moment(microseconds: int) -> datetime:
+    """Return a stored time as the wire shows it."""
+    return clock.to_datetime(microseconds)
+
+
+class Deleted(Reply):
+    """What was done."""
+
+    message: str = Field(description="A sentence that says what was deleted.")

@@ -1,0 +1,126 @@
+"""Models on the wire."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from folkmoot.models.listing import ModelDescription
+from folkmoot.server.wire.common import Reply
+
+
+class LlmConfig(Reply):
+    """A model and its settings in the wire format's older form, which every agent carries."""
+
+    model: str
+    display_name: str | None
+    model_endpoint_type: str
+    model_endpoint: str | None
+    provider_name: str | None
+    provider_category: Literal["base", "byok"] = "base"
+    model_wrapper: str | None = None
+    context_window: int
+    put_inner_thoughts_in_kwargs: bool = False
+    handle: str | None
+    temperature: float = 1.0
+    max_tokens: int | None = None
+    enable_reasoner: bool = False
+    reasoning_effort: str | None = None
+    max_reasoning_tokens: int = 0
+    effort: str | None = None
+    frequency_penalty: float | None = None
+    compatibility_type: str | None = None
+    verbosity: str | None = None
+    tier: str | None = None
+    parallel_tool_calls: bool = False
+    response_format: dict[str, Any] | None = None
+    strict: bool = False
+    return_logprobs: bool = False
+    top_logprobs: int | None = None
+    return_token_ids: bool = False
+    tool_call_parser: str | None = None
+
+
+class ModelReply(LlmConfig):
+    """A model that agents can be given."""
+
+    name: str
+    provider_type: str
+    model_type: Literal["llm"] = "llm"
+    max_context_window: int
+
+    @classmethod
+    def of(cls, model: ModelDescription) -> ModelReply:
+        """Show a model."""
+        return cls(
+            handle=model.handle,
+            name=model.name,
+            display_name=_display_name(model),
+            provider_type=_provider_type(model),
+            provider_name=model.provider,
+            model=model.name,
+            model_endpoint_type=model.endpoint_type,
+            model_endpoint=model.endpoint or None,
+            context_window=model.context_window,
+            max_context_window=model.context_window,
+            max_tokens=model.max_output_tokens,
+        )
+
+
+class EmbeddingConfig(Reply):
+    """How an agent's passages are embedded; every agent carries one, since strict clients ask for it."""
+
+    embedding_endpoint_type: str = "openai"
+    embedding_endpoint: str | None = None
+    embedding_model: str = "none"
+    embedding_dim: int = 1536
+    embedding_chunk_size: int = 300
+    handle: str | None = None
+    batch_size: int = 32
+    azure_endpoint: str | None = None
+    azure_version: str | None = None
+    azure_deployment: str | None = None
+
+
+class EmbeddingModelReply(EmbeddingConfig):
+    """A model that makes embeddings."""
+
+    name: str
+    display_name: str
+    provider_type: str
+    provider_name: str
+    model_type: Literal["embedding"] = "embedding"
+
+    @classmethod
+    def of(cls, model: ModelDescription) -> EmbeddingModelReply:
+        """Show an embedding model."""
+        return cls(
+            handle=model.handle,
+            name=model.name,
+            display_name=model.name,
+            provider_type=_provider_type(model),
+            provider_name=model.provider,
+            embedding_endpoint_type=model.endpoint_type,
+            embedding_endpoint=model.endpoint or None,
+            embedding_model=model.name,
+            embedding_dim=model.embedding_dimensions or 1536,
+        )
+
+
+def _display_name(model: ModelDescription) -> str:
+    return "Offline note-taker (a rule follower, not a language model)" if model.provider == "offline" else model.name
+
+
+def _provider_type(model: ModelDescription) -> str:
+    """Return the provider in the wire format's list, in which a local or compatible server counts as OpenAI's kind."""
+    listed = {
+        "anthropic",
+        "azure",
+        "deepseek",
+        "google_ai",
+        "groq",
+        "mistral",
+        "ollama",
+        "openai",
+        "openrouter",
+    }
+    return model.provider if model.provider in listed | {"together", "vllm", "xai"} else "openai"

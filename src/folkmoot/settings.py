@@ -1,0 +1,62 @@
+"""Folkmoot's own settings, read once from `FOLKMOOT_*` variables and a `.env` file.
+
+Providers keep their own usual variables (`OPENAI_API_KEY`, `OLLAMA_BASE_URL`, …); `models/providers.py` reads those.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """What can be set; each field is the variable `FOLKMOOT_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix="FOLKMOOT_", env_file=".env", extra="ignore", frozen=True)
+
+    host: str = Field("127.0.0.1", description="Address to listen on; any other than loopback needs an API key.")
+    port: int = Field(8283, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
+    data: Path = Field(Path("~/.folkmoot"), description="Folder of the embedded database.")
+    database: str | None = Field(
+        None,
+        description="`sqlite:///path` or `postgresql://…`; the embedded database in the data folder when unset.",
+    )
+    api_key: SecretStr | None = Field(None, description="Key that every request must carry as a bearer token.")
+    secret_key: SecretStr | None = Field(
+        None, description="Key that agents' secrets are encrypted with; a file in the data folder when unset."
+    )
+    insecure: bool = Field(False, description="Listen on a public address without an API key.")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least severe log line shown.")
+
+    default_model: str | None = Field(
+        None, description="Handle of the model for agents that name none, such as `openai/gpt-4o-mini`."
+    )
+    context_window: int = Field(
+        128_000,
+        ge=1024,
+        description="Tokens, for a model whose provider tells no window and that is not a known one.",
+    )
+    model_timeout: Seconds = Field(120.0, description="Seconds to wait for one answer of a model.")
+    model_retries: int = Field(2, ge=0, le=10, description="Retries of a model call that failed in a passing way.")
+
+    search_url: str | None = Field(None, description="Address of a SearXNG server for `web_search`.")
+    search_folder: Path | None = Field(
+        None,
+        description="Folder of .md and .txt files for the offline `web_search`; a few shipped ones when unset.",
+    )
+
+    tool_timeout: Seconds = Field(120.0, description="Seconds a tool may take.")
+    max_steps: int = Field(50, ge=1, description="Model calls in one turn, when the request sets no max_steps.")
+    max_body: int = Field(10_000_000, ge=1000, description="Bytes of a request's body.")
+    store_wait: Seconds = Field(10.0, description="Seconds a request waits for the database before it is told 503.")
+    shutdown_wait: Seconds = Field(20.0, description="Seconds that requests in flight get to finish at shutdown.")
+
+    @property
+    def database_url(self) -> str:
+        """The database's address: the one that was set, else the embedded database in the data folder."""
+        return self.database or f"sqlite:///{self.data.expanduser() / 'folkmoot.sqlite3'}"

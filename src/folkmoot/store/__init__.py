@@ -1,0 +1,1 @@
+"""Where everything is kept: the tables, their migrations, and the two engines that run statements on them."""

@@ -1,0 +1,121 @@
+"""What every engine offers: transactions that run SQLAlchemy Core statements, compiled once, on the driver itself.
+
+A piece of work is an async function of a `Transaction`:
+
+    async def rename(transaction: Transaction) -> None:
+        await transaction.run(update_name, new_name="a")
+
+    await store.write(rename)
+
+It may be called more than once (after a deadlock), so it must do nothing but use the transaction: no model call, no
+other await. On SQLite it runs without a pause between two statements, which the engine enforces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Executable, Select, Table, insert
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from folkmoot.store.signals import Signals
+
+T = TypeVar("T")
+
+Parameters: TypeAlias = Mapping[str, Any]
+
+CHANGED_MEANWHILE = "Another request changed this at the same moment; nothing was done. Try again."
+
+
+class Row(Protocol):
+    """One row of a result; columns by name."""
+
+    def __getitem__(self, key: str, /) -> Any:
+        """Return the column's value."""
+
+
+class Transaction(Protocol):
+    """A transaction that is open."""
+
+    async def all(self, statement: Executable, **parameters: Any) -> Sequence[Row]:
+        """Return every row of `statement`, with `parameters` for its bindparams."""
+
+    async def first(self, statement: Executable, **parameters: Any) -> Row | None:
+        """Return the first row of `statement`, or None."""
+
+    async def run(self, statement: Executable, **parameters: Any) -> int:
+        """Execute `statement` and return how many rows it changed."""
+
+    async def insert(self, table: Table, rows: Sequence[Parameters]) -> None:
+        """Insert `rows`, all with the same columns, into `table`."""
+
+    def signal(self, topic: str) -> None:
+        """Wake up who waits for `topic`, in every process, once this transaction has committed."""
+
+
+Work: TypeAlias = Callable[[Transaction], Awaitable[T]]
+
+
+class Store(Protocol):
+    """A database: where work is done, and where commits are heard of."""
+
+    signals: Signals
+
+    async def read(self, work: Work[T]) -> T:
+        """Run `work`, which only reads; it sees everything that was committed before."""
+
+    async def write(self, work: Work[T]) -> T:
+        """Run `work` in one transaction and return its result once the commit is durable.
+
+        Raises:
+            StoreUnavailable: the database cannot be reached or cannot write; nothing was changed.
+            StoreOverloaded: the wait for the database was too long; nothing was changed.
+        """
+
+    def matching(self, statement: Select[Any], query: str) -> Select[Any]:
+        """Return `statement`, a select from messages, limited to those that match `query`, the best first."""
+
+    async def close(self) -> None:
+        """Finish what is under way and let go of the database."""
+
+
+class Statements:
+    """Statements as text for one dialect, compiled when first used and kept as long as the statement lives."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        """Compile for `dialect`, whose parameters must be positional."""
+        self._dialect = dialect
+        self._compiled: WeakKeyDictionary[Executable, SQLCompiler] = WeakKeyDictionary()
+        self._inserts: dict[tuple[str, tuple[str, ...]], SQLCompiler] = {}
+
+    def text(self, statement: Executable, parameters: Parameters) -> tuple[str, list[Any]]:
+        """Return the statement's SQL and its parameters' values in order."""
+        compiled = self._compiled.get(statement)
+        if compiled is None:
+            compiled = self._compile(statement)
+            self._compiled[statement] = compiled
+        return compiled.string, _in_order(compiled, parameters)
+
+    def insert(self, table: Table, rows: Sequence[Parameters]) -> tuple[str, list[list[Any]]]:
+        """Return an INSERT's SQL and each row's values in order."""
+        columns = tuple(rows[0])
+        compiled = self._inserts.get((table.name, columns))
+        if compiled is None:
+            compiled = self._compile(insert(table), column_keys=list(columns))
+            self._inserts[table.name, columns] = compiled
+        return compiled.string, [_in_order(compiled, row) for row in rows]
+
+    def _compile(self, statement: Executable, column_keys: list[str] | None = None) -> SQLCompiler:
+        compiled = statement.compile(  # type: ignore[attr-defined]
+            dialect=self._dialect, column_keys=column_keys, compile_kwargs={"render_postcompile": True}
+        )
+        assert isinstance(compiled, SQLCompiler)
+        return compiled
+
+
+def _in_order(compiled: SQLCompiler, parameters: Parameters) -> list[Any]:
+    given = compiled.params
+    return [parameters[name] if name in parameters else given[name] for name in compiled.positiontup or ()]

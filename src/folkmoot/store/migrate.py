@@ -1,0 +1,112 @@
+"""Bring a database's schema up to this version's, safely when several processes start at once."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from folkmoot.errors import StartupError
+from folkmoot.store.migrations import HEAD
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from sqlalchemy import Connection
+
+_LOCK = 0x666F6C6B
+"""The key of the advisory lock that one migrating process holds ("folk")."""
+
+
+def migrate_sqlite(path: Path) -> None:
+    """Migrate the SQLite file at `path`, which this process has locked; it is made when missing.
+
+    Raises:
+        StartupError: a newer Folkmoot has written it, or it cannot be written.
+    """
+    try:
+        with sqlite3.connect(path) as connection:
+            found = [row[0] for row in connection.execute("SELECT version_num FROM alembic_version")]
+    except sqlite3.OperationalError as error:
+        if "no such table" not in str(error):
+            raise StartupError(f"The database {path} cannot be opened: {error}.") from error
+        found = []
+    except sqlite3.DatabaseError as error:
+        raise StartupError(f"{path} is not a Folkmoot database: {error}.") from error
+    if found == [HEAD]:
+        return
+
+    from sqlalchemy import create_engine, event
+
+    engine = create_engine(f"sqlite:///{path}")
+
+    @event.listens_for(engine, "connect")
+    def no_implicit_transactions(connection: sqlite3.Connection, _: Any) -> None:
+        connection.isolation_level = None  # else a table made before a crash would stay
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    with engine.begin() as locked:
+        upgrade(locked)
+    engine.dispose()
+
+
+async def migrate_postgres(url: str) -> None:
+    """Migrate the PostgreSQL database at `url`; of several processes one does it and the others wait.
+
+    Raises:
+        StartupError: a newer Folkmoot has written it, or it cannot be reached.
+    """
+    import asyncpg
+
+    try:
+        connection = await asyncpg.connect(url, timeout=10)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, ValueError) as error:
+        raise StartupError(f"PostgreSQL cannot be reached: {error or type(error).__name__}.") from error
+    try:
+        if await connection.fetchval("SELECT to_regclass('alembic_version')") is not None:
+            found = await connection.fetch("SELECT version_num FROM alembic_version")
+            if [row[0] for row in found] == [HEAD]:
+                return
+    finally:
+        await connection.close()
+    await _upgrade_postgres(url)
+
+
+async def _upgrade_postgres(url: str) -> None:
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    engine = create_async_engine("postgresql+asyncpg://" + url.split("://", 1)[1])
+
+    def locked_upgrade(connection: Connection) -> None:
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+        upgrade(connection)
+
+    async with engine.begin() as connection:
+        await connection.run_sync(locked_upgrade)
+    await engine.dispose()
+
+
+def configuration() -> Config:
+    """Return Alembic's configuration for the migrations of this package."""
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config
+
+
+def upgrade(connection: Connection) -> None:
+    """Run every migration that the database on `connection` lacks, in its open transaction."""
+    from alembic import command
+    from alembic.util import CommandError
+
+    config = configuration()
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise StartupError(
+            f"The database was written by a newer Folkmoot ({error}). Upgrade Folkmoot, or use another database."
+        ) from error

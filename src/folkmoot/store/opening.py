@@ -1,0 +1,51 @@
+"""Open the store that a database address names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from folkmoot.errors import StartupError
+from folkmoot.store.signals import Signals
+
+if TYPE_CHECKING:
+    from folkmoot.store.engine import Store
+
+
+async def open_store(url: str, wait: float) -> Store:
+    """Migrate the database at `url` and return its store.
+
+    Args:
+        url: `sqlite:///relative/path`, `sqlite:////absolute/path` or `postgresql://user:password@host:port/name`.
+        wait: seconds that work waits for the database before it is refused.
+
+    Raises:
+        StartupError: the address, the database or its schema cannot be used.
+    """
+    scheme, separator, rest = url.partition("://")
+    if scheme == "sqlite" and separator and rest.startswith("/") and len(rest) > 1:
+        return _open_sqlite(Path(rest[1:]).expanduser(), wait)
+    if scheme.split("+")[0] in ("postgresql", "postgres") and separator:
+        from folkmoot.store.migrate import migrate_postgres
+        from folkmoot.store.postgres import PostgresStore
+
+        plain = f"postgresql://{rest}"
+        await migrate_postgres(plain)
+        return await PostgresStore.open(plain, Signals(), wait)
+    raise StartupError(
+        f"database: {scheme or url!r} is not a database Folkmoot knows; "
+        "use sqlite:///path/to/file or postgresql://user:password@host/name."
+    )
+
+
+def _open_sqlite(path: Path, wait: float) -> Store:
+    from folkmoot.store.migrate import migrate_sqlite
+    from folkmoot.store.sqlite import SqliteStore, lock_file
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = lock_file(path)
+    except OSError as error:
+        raise StartupError(f"The database {path} cannot be opened: {error.strerror}.") from error
+    migrate_sqlite(path)
+    return SqliteStore(path, Signals(), wait, lock)

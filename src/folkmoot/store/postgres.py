@@ -1,0 +1,227 @@
+"""The PostgreSQL engine: asyncpg's own pool, any number of processes on one database."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import asyncpg
+from sqlalchemy import Executable, Select, Table, func, literal_column
+from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
+
+from folkmoot.errors import Conflict, StoreOverloaded, StoreUnavailable
+from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, Statements, T, Work
+from folkmoot.store.signals import Signals
+from folkmoot.store.tables import messages
+
+logger = logging.getLogger(__name__)
+
+CHANNEL = "folkmoot"
+"""The LISTEN/NOTIFY channel; a payload is a topic."""
+
+FULLTEXT = ("CREATE INDEX messages_fulltext ON messages USING gin (to_tsvector('simple', search_text))",)
+"""The full-text index over messages."""
+
+RECONNECT_SECONDS = 1.0
+
+_ATTEMPTS = 5
+_COLLECT = 0.005
+_PASSING = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+_OVERLOADED = (asyncpg.LockNotAvailableError, asyncpg.TooManyConnectionsError, asyncpg.QueryCanceledError)
+_UNAVAILABLE = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.PostgresSystemError,
+    asyncpg.InternalServerError,
+)
+
+
+async def _keep(connection: Any) -> None:
+    """Skip asyncpg's reset on release, a round trip each time: no session state is ever set."""
+
+
+class PostgresTransaction:
+    """Statements on one connection."""
+
+    def __init__(self, connection: asyncpg.Connection[Any], statements: Statements) -> None:
+        """Run on `connection`."""
+        self._connection = connection
+        self._statements = statements
+        self.topics: list[str] = []
+
+    async def all(self, statement: Executable, **parameters: Any) -> Sequence[Row]:
+        """Return every row of `statement`."""
+        text, values = self._statements.text(statement, parameters)
+        return cast("Sequence[Row]", await self._connection.fetch(text, *values))
+
+    async def first(self, statement: Executable, **parameters: Any) -> Row | None:
+        """Return the first row of `statement`, or None."""
+        text, values = self._statements.text(statement, parameters)
+        return cast("Row | None", await self._connection.fetchrow(text, *values))
+
+    async def run(self, statement: Executable, **parameters: Any) -> int:
+        """Execute `statement` and return how many rows it changed."""
+        text, values = self._statements.text(statement, parameters)
+        tag = await self._connection.execute(text, *values)
+        count = tag.rpartition(" ")[2]
+        return int(count) if count.isdigit() else 0
+
+    async def insert(self, table: Table, rows: Sequence[Parameters]) -> None:
+        """Insert `rows` into `table`."""
+        if not rows:
+            return
+        text, values = self._statements.insert(table, rows)
+        if len(values) == 1:
+            await self._connection.execute(text, *values[0])
+        else:
+            await self._connection.executemany(text, values)
+
+    def signal(self, topic: str) -> None:
+        """Wake up who waits for `topic` after the commit."""
+        self.topics.append(topic)
+
+
+class PostgresStore:
+    """A pool of connections to one database."""
+
+    def __init__(self, url: str, pool: asyncpg.Pool[Any], signals: Signals, wait: float) -> None:
+        """Use `pool`; wait `wait` seconds for a connection or a lock before work is refused."""
+        self.signals = signals
+        self._url = url
+        self._pool = pool
+        self._wait = wait
+        self._statements = Statements(asyncpg_dialect())  # type: ignore[no-untyped-call]
+        self._unsent: set[str] = set()
+        self._sending: asyncio.Task[None] | None = None
+        self._listening = asyncio.create_task(self._listen())
+
+    @classmethod
+    async def open(cls, url: str, signals: Signals, wait: float, connections: int = 16) -> PostgresStore:
+        """Connect to `url`, which has been migrated.
+
+        Raises:
+            StoreUnavailable: the database cannot be reached.
+        """
+        try:
+            pool = await asyncpg.create_pool(
+                url,
+                min_size=1,
+                max_size=connections,
+                statement_cache_size=500,
+                command_timeout=max(wait * 3, 30),
+                timeout=wait,
+                reset=_keep,
+                server_settings={
+                    "application_name": "folkmoot",
+                    "lock_timeout": str(int(wait * 1000)),
+                    "idle_in_transaction_session_timeout": "60000",
+                },
+            )
+        except (*_UNAVAILABLE, asyncpg.PostgresError, TimeoutError) as error:
+            raise StoreUnavailable(f"PostgreSQL cannot be reached: {error or type(error).__name__}.") from error
+        return cls(url, pool, signals, wait)
+
+    async def read(self, work: Work[T]) -> T:
+        """Run `work`; each of its statements sees everything that was committed before it."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                async with self._connection() as connection:
+                    return await work(PostgresTransaction(connection, self._statements))
+            except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, ConnectionError) as error:
+                if attempt + 1 == _ATTEMPTS:
+                    raise StoreUnavailable(f"PostgreSQL cannot be reached: {error}.") from error
+        raise AssertionError("unreachable")
+
+    async def write(self, work: Work[T]) -> T:
+        """Run `work` in one transaction; after a deadlock, again."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                async with self._connection() as connection:
+                    transaction = PostgresTransaction(connection, self._statements)
+                    async with connection.transaction():
+                        result = await work(transaction)
+                self._tell(transaction.topics)
+                return result
+            except _PASSING as error:
+                if attempt + 1 == _ATTEMPTS:
+                    raise StoreOverloaded from error
+        raise AssertionError("unreachable")
+
+    def matching(self, statement: Select[Any], query: str) -> Select[Any]:
+        """Return `statement` limited to messages with one of the query's words, the best first (ts_rank)."""
+        words = " | ".join(f"'{word}'" for word in re.findall(r"\w+", query)) or "''"
+        vector = func.to_tsvector(literal_column("'simple'::regconfig"), messages.c.search_text)
+        wanted = func.to_tsquery(literal_column("'simple'::regconfig"), words)
+        return statement.where(vector.op("@@")(wanted)).order_by(func.ts_rank(vector, wanted).desc())
+
+    async def close(self) -> None:
+        """Send what is to be told and close every connection."""
+        self._listening.cancel()
+        if self._sending is not None:
+            await asyncio.wait([self._sending])
+        try:
+            async with asyncio.timeout(5):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[asyncpg.Connection[Any]]:
+        """Lend a connection and put the driver's errors into Folkmoot's terms."""
+        try:
+            async with self._pool.acquire(timeout=self._wait) as connection:
+                yield cast("asyncpg.Connection[Any]", connection)
+        except _PASSING:
+            raise
+        except (*_OVERLOADED, TimeoutError) as error:
+            raise StoreOverloaded from error
+        except asyncpg.IntegrityConstraintViolationError as error:
+            raise Conflict(CHANGED_MEANWHILE) from error
+        except _UNAVAILABLE as error:
+            raise StoreUnavailable(f"PostgreSQL cannot do this just now: {error}.") from error
+
+    def _tell(self, topics: Sequence[str]) -> None:
+        """Wake this process at once, the others soon: NOTIFY inside a transaction would make commits queue up."""
+        if not topics:
+            return
+        self.signals.wake(topics)
+        self._unsent.update(topics)
+        if self._sending is None or self._sending.done():
+            self._sending = asyncio.create_task(self._notify())
+
+    async def _notify(self) -> None:
+        while self._unsent:
+            await asyncio.sleep(_COLLECT)
+            topics, self._unsent = list(self._unsent), set()
+            try:
+                async with self._connection() as connection:
+                    await connection.execute(
+                        "SELECT pg_notify($1, topic) FROM unnest($2::text[]) AS topic", CHANNEL, topics
+                    )
+            except (StoreUnavailable, StoreOverloaded) as error:
+                logger.warning("Other processes were not woken up: %s", error.message)
+
+    async def _listen(self) -> None:
+        """Hold one connection that hears the other processes; connect again when it drops."""
+        while True:
+            closed = asyncio.Event()
+            try:
+                connection = await asyncpg.connect(self._url, timeout=self._wait)
+                try:
+                    connection.add_termination_listener(lambda _, closed=closed: closed.set())
+                    await connection.add_listener(CHANNEL, lambda *heard: self.signals.wake([str(heard[-1])]))
+                    self.signals.wake_all()
+                    await closed.wait()
+                finally:
+                    await connection.close(timeout=5)
+            except (*_UNAVAILABLE, asyncpg.PostgresError, TimeoutError) as error:
+                logger.warning("Not listening to other processes: %s", error)
+            await asyncio.sleep(RECONNECT_SECONDS)

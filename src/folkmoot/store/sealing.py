@@ -1,0 +1,74 @@
+"""Encryption of what must not be read from the database: the variables of agents' tools.
+
+Fernet of the `cryptography` package, with `FOLKMOOT_SECRET_KEY` or a key file in the data folder that is made when first
+needed. Several processes on one database need the same key.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from folkmoot.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from cryptography.fernet import Fernet
+
+
+class Sealer:
+    """Seals variables with one key."""
+
+    def __init__(self, secret: str | None, folder: Path) -> None:
+        """Use `secret` when there is one, else the key file in `folder`."""
+        self._secret = secret
+        self._path = folder / "secret.key"
+        self._fernet: Fernet | None = None
+
+    def seal(self, variables: Mapping[str, str]) -> str | None:
+        """Return the variables as text that only `unseal` can read; None for none."""
+        if not variables:
+            return None
+        return self._cipher().encrypt(json.dumps(variables).encode()).decode()
+
+    def unseal(self, sealed: str | None) -> dict[str, str]:
+        """Return the variables that were sealed.
+
+        Raises:
+            StoreUnavailable: they were sealed with another key.
+        """
+        if not sealed:
+            return {}
+        from cryptography.fernet import InvalidToken
+
+        try:
+            opened: Any = json.loads(self._cipher().decrypt(sealed.encode()))
+        except InvalidToken as error:
+            raise StoreUnavailable(
+                "This agent's secrets were encrypted with another key; set FOLKMOOT_SECRET_KEY to the one that was used."
+            ) from error
+        return dict(opened)
+
+    def _cipher(self) -> Fernet:
+        if self._fernet is None:
+            from cryptography.fernet import Fernet
+
+            digest = hashlib.sha256((self._secret or self._key_file()).encode()).digest()
+            self._fernet = Fernet(base64.urlsafe_b64encode(digest))
+        return self._fernet
+
+    def _key_file(self) -> str:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return self._path.read_text().strip()
+        with os.fdopen(descriptor, "w") as file:
+            secret = secrets.token_urlsafe(32)
+            file.write(secret)
+        return secret

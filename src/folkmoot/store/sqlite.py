@@ -1,0 +1,282 @@
+"""The embedded engine: one SQLite file, one process.
+
+Statements run in place on the event loop's thread, since each takes some ten microseconds, less than a hop to another
+thread. Only COMMIT, which waits for the disk, runs elsewhere. Work that arrives meanwhile waits and then commits
+together (group commit), each piece in a savepoint of its own: many writers share one wait for the disk, and a piece that
+fails takes nobody with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import re
+import sqlite3
+from collections import deque
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+from sqlalchemy import Executable, Select, Table, column, literal_column, table
+from sqlalchemy.dialects.sqlite.pysqlite import dialect as sqlite_dialect
+
+from folkmoot.errors import Conflict, StartupError, StoreOverloaded, StoreUnavailable
+from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, Statements, T, Work
+from folkmoot.store.signals import Signals
+from folkmoot.store.tables import messages
+
+LONGEST_QUEUE = 10_000
+"""Pieces of work that may wait for the disk before more are refused."""
+
+FULLTEXT = (
+    "CREATE VIRTUAL TABLE messages_fulltext USING fts5(text, content='', tokenize='unicode61 remove_diacritics 2')",
+    """CREATE TRIGGER messages_fulltext_insert AFTER INSERT ON messages WHEN new.search_text <> '' BEGIN
+        INSERT INTO messages_fulltext(rowid, text) VALUES (new.search_id, new.search_text);
+    END""",
+    """CREATE TRIGGER messages_fulltext_delete AFTER DELETE ON messages WHEN old.search_text <> '' BEGIN
+        INSERT INTO messages_fulltext(messages_fulltext, rowid, text)
+        VALUES ('delete', old.search_id, old.search_text);
+    END""",
+    """CREATE TRIGGER messages_fulltext_update AFTER UPDATE OF search_text ON messages BEGIN
+        INSERT INTO messages_fulltext(messages_fulltext, rowid, text)
+        SELECT 'delete', old.search_id, old.search_text WHERE old.search_text <> '';
+        INSERT INTO messages_fulltext(rowid, text)
+        SELECT new.search_id, new.search_text WHERE new.search_text <> '';
+    END""",
+)
+"""The full-text index over messages, which triggers keep; it holds no copy of the text."""
+
+_PRAGMAS = """
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = FULL;
+PRAGMA foreign_keys = ON;
+PRAGMA busy_timeout = 5000;
+PRAGMA temp_store = MEMORY;
+PRAGMA cache_size = -16000;
+PRAGMA journal_size_limit = 67108864;
+"""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the file with the settings every connection needs; transactions are begun by hand."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=512)
+    connection.row_factory = sqlite3.Row
+    connection.executescript(_PRAGMAS)
+    return connection
+
+
+class SqliteTransaction:
+    """An open transaction on one connection; its methods never pause."""
+
+    def __init__(self, connection: sqlite3.Connection, statements: Statements) -> None:
+        """Run on `connection`."""
+        self._connection = connection
+        self._statements = statements
+        self.topics: list[str] = []
+
+    async def all(self, statement: Executable, **parameters: Any) -> Sequence[Row]:
+        """Return every row of `statement`."""
+        return self._execute(statement, parameters).fetchall()
+
+    async def first(self, statement: Executable, **parameters: Any) -> Row | None:
+        """Return the first row of `statement`, or None."""
+        cursor = self._execute(statement, parameters)
+        row = cursor.fetchone()
+        cursor.close()
+        return cast("Row | None", row)
+
+    async def run(self, statement: Executable, **parameters: Any) -> int:
+        """Execute `statement` and return how many rows it changed."""
+        return self._execute(statement, parameters).rowcount
+
+    async def insert(self, table: Table, rows: Sequence[Parameters]) -> None:
+        """Insert `rows` into `table`."""
+        if rows:
+            text, values = self._statements.insert(table, rows)
+            self._connection.executemany(text, values)
+
+    def signal(self, topic: str) -> None:
+        """Wake up who waits for `topic` after the commit."""
+        self.topics.append(topic)
+
+    def _execute(self, statement: Executable, parameters: Parameters) -> sqlite3.Cursor:
+        text, values = self._statements.text(statement, parameters)
+        return self._connection.execute(text, values)
+
+
+@dataclass(slots=True)
+class _Pending:
+    work: Work[Any]
+    future: asyncio.Future[Any]
+    result: Any = None
+
+
+class SqliteStore:
+    """A SQLite file that this process has to itself."""
+
+    def __init__(self, path: Path, signals: Signals, wait: float, lock: IO[str]) -> None:
+        """Open `path`, which has been migrated.
+
+        Args:
+            path: the database file.
+            signals: who is told of commits.
+            wait: seconds a piece of work waits for its commit before it is refused.
+            lock: the open file of `lock_file`, kept until the store is closed.
+        """
+        self.signals = signals
+        self._lock = lock
+        self._wait = wait
+        self._statements = Statements(sqlite_dialect(paramstyle="qmark"))
+        self._writer = connect(path)
+        self._reader = connect(path)
+        self._reader.execute("PRAGMA query_only = ON")
+        self._queue: deque[_Pending] = deque()
+        self._committing: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="folkmoot-commit")
+
+    async def read(self, work: Work[T]) -> T:
+        """Run `work` on the newest committed state."""
+        try:
+            self._reader.execute("BEGIN")
+            try:
+                return cast("T", _at_once(work(SqliteTransaction(self._reader, self._statements))))
+            finally:
+                self._reader.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"The database cannot be read: {error}.") from error
+
+    async def write(self, work: Work[T]) -> T:
+        """Run `work` in a transaction; return when it is on the disk."""
+        if len(self._queue) >= LONGEST_QUEUE:
+            raise StoreOverloaded
+        pending = _Pending(work, asyncio.get_running_loop().create_future())
+        self._queue.append(pending)
+        if self._committing is None:
+            self._committing = asyncio.create_task(self._commit_queue())
+        try:
+            async with asyncio.timeout(self._wait):
+                return cast("T", await asyncio.shield(pending.future))
+        except TimeoutError:
+            return cast("T", await self._give_up(pending))
+
+    def matching(self, statement: Select[Any], query: str) -> Select[Any]:
+        """Return `statement` limited to messages with one of the query's words, the best first (FTS5's bm25)."""
+        words = " OR ".join(f'"{word}"' for word in re.findall(r"\w+", query)) or '""'
+        found = table("messages_fulltext", column("rowid"), column("rank"))
+        return (
+            statement.join(found, found.c.rowid == messages.c.search_id)
+            .where(literal_column("messages_fulltext").op("MATCH")(words))
+            .order_by(found.c.rank)
+        )
+
+    async def close(self) -> None:
+        """Commit what waits and close the file."""
+        if self._committing is not None:
+            await self._committing
+        self._thread.shutdown()
+        self._reader.close()
+        self._writer.close()
+        self._lock.close()
+
+    async def _give_up(self, pending: _Pending) -> Any:
+        """Take `pending` out of the queue; when it has begun already, its result is what counts."""
+        with contextlib.suppress(ValueError):
+            self._queue.remove(pending)
+            raise StoreOverloaded
+        return await pending.future
+
+    async def _commit_queue(self) -> None:
+        try:
+            while self._queue:
+                batch = list(self._queue)
+                self._queue.clear()
+                await self._commit(batch)
+        finally:
+            self._committing = None
+
+    async def _commit(self, batch: list[_Pending]) -> None:
+        """Run a batch in one transaction; a piece that raises is undone by itself."""
+        done: list[_Pending] = []
+        topics: list[str] = []
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            for pending in batch:
+                if self._run_in_savepoint(pending, topics):
+                    done.append(pending)
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._writer.commit)
+        except sqlite3.Error as error:
+            self._roll_back()
+            for pending in batch:
+                _fail(pending, StoreUnavailable(f"The database cannot be written: {error}."), error)
+            return
+        for pending in done:
+            if not pending.future.done():
+                pending.future.set_result(pending.result)
+        self.signals.wake(topics)
+
+    def _run_in_savepoint(self, pending: _Pending, topics: list[str]) -> bool:
+        transaction = SqliteTransaction(self._writer, self._statements)
+        self._writer.execute("SAVEPOINT piece")
+        try:
+            pending.result = _at_once(pending.work(transaction))
+        except sqlite3.OperationalError:
+            raise
+        except Exception as error:
+            self._writer.execute("ROLLBACK TO piece")
+            self._writer.execute("RELEASE piece")
+            changed = isinstance(error, sqlite3.IntegrityError)
+            _fail(
+                pending,
+                Conflict(CHANGED_MEANWHILE) if changed else error,
+                error if changed else error.__cause__,
+            )
+            return False
+        self._writer.execute("RELEASE piece")
+        topics.extend(transaction.topics)
+        return True
+
+    def _roll_back(self) -> None:
+        if self._writer.in_transaction:
+            self._writer.rollback()
+
+
+def _fail(pending: _Pending, error: Exception, cause: BaseException | None) -> None:
+    if not pending.future.done():
+        error.__cause__ = cause
+        pending.future.set_exception(error)
+
+
+def _at_once(work: Any) -> Any:
+    """Run a coroutine that must not pause, and return its result."""
+    coroutine = cast("Coroutine[Any, Any, Any]", work)
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    coroutine.close()
+    raise RuntimeError("Work in a transaction waited for something other than its transaction.")
+
+
+def lock_file(path: Path) -> IO[str]:
+    """Take the lock that says which process serves the database at `path`; it lasts as long as the process.
+
+    Raises:
+        StartupError: another process has it.
+    """
+    lock = path.with_name(path.name + ".lock").open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.seek(0)
+        raise StartupError(
+            f"{path} is served by another Folkmoot process (pid {lock.read().strip() or 'unknown'}). "
+            "Stop it, choose another --database, or use PostgreSQL for several processes."
+        ) from error
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock

@@ -1,0 +1,247 @@
+"""The schema: one set of tables for both engines, SQLAlchemy Core, no ORM.
+
+Every key starts with the organisation, so that a sharded PostgreSQL can spread the rows. Times are microseconds since
+the epoch, UTC (`clock.now`). JSON is kept as text and read and written in `rows.py`, so that both engines hand back the
+same values. What only one engine has (full-text indexes) is in its engine module and in the migrations.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+
+def _organization() -> Column[str]:
+    return Column("organization_id", Text, nullable=False)
+
+
+blocks = Table(
+    "blocks",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("character_limit", Integer, nullable=False),
+    Column("description", Text),
+    Column("read_only", Boolean, nullable=False),
+    Column("hidden", Boolean),
+    Column("project_id", Text),
+    Column("is_template", Boolean, nullable=False),
+    Column("template_name", Text),
+    Column("extra", Text, nullable=False, comment="JSON: metadata, tags, and the wire's other template fields"),
+    Column("version", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("updated_by", Text, nullable=False, comment="JSON: the author of the newest version"),
+    PrimaryKeyConstraint("organization_id", "id"),
+    Index("blocks_by_age", "organization_id", "created_at", "id"),
+    Index("blocks_by_label", "organization_id", "label", "created_at", "id"),
+)
+
+block_tags = Table(
+    "block_tags",
+    metadata,
+    _organization(),
+    Column("block_id", Text, nullable=False),
+    Column("tag", Text, nullable=False),
+    PrimaryKeyConstraint("organization_id", "block_id", "tag"),
+    ForeignKeyConstraint(["organization_id", "block_id"], ["blocks.organization_id", "blocks.id"], ondelete="CASCADE"),
+    Index("block_tags_by_tag", "organization_id", "tag", "block_id"),
+)
+
+block_versions = Table(
+    "block_versions",
+    metadata,
+    _organization(),
+    Column("block_id", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("text", Text, comment="the whole text, for the versions that keep one"),
+    Column("delta", Text, comment="JSON: the change from the version before, for the others"),
+    Column("edit", Text, nullable=False, comment="JSON: what was asked for"),
+    Column("author_type", Text, nullable=False),
+    Column("author_id", Text),
+    Column("author_name", Text),
+    Column("run_id", Text),
+    Column("step_id", Text),
+    Column("created_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "block_id", "version"),
+    ForeignKeyConstraint(["organization_id", "block_id"], ["blocks.organization_id", "blocks.id"], ondelete="CASCADE"),
+)
+
+agents = Table(
+    "agents",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("description", Text),
+    Column("agent_type", Text, nullable=False),
+    Column("system", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("embedding", Text),
+    Column("timezone", Text, nullable=False),
+    Column("hidden", Boolean),
+    Column("configuration", Text, nullable=False, comment="JSON: settings that no statement filters by"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "id"),
+    Index("agents_by_age", "organization_id", "created_at", "id"),
+    Index("agents_by_name", "organization_id", "name", "created_at", "id"),
+)
+
+agent_tags = Table(
+    "agent_tags",
+    metadata,
+    _organization(),
+    Column("agent_id", Text, nullable=False),
+    Column("tag", Text, nullable=False),
+    PrimaryKeyConstraint("organization_id", "agent_id", "tag"),
+    ForeignKeyConstraint(["organization_id", "agent_id"], ["agents.organization_id", "agents.id"], ondelete="CASCADE"),
+    Index("agent_tags_by_tag", "organization_id", "tag", "agent_id"),
+)
+
+agent_tools = Table(
+    "agent_tools",
+    metadata,
+    _organization(),
+    Column("agent_id", Text, nullable=False),
+    Column("tool_id", Text, nullable=False),
+    Column("attached_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "agent_id", "tool_id"),
+    ForeignKeyConstraint(["organization_id", "agent_id"], ["agents.organization_id", "agents.id"], ondelete="CASCADE"),
+)
+
+agent_blocks = Table(
+    "agent_blocks",
+    metadata,
+    _organization(),
+    Column("agent_id", Text, nullable=False),
+    Column("block_id", Text, nullable=False),
+    Column("label", Text, nullable=False, comment="the block's label, so that it is unique on one agent"),
+    Column("access", Text, nullable=False, comment="write, append or read"),
+    Column("attached_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "agent_id", "block_id"),
+    UniqueConstraint("organization_id", "agent_id", "label", name="agent_blocks_label"),
+    ForeignKeyConstraint(["organization_id", "agent_id"], ["agents.organization_id", "agents.id"], ondelete="CASCADE"),
+    ForeignKeyConstraint(["organization_id", "block_id"], ["blocks.organization_id", "blocks.id"], ondelete="CASCADE"),
+    Index("agent_blocks_by_block", "organization_id", "block_id", "agent_id"),
+)
+
+conversations = Table(
+    "conversations",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False, comment="the agent's own id for its main conversation"),
+    Column("agent_id", Text, nullable=False),
+    Column("summary", Text),
+    Column("next_sequence", BigInteger, nullable=False),
+    Column(
+        "context_start",
+        BigInteger,
+        nullable=False,
+        comment="first message in context after the system message",
+    ),
+    Column("turn_run_id", Text, comment="the run whose turn it is; no other run of this conversation may go on"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "id"),
+    ForeignKeyConstraint(["organization_id", "agent_id"], ["agents.organization_id", "agents.id"], ondelete="CASCADE"),
+    Index("conversations_by_agent", "organization_id", "agent_id", "created_at", "id"),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    _organization(),
+    Column("conversation_id", Text, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("agent_id", Text, nullable=False),
+    Column("message_type", Text, nullable=False),
+    Column("search_text", Text, nullable=False, comment="what full-text search finds; empty for system messages"),
+    Column("search_id", BigInteger, nullable=False, comment="the row's number in the embedded full-text index"),
+    Column("body", Text, nullable=False, comment="JSON: the fields of this type of message"),
+    Column("name", Text),
+    Column("otid", Text),
+    Column("sender_id", Text),
+    Column("run_id", Text),
+    Column("step_id", Text),
+    Column("created_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "conversation_id", "sequence"),
+    UniqueConstraint("organization_id", "id", name="messages_id"),
+    ForeignKeyConstraint(
+        ["organization_id", "conversation_id"],
+        ["conversations.organization_id", "conversations.id"],
+        ondelete="CASCADE",
+    ),
+    Index("messages_by_run", "organization_id", "run_id", "sequence"),
+    Index("messages_by_search_id", "search_id"),
+    Index("messages_by_age", "organization_id", "created_at", "id"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column("agent_id", Text, nullable=False),
+    Column("conversation_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("stop_reason", Text),
+    Column("background", Boolean, nullable=False),
+    Column("details", Text, nullable=False, comment="JSON: metadata, request_config, error, usage"),
+    Column("lease_expires_at", BigInteger, comment="when it counts as dead unless its process says otherwise"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("started_at", BigInteger),
+    Column("completed_at", BigInteger),
+    PrimaryKeyConstraint("organization_id", "id"),
+    Index("runs_by_age", "organization_id", "created_at", "id"),
+    Index("runs_by_agent", "organization_id", "agent_id", "created_at", "id"),
+    Index("runs_by_status", "organization_id", "status", "created_at"),
+)
+
+steps = Table(
+    "steps",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("agent_id", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("stop_reason", Text),
+    Column("prompt_tokens", Integer, nullable=False),
+    Column("completion_tokens", Integer, nullable=False),
+    Column("details", Text, nullable=False, comment="JSON: the other token figures, timings, feedback, error"),
+    Column("created_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "id"),
+    Index("steps_by_age", "organization_id", "created_at", "id"),
+    Index("steps_by_run", "organization_id", "run_id", "created_at", "id"),
+)
+
+block_readers = Table(
+    "block_readers",
+    metadata,
+    _organization(),
+    Column("block_id", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("step_id", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("agent_id", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "block_id", "version", "step_id"),
+)

@@ -1,0 +1,38 @@
+"""The tools that come with Folkmoot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from folkmoot.tools.builtin import memory
+from folkmoot.tools.builtin.conversation_search import conversation_search
+from folkmoot.tools.builtin.send_message import send_message
+from folkmoot.tools.builtin.web_search import web_search
+from folkmoot.tools.tool import Tool
+
+_ALL = (
+    Tool(memory.memory_insert, "letta_sleeptime_core", in_step=True),
+    Tool(memory.memory_replace, "letta_sleeptime_core", in_step=True),
+    Tool(memory.memory_rethink, "letta_sleeptime_core", in_step=True),
+    Tool(memory.memory_finish_edits, "letta_sleeptime_core", in_step=True, ends_turn=True),
+    Tool(memory.core_memory_append, "letta_memory_core", in_step=True),
+    Tool(memory.core_memory_replace, "letta_memory_core", in_step=True),
+    Tool(conversation_search, "letta_core"),
+    Tool(send_message, "letta_core", in_step=True, ends_turn=True),
+    Tool(web_search, "letta_builtin"),
+)
+
+BUILTIN_TOOLS: Mapping[str, Tool] = {tool.name: tool for tool in _ALL}
+"""By name."""
+
+BUILTIN_TOOLS_BY_ID: Mapping[str, Tool] = {tool.id: tool for tool in _ALL}
+"""By identifier."""
+
+BASE_TOOLS: Mapping[str, tuple[str, ...]] = {
+    "memgpt_agent": ("send_message", "conversation_search", "core_memory_append", "core_memory_replace"),
+    "memgpt_v2_agent": ("send_message", "conversation_search", "memory_insert", "memory_replace"),
+    "sleeptime_agent": ("memory_insert", "memory_replace", "memory_rethink", "memory_finish_edits"),
+}
+"""Which tools an agent of a type has unless its creator says otherwise; every other type has `DEFAULT_TOOLS`."""
+
+DEFAULT_TOOLS = ("memory_insert", "memory_replace", "conversation_search")

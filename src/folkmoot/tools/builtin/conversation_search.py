@@ -1,0 +1,74 @@
+"""`conversation_search`: an agent looks up what was said earlier."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, datetime, timedelta
+from typing import Literal
+
+from folkmoot.conversations.messages import Message
+from folkmoot.conversations.search import ROLES, MessageSearch, search_messages
+from folkmoot.errors import ToolFailed
+from folkmoot.store import clock
+from folkmoot.tools.tool import ToolContext
+
+LARGEST = 50
+_ROLE_OF = {message_type: role for role, message_type in ROLES.items()}
+
+
+async def conversation_search(
+    context: ToolContext,
+    query: str | None = None,
+    roles: list[Literal["assistant", "user", "tool"]] | None = None,
+    limit: int = 10,
+    start_date: str | None = None,
+    end_date: str | None = None,
+) -> str:
+    """Search everything that was said in your conversations, also what is no longer in your context.
+
+    Finds messages that have words of the query, the best match first; without a query, the newest ones.
+
+    Args:
+        query: Words to look for.
+        roles: Whose messages to search; everybody's when left out.
+        limit: How many messages to return, 10 when left out, 50 at the most.
+        start_date: Only messages from this day or time on, such as 2026-11-22 or 2026-11-22T14:30 (UTC).
+        end_date: Only messages up to this day, the whole day included, or up to this time (UTC).
+    """
+    search = MessageSearch(
+        query=query or "",
+        agent_id=context.agent_id,
+        roles=roles or (),
+        start=_moment("start_date", start_date, ends=False),
+        end=_moment("end_date", end_date, ends=True),
+        limit=max(1, min(limit, LARGEST)),
+    )
+    found = await search_messages(context.store, search)
+    return json.dumps(
+        {"query": query, "count": len(found), "messages": [_shown(message) for message in found]},
+        ensure_ascii=False,
+    )
+
+
+def _shown(message: Message) -> dict[str, str]:
+    content = message.body.get("content", message.body.get("tool_return", ""))
+    if not isinstance(content, str):
+        content = "\n".join(part.get("text", "") for part in content)
+    return {
+        "time": clock.to_datetime(message.created_at).isoformat(timespec="seconds"),
+        "role": _ROLE_OF[message.message_type],
+        "content": content if len(content) <= 2000 else content[:2000] + " …",
+    }
+
+
+def _moment(name: str, text: str | None, *, ends: bool) -> int | None:
+    """Return a day or time as a stored time; as an end, a day counts whole."""
+    if not text:
+        return None
+    try:
+        if len(text) == len("2026-11-22"):
+            day = datetime.combine(date.fromisoformat(text), datetime.min.time())
+            return clock.from_datetime(day + timedelta(days=1) if ends else day)
+        return clock.from_datetime(datetime.fromisoformat(text))
+    except ValueError as error:
+        raise ToolFailed(f"{name}: {text!r} is not a date; write it as 2026-11-22 or 2026-11-22T14:30.") from error

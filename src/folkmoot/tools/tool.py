@@ -1,0 +1,75 @@
+"""What a tool is, and what it gets to work with."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha256
+from typing import Concatenate, TypeAlias
+from uuid import UUID
+
+from folkmoot.models.prompt import ToolSchema
+from folkmoot.settings import Settings
+from folkmoot.store.engine import Store, Transaction
+from folkmoot.tools.schema import tool_schema
+
+
+@dataclass(frozen=True, slots=True)
+class ToolContext:
+    """Who calls a tool, and what it may use.
+
+    `transaction` is that of the step, for a tool that runs in it, and None for every other. `seen` tells which version of
+    each block the step's model was shown.
+    """
+
+    agent_id: str
+    agent_name: str
+    conversation_id: str
+    run_id: str
+    step_id: str
+    store: Store
+    settings: Settings
+    environ: Mapping[str, str]
+    variables: Mapping[str, str] = field(default_factory=dict)
+    seen: Mapping[str, int] = field(default_factory=dict)
+    transaction: Transaction | None = None
+
+
+ToolFunction: TypeAlias = Callable[Concatenate[ToolContext, ...], Awaitable[str]]
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A tool that agents can be given.
+
+    A tool that is `in_step` only uses the step's transaction: its effect commits with the step that called it or not at
+    all. Every other runs before, on its own, beside the other calls of the same reply.
+    """
+
+    function: ToolFunction
+    tool_type: str
+    in_step: bool = False
+    ends_turn: bool = False
+    return_limit: int = 50_000
+
+    @property
+    def name(self) -> str:
+        """The function's own name."""
+        return self.schema.name
+
+    @cached_property
+    def schema(self) -> ToolSchema:
+        """What the model is told of the tool."""
+        return tool_schema(self.function)
+
+    @cached_property
+    def id(self) -> str:
+        """`tool-<uuid4>`, told from the name, so that every server gives the same."""
+        digest = sha256(f"folkmoot {self.name}".encode()).digest()
+        return f"tool-{UUID(bytes=digest[:16], version=4)}"
+
+    @property
+    def tags(self) -> Sequence[str]:
+        """The wire format tags a built-in tool with its type."""
+        return [self.tool_type]

@@ -1,0 +1,74 @@
+"""Installs the clients that cannot live in the tests' own environment, once, and reuses them from then on."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+CACHE = HERE.parent.parent / ".venv-clients"
+PYTHON_0_1 = "letta-client==0.1.324"
+
+
+def python_0_1() -> Path:
+    """Return the interpreter of an environment that holds letta-client 0.1.324 alone."""
+    name = f"{PYTHON_0_1.replace('==', '-')}-py{sys.version_info.major}.{sys.version_info.minor}"
+    folder = CACHE / name
+    python = folder / "bin" / "python"
+    with _one_at_a_time(), _once(folder / "installed", PYTHON_0_1) as missing:
+        if missing:
+            shutil.rmtree(folder, ignore_errors=True)
+            _run(sys.executable, "-m", "venv", str(folder))
+            _run(str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", PYTHON_0_1)
+    return python
+
+
+def node_modules() -> Path:
+    """Return the folder with both TypeScript clients and tsx, as the lock file names them.
+
+    Without Node the test is skipped, on a developer's machine; CI must have it.
+    """
+    npm = shutil.which("npm")
+    if npm is None or shutil.which("node") is None:
+        if os.environ.get("CI"):
+            pytest.fail("The TypeScript clients' tests need Node 20 or later, and CI must run them.")
+        pytest.skip("Node is not installed: the TypeScript clients are not tested.")
+    folder = HERE / "node_modules"
+    lock = hashlib.sha256((HERE / "package-lock.json").read_bytes()).hexdigest()
+    with _one_at_a_time(), _once(folder / ".installed", lock) as missing:
+        if missing:
+            _run(npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+    return folder
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Keep the other test workers out."""
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _once(marker: Path, content: str) -> Iterator[bool]:
+    """Tell whether `marker` does not say `content` yet; it does when the block ended well."""
+    missing = not marker.exists() or marker.read_text() != content
+    yield missing
+    if missing:
+        marker.write_text(content)
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.fail(f"{' '.join(command)}\n{done.stdout}{done.stderr}")

@@ -1,0 +1,168 @@
+"""The fixtures of all tests.
+
+Every test that uses `store`, be it through `database_url`, `server` or `client`, runs on SQLite and on
+PostgreSQL. A test of one store alone says so: `@pytest.mark.parametrize("store", ["postgres"], indirect=True)`.
+
+`server` is shared by all tests of a worker, so a test names what it makes freshly (`new_block` and `new_agent`
+do) and never counts what others may have made. A test that kills, configures or counts takes `start_server`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from letta_client import AsyncLetta, Letta
+from letta_client.types import AgentState, BlockResponse
+
+from support.fixtures import MODEL, NewAgent, NewBlock, StartServer
+from support.postgres import PostgresServer
+from support.scripted_model import ScriptedModel
+from support.server import ServerProcess
+
+
+@pytest.fixture(scope="session")
+def session_model() -> Iterator[ScriptedModel]:
+    """The worker's one scripted model; tests take `scripted_model`."""
+    with ScriptedModel() as model:
+        yield model
+
+
+@pytest.fixture
+def scripted_model(session_model: ScriptedModel) -> Iterator[ScriptedModel]:
+    """The scripted model, nothing received yet; the test fails if OpenAI would have refused a request."""
+    session_model.reset()
+    yield session_model
+    violations = session_model.violations
+    session_model.reset()
+    assert violations == []
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """The worker's one PostgreSQL server, started when a test first needs it."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store(request: pytest.FixtureRequest) -> str:
+    """The kind of store under test."""
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture
+def database_url(store: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A fresh, empty database."""
+    if store == "sqlite":
+        yield f"sqlite:///{tmp_path / 'folkmoot.sqlite3'}"
+        return
+    postgres: PostgresServer = request.getfixturevalue("postgres_server")
+    url = postgres.create_database()
+    yield url
+    postgres.drop_database(url)
+
+
+@pytest.fixture
+def start_server(database_url: str, scripted_model: ScriptedModel, tmp_path: Path) -> Iterator[StartServer]:
+    """Start servers of the test's own."""
+    with ExitStack() as servers:
+        count = 0
+
+        def start(
+            *, database: str | None = None, env: Mapping[str, str] | None = None, args: Sequence[str] = ()
+        ) -> ServerProcess:
+            nonlocal count
+            count += 1
+            server = ServerProcess(
+                database=database or database_url,
+                home=tmp_path / f"server-{count}",
+                model_url=scripted_model.base_url,
+                env=env,
+                args=args,
+            )
+            return servers.enter_context(server)
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def shared_sqlite(session_model: ScriptedModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """The worker's one server on SQLite; tests take `server`."""
+    home = tmp_path_factory.mktemp("shared-sqlite")
+    database = f"sqlite:///{home / 'folkmoot.sqlite3'}"
+    with ServerProcess(database=database, home=home, model_url=session_model.base_url) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def shared_postgres(
+    session_model: ScriptedModel, postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
+    """The worker's one server on PostgreSQL; tests take `server`."""
+    home = tmp_path_factory.mktemp("shared-postgres")
+    database = postgres_server.create_database()
+    with ServerProcess(database=database, home=home, model_url=session_model.base_url) as server:
+        yield server
+
+
+@pytest.fixture
+def server(store: str, request: pytest.FixtureRequest, scripted_model: ScriptedModel) -> ServerProcess:
+    """A running server on `store`, shared with the other tests, its model scripted. Do not stop it."""
+    running: ServerProcess = request.getfixturevalue(f"shared_{store}")
+    return running
+
+
+@pytest.fixture
+def client(server: ServerProcess) -> Iterator[Letta]:
+    """The official client of the 1.x line; it does not retry, so that a fault shows."""
+    with Letta(base_url=server.url, api_key="unused", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+async def async_client(server: ServerProcess) -> AsyncIterator[AsyncLetta]:
+    """The official client's asynchronous face."""
+    async with AsyncLetta(base_url=server.url, api_key="unused", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+def http(server: ServerProcess) -> Iterator[httpx.Client]:
+    """A plain HTTP client of the server, for what no official client would send."""
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+async def async_http(server: ServerProcess) -> AsyncIterator[httpx.AsyncClient]:
+    """The same for tests that do several things at once."""
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(base_url=server.url, timeout=60, limits=limits) as client:
+        yield client
+
+
+@pytest.fixture
+def new_block(client: Letta) -> NewBlock:
+    """Make a block with a label of its own: `new_block(value="…", limit=100)`."""
+
+    def make(**fields: Any) -> BlockResponse:
+        return client.blocks.create(**{"label": f"label_{uuid4().hex[:12]}", "value": "", **fields})
+
+    return make
+
+
+@pytest.fixture
+def new_agent(client: Letta) -> NewAgent:
+    """Make an agent that talks to the scripted model: `new_agent(block_ids=[block.id])`."""
+
+    def make(**fields: Any) -> AgentState:
+        return client.agents.create(**{"name": f"agent_{uuid4().hex[:12]}", "model": MODEL, **fields})
+
+    return make

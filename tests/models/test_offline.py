@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from folkmoot.models.blocks_in_prompt import find_block, shown_blocks
+from folkmoot.models.offline import answer, pieces
+from folkmoot.models.prompt import (
+    AssistantTurn,
+    ModelOptions,
+    Prompt,
+    Reply,
+    TextDelta,
+    ToolReturn,
+    ToolSchema,
+    UserTurn,
+)
+from folkmoot.models.requests import ModelClient
+from folkmoot.settings import Settings
+
+
+def tool(name: str, *properties: str) -> ToolSchema:
+    return ToolSchema(
+        name, "", {"type": "object", "properties": {key: {"type": "string"} for key in properties}}
+    )
+
+
+TOOLS = [
+    tool("web_search", "query"),
+    tool("memory_insert", "label", "new_string"),
+    tool("conversation_search", "query"),
+]
+MEMORY = """<memory_blocks>
+<block label="persona" read_only="false">I am a helpful agent.</block>
+<block label="organization" read_only="false" limit="4000">
+Organization: Letta
+</block>
+<block label="policies" read_only="true">Company Policy: Always be helpful &amp; respectful.</block>
+</memory_blocks>"""
+RESULTS = json.dumps(
+    {
+        "query": "memory blocks",
+        "results": [
+            {
+                "title": "Weather",
+                "url": "http://a",
+                "text": "It rained all day in the hills. Bring a coat with you.",
+            },
+            {
+                "title": "Blocks",
+                "url": "http://b",
+                "highlights": [
+                    "Memory blocks are a core idea of Letta.",
+                    "Letta agents edit memory blocks with tools.",
+                ],
+            },
+        ],
+    }
+)
+TUTORIAL = """
+Find information about the connection between memory blocks and Letta.
+Insert what you learn into the memory block, prepended with "Agent1: ".
+"""
+
+
+class Conversation:
+    """Plays the turn loop: the tools answer as they are told to."""
+
+    def __init__(
+        self, request: str, memory: str = MEMORY, tools: list[ToolSchema] = TOOLS, **answers: Any
+    ) -> None:
+        self.turns: list[Any] = [UserTurn(request)]
+        self.memory, self.tools, self.answers = memory, tools, answers
+        self.called: list[tuple[str, dict[str, Any]]] = []
+        self.asked = 0
+
+    def run(self) -> Reply:
+        while True:
+            self.asked += 1
+            assert self.asked <= 4
+            reply = answer(Prompt("You are an agent.", self.turns, self.memory, self.tools))
+            if not reply.tool_calls:
+                return reply
+            self.turns.append(AssistantTurn(reply.text, (), reply.tool_calls))
+            for call in reply.tool_calls:
+                self.called.append((call.name, json.loads(call.arguments)))
+                told = self.answers.get(call.name, "done")
+                failed = told.startswith("Error")
+                self.turns.append(ToolReturn(call.id, call.name, told, failed))
+
+
+@pytest.mark.parametrize(
+    "results", [RESULTS, "Memory blocks are a core idea of Letta.\nNothing else matters here."]
+)
+def test_tutorial(results: str) -> None:
+    played = Conversation(TUTORIAL, web_search=results)
+    last = played.run()
+    (search, query), (insert, written) = played.called
+    assert (search, query) == ("web_search", {"query": "connection between memory blocks and Letta"})
+    assert (insert, written["label"]) == ("memory_insert", "organization")
+    assert written["new_string"].startswith("Agent1: Memory blocks are a core idea of Letta.")
+    assert "rained" not in written["new_string"]
+    assert "organization" in last.text
+    assert played.asked == 3
+
+
+def test_tutorial_second_agent() -> None:
+    request = TUTORIAL.replace("connection between memory blocks and", "origin of").replace(
+        "Agent1", "Agent2"
+    )
+    played = Conversation(request, web_search="Letta originated as MemGPT, a research project.")
+    played.run()
+    assert played.called[0][1] == {"query": "origin of Letta"}
+    assert played.called[1][1]["new_string"] == "Agent2: Letta originated as MemGPT, a research project."
+
+
+def test_same_prompt_same_words() -> None:
+    prompt = Prompt("", [UserTurn(TUTORIAL)], MEMORY, TOOLS)
+    first, second = answer(prompt), answer(prompt)
+    assert first.tool_calls[0].arguments == second.tool_calls[0].arguments
+    assert first.tool_calls[0].id != second.tool_calls[0].id
+    assert first.usage.prompt_tokens > 50
+
+
+@pytest.mark.parametrize("broken", ["web_search", "memory_insert"])
+def test_failed_tool_is_told_and_not_tried_again(broken: str) -> None:
+    played = Conversation(TUTORIAL, **{"web_search": RESULTS, broken: "Error: no such luck"})
+    assert "no such luck" in played.run().text
+    assert [name for name, _ in played.called].count(broken) == 1
+
+
+def test_search_without_results_or_tool() -> None:
+    assert "nothing" in Conversation(TUTORIAL, web_search='{"results": []}').run().text
+    assert "no web_search tool" in Conversation(TUTORIAL, tools=TOOLS[1:]).run().text
+
+
+@pytest.mark.parametrize(
+    ("request_", "label", "text"),
+    [
+        ("Remember that my birthday is in May.", "organization", "my birthday is in May."),
+        (
+            "Please add 'x' to nothing: add \"We meet on Mondays.\" to the organization block",
+            "organization",
+            "We meet on Mondays.",
+        ),
+        ("Note we sail at dawn in your persona block.", "persona", "we sail at dawn"),
+    ],
+)
+def test_notes(request_: str, label: str, text: str) -> None:
+    played = Conversation(request_)
+    played.run()
+    assert played.called == [("memory_insert", {"label": label, "new_string": text})]
+
+
+def test_read_only_block_is_left_alone() -> None:
+    played = Conversation('Add "Anything goes." to the policies block.')
+    assert "read-only" in played.run().text
+    assert played.called == []
+
+
+def test_questions_are_answered_from_memory() -> None:
+    assert "Always be helpful & respectful." in Conversation("What is the company policy?").run().text
+
+
+def test_says_what_it_is() -> None:
+    for request in ("Write me a poem", "Hello!", ""):
+        played = Conversation(request, memory="", tools=[])
+        assert played.run().text
+    assert "rule follower" in Conversation("Hello!", memory="").run().text
+
+
+def test_tool_choice_none() -> None:
+    prompt = Prompt("", [UserTurn(TUTORIAL)], MEMORY, TOOLS, ModelOptions(tool_choice="none"))
+    assert answer(prompt).tool_calls == ()
+
+
+def test_blocks_are_read_from_the_prompt() -> None:
+    blocks = shown_blocks(MEMORY)
+    assert [(block.label, block.read_only) for block in blocks] == [
+        ("persona", False),
+        ("organization", False),
+        ("policies", True),
+    ]
+    assert blocks[2].value == "Company Policy: Always be helpful & respectful."
+    assert find_block([], "anything") is None
+    assert shown_blocks("<block>no label</block> <block label=") == []
+
+
+def test_words_are_streamed() -> None:
+    reply = Reply("One two  three.")
+    assert "".join(piece.text for piece in pieces(reply) if isinstance(piece, TextDelta)) == reply.text
+
+
+async def test_through_the_client() -> None:
+    client = ModelClient(Settings(_env_file=None), {})
+    prompt = Prompt("", [UserTurn("Hello")])
+    reply = await client.ask("offline/notetaker", prompt)
+    *deltas, last = [item async for item in client.stream("offline/notetaker", prompt)]
+    assert reply == last
+    assert len(deltas) > 3

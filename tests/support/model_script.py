@@ -1,0 +1,93 @@
+"""The script language of the scripted model: what a conversation asks it to answer.
+
+The last user message is the script, read line by line:
+
+    ECHO text                    text, the rest of the message included
+    CALL tool {json}             one tool call; the JSON is passed on as it stands, valid or not
+    CALLS [[tool, {args}], …]    several tool calls in one answer
+    THEN CALL …, THEN CALLS …    the next step's calls, once the tools before have answered
+    THEN ECHO text               the last answer, instead of "done"
+    anything else                "ok", or "done" after tools
+
+Lines that are no instruction are left alone, so a script can hide in prose.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Call:
+    """A tool call to make."""
+
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the script wants answered: some calls, or a text."""
+
+    text: str | None = None
+    calls: tuple[Call, ...] = ()
+
+
+def text_of(content: Any) -> str:
+    """Return a message's text: `[{"type": "text", "text": "a"}, …]` and `"a"` both give `"a"`."""
+    if isinstance(content, list):
+        return "\n".join(part.get("text", "") for part in content if isinstance(part, dict))
+    return content if isinstance(content, str) else ""
+
+
+def last_user_text(messages: list[dict[str, Any]]) -> str:
+    """Return the text of the last user message; a `system` message after it does not hide it."""
+    return next((text_of(m.get("content")) for m in reversed(messages) if m.get("role") == "user"), "")
+
+
+def _calls(instruction: str) -> tuple[Call, ...] | None:
+    """Read `CALL …` or `CALLS …`; None when the instruction is neither."""
+    if instruction.startswith("CALLS "):
+        pairs = json.loads(instruction.removeprefix("CALLS "))
+        return tuple(Call(name, json.dumps(arguments)) for name, arguments in pairs)
+    if instruction.startswith("CALL "):
+        name, _, arguments = instruction.removeprefix("CALL ").strip().partition(" ")
+        return (Call(name, arguments.strip() or "{}"),)
+    return None
+
+
+def _read(script: str) -> tuple[list[tuple[Call, ...]], str | None]:
+    """Return a script's steps of calls, and its last words where it has some."""
+    steps: list[tuple[Call, ...]] = []
+    lines = script.splitlines()
+    for number, line in enumerate(lines):
+        instruction = line.lstrip().removeprefix("THEN ")
+        if instruction.startswith("ECHO "):
+            return steps, "\n".join([instruction.removeprefix("ECHO "), *lines[number + 1 :]])
+        calls = _calls(instruction)
+        if calls is not None:
+            steps.append(calls)
+    return steps, None
+
+
+def answer_to(messages: list[dict[str, Any]]) -> Answer:
+    """Return what the script in the conversation's last user message wants answered now."""
+    steps, last_words = _read(last_user_text(messages))
+    taken = _steps_taken(messages)
+    if taken < len(steps):
+        return Answer(calls=steps[taken])
+    if last_words is not None:
+        return Answer(text=last_words)
+    return Answer(text="done" if taken else "ok")
+
+
+def _steps_taken(messages: list[dict[str, Any]]) -> int:
+    """Count the answers with tool calls since the last user message."""
+    taken = 0
+    for message in reversed(messages):
+        if message.get("role") == "user":
+            break
+        taken += bool(message.get("tool_calls"))
+    return taken

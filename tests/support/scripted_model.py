@@ -1,0 +1,304 @@
+"""A scripted model behind OpenAI's API, on a port of its own, in a thread of the test process.
+
+    with ScriptedModel() as model:
+        … a server with OPENAI_BASE_URL=model.base_url is told "CALL memory_insert {…}" …
+        assert model.requests[0]["model"] == "gpt-4o-mini"
+        assert model.violations == []
+
+`model_script` says what the messages can ask for, `model_rules` what makes a violation. Faults queue up, one for
+each chat request to come: `fail_next`, `hang_next`, `drop_next`, `nonsense_next`, `reply_next`. `hold` keeps
+answers back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Self
+
+from support import model_wire
+from support.http_wire import HttpRequest, WatchedReader, read_request, response, stream_head, stream_piece
+from support.model_faults import WAIT, Drop, Fail, Fault, Hang, Held, Nonsense, Reply
+from support.model_rules import violations_of
+from support.model_script import answer_to, last_user_text
+
+ERROR_KINDS = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    404: "invalid_request_error",
+    429: "rate_limit_error",
+}
+
+
+class ScriptedModel:
+    """The server and its control panel; every method may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Condition()
+        self._received: list[HttpRequest] = []
+        self._violations: list[str] = []
+        self._faults: deque[Fault] = deque()
+        self._holds: list[Held] = []
+        self._gone = 0
+        self._connections: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.new_event_loop()
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._thread = threading.Thread(target=self._run, name="scripted-model", daemon=True)
+        self._stopping = asyncio.Event()
+
+    # -- life ------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join(WAIT)
+
+    @property
+    def base_url(self) -> str:
+        """What goes into OPENAI_BASE_URL."""
+        return f"http://127.0.0.1:{self._socket.getsockname()[1]}/v1"
+
+    def reset(self) -> None:
+        """Forget what was received and which faults are to come, and release what is held."""
+        with self._lock:
+            self._received.clear()
+            self._violations.clear()
+            self._faults.clear()
+            self._gone = 0
+            holds, self._holds = self._holds, []
+        for held in holds:
+            held.release()
+
+    # -- what came in ----------------------------------------------------------------------------------------
+
+    @property
+    def received(self) -> list[HttpRequest]:
+        """Every request, oldest first, with its path and headers."""
+        with self._lock:
+            return list(self._received)
+
+    @property
+    def requests(self) -> list[dict[str, Any]]:
+        """The bodies of the chat requests, oldest first."""
+        return [request.body for request in self.received if request.path == "/v1/chat/completions"]
+
+    @property
+    def violations(self) -> list[str]:
+        """What OpenAI's API would have refused."""
+        with self._lock:
+            return list(self._violations)
+
+    def wait_for_requests(self, count: int) -> None:
+        """Return when `count` chat requests have come in since the last reset."""
+        with self._lock:
+            if not self._lock.wait_for(lambda: len(self._chats()) >= count, WAIT):
+                raise TimeoutError(f"{len(self._chats())} of {count} chat requests came in")
+
+    def wait_for_disconnects(self, count: int) -> None:
+        """Return when `count` clients have gone while they waited for an answer."""
+        with self._lock:
+            if not self._lock.wait_for(lambda: self._gone >= count, WAIT):
+                raise TimeoutError(f"{self._gone} of {count} clients have gone")
+
+    def _chats(self) -> list[HttpRequest]:
+        return [request for request in self._received if request.path == "/v1/chat/completions"]
+
+    # -- what shall go wrong ---------------------------------------------------------------------------------
+
+    def fail_next(
+        self,
+        status: int = 500,
+        times: int = 1,
+        *,
+        code: str | None = None,
+        message: str = "The scripted model was told to fail.",
+        retry_after_ms: int = 1,
+    ) -> None:
+        """Answer the next `times` chat requests with an error; the client is told to retry at once."""
+        body = model_wire.error(message, ERROR_KINDS.get(status, "server_error"), code)
+        headers = {"retry-after-ms": str(retry_after_ms)} if status in {429, 500, 502, 503} else {}
+        self._add(*[Fail(status, body, headers)] * times)
+
+    def hang_next(self, times: int = 1) -> None:
+        """Leave the next chat requests without an answer."""
+        self._add(*[Hang()] * times)
+
+    def drop_next(self, times: int = 1, *, after: int = 0) -> None:
+        """Cut the connection of the next chat requests, `after` so many pieces of a stream."""
+        self._add(*[Drop(after)] * times)
+
+    def nonsense_next(self, times: int = 1) -> None:
+        """Answer the next chat requests with a page that is no JSON."""
+        self._add(*[Nonsense()] * times)
+
+    def reply_next(self, message: dict[str, Any], *, finish_reason: str | None = None) -> None:
+        """Answer the next chat request with this very message: `{"role": "assistant", "content": …}`."""
+        self._add(Reply({"role": "assistant", **message}, finish_reason))
+
+    def _add(self, *faults: Fault) -> None:
+        with self._lock:
+            self._faults.extend(faults)
+
+    @contextmanager
+    def hold(self, matching: str = "", *, after: int = 0) -> Iterator[Held]:
+        """Keep answers back until released, at the latest when the block ends.
+
+        Args:
+            matching: hold only conversations whose last user message contains this.
+            after: how many pieces of a streamed answer to send before holding it.
+        """
+        held = Held(self._loop, matching, after)
+        with self._lock:
+            self._holds.append(held)
+        try:
+            yield held
+        finally:
+            with self._lock:
+                if held in self._holds:
+                    self._holds.remove(held)
+            held.release()
+
+    # -- the server ------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._serve())
+        finally:
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        server = await self._loop.create_server(
+            lambda: asyncio.StreamReaderProtocol(WatchedReader(), self._connection), sock=self._socket
+        )
+        await self._stopping.wait()
+        server.close()
+        for connection in list(self._connections):
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+        await server.wait_closed()
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert isinstance(reader, WatchedReader)
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            while request := await read_request(reader):
+                if not await self._respond(request, reader, writer):
+                    writer.transport.abort()
+                    break
+        except (asyncio.CancelledError, ConnectionError):
+            writer.transport.abort()
+        finally:
+            self._connections.discard(task)
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def _respond(self, request: HttpRequest, reader: WatchedReader, writer: asyncio.StreamWriter) -> bool:
+        """Answer one request; False when the connection is to be cut."""
+        with self._lock:
+            self._received.append(request)
+            self._lock.notify_all()
+        if (request.method, request.path) == ("POST", "/v1/chat/completions"):
+            return await self._chat(request.body, reader, writer)
+        if (request.method, request.path) == ("POST", "/v1/embeddings"):
+            writer.write(_json(200, model_wire.embeddings(request.body)))
+        elif request.path == "/v1/models":
+            writer.write(_json(200, model_wire.model_list()))
+        else:
+            writer.write(_json(404, model_wire.error(f"no route {request.path}", "invalid_request_error")))
+        await writer.drain()
+        return True
+
+    async def _chat(self, body: Any, reader: WatchedReader, writer: asyncio.StreamWriter) -> bool:
+        faults = violations_of(body)
+        with self._lock:
+            self._violations.extend(faults)
+            fault = self._faults.popleft() if self._faults else None
+            user_text = last_user_text(body["messages"]) if not faults else ""
+            held = next((held for held in self._holds if held.matching in user_text), None)
+        if faults:
+            writer.write(_json(400, model_wire.error("; ".join(faults), "invalid_request_error")))
+            await writer.drain()
+            return True
+        answering = asyncio.ensure_future(self._answer(body, fault, held, writer))
+        return await self._unless_gone(answering, reader)
+
+    async def _unless_gone(self, answering: asyncio.Future[bool], reader: WatchedReader) -> bool:
+        """Return what `answering` says; give it up when the client closes the connection first."""
+        leaving = asyncio.ensure_future(reader.gone.wait())
+        try:
+            await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if answering.done():
+                return answering.result()
+        finally:
+            leaving.cancel()
+            answering.cancel()
+        with self._lock:
+            self._gone += 1
+            self._lock.notify_all()
+        return False
+
+    async def _answer(
+        self, body: dict[str, Any], fault: Fault | None, held: Held | None, writer: asyncio.StreamWriter
+    ) -> bool:
+        if held is not None and not (body.get("stream") and held.after):
+            await held.keep()
+            held = None
+        if isinstance(fault, Hang):
+            await asyncio.Event().wait()
+        if isinstance(fault, Fail):
+            writer.write(_json(fault.status, fault.body, **fault.headers))
+        elif isinstance(fault, Nonsense):
+            writer.write(response(200, b"<html>Bad gateway</html>", content_type="text/html"))
+        elif isinstance(fault, Drop) and not fault.after:
+            return False
+        else:
+            return await self._say(body, fault, held, writer)
+        await writer.drain()
+        return True
+
+    async def _say(
+        self, body: dict[str, Any], fault: Fault | None, held: Held | None, writer: asyncio.StreamWriter
+    ) -> bool:
+        """Answer with a message, whole or in pieces."""
+        reply = fault if isinstance(fault, Reply) else Reply(self._scripted(body["messages"]))
+        if not body.get("stream"):
+            writer.write(_json(200, model_wire.completion(reply.message, body["model"], reply.finish_reason)))
+            await writer.drain()
+            return not isinstance(fault, Drop)
+        with_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+        writer.write(stream_head())
+        pieces = model_wire.chunks(reply.message, body["model"], finish_reason=reply.finish_reason, with_usage=with_usage)
+        for number, piece in enumerate(pieces):
+            if held is not None and number == held.after:
+                await held.keep()
+            if isinstance(fault, Drop) and number == fault.after:
+                return False
+            writer.write(stream_piece(piece))
+            await writer.drain()
+        writer.write(stream_piece(b""))
+        await writer.drain()
+        return True
+
+    def _scripted(self, messages: list[dict[str, Any]]) -> dict[str, Any]:
+        try:
+            return model_wire.message_of(answer_to(messages))
+        except ValueError as error:
+            with self._lock:
+                self._violations.append(f"the test's script cannot be read: {error}")
+            return {"role": "assistant", "content": "The script cannot be read."}
+
+
+def _json(status: int, body: dict[str, Any], **headers: str) -> bytes:
+    return response(status, json.dumps(body).encode(), headers=headers)
