@@ -8,7 +8,7 @@ import pytest
 from folkmoot.models.requests import ModelClient
 from folkmoot.settings import Settings
 
-KEY = "sk-secret-0123456789"
+KEY = "house-of-cards"
 
 
 class Pauses:

@@ -82,9 +82,7 @@ class FakeProvider:
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         method, path, _ = head[0].split(" ")
-        headers = {
-            key.lower(): value.strip() for key, _, value in (line.partition(":") for line in head[1:] if line)
-        }
+        headers = {key.lower(): value.strip() for key, _, value in (line.partition(":") for line in head[1:] if line)}
         raw = await reader.readexactly(int(headers.get("content-length", 0)))
         asked = Asked(method, path, headers, raw)
         self.asked.append(asked)
@@ -166,9 +164,7 @@ def chat(text: str | None = "Hello.", calls: Iterable[tuple[str, str, str]] = ()
 def chat_stream(*deltas: dict[str, Any], finish: str = "stop", cut: bool = False) -> Answer:
     """Return a Chat Completions stream."""
     base = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
-    events: list[Any] = [
-        {**base, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas
-    ]
+    events: list[Any] = [{**base, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
     if not cut:
         usage = {"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": 25}
         events.append({**base, "choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
@@ -205,9 +201,7 @@ def _claude_block(block: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str,
     if block["type"] == "text":
         return {**block, "text": ""}, [{"type": "text_delta", "text": block["text"]}]
     if block["type"] == "tool_use":
-        return {**block, "input": {}}, [
-            {"type": "input_json_delta", "partial_json": json.dumps(block["input"])}
-        ]
+        return {**block, "input": {}}, [{"type": "input_json_delta", "partial_json": json.dumps(block["input"])}]
     if block["type"] == "thinking":
         thought = {"type": "thinking_delta", "thinking": block["thinking"]}
         signature = {"type": "signature_delta", "signature": block["signature"]}

@@ -49,9 +49,7 @@ async def test_anthropic_google_and_compatible_lists() -> None:
                 "name": "models/gemini-embedding-001",
                 "supportedGenerationMethods": ["embedContent"],
             }
-            return Answer(
-                {"models": [{**gemini, "supportedGenerationMethods": ["generateContent"]}, embedding]}
-            )
+            return Answer({"models": [{**gemini, "supportedGenerationMethods": ["generateContent"]}, embedding]})
         return Answer({"data": [{"id": "qwen/qwen3", "max_model_len": 40960}]})
 
     async with FakeProvider(script) as provider:
@@ -73,18 +71,12 @@ async def test_anthropic_google_and_compatible_lists() -> None:
 async def test_ollama_tells_windows_one_by_one() -> None:
     def script(asked: Asked) -> Step:
         if asked.path == "/api/tags":
-            return Answer(
-                {"models": [{"name": "qwen3:8b"}, {"name": "small:1b"}, {"name": "nomic-embed-text:latest"}]}
-            )
+            return Answer({"models": [{"name": "qwen3:8b"}, {"name": "small:1b"}, {"name": "nomic-embed-text:latest"}]})
         model = asked.body["model"]
         if model == "small:1b":
-            return Answer(
-                {"parameters": "stop x\nnum_ctx 9000", "model_info": {"llama.context_length": 131072}}
-            )
+            return Answer({"parameters": "stop x\nnum_ctx 9000", "model_info": {"llama.context_length": 131072}})
         about = {"qwen3.context_length": 40960, "nomic.embedding_length": 768}
-        return Answer(
-            {"model_info": about, "capabilities": ["embedding"] if "embed" in model else ["completion"]}
-        )
+        return Answer({"model_info": about, "capabilities": ["embedding"] if "embed" in model else ["completion"]})
 
     async with FakeProvider(script) as provider:
         catalogue = Catalogue(SETTINGS, {"OLLAMA_BASE_URL": provider.address})
@@ -94,9 +86,7 @@ async def test_ollama_tells_windows_one_by_one() -> None:
         ("qwen3:8b", 40960),
         ("small:1b", 9000),
     ]
-    assert [(model.name, model.embedding_dimensions) for model in embeddings] == [
-        ("nomic-embed-text:latest", 768)
-    ]
+    assert [(model.name, model.embedding_dimensions) for model in embeddings] == [("nomic-embed-text:latest", 768)]
 
 
 async def test_lm_studio_tells_the_loaded_window() -> None:
@@ -119,9 +109,7 @@ async def test_lm_studio_tells_the_loaded_window() -> None:
         Answer("", 500),
     ],
 )
-async def test_one_sick_provider_does_not_hide_the_others(
-    fault: Step, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_one_sick_provider_does_not_hide_the_others(fault: Step, caplog: pytest.LogCaptureFixture) -> None:
     now = [0.0]
     async with FakeProvider([fault]) as sick, FakeProvider([OPENAI_LIST]) as well:
         environ = {

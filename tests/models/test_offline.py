@@ -22,9 +22,7 @@ from folkmoot.settings import Settings
 
 
 def tool(name: str, *properties: str) -> ToolSchema:
-    return ToolSchema(
-        name, "", {"type": "object", "properties": {key: {"type": "string"} for key in properties}}
-    )
+    return ToolSchema(name, "", {"type": "object", "properties": {key: {"type": "string"} for key in properties}})
 
 
 TOOLS = [
@@ -68,9 +66,7 @@ Insert what you learn into the memory block, prepended with "Agent1: ".
 class Conversation:
     """Plays the turn loop: the tools answer as they are told to."""
 
-    def __init__(
-        self, request: str, memory: str = MEMORY, tools: list[ToolSchema] = TOOLS, **answers: Any
-    ) -> None:
+    def __init__(self, request: str, memory: str = MEMORY, tools: list[ToolSchema] = TOOLS, **answers: Any) -> None:
         self.turns: list[Any] = [UserTurn(request)]
         self.memory, self.tools, self.answers = memory, tools, answers
         self.called: list[tuple[str, dict[str, Any]]] = []
@@ -91,9 +87,7 @@ class Conversation:
                 self.turns.append(ToolReturn(call.id, call.name, told, failed))
 
 
-@pytest.mark.parametrize(
-    "results", [RESULTS, "Memory blocks are a core idea of Letta.\nNothing else matters here."]
-)
+@pytest.mark.parametrize("results", [RESULTS, "Memory blocks are a core idea of Letta.\nNothing else matters here."])
 def test_tutorial(results: str) -> None:
     played = Conversation(TUTORIAL, web_search=results)
     last = played.run()
@@ -107,9 +101,7 @@ def test_tutorial(results: str) -> None:
 
 
 def test_tutorial_second_agent() -> None:
-    request = TUTORIAL.replace("connection between memory blocks and", "origin of").replace(
-        "Agent1", "Agent2"
-    )
+    request = TUTORIAL.replace("connection between memory blocks and", "origin of").replace("Agent1", "Agent2")
     played = Conversation(request, web_search="Letta originated as MemGPT, a research project.")
     played.run()
     assert played.called[0][1] == {"query": "origin of Letta"}

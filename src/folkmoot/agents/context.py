@@ -1,8 +1,8 @@
 """What a model sees: the agent's instructions, its tools, the messages in context, and its blocks as they are now.
 
 The blocks come last and are rendered anew for each step, so that an agent in a long turn sees what others wrote
-meanwhile, while everything before them stays byte for byte what it was in the step before: providers' prompt caches keep
-hitting. They never become part of the history.
+meanwhile. Everything before them stays byte for byte what it was in the step before, so that providers' prompt caches
+keep hitting. They never become part of the history.
 """
 
 from __future__ import annotations

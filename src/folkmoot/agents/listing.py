@@ -11,6 +11,7 @@ from sqlalchemy import Select, bindparam, func, select
 
 from folkmoot.agents.agents import Agent
 from folkmoot.identifiers import ORGANIZATION
+from folkmoot.memory.attachments import Access
 from folkmoot.memory.blocks import Block
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
@@ -75,7 +76,9 @@ async def tools_of_agents(transaction: Transaction, agent_ids: Sequence[str]) ->
     return _grouped(known, lambda row: BUILTIN_TOOLS_BY_ID[row["tool_id"]])
 
 
-async def blocks_of_agents(transaction: Transaction, agent_ids: Sequence[str]) -> Mapping[str, list[tuple[Block, str]]]:
+async def blocks_of_agents(
+    transaction: Transaction, agent_ids: Sequence[str]
+) -> Mapping[str, list[tuple[Block, Access]]]:
     """Return each agent's blocks with its access to them, in the order they were attached."""
     statement = (
         select(blocks, agent_blocks.c.access, agent_blocks.c.agent_id)
@@ -86,7 +89,7 @@ async def blocks_of_agents(transaction: Transaction, agent_ids: Sequence[str]) -
         .where(agent_blocks.c.organization_id == ORGANIZATION, agent_blocks.c.agent_id.in_(list(agent_ids)))
         .order_by(agent_blocks.c.attached_at, agent_blocks.c.block_id)
     )
-    return _grouped(await transaction.all(statement), lambda row: (Block.from_row(row), str(row["access"])))
+    return _grouped(await transaction.all(statement), lambda row: (Block.from_row(row), row["access"]))
 
 
 async def last_run(transaction: Transaction, agent_id: str) -> Row | None:

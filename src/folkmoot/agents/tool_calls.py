@@ -1,8 +1,8 @@
 """Running the tool calls of one reply.
 
-A call becomes a `PlannedCall`, whose arguments have been read; what cannot be run has its error as outcome already. Calls
-of tools that work outside the store run first, all at once; those that are part of the step run in its transaction, in
-the reply's order.
+A call becomes a `PlannedCall`, whose arguments have been read; what cannot be run has its error as outcome already.
+Calls of tools that work outside the store run first, all at once; those that are part of the step run in its
+transaction, in the reply's order.
 """
 
 from __future__ import annotations

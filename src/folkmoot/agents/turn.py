@@ -161,7 +161,7 @@ async def _commit(
     context: ToolContext,
     end: TurnEnd,
 ) -> tuple[list[Message], TurnEnd]:
-    """Store the step, all of it or nothing; return its messages and the turn's end, without a reason while it goes on."""
+    """Store the step, all of it or nothing; return its messages and the turn's end, reasonless while it goes on."""
     request = setting.request
 
     async def store(transaction: Transaction) -> tuple[list[Message], TurnEnd]:

@@ -1,7 +1,7 @@
 """Messages as they are stored: one row for each message that a client sees.
 
-A model's reply becomes several of them (reasoning, text, each tool call) that share a step. `body` holds the fields of the
-message's type:
+A model's reply becomes several of them (reasoning, text, each tool call) that share a step. `body` holds the fields of
+the message's type:
 
     system_message      {"content": text}
     user_message        {"content": text or parts}

@@ -1,8 +1,8 @@
 """The one place that writes blocks: create, edit, update, delete.
 
-Every function works in a transaction that the caller opened, so that an agent's edit commits together with the step that
-made it. Text changes only through `edit_block`, which locks the block, applies the edit to the text as it is then, and
-writes the new text and one history row.
+Every function works in a transaction that the caller opened, so that an agent's edit commits together with the step
+that made it. Text changes only under the block's lock: the edit is applied to the text as it is then, and the new text
+and one history row are written together.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from folkmoot.identifiers import ORGANIZATION, new_id
 from folkmoot.memory import history
 from folkmoot.memory.attachments import relabel
 from folkmoot.memory.authors import Author
-from folkmoot.memory.edits import Edit, Refusal, SetText, apply
+from folkmoot.memory.edits import Edit, Refusal, Revert, SetText, apply, describe
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.tables import block_readers, block_tags, blocks
@@ -153,7 +153,7 @@ async def create_block(transaction: Transaction, fields: Mapping[str, Any], auth
     }
     await transaction.insert(blocks, [row])
     await _write_tags(transaction, block.id, block.tags)
-    await history.record(transaction, block.id, 1, None, block.value, SetText(block.value), author, now)
+    await history.record(transaction, block.id, 1, None, block.value, {"kind": "create"}, author, now)
     return block
 
 
@@ -214,6 +214,24 @@ async def update_block(
     return after
 
 
+async def revert_block(
+    transaction: Transaction, block_id: str, version: int, author: Author, expected_version: int | None = None
+) -> Block:
+    """Make the text of an earlier version the block's text again, as a new version.
+
+    Raises:
+        NotFound: there is no such block or version.
+        PreconditionFailed: the block is not at `expected_version`.
+        EditRefused: that text is longer than the limit is now.
+    """
+    await find_block(transaction, block_id, lock=True)
+    _, text = await history.find_version(transaction, block_id, version)
+    outcome = await edit_block(transaction, block_id, Revert(version, text), author, expected_version)
+    if isinstance(outcome, Refusal):
+        raise EditRefused(outcome.reason)
+    return outcome[1]
+
+
 async def delete_block(transaction: Transaction, block_id: str) -> None:
     """Delete the block with its history; agents lose it from their context.
 
@@ -236,7 +254,7 @@ async def _write_text(transaction: Transaction, block: Block, text: str, edit: E
     await transaction.run(
         _set_text, block_id=block.id, new_value=text, new_version=version, now=now, author=author.to_json()
     )
-    await history.record(transaction, block.id, version, block.value, text, edit, author, now)
+    await history.record(transaction, block.id, version, block.value, text, describe(edit), author, now)
     transaction.signal(topic(block.id))
     return dataclasses.replace(block, value=text, version=version, updated_at=now, updated_by=author)
 
@@ -300,7 +318,7 @@ def _check_limit(text: str, limit: int) -> None:
 def _check_version(block: Block, expected: int | None) -> None:
     if expected is not None and expected != block.version:
         raise PreconditionFailed(
-            f"The block is at version {block.version}, not {expected}. Read it again and apply your change to that text.",
+            f"The block is at version {block.version}, not {expected}. Read it again and change that text.",
             current_version=block.version,
         )
 

@@ -14,12 +14,12 @@ Lines end in `\n` or `\r\n` and in nothing else; the last need not. `"a\nb"` and
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, TypeAlias, assert_never
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
@@ -68,7 +68,15 @@ class SetText:
     text: str
 
 
-Edit: TypeAlias = Insert | Append | Replace | Rethink | Patch | SetText
+@dataclass(frozen=True, slots=True)
+class Revert:
+    """Make the text of an earlier version the text again."""
+
+    version: int
+    text: str
+
+
+Edit: TypeAlias = Insert | Append | Replace | Rethink | Patch | SetText | Revert
 
 RefusalCode: TypeAlias = Literal["no_match", "many_matches", "bad_edit", "over_limit"]
 """The first two depend on the text as it is now; a `bad_edit` is wrong in itself or names no line of it."""
@@ -89,6 +97,7 @@ KINDS: dict[str, type[Edit]] = {
     "rethink": Rethink,
     "patch": Patch,
     "set_text": SetText,
+    "revert": Revert,
 }
 """The `kind` of each edit in its JSON form. History rows hold these names: never rename one."""
 
@@ -124,21 +133,10 @@ def apply(text: str, edit: Edit, limit: int | None = None) -> str | Refusal:
 def describe(edit: Edit) -> dict[str, JSON]:
     """Return the JSON form: `Append("x")` gives `{"kind": "append", "content": "x"}`."""
     kind = next(kind for kind, of in KINDS.items() if of is type(edit))
-    return {"kind": kind, **asdict(edit)}
-
-
-def from_description(description: Mapping[str, object]) -> Edit:
-    """Return the edit that `describe` gave this JSON form of, or raise a ValueError."""
-    values = dict(description)
-    kind = values.pop("kind", None)
-    of = KINDS.get(kind) if isinstance(kind, str) else None
-    if of is None:
-        raise ValueError(f"{kind!r} is not a kind of edit; the kinds are {', '.join(KINDS)}")
-    types: dict[str, type] = {field.name: int if field.name == "line" else str for field in fields(of)}
-    if {name: type(value) for name, value in values.items()} != types:
-        wanted = ", ".join(f"{name}: {type_.__name__}" for name, type_ in types.items())
-        raise ValueError(f"an edit of kind {kind!r} has exactly the fields {wanted}")
-    return of(**values)  # type: ignore[arg-type]  # checked just above
+    described = {"kind": kind, **asdict(edit)}
+    if isinstance(edit, Revert):
+        del described["text"]  # the text of the version that it names
+    return described
 
 
 def split_lines(text: str) -> list[str]:
@@ -165,7 +163,7 @@ def _apply(text: str, edit: Edit) -> str | Refusal:
             return new_memory
         case Patch(patch):
             return _patch(text, patch)
-        case SetText(whole):
+        case SetText(text=whole) | Revert(text=whole):
             return whole
         case _:
             assert_never(edit)

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Select, bindparam, func, select
 
 from folkmoot.identifiers import ORGANIZATION
+from folkmoot.memory.attachments import Access
 from folkmoot.memory.blocks import Block
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page, fetch_page
@@ -60,7 +61,7 @@ async def agents_of_block(transaction: Transaction, block_id: str, page: Page) -
     return [row["id"] for row in await fetch_page(transaction, statement, agents, page)]
 
 
-async def attached_blocks(transaction: Transaction, agent_id: str, page: Page) -> list[tuple[Block, str]]:
+async def attached_blocks(transaction: Transaction, agent_id: str, page: Page) -> list[tuple[Block, Access]]:
     """Return a page of the agent's blocks, each with the agent's access to it, by the blocks' time of creation."""
     statement = (
         select(blocks, agent_blocks.c.access)

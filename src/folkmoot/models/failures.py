@@ -73,7 +73,8 @@ def _refused(exc: ModelAPIError, resolved: ResolvedModel, said: str) -> Folkmoot
         return ContextOverflow(f"The prompt is longer than the context window of {resolved.handle}. {said}")
     if isinstance(exc, ModelAuthenticationError) or status in (401, 403):
         return ProviderAuthentication(
-            f"{title} did not accept the key for {resolved.handle} ({status or 'refused'}). {how_to_set(resolved.provider)}"
+            f"{title} did not accept the key for {resolved.handle} ({status or 'refused'}). "
+            f"{how_to_set(resolved.provider)}"
         )
     if isinstance(exc, ModelQuotaExceededError):
         return ProviderRateLimit(f"The quota or credit at {title} is used up; see your account there. {said}")

@@ -96,7 +96,7 @@ async def _views(
         AgentView(
             agent=agent,
             model=state.describe_model(agent.model),
-            blocks=[BlockReply.of(block, read_only=access == "read") for block, access in blocks.get(agent.id, ())],
+            blocks=[BlockReply.of(block, access) for block, access in blocks.get(agent.id, ())],
             tools=tools.get(agent.id, ()),
             tags=tags.get(agent.id, ()),
             variables=unseal(agent.configuration.get("sealed_variables")),

@@ -12,13 +12,15 @@ from fastapi import FastAPI
 
 from folkmoot import __version__
 from folkmoot.agents.services import Services
+from folkmoot.errors import FolkmootError
 from folkmoot.memory.authors import Author
 from folkmoot.models.catalogue import Catalogue
-from folkmoot.models.lazy import LazyModels
+from folkmoot.models.providers import OFFLINE, default_model
+from folkmoot.models.requests import ModelClient
 from folkmoot.runs.turns import Turns
 from folkmoot.server.errors import add_error_handlers
 from folkmoot.server.gate import Gate
-from folkmoot.server.routes import agents, blocks, core_memory, health, messages, models, tools
+from folkmoot.server.routes import agents, blocks, core_memory, health, history, messages, models, tools
 from folkmoot.server.state import ServerState
 from folkmoot.settings import Settings
 from folkmoot.store.opening import open_store
@@ -29,6 +31,8 @@ logger = logging.getLogger(__name__)
 ROUTERS = (
     health.router,
     blocks.router,
+    history.router,
+    history.agent_router,
     agents.router,
     agents.tags_router,
     core_memory.router,
@@ -72,14 +76,14 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
         StartupError: the database cannot be used.
     """
     store = await open_store(settings.database_url, settings.store_wait)
-    lent = LazyModels(settings, environ)
+    client = ModelClient(settings, environ)
     secret = settings.secret_key.get_secret_value() if settings.secret_key is not None else None
     sealer = Sealer(secret, settings.data.expanduser())
-    services = Services(store, lent, settings, environ, sealer)
+    services = Services(store, client, settings, environ, sealer)
     turns = Turns(services)
     catalogue = Catalogue(settings, environ)
     author = Author("api", name="local" if settings.api_key is None else "admin")
-    warming = asyncio.create_task(lent.warm_up())
+    warming = asyncio.create_task(_warm_up(client, settings, environ))
     try:
         await turns.open(alone=settings.database_url.startswith("sqlite"))
         yield ServerState(services, turns, catalogue, author)
@@ -87,5 +91,16 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
         warming.cancel()
         await turns.close()
         await catalogue.aclose()
-        await lent.aclose()
+        await client.aclose()
         await store.close()
+
+
+async def _warm_up(client: ModelClient, settings: Settings, environ: Mapping[str, str]) -> None:
+    """Load the default model's packages, which take a second, so that the first turn need not wait for them."""
+    handle = default_model(settings, environ)
+    if handle is None or handle.startswith(f"{OFFLINE.name}/"):
+        return
+    try:
+        await client.prepare(handle)
+    except FolkmootError as error:
+        logger.warning("The default model cannot be used: %s", error.message)

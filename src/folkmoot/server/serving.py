@@ -110,7 +110,8 @@ class _Server(uvicorn.Server):
 
 async def _serve(settings: Settings, listener: socket.socket) -> int:
     logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for library in ("alembic", "httpx", "httpx2", "openai", "anthropic", "google_genai"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     application = create_app(settings)
     async with application.router.lifespan_context(application):
         config = uvicorn.Config(

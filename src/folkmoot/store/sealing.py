@@ -1,7 +1,7 @@
 """Encryption of what must not be read from the database: the variables of agents' tools.
 
-Fernet of the `cryptography` package, with `FOLKMOOT_SECRET_KEY` or a key file in the data folder that is made when first
-needed. Several processes on one database need the same key.
+Fernet of the `cryptography` package, with `FOLKMOOT_SECRET_KEY` or a key file in the data folder that is made when
+first needed. Several processes on one database need the same key.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Sealer:
             opened: Any = json.loads(self._cipher().decrypt(sealed.encode()))
         except InvalidToken as error:
             raise StoreUnavailable(
-                "This agent's secrets were encrypted with another key; set FOLKMOOT_SECRET_KEY to the one that was used."
+                "This agent's secrets were encrypted with another key; set FOLKMOOT_SECRET_KEY to that one."
             ) from error
         return dict(opened)
 

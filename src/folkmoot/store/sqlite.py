@@ -2,8 +2,8 @@
 
 Statements run in place on the event loop's thread, since each takes some ten microseconds, less than a hop to another
 thread. Only COMMIT, which waits for the disk, runs elsewhere. Work that arrives meanwhile waits and then commits
-together (group commit), each piece in a savepoint of its own: many writers share one wait for the disk, and a piece that
-fails takes nobody with it.
+together (group commit), each piece in a savepoint of its own: many writers share one wait for the disk, and a piece
+that fails takes nobody with it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The schema: one set of tables for both engines, SQLAlchemy Core, no ORM.
 
 Every key starts with the organisation, so that a sharded PostgreSQL can spread the rows. Times are microseconds since
-the epoch, UTC (`clock.now`). JSON is kept as text and read and written in `rows.py`, so that both engines hand back the
-same values. What only one engine has (full-text indexes) is in its engine module and in the migrations.
+the epoch, UTC (`clock.now`). JSON is kept as text, so that both engines hand back the same values. What only one engine
+has (full-text indexes) is in its engine module and in the migrations.
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ block_versions = Table(
     Column("version", Integer, nullable=False),
     Column("text", Text, comment="the whole text, for the versions that keep one"),
     Column("delta", Text, comment="JSON: the change from the version before, for the others"),
+    Column("length", Integer, nullable=False, comment="characters of this version's text"),
     Column("edit", Text, nullable=False, comment="JSON: what was asked for"),
     Column("author_type", Text, nullable=False),
     Column("author_id", Text),
@@ -243,5 +244,5 @@ block_readers = Table(
     Column("run_id", Text, nullable=False),
     Column("agent_id", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
-    PrimaryKeyConstraint("organization_id", "block_id", "version", "step_id"),
+    PrimaryKeyConstraint("organization_id", "block_id", "version", "created_at", "step_id"),
 )

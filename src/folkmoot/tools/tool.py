@@ -19,8 +19,8 @@ from folkmoot.tools.schema import tool_schema
 class ToolContext:
     """Who calls a tool, and what it may use.
 
-    `transaction` is that of the step, for a tool that runs in it, and None for every other. `seen` tells which version of
-    each block the step's model was shown.
+    `transaction` is that of the step, for a tool that runs in it, and None for every other. `seen` tells which version
+    of each block the step's model was shown.
     """
 
     agent_id: str

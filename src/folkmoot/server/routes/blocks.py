@@ -10,6 +10,7 @@ from folkmoot.memory.blocks import create_block, delete_block, find_block, updat
 from folkmoot.memory.listing import BlockFilter, agents_of_block, count_blocks, list_blocks
 from folkmoot.server.agent_views import Include, view_agents
 from folkmoot.server.state import State
+from folkmoot.server.versions import ExpectedVersion, version_header
 from folkmoot.server.wire.agents import AgentReply, show_agent
 from folkmoot.server.wire.blocks import BlockReply, CreateBlock, UpdateBlock
 from folkmoot.server.wire.common import BlockId, json_response, page_of
@@ -83,15 +84,17 @@ async def count(wanted: Wanted, state: State) -> int:
 async def retrieve(block_id: BlockId, state: State) -> Response:
     """Return a block as it is now."""
     block = await state.store.read(lambda transaction: find_block(transaction, block_id))
-    return json_response(BlockReply.of(block))
+    return json_response(BlockReply.of(block), version_header(block.version))
 
 
 @router.patch("/{block_id}", response_model=BlockReply)
-async def update(block_id: BlockId, body: UpdateBlock, state: State) -> Response:
-    """Change a block; a new value becomes a new version."""
+async def update(block_id: BlockId, body: UpdateBlock, expected: ExpectedVersion, state: State) -> Response:
+    """Change a block; a new value becomes a new version. With If-Match, only when it is at that version."""
     changes = body.changes()
-    block = await state.store.write(lambda transaction: update_block(transaction, block_id, changes, state.author))
-    return json_response(BlockReply.of(block))
+    block = await state.store.write(
+        lambda transaction: update_block(transaction, block_id, changes, state.author, expected)
+    )
+    return json_response(BlockReply.of(block), version_header(block.version))
 
 
 @router.delete("/{block_id}")

@@ -13,8 +13,9 @@ from folkmoot.memory.blocks import Block, update_block
 from folkmoot.memory.listing import attached_blocks
 from folkmoot.server.agent_views import view_agent
 from folkmoot.server.state import State
+from folkmoot.server.versions import ExpectedVersion, version_header
 from folkmoot.server.wire.agents import AgentReply, AgentView, MemoryReply, show_agent
-from folkmoot.server.wire.blocks import BlockReply, UpdateBlock
+from folkmoot.server.wire.blocks import AttachBlock, BlockReply, UpdateBlock
 from folkmoot.server.wire.common import AgentId, BlockId, json_response, page_of
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page
@@ -43,7 +44,7 @@ async def list_blocks(agent_id: AgentId, page: NewestFirst, state: State) -> Res
     async def read(transaction: Transaction) -> list[BlockReply]:
         await find_agent(transaction, agent_id)
         found = await attached_blocks(transaction, agent_id, page)
-        return [BlockReply.of(block, read_only=access == "read") for block, access in found]
+        return [BlockReply.of(block, access) for block, access in found]
 
     return json_response(await state.store.read(read))
 
@@ -52,28 +53,33 @@ async def list_blocks(agent_id: AgentId, page: NewestFirst, state: State) -> Res
 async def retrieve_block(agent_id: AgentId, block_label: str, state: State) -> Response:
     """Return the agent's block of that label."""
     row = await state.store.read(lambda transaction: _labelled(transaction, agent_id, block_label))
-    return json_response(_shown(row))
+    reply = _shown(row)
+    return json_response(reply, version_header(reply.version))
 
 
 @router.patch("/blocks/{block_label}", response_model=BlockReply)
-async def update_block_of_label(agent_id: AgentId, block_label: str, body: UpdateBlock, state: State) -> Response:
+async def update_block_of_label(
+    agent_id: AgentId, block_label: str, body: UpdateBlock, expected: ExpectedVersion, state: State
+) -> Response:
     """Change the agent's block of that label."""
     changes = body.changes()
 
     async def write(transaction: Transaction) -> BlockReply:
         row = await _labelled(transaction, agent_id, block_label)
-        block = await update_block(transaction, row["id"], changes, state.author)
-        return BlockReply.of(block, read_only=row["access"] == "read")
+        block = await update_block(transaction, row["id"], changes, state.author, expected)
+        return BlockReply.of(block, row["access"])
 
-    return json_response(await state.store.write(write))
+    reply = await state.store.write(write)
+    return json_response(reply, version_header(reply.version))
 
 
 @router.patch("/blocks/attach/{block_id}", response_model=AgentReply)
-async def attach_block(agent_id: AgentId, block_id: BlockId, state: State) -> Response:
-    """Attach a block to the agent; it sees the block from its next step on."""
+async def attach_block(agent_id: AgentId, block_id: BlockId, state: State, body: AttachBlock | None = None) -> Response:
+    """Attach a block to the agent, which sees it from its next step on; again, to change its access."""
+    access = body.access if body is not None else None
 
     async def write(transaction: Transaction) -> AgentView:
-        await attach(transaction, agent_id, block_id)
+        await attach(transaction, agent_id, block_id, access)
         return await view_agent(transaction, agent_id, state)
 
     return json_response(show_agent(await state.store.write(write)))
@@ -100,4 +106,4 @@ async def _labelled(transaction: Transaction, agent_id: str, label: str) -> Any:
 
 
 def _shown(row: Any) -> BlockReply:
-    return BlockReply.of(Block.from_row(row), read_only=row["access"] == "read")
+    return BlockReply.of(Block.from_row(row), row["access"])

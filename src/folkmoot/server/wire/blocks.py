@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from folkmoot.identifiers import USER
+from folkmoot.memory.attachments import Access
 from folkmoot.memory.authors import Author
 from folkmoot.memory.blocks import DEFAULT_LIMIT, Block
+from folkmoot.memory.history import Reader, Version, WrittenLine
 from folkmoot.server.wire.common import Reply, Request, Text, moment
 
 Label = Annotated[Text, Field(min_length=1, max_length=200, description="Name of the block in an agent's context.")]
@@ -70,7 +73,7 @@ class AuthorReply(Reply):
 
 
 class BlockReply(Reply):
-    """A block; `version`, `created_at`, `updated_at` and `updated_by` are Folkmoot's own fields."""
+    """A block; `version`, `created_at`, `updated_at`, `updated_by` and `access` are Folkmoot's own fields."""
 
     value: str
     limit: int
@@ -95,10 +98,11 @@ class BlockReply(Reply):
     created_at: datetime
     updated_at: datetime
     updated_by: AuthorReply
+    access: Access | None = Field(description="What the agent it is shown for may do with it.")
 
     @classmethod
-    def of(cls, block: Block, *, read_only: bool = False) -> BlockReply:
-        """Show a block; `read_only` when the agent it is shown for may only read it."""
+    def of(cls, block: Block, access: Access | None = None) -> BlockReply:
+        """Show a block, with the access of the agent that it is shown for."""
         return cls.model_construct(
             value=block.value,
             limit=block.limit,
@@ -111,7 +115,7 @@ class BlockReply(Reply):
             entity_id=block.template.get("entity_id"),
             preserve_on_migration=bool(block.template.get("preserve_on_migration")),
             label=block.label,
-            read_only=block.read_only or read_only,
+            read_only=block.read_only or access == "read",
             description=block.description,
             metadata=block.metadata,
             hidden=block.hidden,
@@ -123,4 +127,107 @@ class BlockReply(Reply):
             created_at=moment(block.created_at),
             updated_at=moment(block.updated_at),
             updated_by=AuthorReply.of(block.updated_by),
+            access=access,
         )
+
+
+class AttachBlock(Request):
+    """How a block is attached."""
+
+    access: Access | None = Field(None, description="write (the default), append or read.")
+
+
+class RevertBlock(Request):
+    """Which version's text becomes the text again."""
+
+    version: int = Field(ge=1)
+
+
+class VersionReply(Reply):
+    """One version of a block."""
+
+    version: int
+    author: AuthorReply
+    created_at: datetime
+    edit: dict[str, Any] = Field(description="What was asked for: its kind, and the kind's own fields.")
+    characters: int
+
+    @classmethod
+    def of(cls, version: Version) -> VersionReply:
+        """Show a version."""
+        return cls(**_version_fields(version))
+
+
+class VersionTextReply(VersionReply):
+    """One version of a block with its text."""
+
+    value: str
+
+    @classmethod
+    def with_text(cls, version: Version, text: str) -> VersionTextReply:
+        """Show a version and its text."""
+        return cls(**_version_fields(version), value=text)
+
+
+class BlameLineReply(Reply):
+    """A line of a block, and who last wrote it."""
+
+    number: int
+    text: str
+    version: int
+    author: AuthorReply
+    created_at: datetime
+
+
+class BlameReply(Reply):
+    """Who wrote each line of a block."""
+
+    block_id: str
+    version: int
+    lines: list[BlameLineReply]
+
+    @classmethod
+    def of(cls, block_id: str, version: int, lines: Sequence[WrittenLine]) -> BlameReply:
+        """Show who wrote each line; a line's text is shown without its line break."""
+        shown = [
+            BlameLineReply(
+                number=number,
+                text=line.text.rstrip("\r\n"),
+                version=line.version.number,
+                author=AuthorReply.of(line.version.author),
+                created_at=moment(line.version.created_at),
+            )
+            for number, line in enumerate(lines, 1)
+        ]
+        return cls(block_id=block_id, version=version, lines=shown)
+
+
+class ReaderReply(Reply):
+    """A step whose model was shown a version of a block."""
+
+    version: int
+    agent_id: str
+    run_id: str
+    step_id: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, reader: Reader) -> ReaderReply:
+        """Show a reader."""
+        return cls(
+            version=reader.version,
+            agent_id=reader.agent_id,
+            run_id=reader.run_id,
+            step_id=reader.step_id,
+            created_at=moment(reader.created_at),
+        )
+
+
+def _version_fields(version: Version) -> dict[str, Any]:
+    return {
+        "version": version.number,
+        "author": AuthorReply.of(version.author),
+        "created_at": moment(version.created_at),
+        "edit": dict(version.edit),
+        "characters": version.length,
+    }

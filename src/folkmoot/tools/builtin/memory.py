@@ -13,8 +13,8 @@ from folkmoot.tools.tool import ToolContext
 async def memory_insert(context: ToolContext, label: str, new_string: str, insert_line: int = -1) -> str:
     """Add text to one of your memory blocks.
 
-    The text goes in as lines of its own and nothing that stands in the block is lost, even when others write to the same
-    block at this moment. Use it to note something new.
+    The text goes in as lines of its own and nothing that stands in the block is lost, even when others write to the
+    same block at this moment. Use it to note something new.
 
     Args:
         label: Label of the memory block to add to.

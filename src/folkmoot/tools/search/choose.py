@@ -25,11 +25,11 @@ def choose_search(settings: Settings, variables: Mapping[str, str], environ: Map
     """
     for where in (variables, environ):
         if key := where.get(EXA_KEY, "").strip():
-            from folkmoot.tools.search.exa import ExaSearch  # noqa: PLC0415 - HTTP clients only where they are used
+            from folkmoot.tools.search.exa import ExaSearch  # HTTP clients only where they are used
 
             return ExaSearch(key)
     if settings.search_url:
-        from folkmoot.tools.search.searxng import SearxngSearch  # noqa: PLC0415
+        from folkmoot.tools.search.searxng import SearxngSearch
 
         return SearxngSearch(settings.search_url)
     return offline_search(settings.search_folder)

@@ -76,7 +76,7 @@ class SearxngSearch:
             raise ToolFailed(f"{self._name()} did not answer within {self._timeout:g} seconds.") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ToolFailed(
-                f"{self._name()} could not be reached ({type(error).__name__}). Its address is set by FOLKMOOT_SEARCH_URL."
+                f"{self._name()} could not be reached ({type(error).__name__}); FOLKMOOT_SEARCH_URL sets its address."
             ) from error
         try:
             answer = json.loads(body)

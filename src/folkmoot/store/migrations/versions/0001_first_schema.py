@@ -42,7 +42,7 @@ def upgrade() -> None:
         sa.Column("run_id", sa.Text(), nullable=False),
         sa.Column("agent_id", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("organization_id", "block_id", "version", "step_id"),
+        sa.PrimaryKeyConstraint("organization_id", "block_id", "version", "created_at", "step_id"),
     )
     op.create_table(
         "blocks",
@@ -58,10 +58,7 @@ def upgrade() -> None:
         sa.Column("is_template", sa.Boolean(), nullable=False),
         sa.Column("template_name", sa.Text(), nullable=True),
         sa.Column(
-            "extra",
-            sa.Text(),
-            nullable=False,
-            comment="JSON: metadata, tags, and the wire's other template fields",
+            "extra", sa.Text(), nullable=False, comment="JSON: metadata, tags, and the wire's other template fields"
         ),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
@@ -107,10 +104,7 @@ def upgrade() -> None:
         sa.Column("prompt_tokens", sa.Integer(), nullable=False),
         sa.Column("completion_tokens", sa.Integer(), nullable=False),
         sa.Column(
-            "details",
-            sa.Text(),
-            nullable=False,
-            comment="JSON: the other token figures, timings, feedback, error",
+            "details", sa.Text(), nullable=False, comment="JSON: the other token figures, timings, feedback, error"
         ),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("organization_id", "id"),
@@ -175,11 +169,9 @@ def upgrade() -> None:
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("text", sa.Text(), nullable=True, comment="the whole text, for the versions that keep one"),
         sa.Column(
-            "delta",
-            sa.Text(),
-            nullable=True,
-            comment="JSON: the change from the version before, for the others",
+            "delta", sa.Text(), nullable=True, comment="JSON: the change from the version before, for the others"
         ),
+        sa.Column("length", sa.Integer(), nullable=False, comment="characters of this version's text"),
         sa.Column("edit", sa.Text(), nullable=False, comment="JSON: what was asked for"),
         sa.Column("author_type", sa.Text(), nullable=False),
         sa.Column("author_id", sa.Text(), nullable=True),
@@ -219,10 +211,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("organization_id", "id"),
     )
     op.create_index(
-        "conversations_by_agent",
-        "conversations",
-        ["organization_id", "agent_id", "created_at", "id"],
-        unique=False,
+        "conversations_by_agent", "conversations", ["organization_id", "agent_id", "created_at", "id"], unique=False
     )
     op.create_table(
         "messages",
@@ -233,16 +222,10 @@ def upgrade() -> None:
         sa.Column("agent_id", sa.Text(), nullable=False),
         sa.Column("message_type", sa.Text(), nullable=False),
         sa.Column(
-            "search_text",
-            sa.Text(),
-            nullable=False,
-            comment="what full-text search finds; empty for system messages",
+            "search_text", sa.Text(), nullable=False, comment="what full-text search finds; empty for system messages"
         ),
         sa.Column(
-            "search_id",
-            sa.BigInteger(),
-            nullable=False,
-            comment="the row's number in the embedded full-text index",
+            "search_id", sa.BigInteger(), nullable=False, comment="the row's number in the embedded full-text index"
         ),
         sa.Column("body", sa.Text(), nullable=False, comment="JSON: the fields of this type of message"),
         sa.Column("name", sa.Text(), nullable=True),

@@ -1,0 +1,57 @@
+# `make demo` runs the tutorial, `make test` the tests. Both set up what they need in .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+LOCKED := --quiet --disable-pip-version-check --constraint requirements.lock
+
+.PHONY: demo serve test chaos bench lint format lock clean
+
+demo: .venv/.demo
+	$(BIN)/folkmoot demo
+
+serve: .venv/.demo
+	$(BIN)/folkmoot serve
+
+test: .venv/.test
+	$(BIN)/pytest --numprocesses auto $(TESTS)
+
+chaos: .venv/.test
+	$(BIN)/pytest -m chaos --numprocesses 0 tests/chaos
+
+bench: .venv/.test
+	$(BIN)/python -m bench
+
+lint: .venv/.test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/.test
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# Newer versions of everything, within pyproject.toml's bounds.
+lock:
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/pip install --quiet uv
+	.venv-lock/bin/uv pip compile --quiet --universal --no-header --extra demo --group test --group lint \
+		--upgrade pyproject.toml --output-file requirements.lock
+	rm -rf .venv-lock
+
+clean:
+	rm -rf .venv .venv-clients .venv-lock tests/clients/node_modules
+
+.venv/.made:
+	@echo "Setting up .venv; this takes a minute the first time."
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@touch $@
+
+.venv/.demo: .venv/.made pyproject.toml requirements.lock
+	$(BIN)/pip install $(LOCKED) --editable ".[demo]"
+	@touch $@
+
+.venv/.test: .venv/.demo
+	$(BIN)/pip install $(LOCKED) --group test --group lint
+	@touch $@

@@ -1,0 +1,171 @@
+"""`folkmoot demo`: the shared-memory tutorial, through the official client, on a server of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group
+from rich.markup import escape
+from rich.panel import Panel
+from rich.text import Text
+
+from folkmoot.errors import StartupError
+
+if TYPE_CHECKING:
+    from letta_client import Letta
+
+OFFLINE_MODEL = "offline/notetaker"
+COLOURS = ("cyan", "magenta", "green", "yellow", "blue")
+LONGEST_SHOWN = 400
+
+QUESTIONS = (
+    ("agent1", "Agent1: ", "the connection between memory blocks and Letta"),
+    ("agent2", "Agent2: ", "the origin of Letta"),
+)
+
+console = Console(highlight=False)
+
+
+def run(model: str | None) -> int:
+    """Run the tutorial and return the process's exit code.
+
+    Args:
+        model: handle of the model; the server's default one when None.
+    """
+    try:
+        from letta_client import Letta
+    except ImportError:
+        console.print("The demo talks to the server through the official client: pip install 'folkmoot[demo]'")
+        return 1
+    with tempfile.TemporaryDirectory(prefix="folkmoot-demo-") as folder:
+        try:
+            with running_server(Path(folder)) as address:
+                console.print(f"[bold]Folkmoot[/] is running at {address}, its database in {folder}\n")
+                client = Letta(base_url=address, api_key="not-needed", timeout=300, max_retries=0)
+                return tutorial(client, model)
+        except StartupError as error:
+            console.print(f"[red]The server did not start:[/] {escape(error.message)}")
+            return 1
+
+
+@contextmanager
+def running_server(folder: Path) -> Iterator[str]:
+    """Run `folkmoot serve` on a free port with its data in `folder`, and give its address.
+
+    Raises:
+        StartupError: it stopped before it was ready.
+    """
+    environ = {**os.environ, "FOLKMOOT_DATA": str(folder), "FOLKMOOT_DATABASE": f"sqlite:///{folder}/demo.sqlite3"}
+    environ.pop("FOLKMOOT_API_KEY", None)
+    command = [sys.executable, "-m", "folkmoot", "serve", "--host", "127.0.0.1", "--port", "0"]
+    with subprocess.Popen(  # noqa: S603 - our own command
+        command, env=environ, stdout=subprocess.PIPE, stderr=sys.stderr, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield _address(process.stdout)
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _address(output: Any) -> str:
+    for line in output:
+        if found := re.search(r"address\s+(http://\S+)", line):
+            return found[1]
+    raise StartupError("its output above says why.")
+
+
+def tutorial(client: Letta, model: str | None) -> int:
+    """Let two agents research into one shared block, show what happens, and return the exit code."""
+    block = client.blocks.create(label="organization", value="Organization: Letta", limit=4000)
+    _step(f'created the shared block [bold]organization[/]: "{escape(block.value)}"')
+    agents = {}
+    for name, _, _ in QUESTIONS:
+        options: dict[str, Any] = {"model": model} if model else {}
+        agents[name] = client.agents.create(name=name, tools=["web_search"], **options)
+        client.agents.blocks.attach(block.id, agent_id=agents[name].id)
+        _step(f"created [bold]{name}[/] with web_search, and attached the block to it")
+    handle = agents["agent1"].model or ""
+    if handle == OFFLINE_MODEL:
+        console.print(
+            "\n[yellow]No model is configured, so the offline note-taker answers: a small rule follower that can do "
+            "this tutorial, not a language model. Set OPENAI_API_KEY, or another provider's key, for a real one.[/]"
+        )
+    else:
+        console.print(f"\nModel: [bold]{handle}[/]")
+    for name, prefix, topic in QUESTIONS:
+        _ask(client, agents[name].id, name, prefix, topic)
+    _read_only_block(client, model)
+    return _show_result(client, block.id)
+
+
+def _ask(client: Letta, agent_id: str, name: str, prefix: str, topic: str) -> None:
+    question = (
+        f'Find information about {topic}.\nInsert what you learn into the memory block, prepended with "{prefix}".'
+    )
+    console.print(f"\n[bold]you → {name}[/]  {escape(question)}")
+    with console.status(f"{name} is working…"):
+        response = client.agents.messages.create(agent_id, messages=[{"role": "user", "content": question}])
+    for message in response.messages:
+        _show_message(name, message)
+
+
+def _show_message(name: str, message: Any) -> None:
+    match message.message_type:
+        case "reasoning_message":
+            console.print(f"  [dim]thought: {_short(message.reasoning)}[/]")
+        case "tool_call_message":
+            call = message.tool_call
+            console.print(f"  ⚙ [bold]{escape(call.name)}[/] {_short(call.arguments)}")
+        case "tool_return_message":
+            mark = "[green]✓[/]" if message.status == "success" else "[red]✗[/]"
+            console.print(f"    {mark} [dim]{_short(message.tool_return)}[/]")
+        case "assistant_message":
+            console.print(f"  [bold]{name}[/]  {_short(message.content)}")
+
+
+def _read_only_block(client: Letta, model: str | None) -> None:
+    policies = client.blocks.create(
+        label="policies", value="Company Policy: Always be helpful and respectful.", read_only=True
+    )
+    options: dict[str, Any] = {"model": model} if model else {}
+    client.agents.create(name="policy_agent", block_ids=[policies.id], **options)
+    console.print()
+    _step("created the read-only block [bold]policies[/] and [bold]policy_agent[/], which sees it but cannot change it")
+
+
+def _show_result(client: Letta, block_id: str) -> int:
+    """Show the block's text, each line in its writer's colour."""
+    blame: Any = client.get(f"/v1/blocks/{block_id}/blame", cast_to=object)
+    colours: dict[str, str] = {}
+    lines = []
+    for line in blame["lines"]:
+        author = line["author"]
+        name = author["name"] if author["type"] == "agent" else f'API key "{author["name"]}"'
+        colour = colours.setdefault(name, COLOURS[len(colours) % len(COLOURS)])
+        lines.append(Text.assemble((f"{name}, version {line['version']}\n", f"dim {colour}"), (line["text"], colour)))
+    title = f"organization, version {blame['version']}: who wrote what"
+    console.print(Panel(Group(*lines), title=title, title_align="left", border_style="dim", padding=(1, 2)))
+    missing = [name for name, _, _ in QUESTIONS if name not in colours]
+    if missing:
+        console.print(f"[red]{' and '.join(missing)} wrote nothing into the block.[/]")
+        return 1
+    return 0
+
+
+def _step(text: str) -> None:
+    console.print(f"[green]✓[/] {text}")
+
+
+def _short(text: Any) -> str:
+    flat = " ".join(str(text).split())
+    return escape(flat if len(flat) <= LONGEST_SHOWN else flat[:LONGEST_SHOWN] + " …")

@@ -1,0 +1,177 @@
+"""A block's history: versions, blame, revert, readers, and watching it go on."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Response
+
+from folkmoot.agents.agents import find_agent
+from folkmoot.errors import InvalidInput
+from folkmoot.memory.blocks import find_block, revert_block
+from folkmoot.memory.history import Reader, Version, blame_block, find_version, list_readers, list_versions
+from folkmoot.memory.watch import Gone, MemoryEvent, NewVersion, Snapshot, watch_agent, watch_block
+from folkmoot.server.event_stream import EventStream, ServerSentEvent
+from folkmoot.server.state import State
+from folkmoot.server.versions import ExpectedVersion, version_header
+from folkmoot.server.wire.blocks import (
+    BlameReply,
+    BlockReply,
+    ReaderReply,
+    RevertBlock,
+    VersionReply,
+    VersionTextReply,
+)
+from folkmoot.server.wire.common import AgentId, BlockId, Order, json_response
+from folkmoot.store.engine import Transaction
+from folkmoot.store.paging import LARGEST_PAGE
+
+router = APIRouter(prefix="/v1/blocks/{block_id}", tags=["shared memory"])
+agent_router = APIRouter(prefix="/v1/agents/{agent_id}/core-memory", tags=["shared memory"])
+
+Limit = Annotated[int, Query(ge=1, le=LARGEST_PAGE)]
+LastEventId = Annotated[str | None, Header(description="The last event that was seen; the stream goes on behind it.")]
+
+
+@router.get("/history", response_model=list[VersionReply])
+async def list_history(
+    block_id: BlockId,
+    state: State,
+    limit: Limit = 50,
+    after: int | None = None,
+    before: int | None = None,
+    order: Order = "desc",
+) -> Response:
+    """List the block's versions, the newest first; `after` and `before` are version numbers."""
+
+    async def read(transaction: Transaction) -> list[Version]:
+        await find_block(transaction, block_id)
+        return await list_versions(transaction, block_id, limit, after=after, before=before, ascending=order == "asc")
+
+    return json_response([VersionReply.of(version) for version in await state.store.read(read)])
+
+
+@router.get("/history/{version}", response_model=VersionTextReply)
+async def retrieve_version(block_id: BlockId, version: int, state: State) -> Response:
+    """Return one version with its text."""
+
+    async def read(transaction: Transaction) -> tuple[Version, str]:
+        await find_block(transaction, block_id)
+        return await find_version(transaction, block_id, version)
+
+    return json_response(VersionTextReply.with_text(*await state.store.read(read)))
+
+
+@router.get("/blame", response_model=BlameReply)
+async def blame(block_id: BlockId, state: State, version: int | None = None) -> Response:
+    """Return who wrote each line, at which version; of an earlier version when one is named."""
+
+    async def read(transaction: Transaction) -> int:
+        block = await find_block(transaction, block_id)
+        if version is not None:
+            await find_version(transaction, block_id, version)
+        return version or block.version
+
+    last = await state.store.read(read)
+    return json_response(BlameReply.of(block_id, last, await blame_block(state.store, block_id, last)))
+
+
+@router.post("/revert", response_model=BlockReply)
+async def revert(block_id: BlockId, body: RevertBlock, expected: ExpectedVersion, state: State) -> Response:
+    """Make an earlier version's text the text again, as a new version."""
+    block = await state.store.write(
+        lambda transaction: revert_block(transaction, block_id, body.version, state.author, expected)
+    )
+    return json_response(BlockReply.of(block), version_header(block.version))
+
+
+@router.get("/readers", response_model=list[ReaderReply])
+async def readers(
+    block_id: BlockId, state: State, version: int | None = None, limit: Limit = 50, after: str | None = None
+) -> Response:
+    """List the steps whose model was shown a version, the current one unless another is named."""
+
+    async def read(transaction: Transaction) -> list[Reader]:
+        block = await find_block(transaction, block_id)
+        return await list_readers(transaction, block_id, version or block.version, limit, after)
+
+    return json_response([ReaderReply.of(reader) for reader in await state.store.read(read)])
+
+
+@router.get("/watch", response_class=EventStream)
+async def watch(block_id: BlockId, state: State, last_event_id: LastEventId = None) -> Response:
+    """Stream the block as it is, then each new version as it commits."""
+    seen = _version(last_event_id)
+    await state.store.read(lambda transaction: find_block(transaction, block_id))
+    return EventStream(_block_events(watch_block(state.store, block_id, seen)))
+
+
+@agent_router.get("/watch", response_class=EventStream)
+async def watch_memory(agent_id: AgentId, state: State, last_event_id: LastEventId = None) -> Response:
+    """Stream the agent's blocks as they are, then each new version of any of them."""
+    seen = _versions(last_event_id)
+    await state.store.read(lambda transaction: find_agent(transaction, agent_id))
+    return EventStream(_memory_events(watch_agent(state.store, agent_id, seen), dict(seen or {})))
+
+
+async def _block_events(events: AsyncIterator[MemoryEvent]) -> AsyncIterator[ServerSentEvent]:
+    async with aclosing(events) as open_events:  # type: ignore[type-var]
+        async for event in open_events:
+            match event:
+                case Snapshot(blocks):
+                    block = blocks[0][0]
+                    yield ServerSentEvent(_json(BlockReply.of(block)), "snapshot", str(block.version))
+                case NewVersion(_, version, text):
+                    reply = VersionTextReply.with_text(version, text)
+                    yield ServerSentEvent(_json(reply), "version", str(version.number))
+                case Gone(block_id):
+                    yield ServerSentEvent(json.dumps({"id": block_id}).encode(), "deleted")
+
+
+async def _memory_events(events: AsyncIterator[MemoryEvent], told: dict[str, int]) -> AsyncIterator[ServerSentEvent]:
+    """Encode an agent's events; the id of each tells the version of every block that has been told."""
+    async with aclosing(events) as open_events:  # type: ignore[type-var]
+        async for event in open_events:
+            match event:
+                case Snapshot(blocks):
+                    told = {block.id: block.version for block, _ in blocks}
+                    shown = [BlockReply.of(block, access).model_dump(mode="json") for block, access in blocks]
+                    yield ServerSentEvent(json.dumps({"blocks": shown}).encode(), "snapshot", _position(told))
+                case NewVersion(block_id, version, text):
+                    told[block_id] = version.number
+                    reply = VersionTextReply.with_text(version, text).model_dump(mode="json")
+                    data = json.dumps({"block_id": block_id, **reply}).encode()
+                    yield ServerSentEvent(data, "version", _position(told))
+                case Gone(agent_id):
+                    yield ServerSentEvent(json.dumps({"id": agent_id}).encode(), "deleted")
+
+
+def _json(reply: BlockReply | VersionTextReply) -> bytes:
+    return reply.model_dump_json().encode()
+
+
+def _version(last_event_id: str | None) -> int | None:
+    if last_event_id is None or not last_event_id.strip():
+        return None
+    if not last_event_id.strip().isdigit():
+        raise InvalidInput(f"Last-Event-ID: {last_event_id!r} is not the id of an event of this stream.")
+    return int(last_event_id)
+
+
+def _position(told: dict[str, int]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(told).encode()).decode()
+
+
+def _versions(last_event_id: str | None) -> dict[str, int] | None:
+    if last_event_id is None or not last_event_id.strip():
+        return None
+    try:
+        told: Any = json.loads(base64.urlsafe_b64decode(last_event_id))
+        return {str(block_id): int(version) for block_id, version in told.items()}
+    except (ValueError, AttributeError, TypeError, binascii.Error) as error:
+        raise InvalidInput(f"Last-Event-ID: {last_event_id!r} is not the id of an event of this stream.") from error
