@@ -1,4 +1,4 @@
-"""What differs between a recorded body and ours: keys, types, nulls, and every value that is not the server's own words.
+"""What differs between a recorded body and ours: keys, types, nulls, and values that are not a server's own words.
 
 A difference is a line such as `$.messages[].otid: null instead of a string`; list positions are left out, so that one
 rule of `expectations` covers every element.
@@ -6,6 +6,7 @@ rule of `expectations` covers every element.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -119,8 +120,16 @@ def _in_texts(recorded: str, live: str, ids: Ids, path: str) -> Iterator[str]:
             yield f"{path}: {live!r} is no moment like {recorded!r}"
     elif path.rpartition(".")[2].removesuffix("[]") in OWN_WORDS or _PLACEHOLDER.fullmatch(recorded):
         return
-    elif ids.translate(recorded) != live:
+    elif _normal(ids.translate(recorded)) != _normal(live):
         yield f"{path}: {live!r} instead of {recorded!r}"
+
+
+def _normal(text: str) -> str:
+    """Return JSON text, such as a tool call's arguments, without regard to its white space."""
+    try:
+        return json.dumps(json.loads(text))
+    except ValueError:
+        return text
 
 
 def _kind(value: Any) -> str:

@@ -98,10 +98,73 @@ class Allowed:
 
     def covers(self, call: str, difference: str) -> bool:
         """Tell whether a call's difference is this one."""
-        return fnmatchcase(call, self.call) and fnmatchcase(difference, self.difference.replace("[]", "[[]]"))
+        return fnmatchcase(call, self.call) and fnmatchcase(difference, self.difference.replace("[", "[[]"))
 
 
-ALLOWED: tuple[Allowed, ...] = ()
+_OWN = ("access", "created_at", "updated_at", "updated_by", "version")
+"""The fields of a block that are Folkmoot's own."""
+
+_OF_BLOCKS = (
+    *(Allowed("*", f"$*.{name}: added", "Folkmoot's own field of a block") for name in _OWN),
+    Allowed("*", "$*created_by_id: a string instead of null", "a block's owner is the one user, as an agent's is"),
+    Allowed("*", "$*last_updated_by_id: a string instead of null", "the same"),
+    Allowed("agent * block", "$*.blocks[].tags[]: ['x'] instead of []", "the recorded server forgot a block's tags"),
+    Allowed("block list", "$[].description: a string instead of null", "other blocks than the recorded"),
+    Allowed("block list", "$[].metadata.k: added", "the same"),
+)
+
+_OF_AGENTS = (
+    Allowed("*", "$*llm_config.display_name: a string instead of null", "the model's name"),
+    Allowed("*", "$*llm_config.max_tokens: null instead of 16384", "OpenAI's list does not tell it"),
+    Allowed("*", "$*llm_config.parallel_tool_calls: True instead of False", "Folkmoot runs them, and says so"),
+    Allowed("*", "$*model_settings.strict: missing", "not needed"),
+    Allowed("*", "$*model_settings.reasoning: missing", "not needed"),
+    Allowed("*", "$*.compaction_settings: null instead of an object", "later: compaction"),
+    Allowed("*", "$*embedding_config.embedding_endpoint: null instead of a string", "later: embeddings"),
+    Allowed("*", "$[].message_ids[]: [] instead of 1 elements", "a list's agents come without their messages"),
+    Allowed("agent *", "$.tags[]: '*' instead of '*'", "an agent's tags are sorted"),
+    *(
+        Allowed(
+            "agent retrieve", f"$.{name}[]: * instead of []", "an agent comes with everything unless less is wanted"
+        )
+        for name in ("blocks", "memory.blocks", "tools", "tags")
+    ),
+    Allowed("tags list", "$[]: * instead of *", "'green' is of an earlier program"),
+    Allowed("agent detach block", "$.last_run_*: * instead of null", "the recorded server forgot its runs"),
+    *(
+        Allowed("agent detach block", difference, "later: custom tools and approvals")
+        for difference in ("$.tool_rules[]: *", "$.message_ids[]: *", "$.tools[]: without add")
+    ),
+)
+
+_OF_TOOLS_AND_MODELS = (
+    Allowed("tools list", "$[]: without *", "later: more tools"),
+    Allowed("agent attach tool", "$: an object instead of null", "the agent, as with a block"),
+    Allowed("models list", "$[]: without openai/text-embedding-3-small", "it holds no conversations"),
+    Allowed("models list", "$[]: with offline/notetaker", "Folkmoot's own"),
+    Allowed("models list", "$[].max_tokens: null instead of 16384", "OpenAI's list does not tell it"),
+    Allowed("models list", "$[].enable_reasoner: False instead of True", "no gpt-4 reasons"),
+    Allowed("*models list", "$[]: without letta/letta-free", "a cloud's model"),
+    Allowed("embedding models list", "$[]: without openai/text-embedding-*", "not in the scripted model's list"),
+)
+
+_OF_MESSAGES = (
+    Allowed("message tool unknown tool", "$*.stderr: a list instead of null", "every failed call has it"),
+    Allowed("message tool bad json", "$*.arguments: *", "what the model said is kept as it is"),
+    Allowed("message empty list", "$.trace_id: added", "as with all invalid input"),
+    *(
+        Allowed("messages list", f"$[].{difference}", "a tool call is among the last five messages")
+        for difference in (
+            "content: missing",
+            "name: a string instead of null",
+            *(f"{name}: added" for name in ("status", "stderr", "stdout", "tool_call", "tool_calls", "tool_call_id")),
+            "tool_return: added",
+            "tool_returns: added",
+        )
+    ),
+)
+
+ALLOWED = (*_OF_BLOCKS, *_OF_AGENTS, *_OF_TOOLS_AND_MODELS, *_OF_MESSAGES)
 
 
 def _refused(recording: Recording) -> Recording:

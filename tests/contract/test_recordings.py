@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import httpx
@@ -23,9 +24,6 @@ class Finding:
 
     call: str
     difference: str
-
-    def __str__(self) -> str:
-        return f"{self.call}: {self.difference}"
 
 
 def _walk(http: httpx.Client) -> Iterator[Finding]:
@@ -56,6 +54,15 @@ def _made_again(recording: Recording, ids: Ids, http: httpx.Client) -> Iterator[
         yield from (f"openapi: {violation}" for violation in found)
 
 
+def _report(findings: Iterable[Finding]) -> str:
+    """Return each difference once, with the calls that show it."""
+    calls: defaultdict[str, list[str]] = defaultdict(list)
+    for finding in findings:
+        calls[finding.difference].append(finding.call)
+    lines = (f"{difference}  ({', '.join(dict.fromkeys(names))})" for difference, names in calls.items())
+    return f"{len(calls)} differences:\n" + "\n".join(lines)
+
+
 def test_recorded_calls_are_answered_as_recorded(start_server: StartServer) -> None:
     server = start_server()
     with httpx.Client(base_url=server.url, timeout=60) as http:
@@ -65,7 +72,7 @@ def test_recorded_calls_are_answered_as_recorded(start_server: StartServer) -> N
         for finding in findings
         if not any(allowed.covers(finding.call, finding.difference) for allowed in ALLOWED)
     ]
-    assert unmeant == [], "\n" + "\n".join(map(str, unmeant))
+    assert not unmeant, _report(unmeant)
     stale = [
         allowed
         for allowed in ALLOWED

@@ -35,6 +35,12 @@ class ToolContext:
     seen: Mapping[str, int] = field(default_factory=dict)
     transaction: Transaction | None = None
 
+    @property
+    def step_transaction(self) -> Transaction:
+        """The step's transaction, for a tool that is part of the step."""
+        assert self.transaction is not None, "only a tool that is in_step has the step's transaction"
+        return self.transaction
+
 
 ToolFunction: TypeAlias = Callable[Concatenate[ToolContext, ...], Awaitable[str]]
 

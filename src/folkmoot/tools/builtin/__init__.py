@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from folkmoot.tools.builtin import memory
+from folkmoot.tools.builtin import memory, memory_files
 from folkmoot.tools.builtin.conversation_search import conversation_search
 from folkmoot.tools.builtin.send_message import send_message
 from folkmoot.tools.builtin.web_search import web_search
@@ -17,6 +17,8 @@ _ALL = (
     Tool(memory.memory_finish_edits, "letta_sleeptime_core", in_step=True, ends_turn=True),
     Tool(memory.core_memory_append, "letta_memory_core", in_step=True),
     Tool(memory.core_memory_replace, "letta_memory_core", in_step=True),
+    Tool(memory.memory_apply_patch, "letta_memory_core", in_step=True),
+    Tool(memory_files.memory, "letta_memory_core", in_step=True),
     Tool(conversation_search, "letta_core"),
     Tool(send_message, "letta_core", in_step=True, ends_turn=True),
     Tool(web_search, "letta_builtin"),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from folkmoot.errors import ToolFailed
-from folkmoot.memory.attachments import Access, attached_rows
+from folkmoot.memory.attachments import attached_rows
 from folkmoot.memory.authors import Author
 from folkmoot.memory.blocks import Block, edit_block
-from folkmoot.memory.edits import Append, Edit, Insert, Refusal, Replace, Rethink
+from folkmoot.memory.edits import Append, Edit, Insert, Patch, Refusal, Replace, Rethink
+from folkmoot.store.engine import Row
 from folkmoot.tools.tool import ToolContext
 
 
@@ -21,7 +22,7 @@ async def memory_insert(context: ToolContext, label: str, new_string: str, inser
         new_string: Text to add, without line numbers.
         insert_line: Line after which the text goes; 0 puts it before the first line, -1 (the default) at the end.
     """
-    return await _edit(context, label, Insert(new_string, insert_line))
+    return await edit_labelled(context, label, Insert(new_string, insert_line))
 
 
 async def memory_replace(context: ToolContext, label: str, old_string: str, new_string: str) -> str:
@@ -35,7 +36,7 @@ async def memory_replace(context: ToolContext, label: str, old_string: str, new_
         old_string: The passage to replace, long enough to stand only once, without line numbers.
         new_string: What stands there afterwards; empty to remove the passage.
     """
-    return await _edit(context, label, Replace(old_string, new_string))
+    return await edit_labelled(context, label, Replace(old_string, new_string))
 
 
 async def memory_rethink(context: ToolContext, label: str, new_memory: str) -> str:
@@ -48,7 +49,7 @@ async def memory_rethink(context: ToolContext, label: str, new_memory: str) -> s
         label: Label of the memory block to rewrite.
         new_memory: The block's whole new text, with everything that should be kept.
     """
-    return await _edit(context, label, Rethink(new_memory))
+    return await edit_labelled(context, label, Rethink(new_memory))
 
 
 async def memory_finish_edits(context: ToolContext) -> str:
@@ -63,7 +64,7 @@ async def core_memory_append(context: ToolContext, label: str, content: str) -> 
         label: Label of the memory block to add to.
         content: Text to add; it starts on a new line.
     """
-    return await _edit(context, label, Append(content))
+    return await edit_labelled(context, label, Append(content))
 
 
 async def core_memory_replace(context: ToolContext, label: str, old_content: str, new_content: str) -> str:
@@ -74,15 +75,32 @@ async def core_memory_replace(context: ToolContext, label: str, old_content: str
         old_content: The passage to replace; it must stand exactly once in the block.
         new_content: What stands there afterwards; empty to remove the passage.
     """
-    return await _edit(context, label, Replace(old_content, new_content))
+    return await edit_labelled(context, label, Replace(old_content, new_content))
 
 
-async def _edit(context: ToolContext, label: str, edit: Edit) -> str:
-    """Edit the agent's block of that label in the step's transaction, and say what came of it."""
-    assert context.transaction is not None
-    block_id = await _writable(context, label, edit)
-    author = Author("agent", context.agent_id, context.agent_name, context.run_id, context.step_id)
-    outcome = await edit_block(context.transaction, block_id, edit, author)
+async def memory_apply_patch(context: ToolContext, label: str, patch: str) -> str:
+    """Change several places of a memory block at once with a patch.
+
+    Either every part of the patch applies to the block as it is now, or nothing is changed.
+
+    Args:
+        label: Label of the memory block to change.
+        patch: A unified diff: lines that start with a space stay, with - go, with + come. Line numbers may be left out.
+    """
+    return await edit_labelled(context, label, Patch(patch))
+
+
+async def edit_labelled(context: ToolContext, label: str, edit: Edit) -> str:
+    """Edit the agent's block of that label in the step's transaction, and say what came of it.
+
+    Raises:
+        ToolFailed: there is no such block, the agent may not make this edit, or it does not apply.
+    """
+    row = await find_attached(context, label)
+    only_adds = isinstance(edit, Insert | Append)
+    if not (only_adds and row["access"] == "append" and not row["read_only"]):
+        need_write_access(row)
+    outcome = await edit_block(context.step_transaction, row["id"], edit, agent_author(context))
     if isinstance(outcome, Refusal):
         raise ToolFailed(outcome.reason)
     before, after = outcome
@@ -92,26 +110,39 @@ async def _edit(context: ToolContext, label: str, edit: Edit) -> str:
     return done + (_overwritten(context, before) if isinstance(edit, Rethink) else "")
 
 
-async def _writable(context: ToolContext, label: str, edit: Edit) -> str:
-    """Return the id of the agent's block of that label when the agent may make this kind of edit."""
-    assert context.transaction is not None
-    rows = await attached_rows(context.transaction, context.agent_id)
+async def find_attached(context: ToolContext, label: str) -> Row:
+    """Return the row of the agent's block of that label, with the agent's `access`.
+
+    Raises:
+        ToolFailed: the agent has no such block.
+    """
+    rows = await attached_rows(context.step_transaction, context.agent_id)
     for row in rows:
         if row["label"] == label:
-            _check_access(label, bool(row["read_only"]), row["access"], edit)
-            return str(row["id"])
+            return row
     labels = ", ".join(repr(row["label"]) for row in rows) or "none"
     raise ToolFailed(f"You have no memory block labelled {label!r}. Your blocks: {labels}.")
 
 
-def _check_access(label: str, read_only: bool, access: Access, edit: Edit) -> None:
-    if read_only or access == "read":
+def need_write_access(row: Row) -> None:
+    """Let pass who may change everything in the block.
+
+    Raises:
+        ToolFailed: the block is read-only, to everyone or to this agent, or the agent may only add to it.
+    """
+    label = row["label"]
+    if row["read_only"] or row["access"] == "read":
         raise ToolFailed(f"Block {label!r} is read-only: you can read it but not change it. Nothing was changed.")
-    if access == "append" and not isinstance(edit, Insert | Append):
+    if row["access"] == "append":
         raise ToolFailed(
             f"You may only add to block {label!r}, with memory_insert; changing or removing what stands in it is "
             "not allowed to you. Nothing was changed."
         )
+
+
+def agent_author(context: ToolContext) -> Author:
+    """Return the calling agent as the author of an edit."""
+    return Author("agent", context.agent_id, context.agent_name, context.run_id, context.step_id)
 
 
 def _overwritten(context: ToolContext, before: Block) -> str:
