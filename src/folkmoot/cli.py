@@ -42,6 +42,7 @@ def serve(
     database: Annotated[
         str | None, typer.Option(help="sqlite:///path or postgresql://… [a file in the data folder]")
     ] = None,
+    workers: Annotated[int | None, typer.Option(help="Server processes; more than one needs PostgreSQL. [1]")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the embedded database. [~/.folkmoot]")] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Listen on a public address without an API key.")
@@ -50,7 +51,14 @@ def serve(
     """Start the server. Each option is also a FOLKMOOT_* variable."""
     from folkmoot.server.serving import serve as run
 
-    options = {"host": host, "port": port, "database": database, "data": data, "insecure": insecure or None}
+    options = {
+        "host": host,
+        "port": port,
+        "database": database,
+        "workers": workers,
+        "data": data,
+        "insecure": insecure or None,
+    }
     sys.exit(run({name: value for name, value in options.items() if value is not None}))
 
 

@@ -21,6 +21,9 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; any other than loopback needs an API key.")
     port: int = Field(8283, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
+    workers: int = Field(
+        1, ge=1, le=64, description="Server processes on this machine; more than one needs PostgreSQL."
+    )
     data: Path = Field(Path("~/.folkmoot"), description="Folder of the embedded database.")
     database: str | None = Field(
         None,

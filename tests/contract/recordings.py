@@ -59,7 +59,7 @@ def _renamed_provider(value: Any) -> Any:
 
 
 def events_of(text: str) -> Any:
-        r"""Return a stream's events, or the body itself when it was answered as one JSON text.
+    r"""Return a stream's events, or the body itself when it was answered as one JSON text.
 
     >>> events_of('data: {"a": 1}\n\ndata: [DONE]\n\n')
     [{'a': 1}, '[DONE]']

@@ -14,13 +14,18 @@ from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
-from pydantic import ValidationError
+from fastapi import FastAPI
+from pydantic import SecretStr, ValidationError
+from uvicorn.supervisors import Multiprocess
 
 from folkmoot import __version__
 from folkmoot.errors import StartupError
 from folkmoot.models.providers import configured
 from folkmoot.server.app import create_app
 from folkmoot.settings import Settings
+from folkmoot.store.opening import open_store
+
+UVICORN: Mapping[str, Any] = {"access_log": False, "log_level": "warning"}
 
 
 def serve(options: Mapping[str, Any]) -> int:
@@ -31,8 +36,11 @@ def serve(options: Mapping[str, Any]) -> int:
     """
     try:
         settings = read_settings(options)
-        check_access(settings)
+        check_settings(settings)
         listener = listen(settings.host, settings.port)
+        configure_logging(settings)
+        if settings.workers > 1:
+            return _serve_with_workers(settings, listener)
         return asyncio.run(_serve(settings, listener))
     except StartupError as error:
         print(f"folkmoot: {error.message}", file=sys.stderr)  # noqa: T201 - this is the terminal
@@ -52,14 +60,20 @@ def read_settings(options: Mapping[str, Any]) -> Settings:
         raise StartupError(f"A setting cannot be used: {problems}.") from error
 
 
-def check_access(settings: Settings) -> None:
-    """Refuse to listen to the world without a key.
+def check_settings(settings: Settings) -> None:
+    """Refuse settings that do not go together: above all, to listen to the world without a key.
 
     Raises:
-        StartupError: the address is public, there is no key, and nobody said that this is meant.
+        StartupError: the address is public, there is no key, and nobody said that this is meant; or there shall be
+            several processes on SQLite.
     """
     if settings.api_key is not None and not settings.api_key.get_secret_value():
         raise StartupError("FOLKMOOT_API_KEY is empty; set it to a key or leave it out.")
+    if settings.workers > 1 and settings.database_url.startswith("sqlite"):
+        raise StartupError(
+            f"workers: {settings.workers} processes cannot share the embedded SQLite database. "
+            "Use --database postgresql://…, or one worker."
+        )
     if settings.api_key is None and not settings.insecure and not is_loopback(settings.host):
         raise StartupError(
             f"host: {settings.host} can be reached by others and there is no key. Set FOLKMOOT_API_KEY, "
@@ -108,17 +122,55 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _serve(settings: Settings, listener: socket.socket) -> int:
+def configure_logging(settings: Settings) -> None:
+    """Log our own lines from the level that is set, the libraries' only from warnings on."""
     logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
     for library in ("alembic", "httpx", "httpx2", "openai", "anthropic", "google_genai"):
         logging.getLogger(library).setLevel(logging.WARNING)
+
+
+def _serve_with_workers(settings: Settings, listener: socket.socket) -> int:
+    """Serve from several processes on one socket; one that dies is replaced."""
+    asyncio.run(_check_database(settings))
+    # The processes read the settings anew; what the command line said reaches them as variables.
+    for name, value in settings.model_dump(exclude_none=True, mode="json").items():
+        field = getattr(settings, name)
+        os.environ[f"FOLKMOOT_{name.upper()}"] = (
+            field.get_secret_value() if isinstance(field, SecretStr) else str(value)
+        )
+    config = uvicorn.Config(
+        "folkmoot.server.serving:worker_app", factory=True, workers=settings.workers, lifespan="on", **UVICORN
+    )
+    config.timeout_graceful_shutdown = int(settings.shutdown_wait)
+    announce(settings, listener)
+    Multiprocess(config, sockets=[listener]).run()
+    return 0
+
+
+def worker_app() -> FastAPI:
+    """Return the application of one of several server processes."""
+    settings = read_settings({})
+    configure_logging(settings)
+    return create_app(settings)
+
+
+async def _check_database(settings: Settings) -> None:
+    """Migrate the database once before the processes open it.
+
+    Raises:
+        StartupError: it cannot be used.
+    """
+    store = await open_store(settings.database_url, settings.store_wait)
+    await store.close()
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> int:
     application = create_app(settings)
     async with application.router.lifespan_context(application):
         config = uvicorn.Config(
             application,
             lifespan="off",
-            access_log=False,
-            log_level="warning",
+            **UVICORN,
             timeout_graceful_shutdown=int(settings.shutdown_wait),
         )
         server = _Server(config)
