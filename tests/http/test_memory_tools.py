@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
+from contextlib import closing
 from typing import Any
 
+import asyncpg
 import pytest
 from letta_client import APIStatusError, AsyncLetta, Letta, NotFoundError
 from letta_client.types import AgentState, BlockResponse
@@ -159,10 +162,10 @@ def test_finish_edits_ends_the_turn(client: Letta, new_agent: NewAgent, scripted
 
 EDITS = [
     pytest.param("memory_insert", {"new_string": "x" * 20}, id="insert"),
-    pytest.param("memory_replace", {"old_string": "0123", "new_string": "x" * 24}, id="replace"),
+    pytest.param("memory_replace", {"old_string": "0123", "new_string": "x" * 25}, id="replace"),
     pytest.param("memory_rethink", {"new_memory": "x" * 31}, id="rethink"),
     pytest.param("core_memory_append", {"content": "x" * 20}, id="append"),
-    pytest.param("core_memory_replace", {"old_content": "0123", "new_content": "x" * 24}, id="core replace"),
+    pytest.param("core_memory_replace", {"old_content": "0123", "new_content": "x" * 25}, id="core replace"),
 ]
 
 
@@ -173,15 +176,21 @@ def test_an_edit_over_the_limit_is_refused_by_how_much(
     block = new_block(value="0123456789", limit=30)
     agent = new_agent(block_ids=[block.id], **MEMORY)
     returned = call(client, agent, tool, label=block.label, **arguments)
-    over = 0 if tool.endswith("replace") else 1
-    if not over:  # exactly at the limit: 10 - 4 + 24 characters
-        assert returned.status == "success"
-        return
     assert returned.status == "error"
     assert "31 characters" in returned.tool_return
     assert "1 over" in returned.tool_return
     assert "30" in returned.tool_return
     assert_unchanged(client, block)
+
+
+@pytest.mark.parametrize(("tool", "arguments"), EDITS)
+def test_an_edit_up_to_the_limit_lands(
+    client: Letta, new_agent: NewAgent, new_block: NewBlock, tool: str, arguments: dict[str, Any]
+) -> None:
+    block = new_block(value="0123456789", limit=31)
+    agent = new_agent(block_ids=[block.id], **MEMORY)
+    assert call(client, agent, tool, label=block.label, **arguments).status == "success"
+    assert len(client.blocks.retrieve(block.id).value) == 31
 
 
 @pytest.mark.parametrize(("tool", "arguments"), EDITS)
@@ -435,11 +444,6 @@ async def version_rows(server: ServerProcess, block_id: str) -> list[tuple[Any, 
 
 async def rows(server: ServerProcess, statement: str) -> list[tuple[Any, ...]]:
     """Read from the server's database, beside the server."""
-    import sqlite3
-    from contextlib import closing
-
-    import asyncpg
-
     arguments = [str(argument) for argument in server.process.args]  # type: ignore[union-attr]
     url = arguments[arguments.index("--database") + 1]
     if url.startswith("sqlite:///"):

@@ -29,7 +29,7 @@ _OLDER_NAMES = {
 }
 
 
-def read_include(
+async def read_include(
     include: Annotated[list[str] | None, Query(description="What to show of what belongs to an agent.")] = None,
     include_relationships: Annotated[list[str] | None, Query(description="The older form of include.")] = None,
 ) -> frozenset[str] | None:

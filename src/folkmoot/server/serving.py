@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,7 +25,7 @@ from folkmoot.server.app import create_app
 from folkmoot.settings import Settings
 from folkmoot.store.opening import open_store
 
-UVICORN: Mapping[str, Any] = {"access_log": False, "log_level": "warning"}
+UVICORN: Mapping[str, Any] = {"access_log": False, "log_level": "warning", "proxy_headers": False}
 
 
 def serve(options: Mapping[str, Any]) -> int:
@@ -41,7 +41,8 @@ def serve(options: Mapping[str, Any]) -> int:
         configure_logging(settings)
         if settings.workers > 1:
             return _serve_with_workers(settings, listener)
-        return asyncio.run(_serve(settings, listener))
+        with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
+            return runner.run(_serve(settings, listener))
     except StartupError as error:
         print(f"folkmoot: {error.message}", file=sys.stderr)  # noqa: T201 - this is the terminal
         return 1
@@ -120,6 +121,15 @@ class _Server(uvicorn.Server):
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.handle_exit, number, None)
         yield
+
+
+def event_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes uvloop's event loop; None, for asyncio's own, where uvloop does not exist."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 def configure_logging(settings: Settings) -> None:

@@ -1,4 +1,8 @@
-"""What the routes work with, kept on the application."""
+"""What the routes work with, kept on the application.
+
+Every dependency of a route is `async def`, here and elsewhere: FastAPI sends any other to a thread, which costs more
+than most requests do.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +48,7 @@ class ServerState:
         return self.catalogue.description(resolved)
 
 
-def state_of(request: Request) -> ServerState:
+async def state_of(request: Request) -> ServerState:
     """Return the state of the application that handles `request`."""
     state: ServerState = request.app.state.server
     return state

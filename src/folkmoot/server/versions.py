@@ -15,7 +15,7 @@ def version_header(version: int) -> dict[str, str]:
     return {"ETag": f'"{version}"'}
 
 
-def read_expected(
+async def read_expected(
     if_match: Annotated[str | None, Header(description='Only write when the block is at this version: `"7"`.')] = None,
 ) -> int | None:
     """Return the version that the request expects, None when it takes any.

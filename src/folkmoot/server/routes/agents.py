@@ -37,7 +37,7 @@ router = APIRouter(prefix="/v1/agents", tags=["agents"])
 tags_router = APIRouter(prefix="/v1/tags", tags=["tags"])
 
 
-def read_filter(
+async def read_filter(
     name: str | None = None,
     query_text: str | None = None,
     tags: Annotated[list[str] | None, Query()] = None,

@@ -20,7 +20,7 @@ from folkmoot.store.paging import Page
 router = APIRouter(prefix="/v1/blocks", tags=["blocks"])
 
 
-def read_filter(
+async def read_filter(
     label: str | None = None,
     name: str | None = None,
     project_id: str | None = None,

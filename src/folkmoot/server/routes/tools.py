@@ -19,7 +19,7 @@ from folkmoot.tools.tool import Tool
 router = APIRouter(prefix="/v1/tools", tags=["tools"])
 
 
-def read_wanted(
+async def read_wanted(
     name: str | None = None,
     names: Annotated[list[str] | None, Query()] = None,
     tool_ids: Annotated[list[str] | None, Query()] = None,

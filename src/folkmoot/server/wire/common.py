@@ -61,7 +61,7 @@ def page_of(order: Order, largest: int = 50) -> Any:
     """
     default = order
 
-    def read(
+    async def read(
         limit: Annotated[int | None, Query(ge=1, le=LARGEST_PAGE, description="How many items to return.")] = None,
         after: Annotated[str | None, Query(description="Return what comes after this item.")] = None,
         before: Annotated[str | None, Query(description="Return what comes before this item.")] = None,
