@@ -167,9 +167,7 @@ def test_text_and_limit_can_change_together(client: Letta, new_block: NewBlock) 
     assert (shrunk.value, shrunk.limit) == ("c", 1)
 
 
-@pytest.mark.parametrize(
-    ("text", "length"), [(GRINNING * 3, 3), (FAMILY, 5), (DECOMPOSED, 2), ("\r\n", 2)], ids=ascii
-)
+@pytest.mark.parametrize(("text", "length"), [(GRINNING * 3, 3), (FAMILY, 5), (DECOMPOSED, 2), ("\r\n", 2)], ids=ascii)
 def test_the_limit_counts_characters(client: Letta, http: httpx.Client, text: str, length: int) -> None:
     block = client.blocks.create(label="x", value=text, limit=length)
     assert client.blocks.retrieve(block.id).value == text

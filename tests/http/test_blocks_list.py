@@ -62,6 +62,7 @@ def test_tags_that_were_changed_are_found_as_they_are_now(client: Letta, new_blo
         ("'", {"quote"}),
         ("/", {"slash"}),
         ("straße", {"umlaut"}),
+        ("ÜBER", {"umlaut"}),
         ("no such part", set()),
     ],
 )
@@ -78,7 +79,7 @@ def test_by_part_of_a_field(
         "backslash": "a\\b",
         "quote": "it's",
         "slash": "a/b",
-        "umlaut": "die straße",
+        "umlaut": "über die straße",
     }
     for name, text in texts.items():
         new_block(tags=[tag], metadata={"name": name}, **{field: text})

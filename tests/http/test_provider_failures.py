@@ -76,9 +76,7 @@ def test_a_retry_that_helps_calls_each_tool_once(
 ) -> None:
     block = new_block()
     agent = new_agent(block_ids=[block.id])
-    with scripted_model.hold() as held:  # the second step's first two requests fail
-        held.release(0)
-        fault(scripted_model)
+    fault(scripted_model)
     response = say(client, agent, f'CALL memory_insert {{"label": "{block.label}", "new_string": "once"}}')
     assert [m.message_type for m in response.messages] == [
         "tool_call_message",

@@ -25,11 +25,11 @@ from folkmoot.models.prompt import (
     SystemTurn,
     ToolCall,
     ToolReturn,
+    ToolSchema,
     Turn,
     UserTurn,
 )
 from folkmoot.store.engine import Transaction
-from folkmoot.tools.tool import Tool
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +67,14 @@ async def read_blocks(transaction: Transaction, agent_id: str) -> list[SeenBlock
 
 
 def build_prompt(
-    agent: Agent, instructions: str, tools: Sequence[Tool], turns: Sequence[Turn], blocks: Sequence[SeenBlock]
+    agent: Agent, instructions: str, tools: Sequence[ToolSchema], turns: Sequence[Turn], blocks: Sequence[SeenBlock]
 ) -> Prompt:
     """Return the request for one step of the agent's turn."""
     return Prompt(
         instructions=instructions,
         turns=turns,
         memory=render_memory(blocks, agent.timezone, datetime.now(UTC)),
-        tools=[tool.schema for tool in tools],
+        tools=tools,
         options=model_options(agent.configuration),
     )
 
@@ -143,7 +143,7 @@ def to_turns(messages: Sequence[Message]) -> list[Turn]:
                 body = message.body
                 failed = body["status"] == "error"
                 turns.append(ToolReturn(body["tool_call_id"], message.name or "", body["tool_return"], failed))
-            case "assistant_message" | "reasoning_message" | "tool_call_message":
+            case "assistant_message" | "reasoning_message" | "tool_call_message" | "approval_request_message":
                 continues = turns and isinstance(turns[-1], AssistantTurn) and message.step_id == previous_step
                 before = turns.pop() if continues else AssistantTurn()
                 assert isinstance(before, AssistantTurn)
@@ -160,8 +160,8 @@ def _with_part(turn: AssistantTurn, message: Message) -> AssistantTurn:
     elif message.message_type == "reasoning_message":
         reasoning.append(Reasoning(body["reasoning"], body.get("signature"), body.get("provider") or {}))
     else:
-        call = body["tool_call"]
-        calls.append(ToolCall(call["tool_call_id"], call["name"], call["arguments"]))
+        shown = body["tool_calls"] if message.message_type == "approval_request_message" else [body["tool_call"]]
+        calls += [ToolCall(call["tool_call_id"], call["name"], call["arguments"]) for call in shown]
     return AssistantTurn(text, reasoning, calls)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from folkmoot.models.prompt import Prompt, Reply
+from folkmoot.models.prompt import Delta, Prompt, Reply
 from folkmoot.settings import Settings
 from folkmoot.store.engine import Store
 from folkmoot.store.sealing import Sealer
@@ -22,6 +22,9 @@ class Models(Protocol):
             ProviderError: the provider failed.
             NotFound: the handle names no configured provider.
         """
+
+    def stream(self, handle: str, prompt: Prompt) -> AsyncIterator[Delta | Reply]:
+        """Yield the model's answer as it is written, and whole at the end; raises what `ask` raises."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sqlalchemy import bindparam, select, update
+
 from folkmoot.agents.context import SeenBlock
+from folkmoot.errors import NotFound
 from folkmoot.identifiers import ORGANIZATION
 from folkmoot.models.prompt import Usage
 from folkmoot.store import clock
-from folkmoot.store.engine import Transaction
+from folkmoot.store.engine import Row, Transaction
+from folkmoot.store.paging import Page, fetch_page
 from folkmoot.store.tables import block_readers, steps
 
 
@@ -73,3 +77,103 @@ async def store_step(transaction: Transaction, step: Step, seen: Sequence[SeenBl
             for block in seen
         ],
     )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredStep:
+    """A step as it was stored; `created_at` is when it was whole, `duration` what its model took, in microseconds."""
+
+    id: str
+    run_id: str
+    agent_id: str
+    model: str
+    status: str
+    usage: Usage
+    stop_reason: str | None
+    feedback: str | None
+    duration: int
+    created_at: int
+
+    @classmethod
+    def from_row(cls, row: Row) -> StoredStep:
+        """Read a row of the steps table."""
+        details = json.loads(row["details"])
+        usage = Usage(
+            prompt_tokens=row["prompt_tokens"],
+            completion_tokens=row["completion_tokens"],
+            cached_input_tokens=details["cached_input_tokens"],
+            cache_write_tokens=details["cache_write_tokens"],
+            reasoning_tokens=details["reasoning_tokens"],
+        )
+        return cls(
+            id=row["id"],
+            run_id=row["run_id"],
+            agent_id=row["agent_id"],
+            model=row["model"],
+            status=row["status"],
+            usage=usage,
+            stop_reason=row["stop_reason"],
+            feedback=details.get("feedback"),
+            duration=details["model_microseconds"],
+            created_at=row["created_at"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StepFilter:
+    """Which steps are wanted; what is None does not matter. Times are in microseconds."""
+
+    run_id: str | None = None
+    agent_id: str | None = None
+    model: str | None = None
+    start: int | None = None
+    end: int | None = None
+
+
+async def list_steps(transaction: Transaction, wanted: StepFilter, page: Page) -> list[StoredStep]:
+    """Return a page of the steps, by time."""
+    statement = select(steps).where(steps.c.organization_id == ORGANIZATION)
+    if wanted.run_id is not None:
+        statement = statement.where(steps.c.run_id == wanted.run_id)
+    if wanted.agent_id is not None:
+        statement = statement.where(steps.c.agent_id == wanted.agent_id)
+    if wanted.model is not None:
+        statement = statement.where(steps.c.model == wanted.model)
+    if wanted.start is not None:
+        statement = statement.where(steps.c.created_at >= wanted.start)
+    if wanted.end is not None:
+        statement = statement.where(steps.c.created_at < wanted.end)
+    return [StoredStep.from_row(row) for row in await fetch_page(transaction, statement, steps, page)]
+
+
+async def find_step(transaction: Transaction, step_id: str) -> StoredStep:
+    """Return the step.
+
+    Raises:
+        NotFound: there is no such step.
+    """
+    return StoredStep.from_row(await _find_row(transaction, step_id))
+
+
+async def set_feedback(transaction: Transaction, step_id: str, feedback: str | None) -> StoredStep:
+    """Store what somebody thinks of the step: `positive`, `negative` or None.
+
+    Raises:
+        NotFound: there is no such step.
+    """
+    row = await _find_row(transaction, step_id)
+    details = json.dumps({**json.loads(row["details"]), "feedback": feedback})
+    await transaction.run(
+        update(steps).where(steps.c.organization_id == ORGANIZATION, steps.c.id == step_id).values(details=details)
+    )
+    return await find_step(transaction, step_id)
+
+
+async def _find_row(transaction: Transaction, step_id: str) -> Row:
+    row = await transaction.first(_by_id, step_id=step_id)
+    if row is None:
+        raise NotFound(f"Step with id '{step_id}' not found")
+    return row
+
+
+_by_id = select(steps).where(steps.c.organization_id == ORGANIZATION, steps.c.id == bindparam("step_id"))

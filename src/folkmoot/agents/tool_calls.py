@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,24 +34,47 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class PlannedCall:
-    """A tool call with what it will run on; `tool` is None when it cannot be run, and `outcome` says why."""
+    """A tool call with what it will run on.
+
+    `tool` is None when it cannot be run, and `outcome` says why; or when it waits for somebody, and has no outcome.
+    """
 
     call: ToolCall
     tool: Tool | None = None
     arguments: Mapping[str, Any] | None = None
     outcome: Outcome | None = None
 
+    @property
+    def waits(self) -> bool:
+        """Whether somebody has to decide about it, or to run it, first."""
+        return self.tool is None and self.outcome is None
 
-def plan_calls(calls: Sequence[ToolCall], tools: Sequence[Tool], *, parallel: bool) -> list[PlannedCall]:
-    """Find each call's tool and read its arguments; without `parallel` only the first call is run."""
+
+def plan_calls(
+    calls: Sequence[ToolCall], tools: Sequence[Tool], awaited: Container[str], *, parallel: bool
+) -> list[PlannedCall]:
+    """Find each call's tool and read its arguments.
+
+    Args:
+        calls: the calls of one reply.
+        tools: the agent's tools.
+        awaited: names of tools whose calls wait for somebody.
+        parallel: whether more than the first call may be run.
+    """
     known = {tool.name: tool for tool in tools}
-    return [
-        _plan(call, known) if parallel or place == 0 else PlannedCall(call, outcome=Outcome(ONE_AT_A_TIME, failed=True))
-        for place, call in enumerate(calls)
-    ]
+    planned: list[PlannedCall] = []
+    for place, call in enumerate(calls):
+        if place > 0 and not parallel:
+            planned.append(PlannedCall(call, outcome=Outcome(ONE_AT_A_TIME, failed=True)))
+        elif call.name in awaited:
+            planned.append(PlannedCall(call))
+        else:
+            planned.append(plan_call(call, known))
+    return planned
 
 
-def _plan(call: ToolCall, tools: Mapping[str, Tool]) -> PlannedCall:
+def plan_call(call: ToolCall, tools: Mapping[str, Tool]) -> PlannedCall:
+    """Find the call's tool among `tools`, by name, and read its arguments."""
     tool = tools.get(call.name)
     if tool is None:
         names = ", ".join(tools) or "none"
@@ -68,18 +91,22 @@ async def run_outside(planned: Sequence[PlannedCall], context: ToolContext) -> l
 
 
 async def _run_outside(planned: PlannedCall, context: ToolContext) -> PlannedCall:
-    if planned.tool is None or planned.tool.in_step:
+    if planned.outcome is not None or planned.tool is None or planned.tool.in_step:
         return planned
     return PlannedCall(planned.call, planned.tool, planned.arguments, await _run(planned, context))
 
 
-async def run_in_step(planned: Sequence[PlannedCall], context: ToolContext) -> list[Outcome]:
+async def run_in_step(planned: Sequence[PlannedCall], context: ToolContext) -> list[Outcome | None]:
     """Run, in order, the calls that are part of the step's transaction; return what came of every call.
+
+    A call that waits for somebody has no outcome.
 
     Raises:
         StoreError: the database failed, so that the whole step does.
     """
-    return [call.outcome if call.outcome is not None else await _run_edit(call, context) for call in planned]
+    return [
+        call.outcome if call.outcome is not None or call.waits else await _run_edit(call, context) for call in planned
+    ]
 
 
 async def _run_edit(planned: PlannedCall, context: ToolContext) -> Outcome:

@@ -2,220 +2,268 @@
 
 Every kind of agent and every way to call one goes through `take_turn`; whoever reads its events decides what becomes of
 them. A step commits as a whole: the messages that started it, the model's reply, the tools' returns, the memory edits
-among them, the usage and, in the last step, the end of the run. Until then nothing of it can be seen.
+among them, the usage and, in the last step, the end of the run. Until then nothing of it is stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 
 from folkmoot.agents.agents import Agent, find_agent, tools_of
+from folkmoot.agents.approvals import Decisions, decide, denial, find_pending, refuse_while_pending
 from folkmoot.agents.context import SeenBlock, build_prompt, read_blocks, to_turns
+from folkmoot.agents.events import Event, Piece, TurnEnd
+from folkmoot.agents.replies import ReplyWriter, reply_messages
 from folkmoot.agents.services import Services
 from folkmoot.agents.steps import Step, store_step
 from folkmoot.agents.tool_calls import (
     Outcome,
     PlannedCall,
-    call_message,
+    plan_call,
     plan_calls,
     return_message,
     run_in_step,
     run_outside,
 )
 from folkmoot.conversations.conversations import append_messages, find_conversation
-from folkmoot.conversations.messages import Message, clean_text, messages_in_context
+from folkmoot.conversations.messages import Message, messages_in_context
 from folkmoot.identifiers import new_id
-from folkmoot.models.prompt import Reply, Turn, Usage
+from folkmoot.models.prompt import Reply, ToolSchema, Turn, Usage
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 from folkmoot.tools.tool import Tool, ToolContext
 
 
 @dataclass(frozen=True, slots=True)
-class TurnEnd:
-    """The last event of a turn: why it stopped and what its model calls took together."""
-
-    stop_reason: str
-    usage: Usage
-    step_count: int
-    context_tokens: int
-    """Tokens that the conversation filled at the last call."""
-
-
-Event: TypeAlias = Message | TurnEnd
-
-
-@dataclass(frozen=True, slots=True)
 class TurnRequest:
-    """What starts a turn. `finish` is called in the transaction of the last step with how the turn ended."""
+    """What starts a turn, and how it is taken.
+
+    `record` is called in the transaction of each step with the messages that the step adds to what the caller sees, and
+    with the turn's end in the last one.
+    """
 
     agent_id: str
     conversation_id: str
     run_id: str
     messages: Sequence[Message]
     max_steps: int
-    finish: Callable[[Transaction, TurnEnd], Awaitable[None]]
+    record: Callable[[Transaction, Sequence[Message], TurnEnd | None], Awaitable[None]]
+    decisions: Decisions | None = None
+    client_tools: Sequence[ToolSchema] = ()
+    stream: bool = False
     model: str | None = None
     instructions: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Setting:
-    """What stays the same through a turn."""
+@dataclass(slots=True)
+class _Turn:
+    """A turn under way: what stays the same, and what has been said so far."""
 
     request: TurnRequest
+    services: Services
     agent: Agent
     tools: Sequence[Tool]
-    model: str
-    services: Services
+    stored: Sequence[Message]
+    history: list[Turn]
+    usage: Usage = field(default_factory=Usage)
+
+    @property
+    def model(self) -> str:
+        return self.request.model or self.agent.model
+
+    @property
+    def schemas(self) -> list[ToolSchema]:
+        """The tools as the model sees them; a client's own tool comes before one of the same name."""
+        own = {schema.name for schema in self.request.client_tools}
+        return [*(tool.schema for tool in self.tools if tool.name not in own), *self.request.client_tools]
+
+    @property
+    def awaited(self) -> set[str]:
+        """Names of the tools whose calls wait for somebody."""
+        return {schema.name for schema in self.request.client_tools} | self.agent.tools_to_approve
 
 
 @dataclass(frozen=True, slots=True)
 class _Exchange:
-    """One model call: what it was shown and what it answered."""
+    """One model call: what it was shown, what it answered, and under which ids that was streamed."""
 
     step_id: str
     seen: Sequence[SeenBlock]
     reply: Reply
+    writer: ReplyWriter
     duration: int
 
 
-async def take_turn(request: TurnRequest, services: Services) -> AsyncIterator[Event]:
+async def take_turn(request: TurnRequest, services: Services) -> AsyncGenerator[Event, None]:
     """Let the agent answer `request.messages`; the caller holds the conversation's turn.
 
     Yields:
-        Each message of a step once the step is stored, and a `TurnEnd` last.
+        With `request.stream`, pieces of a reply while it is written; each message of a step once the step is stored;
+        and a `TurnEnd` last.
 
     Raises:
         NotFound: the agent, the conversation or the model does not exist.
+        Conflict: a tool call waits for approval, and the request brings none.
+        BadRequest: the request brings decisions that nothing waits for.
         ProviderError: the model's provider failed; the steps stored before stand.
         StoreError: the database failed; the steps stored before stand.
     """
-    setting, history = await _prepare(request, services)
-    incoming = request.messages
-    usage = Usage()
-    for step_number in range(1, request.max_steps + 1):
-        exchange = await _ask(setting, [*history, *to_turns(incoming)])
-        usage += exchange.reply.usage
-        planned = plan_calls(exchange.reply.tool_calls, setting.tools, parallel=setting.agent.parallel_tool_calls)
-        context = _tool_context(setting, exchange)
-        planned = await run_outside(planned, context)
-        end = TurnEnd(
-            "",
-            usage,
-            step_number,
-            exchange.reply.usage.prompt_tokens + exchange.reply.usage.completion_tokens,
-        )
-        stored, end = await _commit(setting, exchange, incoming, planned, context, end)
-        history = [*history, *to_turns(stored)]
-        for message in stored[len(incoming) :]:
+    turn = await _prepare(request, services)
+    if request.decisions is not None:
+        for message in await _settle(turn, request.decisions):
             yield message
-        if end.stop_reason:
+    elif pending := find_pending(turn.stored):
+        raise refuse_while_pending(pending)
+    incoming = request.messages
+    for number in range(1, request.max_steps + 1):
+        exchange: _Exchange | None = None
+        async with aclosing(_ask(turn, [*turn.history, *to_turns(incoming)])) as answering:
+            async for item in answering:
+                if isinstance(item, _Exchange):
+                    exchange = item
+                else:
+                    yield item
+        assert exchange is not None
+        added, end = await _take_step(turn, exchange, incoming, number)
+        for message in added:
+            yield message
+        if end is not None:
             yield end
             return
         incoming = ()
 
 
-async def _prepare(request: TurnRequest, services: Services) -> tuple[_Setting, list[Turn]]:
-    async def read(transaction: Transaction) -> tuple[_Setting, list[Turn]]:
+async def _prepare(request: TurnRequest, services: Services) -> _Turn:
+    async def read(transaction: Transaction) -> _Turn:
         agent = await find_agent(transaction, request.agent_id)
         conversation = await find_conversation(transaction, request.conversation_id)
         stored = await messages_in_context(transaction, conversation.id, conversation.context_start)
         tools = await tools_of(transaction, agent.id)
-        return _Setting(request, agent, tools, request.model or agent.model, services), to_turns(stored)
+        return _Turn(request, services, agent, tools, stored, to_turns(stored))
 
     return await services.store.read(read)
 
 
-async def _ask(setting: _Setting, turns: Sequence[Turn]) -> _Exchange:
-    seen = await setting.services.store.read(lambda transaction: read_blocks(transaction, setting.agent.id))
-    instructions = setting.request.instructions or setting.agent.system
-    prompt = build_prompt(setting.agent, instructions, setting.tools, turns, seen)
-    started = clock.now()
-    reply = await setting.services.models.ask(setting.model, prompt)
-    return _Exchange(new_id("step"), seen, reply, clock.now() - started)
+async def _ask(turn: _Turn, turns: Sequence[Turn]) -> AsyncGenerator[Piece | _Exchange, None]:
+    """Ask the model for one reply: yield its pieces when they are wanted, then the whole exchange."""
+    services, request = turn.services, turn.request
+    seen = await services.store.read(lambda transaction: read_blocks(transaction, turn.agent.id))
+    prompt = build_prompt(turn.agent, request.instructions or turn.agent.system, turn.schemas, turns, seen)
+    step_id, started = new_id("step"), clock.now()
+    writer = ReplyWriter(request.run_id, step_id, turn.awaited)
+    if request.stream:
+        reply = Reply()
+        async for part in services.models.stream(turn.model, prompt):
+            if isinstance(part, Reply):
+                reply = part
+            else:
+                yield writer.piece(part)
+    else:
+        reply = await services.models.ask(turn.model, prompt)
+    yield _Exchange(step_id, seen, reply, writer, clock.now() - started)
 
 
-def _tool_context(setting: _Setting, exchange: _Exchange) -> ToolContext:
-    return ToolContext(
-        agent_id=setting.agent.id,
-        agent_name=setting.agent.name,
-        conversation_id=setting.request.conversation_id,
-        run_id=setting.request.run_id,
-        step_id=exchange.step_id,
-        store=setting.services.store,
-        settings=setting.services.settings,
-        environ=setting.services.environ,
-        variables=setting.services.sealer.unseal(setting.agent.configuration.get("sealed_variables")),
-        seen={block.id: block.version for block in exchange.seen},
-    )
+async def _take_step(
+    turn: _Turn, exchange: _Exchange, incoming: Sequence[Message], number: int
+) -> tuple[list[Message], TurnEnd | None]:
+    """Run the reply's tools and store the step; return what it adds to the conversation, and the end in the last."""
+    reply, request = exchange.reply, turn.request
+    turn.usage += reply.usage
+    planned = plan_calls(reply.tool_calls, turn.tools, turn.awaited, parallel=turn.agent.parallel_tool_calls)
+    context = _tool_context(turn, exchange.step_id, exchange.seen)
+    planned = await run_outside(planned, context)
 
-
-async def _commit(
-    setting: _Setting,
-    exchange: _Exchange,
-    incoming: Sequence[Message],
-    planned: Sequence[PlannedCall],
-    context: ToolContext,
-    end: TurnEnd,
-) -> tuple[list[Message], TurnEnd]:
-    """Store the step, all of it or nothing; return its messages and the turn's end, reasonless while it goes on."""
-    request = setting.request
-
-    async def store(transaction: Transaction) -> tuple[list[Message], TurnEnd]:
+    async def store(transaction: Transaction) -> tuple[list[Message], TurnEnd | None]:
         outcomes = await run_in_step(planned, replace(context, transaction=transaction))
-        reason = _stop_reason(exchange.reply, planned, outcomes, last=end.step_count >= request.max_steps)
-        new = _messages(request.run_id, exchange, incoming, outcomes)
-        stored = await append_messages(transaction, request.conversation_id, new)
-        step = Step(
-            id=exchange.step_id,
-            run_id=request.run_id,
-            agent_id=setting.agent.id,
-            model=setting.model,
-            usage=exchange.reply.usage,
-            stop_reason=reason or None,
-            finish_reason=exchange.reply.finish_reason,
-            duration=exchange.duration,
-        )
-        await store_step(transaction, step, exchange.seen)
-        ended = replace(end, stop_reason=reason)
-        if reason:
-            await request.finish(transaction, ended)
-        return stored, ended
+        reason = _stop_reason(reply, planned, outcomes, last=number >= request.max_steps)
+        said = [replace(message, run_id=request.run_id, step_id=exchange.step_id) for message in incoming]
+        answered = reply_messages(reply, planned, outcomes, exchange.writer)
+        stored = await append_messages(transaction, request.conversation_id, [*said, *answered])
+        await store_step(transaction, _step(turn, exchange, reason), exchange.seen)
+        filled = reply.usage.prompt_tokens + reply.usage.completion_tokens
+        end = TurnEnd(reason, turn.usage, number, filled) if reason else None
+        await request.record(transaction, stored[len(said) :], end)
+        return stored, end
 
-    return await setting.services.store.write(store)
+    stored, end = await turn.services.store.write(store)
+    turn.history += to_turns(stored)
+    return stored[len(incoming) :], end
 
 
-def _messages(
-    run_id: str, exchange: _Exchange, incoming: Sequence[Message], outcomes: Sequence[Outcome]
-) -> list[Message]:
-    """Return the step's messages: what started it, then reasoning, text, tool calls and their returns."""
-    reply, step_id = exchange.reply, exchange.step_id
-    new = [replace(message, run_id=run_id, step_id=step_id) for message in incoming]
-    for thought in reply.reasoning:
-        body = {
-            "reasoning": clean_text(thought.text),
-            "signature": thought.signature,
-            "source": "reasoner_model",
-            "provider": thought.provider,
-        }
-        new.append(Message("reasoning_message", body, run_id=run_id, step_id=step_id))
-    if reply.text or not reply.tool_calls:
-        new.append(Message("assistant_message", {"content": clean_text(reply.text)}, run_id=run_id, step_id=step_id))
-    new.extend(call_message(call, run_id, step_id) for call in reply.tool_calls)
-    new.extend(
-        return_message(call, outcome, run_id, step_id) for call, outcome in zip(reply.tool_calls, outcomes, strict=True)
+async def _settle(turn: _Turn, decisions: Decisions) -> list[Message]:
+    """Run what was approved and store what came of every open call; return the tools' returns."""
+    request = turn.request
+    pending = find_pending(turn.stored)
+    decided = decide(pending, decisions)
+    assert pending is not None
+    step_id = pending.request.step_id or new_id("step")
+    known = {tool.name: tool for tool in turn.tools}
+    planned = [
+        plan_call(call, known)
+        if decision.approve and decision.outcome is None
+        else PlannedCall(call, outcome=decision.outcome or denial(decision))
+        for call, decision in decided
+    ]
+    context = _tool_context(turn, step_id, ())
+    planned = await run_outside(planned, context)
+
+    async def store(transaction: Transaction) -> list[Message]:
+        outcomes = await run_in_step(planned, replace(context, transaction=transaction))
+        returns = [
+            return_message(call.call, outcome, request.run_id, step_id)
+            for call, outcome in zip(planned, outcomes, strict=True)
+            if outcome is not None
+        ]
+        answer = replace(decisions.message, run_id=request.run_id, step_id=step_id)
+        stored = await append_messages(transaction, request.conversation_id, [answer, *returns])
+        await request.record(transaction, stored[1:], None)
+        return stored
+
+    stored = await turn.services.store.write(store)
+    turn.history += to_turns(stored)
+    return stored[1:]
+
+
+def _tool_context(turn: _Turn, step_id: str, seen: Sequence[SeenBlock]) -> ToolContext:
+    services = turn.services
+    return ToolContext(
+        agent_id=turn.agent.id,
+        agent_name=turn.agent.name,
+        conversation_id=turn.request.conversation_id,
+        run_id=turn.request.run_id,
+        step_id=step_id,
+        store=services.store,
+        settings=services.settings,
+        environ=services.environ,
+        variables=services.sealer.unseal(turn.agent.configuration.get("sealed_variables")),
+        seen={block.id: block.version for block in seen},
     )
-    return new
 
 
-def _stop_reason(reply: Reply, planned: Sequence[PlannedCall], outcomes: Sequence[Outcome], *, last: bool) -> str:
+def _step(turn: _Turn, exchange: _Exchange, reason: str) -> Step:
+    return Step(
+        id=exchange.step_id,
+        run_id=turn.request.run_id,
+        agent_id=turn.agent.id,
+        model=turn.model,
+        usage=exchange.reply.usage,
+        stop_reason=reason or None,
+        finish_reason=exchange.reply.finish_reason,
+        duration=exchange.duration,
+    )
+
+
+def _stop_reason(
+    reply: Reply, planned: Sequence[PlannedCall], outcomes: Sequence[Outcome | None], *, last: bool
+) -> str:
     """Return why the turn ends with this step, or nothing when it goes on."""
     if not reply.tool_calls:
         return "max_tokens_exceeded" if reply.finish_reason == "length" else "end_turn"
+    if any(call.waits for call in planned):
+        return "requires_approval"
     for call, outcome in zip(planned, outcomes, strict=True):
-        if call.tool is not None and call.tool.ends_turn and not outcome.failed:
+        if call.tool is not None and call.tool.ends_turn and outcome is not None and not outcome.failed:
             return "tool_rule"
     return "max_steps" if last else ""

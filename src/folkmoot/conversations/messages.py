@@ -9,6 +9,9 @@ the message's type:
     reasoning_message   {"reasoning": text, "signature": …, "provider": …}
     tool_call_message   {"tool_call": {"name", "arguments", "tool_call_id"}}
     tool_return_message {"tool_return", "status", "tool_call_id", "stdout", "stderr"}
+    approval_request_message  {"tool_calls": [{"name", "arguments", "tool_call_id"}, …]}
+    approval_response_message {"approvals": […], "approve", "approval_request_id", "reason"}
+    summary_message     {"summary": text}
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy import bindparam, select
 
@@ -25,7 +28,7 @@ from folkmoot.identifiers import ORGANIZATION, new_id
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
-from folkmoot.store.tables import messages
+from folkmoot.store.tables import messages, steps
 
 MessageType: TypeAlias = Literal[
     "system_message",
@@ -88,6 +91,16 @@ _in_context = (
     )
     .order_by(messages.c.sequence)
 )
+_run_of_step = select(steps.c.run_id).where(steps.c.organization_id == ORGANIZATION, steps.c.id == bindparam("step_id"))
+_of_step = (
+    select(messages)
+    .where(
+        messages.c.organization_id == ORGANIZATION,
+        messages.c.run_id == bindparam("run_id"),
+        messages.c.step_id == bindparam("step_id"),
+    )
+    .order_by(messages.c.sequence)
+)
 _context_ids = (
     select(messages.c.id)
     .where(
@@ -117,7 +130,7 @@ async def store_messages(
                 "search_id": search_id(message.id),
                 "body": json.dumps(message.body),
                 "name": message.name,
-                "otid": message.otid or str(uuid4()),
+                "otid": message.otid,
                 "sender_id": message.sender_id,
                 "run_id": message.run_id,
                 "step_id": message.step_id,
@@ -153,6 +166,15 @@ async def list_messages(
     if types is not None:
         statement = statement.where(messages.c.message_type.in_(list(types)))
     rows = await fetch_page(transaction, statement, messages, page, key=("sequence",))
+    return [Message.from_row(row) for row in rows]
+
+
+async def messages_of_step(transaction: Transaction, step_id: str) -> list[Message]:
+    """Return the messages that a step added to its conversation, oldest first."""
+    step = await transaction.first(_run_of_step, step_id=step_id)
+    if step is None:
+        return []
+    rows = await transaction.all(_of_step, run_id=step["run_id"], step_id=step_id)
     return [Message.from_row(row) for row in rows]
 
 

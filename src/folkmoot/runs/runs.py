@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, or_, select, update
 
 from folkmoot.conversations.conversations import find_conversation, set_turn
+from folkmoot.errors import Conflict, NotFound
 from folkmoot.identifiers import ORGANIZATION, new_id
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
@@ -17,6 +18,10 @@ from folkmoot.store.tables import runs
 
 LEASE = 15_000_000
 """Microseconds after which a running run whose process said nothing counts as dead."""
+
+
+class RunEnded(Conflict):
+    """The run was cancelled while it waited for its turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,20 @@ class Run:
     status: str = "running"
     stop_reason: str | None = None
     created_at: int = field(default_factory=clock.now)
+    started_at: int | None = None
     completed_at: int | None = None
+
+    @property
+    def duration_ns(self) -> int | None:
+        """What it took, in nanoseconds; None while it is under way."""
+        if self.started_at is None or self.completed_at is None:
+            return None
+        return (self.completed_at - self.started_at) * 1000
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will happen in it."""
+        return self.status not in ("created", "running")
 
     @classmethod
     def from_row(cls, row: Row) -> Run:
@@ -45,14 +63,21 @@ class Run:
             status=row["status"],
             stop_reason=row["stop_reason"],
             created_at=row["created_at"],
+            started_at=row["started_at"],
             completed_at=row["completed_at"],
         )
 
 
 _by_id = select(runs).where(runs.c.organization_id == ORGANIZATION, runs.c.id == bindparam("run_id"))
+_unfinished = or_(runs.c.status == "created", runs.c.status == "running")
+_begin = (
+    update(runs)
+    .where(runs.c.organization_id == ORGANIZATION, runs.c.id == bindparam("run_id"), runs.c.status == "created")
+    .values(status="running", started_at=bindparam("now"), lease_expires_at=bindparam("expires"))
+)
 _end = (
     update(runs)
-    .where(runs.c.organization_id == ORGANIZATION, runs.c.id == bindparam("run_id"), runs.c.status == "running")
+    .where(runs.c.organization_id == ORGANIZATION, runs.c.id == bindparam("run_id"), _unfinished)
     .values(
         status=bindparam("new_status"),
         stop_reason=bindparam("reason"),
@@ -61,22 +86,43 @@ _end = (
         lease_expires_at=None,
     )
 )
+_set_details = (
+    update(runs)
+    .where(runs.c.organization_id == ORGANIZATION, runs.c.id == bindparam("run_id"))
+    .values(details=bindparam("new_details"))
+)
 _dead = select(runs.c.id).where(
-    runs.c.organization_id == ORGANIZATION,
-    runs.c.status == "running",
-    runs.c.lease_expires_at < bindparam("now"),
+    runs.c.organization_id == ORGANIZATION, _unfinished, runs.c.lease_expires_at < bindparam("now")
+)
+_request_cancel = (
+    update(runs)
+    .where(runs.c.organization_id == ORGANIZATION, runs.c.id == bindparam("run_id"), _unfinished)
+    .values(cancel_requested=True)
 )
 
+CANCEL_TOPIC = "cancel"
+"""The signal that some run shall be cancelled."""
 
-async def begin_run(transaction: Transaction, run: Run) -> bool:
-    """Take the conversation's turn for the run and store the run; False when the turn is another run's.
+
+def topic(run_id: str) -> str:
+    """Return the signal that new events of a run give, and its end."""
+    return f"run:{run_id}"
+
+
+async def find_run(transaction: Transaction, run_id: str) -> Run:
+    """Return the run.
 
     Raises:
-        NotFound: there is no such conversation.
+        NotFound: there is no such run.
     """
-    conversation = await find_conversation(transaction, run.conversation_id, lock=True)
-    if conversation.turn_run_id is not None and not await _has_died(transaction, conversation.turn_run_id):
-        return False
+    row = await transaction.first(_by_id, run_id=run_id)
+    if row is None:
+        raise NotFound(f"Run with id '{run_id}' not found")
+    return Run.from_row(row)
+
+
+async def store_run(transaction: Transaction, run: Run, status: str) -> None:
+    """Store a new run: `created` while it waits for its turn, `running` when it has it."""
     now = clock.now()
     await transaction.insert(
         runs,
@@ -86,15 +132,40 @@ async def begin_run(transaction: Transaction, run: Run) -> bool:
                 "id": run.id,
                 "agent_id": run.agent_id,
                 "conversation_id": run.conversation_id,
-                "status": "running",
+                "status": status,
                 "background": run.background,
+                "cancel_requested": False,
                 "details": json.dumps(run.details),
                 "lease_expires_at": now + LEASE,
                 "created_at": run.created_at,
-                "started_at": now,
+                "started_at": now if status == "running" else None,
             }
         ],
     )
+
+
+async def begin_run(transaction: Transaction, run: Run, *, stored: bool) -> bool:
+    """Take the conversation's turn for the run; False when the turn is another run's, and this one waits.
+
+    Args:
+        transaction: where to write.
+        run: the run.
+        stored: whether it was stored before, and may have been ended meanwhile.
+
+    Raises:
+        NotFound: there is no such conversation.
+        RunEnded: the run was cancelled while it waited.
+    """
+    conversation = await find_conversation(transaction, run.conversation_id, lock=True)
+    held = conversation.turn_run_id
+    if held is not None and held != run.id and not await _has_died(transaction, held):
+        if not stored:
+            await store_run(transaction, run, "created")
+        return False
+    if not stored:
+        await store_run(transaction, run, "running")
+    elif not await transaction.run(_begin, run_id=run.id, now=clock.now(), expires=clock.now() + LEASE):
+        raise RunEnded
     await set_turn(transaction, run.conversation_id, run.id)
     return True
 
@@ -119,16 +190,45 @@ async def end_run(
         new_details=json.dumps({**run.details, **details}),
         now=clock.now(),
     )
-    conversation = await find_conversation(transaction, run.conversation_id, lock=True)
+    transaction.signal(topic(run.id))
+    try:
+        conversation = await find_conversation(transaction, run.conversation_id, lock=True)
+    except NotFound:
+        return
     if conversation.turn_run_id == run.id:
         await set_turn(transaction, run.conversation_id, None)
+
+
+async def request_cancel(transaction: Transaction, run_id: str) -> bool:
+    """Ask the process that works on the run to stop it; False when the run is over."""
+    changed = await transaction.run(_request_cancel, run_id=run_id)
+    transaction.signal(CANCEL_TOPIC)
+    return bool(changed)
+
+
+async def cancel_requests(transaction: Transaction, run_ids: Sequence[str]) -> list[str]:
+    """Return those of these runs that shall be cancelled."""
+    if not run_ids:
+        return []
+    rows = await transaction.all(
+        select(runs.c.id).where(
+            runs.c.organization_id == ORGANIZATION, runs.c.id.in_(list(run_ids)), runs.c.cancel_requested.is_(True)
+        )
+    )
+    return [row["id"] for row in rows]
+
+
+async def add_details(transaction: Transaction, run_id: str, details: Mapping[str, Any]) -> None:
+    """Add to what a run's row says of it."""
+    run = await find_run(transaction, run_id)
+    await transaction.run(_set_details, run_id=run_id, new_details=json.dumps({**run.details, **details}))
 
 
 async def extend_leases(transaction: Transaction, run_ids: Sequence[str]) -> None:
     """Say that this process still works on these runs."""
     await transaction.run(
         update(runs)
-        .where(runs.c.organization_id == ORGANIZATION, runs.c.id.in_(list(run_ids)), runs.c.status == "running")
+        .where(runs.c.organization_id == ORGANIZATION, runs.c.id.in_(list(run_ids)), _unfinished)
         .values(lease_expires_at=clock.now() + LEASE)
     )
 
@@ -152,7 +252,7 @@ async def fail_dead_runs(transaction: Transaction, *, every: bool) -> list[str]:
 async def _has_died(transaction: Transaction, run_id: str) -> bool:
     """Tell whether the run that holds a turn is over or dead; a dead one is marked as failed."""
     row = await transaction.first(_by_id, run_id=run_id)
-    if row is None or row["status"] != "running":
+    if row is None or row["status"] not in ("created", "running"):
         return True
     if row["lease_expires_at"] is not None and row["lease_expires_at"] >= clock.now():
         return False

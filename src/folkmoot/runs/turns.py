@@ -1,39 +1,71 @@
-"""Taking turns: one at a time in each conversation, in every process, each with its run."""
+"""Taking turns: one at a time in each conversation, in every process, each as a run with a task of its own.
+
+The task goes on when the client that asked goes away. A plain request waits for its result, a stream follows its log, a
+background run is left to itself.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
+from folkmoot.agents.approvals import Decisions
+from folkmoot.agents.events import Event, TurnEnd
 from folkmoot.agents.services import Services
-from folkmoot.agents.turn import Event, TurnEnd, TurnRequest, take_turn
+from folkmoot.agents.turn import TurnRequest, take_turn
 from folkmoot.conversations.conversations import turn_topic
 from folkmoot.conversations.messages import Message
 from folkmoot.errors import FolkmootError, ProviderError, StoreError
-from folkmoot.runs.runs import LEASE, Run, begin_run, end_run, extend_leases, fail_dead_runs
+from folkmoot.models.prompt import ToolSchema
+from folkmoot.runs.log import DONE, RunLog, failure_events, read_entries, store_entries
+from folkmoot.runs.reading import end_of_run, messages_of_run
+from folkmoot.runs.runs import (
+    CANCEL_TOPIC,
+    LEASE,
+    Run,
+    begin_run,
+    cancel_requests,
+    end_run,
+    extend_leases,
+    fail_dead_runs,
+    find_run,
+    request_cancel,
+    store_run,
+    topic,
+)
 from folkmoot.store.engine import Transaction
 
 logger = logging.getLogger(__name__)
 
 LOOK_AGAIN_SECONDS = 1.0
-"""How often a waiting turn looks by itself, should a wake-up from another process be lost."""
+"""How often a waiter looks by itself, should a wake-up from another process be lost."""
+
+STORE_PIECES_SECONDS = 0.1
+"""How long pieces of a reply stay in memory only, before readers of other processes can see them."""
+
+Encoder: TypeAlias = Callable[[Event], Sequence[Mapping[str, Any]]]
+"""Turns an event into what a stream shows of it: the wire format's events, none or several."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What somebody asks of an agent: messages, and how to answer them."""
+    """What somebody asks of an agent: messages or decisions, and how to answer them."""
 
     agent_id: str
     messages: Sequence[Message]
     max_steps: int
     conversation_id: str | None = None
+    decisions: Decisions | None = None
+    client_tools: Sequence[ToolSchema] = ()
     model: str | None = None
     instructions: str | None = None
+    background: bool = False
+    stream_tokens: bool = False
     details: Mapping[str, Any] | None = None
 
 
@@ -46,15 +78,29 @@ class Answer:
     end: TurnEnd
 
 
+@dataclass(slots=True)
+class RunUnderWay:
+    """A run that this process works on."""
+
+    run: Run
+    asked: Asked
+    encode: Encoder | None = None
+    log: RunLog = field(default_factory=RunLog)
+    task: asyncio.Task[Answer] | None = None
+    cancelled: bool = False
+
+
 class Turns:
-    """Takes turns for the requests of this process and keeps their runs alive."""
+    """Takes turns for the requests of this process, and keeps their runs alive."""
 
     def __init__(self, services: Services) -> None:
         """Start with no turn under way."""
         self._services = services
+        self._store = services.store
         self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._active: set[str] = set()
-        self._keeper: asyncio.Task[None] | None = None
+        self._under_way: dict[str, RunUnderWay] = {}
+        self._keepers: list[asyncio.Task[None]] = []
+        self._pieces = asyncio.Event()
 
     async def open(self, *, alone: bool) -> None:
         """Settle what dead processes left, and begin to keep this one's runs alive.
@@ -63,112 +109,271 @@ class Turns:
             alone: no other process can be at work on this database.
         """
         await self._fail_dead(every=alone)
-        self._keeper = asyncio.create_task(self._keep_alive())
+        work: Sequence[Coroutine[Any, Any, None]] = (self._keep_alive(), self._hear_cancels(), self._store_pieces())
+        self._keepers = [asyncio.create_task(each) for each in work]
 
     async def close(self) -> None:
-        """Stop keeping runs alive."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._keeper
+        """Give the runs under way their time to end, then stop them."""
+        tasks = [under_way.task for under_way in self._under_way.values() if under_way.task is not None]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=self._services.settings.shutdown_wait)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
 
     async def answer(self, asked: Asked) -> Answer:
         """Take the whole turn and return it.
 
         Raises:
             NotFound: the agent, the conversation or the model does not exist.
+            Conflict: a tool call waits for approval, and the request brings none.
             ProviderError: the model's provider failed; the run says why.
             StoreError: the database failed.
         """
+        under_way = self._begin(new_run(asked), asked, None, stored=False)
+        assert under_way.task is not None
+        return await asyncio.shield(under_way.task)
+
+    async def start(self, asked: Asked, encode: Encoder, first: Callable[[Run], Sequence[Mapping[str, Any]]]) -> Run:
+        """Begin a turn whose events are kept in a log, and return its run.
+
+        Args:
+            asked: what is asked.
+            encode: how an event is shown.
+            first: what is shown before the turn begins.
+        """
+        run = replace(new_run(asked), status="created")
+        await self._store.write(lambda transaction: store_run(transaction, run, "created"))
+        under_way = self._begin(run, asked, encode, stored=True)
+        under_way.log.append(first(run))
+        self._pieces.set()
+        return run
+
+    async def follow(self, run_id: str, after: int, encode: Encoder) -> AsyncGenerator[str, None]:
+        """Yield the run's events behind number `after` as a stream shows them, to the last.
+
+        Args:
+            run_id: which run; of this or another process, under way or over.
+            after: the number of the last event that was seen; 0 for all.
+            encode: how an event is shown, for a run that kept no log.
+
+        Raises:
+            NotFound: there is no such run.
+        """
+        under_way = self._under_way.get(run_id)
+        if under_way is not None and under_way.encode is not None:
+            async with aclosing(under_way.log.follow(after)) as entries:
+                async for _, entry in entries:
+                    yield entry
+            return
+        async for entry in self._follow_stored(run_id, after, encode):
+            yield entry
+
+    async def cancel(self, run_id: str) -> bool:
+        """Stop the run, wherever it is worked on; False when it is over already."""
+        under_way = self._under_way.get(run_id)
+        if under_way is not None and under_way.task is not None:
+            under_way.cancelled = True
+            under_way.task.cancel()
+            await asyncio.wait([under_way.task])
+            return True
+        return await self._store.write(lambda transaction: request_cancel(transaction, run_id))
+
+    def _begin(self, run: Run, asked: Asked, encode: Encoder | None, *, stored: bool) -> RunUnderWay:
+        under_way = RunUnderWay(run, asked, encode)
+        self._under_way[run.id] = under_way
+        under_way.task = asyncio.create_task(self._work(under_way, stored=stored), name=run.id)
+        under_way.task.add_done_callback(_retrieve)
+        return under_way
+
+    async def _work(self, under_way: RunUnderWay, *, stored: bool) -> Answer:
+        """Take the turn of a run to its end, and store its failure if it fails."""
+        run = under_way.run
+        try:
+            async with self._turn(run, stored=stored):
+                return await self._take(under_way)
+        except BaseException as error:
+            await self._fail(under_way, error)
+            raise
+        finally:
+            self._under_way.pop(run.id, None)
+
+    async def _take(self, under_way: RunUnderWay) -> Answer:
         messages: list[Message] = []
-        run = new_run(asked)
-        async for event in self.events(run, asked):
-            if isinstance(event, TurnEnd):
-                return Answer(run, messages, event)
-            messages.append(event)
-        raise AssertionError("a turn ends with a TurnEnd")
+        end: TurnEnd | None = None
+        async with aclosing(take_turn(self._request(under_way), self._services)) as events:
+            async for event in events:
+                if under_way.encode is not None:
+                    under_way.log.append(under_way.encode(event))
+                    self._pieces.set()
+                if isinstance(event, Message):
+                    messages.append(event)
+                elif isinstance(event, TurnEnd):
+                    end = event
+        assert end is not None, "a turn ends with a TurnEnd"
+        under_way.log.finish()
+        return Answer(under_way.run, messages, end)
 
-    async def events(self, run: Run, asked: Asked) -> AsyncIterator[Event]:
-        """Wait for the conversation's turn, take it, and yield its events as they are stored."""
+    def _request(self, under_way: RunUnderWay) -> TurnRequest:
+        run, asked, log, encode = under_way.run, under_way.asked, under_way.log, under_way.encode
 
-        async def finish(transaction: Transaction, end: TurnEnd) -> None:
-            await end_run(transaction, run, "completed", end.stop_reason, {"usage": usage_details(end)})
+        async def record(transaction: Transaction, added: Sequence[Message], end: TurnEnd | None) -> None:
+            """Store the step's part of the log, and with the last step the end of the run."""
+            if encode is not None:
+                events = [shown for event in (*added, *((end,) if end else ())) for shown in encode(event)]
+                entries = [*log.entries[log.stored :], *log.encode(events), *((DONE,) if end else ())]
+                await store_entries(transaction, run.id, log.stored, entries)
+                transaction.signal(topic(run.id))
+            if end is not None:
+                await end_run(transaction, run, "completed", end.stop_reason, {"usage": usage_details(end)})
 
-        request = TurnRequest(
+        return TurnRequest(
             agent_id=asked.agent_id,
             conversation_id=run.conversation_id,
             run_id=run.id,
             messages=asked.messages,
             max_steps=asked.max_steps,
-            finish=finish,
+            record=record,
+            decisions=asked.decisions,
+            client_tools=asked.client_tools,
+            stream=asked.stream_tokens,
             model=asked.model,
             instructions=asked.instructions,
         )
-        async with self._turn(run):
-            try:
-                async for event in take_turn(request, self._services):
-                    yield event
-            except BaseException as error:
-                await self._fail(run, error)
-                raise
 
     @asynccontextmanager
-    async def _turn(self, run: Run) -> AsyncIterator[None]:
+    async def _turn(self, run: Run, *, stored: bool) -> AsyncIterator[None]:
         """Hold the conversation's turn: first among this process's runs, then among all processes'."""
         queue = self._queues.setdefault(run.conversation_id, asyncio.Lock())
         async with queue:
-            await self._begin(run)
-            self._active.add(run.id)
-            try:
-                yield
-            finally:
-                self._active.discard(run.id)
+            with self._store.signals.listening(turn_topic(run.conversation_id)) as freed:
+                while not await self._store.write(
+                    lambda transaction: begin_run(transaction, run, stored=stored)  # noqa: B023
+                ):
+                    stored = True
+                    await _wait(freed)
+                    freed.clear()
+            yield
 
-    async def _begin(self, run: Run) -> None:
-        store = self._services.store
-        with store.signals.listening(turn_topic(run.conversation_id)) as freed:
-            while not await store.write(lambda transaction: begin_run(transaction, run)):
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_AGAIN_SECONDS):
-                        await freed.wait()
-                freed.clear()
-
-    async def _fail(self, run: Run, error: BaseException) -> None:
+    async def _fail(self, under_way: RunUnderWay, error: BaseException) -> None:
         """Store why a run failed. A database that is away leaves that to `fail_dead_runs`."""
+        run = under_way.run
         details = {"type": type(error).__name__, "message": str(error)}
-        if isinstance(error, FolkmootError):
-            logger.warning("Run failed: %s", error.message, extra={"run_id": run.id, "agent_id": run.agent_id})
-        reason = "llm_api_error" if isinstance(error, ProviderError) else "error"
-        status = "failed"
-        if isinstance(error, asyncio.CancelledError | GeneratorExit):
-            status, reason = "cancelled", "cancelled"
+        status, reason = "failed", "llm_api_error" if isinstance(error, ProviderError) else "error"
+        if isinstance(error, asyncio.CancelledError) and under_way.cancelled:
+            status = reason = "cancelled"
+        elif isinstance(error, asyncio.CancelledError):
+            details = {"type": "server_stopped", "message": "The server was stopped before the run's end."}
+        logger.warning("Run %s: %s", status, details["type"], extra={"run_id": run.id, "agent_id": run.agent_id})
+        events = failure_events(run.id, reason, details)
+        entries = under_way.log.entries[under_way.log.stored :]
+
+        async def store(transaction: Transaction) -> None:
+            await end_run(transaction, run, status, reason, {"error": details})
+            if under_way.encode is not None:
+                last = [*entries, *under_way.log.encode(events), DONE]
+                await store_entries(transaction, run.id, under_way.log.stored, last)
+
         try:
-            await self._services.store.write(
-                lambda transaction: end_run(transaction, run, status, reason, {"error": details})
-            )
+            await self._store.write(store)
         except StoreError as failure:
             logger.warning("The end of run %s could not be stored: %s", run.id, failure.message)
+        under_way.log.append(events)
+        under_way.log.finish()
+
+    async def _follow_stored(self, run_id: str, after: int, encode: Encoder) -> AsyncGenerator[str, None]:
+        """Follow a run through the store: one of another process, or one that is over."""
+        with self._store.signals.listening(topic(run_id)) as changed:
+            while True:
+                changed.clear()
+                run = await self._store.read(lambda transaction: find_run(transaction, run_id))
+                entries = await self._store.read(lambda transaction: read_entries(transaction, run_id, after))  # noqa: B023
+                for number, entry in entries:
+                    yield entry
+                    after = number
+                    if entry == DONE:
+                        return
+                if run.is_over and not entries:
+                    for entry in await self._without_log(run, after, encode):
+                        yield entry
+                    return
+                if not entries:
+                    await _wait(changed)
+
+    async def _without_log(self, run: Run, after: int, encode: Encoder) -> list[str]:
+        """Return what a stream shows of a run that is over and kept no log: its messages and its end."""
+        stored = await self._store.read(lambda transaction: messages_of_run(transaction, run.id))
+        log = RunLog()
+        events: list[Event] = [*stored, end_of_run(run)]
+        for event in events:
+            log.append(encode(event))
+        log.finish()
+        return log.entries[after:]
 
     async def _keep_alive(self) -> None:
         while True:
             await asyncio.sleep(LEASE / 3e6)
             try:
-                if self._active:
-                    active = list(self._active)
-                    await self._services.store.write(lambda transaction: extend_leases(transaction, active))  # noqa: B023
+                active = list(self._under_way)
+                if active:
+                    await self._store.write(lambda transaction: extend_leases(transaction, active))  # noqa: B023
                 await self._fail_dead(every=False)
             except StoreError as error:
                 logger.warning("Leases could not be extended: %s", error.message)
 
+    async def _hear_cancels(self) -> None:
+        """Cancel the runs of this process that another process was asked to cancel."""
+        with self._store.signals.listening(CANCEL_TOPIC) as requested:
+            while True:
+                await _wait(requested)
+                requested.clear()
+                active = list(self._under_way)
+                if not active:
+                    continue
+                with suppress(StoreError):
+                    for run_id in await self._store.read(
+                        lambda transaction: cancel_requests(transaction, active)  # noqa: B023
+                    ):
+                        await self.cancel(run_id)
+
+    async def _store_pieces(self) -> None:
+        """Store what the logs of this process have gathered, some at a time, for readers of other processes."""
+        while True:
+            await self._pieces.wait()
+            await asyncio.sleep(STORE_PIECES_SECONDS)
+            self._pieces.clear()
+            waiting = [
+                (each.log, each.run.id, each.log.stored, each.log.entries[each.log.stored :])
+                for each in self._under_way.values()
+                if each.encode is not None and len(each.log.entries) > each.log.stored
+            ]
+
+            async def store(transaction: Transaction, waiting: Any = waiting) -> None:
+                for _, run_id, before, entries in waiting:
+                    await store_entries(transaction, run_id, before, entries)
+                    transaction.signal(topic(run_id))
+
+            try:
+                await self._store.write(store)
+            except FolkmootError as error:
+                logger.warning("Pieces of streams were not stored: %s", error.message)
+                continue
+            for log, _, before, entries in waiting:
+                log.stored = max(log.stored, before + len(entries))
+
     async def _fail_dead(self, *, every: bool) -> None:
-        dead = await self._services.store.write(lambda transaction: fail_dead_runs(transaction, every=every))
+        dead = await self._store.write(lambda transaction: fail_dead_runs(transaction, every=every))
         for run_id in dead:
             logger.warning("Run was left unfinished by a process that is gone", extra={"run_id": run_id})
 
 
 def new_run(asked: Asked) -> Run:
     """Return the run of a request, not yet stored."""
-    return Run(asked.agent_id, asked.conversation_id or asked.agent_id, details=asked.details or {})
+    conversation_id = asked.conversation_id or asked.agent_id
+    return Run(asked.agent_id, conversation_id, background=asked.background, details=asked.details or {})
 
 
 def usage_details(end: TurnEnd) -> dict[str, int]:
@@ -176,5 +381,21 @@ def usage_details(end: TurnEnd) -> dict[str, int]:
     return {
         "prompt_tokens": end.usage.prompt_tokens,
         "completion_tokens": end.usage.completion_tokens,
+        "cached_input_tokens": end.usage.cached_input_tokens,
+        "cache_write_tokens": end.usage.cache_write_tokens,
+        "reasoning_tokens": end.usage.reasoning_tokens,
         "step_count": end.step_count,
+        "context_tokens": end.context_tokens,
     }
+
+
+def _retrieve(task: asyncio.Task[Answer]) -> None:
+    """Look at a task's error, which its run says already, so that asyncio does not report it as overlooked."""
+    if not task.cancelled():
+        task.exception()
+
+
+async def _wait(event: asyncio.Event) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LOOK_AGAIN_SECONDS):
+            await event.wait()

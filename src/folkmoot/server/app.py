@@ -20,7 +20,7 @@ from folkmoot.models.requests import ModelClient
 from folkmoot.runs.turns import Turns
 from folkmoot.server.errors import add_error_handlers
 from folkmoot.server.gate import Gate
-from folkmoot.server.routes import agents, blocks, core_memory, health, history, messages, models, tools
+from folkmoot.server.routes import agents, blocks, core_memory, health, history, messages, models, runs, steps, tools
 from folkmoot.server.state import ServerState
 from folkmoot.settings import Settings
 from folkmoot.store.opening import open_store
@@ -37,6 +37,8 @@ ROUTERS = (
     agents.tags_router,
     core_memory.router,
     messages.router,
+    runs.router,
+    steps.router,
     tools.router,
     models.router,
 )

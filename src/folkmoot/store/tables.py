@@ -149,6 +149,7 @@ conversations = Table(
     Column("id", Text, nullable=False, comment="the agent's own id for its main conversation"),
     Column("agent_id", Text, nullable=False),
     Column("summary", Text),
+    Column("context_summary", Text, comment="what was said before context_start, in short"),
     Column("next_sequence", BigInteger, nullable=False),
     Column(
         "context_start",
@@ -204,6 +205,7 @@ runs = Table(
     Column("status", Text, nullable=False),
     Column("stop_reason", Text),
     Column("background", Boolean, nullable=False),
+    Column("cancel_requested", Boolean, nullable=False),
     Column("details", Text, nullable=False, comment="JSON: metadata, request_config, error, usage"),
     Column("lease_expires_at", BigInteger, comment="when it counts as dead unless its process says otherwise"),
     Column("created_at", BigInteger, nullable=False),
@@ -213,6 +215,17 @@ runs = Table(
     Index("runs_by_age", "organization_id", "created_at", "id"),
     Index("runs_by_agent", "organization_id", "agent_id", "created_at", "id"),
     Index("runs_by_status", "organization_id", "status", "created_at"),
+)
+
+run_events = Table(
+    "run_events",
+    metadata,
+    _organization(),
+    Column("run_id", Text, nullable=False),
+    Column("sequence", Integer, nullable=False, comment="the wire format's seq_id"),
+    Column("data", Text, nullable=False, comment="the event as a stream shows it"),
+    PrimaryKeyConstraint("organization_id", "run_id", "sequence"),
+    ForeignKeyConstraint(["organization_id", "run_id"], ["runs.organization_id", "runs.id"], ondelete="CASCADE"),
 )
 
 steps = Table(

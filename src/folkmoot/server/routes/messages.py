@@ -1,4 +1,4 @@
-"""Messages: what is said to an agent, and what was."""
+"""Messages: what is said to an agent, at once or as a stream or in the background, and what was."""
 
 from __future__ import annotations
 
@@ -8,46 +8,55 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.messages import Message, MessageType, list_messages
-from folkmoot.errors import BadRequest, InvalidInput
-from folkmoot.models.providers import resolve
-from folkmoot.runs.turns import Answer, Asked
+from folkmoot.runs.reading import UNFINISHED, RunFilter, list_runs
+from folkmoot.server.sending import begin_stream, send_and_wait, start_in_background
 from folkmoot.server.state import State
-from folkmoot.server.wire.common import AgentId, json_response, page_of
-from folkmoot.server.wire.messages import (
-    AnyMessage,
-    MessageShape,
-    SendMessages,
-    StopReason,
-    TurnReply,
-    UsageStatistics,
-    show_messages,
-)
+from folkmoot.server.wire.common import AgentId, Request, json_response, page_of
+from folkmoot.server.wire.messages import AnyMessage, MessageShape, SendMessages, TurnReply, show_messages
+from folkmoot.server.wire.runs import RunReply
 from folkmoot.store.engine import Transaction
-from folkmoot.store.paging import Page
+from folkmoot.store.paging import LARGEST_PAGE, Page
 
 router = APIRouter(prefix="/v1/agents/{agent_id}/messages", tags=["messages"])
 
 NewestFirst = Annotated[Page, Depends(page_of("desc", 100))]
 
 
+class CancelRuns(Request):
+    """Which runs to cancel."""
+
+    run_ids: list[str] | None = None
+
+
 @router.post("", response_model=TurnReply)
 async def send(agent_id: AgentId, body: SendMessages, state: State) -> Response:
-    """Say something to an agent and return its whole turn."""
+    """Say something to an agent and return its whole turn, or a stream of it."""
     if body.streaming or body.background:
-        raise BadRequest("streaming, background: this server answers whole turns only; leave them out.")
-    messages = body.to_messages()
-    if not messages:
-        raise InvalidInput("Messages must not be empty")
-    if body.override_model is not None:
-        resolve(body.override_model, state.services.environ)
-    asked = Asked(
-        agent_id=agent_id,
-        messages=messages,
-        max_steps=body.max_steps or state.services.settings.max_steps,
-        model=body.override_model,
-        instructions=body.override_system,
-    )
-    return json_response(_show_turn(await state.turns.answer(asked), body))
+        return await begin_stream(agent_id, agent_id, body, state)
+    return await send_and_wait(agent_id, agent_id, body, state)
+
+
+@router.post("/stream")
+async def stream(agent_id: AgentId, body: SendMessages, state: State) -> Response:
+    """Say something to an agent and return a stream of its turn."""
+    return await begin_stream(agent_id, agent_id, body, state)
+
+
+@router.post("/async", response_model=RunReply)
+async def send_in_background(agent_id: AgentId, body: SendMessages, state: State) -> Response:
+    """Say something to an agent and return the run, which goes on in the background."""
+    return json_response(await start_in_background(agent_id, agent_id, body, state))
+
+
+@router.post("/cancel")
+async def cancel(agent_id: AgentId, state: State, body: CancelRuns | None = None) -> dict[str, str]:
+    """Cancel the agent's runs, those that are named or all that are under way, and say what became of each."""
+    run_ids = body.run_ids if body is not None else None
+    if run_ids is None:
+        wanted = RunFilter(agent_ids=[agent_id], statuses=UNFINISHED)
+        found = await state.store.read(lambda transaction: list_runs(transaction, wanted, Page(limit=LARGEST_PAGE)))
+        run_ids = [run.id for run in found]
+    return {run_id: "cancelled" if await state.turns.cancel(run_id) else "already over" for run_id in run_ids}
 
 
 @router.get("", response_model=list[AnyMessage])
@@ -74,26 +83,3 @@ async def list_all(
         return await list_messages(transaction, conversation.id, page, types)
 
     return json_response(show_messages(await state.store.read(read), shape, types))
-
-
-def _show_turn(answer: Answer, body: SendMessages) -> TurnReply:
-    shape = MessageShape(
-        use_assistant_message=body.use_assistant_message,
-        tool_name=body.assistant_message_tool_name,
-        tool_argument=body.assistant_message_tool_kwarg,
-    )
-    end = answer.end
-    return TurnReply.model_construct(
-        messages=show_messages(answer.messages, shape, body.include_return_message_types),
-        stop_reason=StopReason(stop_reason=end.stop_reason),
-        usage=UsageStatistics(
-            completion_tokens=end.usage.completion_tokens,
-            prompt_tokens=end.usage.prompt_tokens,
-            total_tokens=end.usage.completion_tokens + end.usage.prompt_tokens,
-            step_count=end.step_count,
-            cached_input_tokens=end.usage.cached_input_tokens,
-            cache_write_tokens=end.usage.cache_write_tokens,
-            reasoning_tokens=end.usage.reasoning_tokens,
-            context_tokens=end.context_tokens,
-        ),
-    )

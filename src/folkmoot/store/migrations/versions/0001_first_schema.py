@@ -77,6 +77,7 @@ def upgrade() -> None:
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("stop_reason", sa.Text(), nullable=True),
         sa.Column("background", sa.Boolean(), nullable=False),
+        sa.Column("cancel_requested", sa.Boolean(), nullable=False),
         sa.Column("details", sa.Text(), nullable=False, comment="JSON: metadata, request_config, error, usage"),
         sa.Column(
             "lease_expires_at",
@@ -190,6 +191,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Text(), nullable=False, comment="the agent's own id for its main conversation"),
         sa.Column("agent_id", sa.Text(), nullable=False),
         sa.Column("summary", sa.Text(), nullable=True),
+        sa.Column("context_summary", sa.Text(), nullable=True, comment="what was said before context_start, in short"),
         sa.Column("next_sequence", sa.BigInteger(), nullable=False),
         sa.Column(
             "context_start",
@@ -212,6 +214,15 @@ def upgrade() -> None:
     )
     op.create_index(
         "conversations_by_agent", "conversations", ["organization_id", "agent_id", "created_at", "id"], unique=False
+    )
+    op.create_table(
+        "run_events",
+        sa.Column("organization_id", sa.Text(), nullable=False),
+        sa.Column("run_id", sa.Text(), nullable=False),
+        sa.Column("sequence", sa.Integer(), nullable=False, comment="the wire format's seq_id"),
+        sa.Column("data", sa.Text(), nullable=False, comment="the event as a stream shows it"),
+        sa.ForeignKeyConstraint(["organization_id", "run_id"], ["runs.organization_id", "runs.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("organization_id", "run_id", "sequence"),
     )
     op.create_table(
         "messages",

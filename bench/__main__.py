@@ -1,0 +1,158 @@
+"""`python -m bench`: run the benchmark and print one table."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+from rich.console import Console
+
+from bench import bars, install, table
+from bench.bars import Figure
+from bench.http import Client
+from bench.measuring import Timing, timed
+from bench.processes import folkmoot, helper, postgres
+from bench.work import SIZES, Bench, Size
+
+CONNECTIONS = 32
+ABOUT_GENERATOR = (
+    "The load generator itself reaches {rate:,.0f} requests a second over {connections} connections to a bare "
+    "application; it shares the machine with the server and the model."
+)
+ABOUT_BARS = (
+    "The bars are the retired server's figures divided or multiplied by the ratio that was asked for. They were taken "
+    "on another machine, and absolute times do not travel."
+)
+console = Console(width=None if sys.stdout.isatty() else 150)
+
+
+class StoreChoice(StrEnum):
+    """On what to measure."""
+
+    SQLITE = "sqlite"
+    POSTGRES = "postgres"
+    BOTH = "both"
+
+
+class SizeChoice(StrEnum):
+    """How much to measure."""
+
+    FULL = "full"
+    QUICK = "quick"
+    SMALLEST = "smallest"
+
+
+def main(
+    quick: Annotated[bool, typer.Option("--quick", help="The same as --size quick.")] = False,
+    size: Annotated[SizeChoice, typer.Option(help="How often the work is done, and how far growth goes.")] = (
+        SizeChoice.FULL
+    ),
+    store: Annotated[StoreChoice, typer.Option(help="On what to measure.")] = StoreChoice.BOTH,
+    database: Annotated[
+        str | None, typer.Option(help="An empty PostgreSQL database, instead of one of the benchmark's own.")
+    ] = None,
+    with_install: Annotated[
+        bool, typer.Option("--install", help="Also measure what pip installs; takes a minute.")
+    ] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Also write the table into this page, between its bench marks.")
+    ] = None,
+) -> None:
+    """Measure Folkmoot from outside, over HTTP, with a scripted model that answers at once."""
+    chosen = SizeChoice.QUICK if quick and size is SizeChoice.FULL else size
+    figures, notes = run(SIZES[chosen], store, database)
+    notes.insert(0, f"{chosen} run on {_machine()}.")
+    if with_install:
+        figures += install.measure()
+    console.print()
+    table.show(figures, notes, console)
+    if json_file is not None:
+        json_file.write_text(json.dumps(table.as_json(figures, notes), indent=1))
+    if markdown is not None:
+        table.write_markdown(markdown, table.markdown(figures, notes))
+    if any(figure.errors for figure in figures):
+        raise typer.Exit(1)
+
+
+def run(size: Size, store: StoreChoice, database: str | None) -> tuple[list[Figure], list[str]]:
+    """Measure everything on the chosen stores; return the figures, and notes for under the table."""
+    loop = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    figures: list[Figure] = []
+    with loop as runner, helper("bench.model") as model:
+        with helper("bench.bare") as bare:
+            reach = runner.run(_calibrate(bare.url, size.reads_at_once))
+        notes = [ABOUT_GENERATOR.format(rate=reach.rate, connections=CONNECTIONS), ABOUT_BARS]
+        for kind in ("sqlite", "postgres"):
+            if store in (kind, "both"):
+                with _database(kind, database) as (url, folder):
+                    figures += _measure_store(runner, kind, url, folder, model.url, size)
+    return figures, notes
+
+
+async def _calibrate(url: str, count: int) -> Timing:
+    client = Client(url)
+    await timed(CONNECTIONS, CONNECTIONS, lambda _: client.get("/"))
+    timing = await timed(count, CONNECTIONS, lambda _: client.get("/"))
+    await client.aclose()
+    return timing
+
+
+@contextmanager
+def _database(kind: str, given: str | None) -> Iterator[tuple[str, Path]]:
+    with tempfile.TemporaryDirectory(prefix="folkmoot-bench-") as name:
+        folder = Path(name)
+        if kind == "sqlite":
+            yield f"sqlite:///{folder / 'bench.sqlite3'}", folder
+        elif given is not None:
+            yield given, folder
+        else:
+            with postgres() as url:
+                yield url, folder
+
+
+def _measure_store(
+    runner: asyncio.Runner, kind: str, url: str, folder: Path, model_url: str, size: Size
+) -> list[Figure]:
+    figures: list[Figure] = []
+
+    def add(figure: Figure) -> None:
+        figures.append(figure)
+        console.print("[dim]" + "  ".join(filter(None, table.cells(figure))) + "[/]", highlight=False)
+
+    async def measure(resident: bool) -> None:
+        client, model = Client(server.url), Client(model_url)
+        bench = Bench(client, model, kind, size)
+        async for figure in bench.work() if resident else bench.growth():
+            add(figure)
+        await client.aclose()
+        await model.aclose()
+
+    with folkmoot(url, folder, model_url) as server:
+        add(Figure(bars.COLD_START, kind, value=server.cold_start, unit="s", note="empty database"))
+        runner.run(measure(True))
+        add(Figure(bars.RESIDENT, kind, value=server.resident(), unit="MB"))
+        runner.run(measure(False))
+    return figures
+
+
+def _machine() -> str:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{cores} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
+
+
+if __name__ == "__main__":
+    application = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    application.command()(main)
+    application()

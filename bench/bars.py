@@ -1,0 +1,110 @@
+"""The figures of the retired server, and the bars that follow from them.
+
+They were taken with the retired server (0.16.8, PostgreSQL, pooled connections) on a machine of 2 cores which the load
+generator shared. Absolute times do not travel: on another machine compare the ratios, not the verdicts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.measuring import Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One row of the table: a timing, or one value with its unit."""
+
+    name: str
+    store: str = ""
+    timing: Timing | None = None
+    value: float | None = None
+    unit: str = ""
+    note: str = ""
+    failures: int = 0
+    """What went wrong besides requests that were refused."""
+
+    @property
+    def errors(self) -> int:
+        """How much went wrong."""
+        return self.failures + (self.timing.errors.total() if self.timing else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """What a figure has to reach."""
+
+    of: Literal["p50", "rate", "value"]
+    limit: float
+    unit: str
+    at_least: bool = False
+
+    def __str__(self) -> str:
+        """Return the bar as the table shows it, such as `≤ 1.22 ms`."""
+        sign = "≥" if self.at_least else "<" if self.of == "value" and self.unit in ("s", "MB", "packages") else "≤"
+        number = f"{self.limit:,.0f}" if self.limit >= 100 else f"{self.limit:.3g}"
+        return f"{sign} {number}{' ' if self.unit[:1].isalpha() else ''}{self.unit}"
+
+    def is_met(self, figure: Figure) -> bool:
+        """Tell whether the figure reaches the bar, without an error."""
+        reached = figure.value if self.of == "value" else getattr(figure.timing, self.of, None)
+        if reached is None or figure.errors:
+            return False
+        return bool(reached >= self.limit if self.at_least else reached <= self.limit)
+
+
+def _faster(retired: float, ratio: float) -> Bar:
+    return Bar("p50", retired / ratio, "ms")
+
+
+def _more(retired: float, ratio: float) -> Bar:
+    return Bar("rate", retired * ratio, "/s", at_least=True)
+
+
+GROWTH = Bar("value", 1.5, "×")
+"""How much slower the large case may be than the small one."""
+
+READ_1 = "read a block, 1 client"
+READ_32 = "read a block, 32 clients"
+UPDATE_32 = "update one block, 32 clients"
+CREATE_AGENT = "create an agent"
+TURN_TEXT = "turn, text reply"
+TURN_TOOL = "turn, one memory tool"
+TURNS_16 = "16 agents taking turns"
+INSERTS_32 = "32 agents inserting into one block: turns"
+LANDED = "32 agents inserting into one block: landed"
+CALLS = "32 agents inserting into one block: model calls for each turn"
+COLD_START = "cold start to first healthy answer"
+RESIDENT = "resident memory after this work"
+INSTALLED = "installed size"
+PACKAGES = "installed packages"
+LONG_TALK = "turn at many stored messages, against 100"
+DEEP_PAGE = "last page of messages, against the first"
+MANY_READERS = "edit of a block of many agents, against 2"
+
+BARS: Mapping[str, Bar] = {
+    READ_1: _faster(7.3, 6),
+    READ_32: _more(210, 12),
+    UPDATE_32: _more(96, 8),
+    CREATE_AGENT: _faster(56, 8),
+    TURN_TEXT: _faster(186, 20),
+    TURN_TOOL: _faster(375, 25),
+    TURNS_16: _more(7, 25),
+    LANDED: Bar("value", 100, "%", at_least=True),
+    CALLS: Bar("value", 2, " calls"),
+    COLD_START: Bar("value", 1.5, "s"),
+    RESIDENT: Bar("value", 150, "MB"),
+    INSTALLED: Bar("value", 200, "MB"),
+    PACKAGES: Bar("value", 80, "packages"),
+    LONG_TALK: GROWTH,
+    DEEP_PAGE: GROWTH,
+    MANY_READERS: GROWTH,
+}
+"""By the figure's name; a figure that is not here is only shown."""
+
+WORK = (READ_1, READ_32, UPDATE_32, CREATE_AGENT, TURN_TEXT, TURN_TOOL, TURNS_16, INSERTS_32, LANDED, CALLS)
+GROWTHS = (LONG_TALK, DEEP_PAGE, MANY_READERS)
+EACH_STORE = (COLD_START, *WORK, RESIDENT, *GROWTHS)
+"""The rows of each store, in the table's order (the growth figures take a row for each of their two cases besides)."""

@@ -1,0 +1,108 @@
+"""Tool calls that wait for somebody: for approval, or for the client that runs the tool itself.
+
+A step whose model calls such a tool ends its turn with an `approval_request_message` that holds the calls. They are
+open until a return of theirs is stored: by the turn that brings the decisions, or by whatever settles them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from folkmoot.agents.tool_calls import Outcome
+from folkmoot.conversations.messages import Message
+from folkmoot.errors import BadRequest, Conflict
+from folkmoot.models.prompt import ToolCall
+
+DENIED = "The call was denied, so the tool was not run."
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What somebody decided about one call; `outcome` is the return of a tool that the client ran itself."""
+
+    call_id: str
+    approve: bool = True
+    reason: str | None = None
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """An answer to an approval request. `every` holds for all its calls, in the wire format's older form.
+
+    `message` is the answer as it is stored.
+    """
+
+    message: Message
+    each: Sequence[Decision] = ()
+    every: Decision | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An approval request and those of its calls that are still open."""
+
+    request: Message
+    calls: Sequence[ToolCall]
+
+
+def find_pending(messages: Sequence[Message]) -> Pending | None:
+    """Return the approval request at the end of a conversation whose calls are open, oldest message first."""
+    returned: set[str] = set()
+    for message in reversed(messages):
+        if message.message_type == "tool_return_message":
+            returned.add(message.body["tool_call_id"])
+        elif message.message_type == "approval_request_message":
+            calls = [call for call in calls_of(message.body) if call.id not in returned]
+            return Pending(message, calls) if calls else None
+        elif message.message_type == "user_message":
+            return None
+    return None
+
+
+def calls_of(body: Mapping[str, Any]) -> list[ToolCall]:
+    """Return the calls that an approval request holds."""
+    return [ToolCall(call["tool_call_id"], call["name"], call["arguments"]) for call in body["tool_calls"]]
+
+
+def request_message(calls: Sequence[ToolCall], run_id: str, step_id: str) -> Message:
+    """Return the message that asks for decisions about `calls`."""
+    shown = [{"name": call.name, "arguments": call.arguments, "tool_call_id": call.id} for call in calls]
+    return Message("approval_request_message", {"tool_calls": shown}, run_id=run_id, step_id=step_id)
+
+
+def refuse_while_pending(pending: Pending) -> Conflict:
+    """Return the error for a message that comes while decisions are awaited."""
+    detail = {
+        "code": "PENDING_APPROVAL",
+        "message": "The agent waits for approval of a tool call. Approve or deny it, or cancel, before you go on.",
+        "pending_request_id": pending.request.id,
+    }
+    return Conflict(str(detail["message"]), detail=detail)
+
+
+def decide(pending: Pending | None, decisions: Decisions) -> list[tuple[ToolCall, Decision]]:
+    """Return each open call with what was decided about it.
+
+    Raises:
+        BadRequest: nothing is open, a decision names another call, or a call has no decision.
+    """
+    if pending is None:
+        raise BadRequest("approvals: the agent does not wait for an approval; send it a message instead.")
+    if decisions.every is not None:
+        return [(call, decisions.every) for call in pending.calls]
+    given = {decision.call_id: decision for decision in decisions.each}
+    known = [call.id for call in pending.calls]
+    strangers = sorted(set(given) - set(known))
+    missing = [call_id for call_id in known if call_id not in given]
+    if strangers or missing:
+        wrong = f"{', '.join(strangers)} is not waiting" if strangers else f"{', '.join(missing)} has no decision"
+        raise BadRequest(f"approvals: {wrong}. Waiting are: {', '.join(known)}.")
+    return [(call, given[call.id]) for call in pending.calls]
+
+
+def denial(decision: Decision) -> Outcome:
+    """Return what a model reads of a call that was denied."""
+    return Outcome(f"{DENIED} Reason: {decision.reason}" if decision.reason else DENIED, failed=True)

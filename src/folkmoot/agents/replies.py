@@ -1,0 +1,82 @@
+"""A model's reply as messages. While it is streamed, its pieces already carry the ids that the messages will have."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from dataclasses import replace
+
+from folkmoot.agents.approvals import request_message
+from folkmoot.agents.events import CallPiece, Piece, ReasoningPiece, TextPiece
+from folkmoot.agents.tool_calls import Outcome, PlannedCall, call_message, return_message
+from folkmoot.conversations.messages import Message, clean_text
+from folkmoot.identifiers import new_id
+from folkmoot.models.prompt import Delta, ReasoningDelta, Reply, TextDelta
+
+
+class ReplyWriter:
+    """Gives the parts of one reply their message ids, before the reply is whole."""
+
+    def __init__(self, run_id: str, step_id: str, awaited: Container[str]) -> None:
+        """Begin the reply of this step; calls of the tools named in `awaited` wait for somebody."""
+        self.run_id = run_id
+        self.step_id = step_id
+        self.text_id = new_id("message")
+        self.reasoning_id = new_id("message")
+        self.request_id = new_id("message")
+        self._awaited = awaited
+        self._calls: dict[str, str] = {}
+        self._waiting: set[str] = set()
+
+    def call_message_id(self, call_id: str) -> str:
+        """Return the id of the message that shows a call."""
+        return self._calls.setdefault(call_id, new_id("message"))
+
+    def piece(self, delta: Delta) -> Piece:
+        """Return what a model has just written as a piece of its message."""
+        if isinstance(delta, TextDelta):
+            return TextPiece(self.text_id, self.step_id, self.run_id, clean_text(delta.text))
+        if isinstance(delta, ReasoningDelta):
+            return ReasoningPiece(self.reasoning_id, self.step_id, self.run_id, clean_text(delta.text))
+        if delta.name in self._awaited:
+            self._waiting.add(delta.id)
+        waits = delta.id in self._waiting
+        message_id = self.request_id if waits else self.call_message_id(delta.id)
+        arguments = clean_text(delta.arguments)
+        return CallPiece(message_id, self.step_id, self.run_id, delta.id, delta.name, arguments, waits)
+
+
+def reply_messages(
+    reply: Reply,
+    planned: Sequence[PlannedCall],
+    outcomes: Sequence[Outcome | None],
+    writer: ReplyWriter,
+) -> list[Message]:
+    """Return the reply's messages: reasoning, text, tool calls, what waits for approval, and the tools' returns."""
+    run_id, step_id = writer.run_id, writer.step_id
+    new: list[Message] = []
+    for place, thought in enumerate(reply.reasoning):
+        body = {
+            "reasoning": clean_text(thought.text),
+            "signature": thought.signature,
+            "source": "reasoner_model",
+            "provider": thought.provider,
+        }
+        message_id = writer.reasoning_id if place == 0 else new_id("message")
+        new.append(Message("reasoning_message", body, run_id=run_id, step_id=step_id, id=message_id))
+    if reply.text or not reply.tool_calls:
+        body = {"content": clean_text(reply.text)}
+        new.append(Message("assistant_message", body, run_id=run_id, step_id=step_id, id=writer.text_id))
+    new += [
+        replace(call_message(call.call, run_id, step_id), id=writer.call_message_id(call.call.id))
+        for call in planned
+        if not call.waits
+    ]
+    waiting = [call.call for call in planned if call.waits]
+    if waiting:
+        new.append(replace(request_message(waiting, run_id, step_id), id=writer.request_id))
+    new += [
+        return_message(call.call, outcome, run_id, step_id)
+        for call, outcome in zip(planned, outcomes, strict=True)
+        if outcome is not None
+    ]
+    return new

@@ -1,0 +1,79 @@
+"""Reading runs back: lists of them, their messages, and how they ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import bindparam, delete, select
+
+from folkmoot.agents.events import TurnEnd
+from folkmoot.conversations.messages import Message
+from folkmoot.identifiers import ORGANIZATION
+from folkmoot.models.prompt import Usage
+from folkmoot.runs.runs import Run, find_run
+from folkmoot.store.engine import Transaction
+from folkmoot.store.paging import Page, fetch_page
+from folkmoot.store.tables import messages, runs
+
+UNFINISHED = ("created", "running")
+
+_of_run = (
+    select(messages)
+    .where(messages.c.organization_id == ORGANIZATION, messages.c.run_id == bindparam("run_id"))
+    .order_by(messages.c.sequence)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs are wanted; what is None or empty does not matter."""
+
+    agent_ids: Sequence[str] = ()
+    conversation_id: str | None = None
+    statuses: Sequence[str] = ()
+    stop_reason: str | None = None
+    background: bool | None = None
+
+
+async def list_runs(transaction: Transaction, wanted: RunFilter, page: Page) -> list[Run]:
+    """Return a page of the runs, by time of creation."""
+    statement = select(runs).where(runs.c.organization_id == ORGANIZATION)
+    if wanted.agent_ids:
+        statement = statement.where(runs.c.agent_id.in_(list(wanted.agent_ids)))
+    if wanted.conversation_id is not None:
+        statement = statement.where(runs.c.conversation_id == wanted.conversation_id)
+    if wanted.statuses:
+        statement = statement.where(runs.c.status.in_(list(wanted.statuses)))
+    if wanted.stop_reason is not None:
+        statement = statement.where(runs.c.stop_reason == wanted.stop_reason)
+    if wanted.background is not None:
+        statement = statement.where(runs.c.background == wanted.background)
+    return [Run.from_row(row) for row in await fetch_page(transaction, statement, runs, page)]
+
+
+async def messages_of_run(transaction: Transaction, run_id: str) -> list[Message]:
+    """Return the messages that the run added to its conversation, oldest first."""
+    return [Message.from_row(row) for row in await transaction.all(_of_run, run_id=run_id)]
+
+
+async def delete_run(transaction: Transaction, run_id: str) -> None:
+    """Delete what is kept of a run; its messages stay.
+
+    Raises:
+        NotFound: there is no such run.
+    """
+    await find_run(transaction, run_id)
+    await transaction.run(delete(runs).where(runs.c.organization_id == ORGANIZATION, runs.c.id == run_id))
+
+
+def end_of_run(run: Run) -> TurnEnd:
+    """Return how a run that is over ended."""
+    usage = run.details.get("usage") or {}
+    figures = ("prompt_tokens", "completion_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens")
+    return TurnEnd(
+        stop_reason=run.stop_reason or "error",
+        usage=Usage(**{name: usage.get(name, 0) for name in figures}),
+        step_count=usage.get("step_count", 0),
+        context_tokens=usage.get("context_tokens", 0),
+    )

@@ -1,0 +1,146 @@
+"""Runs: what became of a turn, and following one that is under way."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Response
+from pydantic import Field
+
+from folkmoot.agents.steps import StepFilter, list_steps
+from folkmoot.conversations.messages import Message
+from folkmoot.runs.reading import UNFINISHED, RunFilter, delete_run, list_runs, messages_of_run
+from folkmoot.runs.runs import Run, find_run
+from folkmoot.server.event_stream import EventStream
+from folkmoot.server.sending import as_server_sent
+from folkmoot.server.state import ServerState, State
+from folkmoot.server.wire.common import Deleted, Request, RunId, json_response, page_of
+from folkmoot.server.wire.messages import AnyMessage, MessageShape, show_messages
+from folkmoot.server.wire.runs import RunMetrics, RunReply, RunUsage, StepReply
+from folkmoot.server.wire.streams import StreamShape
+from folkmoot.store.engine import Transaction
+from folkmoot.store.paging import Page
+
+router = APIRouter(prefix="/v1/runs", tags=["runs"])
+
+NewestFirst = Annotated[Page, Depends(page_of("desc", 100))]
+OldestFirst = Annotated[Page, Depends(page_of("asc", 100))]
+
+
+class FollowRun(Request):
+    """From where a stream is followed."""
+
+    starting_after: int = Field(0, ge=0, description="Number (`seq_id`) of the last event that was seen.")
+
+
+@router.get("", response_model=list[RunReply])
+async def list_all(
+    page: NewestFirst,
+    state: State,
+    agent_id: str | None = None,
+    agent_ids: Annotated[list[str] | None, Query()] = None,
+    conversation_id: str | None = None,
+    statuses: Annotated[list[str] | None, Query()] = None,
+    stop_reason: str | None = None,
+    background: bool | None = None,
+    active: bool = False,
+    ascending: bool | None = None,
+) -> Response:
+    """List runs, the newest first."""
+    wanted = RunFilter(
+        agent_ids=[*(agent_ids or ()), *((agent_id,) if agent_id else ())],
+        conversation_id=conversation_id,
+        statuses=UNFINISHED if active else statuses or (),
+        stop_reason=stop_reason,
+        background=background,
+    )
+    if ascending:
+        page = Page(page.limit, page.after, page.before, "asc")
+    found = await state.store.read(lambda transaction: list_runs(transaction, wanted, page))
+    return json_response([RunReply.of(run) for run in found])
+
+
+@router.get("/active", response_model=list[RunReply])
+async def list_active(
+    page: NewestFirst,
+    state: State,
+    agent_id: str | None = None,
+    agent_ids: Annotated[list[str] | None, Query()] = None,
+    background: bool | None = None,
+) -> Response:
+    """List the runs that wait for their turn or are under way."""
+    ids = [*(agent_ids or ()), *((agent_id,) if agent_id else ())]
+    wanted = RunFilter(agent_ids=ids, statuses=UNFINISHED, background=background)
+    found = await state.store.read(lambda transaction: list_runs(transaction, wanted, page))
+    return json_response([RunReply.of(run) for run in found])
+
+
+@router.get("/{run_id}", response_model=RunReply)
+async def retrieve(run_id: RunId, state: State) -> Response:
+    """Return a run; a failed one says why."""
+    return json_response(RunReply.of(await _find(run_id, state)))
+
+
+@router.delete("/{run_id}")
+async def delete(run_id: RunId, state: State) -> Deleted:
+    """Delete what is kept of a run that is over; its messages stay. One that is under way is cancelled first."""
+    await _find(run_id, state)
+    await state.turns.cancel(run_id)
+    await state.store.write(lambda transaction: delete_run(transaction, run_id))
+    return Deleted(message=f"Run id={run_id} successfully deleted")
+
+
+@router.get("/{run_id}/messages", response_model=list[AnyMessage])
+async def list_messages(run_id: RunId, state: State, order: str = "asc", limit: int = 1000) -> Response:
+    """List the messages that the run added to its conversation, the oldest first unless the request says otherwise."""
+    await _find(run_id, state)
+    messages = await state.store.read(lambda transaction: messages_of_run(transaction, run_id))
+    shown = show_messages(messages, MessageShape())
+    return json_response(list(shown[::-1] if order == "desc" else shown)[:limit])
+
+
+@router.get("/{run_id}/usage", response_model=RunUsage)
+async def usage(run_id: RunId, state: State) -> Response:
+    """Return the tokens that the run took."""
+    return json_response(RunUsage.of(await _find(run_id, state)))
+
+
+@router.get("/{run_id}/metrics", response_model=RunMetrics)
+async def metrics(run_id: RunId, state: State) -> Response:
+    """Return how long the run took, and with what."""
+
+    async def read(transaction: Transaction) -> tuple[Run, list[Message]]:
+        return await find_run(transaction, run_id), await messages_of_run(transaction, run_id)
+
+    return json_response(RunMetrics.of(*await state.store.read(read)))
+
+
+@router.get("/{run_id}/steps", response_model=list[StepReply])
+async def steps(run_id: RunId, page: OldestFirst, state: State) -> Response:
+    """List the run's steps."""
+    await _find(run_id, state)
+    wanted = StepFilter(run_id=run_id)
+    found = await state.store.read(lambda transaction: list_steps(transaction, wanted, page))
+    return json_response([StepReply.of(step, state.describe_model(step.model)) for step in found])
+
+
+@router.get("/{run_id}/stream", response_class=EventStream)
+async def follow(run_id: RunId, state: State, starting_after: Annotated[int, Query(ge=0)] = 0) -> Response:
+    """Stream the run's events, those that were and those that come, to its end."""
+    return await _follow(run_id, starting_after, state)
+
+
+@router.post("/{run_id}/stream", response_class=EventStream)
+async def follow_from(run_id: RunId, state: State, body: FollowRun | None = None) -> Response:
+    """Stream the run's events behind the one that was seen last."""
+    return await _follow(run_id, body.starting_after if body is not None else 0, state)
+
+
+async def _follow(run_id: str, after: int, state: ServerState) -> Response:
+    await _find(run_id, state)
+    shape = StreamShape(MessageShape())
+    return EventStream(as_server_sent(state.turns.follow(run_id, after, shape.encode)))
+
+
+async def _find(run_id: str, state: ServerState) -> Run:
+    return await state.store.read(lambda transaction: find_run(transaction, run_id))

@@ -1,0 +1,81 @@
+"""Steps: the model calls that runs are made of."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Response
+
+from folkmoot.agents.steps import StepFilter, find_step, list_steps, set_feedback
+from folkmoot.conversations.messages import Message, messages_of_step
+from folkmoot.server.state import State
+from folkmoot.server.wire.common import Request, StepId, json_response, page_of
+from folkmoot.server.wire.messages import AnyMessage, MessageShape, show_messages
+from folkmoot.server.wire.runs import StepMetrics, StepReply
+from folkmoot.store import clock
+from folkmoot.store.engine import Transaction
+from folkmoot.store.paging import Page
+
+router = APIRouter(prefix="/v1/steps", tags=["runs"])
+
+NewestFirst = Annotated[Page, Depends(page_of("desc"))]
+
+
+class Feedback(Request):
+    """What somebody thinks of a step."""
+
+    feedback: Literal["positive", "negative"] | None = None
+
+
+@router.get("", response_model=list[StepReply])
+async def list_all(
+    page: NewestFirst,
+    state: State,
+    agent_id: str | None = None,
+    run_id: str | None = None,
+    model: str | None = None,
+    start_date: datetime | None = None,
+    end_date: datetime | None = None,
+) -> Response:
+    """List steps, the newest first."""
+    wanted = StepFilter(
+        run_id=run_id,
+        agent_id=agent_id,
+        model=model,
+        start=None if start_date is None else clock.from_datetime(start_date),
+        end=None if end_date is None else clock.from_datetime(end_date),
+    )
+    found = await state.store.read(lambda transaction: list_steps(transaction, wanted, page))
+    return json_response([StepReply.of(step, state.describe_model(step.model)) for step in found])
+
+
+@router.get("/{step_id}", response_model=StepReply)
+async def retrieve(step_id: StepId, state: State) -> Response:
+    """Return a step."""
+    step = await state.store.read(lambda transaction: find_step(transaction, step_id))
+    return json_response(StepReply.of(step, state.describe_model(step.model)))
+
+
+@router.get("/{step_id}/metrics", response_model=StepMetrics)
+async def metrics(step_id: StepId, state: State) -> Response:
+    """Return how long a step's parts took."""
+    return json_response(StepMetrics.of(await state.store.read(lambda transaction: find_step(transaction, step_id))))
+
+
+@router.patch("/{step_id}/feedback", response_model=StepReply)
+async def give_feedback(step_id: StepId, body: Feedback, state: State) -> Response:
+    """Say what you think of a step."""
+    step = await state.store.write(lambda transaction: set_feedback(transaction, step_id, body.feedback))
+    return json_response(StepReply.of(step, state.describe_model(step.model)))
+
+
+@router.get("/{step_id}/messages", response_model=list[AnyMessage])
+async def list_messages(step_id: StepId, state: State) -> Response:
+    """List the step's messages, the oldest first."""
+
+    async def read(transaction: Transaction) -> list[Message]:
+        await find_step(transaction, step_id)
+        return await messages_of_step(transaction, step_id)
+
+    return json_response(list(show_messages(await state.store.read(read), MessageShape())))

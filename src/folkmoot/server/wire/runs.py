@@ -1,0 +1,203 @@
+"""Runs and steps on the wire."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from folkmoot.agents.steps import StoredStep
+from folkmoot.conversations.messages import Message
+from folkmoot.identifiers import ORGANIZATION
+from folkmoot.models.listing import ModelDescription
+from folkmoot.runs.runs import Run
+from folkmoot.server.wire.common import Reply, moment
+
+
+class RunReply(Reply):
+    """A run; `error` is Folkmoot's own field."""
+
+    id: str
+    status: str
+    created_at: datetime
+    completed_at: datetime | None
+    agent_id: str
+    conversation_id: str | None
+    base_template_id: str | None = None
+    background: bool
+    metadata: dict[str, Any] | None
+    request_config: dict[str, Any] | None
+    stop_reason: str | None
+    callback_url: str | None
+    callback_sent_at: datetime | None
+    callback_status_code: int | None
+    callback_error: str | None
+    ttft_ns: int | None = None
+    total_duration_ns: int | None
+    error: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, run: Run) -> RunReply:
+        """Show a run."""
+        details = run.details
+        sent = details.get("callback_sent_at")
+        return cls(
+            id=run.id,
+            status=run.status,
+            created_at=moment(run.created_at),
+            completed_at=None if run.completed_at is None else moment(run.completed_at),
+            agent_id=run.agent_id,
+            conversation_id=None if run.conversation_id == run.agent_id else run.conversation_id,
+            background=run.background,
+            metadata=details.get("metadata"),
+            request_config=details.get("request_config"),
+            stop_reason=run.stop_reason,
+            callback_url=details.get("callback_url"),
+            callback_sent_at=None if sent is None else moment(sent),
+            callback_status_code=details.get("callback_status_code"),
+            callback_error=details.get("callback_error"),
+            total_duration_ns=run.duration_ns,
+            error=details.get("error"),
+        )
+
+
+class RunUsage(Reply):
+    """Tokens that a run took."""
+
+    completion_tokens: int
+    prompt_tokens: int
+    total_tokens: int
+    prompt_tokens_details: dict[str, Any] | None = None
+    completion_tokens_details: dict[str, Any] | None = None
+
+    @classmethod
+    def of(cls, run: Run) -> RunUsage:
+        """Show a run's usage; zeros for one that took none."""
+        usage = run.details.get("usage") or {}
+        completion, prompt = usage.get("completion_tokens", 0), usage.get("prompt_tokens", 0)
+        return cls(completion_tokens=completion, prompt_tokens=prompt, total_tokens=completion + prompt)
+
+
+class RunMetrics(Reply):
+    """How long a run took, and with what."""
+
+    id: str
+    organization_id: str = ORGANIZATION
+    agent_id: str
+    project_id: str | None = None
+    run_start_ns: int | None
+    run_ns: int | None
+    num_steps: int
+    tools_used: list[str] | None
+    template_id: str | None = None
+    base_template_id: str | None = None
+
+    @classmethod
+    def of(cls, run: Run, messages: list[Message]) -> RunMetrics:
+        """Show a run's metrics, told from its row and its messages."""
+        names = dict.fromkeys(str(each.name) for each in messages if each.message_type == "tool_return_message")
+        return cls(
+            id=run.id,
+            agent_id=run.agent_id,
+            run_start_ns=None if run.started_at is None else run.started_at * 1000,
+            run_ns=run.duration_ns,
+            num_steps=(run.details.get("usage") or {}).get("step_count", 0),
+            tools_used=list(names) or None,
+        )
+
+
+class StepReply(Reply):
+    """One model call of a run."""
+
+    id: str
+    origin: str | None = None
+    organization_id: str = ORGANIZATION
+    provider_id: str | None = None
+    run_id: str | None
+    agent_id: str | None
+    provider_name: str | None
+    provider_category: str | None = "base"
+    model: str | None
+    model_handle: str | None
+    model_endpoint: str | None
+    context_window_limit: int | None
+    completion_tokens: int | None
+    prompt_tokens: int | None
+    total_tokens: int | None
+    cached_input_tokens: int | None
+    cache_write_tokens: int | None
+    reasoning_tokens: int | None
+    completion_tokens_details: dict[str, Any]
+    prompt_tokens_details: dict[str, Any]
+    stop_reason: str | None
+    tags: list[str] = []
+    tid: str | None = None
+    trace_id: str | None = None
+    request_id: str | None = None
+    messages: list[dict[str, Any]] = []
+    feedback: str | None
+    project_id: str | None = None
+    error_type: str | None = None
+    error_data: dict[str, Any] | None = None
+    status: str
+
+    @classmethod
+    def of(cls, step: StoredStep, model: ModelDescription) -> StepReply:
+        """Show a step of a run with `model`."""
+        usage = step.usage
+        return cls(
+            id=step.id,
+            run_id=step.run_id,
+            agent_id=step.agent_id,
+            provider_name=model.provider,
+            model=model.name,
+            model_handle=step.model,
+            model_endpoint=model.endpoint or None,
+            context_window_limit=model.context_window,
+            completion_tokens=usage.completion_tokens,
+            prompt_tokens=usage.prompt_tokens,
+            total_tokens=usage.completion_tokens + usage.prompt_tokens,
+            cached_input_tokens=usage.cached_input_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            completion_tokens_details={"reasoning_tokens": usage.reasoning_tokens},
+            prompt_tokens_details={
+                "cached_tokens": usage.cached_input_tokens,
+                "cache_read_tokens": usage.cached_input_tokens,
+                "cache_creation_tokens": usage.cache_write_tokens,
+            },
+            stop_reason=step.stop_reason,
+            feedback=step.feedback,
+            status=step.status,
+        )
+
+
+class StepMetrics(Reply):
+    """How long a step's parts took."""
+
+    id: str
+    organization_id: str = ORGANIZATION
+    provider_id: str | None = None
+    run_id: str | None
+    agent_id: str | None
+    step_start_ns: int | None
+    llm_request_start_ns: int | None
+    llm_request_ns: int | None
+    tool_execution_ns: int | None = None
+    step_ns: int | None
+    base_template_id: str | None = None
+    template_id: str | None = None
+    project_id: str | None = None
+
+    @classmethod
+    def of(cls, step: StoredStep) -> StepMetrics:
+        """Show a step's metrics."""
+        started = (step.created_at - step.duration) * 1000
+        return cls(
+            id=step.id,
+            run_id=step.run_id,
+            agent_id=step.agent_id,
+            step_start_ns=started,
+            llm_request_start_ns=started,
+            llm_request_ns=step.duration * 1000,
+            step_ns=step.duration * 1000,
+        )

@@ -1,0 +1,247 @@
+"""`folkmoot serve`: what keeps it from starting, in one line; and how it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sqlite3
+import subprocess
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import pytest
+from letta_client import AsyncLetta
+
+from support.fixtures import MODEL, StartServer
+from support.ports import free_port
+from support.postgres import PostgresServer
+from support.scripted_model import ScriptedModel
+
+Folkmoot = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    """The command said in one line why it cannot start."""
+    assert done.returncode == 1, done
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.stderr.startswith("folkmoot: ")
+    for word in words:
+        assert word in done.stderr
+
+
+# -- what keeps it from starting -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", ""])
+def test_a_public_address_without_a_key_is_refused(folkmoot: Folkmoot, host: str) -> None:
+    assert_refused(folkmoot("serve", "--host", host), "FOLKMOOT_API_KEY", "--insecure")
+    assert_refused(folkmoot("serve", FOLKMOOT_HOST=host), "FOLKMOOT_API_KEY")
+
+
+def test_an_empty_key_is_refused(folkmoot: Folkmoot) -> None:
+    assert_refused(folkmoot("serve", FOLKMOOT_API_KEY=""), "FOLKMOOT_API_KEY")
+    assert_refused(folkmoot("serve", "--host", "0.0.0.0", FOLKMOOT_API_KEY=""), "FOLKMOOT_API_KEY")
+
+
+def test_a_port_that_is_taken_is_told(folkmoot: Folkmoot) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert_refused(folkmoot("serve", "--port", port), port, "--port")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FOLKMOOT_PORT", "99999"),
+        ("FOLKMOOT_LOG_LEVEL", "loud"),
+        ("FOLKMOOT_MODEL_TIMEOUT", "0"),
+        ("FOLKMOOT_MODEL_TIMEOUT", "soon"),
+        ("FOLKMOOT_MAX_STEPS", "0"),
+        ("FOLKMOOT_INSECURE", "perhaps"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(folkmoot: Folkmoot, name: str, value: str) -> None:
+    assert_refused(folkmoot("serve", **{name: value}), name.removeprefix("FOLKMOOT_").lower())
+
+
+@pytest.mark.parametrize("address", ["mysql://localhost/x", "nothing", "sqlite://", "sqlite:///", "postgresql:", ""])
+def test_an_address_that_is_no_database_is_named(folkmoot: Folkmoot, address: str) -> None:
+    if address:
+        assert_refused(folkmoot("serve", "--port", "0", "--database", address), "database", "sqlite:///")
+
+
+@pytest.mark.parametrize(
+    "place", ["127.0.0.1:1/x", "no-such-host.invalid/x", "127.0.0.1:1/x?sslmode=disable", "ada:secret@127.0.0.1:1/x"]
+)
+def test_a_postgresql_that_cannot_be_reached_is_told(folkmoot: Folkmoot, place: str) -> None:
+    done = folkmoot("serve", "--port", "0", "--database", f"postgresql://{place}")
+    assert_refused(done, "PostgreSQL cannot be reached")
+    assert "secret" not in done.stderr
+
+
+def test_a_postgresql_database_that_does_not_exist_is_told(folkmoot: Folkmoot, postgres_server: PostgresServer) -> None:
+    assert_refused(folkmoot("serve", "--port", "0", "--database", postgres_server.url("absent")), "absent")
+
+
+def test_a_postgresql_user_who_may_not_make_tables_is_told(
+    folkmoot: Folkmoot, postgres_server: PostgresServer
+) -> None:
+    url = postgres_server.create_database()
+    name = url.rpartition("/")[2]
+    user = f"guest_{name[-12:]}"
+    postgres_server.run_sql(f"CREATE ROLE {user} LOGIN")
+    done = folkmoot("serve", "--port", "0", "--database", url.replace("postgres@", f"{user}@"))
+    postgres_server.drop_database(url)
+    postgres_server.run_sql(f"DROP ROLE {user}")
+    assert_refused(done, "permission denied")
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+def test_options_in_a_postgresql_address_are_understood(start_server: StartServer, database_url: str) -> None:
+    server = start_server(database=database_url + "?sslmode=disable")
+    assert httpx.get(server.url + "/v1/ready").status_code == 200
+
+
+@pytest.mark.parametrize("content", [b"not a database at all, just some text\n" * 100, bytes(range(256)) * 9])
+def test_a_file_that_is_no_database_is_told_and_left_alone(folkmoot: Folkmoot, home: Path, content: bytes) -> None:
+    path = home / "notes.txt"
+    path.write_bytes(content)
+    assert_refused(folkmoot("serve", "--port", "0", "--database", f"sqlite:///{path}"), str(path), "not")
+    assert path.read_bytes() == content
+
+
+def test_a_folder_in_the_place_of_the_file_is_told(folkmoot: Folkmoot, home: Path) -> None:
+    (home / "folder").mkdir()
+    assert_refused(folkmoot("serve", "--port", "0", "--database", f"sqlite:///{home / 'folder'}"), "folder")
+
+
+def test_a_data_folder_that_cannot_be_made_is_told(folkmoot: Folkmoot, home: Path) -> None:
+    (home / "file").write_text("")
+    assert_refused(folkmoot("serve", "--port", "0", "--data", str(home / "file")), "file")
+
+
+def test_a_database_of_a_newer_version_is_told(
+    start_server: StartServer, folkmoot: Folkmoot, database_url: str, postgres_server: PostgresServer
+) -> None:
+    start_server().stop()
+    statement = "UPDATE alembic_version SET version_num = '9999'"
+    if database_url.startswith("sqlite"):
+        with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as database, database:
+            database.execute(statement)
+    else:
+        postgres_server.run_sql(statement, database_url.rpartition("/")[2])
+    done = folkmoot("serve", "--port", "0", "--database", database_url)
+    assert_refused(done, "newer", "9999")
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+def test_a_second_server_on_one_sqlite_file_is_refused(
+    start_server: StartServer, folkmoot: Folkmoot, database_url: str
+) -> None:
+    server = start_server()
+    done = folkmoot("serve", "--port", "0", "--database", database_url)
+    assert_refused(done, "another Folkmoot process", str(server.process.pid), "PostgreSQL")
+    assert httpx.get(server.url + "/v1/ready").status_code == 200
+    server.restart()
+    assert httpx.get(server.url + "/v1/ready").status_code == 200
+
+
+# -- how it starts -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+def test_settings_are_read_from_the_env_file(start_server: StartServer, tmp_path: Path) -> None:
+    home = tmp_path / "server-1"
+    home.mkdir()
+    (home / ".env").write_text('FOLKMOOT_API_KEY="from the file"\nSOMETHING_ELSE=1\n')
+    server = start_server()
+    assert httpx.get(server.url + "/v1/agents").status_code == 401
+    assert httpx.get(server.url + "/v1/agents", headers={"authorization": "Bearer from the file"}).status_code == 200
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+def test_variables_come_before_the_env_file_and_options_before_both(start_server: StartServer, tmp_path: Path) -> None:
+    home = tmp_path / "server-1"
+    home.mkdir()
+    wrong, port = str(free_port()), str(free_port())
+    (home / ".env").write_text(f"FOLKMOOT_API_KEY=file\nFOLKMOOT_PORT={wrong}\nFOLKMOOT_LOG_LEVEL=loud\n")
+    server = start_server(env={"FOLKMOOT_API_KEY": "variable", "FOLKMOOT_PORT": port, "FOLKMOOT_LOG_LEVEL": "info"})
+    assert httpx.get(server.url + "/v1/agents", headers={"authorization": "Bearer variable"}).status_code == 200
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+def test_it_says_where_it_is_and_shows_no_secret(start_server: StartServer) -> None:
+    server = start_server(env={"FOLKMOOT_API_KEY": "hush-hush", "FOLKMOOT_SECRET_KEY": "quiet"})
+    server.stop()
+    for shown in (server.url, "sqlite:///", "OpenAI", "needed"):
+        assert shown in server.log()
+    assert "hush" not in server.log()
+    assert "quiet" not in server.log()
+    assert "scripted" not in server.log()
+
+
+# -- how it stops --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_server_stops_at_a_signal_with_status_0(start_server: StartServer, number: signal.Signals) -> None:
+    server = start_server()
+    server.process.send_signal(number)
+    assert server.process.wait(60) == 0
+    assert "Traceback" not in server.log()
+    assert "ERROR" not in server.log()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_turn_in_flight_is_finished_before_the_server_stops(
+    start_server: StartServer, scripted_model: ScriptedModel, number: signal.Signals
+) -> None:
+    server = start_server()
+    async with AsyncLetta(base_url=server.url, api_key="unused", max_retries=0) as client:
+        agent = await client.agents.create(model=MODEL)
+        with scripted_model.hold() as held:
+            script = "CALL conversation_search {}\nTHEN ECHO finished"
+            turn = asyncio.create_task(client.agents.messages.create(agent.id, input=script))
+            await asyncio.to_thread(held.wait_for, 1)
+            server.process.send_signal(number)
+            await asyncio.to_thread(wait_until_closed, server.port)
+            held.release()
+            answer = await turn
+    assert answer.messages[-1].content == "finished"
+    assert await asyncio.to_thread(server.process.wait, 60) == 0
+    assert "Traceback" not in server.log()
+    server.start()
+    async with AsyncLetta(base_url=server.url, api_key="unused", max_retries=0) as client:
+        kept = [m.message_type async for m in client.agents.messages.list(agent.id, order="asc")]
+    assert kept[-1] == "assistant_message"
+    assert len(kept) == 5
+
+
+async def test_a_turn_that_does_not_end_is_given_up_after_the_wait(
+    start_server: StartServer, scripted_model: ScriptedModel
+) -> None:
+    server = start_server(env={"FOLKMOOT_SHUTDOWN_WAIT": "1"})
+    async with AsyncLetta(base_url=server.url, api_key="unused", max_retries=0) as client:
+        agent = await client.agents.create(model=MODEL)
+        with scripted_model.hold() as held:
+            turn = asyncio.create_task(client.agents.messages.create(agent.id, input="lost"))
+            await asyncio.to_thread(held.wait_for, 1)
+            server.process.send_signal(signal.SIGTERM)
+            assert await asyncio.to_thread(server.process.wait, 60) == 0
+            await asyncio.gather(turn, return_exceptions=True)
+    server.start()
+    async with AsyncLetta(base_url=server.url, api_key="unused", max_retries=0) as client:
+        assert (await client.agents.messages.create(agent.id, input="ECHO hi")).messages[0].content == "hi"
+
+
+def wait_until_closed(port: int) -> None:
+    """Return when nobody listens on the port any more: the server has taken notice of the signal."""
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        except OSError:
+            return

@@ -1,0 +1,182 @@
+"""The migrated schema is the one of `tables.py`, and any number of processes may migrate at once."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, MetaData, create_engine, inspect
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from folkmoot.store.migrate import configuration, migrate_postgres, migrate_sqlite
+from folkmoot.store.migrations import HEAD
+from folkmoot.store.tables import metadata
+
+ENGINES_OWN = re.compile(r"messages_fulltext.*|alembic_version")
+"""What only the migrations make."""
+
+
+async def migrate(url: str) -> None:
+    if url.startswith("sqlite"):
+        migrate_sqlite(Path(url.removeprefix("sqlite:///")))
+    else:
+        await migrate_postgres(url)
+
+
+@contextmanager
+def sqlite_connection(url: str) -> Iterator[Connection]:
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.begin() as connection:
+        yield connection
+    engine.dispose()
+
+
+async def on_connection(url: str, work: Any) -> Any:
+    """Call `work` with a SQLAlchemy connection."""
+    if url.startswith("sqlite"):
+        with sqlite_connection(url) as connection:
+            return work(connection)
+    engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://"), poolclass=NullPool)
+    async with engine.begin() as connection:
+        return await connection.run_sync(work)
+
+
+def described(connection: Connection) -> dict[str, Any]:
+    """Return everything an inspector tells of each table: columns, keys, constraints, indexes."""
+    inspector = inspect(connection)
+    found: dict[str, Any] = {}
+    for table in inspector.get_table_names():
+        if ENGINES_OWN.fullmatch(table):
+            continue
+        columns = [{**c, "type": str(c["type"])} for c in inspector.get_columns(table)]
+        found[table] = {
+            "columns": sorted(columns, key=lambda column: column["name"]),
+            "primary key": inspector.get_pk_constraint(table)["constrained_columns"],
+            "foreign keys": sorted(
+                (key["constrained_columns"], key["referred_table"], key["referred_columns"], key["options"])
+                for key in inspector.get_foreign_keys(table)
+            ),
+            "unique": sorted((u["name"] or "", u["column_names"]) for u in inspector.get_unique_constraints(table)),
+            "indexes": sorted(
+                (index["name"], index["column_names"], bool(index["unique"]))
+                for index in inspector.get_indexes(table)
+                if not ENGINES_OWN.fullmatch(index["name"] or "")
+            ),
+        }
+    return found
+
+
+async def test_the_migrated_schema_is_that_of_the_tables(database_url: str) -> None:
+    await migrate(database_url)
+
+    def is_ours(_: Any, name: str | None, kind: str, reflected: bool, __: Any) -> bool:
+        return not (reflected and kind in ("table", "index") and ENGINES_OWN.fullmatch(name or ""))
+
+    def differences(connection: Connection) -> list[Any]:
+        options = {"compare_type": True, "compare_server_default": True, "include_object": is_ours}
+        return compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
+
+    assert await on_connection(database_url, differences) == []
+
+
+async def test_a_fresh_schema_and_a_migrated_one_are_described_alike(
+    store: str, database_url: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Unlike Alembic's comparison this one sees primary keys."""
+    await migrate(database_url)
+    if store == "sqlite":
+        fresh = f"sqlite:///{tmp_path / 'fresh.sqlite3'}"
+    else:
+        fresh = request.getfixturevalue("postgres_server").create_database()
+    made: MetaData = metadata
+    await on_connection(fresh, made.create_all)
+    assert await on_connection(database_url, described) == await on_connection(fresh, described)
+    if store == "postgres":
+        request.getfixturevalue("postgres_server").drop_database(fresh)
+
+
+async def test_the_full_text_index_is_there(store: str, database_url: str) -> None:
+    await migrate(database_url)
+
+    def found(connection: Connection) -> Any:
+        inspector = inspect(connection)
+        if store == "sqlite":
+            return "messages_fulltext" in inspector.get_table_names()
+        return "messages_fulltext" in [index["name"] for index in inspector.get_indexes("messages")]
+
+    assert await on_connection(database_url, found)
+
+
+def test_head_is_the_newest_migration() -> None:
+    script = ScriptDirectory.from_config(configuration())
+    assert script.get_heads() == [HEAD]
+    versions = sorted(path.name for path in Path(script.versions).glob("[0-9]*.py"))
+    assert [name.partition("_")[0] for name in versions] == [f"{n:04}" for n in range(1, len(versions) + 1)]
+    assert versions[-1].startswith(HEAD)
+
+
+async def test_migrating_again_changes_nothing(database_url: str) -> None:
+    await migrate(database_url)
+    before = await on_connection(database_url, described)
+    await migrate(database_url)
+    assert await on_connection(database_url, described) == before
+    assert before
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+async def test_several_processes_migrate_one_fresh_database_at_once(database_url: str) -> None:
+    program = (
+        "import asyncio, sys\n"
+        "from folkmoot.store.migrate import migrate_postgres\n"
+        "print('ready', flush=True)\n"
+        "sys.stdin.readline()\n"
+        "asyncio.run(migrate_postgres(sys.argv[1]))\n"
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, database_url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(6)
+    ]
+    for process in started:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    ended = [process.communicate(timeout=60) for process in started]
+    assert [process.returncode for process in started] == [0] * 6, [error for _, error in ended]
+    connection = await asyncpg.connect(database_url)
+    try:
+        assert [row[0] for row in await connection.fetch("SELECT version_num FROM alembic_version")] == [HEAD]
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_a_migration_that_fails_leaves_no_half_schema(database_url: str) -> None:
+    path = Path(database_url.removeprefix("sqlite:///"))
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE messages (mine TEXT)")  # in the way of the first migration
+    with pytest.raises(Exception, match="messages"):
+        migrate_sqlite(path)
+    with closing(sqlite3.connect(path)) as database:
+        tables = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    assert tables == ["messages"]
