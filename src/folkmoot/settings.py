@@ -53,6 +53,9 @@ class Settings(BaseSettings):
         description="Folder of .md and .txt files for the offline `web_search`; a few shipped ones when unset.",
     )
 
+    callback_secret: SecretStr | None = Field(
+        None, description="Key that callbacks are signed with; unsigned when unset."
+    )
     private_callbacks: bool = Field(False, description="Let a run's callback_url be a private or loopback address.")
     tool_timeout: Seconds = Field(120.0, description="Seconds a tool may take.")
     max_steps: int = Field(50, ge=1, description="Model calls in one turn, when the request sets no max_steps.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -19,7 +20,7 @@ from support.scripted_model import ScriptedModel
 
 
 def insertion(block: Any, text: str) -> str:
-    return f'CALL memory_insert {json.dumps({"label": block.label, "new_string": text})}'
+    return f"CALL memory_insert {json.dumps({'label': block.label, 'new_string': text})}"
 
 
 def memory(request: dict[str, Any]) -> str:
@@ -68,7 +69,7 @@ def test_the_beginning_stays_byte_for_byte_through_the_edits_of_a_turn(
     client.agents.messages.create(agent.id, input="and another turn")
     requests = scripted_model.requests
     assert len(requests) == 7
-    for number, (before, after) in enumerate(zip(requests, requests[1:], strict=False)):
+    for number, (before, after) in enumerate(itertools.pairwise(requests)):
         rest = {name: value for name, value in before.items() if name != "messages"}
         assert json.dumps(rest) == json.dumps({name: value for name, value in after.items() if name != "messages"})
         kept = before["messages"][:-1]

@@ -70,6 +70,7 @@ A_MAPS_STRICTLY = {**A_MAPS, "default_child": "d", "require_output_mapping": Tru
         pytest.param([A_MAPS_OR_D], [ok("a", "perhaps")], "d", True, id="conditional: the default"),
         pytest.param([A_MAPS_STRICTLY], [ok("a", "perhaps")], "", False, id="conditional: a match required"),
         pytest.param([A_MAPS_STRICTLY], [ok("a", "yes")], "b", True, id="conditional: a match required and there"),
+        pytest.param([A_MAPS, A_MAPS_OR_D], [ok("a", "hm")], "abcd", False, id="conditional: one of two is open"),
         pytest.param([A_MAPS, A_THEN_BC], [ok("a", "no")], "c", True, id="conditional and child: both hold"),
         pytest.param([A_MAPS, A_THEN_BC], [ok("a", "hm")], "bc", True, id="conditional is silent, child holds"),
         pytest.param([C_AFTER_A], [], "abd", False, id="parent: not called"),

@@ -87,9 +87,7 @@ def test_a_postgresql_database_that_does_not_exist_is_told(folkmoot: Folkmoot, p
     assert_refused(folkmoot("serve", "--port", "0", "--database", postgres_server.url("absent")), "absent")
 
 
-def test_a_postgresql_user_who_may_not_make_tables_is_told(
-    folkmoot: Folkmoot, postgres_server: PostgresServer
-) -> None:
+def test_a_postgresql_user_who_may_not_make_tables_is_told(folkmoot: Folkmoot, postgres_server: PostgresServer) -> None:
     url = postgres_server.create_database()
     name = url.rpartition("/")[2]
     user = f"guest_{name[-12:]}"

@@ -54,7 +54,14 @@ def routes() -> list[tuple[str, str]]:
 
 
 def test_every_route_but_health_wants_the_key(http: httpx.Client) -> None:
-    wrong = ({}, bearer("wrong"), bearer(""), bearer(KEY[:-1]), bearer(KEY + "x"), {"authorization": KEY.encode()})
+    wrong = (
+        {},
+        bearer("wrong"),
+        {"authorization": b"Bearer"},
+        bearer(KEY[:-1]),
+        bearer(KEY + "x"),
+        {"authorization": KEY.encode()},
+    )
     for method, path in routes():
         if path in OPEN or not path.startswith("/v1"):
             continue

@@ -88,8 +88,24 @@ def test_the_better_match_comes_first(client: Letta, new_agent: NewAgent) -> Non
 
 @pytest.mark.parametrize(
     "query",
-    ['"', "'", '"marmalade', "marmalade*", "(marmalade", "NOT marmalade", "marmalade AND", "text:marmalade", "^marmalade"]
-    + ["marmalade NEAR fox", "-marmalade", "marmalade & | ! <->", "marmalade:*", "a'; DROP TABLE messages; --", "\\", "%_"],
+    [
+        '"',
+        "'",
+        '"marmalade',
+        "marmalade*",
+        "(marmalade",
+        "NOT marmalade",
+        "marmalade AND",
+        "text:marmalade",
+        "^marmalade",
+        "marmalade NEAR fox",
+        "-marmalade",
+        "marmalade & | ! <->",
+        "marmalade:*",
+        "a'; DROP TABLE messages; --",
+        "\\",
+        "%_",
+    ],
 )
 def test_a_query_is_words_and_never_syntax(client: Letta, talked: AgentState, query: str) -> None:
     found = search(client, talked, query=query, roles=["user"])

@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 from letta_client import APIStatusError, AsyncLetta, Letta, NotFoundError
 from letta_client.types import AgentState, BlockResponse
+from letta_client.types.agents import LettaResponse
 
 from support.fixtures import NewAgent, NewBlock
 from support.scripted_model import ScriptedModel
@@ -26,6 +27,11 @@ def call(client: Letta, agent: AgentState, tool: str, **arguments: Any) -> Any:
     response = client.agents.messages.create(agent.id, input=f"CALL {tool} {json.dumps(arguments)}")
     (returned,) = [m for m in response.messages if m.message_type == "tool_return_message"]
     return returned
+
+
+def start(client: AsyncLetta, agent: AgentState, tool: str, arguments: str) -> asyncio.Task[LettaResponse]:
+    """Let the agent call one tool; do not wait for its answer."""
+    return asyncio.create_task(client.agents.messages.create(agent.id, input=f"CALL {tool} {arguments}"))
 
 
 def version(block: BlockResponse) -> int:
@@ -303,7 +309,7 @@ async def test_an_edit_applies_to_the_text_as_it_is_when_it_lands(
     agent = new_agent(block_ids=[block.id], **MEMORY)
     with scripted_model.hold() as held:
         arguments = json.dumps({"label": block.label, "new_string": "third"})
-        turn = asyncio.create_task(async_client.agents.messages.create(agent.id, input=f"CALL memory_insert {arguments}"))
+        turn = start(async_client, agent, "memory_insert", arguments)
         await asyncio.to_thread(held.wait_for, 1)
         client.blocks.update(block.id, value="first\nsecond")
         held.release()
@@ -318,9 +324,7 @@ async def test_a_replace_of_text_that_is_gone_is_refused_with_the_text_as_it_is(
     agent = new_agent(block_ids=[block.id], **MEMORY)
     with scripted_model.hold() as held:
         arguments = json.dumps({"label": block.label, "old_string": "old", "new_string": "new"})
-        turn = asyncio.create_task(
-            async_client.agents.messages.create(agent.id, input=f"CALL memory_replace {arguments}")
-        )
+        turn = start(async_client, agent, "memory_replace", arguments)
         await asyncio.to_thread(held.wait_for, 1)
         client.blocks.update(block.id, value="another fact")
         held.release()
@@ -338,9 +342,7 @@ async def test_a_rethink_tells_what_it_overwrote_and_whose_it_was(
     agent, other = new_agent(block_ids=[block.id], **MEMORY), new_agent(block_ids=[block.id], **MEMORY)
     with scripted_model.hold(matching="memory_rethink") as held:
         arguments = json.dumps({"label": block.label, "new_memory": "mine alone"})
-        turn = asyncio.create_task(
-            async_client.agents.messages.create(agent.id, input=f"CALL memory_rethink {arguments}")
-        )
+        turn = start(async_client, agent, "memory_rethink", arguments)
         await asyncio.to_thread(held.wait_for, 1)
         await async_client.agents.messages.create(
             other.id, input=f'CALL memory_insert {{"label": "{block.label}", "new_string": "what the other found"}}'
@@ -364,9 +366,7 @@ async def test_an_edit_of_the_persona_does_not_write_back_a_stale_shared_block(
     agent = new_agent(block_ids=[shared.id, persona.id], **MEMORY)
     with scripted_model.hold() as held:
         arguments = json.dumps({"label": persona.label, "new_memory": "I am bold."})
-        turn = asyncio.create_task(
-            async_client.agents.messages.create(agent.id, input=f"CALL memory_rethink {arguments}")
-        )
+        turn = start(async_client, agent, "memory_rethink", arguments)
         await asyncio.to_thread(held.wait_for, 1)
         client.blocks.update(shared.id, value="new")
         held.release()
@@ -383,7 +383,7 @@ async def test_a_block_that_is_detached_meanwhile_is_not_changed(
     agent = new_agent(block_ids=[block.id], **MEMORY)
     with scripted_model.hold() as held:
         arguments = json.dumps({"label": block.label, "new_string": "late"})
-        turn = asyncio.create_task(async_client.agents.messages.create(agent.id, input=f"CALL memory_insert {arguments}"))
+        turn = start(async_client, agent, "memory_insert", arguments)
         await asyncio.to_thread(held.wait_for, 1)
         client.agents.blocks.detach(block.id, agent_id=agent.id)
         held.release()
@@ -400,7 +400,7 @@ async def test_a_block_that_is_deleted_meanwhile_is_told_and_the_turn_goes_on(
     agent = new_agent(block_ids=[block.id], **MEMORY)
     with scripted_model.hold() as held:
         arguments = json.dumps({"label": block.label, "new_string": "late"})
-        turn = asyncio.create_task(async_client.agents.messages.create(agent.id, input=f"CALL memory_insert {arguments}"))
+        turn = start(async_client, agent, "memory_insert", arguments)
         await asyncio.to_thread(held.wait_for, 1)
         client.blocks.delete(block.id)
         held.release()
@@ -418,7 +418,7 @@ async def test_a_step_whose_commit_fails_leaves_no_edit(
     agent, other = new_agent(block_ids=[shared.id], **MEMORY), new_agent(block_ids=[shared.id], **MEMORY)
     arguments = json.dumps({"label": shared.label, "new_string": "half a step"})
     with scripted_model.hold(matching="memory_insert") as held:
-        turn = asyncio.create_task(async_client.agents.messages.create(agent.id, input=f"CALL memory_insert {arguments}"))
+        turn = start(async_client, agent, "memory_insert", arguments)
         await asyncio.to_thread(held.wait_for, 1)
         client.agents.delete(agent.id)
         held.release()

@@ -177,9 +177,7 @@ def test_an_override_model_nobody_has_is_refused_and_changes_nothing(
 
 def test_only_the_message_types_asked_for_are_returned(client: Letta, new_agent: NewAgent) -> None:
     agent = new_agent()
-    response = say(
-        client, agent, "CALL conversation_search {}", include_return_message_types=["assistant_message"]
-    )
+    response = say(client, agent, "CALL conversation_search {}", include_return_message_types=["assistant_message"])
     assert types(response) == ["assistant_message"]
     assert response.usage.step_count == 2
     assert len(history(client, agent)) == 5

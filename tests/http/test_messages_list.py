@@ -128,9 +128,7 @@ def test_pages_count_what_is_shown(client: Letta, older: AgentState, order: Any,
 
 
 def test_types_are_those_that_are_shown(client: Letta, older: AgentState) -> None:
-    listed = client.agents.messages.list(
-        older.id, order="asc", include_return_message_types=["assistant_message"]
-    )
+    listed = client.agents.messages.list(older.id, order="asc", include_return_message_types=["assistant_message"])
     assert [m.content for m in listed] == [f"answer {number}" for number in range(4)]
     calls = client.agents.messages.list(older.id, include_return_message_types=["tool_call_message"])
     assert list(calls) == []

@@ -32,9 +32,7 @@ def test_the_shipped_documents_are_found_and_named_as_the_source(client: Letta, 
     assert len(found["results"]) >= 1
 
 
-def test_the_model_reads_what_was_found(
-    client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel
-) -> None:
+def test_the_model_reads_what_was_found(client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel) -> None:
     agent = new_agent(tools=["web_search"])
     returned = search(client, agent, query="memory blocks", num_results=2)
     told = [m["content"] for m in scripted_model.requests[1]["messages"] if m["role"] == "tool"]

@@ -40,6 +40,8 @@ class Receiver:
     port: int = 0
     answer_late: asyncio.Event | None = None
     endless: bool = False
+    drip: float = 0
+    """Seconds before each byte of a header that never ends."""
 
     async def serve(self, tls: ssl.SSLContext | None = None) -> asyncio.Server:
         server = await asyncio.start_server(self._answer, "127.0.0.1", 0, ssl=tls)
@@ -59,6 +61,10 @@ class Receiver:
                 await self.answer_late.wait()
             if status == 0:
                 return  # closes the connection without an answer
+            while self.drip:
+                writer.write(b"H")
+                await writer.drain()
+                await asyncio.sleep(self.drip)
             location = f"Location: {self.location}\r\n" if self.location else ""
             length = 10**12 if self.endless else 2
             writer.write(f"HTTP/1.1 {status} Said\r\n{location}Content-Length: {length}\r\n\r\nok".encode())
@@ -166,6 +172,14 @@ async def test_late_answer_is_given_up(send: Send, pauses: Pauses, monkeypatch: 
         released.set()
     assert (result.status_code, result.error) == (None, "127.0.0.1 did not answer within 0.1 seconds.")
     assert len(receiver.bodies) == 4
+
+
+async def test_answer_that_drips_is_given_up(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(callbacks, "TIMEOUT", 0.2)
+    receiver = Receiver(drip=0.01)
+    async with await receiver.serve(), asyncio.timeout(5):
+        result = await send(f"http://127.0.0.1:{receiver.port}/")
+    assert (result.status_code, result.error) == (None, "127.0.0.1 did not answer within 0.2 seconds.")
 
 
 async def test_endless_answer_is_not_read(send: Send) -> None:

@@ -50,7 +50,7 @@ async def runs_of(server: ServerProcess, agent: AgentState) -> list[tuple[str, s
 
 
 def insertion(block: Any, text: str) -> str:
-    return f'CALL memory_insert {json.dumps({"label": block.label, "new_string": text})}'
+    return f"CALL memory_insert {json.dumps({'label': block.label, 'new_string': text})}"
 
 
 @pytest.mark.parametrize("spoken", [False, True], ids=["in its first turn", "in a later turn"])

@@ -66,12 +66,6 @@ class Agent:
         chosen = settings.get("parallel_tool_calls", self.configuration.get("parallel_tool_calls"))
         return chosen is not False
 
-    @property
-    def tools_to_approve(self) -> set[str]:
-        """Names of the tools whose calls somebody has to approve."""
-        rules = self.configuration.get("tool_rules") or ()
-        return {rule["tool_name"] for rule in rules if rule.get("type") == "requires_approval"}
-
 
 @dataclass(frozen=True, slots=True)
 class NewAgent:

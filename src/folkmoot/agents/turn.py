@@ -27,6 +27,7 @@ from folkmoot.agents.tool_calls import (
     run_in_step,
     run_outside,
 )
+from folkmoot.agents.tool_rules import Called, ToolRules
 from folkmoot.conversations.conversations import append_messages, find_conversation
 from folkmoot.conversations.messages import Message, messages_in_context
 from folkmoot.identifiers import new_id
@@ -67,6 +68,8 @@ class _Turn:
     tools: Sequence[Tool]
     stored: Sequence[Message]
     history: list[Turn]
+    rules: ToolRules
+    called: list[Called] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
 
     @property
@@ -80,9 +83,22 @@ class _Turn:
         return [*(tool.schema for tool in self.tools if tool.name not in own), *self.request.client_tools]
 
     @property
+    def names(self) -> list[str]:
+        """The tools' names."""
+        return [schema.name for schema in self.schemas]
+
+    @property
     def awaited(self) -> set[str]:
         """Names of the tools whose calls wait for somebody."""
-        return {schema.name for schema in self.request.client_tools} | self.agent.tools_to_approve
+        own = {schema.name for schema in self.request.client_tools}
+        return own | {tool.name for tool in self.tools if self.rules.needs_approval(tool.name)}
+
+    @property
+    def tool_choice(self) -> str | None:
+        """What the rules make the model call next: a tool's name, `required`, or None when it is free."""
+        if forced := self.rules.forced(self.names, self.called):
+            return forced
+        return "required" if self.rules.must_call(self.names, self.called) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +157,8 @@ async def _prepare(request: TurnRequest, services: Services) -> _Turn:
         conversation = await find_conversation(transaction, request.conversation_id)
         stored = await messages_in_context(transaction, conversation.id, conversation.context_start)
         tools = await tools_of(transaction, agent.id)
-        return _Turn(request, services, agent, tools, stored, to_turns(stored))
+        rules = ToolRules.read(agent.configuration.get("tool_rules") or ())
+        return _Turn(request, services, agent, tools, stored, to_turns(stored), rules)
 
     return await services.store.read(read)
 
@@ -151,6 +168,8 @@ async def _ask(turn: _Turn, turns: Sequence[Turn]) -> AsyncGenerator[Piece | _Ex
     services, request = turn.services, turn.request
     seen = await services.store.read(lambda transaction: read_blocks(transaction, turn.agent.id))
     prompt = build_prompt(turn.agent, request.instructions or turn.agent.system, turn.schemas, turns, seen)
+    if choice := turn.tool_choice:
+        prompt = replace(prompt, options=replace(prompt.options, tool_choice=choice))
     step_id, started = new_id("step"), clock.now()
     writer = ReplyWriter(request.run_id, step_id, turn.awaited)
     if request.stream:
@@ -171,23 +190,30 @@ async def _take_step(
     """Run the reply's tools and store the step; return what it adds to the conversation, and the end in the last."""
     reply, request = exchange.reply, turn.request
     turn.usage += reply.usage
-    planned = plan_calls(reply.tool_calls, turn.tools, turn.awaited, parallel=turn.agent.parallel_tool_calls)
+    planned = _plan(turn, reply)
     context = _tool_context(turn, exchange.step_id, exchange.seen)
     planned = await run_outside(planned, context)
 
-    async def store(transaction: Transaction) -> tuple[list[Message], TurnEnd | None]:
+    async def store(transaction: Transaction) -> tuple[list[Message], TurnEnd | None, list[Called]]:
         outcomes = await run_in_step(planned, replace(context, transaction=transaction))
-        reason = _stop_reason(reply, planned, outcomes, last=number >= request.max_steps)
+        called = [*turn.called, *_called(planned, outcomes)]
+        demand = "" if any(call.waits for call in planned) else _demand(turn, called, reply)
+        reason = _stop_reason(turn, reply, planned, outcomes, called) if not demand else ""
+        if not reason and number >= request.max_steps:
+            reason = "max_steps"
         said = [replace(message, run_id=request.run_id, step_id=exchange.step_id) for message in incoming]
         answered = reply_messages(reply, planned, outcomes, exchange.writer)
+        if demand and not reason:
+            body = {"content": demand}
+            answered.append(Message("system_message", body, run_id=request.run_id, step_id=exchange.step_id))
         stored = await append_messages(transaction, request.conversation_id, [*said, *answered])
         await store_step(transaction, _step(turn, exchange, reason), exchange.seen)
         filled = reply.usage.prompt_tokens + reply.usage.completion_tokens
         end = TurnEnd(reason, turn.usage, number, filled) if reason else None
         await request.record(transaction, stored[len(said) :], end)
-        return stored, end
+        return stored, end, called
 
-    stored, end = await turn.services.store.write(store)
+    stored, end, turn.called = await turn.services.store.write(store)
     turn.history += to_turns(stored)
     return stored[len(incoming) :], end
 
@@ -255,8 +281,51 @@ def _step(turn: _Turn, exchange: _Exchange, reason: str) -> Step:
     )
 
 
+def _plan(turn: _Turn, reply: Reply) -> list[PlannedCall]:
+    """Find what each call runs; one that the agent's rules do not allow now gets told so."""
+    parallel = turn.agent.parallel_tool_calls and not turn.rules.ordered
+    planned = plan_calls(reply.tool_calls, turn.tools, turn.awaited, parallel=parallel)
+    allowed = turn.rules.allowed(turn.names, turn.called)
+    return [
+        replace(call, tool=None, outcome=Outcome(turn.rules.explain(call.call.name, turn.names, turn.called), True))
+        if call.outcome is None and call.call.name not in allowed
+        else _with_prefilled(turn, call)
+        for call in planned
+    ]
+
+
+def _with_prefilled(turn: _Turn, call: PlannedCall) -> PlannedCall:
+    given = turn.rules.prefilled(call.call.name, turn.called)
+    return replace(call, arguments={**(call.arguments or {}), **given}) if given and call.tool else call
+
+
+def _called(planned: Sequence[PlannedCall], outcomes: Sequence[Outcome | None]) -> list[Called]:
+    """Return the calls that were run, as the agent's rules see them."""
+    return [
+        Called(call.call.name, outcome.text, outcome.failed)
+        for call, outcome in zip(planned, outcomes, strict=True)
+        if call.tool is not None and outcome is not None
+    ]
+
+
+def _demand(turn: _Turn, called: Sequence[Called], reply: Reply) -> str:
+    """Return what the agent is told when its rules do not let it stop yet, or nothing."""
+    ended = turn.rules.ends_turn(called)
+    if reply.tool_calls and not ended:
+        return ""
+    if missing := turn.rules.missing_before_exit(turn.names, called):
+        return f"Before you end your turn you have to call: {', '.join(missing)}."
+    if not ended and turn.rules.must_call(turn.names, called):
+        return f"You have to call a tool now: {', '.join(turn.rules.allowed(turn.names, called))}."
+    return ""
+
+
 def _stop_reason(
-    reply: Reply, planned: Sequence[PlannedCall], outcomes: Sequence[Outcome | None], *, last: bool
+    turn: _Turn,
+    reply: Reply,
+    planned: Sequence[PlannedCall],
+    outcomes: Sequence[Outcome | None],
+    called: Sequence[Called],
 ) -> str:
     """Return why the turn ends with this step, or nothing when it goes on."""
     if not reply.tool_calls:
@@ -266,4 +335,4 @@ def _stop_reason(
     for call, outcome in zip(planned, outcomes, strict=True):
         if call.tool is not None and call.tool.ends_turn and outcome is not None and not outcome.failed:
             return "tool_rule"
-    return "max_steps" if last else ""
+    return "tool_rule" if turn.rules.ends_turn(called) else ""

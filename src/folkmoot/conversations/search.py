@@ -1,15 +1,19 @@
-"""Full-text search over what was said."""
+"""What was said, over all conversations: full-text search, lists, and one message by its identifier."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select, update
 
-from folkmoot.conversations.messages import Message
+from folkmoot.conversations.messages import Message, search_text
+from folkmoot.errors import NotFound
 from folkmoot.identifiers import ORGANIZATION
-from folkmoot.store.engine import Store, Transaction
+from folkmoot.store.engine import Row, Store, Transaction
+from folkmoot.store.paging import Page, fetch_page
 from folkmoot.store.tables import messages
 
 ROLES = {"user": "user_message", "assistant": "assistant_message", "tool": "tool_return_message"}
@@ -29,7 +33,21 @@ class MessageSearch:
     limit: int = 10
 
 
-async def search_messages(store: Store, search: MessageSearch) -> list[Message]:
+@dataclass(frozen=True, slots=True)
+class FoundMessage:
+    """A message, and where it was said."""
+
+    message: Message
+    agent_id: str
+    conversation_id: str
+
+    @classmethod
+    def from_row(cls, row: Row) -> FoundMessage:
+        """Read a row of the messages table."""
+        return cls(Message.from_row(row), row["agent_id"], row["conversation_id"])
+
+
+async def search_messages(store: Store, search: MessageSearch) -> list[FoundMessage]:
     """Return the messages that match, the best first; of equally good ones the newest."""
     types = [ROLES[role] for role in search.roles or ROLES]
     statement = select(messages).where(messages.c.organization_id == ORGANIZATION, messages.c.message_type.in_(types))
@@ -46,7 +64,50 @@ async def search_messages(store: Store, search: MessageSearch) -> list[Message]:
     newest = (messages.c.created_at.desc(), messages.c.sequence.desc())
     statement = statement.order_by(*newest).limit(search.limit)
 
-    async def find(transaction: Transaction) -> list[Message]:
-        return [Message.from_row(row) for row in await transaction.all(statement)]
+    async def find(transaction: Transaction) -> list[FoundMessage]:
+        return [FoundMessage.from_row(row) for row in await transaction.all(statement)]
 
     return await store.read(find)
+
+
+async def find_message(transaction: Transaction, message_id: str) -> FoundMessage:
+    """Return the message of that identifier.
+
+    Raises:
+        NotFound: there is no such message.
+    """
+    row = await transaction.first(_by_id, message_id=message_id)
+    if row is None:
+        raise NotFound(f"Message with id '{message_id}' not found")
+    return FoundMessage.from_row(row)
+
+
+async def list_all_messages(
+    transaction: Transaction, page: Page, conversation_id: str | None, types: Sequence[str] | None
+) -> list[FoundMessage]:
+    """Return a page of the messages of all agents, by time."""
+    statement = select(messages).where(messages.c.organization_id == ORGANIZATION)
+    if conversation_id is not None:
+        statement = statement.where(messages.c.conversation_id == conversation_id)
+    if types is not None:
+        statement = statement.where(messages.c.message_type.in_(list(types)))
+    return [FoundMessage.from_row(row) for row in await fetch_page(transaction, statement, messages, page)]
+
+
+async def rewrite_message(transaction: Transaction, message_id: str, changes: Mapping[str, Any]) -> FoundMessage:
+    """Change what a stored message says; its type and its place stay.
+
+    Raises:
+        NotFound: there is no such message.
+    """
+    found = await find_message(transaction, message_id)
+    message = replace(found.message, body={**found.message.body, **changes})
+    await transaction.run(
+        update(messages)
+        .where(messages.c.organization_id == ORGANIZATION, messages.c.id == message_id)
+        .values(body=json.dumps(message.body), search_text=search_text(message))
+    )
+    return replace(found, message=message)
+
+
+_by_id = select(messages).where(messages.c.organization_id == ORGANIZATION, messages.c.id == bindparam("message_id"))

@@ -38,6 +38,7 @@ from folkmoot.runs.runs import (
     store_run,
     topic,
 )
+from folkmoot.runs.telling import tell_callback
 from folkmoot.store.engine import Transaction
 
 logger = logging.getLogger(__name__)
@@ -101,6 +102,7 @@ class Turns:
         self._under_way: dict[str, RunUnderWay] = {}
         self._keepers: list[asyncio.Task[None]] = []
         self._pieces = asyncio.Event()
+        self._callbacks: set[asyncio.Task[None]] = set()
 
     async def open(self, *, alone: bool) -> None:
         """Settle what dead processes left, and begin to keep this one's runs alive.
@@ -120,9 +122,9 @@ class Turns:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        for keeper in self._keepers:
-            keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
+        for task in (*self._keepers, *self._callbacks):
+            task.cancel()
+        await asyncio.gather(*self._keepers, *self._callbacks, return_exceptions=True)
 
     async def answer(self, asked: Asked) -> Answer:
         """Take the whole turn and return it.
@@ -200,6 +202,14 @@ class Turns:
             raise
         finally:
             self._under_way.pop(run.id, None)
+            if run.details.get("callback_url"):
+                self._call_back(run)
+
+    def _call_back(self, run: Run) -> None:
+        """Tell the run's callback address, in a task of its own, that the run is over."""
+        task = asyncio.create_task(tell_callback(self._services, run.id))
+        self._callbacks.add(task)
+        task.add_done_callback(self._callbacks.discard)
 
     async def _take(self, under_way: RunUnderWay) -> Answer:
         messages: list[Message] = []

@@ -20,7 +20,20 @@ from folkmoot.models.requests import ModelClient
 from folkmoot.runs.turns import Turns
 from folkmoot.server.errors import add_error_handlers
 from folkmoot.server.gate import Gate
-from folkmoot.server.routes import agents, blocks, core_memory, health, history, messages, models, runs, steps, tools
+from folkmoot.server.routes import (
+    agents,
+    all_messages,
+    blocks,
+    chat_completions,
+    core_memory,
+    health,
+    history,
+    messages,
+    models,
+    runs,
+    steps,
+    tools,
+)
 from folkmoot.server.state import ServerState
 from folkmoot.settings import Settings
 from folkmoot.store.opening import open_store
@@ -36,7 +49,10 @@ ROUTERS = (
     agents.router,
     agents.tags_router,
     core_memory.router,
+    all_messages.agents_router,
     messages.router,
+    all_messages.router,
+    chat_completions.router,
     runs.router,
     steps.router,
     tools.router,

@@ -17,8 +17,9 @@ from folkmoot.runs.turns import Answer, Asked
 from folkmoot.server.event_stream import EventStream, ServerSentEvent
 from folkmoot.server.state import ServerState
 from folkmoot.server.wire.common import json_response
-from folkmoot.server.wire.messages import SendMessages, StopReason, TurnReply, show_messages
+from folkmoot.server.wire.messages import StopReason, TurnReply, show_messages
 from folkmoot.server.wire.runs import RunReply
+from folkmoot.server.wire.sending import SendMessages
 from folkmoot.server.wire.streams import StreamShape, show_usage
 from folkmoot.store.engine import Transaction
 
@@ -31,7 +32,7 @@ async def send_and_wait(agent_id: str, conversation_id: str, body: SendMessages,
 async def begin_stream(agent_id: str, conversation_id: str, body: SendMessages, state: ServerState) -> Response:
     """Begin a turn and answer with a stream of it; what can be refused is refused before the stream begins."""
     asked = read_asked(agent_id, conversation_id, body, state)
-    await _check(asked, state)
+    await check_asked(asked, state)
     shape = stream_shape(body)
     run = await state.turns.start(asked, shape.encode, shape.first)
     return EventStream(as_server_sent(state.turns.follow(run.id, 0, shape.encode)))
@@ -41,7 +42,7 @@ async def start_in_background(agent_id: str, conversation_id: str, body: SendMes
     """Begin a turn that goes on by itself and return its run."""
     body = body.model_copy(update={"background": True})
     asked = read_asked(agent_id, conversation_id, body, state)
-    await _check(asked, state)
+    await check_asked(asked, state)
     shape = stream_shape(body)
     return RunReply.of(await state.turns.start(asked, shape.encode, shape.first))
 
@@ -100,7 +101,7 @@ async def as_server_sent(entries: AsyncIterator[str]) -> AsyncIterator[ServerSen
         yield ServerSentEvent(entry.encode())
 
 
-async def _check(asked: Asked, state: ServerState) -> None:
+async def check_asked(asked: Asked, state: ServerState) -> None:
     """Refuse what a turn would refuse, while the answer can still have a status."""
 
     async def read(transaction: Transaction) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
@@ -22,10 +22,11 @@ from folkmoot.agents.agents import (
 from folkmoot.agents.instructions import BLOCK_DESCRIPTIONS, SYSTEM, random_name
 from folkmoot.agents.listing import AgentFilter, count_agents, list_agents, list_tags
 from folkmoot.conversations.messages import Message
+from folkmoot.errors import InvalidInput, NotFound
 from folkmoot.models.providers import resolve
 from folkmoot.server.agent_views import Include, view_agent, view_listed
 from folkmoot.server.state import ServerState, State
-from folkmoot.server.wire.agents import AgentReply, AgentView, CreateAgent, UpdateAgent, show_agent
+from folkmoot.server.wire.agents import AgentReply, AgentView, CreateAgent, ModifyApproval, UpdateAgent, show_agent
 from folkmoot.server.wire.common import AgentId, Deleted, ToolId, json_response, page_of
 from folkmoot.server.wire.tools import ToolReply
 from folkmoot.store.engine import Transaction
@@ -151,12 +152,40 @@ async def detach(agent_id: AgentId, tool_id: ToolId, state: State) -> Response:
     return await _changed(agent_id, state, lambda transaction: detach_tool(transaction, agent_id, tool_id))
 
 
+@router.patch("/{agent_id}/tools/approval/{tool_name}", response_model=AgentReply)
+async def set_approval(
+    agent_id: AgentId,
+    tool_name: str,
+    state: State,
+    body: ModifyApproval | None = None,
+    requires_approval: bool | None = None,
+) -> Response:
+    """Say whether calls of a tool wait for somebody's approval."""
+    wanted = body.requires_approval if body is not None else requires_approval
+    if wanted is None:
+        raise InvalidInput("requires_approval: say true or false.")
+
+    async def change(transaction: Transaction) -> None:
+        agent = await find_agent(transaction, agent_id, lock=True)
+        if tool_name not in {tool.name for tool in await tools_of(transaction, agent_id)}:
+            raise NotFound(f"Agent {agent_id} has no tool {tool_name!r}.")
+        rule = {"tool_name": tool_name, "type": "requires_approval"}
+        rules = [each for each in agent.configuration.get("tool_rules") or () if not _is_approval(each, tool_name)]
+        await update_agent(transaction, agent_id, {}, {"tool_rules": [*rules, rule] if wanted else rules})
+
+    return await _changed(agent_id, state, change)
+
+
 @tags_router.get("")
 async def list_all_tags(
     page: ByName, state: State, query_text: str | None = None, name: str | None = None
 ) -> list[str]:
     """List the tags of all agents and blocks, by name."""
     return await state.store.read(lambda transaction: list_tags(transaction, page, name or query_text))
+
+
+def _is_approval(rule: Mapping[str, Any], tool_name: str) -> bool:
+    return rule.get("type") == "requires_approval" and rule.get("tool_name") == tool_name
 
 
 async def _changed(agent_id: str, state: ServerState, change: Any) -> Response:

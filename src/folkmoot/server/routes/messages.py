@@ -12,8 +12,9 @@ from folkmoot.runs.reading import UNFINISHED, RunFilter, list_runs
 from folkmoot.server.sending import begin_stream, send_and_wait, start_in_background
 from folkmoot.server.state import State
 from folkmoot.server.wire.common import AgentId, Request, json_response, page_of
-from folkmoot.server.wire.messages import AnyMessage, MessageShape, SendMessages, TurnReply, show_messages
+from folkmoot.server.wire.messages import AnyMessage, MessageShape, TurnReply, show_messages
 from folkmoot.server.wire.runs import RunReply
+from folkmoot.server.wire.sending import SendMessages
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import LARGEST_PAGE, Page
 

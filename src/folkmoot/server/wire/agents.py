@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from folkmoot.agents.agents import Agent
+from folkmoot.agents.tool_rules import ToolRules
 from folkmoot.identifiers import USER
 from folkmoot.models.listing import ModelDescription
 from folkmoot.server.wire.blocks import BlockReply, CreateBlock
 from folkmoot.server.wire.common import BlockId, Reply, Request, Text, ToolId, moment
-from folkmoot.server.wire.messages import MessageCreate
 from folkmoot.server.wire.models import EmbeddingConfig, LlmConfig
+from folkmoot.server.wire.sending import MessageCreate
 from folkmoot.server.wire.tools import ToolReply
 from folkmoot.tools.tool import Tool
 
@@ -87,6 +88,12 @@ class AgentFields(Request):
     tool_exec_environment_variables: dict[str, str] | None = None
     secrets: dict[str, str] | None = Field(None, description="Variables for the agent's tools, kept encrypted.")
 
+    @field_validator("tool_rules")
+    @classmethod
+    def _readable(cls, rules: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+        ToolRules.read(rules or ())
+        return rules
+
     def configuration(self) -> dict[str, Any]:
         """Return what the request set of the fields that an agent keeps as they are."""
         return self.model_dump(include=set(CONFIGURATION_FIELDS), exclude_unset=True)
@@ -113,6 +120,12 @@ class UpdateAgent(AgentFields):
     """Changes to an agent; what is left out stays as it is."""
 
     name: Name | None = None
+
+
+class ModifyApproval(Request):
+    """Whether calls of a tool wait for somebody's approval."""
+
+    requires_approval: bool
 
 
 class MemoryReply(Reply):

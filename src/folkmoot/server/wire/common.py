@@ -25,6 +25,7 @@ Text = Annotated[str, AfterValidator(_storable)]
 
 AgentId = Annotated[str, AfterValidator(lambda value: check_id("agent", value))]
 BlockId = Annotated[str, AfterValidator(lambda value: check_id("block", value))]
+MessageId = Annotated[str, AfterValidator(lambda value: check_id("message", value))]
 RunId = Annotated[str, AfterValidator(lambda value: check_id("run", value))]
 StepId = Annotated[str, AfterValidator(lambda value: check_id("step", value))]
 ToolId = Annotated[str, AfterValidator(lambda value: check_id("tool", value))]

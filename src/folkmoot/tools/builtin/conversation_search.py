@@ -45,7 +45,7 @@ async def conversation_search(
     )
     found = await search_messages(context.store, search)
     return json.dumps(
-        {"query": query, "count": len(found), "messages": [_shown(message) for message in found]},
+        {"query": query, "count": len(found), "messages": [_shown(each.message) for each in found]},
         ensure_ascii=False,
     )
 

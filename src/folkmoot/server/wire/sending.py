@@ -1,0 +1,250 @@
+"""What a client sends to an agent: messages, answers to approval requests, and how to answer them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+
+from folkmoot.agents.approvals import Decision, Decisions
+from folkmoot.agents.tool_calls import Outcome
+from folkmoot.conversations.messages import Message, MessageType
+from folkmoot.models.prompt import ToolSchema
+from folkmoot.server.wire.common import Request, Text
+from folkmoot.server.wire.messages import MessageShape
+
+
+class TextPart(Request):
+    """Text in a message."""
+
+    type: Literal["text"] = "text"
+    text: Text
+
+
+class UrlImage(Request):
+    """A picture at an address."""
+
+    type: Literal["url"] = "url"
+    url: Text
+
+
+class Base64Image(Request):
+    """A picture in the request itself."""
+
+    type: Literal["base64"] = "base64"
+    media_type: Text
+    data: Text
+    detail: str | None = None
+
+
+class ImagePart(Request):
+    """A picture in a message."""
+
+    type: Literal["image"]
+    source: Annotated[UrlImage | Base64Image, Field(discriminator="type")]
+
+
+Part: TypeAlias = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+
+
+def _not_empty(content: str | list[Part]) -> str | list[Part]:
+    if not content:
+        raise ValueError("is empty; write what the agent shall answer")
+    return content
+
+
+Content: TypeAlias = Annotated[Text | list[Part], AfterValidator(_not_empty)]
+
+
+def content_of(content: str | Sequence[Part]) -> str | list[dict[str, Any]]:
+    """Return a message's content as it is stored."""
+    return content if isinstance(content, str) else [part.model_dump(exclude_none=True) for part in content]
+
+
+class MessageCreate(Request):
+    """Something said to an agent."""
+
+    type: Literal["message"] | None = "message"
+    role: Literal["user", "system", "assistant"]
+    content: Content
+    name: Text | None = None
+    otid: Text | None = None
+    sender_id: Text | None = None
+    group_id: str | None = None
+    batch_item_id: str | None = None
+
+    def to_message(self) -> Message:
+        """Return the message as it is stored."""
+        content = content_of(self.content)
+        if self.role != "user" and not isinstance(content, str):
+            content = "\n".join(part["text"] for part in content if part["type"] == "text")
+        types: dict[str, MessageType] = {
+            "user": "user_message",
+            "system": "system_message",
+            "assistant": "assistant_message",
+        }
+        return Message(types[self.role], {"content": content}, name=self.name, otid=self.otid, sender_id=self.sender_id)
+
+
+class ApprovalReturn(Request):
+    """A decision about one tool call."""
+
+    type: Literal["approval"] = "approval"
+    tool_call_id: Text
+    approve: bool
+    reason: Text | None = None
+
+
+class ClientToolReturn(Request):
+    """What a tool that the client ran itself came to."""
+
+    type: Literal["tool"] = "tool"
+    tool_call_id: Text
+    tool_return: Text | list[Part]
+    status: Literal["success", "error"] = "success"
+    stdout: list[str] | None = None
+    stderr: list[str] | None = None
+
+    def text(self) -> str:
+        """Return what the model reads of it."""
+        if isinstance(self.tool_return, str):
+            return self.tool_return
+        return "\n".join(part.text for part in self.tool_return if isinstance(part, TextPart))
+
+
+def _kind_of_return(value: Any) -> str:
+    kind = value.get("type") if isinstance(value, Mapping) else getattr(value, "type", None)
+    if kind is None and isinstance(value, Mapping):
+        return "tool" if "tool_return" in value else "approval"
+    return str(kind)
+
+
+AnyReturn: TypeAlias = Annotated[
+    Annotated[ApprovalReturn, Tag("approval")] | Annotated[ClientToolReturn, Tag("tool")],
+    Discriminator(_kind_of_return),
+]
+
+
+class ApprovalCreate(Request):
+    """An answer to an approval request."""
+
+    type: Literal["approval"] = "approval"
+    approvals: list[AnyReturn] | None = None
+    approve: bool | None = Field(None, description="The older form: one decision for every call of the request.")
+    approval_request_id: Text | None = None
+    reason: Text | None = None
+    otid: Text | None = None
+    group_id: str | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> ApprovalCreate:
+        if not self.approvals and self.approve is None:
+            raise ValueError("name `approvals`, one for each waiting tool call")
+        return self
+
+    def to_decisions(self) -> Decisions:
+        """Return the decisions, and the answer as it is stored."""
+        body = self.model_dump(include={"approvals", "approve", "approval_request_id", "reason"})
+        message = Message("approval_response_message", body, otid=self.otid)
+        if not self.approvals:
+            return Decisions(message, every=Decision("", bool(self.approve), self.reason))
+        each = [
+            Decision(given.tool_call_id, given.approve, given.reason)
+            if isinstance(given, ApprovalReturn)
+            else Decision(given.tool_call_id, outcome=Outcome(given.text(), given.status == "error"))
+            for given in self.approvals
+        ]
+        return Decisions(message, each)
+
+
+class ToolReturnCreate(Request):
+    """Returns of tools that the client ran itself."""
+
+    type: Literal["tool_return"]
+    tool_returns: list[ClientToolReturn] = Field(min_length=1)
+    otid: Text | None = None
+    group_id: str | None = None
+
+    def to_decisions(self) -> Decisions:
+        """Return the returns as decisions, and the answer as it is stored."""
+        return ApprovalCreate(approvals=list(self.tool_returns), approve=None, otid=self.otid).to_decisions()
+
+
+def _kind_of_message(value: Any) -> str:
+    kind = value.get("type") if isinstance(value, Mapping) else getattr(value, "type", None)
+    if kind is None and isinstance(value, Mapping) and "role" not in value:
+        return "approval" if {"approvals", "approve"} & set(value) else "message"
+    return str(kind or "message")
+
+
+AnyCreate: TypeAlias = Annotated[
+    Annotated[MessageCreate, Tag("message")]
+    | Annotated[ApprovalCreate, Tag("approval")]
+    | Annotated[ToolReturnCreate, Tag("tool_return")],
+    Discriminator(_kind_of_message),
+]
+
+
+class ClientTool(Request):
+    """A tool that the client runs itself, for this turn."""
+
+    name: Annotated[Text, Field(min_length=1, max_length=64)]
+    description: Text | None = None
+    parameters: dict[str, Any] | None = None
+
+    def to_schema(self) -> ToolSchema:
+        """Return the tool as a model sees it."""
+        return ToolSchema(
+            self.name, self.description or "", self.parameters or {"type": "object", "properties": {}, "required": []}
+        )
+
+
+class SendMessages(Request):
+    """A request for a turn."""
+
+    messages: list[AnyCreate] | None = None
+    input: Content | None = Field(None, description="Short for one user message.")
+    max_steps: int | None = Field(None, ge=1, le=1000, description="Most model calls in this turn.")
+    client_tools: list[ClientTool] | None = Field(None, description="Tools that the client runs itself.")
+    use_assistant_message: bool = True
+    assistant_message_tool_name: str = "send_message"
+    assistant_message_tool_kwarg: str = "message"
+    include_return_message_types: list[MessageType] | None = None
+    override_model: Text | None = Field(None, description="Handle of the model for this turn only.")
+    override_system: Text | None = Field(None, description="System prompt for this turn only.")
+    streaming: bool | None = Field(None, description="Answer with a stream of events.")
+    stream_tokens: bool = Field(False, description="Stream a reply while the model writes it.")
+    include_pings: bool = True
+    background: bool = False
+    callback_url: Text | None = Field(None, description="Where to tell when a background turn is over.")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> SendMessages:
+        if (self.messages is None) == (self.input is None):
+            raise ValueError("name either `messages` or `input`, and not both")
+        answers = sum(not isinstance(message, MessageCreate) for message in self.messages or ())
+        if answers > 1:
+            raise ValueError("messages: send one answer to an approval request at a time")
+        return self
+
+    def to_messages(self) -> list[Message]:
+        """Return what was said as it is stored."""
+        if self.input is not None:
+            return [MessageCreate(role="user", content=self.input).to_message()]
+        return [message.to_message() for message in self.messages or () if isinstance(message, MessageCreate)]
+
+    def to_decisions(self) -> Decisions | None:
+        """Return the answer to an approval request, if there is one."""
+        for message in self.messages or ():
+            if not isinstance(message, MessageCreate):
+                return message.to_decisions()
+        return None
+
+    def shape(self) -> MessageShape:
+        """Return how messages are shown to the sender."""
+        return MessageShape(
+            use_assistant_message=self.use_assistant_message,
+            tool_name=self.assistant_message_tool_name,
+            tool_argument=self.assistant_message_tool_kwarg,
+        )
