@@ -40,7 +40,7 @@ def check_id(kind: str, value: str, field: str | None = None) -> str:
         example = f"{kind}-{EXAMPLE_UUID}"
         shown = value if len(value) <= 80 else value[:80] + "…"
         raise MalformedId(
-            f"{field or kind + '_id'}: {shown!r} is not an identifier of a {kind}; it looks like {example!r}.",
+            f"{field or kind + '_id'}: {shown!r} is not an identifier of the kind '{kind}'; it looks like {example!r}.",
             examples=[example],
         )
     return value

@@ -58,6 +58,7 @@ class Settings(BaseSettings):
     )
     private_callbacks: bool = Field(False, description="Let a run's callback_url be a private or loopback address.")
     tool_timeout: Seconds = Field(120.0, description="Seconds a tool may take.")
+    agent_timeout: Seconds = Field(600.0, description="Seconds an agent waits for the answer of another one.")
     max_steps: int = Field(50, ge=1, description="Model calls in one turn, when the request sets no max_steps.")
     max_body: int = Field(10_000_000, ge=1000, description="Bytes of a request's body.")
     store_wait: Seconds = Field(10.0, description="Seconds a request waits for the database before it is told 503.")

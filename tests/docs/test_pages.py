@@ -19,7 +19,16 @@ from folkmoot.settings import Settings
 
 README = (ROOT / "README.md").read_text()
 METHODS = ("get", "post", "put", "patch", "delete")
-TOLD_OTHERWISE = {"data", "database", "api_key", "secret_key", "default_model", "search_url", "search_folder"}
+TOLD_OTHERWISE = {
+    "data",
+    "database",
+    "api_key",
+    "secret_key",
+    "callback_secret",
+    "default_model",
+    "search_url",
+    "search_folder",
+}
 """Settings whose default is words in the table, or a path."""
 
 

@@ -12,16 +12,11 @@ from collections import Counter
 from itertools import cycle
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
-from chaos.conftest import (  # noqa: F401 - fixtures
-    Clients,
-    Connect,
-    connect,
-    https,
-    three_processes,
-)
+from chaos.conftest import Clients, Connect
 from chaos.moot import (
     assert_one_order,
     call,
@@ -39,8 +34,7 @@ from chaos.moot import (
 )
 from support.fixtures import StartServer
 from support.scripted_model import ScriptedModel
-
-pytestmark = pytest.mark.filterwarnings("error")
+from support.server import ServerProcess
 
 EVERY_TOOL = (
     "memory_insert",
@@ -94,7 +88,7 @@ class Meanwhile:
 
 
 async def test_guarantee_1_what_was_acknowledged_survives_kill_9(
-    start_server: StartServer, connect: Connect, scripted_model: ScriptedModel  # noqa: F811
+    start_server: StartServer, connect: Connect, scripted_model: ScriptedModel
 ) -> None:
     """Killed the moment after the acknowledgement, with another edit on its way."""
     server = start_server()
@@ -115,7 +109,7 @@ async def test_guarantee_1_what_was_acknowledged_survives_kill_9(
     await assert_one_order(http, block)
 
 
-async def test_guarantee_2_versions_have_no_gap_and_replay_to_the_text(https: Clients) -> None:  # noqa: F811
+async def test_guarantee_2_versions_have_no_gap_and_replay_to_the_text(https: Clients) -> None:
     """Of all kinds of edits, short and long texts, refusals between them."""
     block = await make_block(https[0], "\n".join(f"line {n} of many" for n in range(100)))
     agents = await make_agents(https[0], 6, block, tools=EVERY_TOOL)
@@ -140,7 +134,7 @@ async def test_guarantee_2_versions_have_no_gap_and_replay_to_the_text(https: Cl
 
 
 async def test_guarantee_3_a_read_after_an_acknowledged_edit_sees_it_in_every_process(
-    https: Clients,  # noqa: F811
+    https: Clients,
 ) -> None:
     block = await make_block(https[0])
     agent = await make_agent(https[0], block)
@@ -160,7 +154,7 @@ async def test_guarantee_3_a_read_after_an_acknowledged_edit_sees_it_in_every_pr
 
 
 async def test_guarantee_4_inserts_never_conflict(
-    https: Clients,  # noqa: F811
+    https: Clients,
     scripted_model: ScriptedModel,
 ) -> None:
     """32 agents that were all shown the same version insert at once, at different places: no error, no retry."""
@@ -189,7 +183,7 @@ async def test_guarantee_4_inserts_never_conflict(
 
 @pytest.mark.parametrize("tool", ["memory_replace", "core_memory_replace", "memory_apply_patch", "memory"])
 async def test_guarantee_5_a_replace_never_edits_text_it_did_not_see(
-    https: Clients,  # noqa: F811
+    https: Clients,
     scripted_model: ScriptedModel,
     tool: str,
 ) -> None:
@@ -213,7 +207,7 @@ async def test_guarantee_5_a_replace_never_edits_text_it_did_not_see(
 
 
 async def test_guarantee_5_of_replaces_of_the_same_text_one_wins(
-    https: Clients,  # noqa: F811
+    https: Clients,
     scripted_model: ScriptedModel,
 ) -> None:
     block = await make_block(https[0], "old")
@@ -235,7 +229,7 @@ async def test_guarantee_5_of_replaces_of_the_same_text_one_wins(
 
 
 async def test_guarantee_6_a_rethink_says_whom_it_overwrote(
-    https: Clients,  # noqa: F811
+    https: Clients,
     scripted_model: ScriptedModel,
 ) -> None:
     block = await make_block(https[0], "as it was shown")
@@ -252,7 +246,7 @@ async def test_guarantee_6_a_rethink_says_whom_it_overwrote(
     assert (await read(https[0], block))["value"] == "mine alone"
 
 
-async def test_guarantee_6_a_rethink_that_overwrote_nothing_unseen_says_nothing(https: Clients) -> None:  # noqa: F811
+async def test_guarantee_6_a_rethink_that_overwrote_nothing_unseen_says_nothing(https: Clients) -> None:
     block = await make_block(https[0], "as it was shown")
     agent, other = await make_agents(https[0], 2, block)
     await say(https[0], other, insertion(block, "seen"))
@@ -263,7 +257,7 @@ async def test_guarantee_6_a_rethink_that_overwrote_nothing_unseen_says_nothing(
 
 
 async def test_guarantee_6_a_rethink_after_an_edit_of_its_own_step_still_says_whom_it_overwrote(
-    https: Clients,  # noqa: F811
+    https: Clients,
     scripted_model: ScriptedModel,
 ) -> None:
     block = await make_block(https[0], "as it was shown")
@@ -278,7 +272,7 @@ async def test_guarantee_6_a_rethink_after_an_edit_of_its_own_step_still_says_wh
 
 
 async def test_guarantee_6_a_rethink_names_everyone_whom_it_overwrote(
-    https: Clients,  # noqa: F811
+    https: Clients,
     scripted_model: ScriptedModel,
 ) -> None:
     block = await make_block(https[0], "as it was shown")
@@ -304,7 +298,7 @@ def prefix(request: dict[str, Any]) -> tuple[list[str], str]:
 
 
 async def test_guarantee_7_ten_edits_leave_the_prefix_byte_for_byte(
-    https: Clients,  # noqa: F811
+    https: Clients,
     scripted_model: ScriptedModel,
 ) -> None:
     """Five edits in one turn and five in turns of their own, through every process, others writing between them."""
@@ -327,7 +321,7 @@ async def test_guarantee_7_ten_edits_leave_the_prefix_byte_for_byte(
 
 
 async def test_guarantee_7_a_block_changed_in_a_long_turn_is_seen_at_the_next_step(
-    https: Clients,  # noqa: F811
+    https: Clients,
     scripted_model: ScriptedModel,
 ) -> None:
     block, notes = await make_block(https[0], "fact 0"), await make_block(https[0])
@@ -348,7 +342,7 @@ async def test_guarantee_7_a_block_changed_in_a_long_turn_is_seen_at_the_next_st
 # -- 8 to 10: what an edit must not do -----------------------------------------------------------------------
 
 
-async def test_guarantee_8_read_only_holds_against_every_tool(https: Clients) -> None:  # noqa: F811
+async def test_guarantee_8_read_only_holds_against_every_tool(https: Clients) -> None:
     block = await make_block(https[0], "the rule", read_only=True)
     agent = await make_agent(https[0], block, tools=EVERY_TOOL)
     scripts = "\n".join(call(tool, **arguments) for tool, arguments in edits_of(block["label"], "the rule", "broken"))
@@ -364,7 +358,7 @@ async def test_guarantee_8_read_only_holds_against_every_tool(https: Clients) ->
 
 
 async def test_guarantee_8_a_block_made_read_only_meanwhile_is_not_changed(
-    https: Clients,  # noqa: F811
+    https: Clients,
     scripted_model: ScriptedModel,
 ) -> None:
     block = await make_block(https[0], "the rule")
@@ -376,8 +370,65 @@ async def test_guarantee_8_a_block_made_read_only_meanwhile_is_not_changed(
     assert (await read(https[0], block))["value"] == "the rule"
 
 
+class OwnersTransaction:
+    """A change of the owner's that holds the block's lock while an agent's step comes to wait for it."""
+
+    def __init__(self, process: ServerProcess, statement: str) -> None:
+        arguments = [str(argument) for argument in process.process.args]  # type: ignore[union-attr]
+        self._database = arguments[arguments.index("--database") + 1]
+        self._statement = statement
+
+    async def __aenter__(self) -> OwnersTransaction:
+        self._connection = await asyncpg.connect(self._database)
+        self._transaction = self._connection.transaction()
+        await self._transaction.start()
+        await self._connection.execute(self._statement)
+        return self
+
+    async def somebody_waits(self) -> None:
+        """Return when another transaction waits for a lock."""
+        waiting = "SELECT 1 FROM pg_locks WHERE NOT granted"
+        async with asyncio.timeout(20):
+            while await self._connection.fetchval(waiting) is None:
+                await asyncio.sleep(0.01)
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._transaction.commit()
+        await self._connection.close()
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+async def test_guarantee_8_read_only_holds_for_a_step_that_waited_for_the_owner(
+    https: Clients, three_processes: list[ServerProcess]
+) -> None:
+    """The step looked before the owner's change was committed and got the lock after it."""
+    block = await make_block(https[0], "the rule")
+    agent = await make_agent(https[0], block)
+    change = f"UPDATE blocks SET read_only = true WHERE id = '{block['id']}'"
+    async with OwnersTransaction(three_processes[0], change) as owner:
+        script = call("memory_rethink", label=block["label"], new_memory="broken")
+        turn = asyncio.create_task(say(https[0], agent, script))
+        await owner.somebody_waits()
+    (told,) = tool_returns(await turn)
+    after = await read(https[0], block)
+    assert (told["status"], after["value"], after["version"]) == ("error", "the rule", 1)
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+async def test_guarantee_10_a_block_deleted_while_a_step_waited_is_told_to_the_model(
+    https: Clients, three_processes: list[ServerProcess]
+) -> None:
+    block = await make_block(https[0], "the rule")
+    agent = await make_agent(https[0], block)
+    async with OwnersTransaction(three_processes[0], f"DELETE FROM blocks WHERE id = '{block['id']}'") as owner:
+        turn = asyncio.create_task(post(https[0], agent, insertion(block, "late")))
+        await owner.somebody_waits()
+    (told,) = tool_returns(ok(await turn))
+    assert told["status"] == "error"
+
+
 async def test_guarantee_9_an_edit_of_the_persona_keeps_what_others_wrote_to_a_shared_block(
-    https: Clients,  # noqa: F811
+    https: Clients,
     scripted_model: ScriptedModel,
 ) -> None:
     """Whatever tool edits the persona, in a turn that saw the shared block before it changed."""
@@ -395,7 +446,7 @@ async def test_guarantee_9_an_edit_of_the_persona_keeps_what_others_wrote_to_a_s
 
 
 async def test_guarantee_10_a_refusal_changes_nothing_and_tells_what_the_next_try_needs(
-    https: Clients,  # noqa: F811
+    https: Clients,
 ) -> None:
     text = "one\ntwo\ntwo"
     block = await make_block(https[0], text, limit=20)
@@ -429,7 +480,7 @@ async def test_guarantee_10_a_refusal_changes_nothing_and_tells_what_the_next_tr
     assert (await read(https[0], block))["value"] == "one\ntwo"
 
 
-async def test_guarantee_10_a_new_block_over_the_limit_is_refused_to_the_model(https: Clients) -> None:  # noqa: F811
+async def test_guarantee_10_a_new_block_over_the_limit_is_refused_to_the_model(https: Clients) -> None:
     agent = await make_agent(https[0], tools=EVERY_TOOL)
     script = call("memory", command="create", path="/memories/long", file_text="x" * 100_001)
     (told,) = tool_returns(await say(https[0], agent, script))

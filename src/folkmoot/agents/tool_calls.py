@@ -120,13 +120,14 @@ async def _run_edit(planned: PlannedCall, context: ToolContext) -> Outcome:
 async def _run(planned: PlannedCall, context: ToolContext) -> Outcome:
     """Run a tool that may fail in any way: a model reads what went wrong, and its turn goes on."""
     assert planned.tool is not None
+    settings = context.settings
+    limit = settings.agent_timeout if planned.tool.asks_agents else settings.tool_timeout
     try:
-        async with asyncio.timeout(context.settings.tool_timeout):
+        async with asyncio.timeout(limit):
             text = await planned.tool.function(context, **(planned.arguments or {}))
     except ToolFailed as error:
         return Outcome(error.message, failed=True)
     except TimeoutError:
-        limit = context.settings.tool_timeout
         return Outcome(f"{planned.tool.name} did not finish within {limit:g} seconds and was stopped.", failed=True)
     except Exception as error:
         logger.exception("Tool failed", extra={"run_id": context.run_id, "tool": planned.tool.name})

@@ -34,7 +34,7 @@ from folkmoot.identifiers import new_id
 from folkmoot.models.prompt import Reply, ToolSchema, Turn, Usage
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
-from folkmoot.tools.tool import Tool, ToolContext
+from folkmoot.tools.tool import Colleagues, Tool, ToolContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,11 @@ class TurnRequest:
     messages: Sequence[Message]
     max_steps: int
     record: Callable[[Transaction, Sequence[Message], TurnEnd | None], Awaitable[None]]
+    colleagues: Colleagues
     decisions: Decisions | None = None
     client_tools: Sequence[ToolSchema] = ()
     stream: bool = False
+    chain: Sequence[str] = ()
     model: str | None = None
     instructions: str | None = None
 
@@ -265,6 +267,8 @@ def _tool_context(turn: _Turn, step_id: str, seen: Sequence[SeenBlock]) -> ToolC
         environ=services.environ,
         variables=services.sealer.unseal(turn.agent.configuration.get("sealed_variables")),
         seen={block.id: block.version for block in seen},
+        colleagues=turn.request.colleagues,
+        chain=turn.request.chain,
     )
 
 

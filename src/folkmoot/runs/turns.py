@@ -14,14 +14,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
-from folkmoot.agents.approvals import Decisions
 from folkmoot.agents.events import Event, TurnEnd
 from folkmoot.agents.services import Services
 from folkmoot.agents.turn import TurnRequest, take_turn
 from folkmoot.conversations.conversations import turn_topic
 from folkmoot.conversations.messages import Message
 from folkmoot.errors import FolkmootError, ProviderError, StoreError
-from folkmoot.models.prompt import ToolSchema
+from folkmoot.runs.asked import Answer, Asked
+from folkmoot.runs.colleagues import Asking
 from folkmoot.runs.log import DONE, RunLog, failure_events, read_entries, store_entries
 from folkmoot.runs.reading import end_of_run, messages_of_run
 from folkmoot.runs.runs import (
@@ -53,32 +53,6 @@ Encoder: TypeAlias = Callable[[Event], Sequence[Mapping[str, Any]]]
 """Turns an event into what a stream shows of it: the wire format's events, none or several."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What somebody asks of an agent: messages or decisions, and how to answer them."""
-
-    agent_id: str
-    messages: Sequence[Message]
-    max_steps: int
-    conversation_id: str | None = None
-    decisions: Decisions | None = None
-    client_tools: Sequence[ToolSchema] = ()
-    model: str | None = None
-    instructions: str | None = None
-    background: bool = False
-    stream_tokens: bool = False
-    details: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole turn: its messages, why it stopped, what it took."""
-
-    run: Run
-    messages: Sequence[Message]
-    end: TurnEnd
-
-
 @dataclass(slots=True)
 class RunUnderWay:
     """A run that this process works on."""
@@ -102,6 +76,7 @@ class Turns:
         self._under_way: dict[str, RunUnderWay] = {}
         self._keepers: list[asyncio.Task[None]] = []
         self._pieces = asyncio.Event()
+        self._asking = Asking(self.answer, lambda asked: self._leave(asked))
         self._callbacks: set[asyncio.Task[None]] = set()
 
     async def open(self, *, alone: bool) -> None:
@@ -122,8 +97,8 @@ class Turns:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        for task in (*self._keepers, *self._callbacks):
-            task.cancel()
+        for keeper in (*self._keepers, *self._callbacks):
+            keeper.cancel()
         await asyncio.gather(*self._keepers, *self._callbacks, return_exceptions=True)
 
     async def answer(self, asked: Asked) -> Answer:
@@ -183,6 +158,10 @@ class Turns:
             await asyncio.wait([under_way.task])
             return True
         return await self._store.write(lambda transaction: request_cancel(transaction, run_id))
+
+    def _leave(self, asked: Asked) -> None:
+        """Begin a turn that nobody waits for."""
+        self._begin(new_run(asked), asked, None, stored=False)
 
     def _begin(self, run: Run, asked: Asked, encode: Encoder | None, *, stored: bool) -> RunUnderWay:
         under_way = RunUnderWay(run, asked, encode)
@@ -250,6 +229,8 @@ class Turns:
             decisions=asked.decisions,
             client_tools=asked.client_tools,
             stream=asked.stream_tokens,
+            colleagues=self._asking,
+            chain=asked.chain,
             model=asked.model,
             instructions=asked.instructions,
         )

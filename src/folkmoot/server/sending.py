@@ -12,8 +12,8 @@ from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.messages import messages_in_context
 from folkmoot.errors import InvalidInput
 from folkmoot.models.providers import resolve
+from folkmoot.runs.asked import Answer, Asked
 from folkmoot.runs.callbacks import check_callback_url
-from folkmoot.runs.turns import Answer, Asked
 from folkmoot.server.event_stream import EventStream, ServerSentEvent
 from folkmoot.server.state import ServerState
 from folkmoot.server.wire.common import json_response

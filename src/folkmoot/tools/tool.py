@@ -6,13 +6,28 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
-from typing import Concatenate, TypeAlias
+from typing import Concatenate, Protocol, TypeAlias
 from uuid import UUID
 
 from folkmoot.models.prompt import ToolSchema
 from folkmoot.settings import Settings
 from folkmoot.store.engine import Store, Transaction
 from folkmoot.tools.schema import tool_schema
+
+
+class Colleagues(Protocol):
+    """The other agents of this server, whom a tool can talk to; every method raises ToolFailed."""
+
+    async def ask(self, agent_id: str, text: str, context: ToolContext) -> str:
+        """Return the other agent's answer."""
+
+    async def tell(self, agent_id: str, text: str, context: ToolContext) -> None:
+        """Say something to the other agent, which answers in its own time."""
+
+    async def ask_tagged(
+        self, match_all: Sequence[str], match_some: Sequence[str], text: str, context: ToolContext
+    ) -> list[dict[str, str]]:
+        """Return the answers of every other agent with these tags."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +46,12 @@ class ToolContext:
     store: Store
     settings: Settings
     environ: Mapping[str, str]
+    colleagues: Colleagues
     variables: Mapping[str, str] = field(default_factory=dict)
     seen: Mapping[str, int] = field(default_factory=dict)
     transaction: Transaction | None = None
+    chain: Sequence[str] = ()
+    """The agents that wait for this turn's answer."""
 
     @property
     def step_transaction(self) -> Transaction:
@@ -57,6 +75,9 @@ class Tool:
     tool_type: str
     in_step: bool = False
     ends_turn: bool = False
+    asks_agents: bool = False
+    """Whether it waits for other agents' turns, which may take longer than a tool may."""
+
     return_limit: int = 50_000
 
     @property

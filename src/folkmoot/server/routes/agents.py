@@ -31,7 +31,7 @@ from folkmoot.server.wire.common import AgentId, Deleted, ToolId, json_response,
 from folkmoot.server.wire.tools import ToolReply
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page
-from folkmoot.tools.builtin import BASE_TOOLS, DEFAULT_TOOLS
+from folkmoot.tools.builtin import BASE_TOOLS, DEFAULT_TOOLS, MULTI_AGENT_TOOLS
 from folkmoot.tools.tool import Tool
 
 router = APIRouter(prefix="/v1/agents", tags=["agents"])
@@ -208,7 +208,8 @@ async def _new_agent(body: CreateAgent, state: ServerState) -> NewAgent:
     model = _model_handle(body) or await state.catalogue.default_model()
     resolve(model, state.services.environ)
     base: Sequence[str] = BASE_TOOLS.get(body.agent_type, DEFAULT_TOOLS) if body.include_base_tools is not False else ()
-    tools = tools_named([*base, *(body.tools or ())])
+    shared = MULTI_AGENT_TOOLS if body.include_multi_agent_tools else ()
+    tools = tools_named([*base, *shared, *(body.tools or ())])
     tools += [tool for tool in map(tool_of_id, body.tool_ids or ()) if tool not in tools]
     system = body.system if body.system is not None else SYSTEM
     first = [message.to_message() for message in body.initial_message_sequence or ()]

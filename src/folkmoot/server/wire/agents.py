@@ -113,6 +113,7 @@ class CreateAgent(AgentFields):
     memory_blocks: list[CreateBlock] | None = None
     tools: list[Text] | None = Field(None, description="Names of tools.")
     include_base_tools: bool | None = True
+    include_multi_agent_tools: bool | None = False
     initial_message_sequence: list[MessageCreate] | None = None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from folkmoot.tools.builtin import memory, memory_files
+from folkmoot.tools.builtin import agents, memory, memory_files
 from folkmoot.tools.builtin.conversation_search import conversation_search
 from folkmoot.tools.builtin.send_message import send_message
 from folkmoot.tools.builtin.web_search import web_search
@@ -22,6 +22,9 @@ _ALL = (
     Tool(conversation_search, "letta_core"),
     Tool(send_message, "letta_core", in_step=True, ends_turn=True),
     Tool(web_search, "letta_builtin"),
+    Tool(agents.send_message_to_agent_and_wait_for_reply, "letta_multi_agent_core", asks_agents=True),
+    Tool(agents.send_message_to_agent_async, "letta_multi_agent_core"),
+    Tool(agents.send_message_to_agents_matching_tags, "letta_multi_agent_core", asks_agents=True),
 )
 
 BUILTIN_TOOLS: Mapping[str, Tool] = {tool.name: tool for tool in _ALL}
@@ -36,5 +39,8 @@ BASE_TOOLS: Mapping[str, tuple[str, ...]] = {
     "sleeptime_agent": ("memory_insert", "memory_replace", "memory_rethink", "memory_finish_edits"),
 }
 """Which tools an agent of a type has unless its creator says otherwise; every other type has `DEFAULT_TOOLS`."""
+
+MULTI_AGENT_TOOLS = ("send_message_to_agent_and_wait_for_reply", "send_message_to_agent_async")
+"""What an agent has in addition when its creator asks for multi-agent tools."""
 
 DEFAULT_TOOLS = ("memory_insert", "memory_replace", "conversation_search")

@@ -1,0 +1,130 @@
+"""How one agent's turn asks another agent: a turn of the other's main conversation, as a run of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from sqlalchemy import func, select
+
+from folkmoot.agents.agents import find_agent
+from folkmoot.conversations.messages import Message
+from folkmoot.errors import FolkmootError, MalformedId, NotFound, ToolFailed
+from folkmoot.identifiers import ORGANIZATION, check_id
+from folkmoot.runs.asked import Answer, Asked
+from folkmoot.store.engine import Transaction
+from folkmoot.store.tables import agent_tags
+from folkmoot.tools.tool import ToolContext
+
+DEEPEST = 5
+"""How many agents may wait for each other in a row."""
+
+MOST_ASKED = 50
+"""How many agents one message may go to."""
+
+
+class Asking:
+    """Asks agents on behalf of others, and refuses what would wait on itself."""
+
+    def __init__(self, answer: Callable[[Asked], Awaitable[Answer]], background: Callable[[Asked], None]) -> None:
+        """Ask through these.
+
+        Args:
+            answer: takes a whole turn and returns it.
+            background: begins a turn and leaves it to itself.
+        """
+        self._answer = answer
+        self._background = background
+        self._waits_for: dict[str, str] = {}
+
+    async def ask(self, agent_id: str, text: str, context: ToolContext) -> str:
+        """Return the other agent's answer.
+
+        Raises:
+            ToolFailed: there is no such agent, it cannot answer, or the wait would never end.
+        """
+        await self._check(agent_id, context)
+        me = context.conversation_id
+        self._waits_for[me] = agent_id
+        try:
+            answer = await self._answer(self._asked(agent_id, text, context))
+        except FolkmootError as error:
+            raise ToolFailed(f"Agent {agent_id} could not answer: {error.message}") from error
+        finally:
+            self._waits_for.pop(me, None)
+        words = [each.body["content"] for each in answer.messages if each.message_type == "assistant_message"]
+        return "\n".join(words) or f"(Agent {agent_id} said nothing; its turn ended with {answer.end.stop_reason}.)"
+
+    async def tell(self, agent_id: str, text: str, context: ToolContext) -> None:
+        """Say something to the other agent, which answers in its own time.
+
+        Raises:
+            ToolFailed: there is no such agent.
+        """
+        await self._exists(agent_id, context)
+        self._background(self._asked(agent_id, text, context))
+
+    async def ask_tagged(
+        self, match_all: Sequence[str], match_some: Sequence[str], text: str, context: ToolContext
+    ) -> list[dict[str, str]]:
+        """Return the answers of every other agent with these tags.
+
+        Raises:
+            ToolFailed: no tag is named, or too many agents have them.
+        """
+        if not match_all and not match_some:
+            raise ToolFailed("match_all, match_some: name at least one tag.")
+        found = await context.store.read(lambda transaction: _tagged(transaction, match_all, match_some))
+        others = [agent_id for agent_id in found if agent_id != context.agent_id]
+        if len(others) > MOST_ASKED:
+            raise ToolFailed(f"{len(others)} agents have these tags, more than {MOST_ASKED}; name more tags.")
+        answers = await asyncio.gather(*(self._try(agent_id, text, context) for agent_id in others))
+        return [{"agent_id": agent_id, "answer": said} for agent_id, said in zip(others, answers, strict=True)]
+
+    async def _try(self, agent_id: str, text: str, context: ToolContext) -> str:
+        try:
+            return await self.ask(agent_id, text, context)
+        except ToolFailed as error:
+            return error.message
+
+    async def _check(self, agent_id: str, context: ToolContext) -> None:
+        await self._exists(agent_id, context)
+        if agent_id == context.agent_id or agent_id in context.chain:
+            raise ToolFailed(f"Agent {agent_id} is waiting for your own answer; it cannot answer you now.")
+        if len(context.chain) >= DEEPEST:
+            raise ToolFailed(f"{DEEPEST} agents wait for each other already; answer without asking another one.")
+        waiting: str | None = agent_id
+        while waiting is not None:
+            waiting = self._waits_for.get(waiting)
+            if waiting == context.conversation_id:
+                raise ToolFailed(f"Agent {agent_id} is waiting for you, so that neither could go on. Ask it later.")
+
+    async def _exists(self, agent_id: str, context: ToolContext) -> None:
+        try:
+            check_id("agent", agent_id, "other_agent_id")
+            await context.store.read(lambda transaction: find_agent(transaction, agent_id))
+        except (MalformedId, NotFound) as error:
+            raise ToolFailed(error.message) from error
+
+    def _asked(self, agent_id: str, text: str, context: ToolContext) -> Asked:
+        return Asked(
+            agent_id=agent_id,
+            messages=[Message("user_message", {"content": text}, sender_id=context.agent_id)],
+            max_steps=context.settings.max_steps,
+            chain=(*context.chain, context.agent_id),
+        )
+
+
+async def _tagged(transaction: Transaction, match_all: Sequence[str], match_some: Sequence[str]) -> list[str]:
+    statement = select(agent_tags.c.agent_id).where(agent_tags.c.organization_id == ORGANIZATION).distinct()
+    if match_some:
+        statement = statement.where(agent_tags.c.tag.in_(list(match_some)))
+    if match_all:
+        every = (
+            select(agent_tags.c.agent_id)
+            .where(agent_tags.c.organization_id == ORGANIZATION, agent_tags.c.tag.in_(list(match_all)))
+            .group_by(agent_tags.c.agent_id)
+            .having(func.count() == len(set(match_all)))
+        )
+        statement = statement.where(agent_tags.c.agent_id.in_(every))
+    return [row["agent_id"] for row in await transaction.all(statement.order_by(agent_tags.c.agent_id))]
