@@ -6,6 +6,7 @@
     │   └── EditRefused              422  an edit of a block does not apply to its text
     ├── BadRequest                   400  the request asks for something that does not exist here
     ├── Unauthorized                 401
+    ├── CrossSite                    403  a page of another site asks, through the visitor's browser
     ├── NotFound                     404
     ├── Conflict                     409
     ├── PreconditionFailed           412  If-Match names another version
@@ -71,6 +72,12 @@ class Unauthorized(FolkmootError):
     """The server needs an API key: send it as `Authorization: Bearer <key>`."""
 
     status = 401
+
+
+class CrossSite(FolkmootError):
+    """A page of another site cannot change anything here; only this server's own pages and API clients can."""
+
+    status = 403
 
 
 class NotFound(FolkmootError):

@@ -86,8 +86,20 @@ def _in_lists(recorded: list[Any], live: list[Any], ids: Ids, path: str) -> Iter
     if len(recorded) != len(live):
         yield f"{path}[]: {_listed(live)} instead of {_listed(recorded)}"
         return
-    for one, other in zip(recorded, live, strict=True):
+    in_order = _in_recorded_order(recorded, live, ids)
+    if in_order != live:
+        yield f"{path}[]: in another order"
+    for one, other in zip(recorded, in_order, strict=True):
         yield from differences(one, other, ids, f"{path}[]")
+
+
+def _in_recorded_order(recorded: list[Any], live: list[Any], ids: Ids) -> list[Any]:
+    """Return `live` in the order of `recorded` where each element is a thing known from before."""
+    if not all(isinstance(element, dict) and "id" in element for element in (*recorded, *live)):
+        return live
+    by_id = {element["id"]: element for element in live}
+    wanted = [ids.live.get(element["id"]) for element in recorded]
+    return [by_id[known] for known in wanted if known] if set(wanted) == by_id.keys() else live
 
 
 def _is_keyed(elements: list[Any], key: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -90,6 +91,7 @@ def test_every_provider_is_in_the_table(provider: Provider) -> None:
         assert default == f"`{provider.default_model}`"
 
 
+@cache
 def routes() -> list[tuple[str, str]]:
     """Return the method and path of every route of the API."""
     paths = create_app(Settings(), {}).openapi()["paths"]

@@ -180,9 +180,11 @@ async def test_pages_forwards_and_backwards_give_each_item_once(world: World, li
         while page := await _page(world, read, Page(limit, after=forwards[-1] if forwards else None, order=order)):
             assert len(page) <= limit
             forwards += page
+            assert len(forwards) <= len(wanted), name
         backwards = [wanted[-1]]
         while page := await _page(world, read, Page(limit, before=backwards[0], order=order)):
             backwards = [*page, *backwards]
+            assert len(backwards) <= len(wanted), name
         assert (forwards, backwards) == (wanted, wanted), name
 
 

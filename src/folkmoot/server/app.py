@@ -35,6 +35,8 @@ from folkmoot.server.routes import (
     tools,
 )
 from folkmoot.server.state import ServerState
+from folkmoot.server.web.pages import add_pages
+from folkmoot.server.web.session import Sessions
 from folkmoot.settings import Settings
 from folkmoot.store.opening import open_store
 from folkmoot.store.sealing import Sealer
@@ -80,9 +82,10 @@ def create_app(settings: Settings, environ: Mapping[str, str] | None = None) -> 
     )
     for router in ROUTERS:
         application.include_router(router)
+    sessions = Sessions(settings.api_key.get_secret_value() if settings.api_key is not None else None)
+    add_pages(application, sessions)
     add_error_handlers(application)
-    key = settings.api_key.get_secret_value() if settings.api_key is not None else None
-    application.add_middleware(Gate, api_key=key, max_body=settings.max_body)
+    application.add_middleware(Gate, sessions=sessions, max_body=settings.max_body)
     return application
 
 

@@ -1,13 +1,13 @@
-"""What every request passes before a route sees it: the path's last slash, the key, the body's size."""
+"""What every request passes before a route sees it: the path's last slash, the key, its origin, the body's size."""
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
-from folkmoot.errors import BadRequest, FolkmootError, TooLarge, Unauthorized
+from folkmoot.errors import BadRequest, CrossSite, FolkmootError, TooLarge, Unauthorized
 from folkmoot.server.errors import error_response
+from folkmoot.server.web.session import Sessions, comes_from_elsewhere
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -22,16 +22,16 @@ OPEN_PATHS = frozenset({"/v1/health", "/v1/ready"})
 class Gate:
     """ASGI middleware in front of the whole application."""
 
-    def __init__(self, application: Application, api_key: str | None, max_body: int) -> None:
+    def __init__(self, application: Application, sessions: Sessions, max_body: int) -> None:
         """Guard `application`.
 
         Args:
             application: what a request that passes goes to.
-            api_key: the key that requests under /v1 must carry; None when none is needed.
+            sessions: knows who may send requests under /v1: who has the key, or a session of the pages.
             max_body: bytes that a body may have.
         """
         self._application = application
-        self._key = api_key.encode() if api_key is not None else None
+        self._sessions = sessions
         self._max_body = max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -51,10 +51,10 @@ class Gate:
 
     def _check(self, scope: Scope) -> None:
         headers = dict(scope["headers"])
-        if self._key is not None and scope["path"].startswith("/v1") and scope["path"] not in OPEN_PATHS:
-            scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
-            if scheme.lower() != b"bearer" or not hmac.compare_digest(given.strip(), self._key):
-                raise Unauthorized
+        if scope["path"].startswith("/v1") and scope["path"] not in OPEN_PATHS and not self._sessions.admits(headers):
+            raise Unauthorized
+        if comes_from_elsewhere(scope["method"], headers) and not self._sessions.has_key(headers):
+            raise CrossSite
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._max_body:
             raise _too_large(self._max_body)

@@ -67,8 +67,13 @@ class Store(Protocol):
     async def read(self, work: Work[T]) -> T:
         """Run `work`, which only reads; it sees everything that was committed before."""
 
-    async def write(self, work: Work[T]) -> T:
+    async def write(self, work: Work[T], together: str | None = None) -> T:
         """Run `work` in one transaction and return its result once the commit is durable.
+
+        Args:
+            work: what to do.
+            together: work that names the same thing here may share a transaction, for it would wait for the same lock
+                anyway; each piece still succeeds or fails by itself.
 
         Raises:
             StoreUnavailable: the database cannot be reached or cannot write; nothing was changed.

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, cast
 
 import asyncpg
 from sqlalchemy import Executable, Select, Table, func, literal_column
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 
-from folkmoot.errors import Conflict, StoreOverloaded, StoreUnavailable
+from folkmoot.errors import Conflict, FolkmootError, StoreOverloaded, StoreUnavailable
 from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, Statements, T, Work
 from folkmoot.store.signals import Signals
 from folkmoot.store.tables import messages
@@ -27,6 +29,9 @@ FULLTEXT = ("CREATE INDEX messages_fulltext ON messages USING gin (to_tsvector('
 """The full-text index over messages."""
 
 RECONNECT_SECONDS = 1.0
+
+LARGEST_BATCH = 50
+"""Pieces of work on one thing that share a transaction at the most."""
 
 _ATTEMPTS = 5
 _COLLECT = 0.005
@@ -56,6 +61,8 @@ class PostgresTransaction:
         self._connection = connection
         self._statements = statements
         self.topics: list[str] = []
+        self.writes = 0
+        """How many statements may have changed something."""
 
     async def all(self, statement: Executable, **parameters: Any) -> Sequence[Row]:
         """Return every row of `statement`."""
@@ -69,6 +76,7 @@ class PostgresTransaction:
 
     async def run(self, statement: Executable, **parameters: Any) -> int:
         """Execute `statement` and return how many rows it changed."""
+        self.writes += 1
         text, values = self._statements.text(statement, parameters)
         tag = await self._connection.execute(text, *values)
         count = tag.rpartition(" ")[2]
@@ -78,6 +86,7 @@ class PostgresTransaction:
         """Insert `rows` into `table`."""
         if not rows:
             return
+        self.writes += 1
         text, values = self._statements.insert(table, rows)
         if len(values) == 1:
             await self._connection.execute(text, *values[0])
@@ -87,6 +96,35 @@ class PostgresTransaction:
     def signal(self, topic: str) -> None:
         """Wake up who waits for `topic` after the commit."""
         self.topics.append(topic)
+
+
+@dataclass(slots=True)
+class _Pending:
+    work: Work[Any]
+    future: asyncio.Future[Any]
+
+
+async def _run_all(batch: Sequence[_Pending], transaction: PostgresTransaction) -> list[Any]:
+    """Run pieces of work in one transaction; one that raises before it wrote anything takes nobody with it."""
+    outcomes: list[Any] = []
+    for pending in batch:
+        written = transaction.writes
+        try:
+            outcomes.append(await pending.work(transaction))
+        except FolkmootError as error:
+            if transaction.writes != written:
+                raise
+            outcomes.append(error)
+    return outcomes
+
+
+def _settle(pending: _Pending, outcome: Any) -> None:
+    if pending.future.done():
+        return
+    if isinstance(outcome, Exception):
+        pending.future.set_exception(outcome)
+    else:
+        pending.future.set_result(outcome)
 
 
 class PostgresStore:
@@ -99,6 +137,8 @@ class PostgresStore:
         self._pool = pool
         self._wait = wait
         self._statements = Statements(asyncpg_dialect())  # type: ignore[no-untyped-call]
+        self._together: dict[str, deque[_Pending]] = {}
+        self._writing: set[asyncio.Task[None]] = set()
         self._unsent: set[str] = set()
         self._sending: asyncio.Task[None] | None = None
         self._listening = asyncio.create_task(self._listen())
@@ -140,8 +180,43 @@ class PostgresStore:
                     raise StoreUnavailable(f"PostgreSQL cannot be reached: {error}.") from error
         raise AssertionError("unreachable")
 
-    async def write(self, work: Work[T]) -> T:
-        """Run `work` in one transaction; after a deadlock, again."""
+    async def write(self, work: Work[T], together: str | None = None) -> T:
+        """Run `work` in one transaction, with other work on the same thing if it names one; after a deadlock, again."""
+        if together is None:
+            return await self._write(work)
+        pending = _Pending(work, asyncio.get_running_loop().create_future())
+        queue = self._together.get(together)
+        if queue is not None:
+            queue.append(pending)
+        else:
+            self._together[together] = deque([pending])
+            task = asyncio.create_task(self._write_together(together))
+            self._writing.add(task)
+            task.add_done_callback(self._writing.discard)
+        return cast("T", await asyncio.shield(pending.future))
+
+    async def _write_together(self, key: str) -> None:
+        """Commit the queued pieces of work on one thing, many at a time, so that they do not pass its lock around."""
+        queue = self._together[key]
+        while queue:
+            batch = [queue.popleft() for _ in range(min(len(queue), LARGEST_BATCH))]
+            try:
+                outcomes = await self._write(
+                    lambda transaction: _run_all(batch, cast("PostgresTransaction", transaction))
+                )  # noqa: B023
+            except Exception as error:  # whatever it is, it belongs to one of the pieces: each finds out by itself
+                outcomes = [error] if len(batch) == 1 else [await self._try(pending.work) for pending in batch]
+            for pending, outcome in zip(batch, outcomes, strict=True):
+                _settle(pending, outcome)
+        del self._together[key]
+
+    async def _try(self, work: Work[Any]) -> Any:
+        try:
+            return await self._write(work)
+        except Exception as error:  # handed to whoever waits for this piece
+            return error
+
+    async def _write(self, work: Work[T]) -> T:
         for attempt in range(_ATTEMPTS):
             try:
                 async with self._connection() as connection:
@@ -165,6 +240,8 @@ class PostgresStore:
     async def close(self) -> None:
         """Send what is to be told and close every connection."""
         self._listening.cancel()
+        if self._writing:
+            await asyncio.wait(self._writing)
         if self._sending is not None:
             await asyncio.wait([self._sending])
         try:

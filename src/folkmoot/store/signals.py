@@ -11,6 +11,29 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+EVERYTHING = "*"
+"""What a listener to all topics hears when wake-ups may have been missed."""
+
+
+class Heard:
+    """What a listener to all topics has heard since it last looked."""
+
+    def __init__(self) -> None:
+        """Start with nothing heard."""
+        self.woken = asyncio.Event()
+        self._topics: set[str] = set()
+
+    def add(self, topics: Iterable[str]) -> None:
+        """Remember topics until they are taken, and wake the listener."""
+        self._topics.update(topics)
+        self.woken.set()
+
+    def take(self) -> set[str]:
+        """Return the topics that were heard and forget them."""
+        self.woken.clear()
+        topics, self._topics = self._topics, set()
+        return topics
+
 
 class Signals:
     """The topics of one process and the events of those who wait for them."""
@@ -18,6 +41,7 @@ class Signals:
     def __init__(self) -> None:
         """Start with nobody waiting."""
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._hearing: set[Heard] = set()
 
     @contextmanager
     def listening(self, *topics: str) -> Iterator[asyncio.Event]:
@@ -33,14 +57,29 @@ class Signals:
                 if not self._waiting[topic]:
                     del self._waiting[topic]
 
+    @contextmanager
+    def hearing_all(self) -> Iterator[Heard]:
+        """Give what hears every topic, for a listener that cannot name those it wants."""
+        heard = Heard()
+        self._hearing.add(heard)
+        try:
+            yield heard
+        finally:
+            self._hearing.discard(heard)
+
     def wake(self, topics: Iterable[str]) -> None:
         """Set the events of everybody who waits for one of `topics`."""
+        topics = list(topics)
+        for heard in self._hearing:
+            heard.add(topics)
         for topic in topics:
             for event in self._waiting.get(topic, ()):
                 event.set()
 
     def wake_all(self) -> None:
         """Set every event: after a lost connection nobody knows what was missed."""
+        for heard in self._hearing:
+            heard.add([EVERYTHING])
         for events in self._waiting.values():
             for event in events:
                 event.set()

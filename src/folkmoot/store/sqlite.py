@@ -149,8 +149,8 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise StoreUnavailable(f"The database cannot be read: {error}.") from error
 
-    async def write(self, work: Work[T]) -> T:
-        """Run `work` in a transaction; return when it is on the disk."""
+    async def write(self, work: Work[T], together: str | None = None) -> T:
+        """Run `work` in a transaction; return when it is on the disk. All work shares transactions here."""
         if len(self._queue) >= LONGEST_QUEUE:
             raise StoreOverloaded
         pending = _Pending(work, asyncio.get_running_loop().create_future())

@@ -92,7 +92,7 @@ async def update(block_id: BlockId, body: UpdateBlock, expected: ExpectedVersion
     """Change a block; a new value becomes a new version. With If-Match, only when it is at that version."""
     changes = body.changes()
     block = await state.store.write(
-        lambda transaction: update_block(transaction, block_id, changes, state.author, expected)
+        lambda transaction: update_block(transaction, block_id, changes, state.author, expected), together=block_id
     )
     return json_response(BlockReply.of(block), version_header(block.version))
 

@@ -1,0 +1,1 @@
+"""The pages: server-rendered, live, and clients of the same functions and endpoints as everybody else."""

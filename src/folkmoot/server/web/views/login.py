@@ -1,0 +1,5 @@
+"""Later."""
+
+from folkmoot.server.web.pages import page_router
+
+router = page_router()
