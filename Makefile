@@ -19,7 +19,7 @@ chaos: .venv/.test
 	$(BIN)/pytest -m chaos --numprocesses 0 tests/chaos
 
 bench: .venv/.test
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench $(BENCH)
 
 lint: .venv/.test
 	$(BIN)/ruff check

@@ -76,6 +76,12 @@ def main(
     notes.insert(0, f"{chosen} run on {_machine()}.")
     if with_install:
         figures += install.measure()
+    notes += [
+        f"{figure.name.strip()}, {figure.store}: {count} times {error}"
+        for figure in figures
+        if figure.timing
+        for error, count in figure.timing.errors.items()
+    ]
     console.print()
     table.show(figures, notes, console)
     if json_file is not None:

@@ -50,7 +50,7 @@ class Client:
         if body is not None:
             head += "Content-Type: application/json\r\n"
         message = f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
-        connection = self._idle.pop() if self._idle else await self._connect()
+        connection = await self._connection()
         try:
             async with asyncio.timeout(LONGEST):
                 connection[1].write(message)
@@ -92,7 +92,13 @@ class Client:
         while self._idle:
             self._idle.pop()[1].close()
 
-    async def _connect(self) -> _Connection:
+    async def _connection(self) -> _Connection:
+        """Return an idle connection that the server has not closed meanwhile (uvicorn does after 5 s), or a new one."""
+        while self._idle:
+            reader, writer = self._idle.pop()
+            if not reader.at_eof() and not writer.is_closing():
+                return reader, writer
+            writer.close()
         return await asyncio.open_connection(self._host, self._port, limit=2**26)
 
 

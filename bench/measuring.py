@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 
 from bench.http import Response
 
+LONGEST_SHOWN = 200
+"""Bytes of an error's body that are kept."""
+
 
 @dataclass(frozen=True, slots=True)
 class Timing:
@@ -20,6 +23,7 @@ class Timing:
     seconds: float
     """From the first piece's start to the last one's end."""
     errors: Counter[str] = field(default_factory=Counter)
+    """What was answered instead of success, how often."""
 
     @property
     def p50(self) -> float:
@@ -52,7 +56,7 @@ async def timed(count: int, at_once: int, work: Callable[[int], Awaitable[Respon
                 errors[type(error).__name__] += 1
             else:
                 if response.status >= 400:
-                    errors[str(response.status)] += 1
+                    errors[f"{response.status} {response.body[:LONGEST_SHOWN].decode(errors='replace')}"] += 1
             latencies.append((time.perf_counter() - begun) * 1e3)
 
     begun = time.perf_counter()

@@ -118,7 +118,9 @@ def test_model_lists_models_and_embeds_alike_texts_alike(model_http: httpx.Clien
     assert sum(a * b for a, b in zip(red, green, strict=True)) > sum(a * b for a, b in zip(red, ship, strict=True))
 
 
-def test_model_records_requests_and_forgets_them_on_reset(scripted_model: ScriptedModel, model_http: httpx.Client) -> None:
+def test_model_records_requests_and_forgets_them_on_reset(
+    scripted_model: ScriptedModel, model_http: httpx.Client
+) -> None:
     answer(model_http, user("first"))
     model_http.get("/models")
     assert [request["messages"][0]["content"] for request in scripted_model.requests] == ["first"]

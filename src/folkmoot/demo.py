@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from folkmoot.errors import StartupError
+from folkmoot.settings import read_environ
 
 if TYPE_CHECKING:
     from letta_client import Letta
@@ -63,11 +63,12 @@ def running_server(folder: Path) -> Iterator[str]:
     Raises:
         StartupError: it stopped before it was ready.
     """
-    environ = {**os.environ, "FOLKMOOT_DATA": str(folder), "FOLKMOOT_DATABASE": f"sqlite:///{folder}/demo.sqlite3"}
-    environ.pop("FOLKMOOT_API_KEY", None)
+    # A server of its own: what is set for another one is left aside, but for the providers' keys.
+    environ = {name: value for name, value in read_environ().items() if not name.startswith("FOLKMOOT_")}
+    environ["FOLKMOOT_DATA"] = str(folder)
     command = [sys.executable, "-m", "folkmoot", "serve", "--host", "127.0.0.1", "--port", "0"]
     with subprocess.Popen(  # noqa: S603 - our own command
-        command, env=environ, stdout=subprocess.PIPE, stderr=sys.stderr, text=True
+        command, env=environ, cwd=folder, stdout=subprocess.PIPE, stderr=sys.stderr, text=True
     ) as process:
         assert process.stdout is not None
         try:

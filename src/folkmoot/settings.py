@@ -5,11 +5,17 @@ Providers keep their own usual variables (`OPENAI_API_KEY`, `OLLAMA_BASE_URL`, â
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
+from dotenv import dotenv_values
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ENV_FILE = ".env"
+"""Where variables may stand, in the folder that the command is run in."""
 
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -17,7 +23,7 @@ Seconds = Annotated[float, Field(gt=0)]
 class Settings(BaseSettings):
     """What can be set; each field is the variable `FOLKMOOT_<NAME>`."""
 
-    model_config = SettingsConfigDict(env_prefix="FOLKMOOT_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="FOLKMOOT_", env_file=ENV_FILE, extra="ignore", frozen=True)
 
     host: str = Field("127.0.0.1", description="Address to listen on; any other than loopback needs an API key.")
     port: int = Field(8283, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
@@ -68,3 +74,8 @@ class Settings(BaseSettings):
     def database_url(self) -> str:
         """The database's address: the one that was set, else the embedded database in the data folder."""
         return self.database or f"sqlite:///{self.data.expanduser() / 'folkmoot.sqlite3'}"
+
+
+def read_environ() -> Mapping[str, str]:
+    """Return the environment's variables, and behind them those of the `.env` file: the providers' keys among them."""
+    return {**{name: value for name, value in dotenv_values(ENV_FILE).items() if value is not None}, **os.environ}

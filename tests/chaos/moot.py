@@ -24,7 +24,7 @@ LOST = (httpx.TransportError,)
 
 def open_http(url: str) -> httpx.AsyncClient:
     """Return a client of the server at `url` that takes any number of requests at once."""
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
+    limits = httpx.Limits(max_connections=None, keepalive_expiry=1)  # uvicorn hangs up after 5 s
     return httpx.AsyncClient(base_url=url, timeout=60, limits=limits, trust_env=False)
 
 
@@ -49,7 +49,9 @@ async def make_agent(
     return ok(await http.post("/v1/agents", json=body))
 
 
-async def make_agents(http: httpx.AsyncClient, count: int, *blocks: dict[str, Any], **fields: Any) -> list[dict[str, Any]]:
+async def make_agents(
+    http: httpx.AsyncClient, count: int, *blocks: dict[str, Any], **fields: Any
+) -> list[dict[str, Any]]:
     """Make `count` agents that share `blocks`."""
     return list(await asyncio.gather(*(make_agent(http, *blocks, **fields) for _ in range(count))))
 
@@ -157,7 +159,9 @@ async def assert_whole_turns(http: httpx.AsyncClient, agent: dict[str, Any]) -> 
         )
     ):
         messages += page
-    made = [(m["tool_call"]["tool_call_id"], m["step_id"]) for m in messages if m["message_type"] == "tool_call_message"]
+    made = [
+        (m["tool_call"]["tool_call_id"], m["step_id"]) for m in messages if m["message_type"] == "tool_call_message"
+    ]
     returned = [(m["tool_call_id"], m["step_id"]) for m in messages if m["message_type"] == "tool_return_message"]
     assert made == returned
     return messages

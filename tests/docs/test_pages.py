@@ -17,6 +17,7 @@ from folkmoot.cli import application
 from folkmoot.models.providers import PROVIDERS, Provider
 from folkmoot.server.app import create_app
 from folkmoot.settings import Settings
+from folkmoot.tools.builtin import BUILTIN_TOOLS
 
 README = (ROOT / "README.md").read_text()
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -89,6 +90,11 @@ def test_every_provider_is_in_the_table(provider: Provider) -> None:
     assert set(re.findall(r"`(\w+)`", addresses)) == set(provider.address_variables)
     if provider.default_model is not None:
         assert default == f"`{provider.default_model}`"
+
+
+@pytest.mark.parametrize("name", BUILTIN_TOOLS)
+def test_every_tool_is_in_the_documentation(name: str) -> None:
+    assert any(f"`{name}`" in text or f"`{name}(" in text for text in (page.read_text() for page in PAGES))
 
 
 @cache

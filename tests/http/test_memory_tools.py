@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from letta_client import APIStatusError, AsyncLetta, Letta, NotFoundError
+from letta_client import AsyncLetta, Letta, NotFoundError
 from letta_client.types import AgentState, BlockResponse
 from letta_client.types.agents import LettaResponse
 
@@ -411,24 +411,45 @@ async def test_a_block_that_is_deleted_meanwhile_is_told_and_the_turn_goes_on(
 
 
 async def test_a_step_whose_commit_fails_leaves_no_edit(
-    client: Letta, async_client: AsyncLetta, new_agent: NewAgent, new_block: NewBlock, scripted_model: ScriptedModel
+    client: Letta,
+    async_client: AsyncLetta,
+    new_agent: NewAgent,
+    new_block: NewBlock,
+    scripted_model: ScriptedModel,
+    server: ServerProcess,
 ) -> None:
-    """The agent is deleted while its model answers, so its step has no conversation to land in."""
+    """The edit itself applies; then the step's messages find their conversation gone."""
     shared = new_block(value="kept")
     agent, other = new_agent(block_ids=[shared.id], **MEMORY), new_agent(block_ids=[shared.id], **MEMORY)
     arguments = json.dumps({"label": shared.label, "new_string": "half a step"})
     with scripted_model.hold(matching="memory_insert") as held:
         turn = start(async_client, agent, "memory_insert", arguments)
         await asyncio.to_thread(held.wait_for, 1)
-        client.agents.delete(agent.id)
+        await rows(server, f"DELETE FROM conversations WHERE id = '{agent.id}'")
         held.release()
-        with pytest.raises(APIStatusError) as failed:
+        with pytest.raises(NotFoundError):
             await turn
-    assert isinstance(failed.value, NotFoundError), failed.value
     assert_unchanged(client, shared)
+    assert [row[0] for row in await version_rows(server, shared.id)] == [1]
     call(client, other, "memory_rethink", label=shared.label, new_memory="next")
     after = client.blocks.retrieve(shared.id)
     assert (after.value, version(after)) == ("next", 2)
+
+
+async def test_an_agent_deleted_in_its_turn_changes_nothing_more(
+    client: Letta, async_client: AsyncLetta, new_agent: NewAgent, new_block: NewBlock, scripted_model: ScriptedModel
+) -> None:
+    shared = new_block(value="kept")
+    agent = new_agent(block_ids=[shared.id], **MEMORY)
+    arguments = json.dumps({"label": shared.label, "new_string": "too late"})
+    with scripted_model.hold(matching="memory_insert") as held:
+        turn = start(async_client, agent, "memory_insert", arguments)
+        await asyncio.to_thread(held.wait_for, 1)
+        client.agents.delete(agent.id)
+        held.release()
+        with pytest.raises(NotFoundError):
+            await turn
+    assert_unchanged(client, shared)
 
 
 def assert_unchanged(client: Letta, block: BlockResponse) -> None:
@@ -443,11 +464,11 @@ async def version_rows(server: ServerProcess, block_id: str) -> list[tuple[Any, 
 
 
 async def rows(server: ServerProcess, statement: str) -> list[tuple[Any, ...]]:
-    """Read from the server's database, beside the server."""
+    """Run a statement in the server's database, beside the server."""
     arguments = [str(argument) for argument in server.process.args]  # type: ignore[union-attr]
     url = arguments[arguments.index("--database") + 1]
     if url.startswith("sqlite:///"):
-        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database:
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database, database:
             return [tuple(row) for row in database.execute(statement)]
     connection = await asyncpg.connect(url)
     try:

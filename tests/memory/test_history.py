@@ -78,7 +78,7 @@ async def test_texts_that_grow_shrink_and_turn_over_replay_byte_for_byte(opened:
     texts = [""]
     for _ in range(200):
         cut = sorted(random.choices(range(len(texts[-1]) + 1), k=2))
-        new = "".join(random.choices("ab\r\n\t\"\\ä日😀\u2028", k=random.choice([0, 3, 200])))
+        new = "".join(random.choices('ab\r\n\t"\\ä日😀\u2028', k=random.choice([0, 3, 200])))
         texts.append(texts[-1][: cut[0]] + new + texts[-1][cut[1] :])
     block_id = await new_block(opened, texts[0])
     await set_texts(opened, block_id, texts[1:])

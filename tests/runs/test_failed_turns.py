@@ -75,7 +75,7 @@ def test_a_failure_before_the_first_whole_step_leaves_everything_as_it_was(
     ]
     assert "no such luck" in runs[-2][2]["error"]["message"]
     assert runs[-2][2]["error"]["type"] == "ProviderRejected"
-    assert runs[-1][2]["usage"] == {"prompt_tokens": 100, "completion_tokens": 10, "step_count": 1}
+    assert runs[-1][2]["usage"].items() >= {"prompt_tokens": 100, "completion_tokens": 10, "step_count": 1}.items()
 
 
 def test_a_failure_at_the_second_step_keeps_the_first_one_whole(

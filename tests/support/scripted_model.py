@@ -7,7 +7,7 @@
 
 `model_script` says what the messages can ask for, `model_rules` what makes a violation. Faults queue up, one for
 each chat request to come: `fail_next`, `hang_next`, `drop_next`, `nonsense_next`, `reply_next`. `hold` keeps
-answers back.
+answers back. A `window` makes it count tokens and refuse requests that have more.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class ScriptedModel:
         self._faults: deque[Fault] = deque()
         self._holds: list[Held] = []
         self._gone = 0
+        self.window: int | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -73,6 +74,7 @@ class ScriptedModel:
             self._violations.clear()
             self._faults.clear()
             self._gone = 0
+            self.window = None
             holds, self._holds = self._holds, []
         for held in holds:
             held.release()
@@ -225,6 +227,8 @@ class ScriptedModel:
         with self._lock:
             self._violations.extend(faults)
             fault = self._faults.popleft() if self._faults else None
+            if fault is None and self.window is not None and tokens_of(body) > self.window:
+                fault = _too_long(tokens_of(body), self.window)
             user_text = last_user_text(body["messages"]) if not faults else ""
             held = next((held for held in self._holds if held.matching in user_text), None)
         if faults:
@@ -274,12 +278,18 @@ class ScriptedModel:
         """Answer with a message, whole or in pieces."""
         reply = fault if isinstance(fault, Reply) else Reply(self._scripted(body["messages"]))
         if not body.get("stream"):
-            writer.write(_json(200, model_wire.completion(reply.message, body["model"], reply.finish_reason)))
+            answer = model_wire.completion(reply.message, body["model"], reply.finish_reason)
+            if self.window is not None:
+                tokens = tokens_of(body)
+                answer["usage"] = {"prompt_tokens": tokens, "completion_tokens": 10, "total_tokens": tokens + 10}
+            writer.write(_json(200, answer))
             await writer.drain()
             return not isinstance(fault, Drop)
         with_usage = bool((body.get("stream_options") or {}).get("include_usage"))
         writer.write(stream_head())
-        pieces = model_wire.chunks(reply.message, body["model"], finish_reason=reply.finish_reason, with_usage=with_usage)
+        pieces = model_wire.chunks(
+            reply.message, body["model"], finish_reason=reply.finish_reason, with_usage=with_usage
+        )
         for number, piece in enumerate(pieces):
             if held is not None and number == held.after:
                 await held.keep()
@@ -302,3 +312,13 @@ class ScriptedModel:
 
 def _json(status: int, body: dict[str, Any], **headers: str) -> bytes:
     return response(status, json.dumps(body).encode(), headers=headers)
+
+
+def tokens_of(body: dict[str, Any]) -> int:
+    """Return the tokens of a chat request as a model with a `window` counts them."""
+    return len(json.dumps([body["messages"], body.get("tools")])) // 4
+
+
+def _too_long(tokens: int, window: int) -> Fail:
+    message = f"This model's maximum context length is {window} tokens, but the messages have {tokens} tokens."
+    return Fail(400, model_wire.error(message, "invalid_request_error", "context_length_exceeded"))

@@ -88,13 +88,7 @@ async def test_categories_that_exa_has_dropped_are_not_sent(
 
 
 async def test_of_two_lists_of_domains_one_is_sent_and_both_hold(fake: FakeHttp) -> None:
-    fake.answer(
-        {
-            "results": [
-                {"id": url, "url": url} for url in ("https://a.org", "https://b.a.org", "https://c.org")
-            ]
-        }
-    )
+    fake.answer({"results": [{"id": url, "url": url} for url in ("https://a.org", "https://b.a.org", "https://c.org")]})
     query = SearchQuery("q", include_domains=["a.org"], exclude_domains=["b.a.org"])
     assert [result.url for result in await search(fake).search(query)] == ["https://a.org"]
     assert fake.bodies[0]["includeDomains"] == ["a.org"]
@@ -119,9 +113,7 @@ async def test_of_two_lists_of_domains_one_is_sent_and_both_hold(fake: FakeHttp)
         (200, {"results": 3}, "not of the form"),
     ],
 )
-async def test_what_went_wrong_is_told_without_the_key(
-    fake: FakeHttp, status: int, answer: Any, told: str
-) -> None:
+async def test_what_went_wrong_is_told_without_the_key(fake: FakeHttp, status: int, answer: Any, told: str) -> None:
     fake.answer(answer, status)
     with pytest.raises(ToolFailed) as failure:
         await search(fake).search(SearchQuery("q"))
@@ -169,7 +161,5 @@ async def test_an_empty_query_is_refused_before_anything_is_sent(fake: FakeHttp)
 
 
 def test_the_library_is_not_imported_before_a_search() -> None:
-    program = (
-        "import sys, folkmoot.tools.search; sys.exit('exa_py' in sys.modules or 'openai' in sys.modules)"
-    )
+    program = "import sys, folkmoot.tools.search; sys.exit('exa_py' in sys.modules or 'openai' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -68,12 +68,8 @@ def test_common_words_count_only_when_there_are_no_others() -> None:
 
 
 def test_the_tutorials_topics_are_answered_by_the_first_passage() -> None:
-    assert find("the origin of Letta")[0].text.startswith(
-        "Letta began as MemGPT, a research project at UC Berkeley"
-    )
-    assert find("memory blocks and Letta")[0].text.startswith(
-        "Memory blocks are the units in which Letta keeps"
-    )
+    assert find("the origin of Letta")[0].text.startswith("Letta began as MemGPT, a research project at UC Berkeley")
+    assert find("memory blocks and Letta")[0].text.startswith("Memory blocks are the units in which Letta keeps")
 
 
 def test_each_shipped_document_has_a_title_and_begins_with_one_sentence() -> None:
@@ -91,9 +87,7 @@ def test_each_shipped_document_has_a_title_and_begins_with_one_sentence() -> Non
 
 def test_titles_addresses_and_dates_are_read(folder: Path) -> None:
     search = OfflineSearch(folder)
-    assert find("tea", search) == [
-        SearchResult("Tea", "https://tea.example/a", "Tea is a drink.", "2024-01-02")
-    ]
+    assert find("tea", search) == [SearchResult("Tea", "https://tea.example/a", "Tea is a drink.", "2024-01-02")]
     assert find("coffee", search) == [SearchResult("coffee", "document:coffee.txt", "Coffee is a drink too.")]
 
 

@@ -20,9 +20,7 @@ def entry(url: str, **more: Any) -> dict[str, Any]:
 
 
 async def test_results_are_read(fake: FakeHttp) -> None:
-    fake.answer(
-        {"results": [entry("https://a.org/", publishedDate="2024-05-06T00:00:00"), {"url": "https://b.org"}]}
-    )
+    fake.answer({"results": [entry("https://a.org/", publishedDate="2024-05-06T00:00:00"), {"url": "https://b.org"}]})
     assert await SearxngSearch(fake.address).search(SearchQuery("moot & folk")) == [
         SearchResult("At https://a.org/", "https://a.org/", "words", "2024-05-06T00:00:00"),
         SearchResult("https://b.org", "https://b.org", ""),
@@ -47,9 +45,7 @@ async def test_domains_are_asked_for_and_filtered(fake: FakeHttp) -> None:
         "https://x.a.org/5",
     ]
     fake.answer({"results": [entry(url) for url in urls]})
-    query = SearchQuery(
-        "q", include_domains=["https://www.A.org/", "c.org", " "], exclude_domains=["x.a.org"]
-    )
+    query = SearchQuery("q", include_domains=["https://www.A.org/", "c.org", " "], exclude_domains=["x.a.org"])
     found = await SearxngSearch(fake.address).search(query)
     assert [result.url for result in found] == ["https://a.org/1", "https://www.a.org/2"]
     assert fake.queries[0]["q"] == "q (site:a.org OR site:c.org) -site:x.a.org"
@@ -135,9 +131,7 @@ async def test_nobody_there_is_told_without_the_password() -> None:
     assert "hush" not in failure.value.message
 
 
-@pytest.mark.parametrize(
-    "address", ["http://[::1", "http://", "nonsense://x", "http://exa mple", "http://a:b:c"]
-)
+@pytest.mark.parametrize("address", ["http://[::1", "http://", "nonsense://x", "http://exa mple", "http://a:b:c"])
 async def test_an_address_that_is_none_is_told(address: str) -> None:
     with pytest.raises(ToolFailed, match="FOLKMOOT_SEARCH_URL"):
         await SearxngSearch(address).search(SearchQuery("q"))

@@ -15,10 +15,18 @@ from folkmoot.errors import BadRequest, Conflict, NotFound
 from folkmoot.identifiers import ORGANIZATION, new_id
 from folkmoot.memory.attachments import attach
 from folkmoot.memory.authors import Author
-from folkmoot.memory.blocks import create_block
+from folkmoot.memory.blocks import create_block, delete_block
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
-from folkmoot.store.tables import agent_blocks, agent_tags, agent_tools, agents, blocks
+from folkmoot.store.tables import (
+    agent_blocks,
+    agent_tags,
+    agent_tools,
+    agents,
+    blocks,
+    conversation_blocks,
+    conversations,
+)
 from folkmoot.tools.builtin import BUILTIN_TOOLS, BUILTIN_TOOLS_BY_ID
 from folkmoot.tools.tool import Tool
 
@@ -36,6 +44,9 @@ class Agent:
     embedding: str | None
     timezone: str
     hidden: bool | None
+    project_id: str | None
+    template_id: str | None
+    base_template_id: str | None
     configuration: Mapping[str, Any]
     created_at: int
     updated_at: int
@@ -54,6 +65,9 @@ class Agent:
             embedding=row["embedding"],
             timezone=row["timezone"],
             hidden=None if hidden is None else bool(hidden),
+            project_id=row["project_id"],
+            template_id=row["template_id"],
+            base_template_id=row["base_template_id"],
             configuration=json.loads(row["configuration"]),
             created_at=row["created_at"],
             updated_at=row["updated_at"],
@@ -85,6 +99,9 @@ class NewAgent:
     block_ids: Sequence[str]
     new_blocks: Sequence[Mapping[str, Any]]
     first_messages: Sequence[Message]
+    project_id: str | None = None
+    template_id: str | None = None
+    base_template_id: str | None = None
 
 
 _by_id = select(agents).where(agents.c.organization_id == ORGANIZATION, agents.c.id == bindparam("agent_id"))
@@ -93,6 +110,15 @@ _tool_ids = (
     select(agent_tools.c.tool_id)
     .where(agent_tools.c.organization_id == ORGANIZATION, agent_tools.c.agent_id == bindparam("agent_id"))
     .order_by(agent_tools.c.attached_at, agent_tools.c.tool_id)
+)
+_copies_of_conversations = (
+    select(conversation_blocks.c.block_id)
+    .join(
+        conversations,
+        (conversations.c.organization_id == conversation_blocks.c.organization_id)
+        & (conversations.c.id == conversation_blocks.c.conversation_id),
+    )
+    .where(conversations.c.organization_id == ORGANIZATION, conversations.c.agent_id == bindparam("agent_id"))
 )
 
 
@@ -127,6 +153,9 @@ async def create_agent(transaction: Transaction, new: NewAgent, author: Author) 
         embedding=new.embedding,
         timezone=new.timezone,
         hidden=new.hidden,
+        project_id=new.project_id,
+        template_id=new.template_id,
+        base_template_id=new.base_template_id,
         configuration=new.configuration,
         created_at=now,
         updated_at=now,
@@ -178,11 +207,13 @@ async def update_agent(
 
 
 async def delete_agent(transaction: Transaction, agent_id: str) -> None:
-    """Delete the agent and its conversations; its blocks and their history stay.
+    """Delete the agent and its conversations; its blocks stay, except for copies that its conversations had.
 
     Raises:
         NotFound: there is no such agent.
     """
+    for row in await transaction.all(_copies_of_conversations, agent_id=agent_id):
+        await delete_block(transaction, row["block_id"])
     gone = await transaction.run(
         delete(agents).where(agents.c.organization_id == ORGANIZATION, agents.c.id == agent_id)
     )
@@ -338,6 +369,9 @@ def _columns(agent: Agent) -> dict[str, Any]:
         "embedding": agent.embedding,
         "timezone": agent.timezone,
         "hidden": agent.hidden,
+        "project_id": agent.project_id,
+        "template_id": agent.template_id,
+        "base_template_id": agent.base_template_id,
         "configuration": json.dumps(agent.configuration),
         "updated_at": agent.updated_at,
     }

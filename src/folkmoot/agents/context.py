@@ -7,13 +7,16 @@ keep hitting. They never become part of the history.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from html import escape
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from folkmoot.agents.agents import Agent
+from folkmoot.conversations.conversations import Conversation
 from folkmoot.conversations.messages import Message
 from folkmoot.memory.attachments import attached_rows
 from folkmoot.models.prompt import (
@@ -50,8 +53,8 @@ class SeenBlock:
         return self.access == "read"
 
 
-async def read_blocks(transaction: Transaction, agent_id: str) -> list[SeenBlock]:
-    """Return the agent's blocks as they are now."""
+async def read_blocks(transaction: Transaction, agent_id: str, conversation_id: str | None = None) -> list[SeenBlock]:
+    """Return the agent's blocks as they are now, in the conversation the copies that it has for itself."""
     return [
         SeenBlock(
             id=row["id"],
@@ -62,8 +65,19 @@ async def read_blocks(transaction: Transaction, agent_id: str) -> list[SeenBlock
             version=row["version"],
             access="read" if row["read_only"] else row["access"],
         )
-        for row in await attached_rows(transaction, agent_id)
+        for row in await attached_rows(transaction, agent_id, conversation_id)
     ]
+
+
+def for_conversation(agent: Agent, conversation: Conversation) -> Agent:
+    """Return the agent with the model and the settings that the conversation has for itself."""
+    own = conversation.configuration
+    if not own:
+        return agent
+    settings = {**(agent.configuration.get("model_settings") or {}), **(own.get("model_settings") or {})}
+    limit = own.get("context_window_limit") or agent.configuration.get("context_window_limit")
+    configuration = {**agent.configuration, "model_settings": settings, "context_window_limit": limit}
+    return replace(agent, model=own.get("model") or agent.model, configuration=configuration)
 
 
 def build_prompt(
@@ -98,12 +112,20 @@ def render_memory(blocks: Sequence[SeenBlock], timezone: str, now: datetime) -> 
 
 
 def _render_block(block: SeenBlock) -> str:
-    described = f"<description>{block.description}</description>\n" if block.description else ""
+    described = f"<description>{_inert(block.description)}</description>\n" if block.description else ""
     return (
-        f'<block label="{block.label}" access="{block.access}" read_only="{str(block.read_only).lower()}" '
+        f'<block label="{escape(block.label)}" access="{block.access}" read_only="{str(block.read_only).lower()}" '
         f'version="{block.version}" characters="{len(block.value)}" limit="{block.limit}">\n'
-        f"{described}<value>\n{block.value}\n</value>\n</block>"
+        f"{described}<value>\n{_inert(block.value)}\n</value>\n</block>"
     )
+
+
+def _inert(text: str) -> str:
+    """Return `text` unable to end its block or to begin another one, which an agent could fake for its readers."""
+    return _MARKUP.sub(r"&lt;\1", text)
+
+
+_MARKUP = re.compile(r"<(/?(?:block|value|description|memory_blocks|now)\b)")
 
 
 def model_options(configuration: Mapping[str, Any]) -> ModelOptions:
@@ -144,11 +166,14 @@ def to_turns(messages: Sequence[Message]) -> list[Turn]:
                 failed = body["status"] == "error"
                 turns.append(ToolReturn(body["tool_call_id"], message.name or "", body["tool_return"], failed))
             case "assistant_message" | "reasoning_message" | "tool_call_message" | "approval_request_message":
-                continues = turns and isinstance(turns[-1], AssistantTurn) and message.step_id == previous_step
+                given = bool(message.body.get("given"))
+                continues = (
+                    not given and turns and isinstance(turns[-1], AssistantTurn) and message.step_id == previous_step
+                )
                 before = turns.pop() if continues else AssistantTurn()
                 assert isinstance(before, AssistantTurn)
                 turns.append(_with_part(before, message))
-        previous_step = message.step_id
+        previous_step = None if message.body.get("given") else message.step_id
     return turns
 
 

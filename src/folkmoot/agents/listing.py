@@ -146,7 +146,7 @@ def _filtered(statement: Select[Any], wanted: AgentFilter) -> Select[Any]:
     for name in ("project_id", "template_id", "base_template_id"):
         value = getattr(wanted, name)
         if value is not None:
-            conditions.append(agents.c.configuration.contains(f'"{name}": "{value}"', autoescape=True))
+            conditions.append(agents.c[name] == value)
     if wanted.of_identities:
         conditions.append(bindparam("never", value=1) == 0)
     return statement.where(*conditions)

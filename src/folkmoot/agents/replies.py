@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Sequence
 from dataclasses import replace
+from uuid import uuid4
 
 from folkmoot.agents.approvals import request_message
 from folkmoot.agents.events import CallPiece, Piece, ReasoningPiece, TextPiece
 from folkmoot.agents.tool_calls import Outcome, PlannedCall, call_message, return_message
 from folkmoot.conversations.messages import Message, clean_text
 from folkmoot.identifiers import new_id
-from folkmoot.models.prompt import Delta, ReasoningDelta, Reply, TextDelta
+from folkmoot.models.prompt import Delta, ReasoningDelta, Reply, TextDelta, ToolCall
+
+LONGEST_NAME = 64
+"""Characters of a tool's name that providers take."""
+
+_ODD_IN_NAME = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 class ReplyWriter:
@@ -43,6 +50,24 @@ class ReplyWriter:
         message_id = self.request_id if waits else self.call_message_id(delta.id)
         arguments = clean_text(delta.arguments)
         return CallPiece(message_id, self.step_id, self.run_id, delta.id, delta.name, arguments, waits)
+
+
+def clean_reply(reply: Reply) -> Reply:
+    """Return the reply with tool calls that every provider takes back: odd names mended, ids unique, text storable.
+
+    A model may call a tool `no such tool!`, or give two calls one id. The call is shown and answered all the same, and
+    the history that holds it must not be refused ever after.
+    """
+    taken: set[str] = set()
+    calls: list[ToolCall] = []
+    for call in reply.tool_calls:
+        call_id = clean_text(call.id)
+        if not call_id or call_id in taken:
+            call_id = f"call_{uuid4().hex}"
+        taken.add(call_id)
+        name = _ODD_IN_NAME.sub("_", call.name)[:LONGEST_NAME] or "unnamed"
+        calls.append(ToolCall(call_id, name, clean_text(call.arguments)))
+    return replace(reply, tool_calls=calls)
 
 
 def reply_messages(

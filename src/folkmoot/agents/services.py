@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,3 +36,5 @@ class Services:
     settings: Settings
     environ: Mapping[str, str]
     sealer: Sealer
+    context_window: Callable[[str], int]
+    """Returns how many tokens a model takes, by its handle, as far as that is known without waiting."""

@@ -138,7 +138,7 @@ async def _run(planned: PlannedCall, context: ToolContext) -> Outcome:
 def call_message(call: ToolCall, run_id: str, step_id: str) -> Message:
     """Return the message that shows a tool call."""
     body = {"tool_call": {"name": call.name, "arguments": call.arguments, "tool_call_id": call.id}}
-    return Message("tool_call_message", body, run_id=run_id, step_id=step_id)
+    return Message("tool_call_message", body, name=call.name, run_id=run_id, step_id=step_id)
 
 
 def return_message(call: ToolCall, outcome: Outcome, run_id: str, step_id: str) -> Message:

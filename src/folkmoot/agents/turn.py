@@ -13,9 +13,12 @@ from dataclasses import dataclass, field, replace
 
 from folkmoot.agents.agents import Agent, find_agent, tools_of
 from folkmoot.agents.approvals import Decisions, decide, denial, find_pending, refuse_while_pending
-from folkmoot.agents.context import SeenBlock, build_prompt, read_blocks, to_turns
+from folkmoot.agents.compaction import CompactionSettings
+from folkmoot.agents.context import SeenBlock, build_prompt, for_conversation, read_blocks
+from folkmoot.agents.context_window import clipped
 from folkmoot.agents.events import Event, Piece, TurnEnd
-from folkmoot.agents.replies import ReplyWriter, reply_messages
+from folkmoot.agents.history import Compaction, History, make_room, read_history
+from folkmoot.agents.replies import ReplyWriter, clean_reply, reply_messages
 from folkmoot.agents.services import Services
 from folkmoot.agents.steps import Step, store_step
 from folkmoot.agents.tool_calls import (
@@ -28,10 +31,11 @@ from folkmoot.agents.tool_calls import (
     run_outside,
 )
 from folkmoot.agents.tool_rules import Called, ToolRules
-from folkmoot.conversations.conversations import append_messages, find_conversation
-from folkmoot.conversations.messages import Message, messages_in_context
+from folkmoot.conversations.conversations import Counted, append_messages, find_conversation
+from folkmoot.conversations.messages import Message
+from folkmoot.errors import ContextOverflow
 from folkmoot.identifiers import new_id
-from folkmoot.models.prompt import Reply, ToolSchema, Turn, Usage
+from folkmoot.models.prompt import Delta, Prompt, Reply, ToolSchema, Turn, Usage
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 from folkmoot.tools.tool import Colleagues, Tool, ToolContext
@@ -68,15 +72,10 @@ class _Turn:
     services: Services
     agent: Agent
     tools: Sequence[Tool]
-    stored: Sequence[Message]
-    history: list[Turn]
+    history: History
     rules: ToolRules
     called: list[Called] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
-
-    @property
-    def model(self) -> str:
-        return self.request.model or self.agent.model
 
     @property
     def schemas(self) -> list[ToolSchema]:
@@ -112,6 +111,7 @@ class _Exchange:
     reply: Reply
     writer: ReplyWriter
     duration: int
+    counted: Counted
 
 
 async def take_turn(request: TurnRequest, services: Services) -> AsyncGenerator[Event, None]:
@@ -119,7 +119,7 @@ async def take_turn(request: TurnRequest, services: Services) -> AsyncGenerator[
 
     Yields:
         With `request.stream`, pieces of a reply while it is written; each message of a step once the step is stored;
-        and a `TurnEnd` last.
+        a summary when messages had to leave the context; and a `TurnEnd` last.
 
     Raises:
         NotFound: the agent, the conversation or the model does not exist.
@@ -132,12 +132,12 @@ async def take_turn(request: TurnRequest, services: Services) -> AsyncGenerator[
     if request.decisions is not None:
         for message in await _settle(turn, request.decisions):
             yield message
-    elif pending := find_pending(turn.stored):
+    elif pending := find_pending(turn.history.messages):
         raise refuse_while_pending(pending)
     incoming = request.messages
     for number in range(1, request.max_steps + 1):
         exchange: _Exchange | None = None
-        async with aclosing(_ask(turn, [*turn.history, *to_turns(incoming)])) as answering:
+        async with aclosing(_ask(turn, incoming)) as answering:
             async for item in answering:
                 if isinstance(item, _Exchange):
                     exchange = item
@@ -157,40 +157,91 @@ async def _prepare(request: TurnRequest, services: Services) -> _Turn:
     async def read(transaction: Transaction) -> _Turn:
         agent = await find_agent(transaction, request.agent_id)
         conversation = await find_conversation(transaction, request.conversation_id)
-        stored = await messages_in_context(transaction, conversation.id, conversation.context_start)
+        agent = for_conversation(agent, conversation)
+        agent = replace(agent, model=request.model or agent.model)
+        history = await read_history(transaction, conversation, agent, services)
         tools = await tools_of(transaction, agent.id)
         rules = ToolRules.read(agent.configuration.get("tool_rules") or ())
-        return _Turn(request, services, agent, tools, stored, to_turns(stored), rules)
+        return _Turn(request, services, agent, tools, history, rules)
 
     return await services.store.read(read)
 
 
-async def _ask(turn: _Turn, turns: Sequence[Turn]) -> AsyncGenerator[Piece | _Exchange, None]:
-    """Ask the model for one reply: yield its pieces when they are wanted, then the whole exchange."""
-    services, request = turn.services, turn.request
-    seen = await services.store.read(lambda transaction: read_blocks(transaction, turn.agent.id))
-    prompt = build_prompt(turn.agent, request.instructions or turn.agent.system, turn.schemas, turns, seen)
-    if choice := turn.tool_choice:
-        prompt = replace(prompt, options=replace(prompt.options, tool_choice=choice))
-    step_id, started = new_id("step"), clock.now()
-    writer = ReplyWriter(request.run_id, step_id, turn.awaited)
-    if request.stream:
-        reply = Reply()
-        async for part in services.models.stream(turn.model, prompt):
-            if isinstance(part, Reply):
-                reply = part
-            else:
-                yield writer.piece(part)
-    else:
-        reply = await services.models.ask(turn.model, prompt)
-    yield _Exchange(step_id, seen, reply, writer, clock.now() - started)
+async def _ask(turn: _Turn, incoming: Sequence[Message]) -> AsyncGenerator[Piece | Message | _Exchange, None]:
+    """Ask the model for one reply: yield its pieces when they are wanted, then the whole exchange.
+
+    A summary comes first when messages had to leave the context. A provider that takes less than is known of it is
+    asked again with less, down to the newest messages in short.
+    """
+    request, conversation_id = turn.request, turn.request.conversation_id
+    seen = await turn.services.store.read(lambda transaction: read_blocks(transaction, turn.agent.id, conversation_id))
+    refused: tuple[int, ContextOverflow] | None = None
+    while True:
+        prompt, summary = await _fitting(turn, incoming, seen, overflown=refused is not None)
+        if summary is not None:
+            yield summary
+        size = turn.history.measure(prompt)
+        if refused is not None and size >= refused[0]:
+            raise refused[1]
+        step_id, started, begun = new_id("step"), clock.now(), False
+        writer = ReplyWriter(request.run_id, step_id, turn.awaited)
+        try:
+            async with aclosing(_answer(turn, prompt)) as answer:
+                async for part in answer:
+                    begun = True
+                    if isinstance(part, Reply):
+                        counted = Counted(part.usage.prompt_tokens, size)
+                        yield _Exchange(step_id, seen, part, writer, clock.now() - started, counted)
+                    else:
+                        yield writer.piece(part)
+            return
+        except ContextOverflow as error:
+            if begun:
+                raise
+            refused = size, error
+            turn.history.tighten(prompt)
+
+
+async def _answer(turn: _Turn, prompt: Prompt) -> AsyncGenerator[Delta | Reply, None]:
+    """Yield the model's reply, with `request.stream` its pieces before."""
+    models = turn.services.models
+    if not turn.request.stream:
+        yield await models.ask(turn.agent.model, prompt)
+        return
+    async for part in models.stream(turn.agent.model, prompt):
+        yield part
+
+
+async def _fitting(
+    turn: _Turn, incoming: Sequence[Message], seen: Sequence[SeenBlock], *, overflown: bool
+) -> tuple[Prompt, Message | None]:
+    """Return the prompt with what fits into the model's window, and the summary of what had to leave for that."""
+    request, history = turn.request, turn.history
+    prompt = _prompt(turn, history.shown(incoming), seen)
+    if history.fits(prompt):
+        return prompt, None
+    settings = CompactionSettings.read(turn.agent.configuration.get("compaction_settings"))
+    trigger = "context_window_exceeded" if overflown else "pre_step_context_check"
+    compaction = Compaction(turn.services, turn.agent, settings, trigger, request.run_id, request.record)
+    summary, usage = await make_room(history, compaction, prompt, incoming)
+    turn.usage += usage
+    prompt = _prompt(turn, history.shown(incoming), seen)
+    if history.refused and not history.fits(prompt):
+        prompt = clipped(prompt, history.room(prompt))
+    return prompt, summary
+
+
+def _prompt(turn: _Turn, turns: Sequence[Turn], seen: Sequence[SeenBlock]) -> Prompt:
+    prompt = build_prompt(turn.agent, turn.request.instructions or turn.agent.system, turn.schemas, turns, seen)
+    choice = turn.tool_choice
+    return replace(prompt, options=replace(prompt.options, tool_choice=choice)) if choice else prompt
 
 
 async def _take_step(
     turn: _Turn, exchange: _Exchange, incoming: Sequence[Message], number: int
 ) -> tuple[list[Message], TurnEnd | None]:
     """Run the reply's tools and store the step; return what it adds to the conversation, and the end in the last."""
-    reply, request = exchange.reply, turn.request
+    reply, request = clean_reply(exchange.reply), turn.request
     turn.usage += reply.usage
     planned = _plan(turn, reply)
     context = _tool_context(turn, exchange.step_id, exchange.seen)
@@ -208,7 +259,8 @@ async def _take_step(
         if demand and not reason:
             body = {"content": demand}
             answered.append(Message("system_message", body, run_id=request.run_id, step_id=exchange.step_id))
-        stored = await append_messages(transaction, request.conversation_id, [*said, *answered])
+        new = [*said, *answered]
+        stored = await append_messages(transaction, request.conversation_id, new, exchange.counted)
         await store_step(transaction, _step(turn, exchange, reason), exchange.seen)
         filled = reply.usage.prompt_tokens + reply.usage.completion_tokens
         end = TurnEnd(reason, turn.usage, number, filled) if reason else None
@@ -216,14 +268,14 @@ async def _take_step(
         return stored, end, called
 
     stored, end, turn.called = await turn.services.store.write(store)
-    turn.history += to_turns(stored)
+    turn.history.add(stored, exchange.counted)
     return stored[len(incoming) :], end
 
 
 async def _settle(turn: _Turn, decisions: Decisions) -> list[Message]:
     """Run what was approved and store what came of every open call; return the tools' returns."""
     request = turn.request
-    pending = find_pending(turn.stored)
+    pending = find_pending(turn.history.messages)
     decided = decide(pending, decisions)
     assert pending is not None
     step_id = pending.request.step_id or new_id("step")
@@ -250,7 +302,7 @@ async def _settle(turn: _Turn, decisions: Decisions) -> list[Message]:
         return stored
 
     stored = await turn.services.store.write(store)
-    turn.history += to_turns(stored)
+    turn.history.add(stored)
     return stored[1:]
 
 
@@ -277,7 +329,7 @@ def _step(turn: _Turn, exchange: _Exchange, reason: str) -> Step:
         id=exchange.step_id,
         run_id=turn.request.run_id,
         agent_id=turn.agent.id,
-        model=turn.model,
+        model=turn.agent.model,
         usage=exchange.reply.usage,
         stop_reason=reason or None,
         finish_reason=exchange.reply.finish_reason,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sqlalchemy import bindparam, select, update
 
@@ -16,34 +18,84 @@ from folkmoot.store.tables import conversations
 
 
 @dataclass(frozen=True, slots=True)
+class Counted:
+    """A prompt that was sent: its tokens as the provider counted them, and its size, which we measured."""
+
+    tokens: int = 0
+    size: int = 0
+
+
+NOT_COUNTED = Counted()
+
+
+@dataclass(frozen=True, slots=True)
 class Conversation:
-    """A thread of messages. In context are its system message (sequence 0) and those from `context_start` on."""
+    """A thread of messages. In context are its system message (sequence 0) and those from `context_start` on.
+
+    `context_summary` is what a model reads of the messages between. `configuration` holds the model and the settings
+    that the conversation has for itself; times are in microseconds.
+    """
 
     id: str
     agent_id: str
+    summary: str | None
+    context_summary: str | None
     next_sequence: int
     context_start: int
     turn_run_id: str | None
+    counted: Counted
+    hidden: bool
+    archived_at: int | None
+    last_message_at: int
+    configuration: Mapping[str, Any]
+    created_at: int
+    updated_at: int
 
     @classmethod
     def from_row(cls, row: Row) -> Conversation:
         """Read a row of the conversations table."""
-        return cls(row["id"], row["agent_id"], row["next_sequence"], row["context_start"], row["turn_run_id"])
+        return cls(
+            id=row["id"],
+            agent_id=row["agent_id"],
+            summary=row["summary"],
+            context_summary=row["context_summary"],
+            next_sequence=row["next_sequence"],
+            context_start=row["context_start"],
+            turn_run_id=row["turn_run_id"],
+            counted=Counted(row["prompt_tokens"], row["prompt_size"]),
+            hidden=bool(row["hidden"]),
+            archived_at=row["archived_at"],
+            last_message_at=row["last_message_at"],
+            configuration=json.loads(row["configuration"]),
+            created_at=row["created_at"],
+            updated_at=row["updated_at"],
+        )
 
 
-_by_id = select(conversations).where(
-    conversations.c.organization_id == ORGANIZATION, conversations.c.id == bindparam("conversation_id")
-)
+_this = (conversations.c.organization_id == ORGANIZATION, conversations.c.id == bindparam("conversation_id"))
+_by_id = select(conversations).where(*_this)
 _by_id_locked = _by_id.with_for_update(key_share=True)
-_set_turn = (
-    update(conversations)
-    .where(conversations.c.organization_id == ORGANIZATION, conversations.c.id == bindparam("conversation_id"))
-    .values(turn_run_id=bindparam("run_id"))
-)
+_set_turn = update(conversations).where(*_this).values(turn_run_id=bindparam("run_id"))
 _append = (
     update(conversations)
-    .where(conversations.c.organization_id == ORGANIZATION, conversations.c.id == bindparam("conversation_id"))
-    .values(next_sequence=bindparam("sequence"), updated_at=bindparam("now"))
+    .where(*_this)
+    .values(
+        next_sequence=bindparam("sequence"),
+        prompt_tokens=bindparam("tokens"),
+        prompt_size=bindparam("size"),
+        last_message_at=bindparam("now"),
+        updated_at=bindparam("now"),
+    )
+)
+_set_context = (
+    update(conversations)
+    .where(*_this)
+    .values(
+        next_sequence=bindparam("sequence"),
+        context_start=bindparam("start"),
+        context_summary=bindparam("text"),
+        updated_at=bindparam("now"),
+    )
 )
 
 
@@ -62,7 +114,15 @@ async def find_conversation(transaction: Transaction, conversation_id: str, *, l
 
 
 async def start_conversation(
-    transaction: Transaction, agent_id: str, conversation_id: str, first: Sequence[Message]
+    transaction: Transaction,
+    agent_id: str,
+    conversation_id: str,
+    first: Sequence[Message],
+    *,
+    summary: str | None = None,
+    context_summary: str | None = None,
+    hidden: bool = False,
+    configuration: Mapping[str, Any] | None = None,
 ) -> None:
     """Create a conversation with its first messages, the system message in front."""
     now = clock.now()
@@ -73,8 +133,15 @@ async def start_conversation(
                 "organization_id": ORGANIZATION,
                 "id": conversation_id,
                 "agent_id": agent_id,
+                "summary": summary,
+                "context_summary": context_summary,
                 "next_sequence": len(first),
                 "context_start": 1,
+                "prompt_tokens": 0,
+                "prompt_size": 0,
+                "hidden": hidden,
+                "last_message_at": now if len(first) > 1 else 0,
+                "configuration": json.dumps(configuration or {}),
                 "created_at": now,
                 "updated_at": now,
             }
@@ -83,13 +150,52 @@ async def start_conversation(
     await store_messages(transaction, agent_id, conversation_id, 0, first)
 
 
-async def append_messages(transaction: Transaction, conversation_id: str, new: Sequence[Message]) -> list[Message]:
-    """Store `new` at the conversation's end and return them with their places in it."""
+async def append_messages(
+    transaction: Transaction, conversation_id: str, new: Sequence[Message], counted: Counted | None = None
+) -> list[Message]:
+    """Store `new` at the conversation's end and return them with their places in it.
+
+    Args:
+        transaction: where to write.
+        conversation_id: which conversation.
+        new: the messages.
+        counted: the prompt that they answer, when its provider counted it.
+    """
     conversation = await find_conversation(transaction, conversation_id, lock=True)
     start = conversation.next_sequence
     await store_messages(transaction, conversation.agent_id, conversation_id, start, new)
-    await transaction.run(_append, conversation_id=conversation_id, sequence=start + len(new), now=clock.now())
+    counted = counted or conversation.counted
+    await transaction.run(
+        _append,
+        conversation_id=conversation_id,
+        sequence=start + len(new),
+        tokens=counted.tokens,
+        size=counted.size,
+        now=clock.now(),
+    )
     return [replace(message, sequence=start + position) for position, message in enumerate(new)]
+
+
+async def move_context(transaction: Transaction, conversation_id: str, start: int, note: Message) -> Message | None:
+    """Let the messages before `start` leave the context; what a model reads of them is the summary that `note` holds.
+
+    Nothing is deleted. `note`, a summary message, is stored at the conversation's end and returned with its place;
+    None when another compaction has moved the context as far already, and nothing is changed.
+    """
+    conversation = await find_conversation(transaction, conversation_id, lock=True)
+    if start <= conversation.context_start:
+        return None
+    place = conversation.next_sequence
+    await store_messages(transaction, conversation.agent_id, conversation_id, place, [note])
+    await transaction.run(
+        _set_context,
+        conversation_id=conversation_id,
+        sequence=place + 1,
+        start=start,
+        text=note.body["summary"],
+        now=clock.now(),
+    )
+    return replace(note, sequence=place)
 
 
 async def set_turn(transaction: Transaction, conversation_id: str, run_id: str | None) -> None:

@@ -11,18 +11,19 @@ the message's type:
     tool_return_message {"tool_return", "status", "tool_call_id", "stdout", "stderr"}
     approval_request_message  {"tool_calls": [{"name", "arguments", "tool_call_id"}, …]}
     approval_response_message {"approvals": […], "approve", "approval_request_id", "reason"}
-    summary_message     {"summary": text}
+    summary_message     {"summary": text, "compaction_stats": {…}}
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import ColumnElement, and_, bindparam, case, or_, select
 
 from folkmoot.identifiers import ORGANIZATION, new_id
 from folkmoot.store import clock
@@ -88,6 +89,7 @@ _in_context = (
         messages.c.organization_id == ORGANIZATION,
         messages.c.conversation_id == bindparam("conversation_id"),
         messages.c.sequence >= bindparam("context_start"),
+        messages.c.message_type != "summary_message",
     )
     .order_by(messages.c.sequence)
 )
@@ -107,6 +109,7 @@ _context_ids = (
         messages.c.organization_id == ORGANIZATION,
         messages.c.conversation_id == bindparam("conversation_id"),
         (messages.c.sequence >= bindparam("context_start")) | (messages.c.sequence == 0),
+        messages.c.message_type != "summary_message",
     )
     .order_by(messages.c.sequence)
 )
@@ -142,7 +145,7 @@ async def store_messages(
 
 
 async def messages_in_context(transaction: Transaction, conversation_id: str, context_start: int) -> list[Message]:
-    """Return the conversation's messages from `context_start` on, oldest first."""
+    """Return the conversation's messages from `context_start` on, oldest first; its summaries are none of them."""
     rows = await transaction.all(_in_context, conversation_id=conversation_id, context_start=context_start)
     return [Message.from_row(row) for row in rows]
 
@@ -158,14 +161,29 @@ async def list_messages(
     conversation_id: str,
     page: Page,
     types: Sequence[str] | None = None,
+    *,
+    summaries: bool = False,
+    spoken: str | None = None,
 ) -> list[Message]:
-    """Return a page of the conversation's messages, only those of `types` when given."""
+    """Return a page of the conversation's messages, only those of `types` when given.
+
+    Summaries are among them only when `types` or `summaries` asks for them: the older clients do not know them.
+    `spoken` names the tool whose calls count as what the assistant says, and whose returns nobody wants to see.
+    """
     statement = select(messages).where(
         messages.c.organization_id == ORGANIZATION, messages.c.conversation_id == conversation_id
     )
+    kind: ColumnElement[str] = messages.c.message_type
+    if spoken is not None:
+        by_tool = messages.c.name == spoken
+        statement = statement.where(or_(kind != "tool_return_message", messages.c.name.is_(None), ~by_tool))
+        kind = case((and_(kind == "tool_call_message", by_tool), "assistant_message"), else_=kind)
     if types is not None:
-        statement = statement.where(messages.c.message_type.in_(list(types)))
-    rows = await fetch_page(transaction, statement, messages, page, key=("sequence",))
+        statement = statement.where(kind.in_(list(types)))
+    elif not summaries:
+        statement = statement.where(kind != "summary_message")
+    scope = messages.c.conversation_id == conversation_id
+    rows = await fetch_page(transaction, statement, messages, page, key=("sequence",), scope=scope)
     return [Message.from_row(row) for row in rows]
 
 
@@ -179,13 +197,16 @@ async def messages_of_step(transaction: Transaction, step_id: str) -> list[Messa
 
 
 def search_text(message: Message) -> str:
-    """Return what full-text search finds the message by: nothing for what nobody said."""
+    """Return the words that full-text search finds the message by: none for what nobody said.
+
+    Only the words, so that both engines find the parts of an address or a path.
+    """
     if message.message_type not in _SEARCHED:
         return ""
     content = message.body.get("content", message.body.get("tool_return", ""))
     if not isinstance(content, str):
         content = "\n".join(part["text"] for part in content if part.get("type") == "text")
-    return clean_text(content[:LONGEST_SEARCH_TEXT])
+    return " ".join(words_of(content[:LONGEST_SEARCH_TEXT]))
 
 
 def search_id(message_id: str) -> int:
@@ -195,4 +216,13 @@ def search_id(message_id: str) -> int:
 
 def clean_text(text: str) -> str:
     """Return `text` with what a database cannot keep, NUL and lone surrogates, shown as U+FFFD."""
-    return text.replace("\0", "\ufffd").encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    return _NOT_STORABLE.sub("\ufffd", text)
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words in a text: `words_of("ada@x.org's")` gives `["ada", "x", "org", "s"]`."""
+    return _WORD.findall(text)
+
+
+_NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
+_WORD = re.compile(r"[^\W_]+")

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, select, update
 
-from folkmoot.conversations.messages import Message, search_text
+from folkmoot.conversations.messages import Message, search_text, words_of
 from folkmoot.errors import NotFound
 from folkmoot.identifiers import ORGANIZATION
 from folkmoot.store.engine import Row, Store, Transaction
@@ -59,8 +59,11 @@ async def search_messages(store: Store, search: MessageSearch) -> list[FoundMess
         statement = statement.where(messages.c.created_at >= search.start)
     if search.end is not None:
         statement = statement.where(messages.c.created_at < search.end)
-    if search.query.strip():
-        statement = store.matching(statement, search.query)
+    words = words_of(search.query)
+    if search.query.strip() and not words:
+        return []
+    if words:
+        statement = store.matching(statement, words)
     newest = (messages.c.created_at.desc(), messages.c.sequence.desc())
     statement = statement.order_by(*newest).limit(search.limit)
 
@@ -91,6 +94,8 @@ async def list_all_messages(
         statement = statement.where(messages.c.conversation_id == conversation_id)
     if types is not None:
         statement = statement.where(messages.c.message_type.in_(list(types)))
+    else:
+        statement = statement.where(messages.c.message_type != "summary_message")
     return [FoundMessage.from_row(row) for row in await fetch_page(transaction, statement, messages, page)]
 
 

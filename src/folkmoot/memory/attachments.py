@@ -12,7 +12,7 @@ from folkmoot.errors import Conflict, NotFound
 from folkmoot.identifiers import ORGANIZATION
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
-from folkmoot.store.tables import agent_blocks, agents, blocks
+from folkmoot.store.tables import agent_blocks, agents, blocks, conversation_blocks
 
 Access: TypeAlias = Literal["write", "append", "read"]
 
@@ -51,6 +51,19 @@ _blocks_of_agent = (
     .where(agent_blocks.c.organization_id == ORGANIZATION, agent_blocks.c.agent_id == bindparam("agent_id"))
     .order_by(agent_blocks.c.attached_at, agent_blocks.c.block_id)
 )
+_blocks_of_conversation = (
+    select(blocks, conversation_blocks.c.access)
+    .join(
+        conversation_blocks,
+        (conversation_blocks.c.organization_id == blocks.c.organization_id)
+        & (conversation_blocks.c.block_id == blocks.c.id),
+    )
+    .where(
+        conversation_blocks.c.organization_id == ORGANIZATION,
+        conversation_blocks.c.conversation_id == bindparam("conversation_id"),
+    )
+    .order_by(blocks.c.created_at, blocks.c.id)
+)
 
 
 def topic(agent_id: str) -> str:
@@ -63,9 +76,21 @@ async def attachments_of(transaction: Transaction, agent_id: str) -> list[Attach
     return [Attachment.from_row(row) for row in await transaction.all(_of_agent, agent_id=agent_id)]
 
 
-async def attached_rows(transaction: Transaction, agent_id: str) -> Sequence[Row]:
-    """Return the rows of the agent's blocks, each with the attachment's `access`, in the order they were attached."""
-    return await transaction.all(_blocks_of_agent, agent_id=agent_id)
+async def attached_rows(transaction: Transaction, agent_id: str, conversation_id: str | None = None) -> Sequence[Row]:
+    """Return the rows of the agent's blocks, each with the attachment's `access`, in the order they were attached.
+
+    In a conversation that has its own copy of a block, that copy stands in the place of the agent's block of its label.
+    """
+    rows = await transaction.all(_blocks_of_agent, agent_id=agent_id)
+    if conversation_id is None or conversation_id == agent_id:
+        return rows
+    own = {row["label"]: row for row in await isolated_rows(transaction, conversation_id)}
+    return [*(own.pop(row["label"], row) for row in rows), *own.values()]
+
+
+async def isolated_rows(transaction: Transaction, conversation_id: str) -> Sequence[Row]:
+    """Return the rows of the conversation's own blocks, each with the conversation's `access`."""
+    return await transaction.all(_blocks_of_conversation, conversation_id=conversation_id)
 
 
 async def attach(transaction: Transaction, agent_id: str, block_id: str, access: Access | None = None) -> None:

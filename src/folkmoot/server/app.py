@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -12,10 +11,10 @@ from fastapi import FastAPI
 
 from folkmoot import __version__
 from folkmoot.agents.services import Services
-from folkmoot.errors import FolkmootError
+from folkmoot.errors import FolkmootError, NotFound
 from folkmoot.memory.authors import Author
 from folkmoot.models.catalogue import Catalogue
-from folkmoot.models.providers import OFFLINE, default_model
+from folkmoot.models.providers import OFFLINE, default_model, resolve
 from folkmoot.models.requests import ModelClient
 from folkmoot.runs.turns import Turns
 from folkmoot.server.errors import add_error_handlers
@@ -25,6 +24,8 @@ from folkmoot.server.routes import (
     all_messages,
     blocks,
     chat_completions,
+    context,
+    conversations,
     core_memory,
     health,
     history,
@@ -37,7 +38,7 @@ from folkmoot.server.routes import (
 from folkmoot.server.state import ServerState
 from folkmoot.server.web.pages import add_pages
 from folkmoot.server.web.session import Sessions
-from folkmoot.settings import Settings
+from folkmoot.settings import Settings, read_environ
 from folkmoot.store.opening import open_store
 from folkmoot.store.sealing import Sealer
 
@@ -53,6 +54,8 @@ ROUTERS = (
     core_memory.router,
     all_messages.agents_router,
     messages.router,
+    conversations.router,
+    context.router,
     all_messages.router,
     chat_completions.router,
     runs.router,
@@ -67,9 +70,9 @@ def create_app(settings: Settings, environ: Mapping[str, str] | None = None) -> 
 
     Args:
         settings: Folkmoot's own settings.
-        environ: the providers' variables; `os.environ` when None.
+        environ: the providers' variables; the environment's and the `.env` file's when None.
     """
-    variables = os.environ if environ is None else environ
+    variables = read_environ() if environ is None else environ
 
     @asynccontextmanager
     async def lifespan(application: FastAPI) -> AsyncIterator[None]:
@@ -100,9 +103,16 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     client = ModelClient(settings, environ)
     secret = settings.secret_key.get_secret_value() if settings.secret_key is not None else None
     sealer = Sealer(secret, settings.data.expanduser())
-    services = Services(store, client, settings, environ, sealer)
-    turns = Turns(services)
     catalogue = Catalogue(settings, environ)
+
+    def context_window(handle: str) -> int:
+        try:
+            return catalogue.known_context_window(resolve(handle, environ))
+        except NotFound:
+            return settings.context_window
+
+    services = Services(store, client, settings, environ, sealer, context_window)
+    turns = Turns(services)
     author = Author("api", name="local" if settings.api_key is None else "admin")
     warming = asyncio.create_task(_warm_up(client, settings, environ))
     try:

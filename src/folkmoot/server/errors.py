@@ -80,11 +80,17 @@ def _explain(problems: Sequence[dict[str, Any]]) -> InvalidInput:
     return InvalidInput(shown)
 
 
+def _is_field(part: str | int) -> bool:
+    """Tell whether a part of an error's place is the client's own: not where it stood, nor a branch of a union."""
+    branches = ("body", "query", "path", "header", "message", "approval", "tool_return", "tool", "str")
+    return isinstance(part, int) or not (part in branches or "[" in part or "(" in part)
+
+
 def _explain_one(problem: dict[str, Any]) -> str:
     if problem["type"] == "json_invalid":
         reason = (problem.get("ctx") or {}).get("error", "")
         return f"The body is not valid JSON: {reason} (at character {problem['loc'][-1]})."
-    place = ".".join(str(part) for part in problem["loc"] if part not in ("body", "query", "path"))
+    place = ".".join(str(part) for part in problem["loc"] if _is_field(part))
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] in ("missing", "value_error") or "input" not in problem:
         return f"{place or 'body'}: {message}"

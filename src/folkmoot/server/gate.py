@@ -40,14 +40,17 @@ class Gate:
             await self._application(scope, receive, send)
             return
         # Clients differ in the last slash; a redirect would drop bodies and headers.
-        if scope["path"] != "/" and scope["path"].endswith("/"):
-            scope["path"] = scope["path"].rstrip("/") or "/"
+        if scope["path"].startswith("/v1/") and scope["path"].endswith("/"):
+            scope["path"] = scope["path"].rstrip("/")
         try:
             self._check(scope)
         except FolkmootError as error:
             await error_response(error)(scope, receive, send)
             return
-        await self._application(scope, _Limited(receive, self._max_body), send)
+        limited = _Limited(receive, send, self._max_body)
+        await self._application(scope, limited.receive, limited.send)
+        if limited.exceeded:
+            await error_response(_too_large(self._max_body))(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
         headers = dict(scope["headers"])
@@ -63,20 +66,35 @@ class Gate:
 
 
 class _Limited:
-    """A body that is counted as it comes, for requests that do not tell its length."""
+    """A body that is counted as it comes, for requests that do not tell its length.
 
-    def __init__(self, receive: Receive, limit: int) -> None:
+    Once it is too large the application is told so, and whatever it answers to that is kept back.
+    """
+
+    def __init__(self, receive: Receive, send: Send, limit: int) -> None:
         self._receive = receive
+        self._send = send
         self._left = limit
         self._limit = limit
+        self._started = False
 
-    async def __call__(self) -> Message:
+    @property
+    def exceeded(self) -> bool:
+        """Whether the body was too large and nothing has been answered yet."""
+        return self._left < 0 and not self._started
+
+    async def receive(self) -> Message:
         message = await self._receive()
         if message["type"] == "http.request":
             self._left -= len(message.get("body", b""))
             if self._left < 0:
                 raise _too_large(self._limit)
         return message
+
+    async def send(self, message: Message) -> None:
+        if not self.exceeded:
+            self._started = True
+            await self._send(message)
 
 
 def _too_large(limit: int) -> TooLarge:

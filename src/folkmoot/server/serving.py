@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
+import uvloop
 from fastapi import FastAPI
 from pydantic import SecretStr, ValidationError
 from uvicorn.supervisors import Multiprocess
@@ -22,7 +24,7 @@ from folkmoot import __version__
 from folkmoot.errors import StartupError
 from folkmoot.models.providers import configured
 from folkmoot.server.app import create_app
-from folkmoot.settings import Settings
+from folkmoot.settings import Settings, read_environ
 from folkmoot.store.opening import open_store
 
 UVICORN: Mapping[str, Any] = {"access_log": False, "log_level": "warning", "proxy_headers": False}
@@ -41,8 +43,7 @@ def serve(options: Mapping[str, Any]) -> int:
         configure_logging(settings)
         if settings.workers > 1:
             return _serve_with_workers(settings, listener)
-        with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
-            return runner.run(_serve(settings, listener))
+        return uvloop.run(_serve(settings, listener))
     except StartupError as error:
         print(f"folkmoot: {error.message}", file=sys.stderr)  # noqa: T201 - this is the terminal
         return 1
@@ -105,7 +106,9 @@ def listen(host: str, port: int) -> socket.socket:
         listener.bind(address)
         listener.listen(2048)
     except OSError as error:
-        taken = "Something else listens there; stop it or choose another --port." if error.errno == 98 else ""
+        taken = (
+            "Something else listens there; stop it or choose another --port." if error.errno == errno.EADDRINUSE else ""
+        )
         raise StartupError(f"Cannot listen on {host}:{port}: {error.strerror}. {taken}".strip()) from error
     listener.setblocking(False)
     return listener
@@ -121,15 +124,6 @@ class _Server(uvicorn.Server):
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.handle_exit, number, None)
         yield
-
-
-def event_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return what makes uvloop's event loop; None, for asyncio's own, where uvloop does not exist."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
 
 
 def configure_logging(settings: Settings) -> None:
@@ -193,7 +187,7 @@ def announce(settings: Settings, listener: socket.socket) -> None:
     """Show where the server is, where it keeps things, which models it has, and whether it needs a key."""
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    providers = ", ".join(provider.title for provider in configured(os.environ))
+    providers = ", ".join(provider.title for provider in configured(read_environ()))
     key = "needed (FOLKMOOT_API_KEY)" if settings.api_key is not None else "not needed"
     lines = (
         f"Folkmoot {__version__}",

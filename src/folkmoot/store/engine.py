@@ -80,8 +80,8 @@ class Store(Protocol):
             StoreOverloaded: the wait for the database was too long; nothing was changed.
         """
 
-    def matching(self, statement: Select[Any], query: str) -> Select[Any]:
-        """Return `statement`, a select from messages, limited to those that match `query`, the best first."""
+    def matching(self, statement: Select[Any], words: Sequence[str]) -> Select[Any]:
+        """Return `statement`, a select from messages, limited to those with one of `words`, the best first."""
 
     async def close(self) -> None:
         """Finish what is under way and let go of the database."""

@@ -75,17 +75,25 @@ async def migrate_postgres(url: str) -> None:
 
 
 async def _upgrade_postgres(url: str) -> None:
+    import asyncpg
+    from sqlalchemy.exc import DBAPIError
     from sqlalchemy.ext.asyncio import create_async_engine
 
-    engine = create_async_engine("postgresql+asyncpg://" + url.split("://", 1)[1])
+    # asyncpg reads the address itself, so that it takes the same options here as everywhere.
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(url))
 
     def locked_upgrade(connection: Connection) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
         upgrade(connection)
 
-    async with engine.begin() as connection:
-        await connection.run_sync(locked_upgrade)
-    await engine.dispose()
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(locked_upgrade)
+    except DBAPIError as error:
+        reason = str(error.orig).rpartition(": ")[2]
+        raise StartupError(f"The tables could not be made or migrated in PostgreSQL: {reason}.") from error
+    finally:
+        await engine.dispose()
 
 
 def configuration() -> Config:

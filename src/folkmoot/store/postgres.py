@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import asyncpg
 from sqlalchemy import Executable, Select, Table, func, literal_column
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 
-from folkmoot.errors import Conflict, FolkmootError, StoreOverloaded, StoreUnavailable
-from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, Statements, T, Work
+from folkmoot.errors import Conflict, FolkmootError, InvalidInput, StartupError, StoreOverloaded, StoreUnavailable
+from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, Statements, T, Transaction, Work
 from folkmoot.store.signals import Signals
 from folkmoot.store.tables import messages
 
@@ -46,6 +46,7 @@ _UNAVAILABLE = (
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.PostgresSystemError,
     asyncpg.InternalServerError,
+    asyncpg.InternalClientError,  # asyncpg lost track of a connection that was cut in the middle of a commit
 )
 
 
@@ -104,8 +105,9 @@ class _Pending:
     future: asyncio.Future[Any]
 
 
-async def _run_all(batch: Sequence[_Pending], transaction: PostgresTransaction) -> list[Any]:
+async def _run_all(batch: Sequence[_Pending], transaction: Transaction) -> list[Any]:
     """Run pieces of work in one transaction; one that raises before it wrote anything takes nobody with it."""
+    assert isinstance(transaction, PostgresTransaction)
     outcomes: list[Any] = []
     for pending in batch:
         written = transaction.writes
@@ -148,7 +150,7 @@ class PostgresStore:
         """Connect to `url`, which has been migrated.
 
         Raises:
-            StoreUnavailable: the database cannot be reached.
+            StartupError: the database cannot be reached.
         """
         try:
             pool = await asyncpg.create_pool(
@@ -166,7 +168,7 @@ class PostgresStore:
                 },
             )
         except (*_UNAVAILABLE, asyncpg.PostgresError, TimeoutError) as error:
-            raise StoreUnavailable(f"PostgreSQL cannot be reached: {error or type(error).__name__}.") from error
+            raise StartupError(f"PostgreSQL cannot be reached: {error or type(error).__name__}.") from error
         return cls(url, pool, signals, wait)
 
     async def read(self, work: Work[T]) -> T:
@@ -201,9 +203,7 @@ class PostgresStore:
         while queue:
             batch = [queue.popleft() for _ in range(min(len(queue), LARGEST_BATCH))]
             try:
-                outcomes = await self._write(
-                    lambda transaction: _run_all(batch, cast("PostgresTransaction", transaction))
-                )  # noqa: B023
+                outcomes = await self._write(partial(_run_all, batch))
             except Exception as error:  # whatever it is, it belongs to one of the pieces: each finds out by itself
                 outcomes = [error] if len(batch) == 1 else [await self._try(pending.work) for pending in batch]
             for pending, outcome in zip(batch, outcomes, strict=True):
@@ -230,11 +230,11 @@ class PostgresStore:
                     raise StoreOverloaded from error
         raise AssertionError("unreachable")
 
-    def matching(self, statement: Select[Any], query: str) -> Select[Any]:
-        """Return `statement` limited to messages with one of the query's words, the best first (ts_rank)."""
-        words = " | ".join(f"'{word}'" for word in re.findall(r"\w+", query)) or "''"
+    def matching(self, statement: Select[Any], words: Sequence[str]) -> Select[Any]:
+        """Return `statement` limited to messages with one of `words`, the best first (ts_rank)."""
+        quoted = " | ".join(f"'{word}'" for word in words)
         vector = func.to_tsvector(literal_column("'simple'::regconfig"), messages.c.search_text)
-        wanted = func.to_tsquery(literal_column("'simple'::regconfig"), words)
+        wanted = func.to_tsquery(literal_column("'simple'::regconfig"), quoted)
         return statement.where(vector.op("@@")(wanted)).order_by(func.ts_rank(vector, wanted).desc())
 
     async def close(self) -> None:
@@ -260,6 +260,8 @@ class PostgresStore:
             raise
         except (*_OVERLOADED, TimeoutError) as error:
             raise StoreOverloaded from error
+        except asyncpg.DataError as error:
+            raise InvalidInput(f"A value in the request cannot be stored: {error}.") from error
         except asyncpg.IntegrityConstraintViolationError as error:
             raise Conflict(CHANGED_MEANWHILE) from error
         except _UNAVAILABLE as error:

@@ -7,6 +7,7 @@ first needed. Several processes on one database need the same key.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -63,12 +64,20 @@ class Sealer:
         return self._fernet
 
     def _key_file(self) -> str:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return self._path.read_text().strip()
-        with os.fdopen(descriptor, "w") as file:
-            secret = secrets.token_urlsafe(32)
-            file.write(secret)
+        """Return the key in the file, which is made first when there is none."""
+        if not self._path.exists():
+            self._make_key_file()
+        if not (secret := self._path.read_text().strip()):
+            raise StoreUnavailable(f"{self._path} is empty; put the key back, or delete the file for a new one.")
         return secret
+
+    def _make_key_file(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        # Linked into place whole, so that a process that starts at the same moment never reads half a key.
+        new = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(32))
+        with contextlib.suppress(FileExistsError):
+            os.link(new, self._path)
+        new.unlink()

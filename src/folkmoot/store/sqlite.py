@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import fcntl
 import os
-import re
 import sqlite3
 from collections import deque
 from collections.abc import Coroutine, Sequence
@@ -24,13 +23,16 @@ from typing import IO, Any, cast
 from sqlalchemy import Executable, Select, Table, column, literal_column, table
 from sqlalchemy.dialects.sqlite.pysqlite import dialect as sqlite_dialect
 
-from folkmoot.errors import Conflict, StartupError, StoreOverloaded, StoreUnavailable
+from folkmoot.errors import Conflict, InvalidInput, StartupError, StoreOverloaded, StoreUnavailable
 from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, Statements, T, Work
 from folkmoot.store.signals import Signals
 from folkmoot.store.tables import messages
 
 LONGEST_QUEUE = 10_000
 """Pieces of work that may wait for the disk before more are refused."""
+
+BUSY_PAUSE = 0.05
+"""Seconds between two looks at a file that another program holds."""
 
 FULLTEXT = (
     "CREATE VIRTUAL TABLE messages_fulltext USING fts5(text, content='', tokenize='unicode61 remove_diacritics 2')",
@@ -54,7 +56,7 @@ _PRAGMAS = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = FULL;
 PRAGMA foreign_keys = ON;
-PRAGMA busy_timeout = 5000;
+PRAGMA busy_timeout = 50;
 PRAGMA temp_store = MEMORY;
 PRAGMA cache_size = -16000;
 PRAGMA journal_size_limit = 67108864;
@@ -66,6 +68,8 @@ def connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=512)
     connection.row_factory = sqlite3.Row
     connection.executescript(_PRAGMAS)
+    # SQLite's own folds ASCII only, so that a search would miss what PostgreSQL finds.
+    connection.create_function("lower", 1, lambda text: text.lower() if isinstance(text, str) else text)
     return connection
 
 
@@ -146,6 +150,8 @@ class SqliteStore:
                 return cast("T", _at_once(work(SqliteTransaction(self._reader, self._statements))))
             finally:
                 self._reader.execute("ROLLBACK")
+        except OverflowError as error:
+            raise InvalidInput("A number in the request is larger than the database can hold.") from error
         except sqlite3.Error as error:
             raise StoreUnavailable(f"The database cannot be read: {error}.") from error
 
@@ -163,13 +169,13 @@ class SqliteStore:
         except TimeoutError:
             return cast("T", await self._give_up(pending))
 
-    def matching(self, statement: Select[Any], query: str) -> Select[Any]:
-        """Return `statement` limited to messages with one of the query's words, the best first (FTS5's bm25)."""
-        words = " OR ".join(f'"{word}"' for word in re.findall(r"\w+", query)) or '""'
+    def matching(self, statement: Select[Any], words: Sequence[str]) -> Select[Any]:
+        """Return `statement` limited to messages with one of `words`, the best first (FTS5's bm25)."""
+        wanted = " OR ".join(f'"{word}"' for word in words)
         found = table("messages_fulltext", column("rowid"), column("rank"))
         return (
             statement.join(found, found.c.rowid == messages.c.search_id)
-            .where(literal_column("messages_fulltext").op("MATCH")(words))
+            .where(literal_column("messages_fulltext").op("MATCH")(wanted))
             .order_by(found.c.rank)
         )
 
@@ -203,7 +209,7 @@ class SqliteStore:
         done: list[_Pending] = []
         topics: list[str] = []
         try:
-            self._writer.execute("BEGIN IMMEDIATE")
+            await self._begin()
             for pending in batch:
                 if self._run_in_savepoint(pending, topics):
                     done.append(pending)
@@ -223,21 +229,39 @@ class SqliteStore:
         self._writer.execute("SAVEPOINT piece")
         try:
             pending.result = _at_once(pending.work(transaction))
-        except sqlite3.OperationalError:
-            raise
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_ERROR or not self._writer.in_transaction:
+                raise  # the database's trouble, not this piece's: a full disk, say
+            self._undo_piece(pending, error)
+            return False
         except Exception as error:
-            self._writer.execute("ROLLBACK TO piece")
-            self._writer.execute("RELEASE piece")
-            changed = isinstance(error, sqlite3.IntegrityError)
-            _fail(
-                pending,
-                Conflict(CHANGED_MEANWHILE) if changed else error,
-                error if changed else error.__cause__,
-            )
+            self._undo_piece(pending, error)
             return False
         self._writer.execute("RELEASE piece")
         topics.extend(transaction.topics)
         return True
+
+    def _undo_piece(self, pending: _Pending, error: Exception) -> None:
+        self._writer.execute("ROLLBACK TO piece")
+        self._writer.execute("RELEASE piece")
+        if isinstance(error, sqlite3.IntegrityError):
+            _fail(pending, Conflict(CHANGED_MEANWHILE), error)
+        else:
+            _fail(pending, error, error.__cause__)
+
+    async def _begin(self) -> None:
+        """Begin a transaction; wait, without holding up the event loop, for another program that holds the file."""
+        deadline = asyncio.get_running_loop().time() + self._wait
+        while True:
+            try:
+                self._writer.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                late = asyncio.get_running_loop().time() > deadline
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or late:
+                    raise
+                await asyncio.sleep(BUSY_PAUSE)
+            else:
+                return
 
     def _roll_back(self) -> None:
         if self._writer.in_transaction:

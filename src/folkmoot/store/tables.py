@@ -96,6 +96,9 @@ agents = Table(
     Column("embedding", Text),
     Column("timezone", Text, nullable=False),
     Column("hidden", Boolean),
+    Column("project_id", Text),
+    Column("template_id", Text),
+    Column("base_template_id", Text),
     Column("configuration", Text, nullable=False, comment="JSON: settings that no statement filters by"),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
@@ -158,11 +161,35 @@ conversations = Table(
         comment="first message in context after the system message",
     ),
     Column("turn_run_id", Text, comment="the run whose turn it is; no other run of this conversation may go on"),
+    Column("prompt_tokens", Integer, nullable=False, comment="tokens of the last prompt, as its provider counted them"),
+    Column("prompt_size", Integer, nullable=False, comment="UTF-8 bytes of that prompt; 0 before the first"),
+    Column("hidden", Boolean, nullable=False),
+    Column("archived_at", BigInteger),
+    Column("last_message_at", BigInteger, nullable=False, comment="0 while nothing was said"),
+    Column("configuration", Text, nullable=False, comment="JSON: model, settings and description of its own"),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     PrimaryKeyConstraint("organization_id", "id"),
     ForeignKeyConstraint(["organization_id", "agent_id"], ["agents.organization_id", "agents.id"], ondelete="CASCADE"),
+    Index("conversations_by_age", "organization_id", "created_at", "id"),
     Index("conversations_by_agent", "organization_id", "agent_id", "created_at", "id"),
+)
+
+conversation_blocks = Table(
+    "conversation_blocks",
+    metadata,
+    _organization(),
+    Column("conversation_id", Text, nullable=False),
+    Column("block_id", Text, nullable=False, comment="the conversation's own copy of a block"),
+    Column("access", Text, nullable=False, comment="write, append or read"),
+    PrimaryKeyConstraint("organization_id", "conversation_id", "block_id"),
+    ForeignKeyConstraint(
+        ["organization_id", "conversation_id"],
+        ["conversations.organization_id", "conversations.id"],
+        ondelete="CASCADE",
+    ),
+    ForeignKeyConstraint(["organization_id", "block_id"], ["blocks.organization_id", "blocks.id"], ondelete="CASCADE"),
+    Index("conversation_blocks_by_block", "organization_id", "block_id"),
 )
 
 messages = Table(

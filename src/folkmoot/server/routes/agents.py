@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
@@ -30,7 +31,7 @@ from folkmoot.server.wire.agents import AgentReply, AgentView, CreateAgent, Modi
 from folkmoot.server.wire.common import AgentId, Deleted, ToolId, json_response, page_of
 from folkmoot.server.wire.tools import ToolReply
 from folkmoot.store.engine import Transaction
-from folkmoot.store.paging import Page
+from folkmoot.store.paging import Page, page_of_list
 from folkmoot.tools.builtin import BASE_TOOLS, DEFAULT_TOOLS, MULTI_AGENT_TOOLS
 from folkmoot.tools.tool import Tool
 
@@ -50,7 +51,8 @@ async def read_filter(
     base_template_id: str | None = None,
     identity_id: str | None = None,
     identifier_keys: Annotated[list[str] | None, Query()] = None,
-    order_by: Literal["created_at", "updated_at", "last_run_completion"] = "created_at",
+    order_by: Literal["created_at", "updated_at", "last_run_completion"] | None = None,
+    sort_by: str | None = None,
 ) -> AgentFilter:
     """Read from the query which agents are wanted."""
     return AgentFilter(
@@ -64,12 +66,30 @@ async def read_filter(
         template_id=template_id,
         base_template_id=base_template_id,
         of_identities=bool(identity_id or identifier_keys),
-        order_by="updated_at" if order_by == "updated_at" else "created_at",
+        order_by="updated_at" if (order_by or sort_by) == "updated_at" else "created_at",
     )
 
 
+CHANGEABLE = frozenset(
+    [
+        "name",
+        "description",
+        "system",
+        "embedding",
+        "timezone",
+        "hidden",
+        "tags",
+        "block_ids",
+        "project_id",
+        "template_id",
+        "base_template_id",
+    ]
+)
+"""Fields of a request that are columns of an agent, or lists that belong to it."""
+
 Wanted = Annotated[AgentFilter, Depends(read_filter)]
 NewestFirst = Annotated[Page, Depends(page_of("desc"))]
+AsAttached = Annotated[Page, Depends(page_of("asc"))]
 ByName = Annotated[Page, Depends(page_of("asc"))]
 
 
@@ -86,8 +106,12 @@ async def create(body: CreateAgent, state: State) -> Response:
 
 
 @router.get("", response_model=list[AgentReply])
-async def list_all(wanted: Wanted, page: NewestFirst, include: Include, state: State) -> Response:
-    """List agents."""
+async def list_all(
+    wanted: Wanted, page: NewestFirst, include: Include, state: State, ascending: bool | None = None
+) -> Response:
+    """List agents, the newest first unless the request says otherwise."""
+    if ascending:
+        page = replace(page, order="asc")
 
     async def read(transaction: Transaction) -> list[AgentView]:
         found = await list_agents(transaction, wanted, page)
@@ -129,14 +153,15 @@ async def delete(agent_id: AgentId, state: State) -> Deleted:
 
 
 @router.get("/{agent_id}/tools", response_model=list[ToolReply])
-async def list_tools(agent_id: AgentId, state: State) -> Response:
+async def list_tools(agent_id: AgentId, page: AsAttached, state: State) -> Response:
     """List the agent's tools in the order they were attached."""
 
     async def read(transaction: Transaction) -> Sequence[Tool]:
         await find_agent(transaction, agent_id)
         return await tools_of(transaction, agent_id)
 
-    return json_response([ToolReply.of(tool) for tool in await state.store.read(read)])
+    tools = page_of_list(await state.store.read(read), page, lambda tool: tool.id)
+    return json_response([ToolReply.of(tool) for tool in tools])
 
 
 @router.patch("/{agent_id}/tools/attach/{tool_id}", response_model=AgentReply)
@@ -210,7 +235,7 @@ async def _new_agent(body: CreateAgent, state: ServerState) -> NewAgent:
     base: Sequence[str] = BASE_TOOLS.get(body.agent_type, DEFAULT_TOOLS) if body.include_base_tools is not False else ()
     shared = MULTI_AGENT_TOOLS if body.include_multi_agent_tools else ()
     tools = tools_named([*base, *shared, *(body.tools or ())])
-    tools += [tool for tool in map(tool_of_id, body.tool_ids or ()) if tool not in tools]
+    tools = list(dict.fromkeys([*tools, *map(tool_of_id, body.tool_ids or ())]))
     system = body.system if body.system is not None else SYSTEM
     first = [message.to_message() for message in body.initial_message_sequence or ()]
     return NewAgent(
@@ -222,6 +247,9 @@ async def _new_agent(body: CreateAgent, state: ServerState) -> NewAgent:
         embedding=body.embedding,
         timezone=body.timezone or "UTC",
         hidden=body.hidden,
+        project_id=body.project_id,
+        template_id=body.template_id,
+        base_template_id=body.base_template_id,
         configuration={**body.configuration(), **_sealed(body, state)},
         tags=body.tags or (),
         tools=tools,
@@ -233,8 +261,7 @@ async def _new_agent(body: CreateAgent, state: ServerState) -> NewAgent:
 
 def _changes(body: UpdateAgent, state: ServerState) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the columns and lists that the request changes, and the configuration that it changes."""
-    columns = ("name", "description", "system", "embedding", "timezone", "hidden", "tags", "block_ids")
-    changes = body.model_dump(include=set(columns), exclude_unset=True)
+    changes = body.model_dump(include=set(CHANGEABLE), exclude_unset=True)
     for name in ("name", "system", "timezone", "tags", "block_ids"):
         if name in changes and changes[name] is None:
             del changes[name]
@@ -251,12 +278,10 @@ def _model_handle(body: CreateAgent | UpdateAgent) -> str | None:
     """Return the model that the request names, in either of its forms."""
     if body.model is not None:
         return body.model
-    older = body.llm_config or {}
-    if older.get("handle"):
-        return str(older["handle"])
-    if older.get("model"):
-        return f"{older.get('model_endpoint_type', 'openai')}/{older['model']}"
-    return None
+    older = body.llm_config
+    if older is None or older.handle or not older.model:
+        return older.handle if older is not None else None
+    return f"{older.model_endpoint_type or 'openai'}/{older.model}"
 
 
 def _sealed(body: CreateAgent | UpdateAgent, state: ServerState) -> dict[str, Any]:

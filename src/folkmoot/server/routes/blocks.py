@@ -13,7 +13,7 @@ from folkmoot.server.state import State
 from folkmoot.server.versions import ExpectedVersion, version_header
 from folkmoot.server.wire.agents import AgentReply, show_agent
 from folkmoot.server.wire.blocks import BlockReply, CreateBlock, UpdateBlock
-from folkmoot.server.wire.common import BlockId, json_response, page_of
+from folkmoot.server.wire.common import BlockId, Number, json_response, page_of
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page
 
@@ -28,11 +28,11 @@ async def read_filter(
     label_search: str | None = None,
     description_search: str | None = None,
     value_search: str | None = None,
-    connected_to_agents_count_gt: int | None = None,
-    connected_to_agents_count_lt: int | None = None,
+    connected_to_agents_count_gt: Number | None = None,
+    connected_to_agents_count_lt: Number | None = None,
     tags: Annotated[list[str] | None, Query()] = None,
     identifier_keys: Annotated[list[str] | None, Query()] = None,
-    connected_to_agents_count_eq: Annotated[list[int] | None, Query()] = None,
+    connected_to_agents_count_eq: Annotated[list[Number] | None, Query()] = None,
     templates_only: bool = False,
     match_all_tags: bool = False,
 ) -> BlockFilter:

@@ -22,7 +22,7 @@ from folkmoot.store.paging import Page
 
 router = APIRouter(prefix="/v1/agents/{agent_id}/core-memory", tags=["agents"])
 
-NewestFirst = Annotated[Page, Depends(page_of("desc", 100))]
+OldestFirst = Annotated[Page, Depends(page_of("asc", 100))]
 
 
 @router.get("", response_model=MemoryReply)
@@ -38,7 +38,7 @@ async def retrieve(agent_id: AgentId, state: State) -> Response:
 
 
 @router.get("/blocks", response_model=list[BlockReply])
-async def list_blocks(agent_id: AgentId, page: NewestFirst, state: State) -> Response:
+async def list_blocks(agent_id: AgentId, page: OldestFirst, state: State) -> Response:
     """List the agent's blocks."""
 
     async def read(transaction: Transaction) -> list[BlockReply]:
@@ -47,30 +47,6 @@ async def list_blocks(agent_id: AgentId, page: NewestFirst, state: State) -> Res
         return [BlockReply.of(block, access) for block, access in found]
 
     return json_response(await state.store.read(read))
-
-
-@router.get("/blocks/{block_label}", response_model=BlockReply)
-async def retrieve_block(agent_id: AgentId, block_label: str, state: State) -> Response:
-    """Return the agent's block of that label."""
-    row = await state.store.read(lambda transaction: _labelled(transaction, agent_id, block_label))
-    reply = _shown(row)
-    return json_response(reply, version_header(reply.version))
-
-
-@router.patch("/blocks/{block_label}", response_model=BlockReply)
-async def update_block_of_label(
-    agent_id: AgentId, block_label: str, body: UpdateBlock, expected: ExpectedVersion, state: State
-) -> Response:
-    """Change the agent's block of that label."""
-    changes = body.changes()
-
-    async def write(transaction: Transaction) -> BlockReply:
-        row = await _labelled(transaction, agent_id, block_label)
-        block = await update_block(transaction, row["id"], changes, state.author, expected)
-        return BlockReply.of(block, row["access"])
-
-    reply = await state.store.write(write)
-    return json_response(reply, version_header(reply.version))
 
 
 @router.patch("/blocks/attach/{block_id}", response_model=AgentReply)
@@ -95,6 +71,30 @@ async def detach_block(agent_id: AgentId, block_id: BlockId, state: State) -> Re
         return await view_agent(transaction, agent_id, state)
 
     return json_response(show_agent(await state.store.write(write)))
+
+
+@router.get("/blocks/{block_label:path}", response_model=BlockReply)
+async def retrieve_block(agent_id: AgentId, block_label: str, state: State) -> Response:
+    """Return the agent's block of that label."""
+    row = await state.store.read(lambda transaction: _labelled(transaction, agent_id, block_label))
+    reply = _shown(row)
+    return json_response(reply, version_header(reply.version))
+
+
+@router.patch("/blocks/{block_label:path}", response_model=BlockReply)
+async def update_block_of_label(
+    agent_id: AgentId, block_label: str, body: UpdateBlock, expected: ExpectedVersion, state: State
+) -> Response:
+    """Change the agent's block of that label."""
+    changes = body.changes()
+
+    async def write(transaction: Transaction) -> BlockReply:
+        row = await _labelled(transaction, agent_id, block_label)
+        block = await update_block(transaction, row["id"], changes, state.author, expected)
+        return BlockReply.of(block, row["access"])
+
+    reply = await state.store.write(write)
+    return json_response(reply, version_header(reply.version))
 
 
 async def _labelled(transaction: Transaction, agent_id: str, label: str) -> Any:

@@ -27,7 +27,7 @@ from folkmoot.server.wire.blocks import (
     VersionReply,
     VersionTextReply,
 )
-from folkmoot.server.wire.common import AgentId, BlockId, Order, json_response
+from folkmoot.server.wire.common import AgentId, BlockId, Number, Order, json_response
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import LARGEST_PAGE
 
@@ -43,8 +43,8 @@ async def list_history(
     block_id: BlockId,
     state: State,
     limit: Limit = 50,
-    after: int | None = None,
-    before: int | None = None,
+    after: Number | None = None,
+    before: Number | None = None,
     order: Order = "desc",
 ) -> Response:
     """List the block's versions, the newest first; `after` and `before` are version numbers."""
@@ -57,7 +57,7 @@ async def list_history(
 
 
 @router.get("/history/{version}", response_model=VersionTextReply)
-async def retrieve_version(block_id: BlockId, version: int, state: State) -> Response:
+async def retrieve_version(block_id: BlockId, version: Number, state: State) -> Response:
     """Return one version with its text."""
 
     async def read(transaction: Transaction) -> tuple[Version, str]:
@@ -68,7 +68,7 @@ async def retrieve_version(block_id: BlockId, version: int, state: State) -> Res
 
 
 @router.get("/blame", response_model=BlameReply)
-async def blame(block_id: BlockId, state: State, version: int | None = None) -> Response:
+async def blame(block_id: BlockId, state: State, version: Number | None = None) -> Response:
     """Return who wrote each line, at which version; of an earlier version when one is named."""
 
     async def read(transaction: Transaction) -> int:
@@ -92,7 +92,7 @@ async def revert(block_id: BlockId, body: RevertBlock, expected: ExpectedVersion
 
 @router.get("/readers", response_model=list[ReaderReply])
 async def readers(
-    block_id: BlockId, state: State, version: int | None = None, limit: Limit = 50, after: str | None = None
+    block_id: BlockId, state: State, version: Number | None = None, limit: Limit = 50, after: str | None = None
 ) -> Response:
     """List the steps whose model was shown a version, the current one unless another is named."""
 

@@ -20,7 +20,7 @@ from folkmoot.store.paging import LARGEST_PAGE, Page
 
 router = APIRouter(prefix="/v1/agents/{agent_id}/messages", tags=["messages"])
 
-NewestFirst = Annotated[Page, Depends(page_of("desc", 100))]
+Newest = Annotated[Page, Depends(page_of(None, 100))]
 
 
 class CancelRuns(Request):
@@ -63,24 +63,29 @@ async def cancel(agent_id: AgentId, state: State, body: CancelRuns | None = None
 @router.get("", response_model=list[AnyMessage])
 async def list_all(
     agent_id: AgentId,
-    page: NewestFirst,
+    page: Newest,
     state: State,
     conversation_id: str | None = None,
     use_assistant_message: bool = True,
     assistant_message_tool_name: str = "send_message",
     assistant_message_tool_kwarg: str = "message",
     include_return_message_types: Annotated[list[MessageType] | None, Query()] = None,
+    include_compaction_messages: bool = False,
 ) -> Response:
-    """List the messages of the agent's conversation, the newest first unless the request says otherwise."""
+    """List the messages of the agent's conversation: without an order the newest ones, oldest first."""
     shape = MessageShape(
         use_assistant_message=use_assistant_message,
         tool_name=assistant_message_tool_name,
         tool_argument=assistant_message_tool_kwarg,
+        summaries=include_compaction_messages,
     )
     types = include_return_message_types
+    spoken = assistant_message_tool_name if use_assistant_message else None
 
     async def read(transaction: Transaction) -> list[Message]:
         conversation = await find_conversation(transaction, conversation_id or agent_id)
-        return await list_messages(transaction, conversation.id, page, types)
+        return await list_messages(
+            transaction, conversation.id, page, types, summaries=include_compaction_messages, spoken=spoken
+        )
 
     return json_response(show_messages(await state.store.read(read), shape, types))

@@ -14,7 +14,7 @@ from folkmoot.runs.runs import Run, find_run
 from folkmoot.server.event_stream import EventStream
 from folkmoot.server.sending import as_server_sent
 from folkmoot.server.state import ServerState, State
-from folkmoot.server.wire.common import Deleted, Request, RunId, json_response, page_of
+from folkmoot.server.wire.common import Deleted, Number, Order, Request, RunId, json_response, page_of
 from folkmoot.server.wire.messages import AnyMessage, MessageShape, show_messages
 from folkmoot.server.wire.runs import RunMetrics, RunReply, RunUsage, StepReply
 from folkmoot.server.wire.streams import StreamShape
@@ -30,7 +30,7 @@ OldestFirst = Annotated[Page, Depends(page_of("asc", 100))]
 class FollowRun(Request):
     """From where a stream is followed."""
 
-    starting_after: int = Field(0, ge=0, description="Number (`seq_id`) of the last event that was seen.")
+    starting_after: Number = Field(0, description="Number (`seq_id`) of the last event that was seen.")
 
 
 @router.get("", response_model=list[RunReply])
@@ -91,7 +91,7 @@ async def delete(run_id: RunId, state: State) -> Deleted:
 
 
 @router.get("/{run_id}/messages", response_model=list[AnyMessage])
-async def list_messages(run_id: RunId, state: State, order: str = "asc", limit: int = 1000) -> Response:
+async def list_messages(run_id: RunId, state: State, order: Order = "asc", limit: Number = 1000) -> Response:
     """List the messages that the run added to its conversation, the oldest first unless the request says otherwise."""
     await _find(run_id, state)
     messages = await state.store.read(lambda transaction: messages_of_run(transaction, run_id))
@@ -125,7 +125,7 @@ async def steps(run_id: RunId, page: OldestFirst, state: State) -> Response:
 
 
 @router.get("/{run_id}/stream", response_class=EventStream)
-async def follow(run_id: RunId, state: State, starting_after: Annotated[int, Query(ge=0)] = 0) -> Response:
+async def follow(run_id: RunId, state: State, starting_after: Number = 0) -> Response:
     """Stream the run's events, those that were and those that come, to its end."""
     return await _follow(run_id, starting_after, state)
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
 from folkmoot.agents.agents import tool_of_id
-from folkmoot.errors import InvalidInput
 from folkmoot.server.state import State
 from folkmoot.server.wire.common import ToolId, json_response, page_of
 from folkmoot.server.wire.tools import ToolReply
-from folkmoot.store.paging import Page
+from folkmoot.store.paging import Page, page_of_list
 from folkmoot.tools.builtin import BUILTIN_TOOLS
 from folkmoot.tools.tool import Tool
 
@@ -43,13 +41,13 @@ async def read_wanted(
 
 
 Wanted = Annotated[list[Tool], Depends(read_wanted)]
-InOrder = Annotated[Page, Depends(page_of("desc"))]
+InOrder = Annotated[Page, Depends(page_of("asc"))]
 
 
 @router.get("", response_model=list[ToolReply])
 async def list_all(wanted: Wanted, page: InOrder, state: State) -> Response:
     """List tools, by name."""
-    return json_response([ToolReply.of(tool) for tool in _page(wanted, page)])
+    return json_response([ToolReply.of(tool) for tool in page_of_list(wanted, page, lambda tool: tool.id)])
 
 
 @router.get("/count")
@@ -62,19 +60,3 @@ async def count(wanted: Wanted, exclude_letta_tools: bool = False) -> int:
 async def retrieve(tool_id: ToolId) -> Response:
     """Return a tool."""
     return json_response(ToolReply.of(tool_of_id(tool_id)))
-
-
-def _page(tools: Sequence[Tool], page: Page) -> Sequence[Tool]:
-    """Return the part of a list that is held in memory that a page asks for."""
-    ids = [tool.id for tool in tools]
-    start, end = 0, len(tools)
-    try:
-        if page.after is not None:
-            start = ids.index(page.after) + 1
-        if page.before is not None:
-            end = ids.index(page.before)
-    except ValueError as error:
-        raise InvalidInput("after, before: the cursor is not in this list; start again without it.") from error
-    if page.before is not None and page.after is None:
-        start = max(0, end - page.limit)
-    return tools[start : min(end, start + page.limit)]

@@ -1,176 +1,33 @@
-"""The pages' application: their routes, their static files, and how a page becomes a response."""
+"""The pages' part of the application: their routes and their static files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from functools import cache
-from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from starlette.exceptions import HTTPException
-from starlette.responses import RedirectResponse
+from fastapi import FastAPI, Response
 from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
 
-from folkmoot import __version__
-from folkmoot.errors import FolkmootError, MalformedId
-from folkmoot.server.web import words
+from folkmoot.server.web import live
+from folkmoot.server.web.responses import SECURITY, STATIC, static_version
 from folkmoot.server.web.session import Sessions
-
-HERE = Path(__file__).parent
-
-SECURITY = {
-    "Content-Security-Policy": (
-        "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
-"""Headers of every page and static file: nothing inline, nothing from elsewhere, in nobody's frame."""
+from folkmoot.server.web.views import agents, blocks, login, moot, runs, start
 
 
 def add_pages(application: FastAPI, sessions: Sessions) -> None:
     """Add the pages, their static files and their sessions to the application."""
-    from folkmoot.server.web import live
-    from folkmoot.server.web.views import agents, blocks, login, moot, runs, start
-
     application.state.sessions = sessions
     for view in (login, moot, start, blocks, agents, runs, live):
         application.include_router(view.router)
-    application.mount("/static", _Static(directory=HERE / "static"), name="static")
-
-
-class PageRoute(APIRoute):
-    """A page's route: whatever goes wrong is shown as a page too, and nobody sees one without a session."""
-
-    open = False
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the handler with errors turned into pages."""
-        handler = super().get_route_handler()
-
-        async def handle(request: Request) -> Response:
-            sessions: Sessions = request.app.state.sessions
-            if not self.open and not sessions.admits(dict(request.scope["headers"])):
-                return _ask_for_key(request)
-            try:
-                return await handler(request)
-            except MalformedId as error:
-                return error_page(request, 404, error.message)
-            except FolkmootError as error:
-                return error_page(request, error.status, error.message)
-            except RequestValidationError as error:
-                return error_page(request, 404, _first_problem(error))
-
-        return handle
-
-
-class OpenRoute(PageRoute):
-    """A page that is shown without a session."""
-
-    open = True
-
-
-def page_router(route: type[PageRoute] = PageRoute) -> APIRouter:
-    """Return a router for pages, which are no part of the API's description."""
-    return APIRouter(route_class=route, include_in_schema=False, default_response_class=Response)
-
-
-def render(request: Request, template: str, status: int = 200, **values: Any) -> Response:
-    """Return a template as a response.
-
-    Args:
-        request: what it answers.
-        template: name of the file in `templates/`.
-        status: the response's status.
-        values: what the template shows; every text is escaped.
-    """
-    sessions: Sessions = request.app.state.sessions
-    body = (
-        environment()
-        .get_template(template)
-        .render(
-            request=request,
-            path=request.url.path,
-            has_sessions=sessions.needed,
-            base_url=str(request.base_url).rstrip("/"),
-            **values,
-        )
-    )
-    return Response(body, status, {**SECURITY, "Cache-Control": "no-store"}, media_type="text/html; charset=utf-8")
-
-
-def error_page(request: Request, status: int, message: str) -> Response:
-    """Return an error as a page: what happened, and where to go from there."""
-    title = {404: "There is nothing here", 403: "This is not allowed"}.get(status, "That did not work")
-    return render(request, "error.html", status, title=title, message=message)
-
-
-def redirect(address: str) -> Response:
-    """Return a response that sends the browser to another page after a form."""
-    return RedirectResponse(address, 303, SECURITY)
-
-
-@cache
-def environment() -> Environment:
-    """Return the templates' environment; everything is escaped, and a name that is missing is an error."""
-    templates = Environment(
-        loader=PackageLoader("folkmoot.server.web", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates.globals.update(version=__version__, static=_static_address, **words.GLOBALS)
-    templates.filters.update(words.FILTERS)
-    return templates
+    application.mount("/static", _Static(directory=STATIC), name="static")
 
 
 class _Static(StaticFiles):
     """Static files, whose addresses change when they do."""
 
-    def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        response = super().file_response(*args, **kwargs)
+    def file_response(self, full_path: Any, stat_result: Any, scope: Any, status_code: int = 200) -> Response:
+        """Return a file with the pages' headers; one asked for by its full address may be kept for ever."""
+        response = super().file_response(full_path, stat_result, scope, status_code)
         response.headers.update(SECURITY)
-        scope: Scope = args[2] if len(args) > 2 else kwargs["scope"]
-        fresh = scope.get("query_string") == f"v={_static_version()}".encode()
+        fresh = scope.get("query_string") == f"v={static_version()}".encode()
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if fresh else "no-cache"
         return response
-
-
-@cache
-def _static_version() -> str:
-    digest = sha256()
-    for file in sorted((HERE / "static").rglob("*")):
-        if file.is_file():
-            digest.update(file.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-def _static_address(name: str) -> str:
-    return f"/static/{name}?v={_static_version()}"
-
-
-def _ask_for_key(request: Request) -> Response:
-    if request.method != "GET" or request.headers.get("accept") == "text/event-stream":
-        raise HTTPException(401, "Sign in at /login first.")
-    target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    response = redirect(str(request.url_for("login_page").include_query_params(next=target)))
-    if "hx-request" in request.headers:
-        return Response(status_code=204, headers={"HX-Redirect": response.headers["location"]})
-    return response
-
-
-def _first_problem(error: RequestValidationError) -> str:
-    problem = error.errors()[0]
-    cause = (problem.get("ctx") or {}).get("error")
-    if isinstance(cause, FolkmootError):
-        return cause.message
-    return f"{problem['loc'][-1]}: {problem['msg']}"

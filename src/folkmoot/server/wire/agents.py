@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from hashlib import sha256
 from typing import Annotated, Any, Literal
+from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, TypeAdapter, field_validator, model_validator
 
 from folkmoot.agents.agents import Agent
 from folkmoot.agents.tool_rules import ToolRules
 from folkmoot.identifiers import USER
 from folkmoot.models.listing import ModelDescription
 from folkmoot.server.wire.blocks import BlockReply, CreateBlock
-from folkmoot.server.wire.common import BlockId, Reply, Request, Text, ToolId, moment
+from folkmoot.server.wire.common import BlockId, JsonObject, Reply, Request, Text, ToolId, moment
 from folkmoot.server.wire.models import EmbeddingConfig, LlmConfig
 from folkmoot.server.wire.sending import MessageCreate
 from folkmoot.server.wire.tools import ToolReply
@@ -49,11 +52,66 @@ CONFIGURATION_FIELDS = (
     "enable_sleeptime",
     "max_files_open",
     "per_file_view_window_char_limit",
-    "project_id",
-    "template_id",
-    "base_template_id",
 )
 """Fields that a request sets and an agent keeps as they are."""
+
+
+class Kept(Request):
+    """Settings of which some are read and all are kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _storable(cls, value: Any) -> Any:
+        return TypeAdapter(JsonObject).validate_python(value) if isinstance(value, dict) else value
+
+
+class Reasoning(Kept):
+    """How much a model thinks."""
+
+    reasoning_effort: Text | None = None
+
+
+class ModelSettings(Kept):
+    """A model's settings in the wire format's newer form."""
+
+    provider_type: Text | None = None
+    temperature: float | None = Field(None, ge=0, le=10)
+    max_output_tokens: int | None = Field(None, ge=1)
+    parallel_tool_calls: bool | None = None
+    reasoning: Reasoning | None = None
+
+
+class LlmSettings(Kept):
+    """A model and its settings in the wire format's older form."""
+
+    handle: Text | None = None
+    model: Text | None = None
+    model_endpoint_type: Text | None = None
+    context_window: int | None = Field(None, ge=1)
+    temperature: float | None = Field(None, ge=0, le=10)
+    max_tokens: int | None = Field(None, ge=1)
+    enable_reasoner: bool | None = None
+    reasoning_effort: Text | None = None
+    max_reasoning_tokens: int | None = Field(None, ge=0)
+    frequency_penalty: float | None = None
+    parallel_tool_calls: bool | None = None
+
+
+class EmbeddingSettings(Kept):
+    """An embedding model and its settings."""
+
+    embedding_endpoint_type: Text | None = None
+    embedding_endpoint: Text | None = None
+    embedding_model: Text | None = None
+    embedding_dim: int | None = Field(None, ge=1)
+    embedding_chunk_size: int | None = Field(None, ge=1)
+    handle: Text | None = None
+    batch_size: int | None = Field(None, ge=1)
+    azure_endpoint: Text | None = None
+    azure_version: Text | None = None
+    azure_deployment: Text | None = None
 
 
 class AgentFields(Request):
@@ -61,38 +119,46 @@ class AgentFields(Request):
 
     description: Text | None = None
     system: Text | None = Field(None, description="The system prompt.")
-    tags: list[Text] | None = None
-    tool_ids: list[ToolId] | None = None
-    block_ids: list[BlockId] | None = None
+    tags: list[Text] | None = Field(None, max_length=1000)
+    tool_ids: list[ToolId] | None = Field(None, max_length=1000)
+    block_ids: list[BlockId] | None = Field(None, max_length=1000)
     model: Text | None = Field(None, description="Handle of the model, such as openai/gpt-4o-mini.")
     embedding: Text | None = Field(None, description="Handle of the embedding model; not needed.")
     timezone: Text | None = None
     hidden: bool | None = None
-    metadata: dict[str, Any] | None = None
-    model_settings: dict[str, Any] | None = None
-    llm_config: dict[str, Any] | None = None
-    embedding_config: dict[str, Any] | None = None
-    compaction_settings: dict[str, Any] | None = None
-    response_format: dict[str, Any] | None = None
+    metadata: JsonObject | None = None
+    model_settings: ModelSettings | None = None
+    llm_config: LlmSettings | None = None
+    embedding_config: EmbeddingSettings | None = None
+    compaction_settings: JsonObject | None = None
+    response_format: JsonObject | None = None
     context_window_limit: int | None = Field(None, ge=1024)
     max_tokens: int | None = Field(None, ge=1)
     parallel_tool_calls: bool | None = None
-    tool_rules: list[dict[str, Any]] | None = None
+    tool_rules: list[JsonObject] | None = None
     message_buffer_autoclear: bool | None = None
     enable_sleeptime: bool | None = None
-    max_files_open: int | None = None
-    per_file_view_window_char_limit: int | None = None
+    max_files_open: int | None = Field(None, ge=0)
+    per_file_view_window_char_limit: int | None = Field(None, ge=0)
     project_id: Text | None = None
     template_id: Text | None = None
     base_template_id: Text | None = None
-    tool_exec_environment_variables: dict[str, str] | None = None
-    secrets: dict[str, str] | None = Field(None, description="Variables for the agent's tools, kept encrypted.")
+    tool_exec_environment_variables: dict[Text, Text] | None = None
+    secrets: dict[Text, Text] | None = Field(None, description="Variables for the agent's tools, kept encrypted.")
 
     @field_validator("tool_rules")
     @classmethod
     def _readable(cls, rules: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
         ToolRules.read(rules or ())
         return rules
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_timezone(cls, timezone: str | None) -> str | None:
+        try:
+            return timezone if timezone is None else ZoneInfo(timezone).key
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(f"{timezone!r} is not a time zone; write it as Europe/Berlin") from error
 
     def configuration(self) -> dict[str, Any]:
         """Return what the request set of the fields that an agent keeps as they are."""
@@ -234,9 +300,9 @@ def show_agent(view: AgentView) -> AgentReply:
         tags=list(view.tags),
         tool_exec_environment_variables=secrets,
         secrets=secrets,
-        project_id=settings.get("project_id"),
-        template_id=settings.get("template_id"),
-        base_template_id=settings.get("base_template_id"),
+        project_id=agent.project_id,
+        template_id=agent.template_id,
+        base_template_id=agent.base_template_id,
         message_buffer_autoclear=bool(settings.get("message_buffer_autoclear")),
         enable_sleeptime=settings.get("enable_sleeptime"),
         last_run_completion=None if view.last_completion is None else moment(view.last_completion),
@@ -293,8 +359,9 @@ def _embedding_config(agent: Agent) -> EmbeddingConfig:
 
 
 def _secret(agent: Agent, name: str, value: str) -> dict[str, Any]:
+    digest = sha256(f"{agent.id} {name}".encode()).digest()
     return {
-        "id": agent.id.replace("agent-", "agent-env-", 1),
+        "id": f"agent-env-{UUID(bytes=digest[:16], version=4)}",
         "key": name,
         "value": value,
         "description": None,

@@ -2,26 +2,54 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
 from fastapi import Query, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from folkmoot.identifiers import check_id
 from folkmoot.store import clock
 from folkmoot.store.paging import LARGEST_PAGE, Page
 
+DEEPEST_JSON = 50
+"""How deep objects and lists may be nested in what a client sends to be kept."""
+
+_NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
+
 
 def _storable(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("contains a NUL character, which cannot be stored; remove it")
+    if found := _NOT_STORABLE.search(text):
+        what = "a NUL character" if found[0] == "\0" else f"half a surrogate pair (U+{ord(found[0]):04X})"
+        raise ValueError(f"contains {what}, which cannot be stored; remove it")
     return text
+
+
+def _storable_json(value: Any, depth: int = 0) -> Any:
+    if depth > DEEPEST_JSON:
+        raise ValueError(f"is nested more than {DEEPEST_JSON} levels deep")
+    if isinstance(value, str):
+        _storable(value)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            _storable(key)
+            _storable_json(item, depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            _storable_json(item, depth + 1)
+    return value
 
 
 Text = Annotated[str, AfterValidator(_storable)]
 """Text that both stores can keep; the validator's error names what they cannot."""
+
+JsonObject = Annotated[dict[str, Any], BeforeValidator(_storable_json)]
+"""An object of the client's own, which is kept as it is."""
+
+Number = Annotated[int, Field(ge=0, le=2**31 - 1)]
+"""A number that both stores can compare with."""
 
 AgentId = Annotated[str, AfterValidator(lambda value: check_id("agent", value))]
 BlockId = Annotated[str, AfterValidator(lambda value: check_id("block", value))]
@@ -55,22 +83,28 @@ def _json(model: BaseModel) -> bytes:
     return model.__pydantic_serializer__.to_json(model)
 
 
-def page_of(order: Order, largest: int = 50) -> Any:
+def page_of(order: Order | None, largest: int = 50) -> Any:
     """Return a dependency that reads `limit`, `after`, `before` and `order` from the query.
 
     Args:
-        order: the list's order when the request names none.
+        order: the list's order when the request names none; None gives the newest items, the oldest of them first.
         largest: how many items a page has when the request does not say.
     """
     default = order
 
     async def read(
-        limit: Annotated[int | None, Query(ge=1, le=LARGEST_PAGE, description="How many items to return.")] = None,
+        limit: Annotated[int | None, Query(ge=1, description="How many items to return; 1000 at the most.")] = None,
         after: Annotated[str | None, Query(description="Return what comes after this item.")] = None,
         before: Annotated[str | None, Query(description="Return what comes before this item.")] = None,
         order: Annotated[Order | None, Query(description="By time of creation: oldest or newest first.")] = None,
     ) -> Page:
-        return Page(limit or largest, after, before, order or default)
+        return Page(
+            min(limit or largest, LARGEST_PAGE),
+            after,
+            before,
+            order or default or "asc",
+            from_end=order is None and default is None,
+        )
 
     return read
 

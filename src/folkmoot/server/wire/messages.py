@@ -17,6 +17,8 @@ class MessageShape(Reply):
     use_assistant_message: bool = True
     tool_name: str = "send_message"
     tool_argument: str = "message"
+    summaries: bool = False
+    """Whether the summaries of compactions are shown; the older clients do not know them."""
 
 
 class MessageReply(Reply):
@@ -117,6 +119,7 @@ class SummaryMessage(MessageReply):
     """What was said before, in short."""
 
     summary: str
+    compaction_stats: dict[str, Any] | None
 
 
 AnyMessage: TypeAlias = (
@@ -168,12 +171,16 @@ def show_messages(
     messages: Sequence[Message], shape: MessageShape, types: Sequence[str] | None = None
 ) -> list[AnyMessage]:
     """Show stored messages, only those of `types` when given."""
+    if types is not None and "summary_message" in types:
+        shape = shape.model_copy(update={"summaries": True})
     shown = [show_message(message, shape) for message in messages if not _is_hidden(message, shape)]
     return [message for message in shown if types is None or message.message_type in types]
 
 
 def _is_hidden(message: Message, shape: MessageShape) -> bool:
-    """Tell whether it is what the tool that speaks for the agent returned, which nobody wants to see."""
+    """Tell whether it is a summary, or what the tool that speaks for the agent returned, which nobody wants to see."""
+    if message.message_type == "summary_message":
+        return not shape.summaries
     return (
         shape.use_assistant_message
         and message.message_type == "tool_return_message"
@@ -210,7 +217,9 @@ def show_message(message: Message, shape: MessageShape) -> AnyMessage:
         case "approval_response_message":
             return ApprovalResponseMessage(**_common(message), **body)
         case "summary_message":
-            return SummaryMessage(**_common(message), summary=body["summary"])
+            return SummaryMessage(
+                **_common(message), summary=body["summary"], compaction_stats=body.get("compaction_stats")
+            )
     raise AssertionError(f"no wire form for {message.message_type}")
 
 
@@ -234,7 +243,7 @@ def _common(message: Message) -> dict[str, Any]:
     return {
         "id": message.id,
         "date": moment(message.created_at),
-        "name": message.name,
+        "name": None if message.message_type == "tool_call_message" else message.name,
         "message_type": message.message_type,
         "otid": message.otid or _otid(message),
         "sender_id": message.sender_id,

@@ -49,7 +49,7 @@ Part: TypeAlias = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
 def _not_empty(content: str | list[Part]) -> str | list[Part]:
-    if not content:
+    if not content or (isinstance(content, list) and all(getattr(part, "text", None) == "" for part in content)):
         raise ValueError("is empty; write what the agent shall answer")
     return content
 
@@ -84,7 +84,9 @@ class MessageCreate(Request):
             "system": "system_message",
             "assistant": "assistant_message",
         }
-        return Message(types[self.role], {"content": content}, name=self.name, otid=self.otid, sender_id=self.sender_id)
+        # An assistant's words that a client gives are no part of the model's own reply to them.
+        body = {"content": content, "given": True} if self.role == "assistant" else {"content": content}
+        return Message(types[self.role], body, name=self.name, otid=self.otid, sender_id=self.sender_id)
 
 
 class ApprovalReturn(Request):
@@ -218,6 +220,7 @@ class SendMessages(Request):
     include_pings: bool = True
     background: bool = False
     callback_url: Text | None = Field(None, description="Where to tell when a background turn is over.")
+    include_compaction_messages: bool = Field(False, description="Show the summary when messages leave the context.")
 
     @model_validator(mode="after")
     def _one_of_both(self) -> SendMessages:
@@ -247,4 +250,5 @@ class SendMessages(Request):
             use_assistant_message=self.use_assistant_message,
             tool_name=self.assistant_message_tool_name,
             tool_argument=self.assistant_message_tool_kwarg,
+            summaries=self.include_compaction_messages,
         )

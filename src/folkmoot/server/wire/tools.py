@@ -47,5 +47,5 @@ class ToolReply(Reply):
                 "parameters": schema.parameters,
             },
             return_char_limit=tool.return_limit,
-            enable_parallel_execution=not tool.in_step,
+            enable_parallel_execution=not tool.in_step and tool.tool_type != "letta_multi_agent_core",
         )

@@ -29,17 +29,17 @@ async def send_message_to_agent_async(context: ToolContext, message: str, other_
 
 
 async def send_message_to_agents_matching_tags(
-    context: ToolContext, message: str, match_all: list[str] | None = None, match_some: list[str] | None = None
+    context: ToolContext, message: str, match_all: list[str], match_some: list[str]
 ) -> str:
     """Say something to every agent that has certain tags, and wait for their answers.
 
     Args:
         message: What to say to each of them.
-        match_all: Tags that an agent must all have.
-        match_some: Tags of which an agent must have at least one.
+        match_all: Tags that an agent must all have; an empty list if it does not matter.
+        match_some: Tags of which an agent must have at least one; an empty list if it does not matter.
     """
     text = _from(context, message)
-    answers = await context.colleagues.ask_tagged(match_all or [], match_some or [], text, context)
+    answers = await context.colleagues.ask_tagged(match_all, match_some, text, context)
     return json.dumps(answers, ensure_ascii=False)
 
 

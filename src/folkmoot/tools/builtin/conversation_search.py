@@ -70,5 +70,5 @@ def _moment(name: str, text: str | None, *, ends: bool) -> int | None:
             day = datetime.combine(date.fromisoformat(text), datetime.min.time())
             return clock.from_datetime(day + timedelta(days=1) if ends else day)
         return clock.from_datetime(datetime.fromisoformat(text))
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ToolFailed(f"{name}: {text!r} is not a date; write it as 2026-11-22 or 2026-11-22T14:30.") from error

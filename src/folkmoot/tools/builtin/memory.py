@@ -7,8 +7,12 @@ from folkmoot.memory.attachments import attached_rows
 from folkmoot.memory.authors import Author
 from folkmoot.memory.blocks import Block, edit_block
 from folkmoot.memory.edits import Append, Edit, Insert, Patch, Refusal, Replace, Rethink
+from folkmoot.memory.history import list_versions
 from folkmoot.store.engine import Row
 from folkmoot.tools.tool import ToolContext
+
+MOST_AUTHORS = 100
+"""Versions that are looked at to say whose changes a rethink overwrote."""
 
 
 async def memory_insert(context: ToolContext, label: str, new_string: str, insert_line: int = -1) -> str:
@@ -107,7 +111,7 @@ async def edit_labelled(context: ToolContext, label: str, edit: Edit) -> str:
     done = (
         f"Done: block {label!r} is now at version {after.version} ({len(after.value):,} of {after.limit:,} characters)."
     )
-    return done + (_overwritten(context, before) if isinstance(edit, Rethink) else "")
+    return done + (await _overwritten(context, before) if isinstance(edit, Rethink) else "")
 
 
 async def find_attached(context: ToolContext, label: str) -> Row:
@@ -116,7 +120,7 @@ async def find_attached(context: ToolContext, label: str) -> Row:
     Raises:
         ToolFailed: the agent has no such block.
     """
-    rows = await attached_rows(context.step_transaction, context.agent_id)
+    rows = await attached_rows(context.step_transaction, context.agent_id, context.conversation_id)
     for row in rows:
         if row["label"] == label:
             return row
@@ -145,12 +149,16 @@ def agent_author(context: ToolContext) -> Author:
     return Author("agent", context.agent_id, context.agent_name, context.run_id, context.step_id)
 
 
-def _overwritten(context: ToolContext, before: Block) -> str:
+async def _overwritten(context: ToolContext, before: Block) -> str:
     """Say whose changes a rethink overwrote that its writer had not seen."""
     seen = context.seen.get(before.id)
-    if seen is None or before.version <= seen or before.updated_by.step_id == context.step_id:
+    if seen is None or before.version <= seen:
+        return ""
+    since = await list_versions(context.step_transaction, before.id, MOST_AUTHORS, after=seen, ascending=True)
+    others = dict.fromkeys(str(version.author) for version in since if version.author.step_id != context.step_id)
+    if not others:
         return ""
     return (
-        f" It overwrote changes that you had not seen: you were shown version {seen}, and {before.updated_by} had "
-        f"since brought the block to version {before.version}, which still holds the overwritten text:\n{before.value}"
+        f" It overwrote changes that you had not seen: you were shown version {seen}, and {', '.join(others)} had "
+        f"since changed the block. Version {before.version} still holds the overwritten text:\n{before.value}"
     )

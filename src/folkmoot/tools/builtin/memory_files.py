@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from folkmoot.errors import Conflict, ToolFailed
+from folkmoot.errors import Conflict, NotFound, ToolFailed
 from folkmoot.memory.attachments import attach, attached_rows, detach
 from folkmoot.memory.blocks import create_block, update_block
 from folkmoot.memory.edits import Edit, Insert, Replace
@@ -65,7 +65,7 @@ async def memory(
 
 async def _create(context: ToolContext, label: str, text: str, description: str | None) -> str:
     transaction = context.step_transaction
-    for row in await attached_rows(transaction, context.agent_id):
+    for row in await attached_rows(transaction, context.agent_id, context.conversation_id):
         if row["label"] == label:
             raise ToolFailed(f"You have a block labelled {label!r} already. Change it with str_replace or insert.")
     fields = {"label": label, "value": text, "description": description}
@@ -77,7 +77,10 @@ async def _create(context: ToolContext, label: str, text: str, description: str 
 async def _delete(context: ToolContext, label: str) -> str:
     row = await find_attached(context, label)
     need_write_access(row)
-    await detach(context.step_transaction, context.agent_id, row["id"])
+    try:
+        await detach(context.step_transaction, context.agent_id, row["id"])
+    except NotFound as error:
+        raise ToolFailed(f"Block {label!r} belongs to this conversation alone; empty it instead.") from error
     return f"Done: block {label!r} is no longer part of your memory. The block itself, with its history, was kept."
 
 
@@ -93,7 +96,7 @@ async def _rename(context: ToolContext, label: str, new_label: str) -> str:
 
 async def _view(context: ToolContext, path: str | None) -> str:
     if path is None or path.rstrip("/") in ("", FOLDER):
-        rows = await attached_rows(context.step_transaction, context.agent_id)
+        rows = await attached_rows(context.step_transaction, context.agent_id, context.conversation_id)
         return "\n".join(f"{FOLDER}/{row['label']} ({len(row['value']):,} characters)" for row in rows) or "No blocks."
     row: Any = await find_attached(context, _label("path", path))
     lines = row["value"].splitlines() or ["(empty)"]

@@ -1,5 +1,209 @@
-"""Later."""
+"""Agents: the list, the form for a new one, and the page of one: its chat, its memory, its context, its settings."""
 
-from folkmoot.server.web.pages import page_router
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request, Response
+from pydantic import ValidationError
+
+from folkmoot.agents.agents import Agent, find_agent, tools_of
+from folkmoot.agents.approvals import Pending, find_pending
+from folkmoot.agents.listing import AgentFilter, blocks_of_agents, list_agents, tags_of_agents
+from folkmoot.agents.tool_rules import ToolRules
+from folkmoot.conversations.conversations import find_conversation
+from folkmoot.conversations.messages import list_messages, messages_in_context
+from folkmoot.errors import FolkmootError
+from folkmoot.memory.attachments import Access
+from folkmoot.memory.blocks import Block
+from folkmoot.memory.listing import BlockFilter, list_blocks
+from folkmoot.runs.reading import UNFINISHED, RunFilter, list_runs
+from folkmoot.runs.runs import Run
+from folkmoot.server.routes import agents as api
+from folkmoot.server.state import ServerState, State
+from folkmoot.server.web import code
+from folkmoot.server.web.colours import Palette, read_palette
+from folkmoot.server.web.context_window import ContextUse, read_context
+from folkmoot.server.web.forms import choices, problems_of, text_of
+from folkmoot.server.web.reading import all_attachments
+from folkmoot.server.web.responses import page_router, read_form, redirect, render
+from folkmoot.server.web.talk import Saying, as_talk
+from folkmoot.server.wire.agents import CreateAgent
+from folkmoot.server.wire.common import AgentId
+from folkmoot.store.engine import Transaction
+from folkmoot.store.paging import LARGEST_PAGE, Page
+from folkmoot.tools.builtin import BUILTIN_TOOLS, DEFAULT_TOOLS
+from folkmoot.tools.tool import Tool
 
 router = page_router()
+
+LISTED = 200
+MESSAGES_SHOWN = 100
+RUNS_SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _About:
+    """What an agent's page shows."""
+
+    agent: Agent
+    talk: Sequence[Saying]
+    earlier: str | None
+    pending: Pending | None
+    blocks: Sequence[tuple[Block, Access]]
+    other_blocks: Sequence[Block]
+    writers: Sequence[str]
+    """Who has one of its blocks too."""
+    tools: Sequence[Tool]
+    tags: Sequence[str]
+    runs: Sequence[Run]
+    context: ContextUse
+    palette: Palette
+
+
+@router.get("/agents")
+async def list_all(request: Request, state: State, q: str = "", tag: str = "", after: str | None = None) -> Response:
+    """List agents, the newest first."""
+
+    async def read(transaction: Transaction) -> dict[str, Any]:
+        wanted = AgentFilter(query_text=q.strip() or None, tags=[tag] if tag else ())
+        found = await list_agents(transaction, wanted, Page(limit=LISTED, after=after, order="desc"))
+        ids = [agent.id for agent in found]
+        return {
+            "agents": found,
+            "blocks": await blocks_of_agents(transaction, ids),
+            "tags": await tags_of_agents(transaction, ids),
+            "running": await _running(transaction),
+            "palette": await read_palette(transaction),
+        }
+
+    shown = await state.store.read(read)
+    return render(request, "agents.html", q=q, tag=tag, listed=LISTED, calls=code.moot_calls(), **shown)
+
+
+@router.get("/agents/new")
+async def new(request: Request, state: State) -> Response:
+    """Show the form for a new agent."""
+    values: dict[str, Any] = {"name": "", "model": "", "system": "", "tags": "", "tools": DEFAULT_TOOLS, "blocks": ()}
+    return await _form(request, state, values, {})
+
+
+@router.post("/agents/new")
+async def create(request: Request, state: State) -> Response:
+    """Create an agent, or say what is wrong where."""
+    form = await read_form(request)
+    values: dict[str, Any] = {name: text_of(form, name).strip() for name in ("name", "model", "system", "tags")}
+    values |= {"tools": form.get("tools", []), "blocks": form.get("blocks", [])}
+    try:
+        body = CreateAgent.model_validate(
+            {
+                "name": values["name"] or None,
+                "model": values["model"] or None,
+                "system": values["system"].replace("\r\n", "\n") or None,
+                "tags": choices(values["tags"]),
+                "tools": values["tools"],
+                "block_ids": values["blocks"],
+                "include_base_tools": False,
+            }
+        )
+        response = await api.create(body, state)
+    except (ValidationError, FolkmootError) as error:
+        return await _form(request, state, values, _problems(error, values), 422)
+    return redirect(f"/agents/{json.loads(bytes(response.body))['id']}")
+
+
+@router.get("/agents/{agent_id}")
+async def show(request: Request, agent_id: AgentId, state: State, before: str | None = None) -> Response:
+    """Show an agent."""
+    about = await state.store.read(lambda transaction: _read(transaction, agent_id, before, state))
+    models = [model.handle for model in await state.catalogue.models()]
+    run = next((run for run in about.runs if not run.is_over), None)
+    return render(
+        request,
+        "agent.html",
+        about=about,
+        agent=about.agent,
+        palette=about.palette,
+        models=models,
+        run=run,
+        before=before,
+        rules=ToolRules.read(about.agent.configuration.get("tool_rules") or ()),
+        all_tools=sorted(BUILTIN_TOOLS.values(), key=lambda tool: tool.name),
+        calls=code.agent_calls(agent_id, about.agent.model),
+    )
+
+
+async def _read(transaction: Transaction, agent_id: str, before: str | None, state: ServerState) -> _About:
+    agent = await find_agent(transaction, agent_id)
+    newest = Page(limit=MESSAGES_SHOWN, order="desc", after=before)
+    messages = (await list_messages(transaction, agent_id, newest))[::-1]
+    conversation = await find_conversation(transaction, agent_id)
+    pending = find_pending(await messages_in_context(transaction, agent_id, conversation.context_start))
+    tools = await tools_of(transaction, agent_id)
+    blocks = (await blocks_of_agents(transaction, [agent_id])).get(agent_id, [])
+    held = {block.id for block, _ in blocks}
+    everything = await list_blocks(transaction, BlockFilter(), Page(limit=LARGEST_PAGE, order="desc"))
+    runs = await list_runs(transaction, RunFilter(agent_ids=[agent_id]), Page(limit=RUNS_SHOWN, order="desc"))
+    counted = next((usage["context_tokens"] for run in runs if (usage := run.details.get("usage"))), None)
+    return _About(
+        agent=agent,
+        talk=as_talk(messages, pending.calls if pending else ()),
+        earlier=messages[0].id if len(messages) == MESSAGES_SHOWN else None,
+        pending=pending,
+        blocks=blocks,
+        other_blocks=[block for block in everything if block.id not in held],
+        writers=list({each.agent_id for each in await all_attachments(transaction) if each.block_id in held}),
+        tools=tools,
+        tags=(await tags_of_agents(transaction, [agent_id])).get(agent_id, []),
+        runs=runs,
+        context=await read_context(transaction, agent, tools, _window(agent, state), counted),
+        palette=await read_palette(transaction),
+    )
+
+
+def _window(agent: Agent, state: ServerState) -> int:
+    """Return the tokens that the agent's context may hold."""
+    chosen = agent.configuration.get("context_window_limit")
+    return int(chosen or state.describe_model(agent.model).context_window)
+
+
+async def _running(transaction: Transaction) -> Mapping[str, Run]:
+    """Return each agent's run that is under way."""
+    found = await list_runs(transaction, RunFilter(statuses=UNFINISHED), Page(limit=LARGEST_PAGE, order="desc"))
+    return {run.agent_id: run for run in found}
+
+
+async def _form(
+    request: Request, state: ServerState, values: Mapping[str, Any], problems: Mapping[str, str], status: int = 200
+) -> Response:
+    newest = Page(limit=LARGEST_PAGE, order="desc")
+    blocks = await state.store.read(lambda transaction: list_blocks(transaction, BlockFilter(), newest))
+    default = await state.catalogue.default_model()
+    return render(
+        request,
+        "agent_new.html",
+        status,
+        values=values,
+        problems=problems,
+        blocks=blocks,
+        models=[model.handle for model in await state.catalogue.models()],
+        default_model=default,
+        all_tools=sorted(BUILTIN_TOOLS.values(), key=lambda tool: tool.name),
+        calls=code.new_agent_calls(default),
+    )
+
+
+def _problems(error: ValidationError | FolkmootError, values: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is wrong by the form's fields."""
+    problems = problems_of(error, [*values, "block_ids"])
+    if "block_ids" in problems:
+        problems["blocks"] = problems.pop("block_ids")
+    text = problems.get("", "")
+    if "label" in text and "Two blocks" in text:
+        problems["blocks"] = problems.pop("")
+    elif "odel" in text or "rovider" in text:
+        problems["model"] = problems.pop("")
+    return problems

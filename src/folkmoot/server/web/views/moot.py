@@ -1,5 +1,92 @@
-"""Later."""
+"""The first page: agents, blocks, who shares what, and what happens just now."""
 
-from folkmoot.server.web.pages import page_router
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastapi import Request, Response
+
+from folkmoot.agents.agents import Agent
+from folkmoot.agents.listing import AgentFilter, list_agents, list_tags
+from folkmoot.memory.attachments import Attachment
+from folkmoot.memory.blocks import Block
+from folkmoot.memory.listing import BlockFilter, list_blocks
+from folkmoot.runs.reading import UNFINISHED, RunFilter, list_runs
+from folkmoot.runs.runs import Run
+from folkmoot.server.state import State
+from folkmoot.server.web import moot_map
+from folkmoot.server.web.code import moot_calls
+from folkmoot.server.web.colours import Palette, read_palette
+from folkmoot.server.web.reading import Newest, all_attachments, newest_versions
+from folkmoot.server.web.responses import page_router, render
+from folkmoot.store.engine import Transaction
+from folkmoot.store.paging import LARGEST_PAGE, Page
 
 router = page_router()
+
+EVERY = Page(limit=LARGEST_PAGE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Moot:
+    """What the page shows."""
+
+    map: moot_map.MootMap
+    palette: Palette
+    newest: dict[str, Newest]
+    runs: dict[str, Run]
+    waiting: set[str]
+    tags: Sequence[str]
+    is_empty: bool
+
+
+@router.get("/")
+async def moot(request: Request, state: State, q: str = "", tag: str = "") -> Response:
+    """Show the map, or on an empty server how to begin."""
+    shown = await state.store.read(lambda transaction: _read(transaction, q.strip(), tag))
+    if shown.is_empty and not q and not tag:
+        model = await state.catalogue.default_model()
+        return render(request, "start.html", model=model, offline=model.startswith("offline/"))
+    return render(request, "moot.html", moot=shown, palette=shown.palette, q=q, tag=tag, calls=moot_calls())
+
+
+async def _read(transaction: Transaction, q: str, tag: str) -> _Moot:
+    attachments = await all_attachments(transaction)
+    agents = await list_agents(transaction, AgentFilter(), EVERY)
+    blocks = await list_blocks(transaction, BlockFilter(), EVERY)
+    is_empty = not agents and not blocks
+    if q or tag:
+        tags = [tag] if tag else []
+        named = await list_agents(transaction, AgentFilter(query_text=q or None, tags=tags), EVERY)
+        labelled = await list_blocks(transaction, BlockFilter(label_search=q or None, tags=tags), EVERY)
+        agents, blocks = _with_neighbours(agents, blocks, named, labelled, attachments)
+    drawn = moot_map.draw(agents, blocks, attachments)
+    running = await list_runs(transaction, RunFilter(statuses=UNFINISHED), EVERY)
+    waiting = await list_agents(transaction, AgentFilter(last_stop_reason="requires_approval"), EVERY)
+    return _Moot(
+        map=drawn,
+        palette=await read_palette(transaction),
+        newest=dict(await newest_versions(transaction, [block.id for block in drawn.blocks])),
+        runs={run.agent_id: run for run in reversed(running)},
+        waiting={agent.id for agent in waiting},
+        tags=await list_tags(transaction, Page(limit=200), None),
+        is_empty=is_empty,
+    )
+
+
+def _with_neighbours(
+    agents: Sequence[Agent],
+    blocks: Sequence[Block],
+    named: Sequence[Agent],
+    labelled: Sequence[Block],
+    attachments: Sequence[Attachment],
+) -> tuple[list[Agent], list[Block]]:
+    """Return the agents and blocks that were found, and what these are attached to."""
+    agent_ids, block_ids = {agent.id for agent in named}, {block.id for block in labelled}
+    beside_agents = {each.block_id for each in attachments if each.agent_id in agent_ids}
+    beside_blocks = {each.agent_id for each in attachments if each.block_id in block_ids}
+    return (
+        [agent for agent in agents if agent.id in agent_ids | beside_blocks],
+        [block for block in blocks if block.id in block_ids | beside_agents],
+    )

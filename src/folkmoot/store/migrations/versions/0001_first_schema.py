@@ -26,6 +26,9 @@ def upgrade() -> None:
         sa.Column("embedding", sa.Text(), nullable=True),
         sa.Column("timezone", sa.Text(), nullable=False),
         sa.Column("hidden", sa.Boolean(), nullable=True),
+        sa.Column("project_id", sa.Text(), nullable=True),
+        sa.Column("template_id", sa.Text(), nullable=True),
+        sa.Column("base_template_id", sa.Text(), nullable=True),
         sa.Column("configuration", sa.Text(), nullable=False, comment="JSON: settings that no statement filters by"),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
@@ -205,6 +208,21 @@ def upgrade() -> None:
             nullable=True,
             comment="the run whose turn it is; no other run of this conversation may go on",
         ),
+        sa.Column(
+            "prompt_tokens",
+            sa.Integer(),
+            nullable=False,
+            comment="tokens of the last prompt, as its provider counted them",
+        ),
+        sa.Column(
+            "prompt_size", sa.Integer(), nullable=False, comment="UTF-8 bytes of that prompt; 0 before the first"
+        ),
+        sa.Column("hidden", sa.Boolean(), nullable=False),
+        sa.Column("archived_at", sa.BigInteger(), nullable=True),
+        sa.Column("last_message_at", sa.BigInteger(), nullable=False, comment="0 while nothing was said"),
+        sa.Column(
+            "configuration", sa.Text(), nullable=False, comment="JSON: model, settings and description of its own"
+        ),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
@@ -212,6 +230,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("organization_id", "id"),
     )
+    op.create_index("conversations_by_age", "conversations", ["organization_id", "created_at", "id"], unique=False)
     op.create_index(
         "conversations_by_agent", "conversations", ["organization_id", "agent_id", "created_at", "id"], unique=False
     )
@@ -223,6 +242,25 @@ def upgrade() -> None:
         sa.Column("data", sa.Text(), nullable=False, comment="the event as a stream shows it"),
         sa.ForeignKeyConstraint(["organization_id", "run_id"], ["runs.organization_id", "runs.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("organization_id", "run_id", "sequence"),
+    )
+    op.create_table(
+        "conversation_blocks",
+        sa.Column("organization_id", sa.Text(), nullable=False),
+        sa.Column("conversation_id", sa.Text(), nullable=False),
+        sa.Column("block_id", sa.Text(), nullable=False, comment="the conversation's own copy of a block"),
+        sa.Column("access", sa.Text(), nullable=False, comment="write, append or read"),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "block_id"], ["blocks.organization_id", "blocks.id"], ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "conversation_id"],
+            ["conversations.organization_id", "conversations.id"],
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("organization_id", "conversation_id", "block_id"),
+    )
+    op.create_index(
+        "conversation_blocks_by_block", "conversation_blocks", ["organization_id", "block_id"], unique=False
     )
     op.create_table(
         "messages",

@@ -1,0 +1,216 @@
+"""What of a conversation is in context: the summary of what left, and the messages since, within the model's window."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from folkmoot.agents.agents import Agent, find_agent
+from folkmoot.agents.compaction import (
+    CompactionSettings,
+    Summary,
+    Task,
+    choose_cut,
+    summarise,
+    units_of,
+    words_of_request,
+)
+from folkmoot.agents.context import for_conversation, model_options, to_turns
+from folkmoot.agents.context_window import (
+    SHORTEST,
+    Scale,
+    fixed_size,
+    limit_of,
+    size_of_turns,
+    window_of,
+)
+from folkmoot.agents.services import Services
+from folkmoot.conversations.conversations import Conversation, Counted, find_conversation, move_context
+from folkmoot.conversations.messages import Message, messages_in_context
+from folkmoot.models.prompt import Prompt, Turn, Usage
+from folkmoot.store.engine import Transaction
+
+_SHARE_OF_SUMMARY = 5
+
+
+@dataclass(slots=True)
+class History:
+    """A conversation's context while somebody works with it. `limit` is the tokens that a prompt may have."""
+
+    conversation_id: str
+    summary: Summary
+    messages: list[Message]
+    counted: Counted
+    window: int
+    limit: int
+    turns: list[Turn] = field(default_factory=list)
+    refused: bool = False
+    """Whether a provider refused a prompt as too long; only then is what was said just now cut, not on an estimate."""
+
+    @property
+    def scale(self) -> Scale:
+        """How many bytes make a token."""
+        return Scale.of(self.counted)
+
+    def shown(self, incoming: Sequence[Message] = ()) -> list[Turn]:
+        """Return the context, and behind it what came in just now, as a model sees them."""
+        return [*self.summary.to_turns(), *self.turns, *to_turns(incoming)]
+
+    def add(self, stored: Sequence[Message], counted: Counted | None = None) -> None:
+        """Take in messages that were stored at the conversation's end."""
+        self.messages += stored
+        self.turns += to_turns(stored)
+        self.counted = counted or self.counted
+
+    def measure(self, prompt: Prompt) -> int:
+        """Return the prompt's size."""
+        return fixed_size(prompt) + size_of_turns(prompt.turns)
+
+    def fits(self, prompt: Prompt) -> bool:
+        """Tell whether the model will probably take the prompt."""
+        return self.scale.tokens(self.measure(prompt)) <= self.limit
+
+    def room(self, prompt: Prompt) -> int:
+        """Return the bytes that the prompt's turns may have."""
+        return max(self.scale.size(self.limit) - fixed_size(prompt), 0)
+
+    def tighten(self, prompt: Prompt) -> None:
+        """Learn from a prompt that was too long for its model, whatever is known of its window."""
+        self.limit = self.scale.tokens(fixed_size(prompt) + size_of_turns(prompt.turns) // 3)
+        self.refused = True
+
+
+async def read_history(
+    transaction: Transaction, conversation: Conversation, agent: Agent, services: Services
+) -> History:
+    """Return the conversation's context; nothing before it is read."""
+    stored = await messages_in_context(transaction, conversation.id, conversation.context_start)
+    window = window_of(agent, services.context_window(agent.model))
+    return History(
+        conversation_id=conversation.id,
+        summary=Summary.parse(conversation.context_summary),
+        messages=stored,
+        counted=conversation.counted,
+        window=window,
+        limit=limit_of(window, model_options(agent.configuration).max_output_tokens),
+        turns=to_turns(stored),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """How room is made: for which agent, by which settings, and in which turn if there is one under way."""
+
+    services: Services
+    agent: Agent
+    settings: CompactionSettings
+    trigger: str
+    run_id: str | None = None
+    record: Callable[[Transaction, Sequence[Message], None], Awaitable[None]] | None = None
+
+
+async def make_room(
+    history: History, compaction: Compaction, prompt: Prompt, incoming: Sequence[Message] = ()
+) -> tuple[Message | None, Usage]:
+    """Let the oldest messages leave the context, in the store too, so that the prompt fits.
+
+    Returns:
+        The summary message that was stored, and what the summary took. None when no message can leave.
+    """
+    settings, run_id = compaction.settings, compaction.run_id
+    units = units_of(history.messages)
+    room = history.room(prompt)
+    longest = min(settings.longest or room, max(room // _SHARE_OF_SUMMARY, 2 * SHORTEST))
+    total = sum(unit.size for unit in units)
+    of_turn = (place for place, unit in enumerate(units) if run_id and unit.messages[0].run_id == run_id)
+    current = next(of_turn, len(units))
+    cut = choose_cut(
+        units,
+        0 if settings.everything else int(total * settings.keep),
+        max(room - longest - size_of_turns(to_turns(incoming)), 0),
+        current=current,
+        spare_last=not incoming and not (settings.everything and run_id is None),
+    )
+    if cut == 0:
+        return None, Usage()
+    leaving = [message for unit in units[:cut] for message in unit.messages]
+    staying = history.messages[len(leaving) :]
+    task = Task(history.summary, leaving, history.scale.size(history.limit) // 2, longest)
+    summary, usage = await summarise(compaction.services, compaction.agent, settings, task)
+    request = history.summary.request or words_of_request(leaving, run_id) if run_id and cut > current else ""
+    summary = replace(summary, request=request)
+    note = _note(history, compaction, summary, prompt, cut_size=sum(unit.size for unit in units[:cut]), staying=staying)
+
+    async def store(transaction: Transaction) -> Message | None:
+        stored = await move_context(transaction, history.conversation_id, leaving[-1].sequence + 1, note)
+        if stored is not None and compaction.record is not None:
+            await compaction.record(transaction, [stored], None)
+        return stored
+
+    stored = await compaction.services.store.write(store)
+    history.summary, history.messages, history.turns = summary, staying, to_turns(staying)
+    return stored, usage
+
+
+def _note(
+    history: History,
+    compaction: Compaction,
+    summary: Summary,
+    prompt: Prompt,
+    *,
+    cut_size: int,
+    staying: Sequence[Message],
+) -> Message:
+    """Return the message that holds the summary and says what was done."""
+    scale, before = history.scale, history.measure(prompt)
+    grown = size_of_turns(summary.to_turns()) - size_of_turns(history.summary.to_turns())
+    stats = {
+        "trigger": compaction.trigger,
+        "context_window": history.window,
+        "context_tokens_before": scale.tokens(before),
+        "context_tokens_after": scale.tokens(before - cut_size + grown),
+        "messages_count_before": _shown_count(history),
+        "messages_count_after": 2 + len(staying),
+    }
+    body = {"summary": summary.render(), "compaction_stats": stats}
+    return Message("summary_message", body, run_id=compaction.run_id)
+
+
+def _shown_count(history: History) -> int:
+    """Return how many messages a model sees, the system message and the summary among them."""
+    return 1 + bool(history.summary.render()) + len(history.messages)
+
+
+async def compact_now(
+    services: Services,
+    conversation_id: str,
+    prompt_of: Callable[[Agent, History], Prompt],
+    settings: Mapping[str, Any] | None,
+) -> tuple[str, int, int]:
+    """Compact a conversation because somebody asked for it.
+
+    Args:
+        services: the store and the models.
+        conversation_id: which conversation.
+        prompt_of: returns the prompt as the conversation's next turn would begin with it.
+        settings: the wire format's settings; the agent's own when None.
+
+    Returns:
+        The summary, and how many messages were in context before and are after.
+
+    Raises:
+        NotFound: there is no such conversation.
+    """
+
+    async def read(transaction: Transaction) -> tuple[Agent, History]:
+        conversation = await find_conversation(transaction, conversation_id)
+        agent = for_conversation(await find_agent(transaction, conversation.agent_id), conversation)
+        return agent, await read_history(transaction, conversation, agent, services)
+
+    agent, history = await services.store.read(read)
+    before = _shown_count(history)
+    wanted = CompactionSettings.read(settings or agent.configuration.get("compaction_settings"))
+    compaction = Compaction(services, agent, wanted, "requested")
+    await make_room(history, compaction, prompt_of(agent, history))
+    return history.summary.render(), before, _shown_count(history)

@@ -1,0 +1,153 @@
+"""An agent's further conversations: begun, forked, deleted; each may have copies of blocks for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from folkmoot.agents.agents import Agent, find_agent
+from folkmoot.conversations.conversations import (
+    Conversation,
+    find_conversation,
+    start_conversation,
+)
+from folkmoot.conversations.listing import delete_conversation, isolated_block_ids
+from folkmoot.conversations.messages import Message, messages_in_context
+from folkmoot.errors import BadRequest, NotFound
+from folkmoot.identifiers import ORGANIZATION, new_id
+from folkmoot.memory.attachments import attached_rows, isolated_rows
+from folkmoot.memory.authors import Author
+from folkmoot.memory.blocks import Block, create_block, delete_block
+from folkmoot.store.engine import Row, Transaction
+from folkmoot.store.tables import conversation_blocks
+
+
+async def create_thread(
+    transaction: Transaction,
+    agent_id: str,
+    author: Author,
+    *,
+    summary: str | None = None,
+    isolated_labels: Sequence[str] = (),
+    hidden: bool = False,
+    configuration: Mapping[str, Any] | None = None,
+) -> Conversation:
+    """Begin a conversation of the agent, which shares its memory except for copies of the blocks of these labels.
+
+    Raises:
+        NotFound: there is no such agent, or it has no block of such a label.
+    """
+    agent = await find_agent(transaction, agent_id)
+    conversation_id = new_id("conv")
+    rows = await _labelled(transaction, agent, isolated_labels)
+    await start_conversation(
+        transaction,
+        agent_id,
+        conversation_id,
+        [_system_message(agent)],
+        summary=summary,
+        hidden=hidden,
+        configuration=configuration,
+    )
+    await _copy_blocks(transaction, conversation_id, rows, author)
+    return await find_conversation(transaction, conversation_id)
+
+
+async def fork_thread(
+    transaction: Transaction, source_id: str, author: Author, message_id: str | None = None, *, hidden: bool = False
+) -> Conversation:
+    """Begin a conversation with copies of what another has in context, up to a message; the other stays as it is.
+
+    Raises:
+        NotFound: there is no such conversation.
+        BadRequest: the message is not in its context.
+    """
+    source = await find_conversation(transaction, source_id, lock=True)
+    agent = await find_agent(transaction, source.agent_id)
+    said = await messages_in_context(transaction, source_id, source.context_start)
+    if message_id is not None:
+        said = _up_to(said, message_id)
+    conversation_id = new_id("conv")
+    copies = [replace(message, id=new_id("message"), run_id=None) for message in said]
+    await start_conversation(
+        transaction,
+        agent.id,
+        conversation_id,
+        [_system_message(agent), *copies],
+        summary=source.summary,
+        context_summary=source.context_summary,
+        hidden=hidden,
+        configuration=source.configuration,
+    )
+    own = await isolated_rows(transaction, source_id) if source_id != agent.id else ()
+    await _copy_blocks(transaction, conversation_id, own, author)
+    return await find_conversation(transaction, conversation_id)
+
+
+async def delete_thread(transaction: Transaction, conversation_id: str) -> None:
+    """Delete a conversation with its messages and the blocks that it has for itself.
+
+    Raises:
+        NotFound: there is no such conversation.
+        BadRequest: it is its agent's main conversation.
+    """
+    conversation = await find_conversation(transaction, conversation_id, lock=True)
+    if conversation.id == conversation.agent_id:
+        raise BadRequest(
+            f"The main conversation of agent {conversation.agent_id} lasts as long as the agent. "
+            "Reset its messages, or delete the agent."
+        )
+    own = await isolated_block_ids(transaction, [conversation_id])
+    for block_id in own.get(conversation_id, ()):
+        await delete_block(transaction, block_id)
+    await delete_conversation(transaction, conversation_id)
+
+
+def _system_message(agent: Agent) -> Message:
+    return Message("system_message", {"content": agent.system})
+
+
+def _up_to(messages: Sequence[Message], message_id: str) -> list[Message]:
+    """Return the messages up to one; what belongs to the step of a reply comes along whole."""
+    places = [place for place, message in enumerate(messages) if message.id == message_id]
+    if not places:
+        raise BadRequest(f"message_id: {message_id} is not in the conversation's context.")
+    end = places[0] + 1
+    chosen = messages[places[0]]
+    if chosen.message_type != "user_message" and chosen.step_id is not None:
+        while end < len(messages) and messages[end].step_id == chosen.step_id:
+            end += 1
+    return list(messages[:end])
+
+
+async def _labelled(transaction: Transaction, agent: Agent, labels: Sequence[str]) -> list[Row]:
+    if not labels:
+        return []
+    rows = {row["label"]: row for row in await attached_rows(transaction, agent.id)}
+    for label in labels:
+        if label not in rows:
+            known = ", ".join(map(repr, rows)) or "none"
+            raise NotFound(
+                f"isolated_block_labels: agent {agent.id} has no block labelled {label!r}. Its blocks: {known}."
+            )
+    return [rows[label] for label in dict.fromkeys(labels)]
+
+
+async def _copy_blocks(transaction: Transaction, conversation_id: str, rows: Sequence[Row], author: Author) -> None:
+    """Give the conversation copies of these blocks; what an agent may do with them stays the same."""
+    copies = []
+    for row in rows:
+        block = Block.from_row(row)
+        names = ("label", "value", "limit", "description", "read_only", "metadata", "tags", "hidden", "project_id")
+        fields = {name: getattr(block, name) for name in names}
+        copy = await create_block(transaction, fields, author)
+        copies.append(
+            {
+                "organization_id": ORGANIZATION,
+                "conversation_id": conversation_id,
+                "block_id": copy.id,
+                "access": row["access"],
+            }
+        )
+    await transaction.insert(conversation_blocks, copies)

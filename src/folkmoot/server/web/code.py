@@ -1,0 +1,150 @@
+"""The API calls behind what a page does, as one would make them with curl and in Python."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of the API: what it does, how it is made with curl, and how in Python."""
+
+    title: str
+    method: str
+    path: str
+    python: str
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    streams: bool = False
+
+    def curl(self, base_url: str, with_key: bool) -> str:
+        """Return the command."""
+        parts = ["curl -N" if self.streams else "curl"]
+        if self.method != "GET":
+            parts.append(f"-X {self.method}")
+        parts.append(f"{base_url}{self.path}")
+        lines = [" ".join(parts)]
+        if with_key:
+            lines.append('-H "Authorization: Bearer $FOLKMOOT_API_KEY"')
+        lines += [f"-H '{name}: {value}'" for name, value in self.headers.items()]
+        if self.body is not None:
+            lines.append("-H 'Content-Type: application/json'")
+            text = json.dumps(self.body, ensure_ascii=False).replace("'", "'\\''")
+            lines.append(f"-d '{text}'")
+        return " \\\n  ".join(lines)
+
+
+def connect(base_url: str, with_key: bool) -> str:
+    """Return the lines of Python that every call begins with."""
+    key = 'os.environ["FOLKMOOT_API_KEY"]' if with_key else '"not-needed"'
+    first = "import os\n" if with_key else ""
+    return f'{first}from letta_client import Letta, Stream\n\nclient = Letta(base_url="{base_url}", api_key={key})'
+
+
+def moot_calls() -> list[Call]:
+    """Return the calls behind the map."""
+    return [
+        Call("List agents with their blocks", "GET", "/v1/agents?include=agent.blocks",
+             'for agent in client.agents.list(include=["agent.blocks"]):\n    print(agent.name, agent.blocks)'),
+        Call("List blocks", "GET", "/v1/blocks", "for block in client.blocks.list():\n    print(block.label)"),
+        Call("List runs under way", "GET", "/v1/runs?active=true", "client.runs.list(active=True)"),
+    ]  # fmt: skip
+
+
+def block_calls(block_id: str, version: int) -> list[Call]:
+    """Return the calls behind a block's page."""
+    path = f"/v1/blocks/{block_id}"
+    back = max(1, version - 1)
+    agent = "agent-…"
+    held = f"/v1/agents/{agent}/core-memory/blocks"
+    return [
+        Call("Read it", "GET", path, f'block = client.blocks.retrieve("{block_id}")'),
+        Call("Watch it", "GET", f"{path}/watch", _raw("get", f"{path}/watch", _STREAM), streams=True),
+        Call("Edit it, only if nobody has since", "PATCH", path,
+             f'client.blocks.update("{block_id}", value="…", extra_headers={{"If-Match": \'"{version}"\'}})',
+             {"value": "…"}, {"If-Match": f'"{version}"'}),
+        Call("Who wrote each line", "GET", f"{path}/blame", _raw("get", f"{path}/blame")),
+        Call("All its versions", "GET", f"{path}/history", _raw("get", f"{path}/history")),
+        Call("One version with its text", "GET", f"{path}/history/{version}", _raw("get", f"{path}/history/{version}")),
+        Call("Revert to an earlier version", "POST", f"{path}/revert",
+             _raw("post", f"{path}/revert", f'body={{"version": {back}}}'), {"version": back}),
+        Call("Which runs were shown it", "GET", f"{path}/readers?version={version}",
+             _raw("get", f"{path}/readers?version={version}")),
+        Call("Attach it to an agent", "PATCH", f"{held}/attach/{block_id}",
+             f'client.agents.blocks.attach("{block_id}", agent_id="{agent}", extra_body={{"access": "append"}})',
+             {"access": "append"}),
+        Call("Detach it", "PATCH", f"{held}/detach/{block_id}",
+             f'client.agents.blocks.detach("{block_id}", agent_id="{agent}")'),
+        Call("Delete it", "DELETE", path, f'client.blocks.delete("{block_id}")'),
+    ]  # fmt: skip
+
+
+def agent_calls(agent_id: str, model: str) -> list[Call]:
+    """Return the calls behind an agent's page."""
+    path = f"/v1/agents/{agent_id}"
+    message = {"messages": [{"role": "user", "content": "Hello"}], "stream_tokens": True}
+    approval = {"type": "approval", "approvals": [{"type": "approval", "tool_call_id": "call_…", "approve": True}]}
+    return [
+        Call("Send a message and stream the answer", "POST", f"{path}/messages/stream",
+             f'for event in client.agents.messages.stream("{agent_id}", input="Hello", stream_tokens=True):\n'
+             "    print(event)", message, streams=True),
+        Call("Approve a tool call", "POST", f"{path}/messages",
+             f'client.agents.messages.create("{agent_id}", messages=[{approval}])', {"messages": [approval]}),
+        Call("Stop what it is doing", "POST", f"{path}/messages/cancel",
+             f'client.agents.messages.cancel("{agent_id}")'),
+        Call("List its messages", "GET", f"{path}/messages", f'client.agents.messages.list("{agent_id}")'),
+        Call("Watch its memory", "GET", f"{path}/core-memory/watch",
+             _raw("get", f"{path}/core-memory/watch", _STREAM), streams=True),
+        Call("Change its settings", "PATCH", path, f'client.agents.update("{agent_id}", model="{model}")',
+             {"model": model}),
+        Call("Give it a tool", "PATCH", f"{path}/tools/attach/tool-…",
+             f'client.agents.tools.attach("tool-…", agent_id="{agent_id}")'),
+        Call("List its runs", "GET", f"/v1/runs?agent_id={agent_id}", f'client.runs.list(agent_id="{agent_id}")'),
+        Call("Delete it", "DELETE", path, f'client.agents.delete("{agent_id}")'),
+    ]  # fmt: skip
+
+
+def runs_calls() -> list[Call]:
+    """Return the calls behind the list of runs."""
+    return [
+        Call("List runs", "GET", "/v1/runs", "client.runs.list()"),
+        Call("List those under way", "GET", "/v1/runs?active=true", "client.runs.list(active=True)"),
+        Call("List those that failed", "GET", "/v1/runs?statuses=failed", 'client.runs.list(statuses=["failed"])'),
+    ]
+
+
+def run_calls(run_id: str, agent_id: str) -> list[Call]:
+    """Return the calls behind a run's page."""
+    path = f"/v1/runs/{run_id}"
+    return [
+        Call("Read it", "GET", path, f'client.runs.retrieve("{run_id}")'),
+        Call("Follow it live", "GET", f"{path}/stream", _raw("get", f"{path}/stream", _STREAM), streams=True),
+        Call("Its steps", "GET", f"{path}/steps", f'client.runs.steps.list("{run_id}")'),
+        Call("Its messages", "GET", f"{path}/messages", f'client.runs.messages.list("{run_id}")'),
+        Call("Cancel it", "POST", f"/v1/agents/{agent_id}/messages/cancel",
+             f'client.agents.messages.cancel("{agent_id}", run_ids=["{run_id}"])', {"run_ids": [run_id]}),
+    ]  # fmt: skip
+
+
+def new_block_calls() -> list[Call]:
+    """Return the call behind the form for a block."""
+    body = {"label": "organization", "value": "Organization: Letta", "limit": 4000}
+    python = 'client.blocks.create(label="organization", value="Organization: Letta", limit=4000)'
+    return [Call("Create a block", "POST", "/v1/blocks", python, body)]
+
+
+def new_agent_calls(model: str) -> list[Call]:
+    """Return the call behind the form for an agent."""
+    body = {"name": "agent1", "model": model, "tools": ["web_search"], "block_ids": ["block-…"]}
+    python = f'client.agents.create(name="agent1", model="{model}", tools=["web_search"], block_ids=["block-…"])'
+    return [Call("Create an agent", "POST", "/v1/agents", python, body)]
+
+
+_STREAM = "stream=True, stream_cls=Stream[object]"
+
+
+def _raw(method: str, path: str, more: str = "") -> str:
+    return f'client.{method}("{path}", cast_to=object{", " + more if more else ""})'

@@ -1,0 +1,50 @@
+"""How full an agent's context window is, and with what. The parts are estimates; the sum is what was counted last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from folkmoot.agents.agents import Agent
+from folkmoot.agents.context import read_blocks, render_memory
+from folkmoot.conversations.conversations import find_conversation
+from folkmoot.conversations.messages import messages_in_context
+from folkmoot.server.web.diagrams import Part, parts_of
+from folkmoot.store.engine import Transaction
+from folkmoot.tools.tool import Tool
+
+CHARACTERS_A_TOKEN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ContextUse:
+    """What the next step's context holds, in tokens; `counted` is what the provider counted in the last one."""
+
+    parts: Sequence[Part]
+    window: int
+    counted: int | None
+
+    @property
+    def total(self) -> int:
+        """The parts together."""
+        return sum(part.tokens for part in self.parts)
+
+
+async def read_context(
+    transaction: Transaction, agent: Agent, tools: Sequence[Tool], window: int, counted: int | None
+) -> ContextUse:
+    """Return how full the agent's context window is."""
+    conversation = await find_conversation(transaction, agent.id)
+    messages = await messages_in_context(transaction, conversation.id, conversation.context_start)
+    memory = render_memory(await read_blocks(transaction, agent.id), agent.timezone, datetime.now(UTC))
+    schemas = sum(len(tool.schema.description) + len(json.dumps(tool.schema.parameters)) for tool in tools)
+    sizes = (
+        ("system", len(agent.system)),
+        ("tools", schemas),
+        ("messages", sum(len(json.dumps(message.body, ensure_ascii=False)) for message in messages)),
+        ("memory", len(memory)),
+    )
+    parts = parts_of(window, [(name, size // CHARACTERS_A_TOKEN) for name, size in sizes])
+    return ContextUse(parts, window, counted)

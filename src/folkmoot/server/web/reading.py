@@ -1,0 +1,149 @@
+"""What the pages read that the API has no question for: counts, times and who holds what, for many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+
+from folkmoot.agents.agents import Agent
+from folkmoot.identifiers import ORGANIZATION
+from folkmoot.memory.attachments import Access, Attachment
+from folkmoot.memory.history import Version
+from folkmoot.store.engine import Transaction
+from folkmoot.store.tables import agent_blocks, agents, block_readers, block_versions, blocks
+
+MOST_ATTACHMENTS = 20_000
+MOST_EDITS = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingRun:
+    """A run that was shown a block: the newest version it saw, and when."""
+
+    run_id: str
+    agent_id: str
+    version: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """A block's newest version, with what a row of the map shows of the block."""
+
+    block_id: str
+    label: str
+    limit: int
+    version: Version
+
+
+async def all_attachments(transaction: Transaction) -> list[Attachment]:
+    """Return who holds which block, in the order in which they were attached."""
+    statement = (
+        select(agent_blocks)
+        .where(agent_blocks.c.organization_id == ORGANIZATION)
+        .order_by(agent_blocks.c.attached_at, agent_blocks.c.block_id)
+        .limit(MOST_ATTACHMENTS)
+    )
+    return [Attachment.from_row(row) for row in await transaction.all(statement)]
+
+
+async def holders_of(transaction: Transaction, block_id: str) -> list[tuple[Agent, Access]]:
+    """Return the agents that have a block, each with its access."""
+    statement = (
+        select(agents, agent_blocks.c.access)
+        .join(
+            agent_blocks,
+            (agent_blocks.c.organization_id == agents.c.organization_id) & (agent_blocks.c.agent_id == agents.c.id),
+        )
+        .where(agents.c.organization_id == ORGANIZATION, agent_blocks.c.block_id == block_id)
+        .order_by(agent_blocks.c.attached_at, agents.c.id)
+    )
+    return [(Agent.from_row(row), row["access"]) for row in await transaction.all(statement)]
+
+
+async def newest_versions(transaction: Transaction, block_ids: Sequence[str]) -> Mapping[str, Newest]:
+    """Return the newest version of each of these blocks; one that is gone is left out."""
+    if not block_ids:
+        return {}
+    statement = (
+        select(block_versions, blocks.c.label, blocks.c.character_limit)
+        .join(
+            blocks,
+            (blocks.c.organization_id == block_versions.c.organization_id)
+            & (blocks.c.id == block_versions.c.block_id)
+            & (blocks.c.version == block_versions.c.version),
+        )
+        .where(block_versions.c.organization_id == ORGANIZATION, block_versions.c.block_id.in_(list(block_ids)))
+    )
+    rows = await transaction.all(statement)
+    return {
+        row["block_id"]: Newest(row["block_id"], row["label"], row["character_limit"], Version.from_row(row))
+        for row in rows
+    }
+
+
+async def edit_times(transaction: Transaction, block_id: str, since: int) -> list[int]:
+    """Return when a block was edited after `since`, in microseconds."""
+    statement = (
+        select(block_versions.c.created_at)
+        .where(
+            block_versions.c.organization_id == ORGANIZATION,
+            block_versions.c.block_id == block_id,
+            block_versions.c.created_at > since,
+        )
+        .order_by(block_versions.c.version.desc())
+        .limit(MOST_EDITS)
+    )
+    return [row["created_at"] for row in await transaction.all(statement)]
+
+
+async def reading_runs(
+    transaction: Transaction, block_id: str, version: int | None, limit: int
+) -> tuple[int, list[ReadingRun]]:
+    """Return how many runs were shown a block, or one version of it, and the newest of them."""
+    conditions = [block_readers.c.organization_id == ORGANIZATION, block_readers.c.block_id == block_id]
+    if version is not None:
+        conditions.append(block_readers.c.version == version)
+    row = await transaction.first(
+        select(func.count(block_readers.c.run_id.distinct()).label("count")).where(*conditions)
+    )
+    newest = (
+        select(
+            block_readers.c.run_id,
+            block_readers.c.agent_id,
+            func.max(block_readers.c.version).label("version"),
+            func.max(block_readers.c.created_at).label("at"),
+        )
+        .where(*conditions)
+        .group_by(block_readers.c.run_id, block_readers.c.agent_id)
+        .order_by(func.max(block_readers.c.created_at).desc())
+        .limit(limit)
+    )
+    found = [
+        ReadingRun(row["run_id"], row["agent_id"], row["version"], row["at"]) for row in await transaction.all(newest)
+    ]
+    return (int(row["count"]) if row is not None else 0), found
+
+
+async def agent_names(transaction: Transaction, agent_ids: Sequence[str]) -> Mapping[str, str]:
+    """Return the names of these agents; one that is gone is left out."""
+    if not agent_ids:
+        return {}
+    statement = select(agents.c.id, agents.c.name).where(
+        agents.c.organization_id == ORGANIZATION, agents.c.id.in_(list(dict.fromkeys(agent_ids)))
+    )
+    return {row["id"]: row["name"] for row in await transaction.all(statement)}
+
+
+async def moot_shape(transaction: Transaction) -> str:
+    """Return something that changes when an agent or a block comes or goes."""
+    parts = []
+    for table in (agents, blocks):
+        statement = select(func.count().label("count"), func.max(table.c.created_at).label("newest")).where(
+            table.c.organization_id == ORGANIZATION
+        )
+        row = await transaction.first(statement)
+        parts.append(f"{row['count']}-{row['newest']}" if row is not None else "")
+    return "/".join(parts)

@@ -1,0 +1,166 @@
+"""How a page becomes a response: its template, its headers, its errors, and who may see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlencode
+
+from fastapi import APIRouter, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse
+
+from folkmoot import __version__
+from folkmoot.errors import FolkmootError, InvalidInput, MalformedId
+from folkmoot.server.web import words
+from folkmoot.server.web.code import connect
+from folkmoot.server.web.session import Sessions
+
+STATIC = Path(__file__).parent / "static"
+
+SECURITY = {
+    "Content-Security-Policy": (
+        "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+"""Headers of every page and static file: nothing inline, nothing from elsewhere, in nobody's frame."""
+
+
+class PageRoute(APIRoute):
+    """A page's route: whatever goes wrong is shown as a page too, and nobody sees one without a session."""
+
+    open = False
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler with errors turned into pages."""
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            sessions: Sessions = request.app.state.sessions
+            if not self.open and not sessions.admits(dict(request.scope["headers"])):
+                return _ask_for_key(request)
+            try:
+                return await handler(request)
+            except MalformedId as error:
+                return error_page(request, 404, error.message)
+            except FolkmootError as error:
+                return error_page(request, error.status, error.message)
+            except RequestValidationError as error:
+                return error_page(request, 404, _first_problem(error))
+
+        return handle
+
+
+class OpenRoute(PageRoute):
+    """A page that is shown without a session."""
+
+    open = True
+
+
+def page_router(route: type[PageRoute] = PageRoute) -> APIRouter:
+    """Return a router for pages, which are no part of the API's description."""
+    return APIRouter(route_class=route, include_in_schema=False, default_response_class=Response)
+
+
+def render(request: Request, template: str, status: int = 200, **values: Any) -> Response:
+    """Return a template as a response.
+
+    Args:
+        request: what it answers.
+        template: name of the file in `templates/`.
+        status: the response's status.
+        values: what the template shows; every text is escaped.
+    """
+    sessions: Sessions = request.app.state.sessions
+    body = (
+        environment()
+        .get_template(template)
+        .render(
+            request=request,
+            path=request.url.path,
+            has_sessions=sessions.needed,
+            base_url=str(request.base_url).rstrip("/"),
+            **values,
+        )
+    )
+    return Response(body, status, {**SECURITY, "Cache-Control": "no-store"}, media_type="text/html; charset=utf-8")
+
+
+def error_page(request: Request, status: int, message: str) -> Response:
+    """Return an error as a page: what happened, and where to go from there."""
+    title = {404: "There is nothing here", 403: "This is not allowed"}.get(status, "That did not work")
+    return render(request, "error.html", status, title=title, message=message)
+
+
+def redirect(address: str) -> Response:
+    """Return a response that sends the browser to another page after a form."""
+    return RedirectResponse(address, 303, SECURITY)
+
+
+@cache
+def environment() -> Environment:
+    """Return the templates' environment; everything is escaped, and a name that is missing is an error."""
+    templates = Environment(
+        loader=PackageLoader("folkmoot.server.web", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.globals.update(version=__version__, static=_static_address, connect=connect, **words.GLOBALS)
+    templates.filters.update(words.FILTERS)
+    return templates
+
+
+@cache
+def static_version() -> str:
+    """Return what stands in the static files' addresses, so that a changed file has a new one."""
+    digest = sha256()
+    for file in sorted(STATIC.rglob("*")):
+        if file.is_file():
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _static_address(name: str) -> str:
+    return f"/static/{name}?v={static_version()}"
+
+
+async def read_form(request: Request) -> dict[str, list[str]]:
+    """Return a form's fields.
+
+    Raises:
+        InvalidInput: the body is no form.
+    """
+    try:
+        return parse_qs((await request.body()).decode(), keep_blank_values=True, max_num_fields=2000)
+    except ValueError as error:
+        raise InvalidInput("The form cannot be read; send it as a browser does.") from error
+
+
+def _ask_for_key(request: Request) -> Response:
+    if request.method != "GET" or request.headers.get("accept") == "text/event-stream":
+        raise HTTPException(401, "Sign in at /login first.")
+    target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    address = "/login?" + urlencode({"next": target})
+    if "hx-request" in request.headers:
+        return Response(status_code=204, headers={"HX-Redirect": address})
+    return redirect(address)
+
+
+def _first_problem(error: RequestValidationError) -> str:
+    problem = error.errors()[0]
+    cause = (problem.get("ctx") or {}).get("error")
+    if isinstance(cause, FolkmootError):
+        return cause.message
+    return f"{problem['loc'][-1]}: {problem['msg']}"

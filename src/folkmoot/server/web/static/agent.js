@@ -1,0 +1,166 @@
+// An agent's page: the chat, its blocks beside it as they change, and the rest rendered anew after each turn.
+
+import { Chat } from "./chat.js";
+import { all, api, colour, find, glow, refresher } from "./dom.js";
+import { Stream, hear } from "./live.js";
+
+const page = find("#agent-page");
+const agent = page.dataset.agent;
+const colours = JSON.parse(page.dataset.colours);
+const chat = new Chat();
+const composer = find("#composer");
+const area = find("#message");
+const followed = new Set();
+let run = null;
+
+const refreshBeside = refresher(["memory", "context", "tools", "runs"]);
+const refreshMessages = refresher(["messages", "context", "runs"], { after: () => chat.toEnd() });
+
+// -- turns -------------------------------------------------------------------------------------------------------
+
+function busy(yes, words = "") {
+  if (!composer) return;
+  find("#send").disabled = yes;
+  find("#stop").hidden = !yes;
+  find("#stop").disabled = false;
+  find("#chat-state").textContent = words;
+  find("#log").setAttribute("aria-busy", String(yes));
+}
+
+function problem(words) {
+  const box = find("#send-problem");
+  box.textContent = words;
+  box.hidden = !words;
+}
+
+/** Take a turn: send, show what comes, and render the rest anew. Returns whether it began. */
+async function turn(messages) {
+  busy(true, "thinking…");
+  problem("");
+  try {
+    const body = { messages, stream_tokens: true };
+    const response = await api("POST", `/v1/agents/${agent}/messages/stream`, body);
+    await showTurn(response);
+    return true;
+  } catch (error) {
+    problem(error.message);
+    return false;
+  } finally {
+    run = null;
+    busy(false);
+    refreshBeside();
+  }
+}
+
+async function showTurn(response) {
+  const reason = await chat.follow(response, (id) => { followed.add(id); run = id; });
+  if (reason === "cancelled") find("#chat-state").textContent = "stopped";
+}
+
+/** Follow a turn that somebody else began. */
+async function followOther(id) {
+  if (followed.has(id) || run) return;
+  followed.add(id);
+  run = id;
+  busy(true, "working for somebody else…");
+  try {
+    await showTurn(await api("GET", `/v1/runs/${id}/stream`));
+  } catch { /* it is over; what was said is rendered below */ }
+  run = null;
+  busy(false);
+  refreshMessages();
+  refreshBeside();
+}
+
+composer?.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const words = area.value.trim();
+  if (!words || find("#send").disabled) return;
+  area.value = "";
+  chat.say(words);
+  const said = find("#messages").lastElementChild;
+  if (!(await turn([{ role: "user", content: words }]))) {
+    said.remove();
+    area.value = words;
+  }
+  area.focus();
+});
+area?.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  composer.requestSubmit();
+});
+find("#stop")?.addEventListener("click", async () => {
+  find("#stop").disabled = true;
+  try {
+    await api("POST", `/v1/agents/${agent}/messages/cancel`, run ? { run_ids: [run] } : undefined);
+  } catch (error) { problem(error.message); }
+});
+
+hear("runs", ({ runs }) => {
+  const other = runs.find((each) => each.agent_id === agent && each.status === "running");
+  if (other && !find("#send")?.disabled) followOther(other.id);
+});
+hear("back", refreshBeside);
+document.addEventListener("folkmoot:changed", refreshBeside);
+if (page.dataset.run) followOther(page.dataset.run);
+
+// -- approvals ---------------------------------------------------------------------------------------------------
+
+const decided = new Map();
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-decide]");
+  if (!button) return;
+  const card = button.closest("[data-call]");
+  const approve = button.dataset.decide === "approve";
+  const reason = find("[name=reason]", card).value.trim();
+  decided.set(card.dataset.call, { type: "approval", tool_call_id: card.dataset.call, approve, ...(reason && { reason }) });
+  card.classList.remove("waits");
+  find(".decide", card).hidden = true;
+  find(".tool-state", card).textContent = approve ? "approved" : "denied";
+  const open = all(".tool.waits").length;
+  if (open) {
+    find("#chat-state").textContent = `${open} more to decide`;
+    return;
+  }
+  const approvals = [...decided.values()];
+  decided.clear();
+  turn([{ type: "approval", approvals }]).then((began) => { if (!began) refreshMessages(); });
+});
+
+// -- memory ------------------------------------------------------------------------------------------------------
+
+function showVersion({ block_id, version, value, author }) {
+  const block = find(`.memory-block[data-block="${block_id}"]`);
+  if (!block || Number(block.dataset.version) >= version) return;
+  block.dataset.version = version;
+  find(".version", block).textContent = version;
+  const known = new Map();
+  for (const line of all(".memory-line", block)) known.set(line.textContent, (known.get(line.textContent) ?? 0) + 1);
+  const lines = value.split("\n").map((words) => {
+    const line = document.createElement("span");
+    line.className = "memory-line";
+    line.textContent = words;
+    const left = known.get(words) ?? 0;
+    if (left) known.set(words, left - 1);
+    else if (words) {
+      colour(line, colours[author.id] ?? "c0");
+      line.classList.add("glow");
+    }
+    return line;
+  });
+  const text = find(".memory-text", block);
+  text.replaceChildren(...lines.flatMap((line, place) => (place ? ["\n", line] : [line])));
+  const fresh = lines.find((line) => line.classList.contains("glow"));
+  if (fresh) text.scrollTop = fresh.offsetTop - text.offsetTop - text.clientHeight / 2;
+}
+
+new Stream(`/v1/agents/${agent}/core-memory/watch`, {
+  snapshot: ({ blocks }) => {
+    const shown = all(".memory-block").map((block) => `${block.dataset.block} ${block.dataset.version}`);
+    const now = blocks.map((block) => `${block.id} ${block.version}`);
+    if (shown.join() !== now.join()) refreshBeside();
+  },
+  version: (event) => { showVersion(event); },
+});

@@ -1,0 +1,146 @@
+// A block's page: live while agents write, a slider through its versions, and an editor that overwrites nothing.
+
+import { all, api, find, glow, load, notice, refresher, swap } from "./dom.js";
+import { Stream } from "./live.js";
+
+const id = find("#block-page").dataset.block;
+const PARTS = ["block-head", "text", "beside", "dialogs"];
+const text = () => find("#text");
+const isNow = () => text().dataset.now === "yes";
+
+// -- live --------------------------------------------------------------------------------------------------------
+
+const refresh = refresher(PARTS, {
+  before: () => Number(text().dataset.version),
+  after(seen) {
+    if (!isNow()) return;
+    for (const line of all(".line-of-text", text())) if (Number(line.dataset.version) > seen) glow(line);
+    tellEditor();
+  },
+});
+
+new Stream(`/v1/blocks/${id}/watch`, {
+  snapshot: (block) => { if (block.version !== Number(text().dataset.version)) refresh(); },
+  version: refresh,
+  deleted: () => notice("This block was deleted."),
+});
+document.addEventListener("folkmoot:changed", refresh);
+
+// -- versions ----------------------------------------------------------------------------------------------------
+
+let asked = 0;
+
+async function go(address, { parts = PARTS, push = true } = {}) {
+  const mine = ++asked;
+  const { status, page } = await load(address);
+  if (mine !== asked || status !== 200) return;
+  if (push) history.pushState(null, "", address);
+  else history.replaceState(null, "", address);
+  swap(page, parts);
+}
+
+const addressOf = (version) => `/blocks/${id}?version=${version}`;
+
+document.addEventListener("input", (event) => {
+  if (event.target.id !== "version") return;
+  find("output[for=version]").textContent = `v${event.target.value}`;
+  go(addressOf(event.target.value), { parts: ["text", "beside"], push: false });
+});
+document.addEventListener("change", (event) => {
+  if (event.target.id === "version") go(addressOf(event.target.value), { push: false });
+});
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[data-swaps]");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  go(link.href);
+});
+addEventListener("popstate", () => go(location.href, { push: false }));
+
+// -- editing -----------------------------------------------------------------------------------------------------
+
+const editor = find("#editor");
+const area = find("#edited");
+
+function openEditor() {
+  area.value = find("#raw").value;
+  editor.dataset.version = text().dataset.version;
+  showEditor(true);
+  count();
+  area.focus();
+}
+
+function showEditor(open) {
+  editor.hidden = !open;
+  text().hidden = open;
+  find("#conflict").hidden = true;
+  find("#moved").hidden = true;
+  find("#edit-buttons").hidden = false;
+  find("#edit-problem").hidden = true;
+  if (!open) find("#edit")?.focus();
+}
+
+function count() {
+  const [used, limit] = [[...area.value].length, Number(text().dataset.limit)];
+  const counter = find("#counter");
+  counter.textContent = `${used.toLocaleString("en")} of ${limit.toLocaleString("en")} characters`;
+  counter.classList.toggle("over", used > limit);
+}
+
+/** Say in an open editor that somebody has written meanwhile. */
+function tellEditor() {
+  if (editor.hidden) return;
+  text().hidden = true;
+  const [mine, now] = [Number(editor.dataset.version), Number(text().dataset.version)];
+  const moved = find("#moved");
+  moved.hidden = now === mine;
+  moved.textContent = `Somebody has written version ${now} since you began with version ${mine}. Saving will ask you.`;
+}
+
+async function save(version) {
+  const problem = find("#edit-problem");
+  problem.hidden = true;
+  try {
+    await api("PATCH", `/v1/blocks/${id}`, { value: area.value }, { "If-Match": `"${version}"` });
+  } catch (error) {
+    if (error.status === 412) return conflict();
+    problem.textContent = error.message;
+    problem.hidden = false;
+    return undefined;
+  }
+  showEditor(false);
+  return refresh();
+}
+
+async function conflict() {
+  const block = await (await api("GET", `/v1/blocks/${id}`)).json();
+  const { type, name } = block.updated_by;
+  const writer = type === "api" ? `API (${name})` : name ?? "Somebody";
+  find("#conflict-title").textContent = `${writer} has written version ${block.version} since you began`;
+  find("#theirs").textContent = block.value;
+  editor.dataset.version = block.version;
+  find("#conflict").hidden = false;
+  find("#edit-buttons").hidden = true;
+  find("#moved").hidden = true;
+  find("#write-mine").focus();
+}
+
+document.addEventListener("click", (event) => {
+  if (event.target.closest("#edit")) openEditor();
+});
+editor.addEventListener("submit", (event) => {
+  event.preventDefault();
+  save(editor.dataset.version);
+});
+find("#write-mine").addEventListener("click", () => {
+  find("#conflict").hidden = true;
+  find("#edit-buttons").hidden = false;
+  save(editor.dataset.version);
+});
+find("#take-theirs").addEventListener("click", () => { showEditor(false); refresh(); });
+find("#leave-edit").addEventListener("click", () => showEditor(false));
+editor.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") showEditor(false);
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) editor.requestSubmit();
+});
+area.addEventListener("input", count);

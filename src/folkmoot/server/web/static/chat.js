@@ -1,0 +1,149 @@
+// A turn as it happens: the events of a run's stream become what was said, thought and done.
+
+import { all, find } from "./dom.js";
+
+/** Yield the events of a response of server-sent events. */
+export async function* eventsOf(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const pieces = (rest + value).split("\n\n");
+    rest = pieces.pop();
+    for (const piece of pieces) {
+      const data = piece.split("\n").find((line) => line.startsWith("data: "))?.slice(6);
+      if (data === "[DONE]") return;
+      if (data) yield JSON.parse(data);
+    }
+  }
+}
+
+/** The arguments of a call on one line, as the server shows them. */
+function callWords(text) {
+  let words = text;
+  try {
+    const given = JSON.parse(text);
+    const first = Object.entries(given).find(([name, value]) => name !== "label" && typeof value === "string");
+    words = [given.label, first?.[1]].filter(Boolean).join(" · ");
+  } catch { /* it is still being written */ }
+  const flat = words.replace(/\s+/g, " ").trim();
+  return flat.length <= 120 ? flat : `${flat.slice(0, 119)}…`;
+}
+
+function pretty(text) {
+  try { return JSON.stringify(JSON.parse(text), null, 2); } catch { return text; }
+}
+
+/** What is shown of a conversation. */
+export class Chat {
+  constructor() {
+    this.log = find("#log");
+    this.box = find("#messages");
+    this.arguments = new Map();
+    this.toEnd();
+  }
+
+  /** Keep the newest in view, unless the reader has scrolled up. */
+  keepEnd(change) {
+    const atEnd = this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 60;
+    change();
+    if (atEnd) this.toEnd();
+  }
+
+  toEnd() { this.log.scrollTop = this.log.scrollHeight; }
+
+  add(kind) {
+    const element = find(`#blank-${kind}`).content.firstElementChild.cloneNode(true);
+    find("#messages").append(element);
+    return element;
+  }
+
+  say(words) {
+    this.keepEnd(() => { find(".text", this.add("user")).textContent = words; });
+    this.toEnd();
+  }
+
+  /** Show the events of a stream to its end; return why it ended. */
+  async follow(response, begun = () => {}) {
+    let reason = null;
+    for await (const event of eventsOf(response)) {
+      if (event.run_id) begun(event.run_id);
+      if (event.message_type === "stop_reason") reason = event.stop_reason;
+      this.keepEnd(() => this.show(event));
+    }
+    this.openDecisions(reason);
+    return reason;
+  }
+
+  show(event) {
+    switch (event.message_type) {
+      case "assistant_message": return this.piece("agent", event.id, event.content);
+      case "reasoning_message": return this.piece("thought", event.id, event.reasoning);
+      case "tool_call_message": return this.call(event, false);
+      case "approval_request_message": return this.call(event, true);
+      case "tool_return_message": return this.returned(event);
+      case "error_message": find(".text", this.add("error")).textContent = event.message; return undefined;
+      default: return undefined;
+    }
+  }
+
+  piece(kind, id, words) {
+    let element = find(`[data-message="${CSS.escape(id)}"]`);
+    if (element && "stored" in element.dataset) return;
+    if (!element) {
+      element = this.add(kind);
+      element.dataset.message = id;
+    }
+    find(".text", element).append(words);
+  }
+
+  call(event, waits) {
+    const calls = [event.tool_calls ?? event.tool_call].flat();
+    for (const call of calls) this.oneCall(event, call, waits);
+  }
+
+  oneCall(event, call, waits) {
+    let card = find(`[data-call="${CSS.escape(call.tool_call_id)}"]`);
+    if (card && "stored" in card.dataset) return;
+    if (!card) {
+      card = this.add("tool");
+      card.dataset.call = call.tool_call_id;
+      card.dataset.run = event.run_id;
+      find(".tool-name", card).textContent = call.name ?? "";
+      find(".tool-state", card).textContent = "…";
+      if (waits) card.dataset.waits = "yes";
+    }
+    const written = (this.arguments.get(call.tool_call_id) ?? "") + (call.arguments ?? "");
+    this.arguments.set(call.tool_call_id, written);
+    find(".tool-words", card).textContent = callWords(written);
+    find(".arguments", card).textContent = pretty(written);
+  }
+
+  returned(event) {
+    const card = find(`[data-call="${CSS.escape(event.tool_call_id)}"]`);
+    if (!card) return;
+    const ok = event.status === "success";
+    card.classList.remove("waits");
+    card.classList.add(ok ? "ok" : "failed");
+    find(".tool-state", card).textContent = ok ? "✓" : "✗ failed";
+    find(".result", card).textContent = event.tool_return;
+    find(".result", card).hidden = false;
+    find(".decide", card).hidden = true;
+  }
+
+  /** Ask for decisions about the calls that wait; a card that never got its answer says so. */
+  openDecisions(reason) {
+    for (const card of all("[data-call]:not(.ok, .failed, .waits)")) {
+      if (reason === "requires_approval" && card.dataset.waits) {
+        card.classList.add("waits");
+        card.open = true;
+        find(".tool-state", card).textContent = "waits for you";
+        find(".decide", card).hidden = false;
+      } else if (find(".tool-state", card).textContent === "…") {
+        find(".tool-state", card).textContent = "not run";
+      }
+    }
+    if (reason === "requires_approval") this.toEnd();
+  }
+}

@@ -1,0 +1,112 @@
+// Small things that every page's script uses. What agents wrote becomes textContent, never HTML.
+
+export const find = (selector, root = document) => root.querySelector(selector);
+export const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+
+/** Send a request to the API; an answer that is an error is thrown with its words and its `detail`. */
+export async function api(method, path, body, headers = {}) {
+  const options = { method, headers: { Accept: "application/json", ...headers } };
+  if (body !== undefined) {
+    options.body = JSON.stringify(body);
+    options.headers["Content-Type"] = "application/json";
+  }
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch {
+    throw new Error("The server cannot be reached. Try again when it is back.");
+  }
+  if (response.ok) return response;
+  if (response.status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+  const answer = await response.json().catch(() => ({}));
+  const words = typeof answer.detail === "string" ? answer.detail : answer.detail?.message;
+  throw Object.assign(new Error(words ?? `The server answered with status ${response.status}.`), {
+    status: response.status,
+    answer,
+  });
+}
+
+/** Give an element an author's colour: the classes that the server gives it too. */
+export function colour(element, classes) {
+  for (const name of [...element.classList]) if (/^[cp]\d+$/.test(name)) element.classList.remove(name);
+  element.classList.add(...classes.split(" ").filter(Boolean));
+}
+
+/** Let something glow once, in its author's colour. */
+export function glow(element) {
+  element.classList.remove("glow");
+  element.getBoundingClientRect();
+  element.classList.add("glow");
+}
+
+export function notice(words) {
+  const box = find("#notice");
+  box.textContent = words;
+  box.hidden = false;
+  clearTimeout(notice.timer);
+  notice.timer = setTimeout(() => { box.hidden = true; }, 8000);
+}
+
+const STEPS = [[1, 60, "s"], [60, 3600, "min"], [3600, 86400, "h"], [86400, 86400 * 60, "d"], [86400 * 30, Infinity, "months"]];
+
+export function ago(moment) {
+  const seconds = Math.max(0, (Date.now() - moment) / 1000);
+  if (seconds < 1) return "just now";
+  const [size, , unit] = STEPS.find((step) => seconds < step[1]);
+  return `${Math.floor(seconds / size)} ${unit} ago`;
+}
+
+export function setTime(element, iso) {
+  element.dateTime = iso;
+  element.title = new Date(iso).toLocaleString();
+  element.textContent = ago(new Date(iso));
+}
+
+/** Put parts of a freshly rendered page in the place of those that are shown; what is being used stays. */
+export function swap(fresh, ids) {
+  for (const id of ids) {
+    const [old, next] = [document.getElementById(id), fresh.getElementById(id)];
+    if (!old || !next || old.isEqualNode(next)) continue;
+    const used = document.activeElement;
+    if (old.contains(used) && used.matches("select, textarea, input:not([type=range])")) continue;
+    const focus = old.contains(used) ? used.id : "";
+    for (const fold of all("details[open][id], .fold[open]", old)) {
+      const same = fold.id ? next.querySelector(`#${CSS.escape(fold.id)}`) : null;
+      if (same) same.open = true;
+    }
+    old.replaceWith(next);
+    if (focus) document.getElementById(focus)?.focus({ preventScroll: true });
+  }
+}
+
+export async function load(address) {
+  const response = await fetch(address, { headers: { Accept: "text/html" } });
+  if (response.redirected && new URL(response.url).pathname === "/login") location.reload();
+  if (!response.ok && response.status !== 404) throw new Error(`status ${response.status}`);
+  return { status: response.status, page: new DOMParser().parseFromString(await response.text(), "text/html") };
+}
+
+/** Render parts of this page anew, not more often than every `gap` milliseconds, the last wish always granted. */
+export function refresher(ids, { gap = 250, before = () => {}, after = () => {} } = {}) {
+  let busy = false;
+  let wanted = false;
+  return async function refresh() {
+    wanted = true;
+    if (busy) return;
+    busy = true;
+    while (wanted) {
+      wanted = false;
+      const pause = new Promise((done) => setTimeout(done, gap));
+      try {
+        const { status, page } = await load(location.href);
+        if (status === 200) {
+          const kept = before();
+          swap(page, ids);
+          after(kept);
+        }
+      } catch { /* the stream says when the server is back, and then this is asked for again */ }
+      await pause;
+    }
+    busy = false;
+  };
+}

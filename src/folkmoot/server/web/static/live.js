@@ -1,0 +1,87 @@
+// Streams that close while nobody looks and come back by themselves, and the one that every page hears.
+
+const RETRY = 3000;
+const HIDDEN_FOR = 10000;
+
+/** One stream of server-sent events; `handlers` by the event's name get its data. */
+export class Stream {
+  constructor(address, handlers, { up = () => {}, down = () => {} } = {}) {
+    Object.assign(this, { address, handlers, up, down });
+    this.open();
+    document.addEventListener("visibilitychange", () => this.look());
+    addEventListener("pagehide", () => this.close());
+    addEventListener("pageshow", (event) => { if (event.persisted) this.open(); });
+  }
+
+  open() {
+    clearTimeout(this.timer);
+    this.source?.close();
+    this.source = new EventSource(this.address);
+    this.source.onopen = () => this.up();
+    this.source.onerror = () => {
+      this.down();
+      if (this.source?.readyState === EventSource.CLOSED) this.timer = setTimeout(() => this.open(), RETRY);
+    };
+    for (const [name, handle] of Object.entries(this.handlers)) {
+      this.source.addEventListener(name, (event) => handle(JSON.parse(event.data)));
+    }
+  }
+
+  close() {
+    clearTimeout(this.timer);
+    this.source?.close();
+    this.source = null;
+  }
+
+  /** A tab that is not looked at gives its connection back: a browser has six for each server. */
+  look() {
+    clearTimeout(this.timer);
+    if (document.hidden) this.timer = setTimeout(() => this.close(), HIDDEN_FOR);
+    else if (!this.source) this.open();
+  }
+}
+
+const heard = new EventTarget();
+let since = null;
+
+/** Call `handle` at each event of `kind`: edits, runs, shape, or `back` when news may have been missed. */
+export function hear(kind, handle) {
+  heard.addEventListener(kind, (event) => handle(event.detail));
+}
+
+function tell(kind, detail) {
+  heard.dispatchEvent(new CustomEvent(kind, { detail }));
+}
+
+function show(state, words) {
+  const dot = document.getElementById("live");
+  if (dot.dataset.state === state) return;
+  dot.dataset.state = state;
+  dot.querySelector(".live-words").textContent = words;
+}
+
+/** Begin to hear; pages for which there is nothing to hear do not. */
+export function listen() {
+  let first = true;
+  new Stream(
+    "/events",
+    {
+      edits: (data) => tell("edits", data),
+      runs: (data) => tell("runs", data),
+      shape: (data) => tell("shape", data),
+      missed: () => tell("back"),
+    },
+    {
+      up() {
+        show("live", "live");
+        if (!first) tell("back");
+        first = false;
+        since = null;
+      },
+      down() {
+        since ??= new Date().toLocaleTimeString();
+        show("lost", `not live since ${since}`);
+      },
+    },
+  );
+}

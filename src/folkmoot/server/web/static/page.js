@@ -1,0 +1,108 @@
+// What every page has: the live dot, times that go on, the theme, forms that call the API, dialogs, keys.
+
+import { all, ago, api, find, notice, refresher } from "./dom.js";
+import { hear, listen } from "./live.js";
+
+// -- live ------------------------------------------------------------------------------------------------------
+
+if (!find("#sign-in")) listen();
+
+hear("runs", ({ runs }) => {
+  const link = find("#run-count");
+  link.hidden = runs.length === 0;
+  link.textContent = runs.length === 1 ? "1 run" : `${runs.length} runs`;
+});
+
+const list = find("#list[data-live]");
+if (list) {
+  const refresh = refresher(["list"], { gap: 1000 });
+  for (const kind of ["back", ...list.dataset.live.split(" ")]) hear(kind, refresh);
+  document.addEventListener("folkmoot:changed", refresh);
+}
+if (find(".start")) hear("shape", () => location.reload());
+
+setInterval(() => {
+  for (const time of all("time")) {
+    const words = ago(new Date(time.dateTime));
+    if (time.textContent !== words) time.textContent = words;
+  }
+}, 1000);
+for (const time of all("time")) time.title = new Date(time.dateTime).toLocaleString();
+
+// -- theme -----------------------------------------------------------------------------------------------------
+
+find("#theme").addEventListener("click", () => {
+  const root = document.documentElement;
+  const isDark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  root.dataset.theme = isDark ? "light" : "dark";
+  try { localStorage.setItem("theme", root.dataset.theme); } catch { /* it holds for this page then */ }
+});
+
+// -- forms that call the API -------------------------------------------------------------------------------------
+
+function bodyOf(form, path) {
+  if (form.dataset.body) return [path, JSON.parse(form.dataset.body)];
+  const body = {};
+  for (const field of all("[name]", form)) {
+    if ("inPath" in field.dataset) path = path.replace(`{${field.name}}`, encodeURIComponent(field.value));
+    else if (field.dataset.kind === "words") body[field.name] = field.value.split(",").map((word) => word.trim()).filter(Boolean);
+    else body[field.name] = field.value;
+  }
+  return [path, Object.keys(body).length ? body : undefined];
+}
+
+async function submit(form) {
+  const [method, template] = form.dataset.api.split(" ");
+  const [path, body] = bodyOf(form, template);
+  const problem = find(".problem", form);
+  if (problem) problem.hidden = true;
+  form.setAttribute("aria-busy", "true");
+  try {
+    await api(method, path, body);
+  } catch (error) {
+    if (!problem) return notice(error.message);
+    problem.textContent = error.message;
+    problem.hidden = false;
+    return undefined;
+  } finally {
+    form.removeAttribute("aria-busy");
+  }
+  form.closest("dialog")?.close();
+  if (form.dataset.then === "reload") location.reload();
+  else if (form.dataset.then === "refresh") {
+    document.activeElement?.blur();
+    document.dispatchEvent(new CustomEvent("folkmoot:changed"));
+  } else location.assign(form.dataset.then);
+  return undefined;
+}
+
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.matches("[data-api]")) {
+    event.preventDefault();
+    submit(form);
+  } else if (form.matches(".once")) {
+    find("button", form).disabled = true;
+  }
+});
+document.addEventListener("change", (event) => {
+  const form = event.target.closest("form[data-on-change]");
+  if (form) submit(form);
+});
+
+// -- dialogs and keys --------------------------------------------------------------------------------------------
+
+document.addEventListener("click", (event) => {
+  const opener = event.target.closest("[data-opens]");
+  if (opener) document.getElementById(opener.dataset.opens)?.showModal();
+  event.target.closest("[data-closes]")?.closest("dialog").close();
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, textarea, select")) return;
+  const target = all("[data-key]").find((each) => each.dataset.key === event.key && each.offsetParent);
+  if (!target) return;
+  event.preventDefault();
+  if (target.matches("button")) target.click();
+  else target.focus();
+});

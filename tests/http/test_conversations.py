@@ -1,0 +1,331 @@
+"""Conversations: threads of one agent, each with a history of its own, all with the agent's memory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import httpx
+import pytest
+from letta_client import AsyncLetta, BadRequestError, ConflictError, Letta, NotFoundError
+from letta_client.types.agents import LettaResponse
+
+from support.fixtures import NewAgent, NewBlock
+from support.scripted_model import ScriptedModel
+
+
+def say(client: Letta, conversation_id: str, text: str, **more: Any) -> Any:
+    """Say something and return the whole turn, which the client would take for a stream."""
+    return whole(client, conversation_id, input=text, **more)
+
+
+def whole(client: Letta, conversation_id: str, **request: Any) -> LettaResponse:
+    answer = client.conversations.messages.with_raw_response.create(conversation_id, streaming=False, **request)
+    assert answer.headers["content-type"] == "application/json"
+    return LettaResponse.model_validate_json(answer.text())
+
+
+def said(client: Letta, conversation_id: str, **more: Any) -> list[Any]:
+    """Return what was said, oldest first, without the system message."""
+    found = client.conversations.messages.list(conversation_id, order="asc", **more).items
+    return [m.content for m in found if m.message_type in ("user_message", "assistant_message")]
+
+
+def memory_of(request: dict[str, Any]) -> str:
+    return str(request["messages"][-1]["content"])
+
+
+def insertion(label: str, text: str) -> str:
+    return f"CALL memory_insert {json.dumps({'label': label, 'new_string': text})}"
+
+
+def test_conversations_do_not_see_each_others_messages(
+    client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    agent = new_agent()
+    one, two = (client.conversations.create(agent_id=agent.id, summary=name) for name in ("one", "two"))
+    assert one.in_context_message_ids == []
+    assert one.last_message_at is None
+    say(client, one.id, "ECHO first")
+    say(client, two.id, "ECHO second")
+    client.agents.messages.create(agent.id, input="ECHO third")
+    assert said(client, one.id) == ["ECHO first", "first"]
+    assert said(client, two.id) == ["ECHO second", "second"]
+    assert said(client, agent.id) == said(client, "default", agent_id=agent.id) == ["ECHO third", "third"]
+    for request, text in zip(scripted_model.requests, ("first", "second", "third"), strict=True):
+        assert [m["content"] for m in request["messages"] if m["role"] == "user"] == [f"ECHO {text}"]
+    retrieved = client.conversations.retrieve(one.id)
+    assert len(retrieved.in_context_message_ids or ()) == 3
+    assert retrieved.last_message_at is not None
+
+
+def test_messages_are_streamed_unless_the_request_says_otherwise(client: Letta, new_agent: NewAgent) -> None:
+    conversation = client.conversations.create(agent_id=new_agent().id)
+    with client.conversations.messages.with_streaming_response.create(conversation.id, input="ECHO hi") as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        events = [line.removeprefix("data: ") for line in answer.iter_lines() if line.startswith("data: ")]
+    kinds = [json.loads(event)["message_type"] for event in events[:-1]]
+    assert kinds == ["ping", "assistant_message", "stop_reason", "usage_statistics"]
+    assert events[-1] == "[DONE]"
+    assert say(client, conversation.id, "ECHO whole").messages[0].content == "whole"
+
+
+async def test_two_conversations_take_turns_at_once_and_share_memory(
+    client: Letta, async_client: AsyncLetta, new_agent: NewAgent, new_block: NewBlock, scripted_model: ScriptedModel
+) -> None:
+    block = new_block(value="start")
+    label = str(block.label)
+    agent = new_agent(block_ids=[block.id])
+    threads = [client.conversations.create(agent_id=agent.id).id for _ in range(2)]
+    with scripted_model.hold() as held:
+        turns = [
+            asyncio.create_task(
+                async_client.conversations.messages.create(
+                    thread, input=insertion(label, f"by {place}"), streaming=False
+                )
+            )
+            for place, thread in enumerate(threads)
+        ]
+        await asyncio.to_thread(held.wait_for, 2)
+        held.release()
+        await asyncio.gather(*turns)
+    assert set(client.blocks.retrieve(block.id).value.splitlines()) == {"start", "by 0", "by 1"}
+    say(client, threads[0], "ECHO look")
+    assert "by 0" in memory_of(scripted_model.requests[-1])
+    assert "by 1" in memory_of(scripted_model.requests[-1])
+
+
+# -- blocks of their own ---------------------------------------------------------------------------------------
+
+
+def isolate(http: httpx.Client, agent_id: str, *labels: str) -> Any:
+    body = {"isolated_block_labels": list(labels)}
+    return http.post("/v1/conversations/", params={"agent_id": agent_id}, json=body).raise_for_status().json()
+
+
+def test_an_isolated_block_is_a_copy_that_only_its_conversation_sees_and_edits(
+    client: Letta, http: httpx.Client, new_agent: NewAgent, new_block: NewBlock, scripted_model: ScriptedModel
+) -> None:
+    shared, copied = new_block(value="for all"), new_block(value="before")
+    agent = new_agent(block_ids=[shared.id, copied.id])
+    apart = isolate(http, agent.id, str(copied.label))
+    (own,) = apart["isolated_block_ids"]
+    say(client, apart["id"], insertion(str(copied.label), "only here"))
+    say(client, apart["id"], insertion(str(shared.label), "seen by all"))
+    client.agents.messages.create(agent.id, input=insertion(str(copied.label), "only there"))
+    assert client.blocks.retrieve(own).value == "before\nonly here"
+    assert client.blocks.retrieve(copied.id).value == "before\nonly there"
+    say(client, apart["id"], "look")
+    shown = memory_of(scripted_model.requests[-1])
+    assert "only here" in shown
+    assert "seen by all" in shown
+    assert "only there" not in shown
+    assert shown.count(f'label="{copied.label}"') == 1
+
+
+def test_isolating_a_block_that_the_agent_does_not_have_is_404_and_makes_nothing(
+    client: Letta, http: httpx.Client, new_agent: NewAgent
+) -> None:
+    agent = new_agent()
+    answer = http.post("/v1/conversations/", params={"agent_id": agent.id}, json={"isolated_block_labels": ["nothing"]})
+    assert (answer.status_code, "'nothing'" in answer.json()["detail"]) == (404, True)
+    assert client.conversations.list(agent_id=agent.id) == []
+
+
+def test_an_isolated_block_cannot_be_deleted_by_a_tool_and_the_turn_goes_on(
+    client: Letta, http: httpx.Client, new_agent: NewAgent, new_block: NewBlock
+) -> None:
+    block = new_block(value="x")
+    agent = new_agent(block_ids=[block.id], tools=["memory"])
+    apart = isolate(http, agent.id, str(block.label))
+    turn = say(client, apart["id"], f'CALL memory {{"command": "delete", "path": "/memories/{block.label}"}}')
+    returned = next(m for m in turn.messages if m.message_type == "tool_return_message")
+    assert (returned.status, turn.stop_reason.stop_reason) == ("error", "end_turn")
+    assert client.blocks.retrieve(block.id).value == "x"
+
+
+@pytest.mark.parametrize("whole_agent", [False, True], ids=["conversation", "agent"])
+def test_deleting_takes_the_messages_and_the_copies_along(
+    client: Letta, http: httpx.Client, new_agent: NewAgent, new_block: NewBlock, whole_agent: bool
+) -> None:
+    block = new_block(value="kept")
+    agent = new_agent(block_ids=[block.id])
+    apart = isolate(http, agent.id, str(block.label))
+    say(client, apart["id"], "ECHO kumquat")
+    if whole_agent:
+        client.agents.delete(agent.id)
+    else:
+        client.conversations.delete(apart["id"])
+        client.agents.retrieve(agent.id)
+    assert client.blocks.retrieve(block.id).value == "kept"
+    for gone in (f"/v1/blocks/{apart['isolated_block_ids'][0]}", f"/v1/conversations/{apart['id']}"):
+        assert http.get(gone).status_code == 404
+    found = http.post("/v1/messages/search", json={"query": "kumquat", "conversation_id": apart["id"]}).json()
+    assert found == []
+
+
+# -- lists, changes, forks -------------------------------------------------------------------------------------
+
+
+def test_lists_page_filter_and_leave_out_what_is_archived(client: Letta, new_agent: NewAgent) -> None:
+    agent, other = new_agent(), new_agent()
+    made = [client.conversations.create(agent_id=agent.id, summary=f"about {n}").id for n in range(5)]
+    client.conversations.create(agent_id=other.id)
+
+    def ids(**more: Any) -> list[str]:
+        return [each.id for each in client.conversations.list(agent_id=agent.id, **more)]
+
+    assert ids() == made[::-1]
+    assert ids(order="asc", limit=2) == made[:2]
+    assert ids(order="asc", limit=2, after=made[1]) == made[2:4]
+    assert ids(summary_search="ABOUT 3") == [made[3]]
+    say(client, made[1], "hello")
+    assert ids(order_by="last_message_at")[0] == made[1]
+    client.conversations.update(made[0], archived=True)
+    assert ids() == made[:0:-1]
+    assert ids(archive_status="archived") == [made[0]]
+    assert ids(archive_status="all") == made[::-1]
+    assert [each.agent_id for each in client.conversations.list(agent_id=other.id)] == [other.id]
+
+
+def test_a_conversation_has_a_model_and_settings_of_its_own(
+    client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    agent = new_agent()
+    conversation = client.conversations.create(agent_id=agent.id, model="openai/gpt-4.1")
+    say(client, conversation.id, "hello")
+    settings: Any = {"provider_type": "openai", "temperature": 0.25}
+    changed = client.conversations.update(conversation.id, model="openai/gpt-4o", model_settings=settings, summary="s")
+    assert (changed.model, changed.summary) == ("openai/gpt-4o", "s")
+    say(client, conversation.id, "hello")
+    client.agents.messages.create(agent.id, input="hello")
+    assert [request["model"] for request in scripted_model.requests] == ["gpt-4.1", "gpt-4o", "gpt-4o-mini"]
+    assert scripted_model.requests[1]["temperature"] == 0.25
+    with pytest.raises(NotFoundError):
+        client.conversations.update(conversation.id, model="nobody/nothing")
+
+
+def test_a_fork_has_the_history_up_to_a_message_and_leaves_the_source_alone(
+    client: Letta, http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    agent = new_agent()
+    source = client.conversations.create(agent_id=agent.id)
+    say(client, source.id, "ECHO one")
+    say(client, source.id, "CALL conversation_search {}\nTHEN ECHO two")
+    before = client.conversations.messages.list(source.id, order="asc").items
+    entire = client.conversations.fork(source.id)
+    until_call = client.conversations.fork(
+        source.id, message_id=next(m.id for m in before if m.message_type == "tool_call_message")
+    )
+    until_word = client.conversations.fork(source.id, message_id=before[1].id)
+    say(client, entire.id, "ECHO three")
+    assert said(client, entire.id)[-3:] == ["two", "ECHO three", "three"]
+    kinds = [m.message_type for m in client.conversations.messages.list(until_call.id, order="asc").items]
+    assert kinds[-2:] == ["tool_call_message", "tool_return_message"]
+    assert said(client, until_word.id) == ["ECHO one"]
+    after = client.conversations.messages.list(source.id, order="asc").items
+    assert [m.id for m in after] == [m.id for m in before]
+    run_id = before[1].run_id
+    assert len(http.get(f"/v1/runs/{run_id}/messages").json()) == 2
+    sent = [m["content"] for m in scripted_model.requests[-1]["messages"] if m["role"] == "user"]
+    assert sent == ["ECHO one", "CALL conversation_search {}\nTHEN ECHO two", "ECHO three"]
+    main = client.conversations.fork("default", agent_id=agent.id)
+    assert said(client, main.id) == []
+    with pytest.raises(BadRequestError, match="message_id"):
+        client.conversations.fork(source.id, message_id="message-00000000-0000-4000-8000-000000000000")
+
+
+def test_a_fork_copies_isolated_blocks(
+    client: Letta, http: httpx.Client, new_agent: NewAgent, new_block: NewBlock
+) -> None:
+    block = new_block(value="zero")
+    agent = new_agent(block_ids=[block.id])
+    apart = isolate(http, agent.id, str(block.label))
+    forked = http.post(f"/v1/conversations/{apart['id']}/fork").json()
+    say(client, apart["id"], insertion(str(block.label), "in the first"))
+    assert client.blocks.retrieve(forked["isolated_block_ids"][0]).value == "zero"
+
+
+# -- runs, approvals, names ------------------------------------------------------------------------------------
+
+
+async def test_a_run_is_followed_and_cancelled_by_its_conversation(
+    client: Letta, async_client: AsyncLetta, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    agent = new_agent()
+    conversation, other = (client.conversations.create(agent_id=agent.id).id for _ in range(2))
+    with scripted_model.hold() as held:
+        begun = await async_client.conversations.messages.create(conversation, input="ECHO late", background=True)
+        await asyncio.to_thread(held.wait_for, 1)
+        assert client.conversations.cancel(other) == {}
+        following = asyncio.create_task(_events(async_client, conversation))
+        await asyncio.sleep(0.2)
+        held.release()
+        kinds = [event["message_type"] for event in await following]
+    await begun.close()  # type: ignore[attr-defined]
+    assert kinds == ["ping", "assistant_message", "stop_reason", "usage_statistics"]
+    with scripted_model.hold() as held:
+        begun = await async_client.conversations.messages.create(conversation, input="never", background=True)
+        await asyncio.to_thread(held.wait_for, 1)
+        assert list((await async_client.conversations.cancel(conversation)).values()) == ["cancelled"]
+    await begun.close()  # type: ignore[attr-defined]
+    assert said(client, conversation) == ["ECHO late", "late"]
+    assert say(client, conversation, "ECHO on").messages[0].content == "on"
+    with pytest.raises(BadRequestError, match="run_id"):
+        client.conversations.messages.stream(conversation)
+
+
+async def _events(client: AsyncLetta, conversation: str) -> list[dict[str, Any]]:
+    async with client.conversations.messages.with_streaming_response.stream(conversation) as answer:
+        lines = [line async for line in answer.iter_lines()]
+    data = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
+    return [json.loads(event) for event in data if event != "[DONE]"]
+
+
+def test_an_approval_waits_in_its_own_conversation_only(client: Letta, new_agent: NewAgent) -> None:
+    rules: Any = [{"type": "requires_approval", "tool_name": "conversation_search"}]
+    agent = new_agent(tool_rules=rules)
+    waits, goes_on = (client.conversations.create(agent_id=agent.id).id for _ in range(2))
+    turn = say(client, waits, "CALL conversation_search {}")
+    assert turn.stop_reason.stop_reason == "requires_approval"
+    with pytest.raises(ConflictError):
+        say(client, waits, "hello?")
+    assert say(client, goes_on, "ECHO yes").messages[0].content == "yes"
+    call = turn.messages[-1].tool_call.tool_call_id
+    approval: Any = {"type": "approval", "approvals": [{"type": "approval", "tool_call_id": call, "approve": True}]}
+    done = whole(client, waits, messages=[approval])
+    assert done.stop_reason.stop_reason == "end_turn"
+
+
+def test_recompile_returns_the_system_text_with_the_memory_of_the_conversation(
+    client: Letta, http: httpx.Client, new_agent: NewAgent, new_block: NewBlock
+) -> None:
+    block = new_block(value="the text")
+    agent = new_agent(block_ids=[block.id], system="Be brief.")
+    apart = isolate(http, agent.id, str(block.label))
+    client.blocks.update(block.id, value="another text")
+    own, agents = (
+        json.loads(text) for text in (client.conversations.recompile(apart["id"]), client.agents.recompile(agent.id))
+    )
+    assert own.startswith("Be brief.")
+    assert ("the text" in own, "another text" in own) == (True, False)
+    assert "another text" in agents
+    assert (
+        json.loads(client.conversations.recompile("default", agent_id=agent.id)).split("<block")[1:]
+        == agents.split("<block")[1:]
+    )
+
+
+def test_names_that_mean_nothing_are_refused(client: Letta, http: httpx.Client, new_agent: NewAgent) -> None:
+    agent = new_agent()
+    unknown = "conv-00000000-0000-4000-8000-000000000000"
+    for call in (client.conversations.retrieve, client.conversations.delete, client.conversations.fork):
+        with pytest.raises(NotFoundError):
+            call(unknown)
+    assert http.post("/v1/conversations/default/messages", json={"input": "x"}).status_code == 400
+    assert http.get("/v1/conversations/nonsense").status_code == 422
+    with pytest.raises(BadRequestError, match="main conversation"):
+        client.conversations.delete(agent.id)
+    with pytest.raises(NotFoundError):
+        client.conversations.create(agent_id="agent-00000000-0000-4000-8000-000000000000")

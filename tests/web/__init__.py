@@ -1,0 +1,1 @@
+"""The pages, in requests and in a browser."""

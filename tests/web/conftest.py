@@ -1,0 +1,88 @@
+"""A browser for the pages' tests: Debian's Chromium, driven by Playwright, one for each test module.
+
+Playwright's synchronous face keeps an event loop running in its thread, so a browser is closed before tests of another
+module run, which may be asynchronous.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+
+from support.server import ServerProcess
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+)
+PATIENCE = 15_000
+"""Milliseconds that a page may take to show what is expected."""
+
+OpenPage: TypeAlias = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium; its tests are skipped where it is not installed, but not in CI."""
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
+        missing = "Chromium is not installed; `apt-get install chromium` brings it."
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    expect.set_options(timeout=PATIENCE)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """What browsers of this test complained about: errors in scripts, and what the security policy blocked."""
+    return []
+
+
+@pytest.fixture
+def open_page(browser: Browser, server: ServerProcess, complaints: list[str]) -> Iterator[OpenPage]:
+    """Open a page of the shared server in a browser of its own: `open_page("/", color_scheme="dark")`.
+
+    The test fails if a script of a page failed or the security policy blocked anything.
+    """
+    contexts: list[BrowserContext] = []
+
+    def open_at(path: str, *, url: str | None = None, **options: Any) -> Page:
+        context = browser.new_context(base_url=url or server.url, **options)
+        contexts.append(context)
+        context.set_default_timeout(PATIENCE)
+        page = context.new_page()
+        page.on("console", lambda message: _note(message, complaints))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(path)
+        return page
+
+    yield open_at
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def is_live(page: Page) -> None:
+    """Wait until the page hears what happens."""
+    expect(page.locator("#live")).to_have_attribute("data-state", "live")
+
+
+def _note(message: ConsoleMessage, complaints: list[str]) -> None:
+    # A refused request is logged by the browser itself; the page tells the person, which tests look at.
+    if message.type == "error" and "Failed to load resource" not in message.text:
+        complaints.append(message.text)
