@@ -111,11 +111,9 @@ async def test_an_edit_of_another_block_keeps_a_change_made_meanwhile(
 
 
 async def test_steps_that_edit_two_blocks_in_opposite_order_all_land(
-    https: Clients, scripted_model: ScriptedModel, store: str, request: pytest.FixtureRequest
+    https: Clients, scripted_model: ScriptedModel
 ) -> None:
     """Each step locks one block and then wants the other, which another step has locked."""
-    if store == "postgres":
-        request.applymarker(pytest.mark.xfail(strict=False, reason="known bug: deadlocks, until a turn fails with 503"))
     pair = [await make_block(https[0]), await make_block(https[0])]
     agents = await make_agents(https[0], 12, *pair)
     with scripted_model.hold(matching="memory_insert") as held:

@@ -54,7 +54,6 @@ async def test_many_turns_of_one_agent_sent_to_three_processes_are_each_in_one_p
     assert len(scripted_model.requests) == 24
 
 
-@pytest.mark.xfail(strict=True, reason="known bug: a step does not check that the turn is still its run's")
 async def test_a_turn_that_was_taken_over_stores_nothing_any_more(
     https: Clients, three_processes: list[ServerProcess], scripted_model: ScriptedModel
 ) -> None:

@@ -12,12 +12,7 @@ from letta_client import Letta
 
 from support.fixtures import NewAgent, NewBlock
 
-_UNBOUNDED = "known bug: a number that the database cannot hold is a bare 500"
-OUT_OF_RANGE = [
-    pytest.param(2**31, marks=pytest.mark.xfail(strict=False, reason=_UNBOUNDED)),  # fits into SQLite's integers
-    pytest.param(2**63, marks=pytest.mark.xfail(strict=True, reason=_UNBOUNDED)),
-    pytest.param(10**30, marks=pytest.mark.xfail(strict=True, reason=_UNBOUNDED)),
-]
+OUT_OF_RANGE = [2**31, 2**63, 10**30]
 
 
 def insert(client: Letta, agent: Any, block: Any, text: str, line: int = -1) -> Any:

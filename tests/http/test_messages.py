@@ -109,7 +109,7 @@ def test_an_endless_loop_of_tool_calls_ends_with_max_steps(
     client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:
     agent = new_agent()
-    script = "\n".join(["CALL conversation_search {}"] * 100)
+    script = "\n".join(['CALL conversation_search {"limit": 1}'] * 100)
     response = say(client, agent, script)
     assert response.stop_reason.stop_reason == "max_steps"
     assert response.usage.step_count == len(scripted_model.requests) == 50

@@ -154,9 +154,7 @@ async def test_the_end_of_a_block_ends_its_watch(async_http: httpx.AsyncClient) 
     "last",
     [
         *("x", "-1", "1.5", "1 2"),
-        pytest.param(
-            "²".encode("latin-1"), marks=pytest.mark.xfail(strict=True, reason="known bug: int() fails, a bare 500")
-        ),
+        "²".encode("latin-1"),
     ],
 )
 async def test_a_last_event_that_is_none_of_the_stream_is_refused(
@@ -261,7 +259,6 @@ async def test_an_agents_watch_survives_the_deletion_of_a_block(async_http: http
         assert numbers(await watch.versions(1)) == [2]
 
 
-@pytest.mark.xfail(strict=True, reason="known bug: it is told of no blocks instead, and the watch goes on")
 async def test_the_end_of_an_agent_ends_its_watch(async_http: httpx.AsyncClient) -> None:
     agent = await make_agent(async_http, await make_block(async_http))
     async with watching(async_http, of_agent(agent)) as watch:
@@ -273,7 +270,6 @@ async def test_the_end_of_an_agent_ends_its_watch(async_http: httpx.AsyncClient)
             await watch.next()
 
 
-@pytest.mark.xfail(strict=True, reason="known bug: an IndexError ends the stream")
 async def test_an_agents_watch_resumed_from_beyond_the_newest_version_begins_anew(
     async_http: httpx.AsyncClient,
 ) -> None:

@@ -150,12 +150,8 @@ async def test_guarantee_3_a_read_after_an_acknowledged_edit_sees_it_in_every_pr
             assert shown["value"] == f"text {number}"
 
 
-async def test_guarantee_3_a_refusal_tells_only_of_a_version_that_can_be_read(
-    https: Clients, store: str, request: pytest.FixtureRequest
-) -> None:
+async def test_guarantee_3_a_refusal_tells_only_of_a_version_that_can_be_read(https: Clients) -> None:
     """Who is told 412 with the current version finds that version, not an older one, by a read that starts then."""
-    if store == "sqlite":
-        request.applymarker(pytest.mark.xfail(strict=True, reason="known bug: refused before the batch is committed"))
     block = await make_block(https[0])
 
     async def compare(http: httpx.AsyncClient) -> tuple[int, int]:
@@ -275,7 +271,6 @@ async def test_guarantee_6_a_rethink_that_overwrote_nothing_unseen_says_nothing(
     assert "overwrote" not in told["tool_return"]
 
 
-@pytest.mark.xfail(strict=True, reason="known bug: an edit of the same step before it silences the rethink")
 async def test_guarantee_6_a_rethink_after_an_edit_of_its_own_step_still_says_whom_it_overwrote(
     https: Clients,
     scripted_model: ScriptedModel,
@@ -291,7 +286,6 @@ async def test_guarantee_6_a_rethink_after_an_edit_of_its_own_step_still_says_wh
     assert other["name"] in turn.told[1]["tool_return"]
 
 
-@pytest.mark.xfail(strict=True, reason="known bug: only the last of several writers is named")
 async def test_guarantee_6_a_rethink_names_everyone_whom_it_overwrote(
     https: Clients,
     scripted_model: ScriptedModel,
@@ -418,7 +412,6 @@ class OwnersTransaction:
         await self._connection.close()
 
 
-@pytest.mark.xfail(strict=True, reason="known bug: access is checked before the lock")
 @pytest.mark.parametrize("store", ["postgres"], indirect=True)
 async def test_guarantee_8_read_only_holds_for_a_step_that_waited_for_the_owner(
     https: Clients, three_processes: list[ServerProcess]
@@ -436,7 +429,6 @@ async def test_guarantee_8_read_only_holds_for_a_step_that_waited_for_the_owner(
     assert (told["status"], after["value"], after["version"]) == ("error", "the rule", 1)
 
 
-@pytest.mark.xfail(strict=True, reason="known bug: the whole turn fails with 404")
 @pytest.mark.parametrize("store", ["postgres"], indirect=True)
 async def test_guarantee_10_a_block_deleted_while_a_step_waited_is_told_to_the_model(
     https: Clients, three_processes: list[ServerProcess]
@@ -503,7 +495,6 @@ async def test_guarantee_10_a_refusal_changes_nothing_and_tells_what_the_next_tr
     assert (await read(https[0], block))["value"] == "one\ntwo"
 
 
-@pytest.mark.xfail(strict=True, reason="known bug: the whole turn fails with 422")
 async def test_guarantee_10_a_new_block_over_the_limit_is_refused_to_the_model(https: Clients) -> None:
     agent = await make_agent(https[0], tools=EVERY_TOOL)
     script = call("memory", command="create", path="/memories/long", file_text="x" * 100_001)

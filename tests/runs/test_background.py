@@ -273,7 +273,7 @@ def listening() -> Iterator[tuple[str, Queue[tuple[dict[str, str], bytes]]]]:
     received: Queue[tuple[dict[str, str], bytes]] = Queue()
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             self.send_response(204)
             self.end_headers()

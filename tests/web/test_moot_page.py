@@ -18,6 +18,9 @@ pytestmark = [
     pytest.mark.xdist_group("browser"),
 ]
 
+QUICK = {"FOLKMOOT_SHUTDOWN_WAIT": "1"}
+"""A server that waits no longer for the streams of open pages when it is stopped."""
+
 
 def call(tool: str, **arguments: str) -> str:
     """Return a script that lets the scripted model call a tool."""
@@ -90,7 +93,7 @@ def test_attaching_and_making_draw_the_map_anew(
 def test_the_dot_says_when_the_stream_dropped_and_the_page_catches_up(
     open_page: OpenPage, start_server: StartServer
 ) -> None:
-    server = start_server()
+    server = start_server(env=QUICK)
     with httpx.Client(base_url=server.url, timeout=60) as http:
         block = http.post("/v1/blocks", json={"label": "kept", "value": "a"}).json()["id"]
         page = open_page("/", url=server.url)
@@ -107,7 +110,7 @@ def test_the_dot_says_when_the_stream_dropped_and_the_page_catches_up(
 def test_an_empty_server_runs_the_tutorial_and_lets_the_visitor_watch(
     open_page: OpenPage, start_server: StartServer
 ) -> None:
-    server = start_server(env={"FOLKMOOT_DEFAULT_MODEL": "offline/notetaker"})
+    server = start_server(env={**QUICK, "FOLKMOOT_DEFAULT_MODEL": "offline/notetaker"})
     page = open_page("/", url=server.url)
     expect(page.get_by_role("heading", name="Agents that share memory")).to_be_visible()
     page.get_by_role("button", name="Run the tutorial").click()
@@ -127,7 +130,7 @@ def test_an_empty_server_runs_the_tutorial_and_lets_the_visitor_watch(
 
 
 def test_a_moot_of_300_agents_and_300_blocks_stays_smooth(open_page: OpenPage, start_server: StartServer) -> None:
-    server = start_server()
+    server = start_server(env=QUICK)
     with httpx.Client(base_url=server.url, timeout=60) as http:
         blocks = [http.post("/v1/blocks", json={"label": f"b{n}", "value": ""}).json()["id"] for n in range(300)]
         for n in range(300):
@@ -152,7 +155,11 @@ def test_a_moot_of_300_agents_and_300_blocks_stays_smooth(open_page: OpenPage, s
 MEASURE_FRAMES = """() => {
   window.slowest = 0;
   let before = performance.now();
-  const frame = (now) => { window.slowest = Math.max(window.slowest, now - before); before = now; requestAnimationFrame(frame); };
+  const frame = (now) => {
+    window.slowest = Math.max(window.slowest, now - before);
+    before = now;
+    requestAnimationFrame(frame);
+  };
   requestAnimationFrame(frame);
 }"""
 

@@ -13,6 +13,7 @@ from folkmoot.conversations.conversations import start_conversation
 from folkmoot.conversations.messages import Message
 from folkmoot.errors import BadRequest, Conflict, NotFound
 from folkmoot.identifiers import ORGANIZATION, new_id
+from folkmoot.memory import attachments
 from folkmoot.memory.attachments import attach
 from folkmoot.memory.authors import Author
 from folkmoot.memory.blocks import create_block, delete_block
@@ -219,6 +220,7 @@ async def delete_agent(transaction: Transaction, agent_id: str) -> None:
     )
     if not gone:
         raise NotFound(f"Agent with ID {agent_id} not found")
+    transaction.signal(attachments.topic(agent_id))
 
 
 async def tools_of(transaction: Transaction, agent_id: str) -> list[Tool]:

@@ -94,11 +94,6 @@ def size_of_tools(tools: Sequence[ToolSchema]) -> int:
     return sum(size_of(tool.name) + size_of(tool.description) + len(json.dumps(tool.parameters)) for tool in tools)
 
 
-def fixed_size(prompt: Prompt) -> int:
-    """Return the size of what no compaction makes smaller: the instructions, the tools and the memory."""
-    return size_of(prompt.instructions) + size_of_tools(prompt.tools) + size_of(prompt.memory)
-
-
 def window_of(agent: Agent, known: int) -> int:
     """Return the context window that the agent's settings name, else the one that is `known` of its model."""
     older = agent.configuration.get("llm_config") or {}

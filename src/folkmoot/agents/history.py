@@ -20,8 +20,9 @@ from folkmoot.agents.context import for_conversation, model_options, to_turns
 from folkmoot.agents.context_window import (
     SHORTEST,
     Scale,
-    fixed_size,
     limit_of,
+    size_of,
+    size_of_tools,
     size_of_turns,
     window_of,
 )
@@ -48,6 +49,9 @@ class History:
     refused: bool = False
     """Whether a provider refused a prompt as too long; only then is what was said just now cut, not on an estimate."""
 
+    tools_size: int | None = None
+    """Size of the tools, which stay the same for a turn; measured when first needed."""
+
     @property
     def scale(self) -> Scale:
         """How many bytes make a token."""
@@ -63,9 +67,15 @@ class History:
         self.turns += to_turns(stored)
         self.counted = counted or self.counted
 
+    def fixed(self, prompt: Prompt) -> int:
+        """Return the size of what no compaction makes smaller: the instructions, the tools and the memory."""
+        if self.tools_size is None:
+            self.tools_size = size_of_tools(prompt.tools)
+        return size_of(prompt.instructions) + self.tools_size + size_of(prompt.memory)
+
     def measure(self, prompt: Prompt) -> int:
         """Return the prompt's size."""
-        return fixed_size(prompt) + size_of_turns(prompt.turns)
+        return self.fixed(prompt) + size_of_turns(prompt.turns)
 
     def fits(self, prompt: Prompt) -> bool:
         """Tell whether the model will probably take the prompt."""
@@ -73,11 +83,11 @@ class History:
 
     def room(self, prompt: Prompt) -> int:
         """Return the bytes that the prompt's turns may have."""
-        return max(self.scale.size(self.limit) - fixed_size(prompt), 0)
+        return max(self.scale.size(self.limit) - self.fixed(prompt), 0)
 
     def tighten(self, prompt: Prompt) -> None:
         """Learn from a prompt that was too long for its model, whatever is known of its window."""
-        self.limit = self.scale.tokens(fixed_size(prompt) + size_of_turns(prompt.turns) // 3)
+        self.limit = self.scale.tokens(self.fixed(prompt) + size_of_turns(prompt.turns) // 3)
         self.refused = True
 
 

@@ -48,4 +48,4 @@ _SECOND = (
 
 def random_name() -> str:
     """Return a name for an agent whose creator gave none, such as `KeenHeron`."""
-    return random.choice(_FIRST) + random.choice(_SECOND)  # noqa: S311 - a name, not a secret
+    return random.choice(_FIRST) + random.choice(_SECOND)

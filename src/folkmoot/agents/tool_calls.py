@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from folkmoot.conversations.messages import Message, clean_text
-from folkmoot.errors import ToolFailed
+from folkmoot.errors import InvalidInput, NotFound, ToolFailed
+from folkmoot.memory.attachments import lock_blocks
 from folkmoot.models.prompt import ToolCall
 from folkmoot.tools.schema import parse_arguments
 from folkmoot.tools.tool import Tool, ToolContext
@@ -104,6 +105,8 @@ async def run_in_step(planned: Sequence[PlannedCall], context: ToolContext) -> l
     Raises:
         StoreError: the database failed, so that the whole step does.
     """
+    if sum(call.outcome is None and not call.waits for call in planned) > 1:
+        await lock_blocks(context.step_transaction, context.agent_id)
     return [
         call.outcome if call.outcome is not None or call.waits else await _run_edit(call, context) for call in planned
     ]
@@ -113,7 +116,7 @@ async def _run_edit(planned: PlannedCall, context: ToolContext) -> Outcome:
     assert planned.tool is not None
     try:
         return Outcome(await planned.tool.function(context, **(planned.arguments or {})))
-    except ToolFailed as error:
+    except (ToolFailed, InvalidInput, NotFound) as error:  # raised before anything was written
         return Outcome(error.message, failed=True)
 
 

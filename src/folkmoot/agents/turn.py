@@ -260,7 +260,7 @@ async def _take_step(
             body = {"content": demand}
             answered.append(Message("system_message", body, run_id=request.run_id, step_id=exchange.step_id))
         new = [*said, *answered]
-        stored = await append_messages(transaction, request.conversation_id, new, exchange.counted)
+        stored = await append_messages(transaction, request.conversation_id, new, request.run_id, exchange.counted)
         await store_step(transaction, _step(turn, exchange, reason), exchange.seen)
         filled = reply.usage.prompt_tokens + reply.usage.completion_tokens
         end = TurnEnd(reason, turn.usage, number, filled) if reason else None
@@ -297,7 +297,7 @@ async def _settle(turn: _Turn, decisions: Decisions) -> list[Message]:
             if outcome is not None
         ]
         answer = replace(decisions.message, run_id=request.run_id, step_id=step_id)
-        stored = await append_messages(transaction, request.conversation_id, [answer, *returns])
+        stored = await append_messages(transaction, request.conversation_id, [answer, *returns], request.run_id)
         await request.record(transaction, stored[1:], None)
         return stored
 

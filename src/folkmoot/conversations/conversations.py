@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import bindparam, select, update
 
 from folkmoot.conversations.messages import Message, store_messages
-from folkmoot.errors import NotFound
+from folkmoot.errors import Conflict, NotFound
 from folkmoot.identifiers import ORGANIZATION
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
@@ -151,7 +151,11 @@ async def start_conversation(
 
 
 async def append_messages(
-    transaction: Transaction, conversation_id: str, new: Sequence[Message], counted: Counted | None = None
+    transaction: Transaction,
+    conversation_id: str,
+    new: Sequence[Message],
+    run_id: str,
+    counted: Counted | None = None,
 ) -> list[Message]:
     """Store `new` at the conversation's end and return them with their places in it.
 
@@ -159,9 +163,15 @@ async def append_messages(
         transaction: where to write.
         conversation_id: which conversation.
         new: the messages.
+        run_id: the run whose turn it is.
         counted: the prompt that they answer, when its provider counted it.
+
+    Raises:
+        Conflict: the turn is no longer this run's: its process was taken for dead, and another one went on.
     """
     conversation = await find_conversation(transaction, conversation_id, lock=True)
+    if conversation.turn_run_id != run_id:
+        raise Conflict("This run was taken for dead and another one has the turn; nothing of this step was stored.")
     start = conversation.next_sequence
     await store_messages(transaction, conversation.agent_id, conversation_id, start, new)
     counted = counted or conversation.counted

@@ -32,11 +32,8 @@ class Attachment:
         return cls(row["agent_id"], row["block_id"], row["label"], row["access"])
 
 
-_lock_agent = (
-    select(agents.c.id)
-    .where(agents.c.organization_id == ORGANIZATION, agents.c.id == bindparam("agent_id"))
-    .with_for_update(key_share=True)
-)
+_agent = select(agents.c.id).where(agents.c.organization_id == ORGANIZATION, agents.c.id == bindparam("agent_id"))
+_lock_agent = _agent.with_for_update(key_share=True)
 _of_agent = (
     select(agent_blocks)
     .where(agent_blocks.c.organization_id == ORGANIZATION, agent_blocks.c.agent_id == bindparam("agent_id"))
@@ -66,6 +63,18 @@ _blocks_of_conversation = (
 )
 
 
+_lock_blocks = (
+    select(blocks.c.id)
+    .join(
+        agent_blocks,
+        (agent_blocks.c.organization_id == blocks.c.organization_id) & (agent_blocks.c.block_id == blocks.c.id),
+    )
+    .where(agent_blocks.c.organization_id == ORGANIZATION, agent_blocks.c.agent_id == bindparam("agent_id"))
+    .order_by(blocks.c.id)
+    .with_for_update(of=blocks, key_share=True)
+)
+
+
 def topic(agent_id: str) -> str:
     """Return the signal that a commit of this agent's attachments gives."""
     return f"attachments:{agent_id}"
@@ -91,6 +100,16 @@ async def attached_rows(transaction: Transaction, agent_id: str, conversation_id
 async def isolated_rows(transaction: Transaction, conversation_id: str) -> Sequence[Row]:
     """Return the rows of the conversation's own blocks, each with the conversation's `access`."""
     return await transaction.all(_blocks_of_conversation, conversation_id=conversation_id)
+
+
+async def agent_exists(transaction: Transaction, agent_id: str) -> bool:
+    """Tell whether there is such an agent."""
+    return await transaction.first(_agent, agent_id=agent_id) is not None
+
+
+async def lock_blocks(transaction: Transaction, agent_id: str) -> None:
+    """Lock all of the agent's blocks in one order, so that two steps that edit several never wait for each other."""
+    await transaction.all(_lock_blocks, agent_id=agent_id)
 
 
 async def attach(transaction: Transaction, agent_id: str, block_id: str, access: Access | None = None) -> None:

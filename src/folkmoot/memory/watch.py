@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from folkmoot.errors import NotFound
 from folkmoot.memory import attachments, blocks
-from folkmoot.memory.attachments import Access, attached_rows
+from folkmoot.memory.attachments import Access, agent_exists, attached_rows
 from folkmoot.memory.blocks import Block, find_block
 from folkmoot.memory.history import Version, list_versions, read_texts
 from folkmoot.store.engine import Store, Transaction
@@ -89,8 +89,12 @@ async def watch_agent(store: Store, agent_id: str, seen: Mapping[str, int] | Non
         topics = [attachments.topic(agent_id), *(blocks.topic(block.id) for block, _ in attached)]
         with store.signals.listening(*topics) as changed:
             attached = await _attached(store, agent_id)
+            if not attached and not await store.read(lambda transaction: agent_exists(transaction, agent_id)):
+                yield Gone(agent_id)
+                return
             now = {block.id: access for block, access in attached}
-            if known != now and (known or seen is None or set(told) != set(now)):
+            follows = {block.id for block, _ in attached if told.get(block.id, block.version + 1) <= block.version}
+            if known != now and (known or seen is None or set(told) != set(now) or follows != set(now)):
                 yield Snapshot(attached)
                 told = {block.id: block.version for block, _ in attached}
             known = now

@@ -166,7 +166,7 @@ class ModelClient:
         asked: float = retry_after(exc) or 0.0
         if attempt >= self._settings.model_retries or not is_passing(exc) or asked > LONGEST_PAUSE:
             return None
-        backoff: float = min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE) * random.uniform(0.5, 1)  # noqa: S311
+        backoff: float = min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE) * random.uniform(0.5, 1)
         return max(backoff, asked)
 
     def _too_late(self, resolved: ResolvedModel) -> ProviderTimeout:

@@ -77,3 +77,16 @@ def end_of_run(run: Run) -> TurnEnd:
         step_count=usage.get("step_count", 0),
         context_tokens=usage.get("context_tokens", 0),
     )
+
+
+def usage_details(end: TurnEnd) -> dict[str, int]:
+    """Return a turn's usage as its run keeps it."""
+    return {
+        "prompt_tokens": end.usage.prompt_tokens,
+        "completion_tokens": end.usage.completion_tokens,
+        "cached_input_tokens": end.usage.cached_input_tokens,
+        "cache_write_tokens": end.usage.cache_write_tokens,
+        "reasoning_tokens": end.usage.reasoning_tokens,
+        "step_count": end.step_count,
+        "context_tokens": end.context_tokens,
+    }

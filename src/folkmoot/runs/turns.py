@@ -23,7 +23,7 @@ from folkmoot.errors import FolkmootError, ProviderError, StoreError
 from folkmoot.runs.asked import Answer, Asked
 from folkmoot.runs.colleagues import Asking
 from folkmoot.runs.log import DONE, RunLog, failure_events, read_entries, store_entries
-from folkmoot.runs.reading import end_of_run, messages_of_run
+from folkmoot.runs.reading import end_of_run, messages_of_run, usage_details
 from folkmoot.runs.runs import (
     CANCEL_TOPIC,
     LEASE,
@@ -39,7 +39,7 @@ from folkmoot.runs.runs import (
     topic,
 )
 from folkmoot.runs.telling import tell_callback
-from folkmoot.store.engine import Transaction
+from folkmoot.store.engine import Transaction, Work
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +78,7 @@ class Turns:
         self._pieces = asyncio.Event()
         self._asking = Asking(self.answer, lambda asked: self._leave(asked))
         self._callbacks: set[asyncio.Task[None]] = set()
+        self._unsettled: dict[str, Work[None]] = {}
 
     async def open(self, *, alone: bool) -> None:
         """Settle what dead processes left, and begin to keep this one's runs alive.
@@ -240,6 +241,7 @@ class Turns:
         """Hold the conversation's turn: first among this process's runs, then among all processes'."""
         queue = self._queues.setdefault(run.conversation_id, asyncio.Lock())
         async with queue:
+            await self._settle()
             with self._store.signals.listening(turn_topic(run.conversation_id)) as freed:
                 while not await self._store.write(
                     lambda transaction: begin_run(transaction, run, stored=stored)  # noqa: B023
@@ -268,12 +270,19 @@ class Turns:
                 last = [*entries, *under_way.log.encode(events), DONE]
                 await store_entries(transaction, run.id, under_way.log.stored, last)
 
-        try:
-            await self._store.write(store)
-        except StoreError as failure:
-            logger.warning("The end of run %s could not be stored: %s", run.id, failure.message)
+        self._unsettled[run.id] = store
+        await self._settle()
         under_way.log.append(events)
         under_way.log.finish()
+
+    async def _settle(self) -> None:
+        """Store the ends of failed runs; those that a database in trouble does not take are tried again later."""
+        for run_id, store in list(self._unsettled.items()):
+            try:
+                await self._store.write(store)
+                self._unsettled.pop(run_id, None)
+            except StoreError as error:
+                logger.warning("The end of run %s could not be stored: %s", run_id, error.message)
 
     async def _follow_stored(self, run_id: str, after: int, encode: Encoder) -> AsyncGenerator[str, None]:
         """Follow a run through the store: one of another process, or one that is over."""
@@ -311,6 +320,7 @@ class Turns:
                 active = list(self._under_way)
                 if active:
                     await self._store.write(lambda transaction: extend_leases(transaction, active))  # noqa: B023
+                await self._settle()
                 await self._fail_dead(every=False)
             except StoreError as error:
                 logger.warning("Leases could not be extended: %s", error.message)
@@ -365,19 +375,6 @@ def new_run(asked: Asked) -> Run:
     """Return the run of a request, not yet stored."""
     conversation_id = asked.conversation_id or asked.agent_id
     return Run(asked.agent_id, conversation_id, background=asked.background, details=asked.details or {})
-
-
-def usage_details(end: TurnEnd) -> dict[str, int]:
-    """Return a turn's usage as its run keeps it."""
-    return {
-        "prompt_tokens": end.usage.prompt_tokens,
-        "completion_tokens": end.usage.completion_tokens,
-        "cached_input_tokens": end.usage.cached_input_tokens,
-        "cache_write_tokens": end.usage.cache_write_tokens,
-        "reasoning_tokens": end.usage.reasoning_tokens,
-        "step_count": end.step_count,
-        "context_tokens": end.context_tokens,
-    }
 
 
 def _retrieve(task: asyncio.Task[Answer]) -> None:

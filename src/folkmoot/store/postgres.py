@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -15,7 +16,15 @@ import asyncpg
 from sqlalchemy import Executable, Select, Table, func, literal_column
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 
-from folkmoot.errors import Conflict, FolkmootError, InvalidInput, StartupError, StoreOverloaded, StoreUnavailable
+from folkmoot.errors import (
+    Conflict,
+    FolkmootError,
+    InvalidInput,
+    StartupError,
+    StoreError,
+    StoreOverloaded,
+    StoreUnavailable,
+)
 from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, Statements, T, Transaction, Work
 from folkmoot.store.signals import Signals
 from folkmoot.store.tables import messages
@@ -32,6 +41,9 @@ RECONNECT_SECONDS = 1.0
 
 LARGEST_BATCH = 50
 """Pieces of work on one thing that share a transaction at the most."""
+
+RETRY_PAUSE = 0.01
+"""Seconds, about, before a transaction that met a deadlock is tried again; doubled each time."""
 
 _ATTEMPTS = 5
 _COLLECT = 0.005
@@ -204,6 +216,8 @@ class PostgresStore:
             batch = [queue.popleft() for _ in range(min(len(queue), LARGEST_BATCH))]
             try:
                 outcomes = await self._write(partial(_run_all, batch))
+            except StoreError as error:  # a commit whose fate is unknown must not be tried again
+                outcomes = [error] * len(batch)
             except Exception as error:  # whatever it is, it belongs to one of the pieces: each finds out by itself
                 outcomes = [error] if len(batch) == 1 else [await self._try(pending.work) for pending in batch]
             for pending, outcome in zip(batch, outcomes, strict=True):
@@ -228,6 +242,7 @@ class PostgresStore:
             except _PASSING as error:
                 if attempt + 1 == _ATTEMPTS:
                     raise StoreOverloaded from error
+                await asyncio.sleep(random.random() * RETRY_PAUSE * 2**attempt)
         raise AssertionError("unreachable")
 
     def matching(self, statement: Select[Any], words: Sequence[str]) -> Select[Any]:

@@ -117,6 +117,16 @@ class _Pending:
     work: Work[Any]
     future: asyncio.Future[Any]
     result: Any = None
+    error: Exception | None = None
+
+    def settle(self) -> None:
+        """Tell whoever waits what came of it, once the commit is durable: an error may speak of what was committed."""
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
 
 
 class SqliteStore:
@@ -206,48 +216,42 @@ class SqliteStore:
 
     async def _commit(self, batch: list[_Pending]) -> None:
         """Run a batch in one transaction; a piece that raises is undone by itself."""
-        done: list[_Pending] = []
         topics: list[str] = []
         try:
             await self._begin()
             for pending in batch:
-                if self._run_in_savepoint(pending, topics):
-                    done.append(pending)
+                self._run_in_savepoint(pending, topics)
             await asyncio.get_running_loop().run_in_executor(self._thread, self._writer.commit)
         except sqlite3.Error as error:
             self._roll_back()
             for pending in batch:
-                _fail(pending, StoreUnavailable(f"The database cannot be written: {error}."), error)
+                pending.error = StoreUnavailable(f"The database cannot be written: {error}.")
+                pending.error.__cause__ = error
+                pending.settle()
             return
-        for pending in done:
-            if not pending.future.done():
-                pending.future.set_result(pending.result)
+        for pending in batch:
+            pending.settle()
         self.signals.wake(topics)
 
-    def _run_in_savepoint(self, pending: _Pending, topics: list[str]) -> bool:
+    def _run_in_savepoint(self, pending: _Pending, topics: list[str]) -> None:
         transaction = SqliteTransaction(self._writer, self._statements)
         self._writer.execute("SAVEPOINT piece")
         try:
             pending.result = _at_once(pending.work(transaction))
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_ERROR or not self._writer.in_transaction:
-                raise  # the database's trouble, not this piece's: a full disk, say
-            self._undo_piece(pending, error)
-            return False
         except Exception as error:
-            self._undo_piece(pending, error)
-            return False
-        self._writer.execute("RELEASE piece")
-        topics.extend(transaction.topics)
-        return True
-
-    def _undo_piece(self, pending: _Pending, error: Exception) -> None:
-        self._writer.execute("ROLLBACK TO piece")
-        self._writer.execute("RELEASE piece")
-        if isinstance(error, sqlite3.IntegrityError):
-            _fail(pending, Conflict(CHANGED_MEANWHILE), error)
+            database_fails = isinstance(error, sqlite3.OperationalError) and (
+                error.sqlite_errorcode != sqlite3.SQLITE_ERROR or not self._writer.in_transaction
+            )
+            if database_fails:  # a full disk, say: it is not this piece's fault
+                raise
+            self._writer.execute("ROLLBACK TO piece")
+            pending.error = error
+            if isinstance(error, sqlite3.IntegrityError):
+                pending.error = Conflict(CHANGED_MEANWHILE)
+                pending.error.__cause__ = error
         else:
-            _fail(pending, error, error.__cause__)
+            topics.extend(transaction.topics)
+        self._writer.execute("RELEASE piece")
 
     async def _begin(self) -> None:
         """Begin a transaction; wait, without holding up the event loop, for another program that holds the file."""
@@ -266,12 +270,6 @@ class SqliteStore:
     def _roll_back(self) -> None:
         if self._writer.in_transaction:
             self._writer.rollback()
-
-
-def _fail(pending: _Pending, error: Exception, cause: BaseException | None) -> None:
-    if not pending.future.done():
-        error.__cause__ = cause
-        pending.future.set_exception(error)
 
 
 def _at_once(work: Any) -> Any:

@@ -158,7 +158,7 @@ def _json(reply: BlockReply | VersionTextReply) -> bytes:
 def _version(last_event_id: str | None) -> int | None:
     if last_event_id is None or not last_event_id.strip():
         return None
-    if not last_event_id.strip().isdigit():
+    if not last_event_id.strip().isdecimal() or len(last_event_id) > 9:
         raise InvalidInput(f"Last-Event-ID: {last_event_id!r} is not the id of an event of this stream.")
     return int(last_event_id)
 

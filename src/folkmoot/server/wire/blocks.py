@@ -140,7 +140,7 @@ class AttachBlock(Request):
 class RevertBlock(Request):
     """Which version's text becomes the text again."""
 
-    version: Number
+    version: Annotated[Number, Field(ge=1)]
 
 
 class VersionReply(Reply):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Literal
 
 from folkmoot.conversations.messages import Message
@@ -13,6 +13,7 @@ from folkmoot.store import clock
 from folkmoot.tools.tool import ToolContext
 
 LARGEST = 50
+DAY = 86_400_000_000
 _ROLE_OF = {message_type: role for role, message_type in ROLES.items()}
 
 
@@ -67,8 +68,8 @@ def _moment(name: str, text: str | None, *, ends: bool) -> int | None:
         return None
     try:
         if len(text) == len("2026-11-22"):
-            day = datetime.combine(date.fromisoformat(text), datetime.min.time())
-            return clock.from_datetime(day + timedelta(days=1) if ends else day)
+            day = clock.from_datetime(datetime.combine(date.fromisoformat(text), datetime.min.time()))
+            return day + DAY if ends else day
         return clock.from_datetime(datetime.fromisoformat(text))
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise ToolFailed(f"{name}: {text!r} is not a date; write it as 2026-11-22 or 2026-11-22T14:30.") from error

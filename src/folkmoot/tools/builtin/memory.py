@@ -5,7 +5,7 @@ from __future__ import annotations
 from folkmoot.errors import ToolFailed
 from folkmoot.memory.attachments import attached_rows
 from folkmoot.memory.authors import Author
-from folkmoot.memory.blocks import Block, edit_block
+from folkmoot.memory.blocks import Block, edit_block, find_block
 from folkmoot.memory.edits import Append, Edit, Insert, Patch, Refusal, Replace, Rethink
 from folkmoot.memory.history import list_versions
 from folkmoot.store.engine import Row
@@ -100,6 +100,8 @@ async def edit_labelled(context: ToolContext, label: str, edit: Edit) -> str:
     Raises:
         ToolFailed: there is no such block, the agent may not make this edit, or it does not apply.
     """
+    # Locked before the access is looked at: an owner who makes the block read-only meanwhile comes first.
+    await find_block(context.step_transaction, (await find_attached(context, label))["id"], lock=True)
     row = await find_attached(context, label)
     only_adds = isinstance(edit, Insert | Append)
     if not (only_adds and row["access"] == "append" and not row["read_only"]):
@@ -160,5 +162,5 @@ async def _overwritten(context: ToolContext, before: Block) -> str:
         return ""
     return (
         f" It overwrote changes that you had not seen: you were shown version {seen}, and {', '.join(others)} had "
-        f"since changed the block. Version {before.version} still holds the overwritten text:\n{before.value}"
+        f"since changed the block; version {before.version} still holds the overwritten text:\n{before.value}"
     )

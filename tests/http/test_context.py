@@ -1,0 +1,63 @@
+"""An agent's context window: what fills it, and how it is emptied."""
+
+from __future__ import annotations
+
+import httpx
+from letta_client import Letta
+
+from support.fixtures import NewAgent
+from support.scripted_model import ScriptedModel, tokens_of
+
+
+def test_the_overview_shows_the_parts_and_their_sizes(
+    client: Letta, http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    scripted_model.window = 128_000
+    agent = new_agent(memory_blocks=[{"label": "notes", "value": "some notes"}], system="Be brief.")
+    for number in range(5):
+        client.agents.messages.create(agent.id, input=f"ECHO answer {number} " + "word " * 8)
+    client.agents.messages.compact(agent.id)
+    view = http.get(f"/v1/agents/{agent.id}/context").json()
+    assert view["context_window_size_max"] == 128_000
+    assert view["system_prompt"] == "Be brief."
+    assert "some notes" in view["core_memory"]
+    assert view["summary_memory"] == "ok"
+    assert [m["role"] for m in view["messages"]] == ["system", "user", "assistant"]
+    assert (view["num_messages"], view["num_recall_memory"]) == (3, 12)
+    names = [each["function"]["name"] for each in view["functions_definitions"]]
+    assert names == [tool.name for tool in agent.tools]
+    parts = ("system", "core_memory", "summary_memory", "functions_definitions", "messages")
+    assert view["context_window_size_current"] == sum(view[f"num_tokens_{part}"] for part in parts)
+    counted = tokens_of(scripted_model.requests[-2])
+    client.agents.messages.create(agent.id, input="x")
+    view = http.get(f"/v1/agents/{agent.id}/context").json()
+    counted = tokens_of(scripted_model.requests[-1])
+    assert abs(view["context_window_size_current"] - counted) < counted * 0.15
+
+
+def test_reset_deletes_the_messages_for_good_and_keeps_the_system_message(
+    client: Letta, http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    agent = new_agent()
+    client.agents.messages.create(agent.id, input="ECHO one")
+    client.agents.messages.create(agent.id, input="ECHO persimmon")
+    client.agents.messages.compact(agent.id)
+    answer = client.agents.messages.reset(agent.id, add_default_initial_messages=True)
+    (system,) = client.agents.messages.list(agent.id)
+    assert answer is not None
+    assert answer.message_ids == [system.id]
+    assert system.message_type == "system_message"
+    found = http.post("/v1/messages/search", json={"query": "persimmon", "agent_id": agent.id}).json()
+    assert found == []
+    client.agents.messages.create(agent.id, input="ECHO anew")
+    assert [m["role"] for m in scripted_model.requests[-1]["messages"]] == ["system", "user", "system"]
+    assert len(client.agents.messages.list(agent.id).items) == 3
+
+
+def test_the_offline_model_can_be_compacted_too(client: Letta) -> None:
+    agent = client.agents.create(model="offline/notetaker", name="offline")
+    for _ in range(4):
+        client.agents.messages.create(agent.id, input="Hello there")
+    done = client.agents.messages.compact(agent.id)
+    assert done.num_messages_after < done.num_messages_before
+    assert client.agents.messages.create(agent.id, input="Hello again").stop_reason.stop_reason == "end_turn"

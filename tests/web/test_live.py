@@ -1,0 +1,97 @@
+"""The stream that every page hears, on both stores and between server processes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from support.fixtures import NewAgent, NewBlock, StartServer
+from support.scripted_model import ScriptedModel
+
+
+class Heard:
+    """The events of one stream, read one by one."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._lines = response.iter_lines()
+
+    def next(self, kind: str) -> Any:
+        """Return the data of the next event of a kind."""
+        name = ""
+        for line in self._lines:
+            field, _, value = line.partition(": ")
+            if field == "event":
+                name = value
+            elif field == "data" and name == kind:
+                return json.loads(value)
+        raise AssertionError(f"the stream ended before an event {kind!r}")
+
+    def edit_of(self, block_id: str) -> Any:
+        """Return the next edit of a block."""
+        while True:
+            for edit in self.next("edits")["edits"]:
+                if edit["block_id"] == block_id:
+                    return edit
+
+
+@contextmanager
+def hearing(url: str) -> Iterator[Heard]:
+    with httpx.stream("GET", f"{url}/events", timeout=30) as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        heard = Heard(response)
+        heard.next("runs")
+        yield heard
+
+
+def test_an_edit_is_told_with_its_author(http: httpx.Client, new_block: NewBlock, new_agent: NewAgent) -> None:
+    block = new_block(value="first")
+    agent = new_agent(block_ids=[block.id])
+    with hearing(str(http.base_url)) as heard:
+        script = f'CALL memory_insert {{"label": "{block.label}", "new_string": "a\\nb"}}'
+        http.post(f"/v1/agents/{agent.id}/messages", json={"input": script}).raise_for_status()
+        edit = heard.edit_of(block.id)
+    assert (edit["version"], edit["author"], edit["words"]) == (2, agent.name, "+2 lines")
+    assert (edit["label"], edit["characters"]) == (block.label, len("first\na\nb"))
+    assert edit["colour"] != "c0 p0"
+    assert "value" not in edit
+
+
+def test_a_run_is_told_when_it_begins_and_when_it_ends(
+    http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    agent = new_agent()
+    with hearing(str(http.base_url)) as heard, scripted_model.hold() as held:
+        run = http.post(f"/v1/agents/{agent.id}/messages/async", json={"input": "ECHO a"}).json()["id"]
+        while [each for each in heard.next("runs")["runs"] if each["id"] == run] == []:
+            pass
+        held.release()
+        while [each for each in heard.next("runs")["runs"] if each["id"] == run]:
+            pass
+
+
+def test_who_comes_and_goes_is_told(http: httpx.Client, new_block: NewBlock) -> None:
+    with hearing(str(http.base_url)) as heard:
+        block = new_block()
+        heard.next("shape")
+        http.delete(f"/v1/blocks/{block.id}").raise_for_status()
+        heard.next("shape")
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+def test_what_another_process_does_is_told(start_server: StartServer) -> None:
+    quick = {"FOLKMOOT_SHUTDOWN_WAIT": "1"}
+    one, other = start_server(env=quick), start_server(env=quick)
+    with httpx.Client(base_url=other.url, timeout=60) as http:
+        block = http.post("/v1/blocks", json={"label": "shared", "value": "a"}).json()["id"]
+        with hearing(one.url) as heard:
+            http.patch(f"/v1/blocks/{block}", json={"value": "ab"}).raise_for_status()
+            assert heard.edit_of(block)["version"] == 2
+            agent = http.post("/v1/agents", json={"name": "a", "model": "offline/notetaker"}).json()["id"]
+            heard.next("shape")
+            http.patch(f"/v1/agents/{agent}/core-memory/blocks/attach/{block}").raise_for_status()
+            heard.next("shape")
