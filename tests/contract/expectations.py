@@ -11,31 +11,15 @@ from typing import Any
 
 from recordings import Recording
 
+ANYTHING = object()
+"""Stands for a response that was not recorded, because the recorded server failed; only openapi.json tells its shape."""
+
 LATER = frozenset(
     {
         # streams
-        "stream steps",
-        "stream tokens",
-        "stream tokens tool",
-        "stream via messages flag",
-        "stream background",
         # runs and steps
-        "message async",
-        "run retrieve",
-        "run messages",
-        "run usage",
-        "run steps",
-        "run metrics",
-        "runs list",
-        "steps list",
         # conversations
-        "conversation create",
-        "conversation list",
-        "conversation message",
-        "conversation message stream",
-        "conversation messages",
         # search, passages, archives
-        "messages search",
         "passage create",
         "passage list",
         "passage search",
@@ -57,8 +41,6 @@ LATER = frozenset(
         "message needs approval 2",
         "message deny",
         "tool create bad source",
-        "message client tool",
-        "message client tool return",
         # folders and identities
         "folder create",
         "folder attach",
@@ -70,17 +52,33 @@ LATER = frozenset(
         # the rest
         "providers list",
         "mcp servers list",
-        "agent context",
         "agent export",
-        "chat completions",
-        "chat completions stream",
-        "agent recompile",
-        "agent reset messages",
     }
 )
 """Calls that Folkmoot does not answer yet; taking a name out makes the call part of the test."""
 
+ELSEWHERE = frozenset(
+    {
+        "stream steps",
+        "stream tokens",
+        "stream tokens tool",
+        "stream via messages flag",
+        "stream background",
+        "conversation message stream",
+        "chat completions stream",
+    }
+)
+"""Streams, whose pieces depend on the model: test_streams.py compares them event by event, in type and order."""
+
 SHAPE_ONLY = {
+    "run messages": "which runs there are depends on the calls made so far",
+    "runs list": "the same",
+    "run retrieve": "times differ",
+    "run metrics": "times differ",
+    "agent reset messages": "what calls that come later left behind is not there",
+    "agent context": "tokens are counted otherwise, of other tools and other words",
+    "conversation messages": "the streamed turn before it is compared elsewhere",
+    "conversation list": "the same",
     "block list": "the recorded server had blocks of earlier programs, which come first",
     "block list by label": "the same",
     "messages list": "the last messages are those of calls that come later",
@@ -164,7 +162,19 @@ _OF_MESSAGES = (
     ),
 )
 
-ALLOWED = (*_OF_BLOCKS, *_OF_AGENTS, *_OF_TOOLS_AND_MODELS, *_OF_MESSAGES)
+_OF_RUNS = (
+    Allowed("*", "*$*error: added", "a failed run says why"),
+    Allowed("*", "*metadata.lettuce: missing", "the name of a queue of the recorded server"),
+    Allowed("run retrieve", "*total_duration_ns: *", "told for every run that is over"),
+    Allowed("run steps", "*_tokens: 0 instead of null", "a figure that the provider did not give counts as 0"),
+    Allowed("message client tool", "*otid: *", "the same as every message's: the id without its kind"),
+    Allowed("*", "*messages*.name: a string instead of null", "a tool return says whose it is"),
+    Allowed("agent context", "*messages*.*", "messages carry what is kept of them"),
+    Allowed("agent context", "*directories: null*", "there are no folders yet"),
+    Allowed("agent reset messages", "*last_run_*", "told for every agent that has run"),
+)
+
+ALLOWED = (*_OF_BLOCKS, *_OF_AGENTS, *_OF_TOOLS_AND_MODELS, *_OF_MESSAGES, *_OF_RUNS)
 
 
 def _refused(recording: Recording) -> Recording:
@@ -193,11 +203,19 @@ def _parallel_calls(recording: Recording) -> Recording:
     return dataclasses.replace(recording, response=response)
 
 
+def _works_here(recording: Recording) -> Recording:
+    """The recorded server could not do it."""
+    return dataclasses.replace(recording, status=200, response=ANYTHING)
+
+
 INSTEAD: dict[str, Callable[[Recording], Recording]] = {
     "block create over limit": _refused,
     "block update over limit": _refused,
     "agent create unknown block": _unknown_block,
     "message parallel tools": _parallel_calls,
+    "steps list": _works_here,
+    "messages search": _works_here,
+    "chat completions": _works_here,
 }
 """Calls that Folkmoot answers otherwise, by the contract's own list of the recorded server's faults."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 from comparing import differences, shape_differences
-from expectations import ALLOWED, INSTEAD, LATER, SHAPE_ONLY, expected
+from expectations import ALLOWED, ANYTHING, ELSEWHERE, INSTEAD, LATER, SHAPE_ONLY, expected
 from openapi import schema_of, violations
 from recordings import Ids, Recording, load_recordings, make_again
 
@@ -30,7 +30,7 @@ def _walk(http: httpx.Client) -> Iterator[Finding]:
     """Make the calls and yield every difference, the meant ones too."""
     ids = Ids()
     for recording in RECORDINGS:
-        if recording.name in LATER:
+        if recording.name in LATER | ELSEWHERE:
             continue
         for difference in _made_again(recording, ids, http):
             yield Finding(recording.name, difference)
@@ -42,7 +42,12 @@ def _made_again(recording: Recording, ids: Ids, http: httpx.Client) -> Iterator[
     if status != wanted.status:
         yield f"status {status} instead of {wanted.status}: {str(body)[:300]}"
         return
-    if recording.name in SHAPE_ONLY:
+    if recording.name == "message async":  # the calls that follow look at the run when it is over
+        with http.stream("GET", f"/v1/runs/{body['id']}/stream") as stream:
+            stream.read()
+    if wanted.response is ANYTHING:
+        pass
+    elif recording.name in SHAPE_ONLY:
         yield from shape_differences(wanted.response, body)
     elif recording.name == "block count" or recording.name == "agent count":
         if not isinstance(body, int) or body < 1:
@@ -81,7 +86,9 @@ def test_recorded_calls_are_answered_as_recorded(start_server: StartServer) -> N
     assert stale == [], "these differences are gone; take them out of the table"
 
 
-@pytest.mark.parametrize("table", [LATER, SHAPE_ONLY, INSTEAD], ids=["LATER", "SHAPE_ONLY", "INSTEAD"])
+@pytest.mark.parametrize(
+    "table", [LATER, ELSEWHERE, SHAPE_ONLY, INSTEAD], ids=["LATER", "ELSEWHERE", "SHAPE_ONLY", "INSTEAD"]
+)
 def test_every_name_in_a_table_is_that_of_a_recorded_call(table: object) -> None:
     assert isinstance(table, frozenset | dict)
     assert set(table) - {recording.name for recording in RECORDINGS} == set()

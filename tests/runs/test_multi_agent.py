@@ -57,7 +57,7 @@ def test_a_message_without_waiting_is_answered_in_its_own_time(
     http: httpx.Client, talker: Any, scripted_model: ScriptedModel
 ) -> None:
     one, other = talker(), talker()
-    with scripted_model.hold(matching="take your time") as held:
+    with scripted_model.hold(matching="[Message from agent") as held:
         message = json.dumps({"message": "take your time\nECHO I did", "other_agent_id": other.id})
         turn = say(http, one.id, f"CALL {TELL} {message}\nTHEN ECHO told")
         assert (returned(turn)["status"], turn["messages"][-1]["content"]) == ("success", "told")

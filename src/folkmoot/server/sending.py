@@ -31,7 +31,7 @@ async def send_and_wait(agent_id: str, conversation_id: str, body: SendMessages,
 
 async def begin_stream(agent_id: str, conversation_id: str, body: SendMessages, state: ServerState) -> Response:
     """Begin a turn and answer with a stream of it; what can be refused is refused before the stream begins."""
-    asked = read_asked(agent_id, conversation_id, body, state)
+    asked = read_asked(agent_id, conversation_id, body, state, "send_message_streaming")
     await check_asked(asked, state)
     shape = stream_shape(body)
     run = await state.turns.start(asked, shape.encode, shape.first)
@@ -41,13 +41,15 @@ async def begin_stream(agent_id: str, conversation_id: str, body: SendMessages, 
 async def start_in_background(agent_id: str, conversation_id: str, body: SendMessages, state: ServerState) -> RunReply:
     """Begin a turn that goes on by itself and return its run."""
     body = body.model_copy(update={"background": True})
-    asked = read_asked(agent_id, conversation_id, body, state)
+    asked = read_asked(agent_id, conversation_id, body, state, "send_message_async")
     await check_asked(asked, state)
     shape = stream_shape(body)
     return RunReply.of(await state.turns.start(asked, shape.encode, shape.first))
 
 
-def read_asked(agent_id: str, conversation_id: str, body: SendMessages, state: ServerState) -> Asked:
+def read_asked(
+    agent_id: str, conversation_id: str, body: SendMessages, state: ServerState, run_type: str = "send_message"
+) -> Asked:
     """Return what a request asks for.
 
     Raises:
@@ -72,7 +74,7 @@ def read_asked(agent_id: str, conversation_id: str, body: SendMessages, state: S
         instructions=body.override_system,
         background=body.background,
         stream_tokens=body.stream_tokens,
-        details=_details(body),
+        details=_details(body, run_type),
     )
 
 
@@ -114,7 +116,7 @@ async def check_asked(asked: Asked, state: ServerState) -> None:
     await state.store.read(read)
 
 
-def _details(body: SendMessages) -> dict[str, Any]:
+def _details(body: SendMessages, run_type: str) -> dict[str, Any]:
     """Return what a run's row says of the request."""
     return {
         "request_config": {
@@ -124,5 +126,5 @@ def _details(body: SendMessages) -> dict[str, Any]:
             "include_return_message_types": body.include_return_message_types,
         },
         "callback_url": body.callback_url,
-        "metadata": {"run_type": "send_message_async" if body.background else "send_message"},
+        "metadata": {"run_type": run_type},
     }

@@ -39,13 +39,13 @@ def problems_of(error: ValidationError | FolkmootError, fields: Collection[str])
 def _sentence(message: str) -> str:
     """Return pydantic's words as a sentence for people.
 
-    >>> _sentence("String should have at least 1 character")
-    'Fill this in.'
+    >>> _sentence("String should have at least 1 character"), _sentence("Value error, is too odd")
+    ('Fill this in.', 'Is too odd.')
     """
-    if re.fullmatch(r"String should have at least 1 character", message):
+    if "should have at least 1 " in message:
         return "Fill this in."
+    if "valid integer" in message:
+        return "Write a whole number, such as 4000."
     message = re.sub(r"^Value error, ", "", message)
-    message = re.sub(r"^(String|Input) should", "This should", message).replace(
-        ", unable to parse string as an integer", ""
-    )
+    message = re.sub(r"^(String|Input|Value) should", "This should", message)
     return message[:1].upper() + message[1:] + ("" if message.endswith(".") else ".")
