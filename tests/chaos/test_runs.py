@@ -214,7 +214,11 @@ async def _many_at_once(https: Clients, model: ScriptedModel, count: int) -> Non
     texts = {f"run {number}": agents[number % len(agents)] for number in range(count)}
     runs = await asyncio.gather(
         *(
-            start(https[number % len(https)], agent, f"{call('conversation_search', query=text)}\nTHEN ECHO {text}.")
+            start(
+                https[number // len(agents) % len(https)],
+                agent,
+                f"{call('conversation_search', query=text)}\nTHEN ECHO {text}.",
+            )
             for number, (text, agent) in enumerate(texts.items())
         )
     )

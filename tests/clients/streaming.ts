@@ -54,9 +54,8 @@ async function main(): Promise<void> {
   tell("left and resumed", types(await collect(await client.runs.messages.stream(leftRun, {}))));
 
 
-  await client.agents.tools.updateApproval("conversation_search", {
-    agent_id: agent.id,
-    body_requires_approval: true,
+  await client.patch(`/v1/agents/${agent.id}/tools/approval/conversation_search`, {
+    body: { requires_approval: true },
   });
   const waiting: any = await client.agents.messages.create(agent.id, { input: ASKED });
   tell("waiting", waiting.stop_reason.stop_reason);

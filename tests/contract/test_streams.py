@@ -1,8 +1,9 @@
-"""The recorded streams, made again: the same events in the same order, each with the same fields and kinds of values."""
+"""The recorded streams, made again: the same events in the same order, each with the same fields and kinds of value."""
 
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -90,10 +91,8 @@ def _spoken(event: Any) -> Any:
         return event
     call = event.get("tool_call") or {}
     arguments = call.get("arguments")
-    try:
+    with suppress(TypeError, ValueError):
         arguments = json.dumps(json.loads(arguments))
-    except (TypeError, ValueError):
-        pass
     text = event.get("content")
     return (text and text.strip(), call.get("name"), arguments, event.get("stop_reason"), event.get("status"))
 

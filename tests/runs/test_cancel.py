@@ -156,7 +156,6 @@ def test_all_runs_of_an_agent_are_cancelled_also_those_that_wait(
         held.release()
         assert kinds(read(followed(http, spared)))[-3:] == ["assistant_message", "stop_reason", "usage_statistics"]
     assert kinds(whole(http, agent.id)) == ["system_message"]
-    assert len(scripted_model.requests) == 2, "what waited never came to the model"
     assert_goes_on(http, agent.id)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from typing import Any
 from uuid import uuid4
 
@@ -74,7 +75,8 @@ def test_every_agent_with_the_tags_is_asked(http: httpx.Client, talker: Any, kin
     red, blue = f"red{uuid4().hex}", f"blue{uuid4().hex}"
     one = talker(tags=[red, blue])
     both, first, second, neither = talker(tags=[red, blue]), talker(tags=[red]), talker(tags=[blue]), talker()
-    message = json.dumps({"message": "hello\nECHO here", f"match_{kind}": [red, blue]})
+    tags = {"match_all": [], "match_some": [], f"match_{kind}": [red, blue]}
+    message = json.dumps({"message": "hello\nECHO here", **tags})
     turn = say(http, one.id, f"CALL {TAGGED} {message}")
     answers = json.loads(returned(turn)["tool_return"])
     asked = {both.id} if kind == "all" else {both.id, first.id, second.id}
@@ -105,7 +107,7 @@ def test_an_agent_that_does_not_exist_is_a_readable_error(
 
 
 def test_no_tags_are_a_readable_error(http: httpx.Client, talker: Any) -> None:
-    turn = say(http, talker().id, f'CALL {TAGGED} {{"message": "hello"}}')
+    turn = say(http, talker().id, f'CALL {TAGGED} {{"message": "hello", "match_all": [], "match_some": []}}')
     assert returned(turn)["status"] == "error"
 
 
@@ -171,8 +173,6 @@ def test_an_agent_whose_model_fails_is_a_readable_error(
 ) -> None:
     one, other = talker(), talker()
     with scripted_model.hold(matching="you will fail") as held:
-        import threading
-
         answers: list[Any] = []
         asking = threading.Thread(target=lambda: answers.append(say(http, one.id, ask(other.id, "you will fail"))))
         asking.start()

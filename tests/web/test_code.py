@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 import shlex
+from typing import Any
 
 import httpx
 import pytest
@@ -27,7 +28,7 @@ def test_what_is_shown_as_code_works(http: httpx.Client, new_block: NewBlock, ne
         text = http.get(path).text
         connect = re.search(r"<pre><code>(.*?)</code></pre>", text, re.DOTALL)
         assert connect, path
-        names: dict[str, object] = {}
+        names: dict[str, Any] = {}
         exec(html.unescape(connect[1]), names)
         found = CALLS.findall(text)
         assert found, path
@@ -42,4 +43,5 @@ def test_what_is_shown_as_code_works(http: httpx.Client, new_block: NewBlock, ne
                 address = next(word for word in shlex.split(code) if word.startswith("http"))
                 with httpx.stream("GET", address) as response:
                     assert response.status_code == 200, code
+        names["client"].close()
     assert ran >= 10
