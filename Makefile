@@ -13,7 +13,7 @@ serve: .venv/.demo
 	$(BIN)/folkmoot serve
 
 test: .venv/.test
-	$(BIN)/pytest --numprocesses auto $(TESTS)
+	$(BIN)/pytest --numprocesses auto --dist loadgroup $(TESTS)
 
 chaos: .venv/.test
 	$(BIN)/pytest -m chaos --numprocesses 0 tests/chaos

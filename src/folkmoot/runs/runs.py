@@ -124,6 +124,7 @@ async def find_run(transaction: Transaction, run_id: str) -> Run:
 async def store_run(transaction: Transaction, run: Run, status: str) -> None:
     """Store a new run: `created` while it waits for its turn, `running` when it has it."""
     now = clock.now()
+    transaction.signal(topic(run.id))
     await transaction.insert(
         runs,
         [

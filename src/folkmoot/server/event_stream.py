@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from weakref import WeakSet
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -47,11 +48,16 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncIterator[ServerSentEvent], status_code: int = 200) -> None:
-        """Send `events` until they end or the reader goes away."""
+    def __init__(
+        self, events: AsyncIterator[ServerSentEvent], status_code: int = 200, *, endless: bool = False
+    ) -> None:
+        """Send `events` until they end or the reader goes away; an `endless` stream also ends when the server stops."""
         super().__init__(status_code=status_code, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._events = events
+        self._stopping = asyncio.Event()
+        if endless:
+            _endless.add(self)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the head at once, then the events."""
@@ -59,14 +65,21 @@ class EventStream(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": True})
         sending = asyncio.create_task(self._send_events(send))
         leaving = asyncio.create_task(_disconnected(receive))
+        stopping = asyncio.create_task(self._stopping.wait())
         try:
-            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({sending, leaving, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
                 sending.result()
         finally:
-            for task in (sending, leaving):
+            for task in (sending, leaving, stopping):
                 task.cancel()
-            await asyncio.gather(sending, leaving, return_exceptions=True)
+            await asyncio.gather(sending, leaving, stopping, return_exceptions=True)
+        if self._stopping.is_set():
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def stop(self) -> None:
+        """End the stream; its reader can resume it elsewhere or later."""
+        self._stopping.set()
 
     async def _send_events(self, send: Send) -> None:
         try:
@@ -77,6 +90,15 @@ class EventStream(Response):
             logger.warning("A reader of a stream was too slow and was cut off")
             return
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def end_endless_streams() -> None:
+    """End the streams that would hold up a server that stops."""
+    for stream in list(_endless):
+        stream.stop()
+
+
+_endless: WeakSet[EventStream] = WeakSet()
 
 
 async def _with_heartbeats(events: AsyncIterator[ServerSentEvent]) -> AsyncIterator[bytes]:

@@ -10,8 +10,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import uvicorn
@@ -24,6 +24,7 @@ from folkmoot import __version__
 from folkmoot.errors import StartupError
 from folkmoot.models.providers import configured
 from folkmoot.server.app import create_app
+from folkmoot.server.event_stream import end_endless_streams
 from folkmoot.settings import Settings, read_environ
 from folkmoot.store.opening import open_store
 
@@ -122,8 +123,12 @@ class _Server(uvicorn.Server):
         """Finish what is in flight at the first SIGINT or SIGTERM, give up at the second."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.handle_exit, number, None)
+            loop.add_signal_handler(number, self._stop, number)
         yield
+
+    def _stop(self, number: int) -> None:
+        end_endless_streams()
+        self.handle_exit(number, None)
 
 
 def configure_logging(settings: Settings) -> None:
@@ -155,7 +160,27 @@ def worker_app() -> FastAPI:
     """Return the application of one of several server processes."""
     settings = read_settings({})
     configure_logging(settings)
-    return create_app(settings)
+    application = create_app(settings)
+    open_server = application.router.lifespan_context
+
+    @asynccontextmanager
+    async def ending_streams(app: FastAPI) -> AsyncIterator[None]:
+        """Let uvicorn's own handler, which is in place by now, end the endless streams first."""
+        async with open_server(app):
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, _ending_streams_before(signal.getsignal(number)))
+            yield
+
+    application.router.lifespan_context = ending_streams
+    return application
+
+
+def _ending_streams_before(handler: Any) -> Callable[[int, Any], None]:
+    def handle(number: int, frame: Any) -> None:
+        asyncio.get_event_loop().call_soon_threadsafe(end_endless_streams)
+        handler(number, frame)
+
+    return handle
 
 
 async def _check_database(settings: Settings) -> None:

@@ -108,7 +108,7 @@ async def watch(block_id: BlockId, state: State, last_event_id: LastEventId = No
     """Stream the block as it is, then each new version as it commits."""
     seen = _version(last_event_id)
     await state.store.read(lambda transaction: find_block(transaction, block_id))
-    return EventStream(_block_events(watch_block(state.store, block_id, seen)))
+    return EventStream(_block_events(watch_block(state.store, block_id, seen)), endless=True)
 
 
 @agent_router.get("/watch", response_class=EventStream)
@@ -116,7 +116,7 @@ async def watch_memory(agent_id: AgentId, state: State, last_event_id: LastEvent
     """Stream the agent's blocks as they are, then each new version of any of them."""
     seen = _versions(last_event_id)
     await state.store.read(lambda transaction: find_agent(transaction, agent_id))
-    return EventStream(_memory_events(watch_agent(state.store, agent_id, seen), dict(seen or {})))
+    return EventStream(_memory_events(watch_agent(state.store, agent_id, seen), dict(seen or {})), endless=True)
 
 
 async def _block_events(events: AsyncIterator[MemoryEvent]) -> AsyncIterator[ServerSentEvent]:

@@ -44,7 +44,7 @@ router = page_router()
 @router.get("/events", response_class=EventStream)
 async def events(state: State) -> Response:
     """Stream edits, runs under way, and whether agents and blocks came or went."""
-    return EventStream(_happenings(state))
+    return EventStream(_happenings(state), endless=True)
 
 
 async def _happenings(state: ServerState) -> AsyncIterator[ServerSentEvent]:
