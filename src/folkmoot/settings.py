@@ -63,6 +63,9 @@ class Settings(BaseSettings):
         None, description="Key that callbacks are signed with; unsigned when unset."
     )
     private_callbacks: bool = Field(False, description="Let a run's callback_url be a private or loopback address.")
+    trace: bool = Field(
+        False, description="Keep what each model call was sent and answered, for `/v1/steps/{step_id}/trace`."
+    )
     tool_timeout: Seconds = Field(120.0, description="Seconds a tool may take.")
     agent_timeout: Seconds = Field(600.0, description="Seconds an agent waits for the answer of another one.")
     max_steps: int = Field(50, ge=1, description="Model calls in one turn, when the request sets no max_steps.")

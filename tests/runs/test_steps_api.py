@@ -11,7 +11,7 @@ import pytest
 from letta_client import Letta, NotFoundError
 
 from runs.talking import known_bug, ok, say
-from support.fixtures import NewAgent
+from support.fixtures import MODEL, NewAgent, StartServer
 from support.scripted_model import ScriptedModel
 
 ASKED = "CALL conversation_search {}\nTHEN ECHO one two three"
@@ -103,3 +103,23 @@ def test_a_step_without_a_run_of_its_own_settings_is_listed_by_model(
     assert handles == ["openai/gpt-4o-mini", "openai/gpt-4.1"]
     found = list(client.steps.list(agent_id=agent.id, model="openai/gpt-4.1"))
     assert len(found) == 1
+
+
+def test_a_trace_shows_what_the_model_was_sent_only_when_it_is_asked_for(
+    start_server: StartServer, http: httpx.Client, scripted_model: ScriptedModel
+) -> None:
+    traced = start_server(env={"FOLKMOOT_TRACE": "true"})
+    for address, kept in ((traced.url, True), (str(http.base_url), False)):
+        with httpx.Client(base_url=address, timeout=60) as client:
+            wanted = {"type": "json_object"}
+            agent = client.post("/v1/agents", json={"model": MODEL, "response_format": wanted}).json()
+            turn = client.post(f"/v1/agents/{agent['id']}/messages", json={"input": "ECHO traced"}).json()
+            step_id, run_id = turn["messages"][0]["step_id"], turn["messages"][0]["run_id"]
+            trace = client.get(f"/v1/steps/{step_id}/trace").json()
+            of_run = client.get(f"/v1/runs/{run_id}/trace").json()
+        assert (trace is not None) == kept
+        assert len(of_run) == (1 if kept else 0)
+        if kept:
+            assert trace["request_json"]["turns"][-1]["content"] == "ECHO traced"
+            assert trace["response_json"]["text"] == "traced"
+        assert scripted_model.requests[-1]["response_format"] == wanted

@@ -147,6 +147,7 @@ def model_options(configuration: Mapping[str, Any]) -> ModelOptions:
             configuration.get("parallel_tool_calls"),
             older.get("parallel_tool_calls"),
         ),
+        response_format=first(settings.get("response_format"), configuration.get("response_format")),
         reasoning_effort=first(reasoning.get("reasoning_effort"), older.get("reasoning_effort")),
     )
 

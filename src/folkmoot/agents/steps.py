@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from sqlalchemy import bindparam, select, update
 
 from folkmoot.agents.context import SeenBlock
 from folkmoot.errors import NotFound
 from folkmoot.identifiers import ORGANIZATION
-from folkmoot.models.prompt import Usage
+from folkmoot.models.prompt import Prompt, Reply, Usage
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
@@ -30,6 +31,7 @@ class Step:
     stop_reason: str | None
     finish_reason: str
     duration: int
+    trace: Mapping[str, Any] | None = None
 
 
 async def store_step(transaction: Transaction, step: Step, seen: Sequence[SeenBlock]) -> None:
@@ -56,6 +58,7 @@ async def store_step(transaction: Transaction, step: Step, seen: Sequence[SeenBl
                         "reasoning_tokens": usage.reasoning_tokens,
                         "finish_reason": step.finish_reason,
                         "model_microseconds": step.duration,
+                        **({"trace": step.trace} if step.trace is not None else {}),
                     }
                 ),
                 "created_at": now,
@@ -92,6 +95,7 @@ class StoredStep:
     stop_reason: str | None
     feedback: str | None
     duration: int
+    trace: Mapping[str, Any] | None
     created_at: int
 
     @classmethod
@@ -115,6 +119,7 @@ class StoredStep:
             stop_reason=row["stop_reason"],
             feedback=details.get("feedback"),
             duration=details["model_microseconds"],
+            trace=details.get("trace"),
             created_at=row["created_at"],
         )
 
@@ -167,6 +172,23 @@ async def set_feedback(transaction: Transaction, step_id: str, feedback: str | N
         update(steps).where(steps.c.organization_id == ORGANIZATION, steps.c.id == step_id).values(details=details)
     )
     return await find_step(transaction, step_id)
+
+
+def trace_of(prompt: Prompt, reply: Reply) -> Mapping[str, Any]:
+    """Return what a model was sent and what it answered, for the trace of a step; no key is part of either."""
+    return {"request": asdict(prompt), "response": asdict(reply)}
+
+
+async def traces_of_run(transaction: Transaction, run_id: str, limit: int) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the id and trace of each of the run's steps that has one, oldest first."""
+    rows = await transaction.all(
+        select(steps.c.id, steps.c.details)
+        .where(steps.c.organization_id == ORGANIZATION, steps.c.run_id == run_id)
+        .order_by(steps.c.created_at, steps.c.id)
+        .limit(limit)
+    )
+    found = ((row["id"], json.loads(row["details"]).get("trace")) for row in rows)
+    return [(step_id, trace) for step_id, trace in found if trace is not None]
 
 
 async def _find_row(transaction: Transaction, step_id: str) -> Row:

@@ -20,7 +20,7 @@ from folkmoot.agents.events import Event, Piece, TurnEnd
 from folkmoot.agents.history import Compaction, History, make_room, read_history
 from folkmoot.agents.replies import ReplyWriter, clean_reply, reply_messages
 from folkmoot.agents.services import Services
-from folkmoot.agents.steps import Step, store_step
+from folkmoot.agents.steps import Step, store_step, trace_of
 from folkmoot.agents.tool_calls import (
     Outcome,
     PlannedCall,
@@ -112,6 +112,7 @@ class _Exchange:
     writer: ReplyWriter
     duration: int
     counted: Counted
+    prompt: Prompt
 
 
 async def take_turn(request: TurnRequest, services: Services) -> AsyncGenerator[Event, None]:
@@ -191,7 +192,7 @@ async def _ask(turn: _Turn, incoming: Sequence[Message]) -> AsyncGenerator[Piece
                     begun = True
                     if isinstance(part, Reply):
                         counted = Counted(part.usage.prompt_tokens, size)
-                        yield _Exchange(step_id, seen, part, writer, clock.now() - started, counted)
+                        yield _Exchange(step_id, seen, part, writer, clock.now() - started, counted, prompt)
                     else:
                         yield writer.piece(part)
             return
@@ -334,6 +335,7 @@ def _step(turn: _Turn, exchange: _Exchange, reason: str) -> Step:
         stop_reason=reason or None,
         finish_reason=exchange.reply.finish_reason,
         duration=exchange.duration,
+        trace=trace_of(exchange.prompt, exchange.reply) if turn.services.settings.trace else None,
     )
 
 

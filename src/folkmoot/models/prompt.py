@@ -6,7 +6,7 @@ provider's package, so that the server starts without them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -91,6 +91,9 @@ class ModelOptions:
     max_output_tokens: int | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: str | None = None
+    response_format: Mapping[str, Any] | None = None
+    """`{"type": "json_schema", …}` or `{"type": "json_object"}`, as OpenAI's API has it; others are told nothing."""
+
     tool_choice: str | None = None
     """`auto`, `none`, `required`, or a tool's name."""
 

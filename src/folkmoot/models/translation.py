@@ -139,6 +139,8 @@ def settings_of(prompt: Prompt, manner: Manner) -> ModelSettings | None:
     if options.tool_choice is not None and prompt.tools:
         choice: Any = options.tool_choice
         settings["tool_choice"] = choice if choice in ("auto", "none", "required") else [choice]
+    if options.response_format is not None and manner.dialect == "openai":
+        settings["extra_body"] = {"response_format": dict(options.response_format)}
     if manner.dialect == "anthropic":
         caching = {
             "anthropic_cache_instructions": True,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import Field
 
-from folkmoot.agents.steps import StepFilter, list_steps
+from folkmoot.agents.steps import StepFilter, list_steps, traces_of_run
 from folkmoot.conversations.messages import Message
 from folkmoot.runs.reading import UNFINISHED, RunFilter, delete_run, list_runs, messages_of_run
 from folkmoot.runs.runs import Run, find_run
@@ -122,6 +122,14 @@ async def steps(run_id: RunId, page: OldestFirst, state: State) -> Response:
     wanted = StepFilter(run_id=run_id)
     found = await state.store.read(lambda transaction: list_steps(transaction, wanted, page))
     return json_response([StepReply.of(step, state.describe_model(step.model)) for step in found])
+
+
+@router.get("/{run_id}/trace")
+async def trace(run_id: RunId, state: State, limit: Number = 1000) -> list[dict[str, Any]]:
+    """Return what each step's model was sent and answered; nothing unless the server runs with FOLKMOOT_TRACE."""
+    await _find(run_id, state)
+    found = await state.store.read(lambda transaction: traces_of_run(transaction, run_id, limit))
+    return [{"step_id": step_id, **trace} for step_id, trace in found]
 
 
 @router.get("/{run_id}/stream", response_class=EventStream)

@@ -12,7 +12,7 @@ from folkmoot.conversations.messages import Message, messages_of_step
 from folkmoot.server.state import State
 from folkmoot.server.wire.common import Request, StepId, json_response, page_of
 from folkmoot.server.wire.messages import AnyMessage, MessageShape, show_messages
-from folkmoot.server.wire.runs import StepMetrics, StepReply
+from folkmoot.server.wire.runs import StepMetrics, StepReply, TraceReply
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page
@@ -61,6 +61,12 @@ async def retrieve(step_id: StepId, state: State) -> Response:
 async def metrics(step_id: StepId, state: State) -> Response:
     """Return how long a step's parts took."""
     return json_response(StepMetrics.of(await state.store.read(lambda transaction: find_step(transaction, step_id))))
+
+
+@router.get("/{step_id}/trace")
+async def trace(step_id: StepId, state: State) -> TraceReply | None:
+    """Return what the model was sent and what it answered; null unless the server was started with FOLKMOOT_TRACE."""
+    return TraceReply.of(await state.store.read(lambda transaction: find_step(transaction, step_id)))
 
 
 @router.patch("/{step_id}/feedback", response_model=StepReply)

@@ -171,6 +171,31 @@ class StepReply(Reply):
         )
 
 
+class TraceReply(Reply):
+    """What a model call was sent and what it answered."""
+
+    id: str
+    step_id: str
+    run_id: str | None
+    agent_id: str | None
+    request_json: dict[str, Any]
+    response_json: dict[str, Any]
+
+    @classmethod
+    def of(cls, step: StoredStep) -> TraceReply | None:
+        """Show a step's trace, if the server keeps traces."""
+        if step.trace is None:
+            return None
+        return cls(
+            id=step.id.replace("step-", "provider_trace-", 1),
+            step_id=step.id,
+            run_id=step.run_id,
+            agent_id=step.agent_id,
+            request_json=step.trace["request"],
+            response_json=step.trace["response"],
+        )
+
+
 class StepMetrics(Reply):
     """How long a step's parts took."""
 
