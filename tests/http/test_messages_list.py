@@ -29,12 +29,13 @@ def everything(client: Letta, agent: AgentState) -> list[str]:
     return ids(client.agents.messages.list(agent.id, order="asc", limit=1000).items)
 
 
-def test_the_newest_comes_first_unless_asked_otherwise(client: Letta, talked: AgentState) -> None:
+def test_without_an_order_the_newest_page_comes_oldest_first(client: Letta, talked: AgentState) -> None:
     oldest_first = client.agents.messages.list(talked.id, order="asc").items
     assert [m.content for m in oldest_first[1:]] == [
         text for number in range(7) for text in (f"ECHO answer {number}", f"answer {number}")
     ]
-    assert ids(client.agents.messages.list(talked.id).items) == ids(oldest_first)[::-1]
+    assert ids(client.agents.messages.list(talked.id).items) == ids(oldest_first)
+    assert ids(client.agents.messages.list(talked.id, limit=4).items) == ids(oldest_first)[-4:]
     assert ids(client.agents.messages.list(talked.id, order="desc").items) == ids(oldest_first)[::-1]
 
 
@@ -69,9 +70,9 @@ def test_after_and_before_together_give_what_lies_between(client: Letta, talked:
 
 def test_a_message_that_comes_in_while_paging_disturbs_nothing(client: Letta, talked: AgentState) -> None:
     expected = everything(client, talked)[::-1]
-    first = ids(client.agents.messages.list(talked.id, limit=5).items)
+    first = ids(client.agents.messages.list(talked.id, limit=5, order="desc").items)
     client.agents.messages.create(talked.id, input="one more")
-    rest = ids(client.agents.messages.list(talked.id, limit=100, after=first[-1]).items)
+    rest = ids(client.agents.messages.list(talked.id, limit=100, after=first[-1], order="desc").items)
     assert first + rest == expected
 
 
@@ -99,7 +100,7 @@ def test_a_cursor_of_another_agents_message_is_an_error(
         client.agents.messages.list(talked.id, **other)
 
 
-@pytest.mark.parametrize("limit", [0, -1, 100_000])
+@pytest.mark.parametrize("limit", [0, -1])
 def test_a_limit_that_makes_no_sense_is_422(client: Letta, talked: AgentState, limit: int) -> None:
     with pytest.raises(UnprocessableEntityError, match="limit"):
         client.agents.messages.list(talked.id, limit=limit)

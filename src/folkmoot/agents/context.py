@@ -167,10 +167,8 @@ def to_turns(messages: Sequence[Message]) -> list[Turn]:
                 failed = body["status"] == "error"
                 turns.append(ToolReturn(body["tool_call_id"], message.name or "", body["tool_return"], failed))
             case "assistant_message" | "reasoning_message" | "tool_call_message" | "approval_request_message":
-                given = bool(message.body.get("given"))
-                continues = (
-                    not given and turns and isinstance(turns[-1], AssistantTurn) and message.step_id == previous_step
-                )
+                same_reply = message.step_id is not None and message.step_id == previous_step
+                continues = same_reply and not message.body.get("given") and isinstance(turns[-1], AssistantTurn)
                 before = turns.pop() if continues else AssistantTurn()
                 assert isinstance(before, AssistantTurn)
                 turns.append(_with_part(before, message))
