@@ -12,7 +12,7 @@ from typing import Any
 from recordings import Recording
 
 ANYTHING = object()
-"""Stands for a response that was not recorded, because the recorded server failed; only openapi.json tells its shape."""
+"""Stands for a response that was not recorded, since the recorded server failed; only openapi.json tells its shape."""
 
 LATER = frozenset(
     {

@@ -168,7 +168,6 @@ def test_errors_are_openais_own_kinds(chat: openai.OpenAI, new_agent: NewAgent, 
     assert chat.chat.completions.create(model=agent.id, messages=[user("ECHO on")]).choices[0].message.content == "on"
 
 
-@pytest.mark.xfail(strict=True, reason="known bug: an error's body is not OpenAI's, so that the client cannot say why")
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_error_says_why(
     chat: openai.OpenAI, new_agent: NewAgent, scripted_model: ScriptedModel, stream: bool

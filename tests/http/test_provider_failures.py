@@ -31,7 +31,10 @@ FAULTS = [
     pytest.param(lambda model: model.drop_next(20), 502, 3, id="dropped connection"),
     pytest.param(lambda model: model.nonsense_next(20), 502, None, id="nonsense"),
     pytest.param(
-        lambda model: model.fail_next(400, 20, code="context_length_exceeded", message=OVERFLOW), 400, None, id="overflow"
+        lambda model: model.fail_next(400, 20, code="context_length_exceeded", message=OVERFLOW),
+        400,
+        None,
+        id="overflow",
     ),
 ]
 

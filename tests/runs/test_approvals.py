@@ -18,7 +18,6 @@ from runs.talking import (
     decide,
     followed,
     kinds,
-    known_bug,
     ok,
     post,
     read,
@@ -160,7 +159,6 @@ def test_decisions_that_do_not_fit_are_refused_and_change_nothing(
     whole(http, agent.id)
 
 
-@known_bug("such decisions are refused inside a stream of status 200")
 @pytest.mark.parametrize("path", ["stream", "async"])
 def test_decisions_that_do_not_fit_are_refused_before_a_stream(
     http: httpx.Client, new_agent: NewAgent, path: str
@@ -211,7 +209,6 @@ def test_the_older_form_decides_about_every_call(http: httpx.Client, new_agent: 
     whole(http, agent.id)
 
 
-@known_bug("an answer to another request is taken for this one's")
 def test_the_older_form_with_another_requests_id_is_refused(http: httpx.Client, new_agent: NewAgent) -> None:
     agent = new_agent(tool_rules=[RULE])
     waiting(say(http, agent.id, SEARCH))
@@ -346,7 +343,6 @@ def test_a_tool_is_put_under_approval_and_out_of_it(client: Letta, http: httpx.C
     assert say(http, agent.id, SEARCH)["stop_reason"]["stop_reason"] == "end_turn"
 
 
-@known_bug("the TypeScript client sends its parameter's own name, and is answered 422")
 def test_the_typescript_clients_body_is_understood(http: httpx.Client, new_agent: NewAgent) -> None:
     path = f"/v1/agents/{new_agent().id}/tools/approval/conversation_search"
     assert http.patch(path, json={"body_requires_approval": True}).status_code == 200

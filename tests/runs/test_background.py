@@ -24,7 +24,6 @@ from runs.talking import (
     followed,
     following,
     kinds,
-    known_bug,
     last_run,
     ok,
     read,
@@ -77,7 +76,6 @@ def test_a_background_stream_can_be_read_like_any_other(client: Letta, new_agent
     assert (run.background, run.status) == (True, "completed")
 
 
-@known_bug("it is answered with a stream")
 def test_background_without_streaming_is_answered_with_the_whole_turn(client: Letta, new_agent: NewAgent) -> None:
     """The client's word on `background`: only used when streaming."""
     response = client.agents.messages.create(new_agent().id, input="ECHO hello", background=True)
@@ -99,7 +97,6 @@ def test_a_run_that_is_over_is_replayed_from_anywhere(http: httpx.Client, new_ag
 
 
 @pytest.mark.parametrize("beyond", [0, 1, 50])
-@known_bug("an empty answer, without [DONE]")
 def test_who_has_seen_everything_is_told_that_it_is_the_end(
     http: httpx.Client, new_agent: NewAgent, beyond: int
 ) -> None:

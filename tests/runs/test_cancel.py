@@ -106,7 +106,6 @@ def test_a_reply_that_is_cancelled_while_it_is_written_is_not_stored(
     assert_goes_on(http, agent.id)
 
 
-@known_bug("a bare 500")
 def test_a_plain_request_that_is_cancelled_is_answered_with_what_was_complete(
     http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:
@@ -183,7 +182,6 @@ def test_a_run_that_is_over_is_not_cancelled(http: httpx.Client, new_agent: NewA
     assert followed(http, run_id) == before
 
 
-@known_bug("the agent in the path does not matter")
 def test_another_agents_run_is_not_cancelled(
     http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:
@@ -197,7 +195,6 @@ def test_another_agents_run_is_not_cancelled(
     assert ok(http.get(f"/v1/runs/{run_id}"))["status"] == "completed"
 
 
-@known_bug("the second cancel hits the settling of the first, so that the log has no end")
 def test_cancelling_several_times_at_once_leaves_no_reader_waiting(
     http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:
@@ -275,7 +272,6 @@ def test_a_run_deleted_from_another_process_does_not_go_on_beside_the_next(
         assert [m.get("content") for m in whole(http, agent)[1:]] == ["ECHO second", "second"]
 
 
-@known_bug("the 409 says that one can cancel, and cancel does nothing")
 def test_cancel_settles_what_waits_for_approval(http: httpx.Client, new_agent: NewAgent) -> None:
     """The 409's own words: approve or deny it, or cancel, before you go on."""
     agent = new_agent(tool_rules=[{"type": "requires_approval", "tool_name": "conversation_search"}])

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from letta_client import Letta
 
-from runs.talking import SEARCH, call, calling, decide, kinds, known_bug, ok, post, read, say, streaming, whole
+from runs.talking import SEARCH, call, calling, decide, kinds, ok, post, read, say, streaming, whole
 from support.fixtures import MODEL, NewAgent, NewBlock, StartServer
 from support.scripted_model import ScriptedModel
 
@@ -205,10 +205,8 @@ def test_a_turn_that_goes_on_calling(http: httpx.Client, new_agent: NewAgent, sc
     ],
 )
 def test_a_clients_tool_that_no_provider_takes_is_refused(
-    http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel, tools: list[dict[str, Any]], request: Any
+    http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel, tools: list[dict[str, Any]]
 ) -> None:
-    if request.node.callspec.id.split("-", 1)[1] not in ("no name", "a long name"):
-        request.applymarker(known_bug("it is sent to the provider, whose refusal becomes a 502"))
     agent = new_agent()
     answer = post(http, agent.id, "ECHO hello", client_tools=tools)
     scripted_model.reset()  # what the model said of it does not count twice

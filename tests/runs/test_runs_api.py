@@ -9,7 +9,7 @@ import httpx
 import pytest
 from letta_client import AsyncLetta, Letta, NotFoundError
 
-from runs.talking import SEARCH, followed, kinds, known_bug, ok, say, whole
+from runs.talking import SEARCH, followed, kinds, ok, say, whole
 from support.fixtures import NewAgent
 from support.scripted_model import ScriptedModel
 
@@ -58,7 +58,6 @@ def test_messages_steps_usage_and_metrics_of_a_run(client: Letta, http: httpx.Cl
     assert metrics["run_ns"] > 0
 
 
-@known_bug("`after` is not read, so that the client turns the same page for ever")
 def test_the_messages_of_a_run_are_paged_to_their_end(client: Letta, http: httpx.Client, new_agent: NewAgent) -> None:
     run_id = run_id_of(say(http, new_agent().id, ASKED))
     for limit in (1, 3, 100):

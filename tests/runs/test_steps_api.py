@@ -10,7 +10,7 @@ import httpx
 import pytest
 from letta_client import Letta, NotFoundError
 
-from runs.talking import known_bug, ok, say
+from runs.talking import ok, say
 from support.fixtures import MODEL, NewAgent, StartServer
 from support.scripted_model import ScriptedModel
 
@@ -60,7 +60,6 @@ def test_the_messages_of_a_step(client: Letta, http: httpx.Client, new_agent: Ne
     assert [m.message_type for m in found] == ["user_message", "tool_call_message", "tool_return_message"]
 
 
-@known_bug("`after` is not read, so that the client turns the same page for ever")
 def test_the_messages_of_a_step_are_paged_to_their_end(client: Letta, http: httpx.Client, new_agent: NewAgent) -> None:
     turn = say(http, new_agent().id, ASKED)
     for limit in (1, 100):

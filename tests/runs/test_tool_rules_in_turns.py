@@ -17,7 +17,6 @@ from runs.talking import (
     calling,
     decide,
     kinds,
-    known_bug,
     ok,
     read,
     say,
@@ -213,7 +212,6 @@ def approved(moot: Moot, script: str, **more: Any) -> Event:
     return after
 
 
-@known_bug("what was approved does not count as called")
 @pytest.mark.parametrize(
     ("other", "stop"),
     [
@@ -228,7 +226,6 @@ def test_an_approved_call_counts_for_the_other_rules(moot: Moot, other: dict[str
     assert turn["stop_reason"]["stop_reason"] == stop
 
 
-@known_bug("what was approved does not count as called")
 def test_an_approved_call_counts_for_its_children(moot: Moot) -> None:
     moot.agent(rule("constrain_child_tools", S, children=[I]), rule("requires_approval", S))
     turn = approved(moot, f"{SEARCH}\nTHEN {moot.insert()}\nTHEN ECHO bye", max_steps=3)
@@ -236,7 +233,6 @@ def test_an_approved_call_counts_for_its_children(moot: Moot) -> None:
     assert turn["messages"][-1]["content"] == "bye"
 
 
-@known_bug("calls before the approval are forgotten, so that a turn begins anew after it")
 def test_calls_before_an_approval_count_after_it(moot: Moot) -> None:
     moot.agent(rule("run_first", I), rule("requires_approval", S))
     turn = approved(moot, f"{moot.insert()}\nTHEN {SEARCH}\nTHEN ECHO bye", max_steps=3)

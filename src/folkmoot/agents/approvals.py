@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from folkmoot.agents.tool_calls import Outcome
+from folkmoot.agents.tool_rules import Called
 from folkmoot.conversations.messages import Message
 from folkmoot.errors import BadRequest, Conflict
 from folkmoot.models.prompt import ToolCall
@@ -91,6 +92,9 @@ def decide(pending: Pending | None, decisions: Decisions) -> list[tuple[ToolCall
     """
     if pending is None:
         raise BadRequest("approvals: the agent does not wait for an approval; send it a message instead.")
+    named = decisions.message.body.get("approval_request_id")
+    if named not in (None, pending.request.id):
+        raise BadRequest(f"approval_request_id: {named!r} is not the request that waits, {pending.request.id!r}.")
     if decisions.every is not None:
         return [(call, decisions.every) for call in pending.calls]
     given = {decision.call_id: decision for decision in decisions.each}
@@ -106,3 +110,15 @@ def decide(pending: Pending | None, decisions: Decisions) -> list[tuple[ToolCall
 def denial(decision: Decision) -> Outcome:
     """Return what a model reads of a call that was denied."""
     return Outcome(f"{DENIED} Reason: {decision.reason}" if decision.reason else DENIED, failed=True)
+
+
+def called_since_asked(messages: Sequence[Message]) -> list[Called]:
+    """Return the calls since the agent was last asked something, in the turns before an approval among them."""
+    called: list[Called] = []
+    for message in messages:
+        if message.message_type == "user_message":
+            called = []
+        elif message.message_type == "tool_return_message":
+            body = message.body
+            called.append(Called(message.name or "", body["tool_return"], body["status"] == "error"))
+    return called

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from folkmoot.agents.agents import Agent, find_agent, tools_of
-from folkmoot.agents.approvals import Decisions, decide, denial, find_pending, refuse_while_pending
+from folkmoot.agents.approvals import Decisions, called_since_asked, decide, denial, find_pending, refuse_while_pending
 from folkmoot.agents.compaction import CompactionSettings
 from folkmoot.agents.context import SeenBlock, build_prompt, for_conversation, read_blocks
 from folkmoot.agents.context_window import clipped
@@ -131,8 +131,12 @@ async def take_turn(request: TurnRequest, services: Services) -> AsyncGenerator[
     """
     turn = await _prepare(request, services)
     if request.decisions is not None:
-        for message in await _settle(turn, request.decisions):
+        settled, end = await _settle(turn, request.decisions)
+        for message in settled:
             yield message
+        if end is not None:
+            yield end
+            return
     elif pending := find_pending(turn.history.messages):
         raise refuse_while_pending(pending)
     incoming = request.messages
@@ -273,8 +277,8 @@ async def _take_step(
     return stored[len(incoming) :], end
 
 
-async def _settle(turn: _Turn, decisions: Decisions) -> list[Message]:
-    """Run what was approved and store what came of every open call; return the tools' returns."""
+async def _settle(turn: _Turn, decisions: Decisions) -> tuple[list[Message], TurnEnd | None]:
+    """Run what was approved and store what came of every open call; return that, and the end if the rules end it."""
     request = turn.request
     pending = find_pending(turn.history.messages)
     decided = decide(pending, decisions)
@@ -290,7 +294,7 @@ async def _settle(turn: _Turn, decisions: Decisions) -> list[Message]:
     context = _tool_context(turn, step_id, ())
     planned = await run_outside(planned, context)
 
-    async def store(transaction: Transaction) -> list[Message]:
+    async def store(transaction: Transaction) -> tuple[list[Message], TurnEnd | None]:
         outcomes = await run_in_step(planned, replace(context, transaction=transaction))
         returns = [
             return_message(call.call, outcome, request.run_id, step_id)
@@ -299,12 +303,16 @@ async def _settle(turn: _Turn, decisions: Decisions) -> list[Message]:
         ]
         answer = replace(decisions.message, run_id=request.run_id, step_id=step_id)
         stored = await append_messages(transaction, request.conversation_id, [answer, *returns], request.run_id)
-        await request.record(transaction, stored[1:], None)
-        return stored
+        called = called_since_asked([*turn.history.messages, *stored])
+        ends = turn.rules.ends_turn(called) and not turn.rules.missing_before_exit(turn.names, called)
+        end = TurnEnd("tool_rule") if ends else None
+        await request.record(transaction, stored[1:], end)
+        return stored, end
 
-    stored = await turn.services.store.write(store)
+    stored, end = await turn.services.store.write(store)
     turn.history.add(stored)
-    return stored[1:]
+    turn.called = called_since_asked(turn.history.messages)
+    return stored[1:], end
 
 
 def _tool_context(turn: _Turn, step_id: str, seen: Sequence[SeenBlock]) -> ToolContext:

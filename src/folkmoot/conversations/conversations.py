@@ -154,7 +154,7 @@ async def append_messages(
     transaction: Transaction,
     conversation_id: str,
     new: Sequence[Message],
-    run_id: str,
+    run_id: str | None,
     counted: Counted | None = None,
 ) -> list[Message]:
     """Store `new` at the conversation's end and return them with their places in it.
@@ -163,7 +163,7 @@ async def append_messages(
         transaction: where to write.
         conversation_id: which conversation.
         new: the messages.
-        run_id: the run whose turn it is.
+        run_id: the run whose turn it is; None when it is nobody's.
         counted: the prompt that they answer, when its provider counted it.
 
     Raises:

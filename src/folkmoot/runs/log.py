@@ -113,15 +113,12 @@ async def store_entries(transaction: Transaction, run_id: str, before: int, entr
         await transaction.run(_insert, organization_id=ORGANIZATION, run_id=run_id, sequence=number, data=entry)
 
 
-async def append_events(
-    transaction: Transaction, run_id: str, before: int | None, events: Sequence[Mapping[str, Any]]
-) -> None:
+async def append_events(transaction: Transaction, run_id: str, events: Sequence[Mapping[str, Any]]) -> None:
     """Store a run's last events and its end, for a run whose process is gone; nothing for one that kept no log."""
-    if before is None:
-        row = await transaction.first(_last, run_id=run_id)
-        if row is None or row["sequence"] is None:
-            return
-        before = int(row["sequence"])
+    row = await transaction.first(_last, run_id=run_id)
+    if row is None or row["sequence"] is None:
+        return
+    before = int(row["sequence"])
     await store_entries(transaction, run_id, before, [*encode_events(events, before), DONE])
 
 

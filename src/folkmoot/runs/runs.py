@@ -12,6 +12,7 @@ from sqlalchemy import bindparam, or_, select, update
 from folkmoot.conversations.conversations import find_conversation, set_turn
 from folkmoot.errors import Conflict, NotFound
 from folkmoot.identifiers import ORGANIZATION, new_id
+from folkmoot.runs.log import append_events, failure_events
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.tables import runs
@@ -267,3 +268,4 @@ async def _fail_dead(transaction: Transaction, run: Run) -> None:
         "message": "The server process that worked on this run stopped before its end.",
     }
     await end_run(transaction, run, "failed", "error", {"error": error})
+    await append_events(transaction, run.id, failure_events(run.id, "error", error))

@@ -62,6 +62,7 @@ class RunUnderWay:
     encode: Encoder | None = None
     log: RunLog = field(default_factory=RunLog)
     task: asyncio.Task[Answer] | None = None
+    messages: list[Message] = field(default_factory=list)
     cancelled: bool = False
 
 
@@ -113,7 +114,12 @@ class Turns:
         """
         under_way = self._begin(new_run(asked), asked, None, stored=False)
         assert under_way.task is not None
-        return await asyncio.shield(under_way.task)
+        try:
+            return await asyncio.shield(under_way.task)
+        except asyncio.CancelledError:
+            if under_way.cancelled and under_way.task.done():
+                return Answer(under_way.run, under_way.messages, TurnEnd("cancelled"))
+            raise
 
     async def start(self, asked: Asked, encode: Encoder, first: Callable[[Run], Sequence[Mapping[str, Any]]]) -> Run:
         """Begin a turn whose events are kept in a log, and return its run.
@@ -154,8 +160,9 @@ class Turns:
         """Stop the run, wherever it is worked on; False when it is over already."""
         under_way = self._under_way.get(run_id)
         if under_way is not None and under_way.task is not None:
-            under_way.cancelled = True
-            under_way.task.cancel()
+            if not under_way.cancelled:
+                under_way.cancelled = True
+                under_way.task.cancel()
             await asyncio.wait([under_way.task])
             return True
         return await self._store.write(lambda transaction: request_cancel(transaction, run_id))
@@ -178,7 +185,7 @@ class Turns:
             async with self._turn(run, stored=stored):
                 return await self._take(under_way)
         except BaseException as error:
-            await self._fail(under_way, error)
+            await asyncio.shield(self._fail(under_way, error))
             raise
         finally:
             self._under_way.pop(run.id, None)
@@ -192,8 +199,7 @@ class Turns:
         task.add_done_callback(self._callbacks.discard)
 
     async def _take(self, under_way: RunUnderWay) -> Answer:
-        messages: list[Message] = []
-        end: TurnEnd | None = None
+        messages, end = under_way.messages, None
         async with aclosing(take_turn(self._request(under_way), self._services)) as events:
             async for event in events:
                 if under_way.encode is not None:
@@ -311,7 +317,7 @@ class Turns:
         for event in events:
             log.append(encode(event))
         log.finish()
-        return log.entries[after:]
+        return log.entries[after:] or [DONE]
 
     async def _keep_alive(self) -> None:
         while True:

@@ -40,6 +40,8 @@ def add_error_handlers(application: FastAPI) -> None:
 
     @application.exception_handler(FolkmootError)
     async def ours(request: Request, error: FolkmootError) -> Response:
+        if request.url.path.startswith("/v1/chat/"):  # OpenAI's clients look for the message there
+            error.extra = {**error.extra, "error": {"message": error.message, "type": type(error).__name__}}
         return error_response(error)
 
     @application.exception_handler(RequestValidationError)

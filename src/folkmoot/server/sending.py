@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import Response
 
-from folkmoot.agents.approvals import find_pending, refuse_while_pending
+from folkmoot.agents.approvals import decide, find_pending, refuse_while_pending
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.messages import messages_in_context
 from folkmoot.errors import InvalidInput
@@ -108,10 +108,11 @@ async def check_asked(asked: Asked, state: ServerState) -> None:
 
     async def read(transaction: Transaction) -> None:
         conversation = await find_conversation(transaction, asked.conversation_id or asked.agent_id)
-        if asked.decisions is None:
-            stored = await messages_in_context(transaction, conversation.id, conversation.context_start)
-            if pending := find_pending(stored):
-                raise refuse_while_pending(pending)
+        pending = find_pending(await messages_in_context(transaction, conversation.id, conversation.context_start))
+        if asked.decisions is not None:
+            decide(pending, asked.decisions)
+        elif pending is not None:
+            raise refuse_while_pending(pending)
 
     await state.store.read(read)
 

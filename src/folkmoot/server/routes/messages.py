@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
+from folkmoot.agents.settling import settle_pending
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.messages import Message, MessageType, list_messages
 from folkmoot.runs.reading import UNFINISHED, RunFilter, list_runs
@@ -32,7 +33,7 @@ class CancelRuns(Request):
 @router.post("", response_model=TurnReply)
 async def send(agent_id: AgentId, body: SendMessages, state: State) -> Response:
     """Say something to an agent and return its whole turn, or a stream of it."""
-    if body.streaming or body.background:
+    if body.streaming:
         return await begin_stream(agent_id, agent_id, body, state)
     return await send_and_wait(agent_id, agent_id, body, state)
 
@@ -52,12 +53,15 @@ async def send_in_background(agent_id: AgentId, body: SendMessages, state: State
 @router.post("/cancel")
 async def cancel(agent_id: AgentId, state: State, body: CancelRuns | None = None) -> dict[str, str]:
     """Cancel the agent's runs, those that are named or all that are under way, and say what became of each."""
-    run_ids = body.run_ids if body is not None else None
-    if run_ids is None:
-        wanted = RunFilter(agent_ids=[agent_id], statuses=UNFINISHED)
-        found = await state.store.read(lambda transaction: list_runs(transaction, wanted, Page(limit=LARGEST_PAGE)))
-        run_ids = [run.id for run in found]
-    return {run_id: "cancelled" if await state.turns.cancel(run_id) else "already over" for run_id in run_ids}
+    named = body.run_ids if body is not None else None
+    wanted = RunFilter(agent_ids=[agent_id], statuses=() if named is not None else UNFINISHED)
+    page = Page(limit=LARGEST_PAGE, order="desc")
+    found = await state.store.read(lambda transaction: list_runs(transaction, wanted, page))
+    # Those that wait go first, or they would begin when the one before them ends.
+    runs = sorted((run for run in found if named is None or run.id in named), key=lambda run: run.status != "created")
+    outcomes = {run.id: "cancelled" if await state.turns.cancel(run.id) else "already over" for run in runs}
+    await state.store.write(lambda transaction: settle_pending(transaction, agent_id))
+    return {**dict.fromkeys(named or (), "not a run of this agent"), **outcomes}
 
 
 @router.get("", response_model=list[AnyMessage])

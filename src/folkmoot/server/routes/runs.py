@@ -9,17 +9,18 @@ from pydantic import Field
 
 from folkmoot.agents.steps import StepFilter, list_steps, traces_of_run
 from folkmoot.conversations.messages import Message
+from folkmoot.errors import Conflict
 from folkmoot.runs.reading import UNFINISHED, RunFilter, delete_run, list_runs, messages_of_run
 from folkmoot.runs.runs import Run, find_run
 from folkmoot.server.event_stream import EventStream
 from folkmoot.server.sending import as_server_sent
 from folkmoot.server.state import ServerState, State
-from folkmoot.server.wire.common import Deleted, Number, Order, Request, RunId, json_response, page_of
+from folkmoot.server.wire.common import Deleted, Number, Request, RunId, json_response, page_of
 from folkmoot.server.wire.messages import AnyMessage, MessageShape, show_messages
 from folkmoot.server.wire.runs import RunMetrics, RunReply, RunUsage, StepReply
 from folkmoot.server.wire.streams import StreamShape
 from folkmoot.store.engine import Transaction
-from folkmoot.store.paging import Page
+from folkmoot.store.paging import Page, page_of_list
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
 
@@ -86,17 +87,18 @@ async def delete(run_id: RunId, state: State) -> Deleted:
     """Delete what is kept of a run that is over; its messages stay. One that is under way is cancelled first."""
     await _find(run_id, state)
     await state.turns.cancel(run_id)
+    if not (await _find(run_id, state)).is_over:
+        raise Conflict("The run is under way in another process and is being cancelled; delete it when it is over.")
     await state.store.write(lambda transaction: delete_run(transaction, run_id))
     return Deleted(message=f"Run id={run_id} successfully deleted")
 
 
 @router.get("/{run_id}/messages", response_model=list[AnyMessage])
-async def list_messages(run_id: RunId, state: State, order: Order = "asc", limit: Number = 1000) -> Response:
+async def list_messages(run_id: RunId, page: OldestFirst, state: State) -> Response:
     """List the messages that the run added to its conversation, the oldest first unless the request says otherwise."""
     await _find(run_id, state)
     messages = await state.store.read(lambda transaction: messages_of_run(transaction, run_id))
-    shown = show_messages(messages, MessageShape())
-    return json_response(list(shown[::-1] if order == "desc" else shown)[:limit])
+    return json_response(show_messages(page_of_list(messages, page, lambda message: message.id), MessageShape()))
 
 
 @router.get("/{run_id}/usage", response_model=RunUsage)

@@ -15,11 +15,12 @@ from folkmoot.server.wire.messages import AnyMessage, MessageShape, show_message
 from folkmoot.server.wire.runs import StepMetrics, StepReply, TraceReply
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
-from folkmoot.store.paging import Page
+from folkmoot.store.paging import Page, page_of_list
 
 router = APIRouter(prefix="/v1/steps", tags=["runs"])
 
 NewestFirst = Annotated[Page, Depends(page_of("desc"))]
+OldestFirst = Annotated[Page, Depends(page_of("asc", 100))]
 
 
 class Feedback(Request):
@@ -77,11 +78,12 @@ async def give_feedback(step_id: StepId, body: Feedback, state: State) -> Respon
 
 
 @router.get("/{step_id}/messages", response_model=list[AnyMessage])
-async def list_messages(step_id: StepId, state: State) -> Response:
-    """List the step's messages, the oldest first."""
+async def list_messages(step_id: StepId, page: OldestFirst, state: State) -> Response:
+    """List the step's messages, the oldest first unless the request says otherwise."""
 
     async def read(transaction: Transaction) -> list[Message]:
         await find_step(transaction, step_id)
         return await messages_of_step(transaction, step_id)
 
-    return json_response(list(show_messages(await state.store.read(read), MessageShape())))
+    messages = page_of_list(await state.store.read(read), page, lambda message: message.id)
+    return json_response(show_messages(messages, MessageShape()))

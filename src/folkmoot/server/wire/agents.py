@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import ConfigDict, Field, TypeAdapter, field_validator, model_validator
+from pydantic import AliasChoices, ConfigDict, Field, TypeAdapter, field_validator, model_validator
 
 from folkmoot.agents.agents import Agent
 from folkmoot.agents.tool_rules import ToolRules
@@ -192,7 +192,10 @@ class UpdateAgent(AgentFields):
 class ModifyApproval(Request):
     """Whether calls of a tool wait for somebody's approval."""
 
-    requires_approval: bool
+    requires_approval: bool = Field(
+        validation_alias=AliasChoices("requires_approval", "body_requires_approval"),
+        description="The TypeScript client sends it under the second name.",
+    )
 
 
 class MemoryReply(Reply):

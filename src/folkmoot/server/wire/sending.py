@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from folkmoot.agents.approvals import Decision, Decisions
 from folkmoot.agents.tool_calls import Outcome
 from folkmoot.conversations.messages import Message, MessageType
 from folkmoot.models.prompt import ToolSchema
-from folkmoot.server.wire.common import Request, Text
+from folkmoot.server.wire.common import JsonObject, Request, Text
 from folkmoot.server.wire.messages import MessageShape
 
 
@@ -191,9 +191,16 @@ AnyCreate: TypeAlias = Annotated[
 class ClientTool(Request):
     """A tool that the client runs itself, for this turn."""
 
-    name: Annotated[Text, Field(min_length=1, max_length=64)]
+    name: Annotated[Text, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
     description: Text | None = None
-    parameters: dict[str, Any] | None = None
+    parameters: JsonObject | None = None
+
+    @field_validator("parameters")
+    @classmethod
+    def _of_an_object(cls, parameters: dict[str, Any] | None) -> dict[str, Any] | None:
+        if parameters is not None and parameters.get("type") != "object":
+            raise ValueError('must be a JSON Schema with "type": "object"')
+        return parameters
 
     def to_schema(self) -> ToolSchema:
         """Return the tool as a model sees it."""
