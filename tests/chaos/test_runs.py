@@ -93,10 +93,6 @@ async def _killed_under_three_readers(
     assert (await say(there, agent, "ECHO and on"))["messages"][-1]["content"] == "and on"
 
 
-DEATH = pytest.mark.xfail(strict=True, reason="known bug: the log of a run whose process died gets no end")
-
-
-@DEATH
 @pytest.mark.parametrize("store", ["postgres"], indirect=True)
 async def test_readers_on_another_process_see_every_event_and_an_end_when_a_process_is_killed(
     start_server: StartServer, connect: Connect, scripted_model: ScriptedModel, database_url: str
@@ -105,7 +101,6 @@ async def test_readers_on_another_process_see_every_event_and_an_end_when_a_proc
 
 
 @pytest.mark.chaos
-@DEATH
 @pytest.mark.parametrize("store", ["postgres"], indirect=True)
 async def test_the_lease_of_a_killed_process_runs_out_by_itself(
     start_server: StartServer, connect: Connect, scripted_model: ScriptedModel, database_url: str
@@ -121,9 +116,7 @@ async def test_a_run_whose_server_was_killed_has_an_end_after_the_restart(
     database_url: str,
     store: str,
     step: int,
-    request: pytest.FixtureRequest,
 ) -> None:
-    request.applymarker(DEATH)
     server = start_server()
     http = connect(server.url)
     agent = await make_agent(http, tools=["conversation_search"])
