@@ -177,7 +177,8 @@ def test_the_theme_follows_the_system_and_the_button(open_page: OpenPage) -> Non
 def test_nothing_overflows_a_phone(
     open_page: OpenPage, http: httpx.Client, new_block: NewBlock, new_agent: NewAgent
 ) -> None:
-    block = new_block(value="a long line without any break " * 20 + "\n" + "x" * 300)
+    long_tag = "a-tag-that-is-longer-than-any-phone-is-wide-and-then-some-more"
+    block = new_block(value="a long line without any break " * 20 + "\n" + "x" * 300, tags=[long_tag])
     agent = new_agent(block_ids=[block.id])
     write(http, agent.id, block.label, "y" * 300)
     page = open_page("/", viewport={"width": 360, "height": 740})

@@ -91,11 +91,10 @@ class ModelOptions:
     max_output_tokens: int | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: str | None = None
-    response_format: Mapping[str, Any] | None = None
-    """`{"type": "json_schema", …}` or `{"type": "json_object"}`, as OpenAI's API has it; others are told nothing."""
-
     tool_choice: str | None = None
     """`auto`, `none`, `required`, or a tool's name."""
+    response_format: Mapping[str, Any] | None = None
+    """`{"type": "json_schema", …}` or `{"type": "json_object"}`, as OpenAI's API has it; others are told nothing."""
 
 
 @dataclass(frozen=True, slots=True)
