@@ -18,7 +18,6 @@ from runs.talking import (
     followed,
     following,
     kinds,
-    known_bug,
     last_run,
     ok,
     post,
@@ -214,7 +213,6 @@ def test_cancelling_several_times_at_once_leaves_no_reader_waiting(
     assert_goes_on(http, agent.id)
 
 
-@known_bug("a step that commits while it is cancelled is stored, but its readers never see it", strict=False)
 def test_a_cancel_at_any_moment_leaves_run_stream_and_conversation_of_one_mind(
     http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:
@@ -256,7 +254,6 @@ def test_another_process_cancels(start_server: StartServer, scripted_model: Scri
 
 
 @pytest.mark.parametrize("store", ["postgres"], indirect=True)
-@known_bug("nobody tells the process that works on it")
 def test_a_run_deleted_from_another_process_does_not_go_on_beside_the_next(
     start_server: StartServer, scripted_model: ScriptedModel
 ) -> None:

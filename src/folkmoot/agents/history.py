@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from folkmoot.agents.context_window import (
     size_of_turns,
     window_of,
 )
+from folkmoot.agents.journal import Journal
 from folkmoot.agents.services import Services
 from folkmoot.conversations.conversations import Conversation, Counted, find_conversation, move_context
 from folkmoot.conversations.messages import Message, messages_in_context
@@ -117,7 +118,7 @@ class Compaction:
     settings: CompactionSettings
     trigger: str
     run_id: str | None = None
-    record: Callable[[Transaction, Sequence[Message], None], Awaitable[None]] | None = None
+    journal: Journal | None = None
 
 
 async def make_room(
@@ -128,7 +129,7 @@ async def make_room(
     Returns:
         The summary message that was stored, and what the summary took. None when no message can leave.
     """
-    settings, run_id = compaction.settings, compaction.run_id
+    settings, run_id, journal = compaction.settings, compaction.run_id, compaction.journal
     units = units_of(history.messages)
     room = history.room(prompt)
     longest = min(settings.longest or room, max(room // _SHARE_OF_SUMMARY, 2 * SHORTEST))
@@ -154,11 +155,11 @@ async def make_room(
 
     async def store(transaction: Transaction) -> Message | None:
         stored = await move_context(transaction, history.conversation_id, leaving[-1].sequence + 1, note)
-        if stored is not None and compaction.record is not None:
-            await compaction.record(transaction, [stored], None)
+        if stored is not None and journal is not None:
+            await journal.record(transaction, [stored], None)
         return stored
 
-    stored = await compaction.services.store.write(store)
+    stored = await (journal or compaction.services.store).write(store)
     history.summary, history.messages, history.turns = summary, staying, to_turns(staying)
     return stored, usage
 

@@ -7,7 +7,7 @@ among them, the usage and, in the last step, the end of the run. Until then noth
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
@@ -18,6 +18,7 @@ from folkmoot.agents.context import SeenBlock, build_prompt, for_conversation, r
 from folkmoot.agents.context_window import clipped
 from folkmoot.agents.events import Event, Piece, TurnEnd
 from folkmoot.agents.history import Compaction, History, make_room, read_history
+from folkmoot.agents.journal import Journal
 from folkmoot.agents.replies import ReplyWriter, clean_reply, reply_messages
 from folkmoot.agents.services import Services
 from folkmoot.agents.steps import Step, store_step, trace_of
@@ -43,18 +44,14 @@ from folkmoot.tools.tool import Colleagues, Tool, ToolContext
 
 @dataclass(frozen=True, slots=True)
 class TurnRequest:
-    """What starts a turn, and how it is taken.
-
-    `record` is called in the transaction of each step with the messages that the step adds to what the caller sees, and
-    with the turn's end in the last one.
-    """
+    """What starts a turn, and how it is taken."""
 
     agent_id: str
     conversation_id: str
     run_id: str
     messages: Sequence[Message]
     max_steps: int
-    record: Callable[[Transaction, Sequence[Message], TurnEnd | None], Awaitable[None]]
+    journal: Journal
     colleagues: Colleagues
     decisions: Decisions | None = None
     client_tools: Sequence[ToolSchema] = ()
@@ -227,7 +224,7 @@ async def _fitting(
         return prompt, None
     settings = CompactionSettings.read(turn.agent.configuration.get("compaction_settings"))
     trigger = "context_window_exceeded" if overflown else "pre_step_context_check"
-    compaction = Compaction(turn.services, turn.agent, settings, trigger, request.run_id, request.record)
+    compaction = Compaction(turn.services, turn.agent, settings, trigger, request.run_id, request.journal)
     summary, usage = await make_room(history, compaction, prompt, incoming)
     turn.usage += usage
     prompt = _prompt(turn, history.shown(incoming), seen)
@@ -269,10 +266,10 @@ async def _take_step(
         await store_step(transaction, _step(turn, exchange, reason), exchange.seen)
         filled = reply.usage.prompt_tokens + reply.usage.completion_tokens
         end = TurnEnd(reason, turn.usage, number, filled) if reason else None
-        await request.record(transaction, stored[len(said) :], end)
+        await request.journal.record(transaction, stored[len(said) :], end)
         return stored, end, called
 
-    stored, end, turn.called = await turn.services.store.write(store)
+    stored, end, turn.called = await request.journal.write(store)
     turn.history.add(stored, exchange.counted)
     return stored[len(incoming) :], end
 
@@ -306,10 +303,10 @@ async def _settle(turn: _Turn, decisions: Decisions) -> tuple[list[Message], Tur
         called = called_since_asked([*turn.history.messages, *stored])
         ends = turn.rules.ends_turn(called) and not turn.rules.missing_before_exit(turn.names, called)
         end = TurnEnd("tool_rule") if ends else None
-        await request.record(transaction, stored[1:], end)
+        await request.journal.record(transaction, stored[1:], end)
         return stored, end
 
-    stored, end = await turn.services.store.write(store)
+    stored, end = await request.journal.write(store)
     turn.history.add(stored)
     turn.called = called_since_asked(turn.history.messages)
     return stored[1:], end

@@ -1,15 +1,18 @@
 """Watching memory: every new version of a block, in order, as it commits.
 
 A wake-up only says when to look; what is told is read from the history, so that there is no gap and nothing twice,
-whichever process wrote.
+whichever process wrote. Those who watch one block share a `_Feed`, which reads each new version once for all of them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeAlias
+from weakref import WeakKeyDictionary
 
 from folkmoot.errors import NotFound
 from folkmoot.memory import attachments, blocks
@@ -19,9 +22,16 @@ from folkmoot.memory.history import Version, list_versions, read_texts
 from folkmoot.store.engine import Store, Transaction
 
 LOOK_AGAIN_SECONDS = 5.0
-"""How often a watcher looks by itself, should a wake-up from another process be lost."""
+"""How often a block is looked at without a wake-up, should one from another process be lost."""
 
 VERSIONS_AT_ONCE = 50
+
+KEPT_VERSIONS = 500
+KEPT_CHARACTERS = 500_000
+"""How much text of a block's newest versions is kept for the watchers that have not been told yet."""
+
+WOKEN_AT_ONCE = 10
+"""Watchers that are woken before the event loop may turn to something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +41,9 @@ class Snapshot:
     blocks: Sequence[tuple[Block, Access | None]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class NewVersion:
-    """A version of a block, with its text."""
+    """A version of a block, with its text; the same object for all who are told of it at about the same time."""
 
     block_id: str
     version: Version
@@ -57,21 +67,24 @@ async def watch_block(store: Store, block_id: str, seen: int | None = None) -> A
         NotFound: there is no such block when the watch begins.
     """
     block = await store.read(lambda transaction: find_block(transaction, block_id))
-    with store.signals.listening(blocks.topic(block_id)) as changed:
+    changed = asyncio.Event()
+    with _joined(store, block_id, changed) as feed:
         if seen is None or seen > block.version:
             block = await store.read(lambda transaction: find_block(transaction, block_id))
             yield Snapshot([(block, None)])
             seen = block.version
+        news = _news(store, block_id, seen)  # its own look at first: the feed may not have heard yet
         while True:
-            changed.clear()
             try:
-                async for event in _news(store, block_id, seen):
+                async for event in news:
                     yield event
                     seen = event.version.number
             except NotFound:
                 yield Gone(block_id)
                 return
-            await _wait(changed)
+            await changed.wait()
+            changed.clear()
+            news = feed.after(seen)
 
 
 async def watch_agent(store: Store, agent_id: str, seen: Mapping[str, int] | None = None) -> AsyncIterator[MemoryEvent]:
@@ -86,8 +99,8 @@ async def watch_agent(store: Store, agent_id: str, seen: Mapping[str, int] | Non
     known: dict[str, Access] | None = None if seen is None else {}
     while True:
         attached = await _attached(store, agent_id)
-        topics = [attachments.topic(agent_id), *(blocks.topic(block.id) for block, _ in attached)]
-        with store.signals.listening(*topics) as changed:
+        with store.signals.listening(attachments.topic(agent_id)) as changed, ExitStack() as joined:
+            feeds = {block.id: joined.enter_context(_joined(store, block.id, changed)) for block, _ in attached}
             attached = await _attached(store, agent_id)
             if not attached and not await store.read(lambda transaction: agent_exists(transaction, agent_id)):
                 yield Gone(agent_id)
@@ -98,14 +111,117 @@ async def watch_agent(store: Store, agent_id: str, seen: Mapping[str, int] | Non
                 yield Snapshot(attached)
                 told = {block.id: block.version for block, _ in attached}
             known = now
+            news = {block_id: _news(store, block_id, told[block_id]) for block_id in now}
             while known == now:
-                changed.clear()
                 for block_id in now:
-                    async for event in _news(store, block_id, told[block_id]):
-                        yield event
-                        told[block_id] = event.version.number
+                    with suppress(NotFound):  # it is gone, as the next look at the agent's blocks says
+                        async for event in news[block_id]:
+                            yield event
+                            told[block_id] = event.version.number
                 await _wait(changed)
+                changed.clear()
+                news = {block_id: feed.after(told[block_id]) for block_id, feed in feeds.items()}
                 now = {block.id: access for block, access in await _attached(store, agent_id)}
+
+
+class _Feed:
+    """The newest versions of one block, each read from the history once for all who watch it."""
+
+    def __init__(self, store: Store, block_id: str) -> None:
+        """Begin to follow the block."""
+        self._store = store
+        self._block_id = block_id
+        self._kept: deque[NewVersion] = deque(maxlen=KEPT_VERSIONS)
+        self._version: int | None = None
+        self._failure: Exception | None = None
+        self._following = asyncio.create_task(self._follow())
+        self.watchers: set[asyncio.Event] = set()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing new will come from it: the block is gone, or the database failed."""
+        return self._following.done()
+
+    def stop(self) -> None:
+        """Follow the block no longer."""
+        self._following.cancel()
+
+    async def after(self, seen: int) -> AsyncIterator[NewVersion]:
+        """Yield the versions after `seen` there are now; its watcher is woken when there are more.
+
+        Raises:
+            NotFound: the block is gone.
+            StoreError: the database failed.
+        """
+        if not self._reaches(seen):
+            async for event in _news(self._store, self._block_id, seen):
+                yield event
+                seen = event.version.number
+        while self._kept and 0 <= (place := seen + 1 - self._kept[0].version.number) < len(self._kept):
+            event = self._kept[place]
+            yield event
+            seen = event.version.number
+        if self._failure is not None:
+            raise self._failure
+
+    def _reaches(self, seen: int) -> bool:
+        """Tell whether all versions after `seen` are among those that are kept."""
+        if self._version is None or seen >= self._version:
+            return self._version is not None
+        return bool(self._kept) and seen + 1 >= self._kept[0].version.number
+
+    async def _follow(self) -> None:
+        try:
+            with self._store.signals.listening(blocks.topic(self._block_id)) as changed:
+                block = await self._store.read(lambda transaction: find_block(transaction, self._block_id))
+                self._version = block.version
+                await self._wake()
+                while True:
+                    await self._look(self._version)
+                    if not await _wait(changed):
+                        self._kept.clear()  # whoever keeps up has been told
+                    changed.clear()
+        except Exception as error:  # the watchers raise it
+            self._failure = error
+            await self._wake()
+
+    async def _look(self, seen: int) -> None:
+        """Keep what is new and wake the watchers."""
+        async for event in _news(self._store, self._block_id, seen):
+            self._kept.append(event)
+            self._version = event.version.number
+            while len(self._kept) > 1 and sum(len(kept.text) for kept in self._kept) > KEPT_CHARACTERS:
+                self._kept.popleft()
+        if self._version != seen:
+            await self._wake()
+
+    async def _wake(self) -> None:
+        """Wake the watchers, some at a time, so that the server answers others meanwhile."""
+        for number, watcher in enumerate(list(self.watchers), 1):
+            watcher.set()
+            if number % WOKEN_AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+
+_feeds: WeakKeyDictionary[Store, dict[str, _Feed]] = WeakKeyDictionary()
+
+
+@contextmanager
+def _joined(store: Store, block_id: str, changed: asyncio.Event) -> Iterator[_Feed]:
+    """Share the block's feed, which sets `changed` whenever there is something new; the last who leaves ends it."""
+    feeds = _feeds.setdefault(store, {})
+    feed = feeds.get(block_id)
+    if feed is None or feed.is_over:
+        feed = feeds[block_id] = _Feed(store, block_id)
+    feed.watchers.add(changed)
+    try:
+        yield feed
+    finally:
+        feed.watchers.discard(changed)
+        if not feed.watchers:
+            feed.stop()
+            if feeds.get(block_id) is feed:
+                del feeds[block_id]
 
 
 async def _attached(store: Store, agent_id: str) -> list[tuple[Block, Access]]:
@@ -139,9 +255,10 @@ async def _news(store: Store, block_id: str, seen: int) -> AsyncIterator[NewVers
             return
 
 
-async def _wait(changed: asyncio.Event) -> None:
+async def _wait(changed: asyncio.Event) -> bool:
+    """Return whether there was a wake-up before it is time to look again without one."""
     try:
         async with asyncio.timeout(LOOK_AGAIN_SECONDS):
-            await changed.wait()
+            return await changed.wait()
     except TimeoutError:
-        return
+        return False

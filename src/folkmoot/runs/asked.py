@@ -30,6 +30,9 @@ class Asked:
     chain: Sequence[str] = ()
     """The agents that wait for this answer, the first asker first."""
 
+    asked_by: str | None = None
+    """The conversation whose turn waits for this answer."""
+
     details: Mapping[str, Any] | None = None
 
 

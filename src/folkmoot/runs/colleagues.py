@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from sqlalchemy import func, select
 
@@ -35,7 +36,6 @@ class Asking:
         """
         self._answer = answer
         self._background = background
-        self._waits_for: dict[str, str] = {}
 
     async def ask(self, agent_id: str, text: str, context: ToolContext) -> str:
         """Return the other agent's answer.
@@ -44,14 +44,11 @@ class Asking:
             ToolFailed: there is no such agent, it cannot answer, or the wait would never end.
         """
         await self._check(agent_id, context)
-        me = context.conversation_id
-        self._waits_for[me] = agent_id
+        asked = replace(self._asked(agent_id, text, context), asked_by=context.conversation_id)
         try:
-            answer = await self._answer(self._asked(agent_id, text, context))
+            answer = await self._answer(asked)
         except FolkmootError as error:
             raise ToolFailed(f"Agent {agent_id} could not answer: {error.message}") from error
-        finally:
-            self._waits_for.pop(me, None)
         words = [each.body["content"] for each in answer.messages if each.message_type == "assistant_message"]
         return "\n".join(words) or f"(Agent {agent_id} said nothing; its turn ended with {answer.end.stop_reason}.)"
 
@@ -93,11 +90,6 @@ class Asking:
             raise ToolFailed(f"Agent {agent_id} is waiting for your own answer; it cannot answer you now.")
         if len(context.chain) >= DEEPEST:
             raise ToolFailed(f"{DEEPEST} agents wait for each other already; answer without asking another one.")
-        waiting: str | None = agent_id
-        while waiting is not None:
-            waiting = self._waits_for.get(waiting)
-            if waiting == context.conversation_id:
-                raise ToolFailed(f"Agent {agent_id} is waiting for you, so that neither could go on. Ask it later.")
 
     async def _exists(self, agent_id: str, context: ToolContext) -> None:
         try:

@@ -50,13 +50,19 @@ class RunLog:
 
     def append(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Add events and wake the readers."""
-        self.entries += self.encode(events)
-        for reader in self._readers:
-            reader.set()
+        self._add(self.encode(events))
+
+    def add_stored(self, entries: Sequence[str]) -> None:
+        """Add entries that are stored already, with all before them, and wake the readers."""
+        self._add(entries)
+        self.stored = len(self.entries)
 
     def finish(self) -> None:
         """Add the last entry."""
-        self.entries.append(DONE)
+        self._add([DONE])
+
+    def _add(self, entries: Sequence[str]) -> None:
+        self.entries += entries
         for reader in self._readers:
             reader.set()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import bindparam, delete, select
 
@@ -79,9 +80,15 @@ def end_of_run(run: Run) -> TurnEnd:
     )
 
 
-def usage_details(end: TurnEnd) -> dict[str, int]:
-    """Return a turn's usage as its run keeps it."""
-    return {
+def end_details(run: Run, end: TurnEnd, answered_at: int) -> dict[str, Any]:
+    """Return what a run keeps of its turn's end.
+
+    Args:
+        run: the run.
+        end: why it ended, and what it took.
+        answered_at: when the model's first words were there, in microseconds.
+    """
+    usage = {
         "prompt_tokens": end.usage.prompt_tokens,
         "completion_tokens": end.usage.completion_tokens,
         "cached_input_tokens": end.usage.cached_input_tokens,
@@ -90,3 +97,4 @@ def usage_details(end: TurnEnd) -> dict[str, int]:
         "step_count": end.step_count,
         "context_tokens": end.context_tokens,
     }
+    return {"usage": usage, "ttft_ns": (answered_at - run.created_at) * 1000}

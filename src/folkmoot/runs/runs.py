@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import bindparam, or_, select, update
 
 from folkmoot.conversations.conversations import find_conversation, set_turn
-from folkmoot.errors import Conflict, NotFound
+from folkmoot.errors import NotFound
 from folkmoot.identifiers import ORGANIZATION, new_id
 from folkmoot.runs.log import append_events, failure_events
 from folkmoot.store import clock
@@ -20,9 +20,8 @@ from folkmoot.store.tables import runs
 LEASE = 15_000_000
 """Microseconds after which a running run whose process said nothing counts as dead."""
 
-
-class RunEnded(Conflict):
-    """The run was cancelled while it waited for its turn."""
+CALLBACK_PATIENCE = 120_000_000
+"""Microseconds that a process has to call a run's `callback_url`, with all its tries, before another one does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +32,9 @@ class Run:
     conversation_id: str
     background: bool = False
     details: Mapping[str, Any] = field(default_factory=dict)
+    asked_by: str | None = None
+    """The conversation whose turn waits for this run's answer, when one agent asks another."""
+
     id: str = field(default_factory=lambda: new_id("run"))
     status: str = "running"
     stop_reason: str | None = None
@@ -60,6 +62,7 @@ class Run:
             conversation_id=row["conversation_id"],
             background=bool(row["background"]),
             details=json.loads(row["details"]),
+            asked_by=row["asked_by"],
             id=row["id"],
             status=row["status"],
             stop_reason=row["stop_reason"],
@@ -70,34 +73,36 @@ class Run:
 
 
 _by_id = select(runs).where(runs.c.organization_id == ORGANIZATION, runs.c.id == bindparam("run_id"))
-_unfinished = or_(runs.c.status == "created", runs.c.status == "running")
-_begin = (
-    update(runs)
-    .where(runs.c.organization_id == ORGANIZATION, runs.c.id == bindparam("run_id"), runs.c.status == "created")
-    .values(status="running", started_at=bindparam("now"), lease_expires_at=bindparam("expires"))
-)
+unfinished = or_(runs.c.status == "created", runs.c.status == "running")
 _end = (
     update(runs)
-    .where(runs.c.organization_id == ORGANIZATION, runs.c.id == bindparam("run_id"), _unfinished)
+    .where(runs.c.organization_id == ORGANIZATION, runs.c.id == bindparam("run_id"), unfinished)
     .values(
         status=bindparam("new_status"),
         stop_reason=bindparam("reason"),
         details=bindparam("new_details"),
         completed_at=bindparam("now"),
+        callback_due=bindparam("due"),
         lease_expires_at=None,
     )
 )
-_set_details = (
+_called_back = (
     update(runs)
     .where(runs.c.organization_id == ORGANIZATION, runs.c.id == bindparam("run_id"))
-    .values(details=bindparam("new_details"))
+    .values(details=bindparam("new_details"), callback_due=None)
+)
+_claim_callbacks = (
+    update(runs)
+    .where(runs.c.organization_id == ORGANIZATION, runs.c.callback_due < bindparam("now"))
+    .values(callback_due=bindparam("due"))
+    .returning(runs.c.id)
 )
 _dead = select(runs.c.id).where(
-    runs.c.organization_id == ORGANIZATION, _unfinished, runs.c.lease_expires_at < bindparam("now")
+    runs.c.organization_id == ORGANIZATION, unfinished, runs.c.lease_expires_at < bindparam("now")
 )
 _request_cancel = (
     update(runs)
-    .where(runs.c.organization_id == ORGANIZATION, runs.c.id == bindparam("run_id"), _unfinished)
+    .where(runs.c.organization_id == ORGANIZATION, runs.c.id == bindparam("run_id"), unfinished)
     .values(cancel_requested=True)
 )
 
@@ -138,6 +143,7 @@ async def store_run(transaction: Transaction, run: Run, status: str) -> None:
                 "background": run.background,
                 "cancel_requested": False,
                 "details": json.dumps(run.details),
+                "asked_by": run.asked_by,
                 "lease_expires_at": now + LEASE,
                 "created_at": run.created_at,
                 "started_at": now if status == "running" else None,
@@ -146,34 +152,13 @@ async def store_run(transaction: Transaction, run: Run, status: str) -> None:
     )
 
 
-async def begin_run(transaction: Transaction, run: Run, *, stored: bool) -> bool:
-    """Take the conversation's turn for the run; False when the turn is another run's, and this one waits.
-
-    Args:
-        transaction: where to write.
-        run: the run.
-        stored: whether it was stored before, and may have been ended meanwhile.
-
-    Raises:
-        NotFound: there is no such conversation.
-        RunEnded: the run was cancelled while it waited.
-    """
-    conversation = await find_conversation(transaction, run.conversation_id, lock=True)
-    held = conversation.turn_run_id
-    if held is not None and held != run.id and not await _has_died(transaction, held):
-        if not stored:
-            await store_run(transaction, run, "created")
-        return False
-    if not stored:
-        await store_run(transaction, run, "running")
-    elif not await transaction.run(_begin, run_id=run.id, now=clock.now(), expires=clock.now() + LEASE):
-        raise RunEnded
-    await set_turn(transaction, run.conversation_id, run.id)
-    return True
-
-
 async def end_run(
-    transaction: Transaction, run: Run, status: str, stop_reason: str, details: Mapping[str, Any]
+    transaction: Transaction,
+    run: Run,
+    status: str,
+    stop_reason: str,
+    details: Mapping[str, Any],
+    callback_patience: int = CALLBACK_PATIENCE,
 ) -> None:
     """Store how the run ended, and let the conversation's next run begin.
 
@@ -183,14 +168,17 @@ async def end_run(
         status: `completed`, `failed` or `cancelled`.
         stop_reason: one of the wire format's stop reasons.
         details: usage or error, added to the run's own details.
+        callback_patience: microseconds after which any process calls the run's `callback_url`, if nobody has by then.
     """
+    now = clock.now()
     await transaction.run(
         _end,
         run_id=run.id,
         new_status=status,
         reason=stop_reason,
         new_details=json.dumps({**run.details, **details}),
-        now=clock.now(),
+        now=now,
+        due=now + callback_patience if run.details.get("callback_url") else None,
     )
     transaction.signal(topic(run.id))
     try:
@@ -220,17 +208,23 @@ async def cancel_requests(transaction: Transaction, run_ids: Sequence[str]) -> l
     return [row["id"] for row in rows]
 
 
-async def add_details(transaction: Transaction, run_id: str, details: Mapping[str, Any]) -> None:
-    """Add to what a run's row says of it."""
+async def store_callback(transaction: Transaction, run_id: str, details: Mapping[str, Any]) -> None:
+    """Store what came of calling a run's `callback_url`."""
     run = await find_run(transaction, run_id)
-    await transaction.run(_set_details, run_id=run_id, new_details=json.dumps({**run.details, **details}))
+    await transaction.run(_called_back, run_id=run_id, new_details=json.dumps({**run.details, **details}))
+
+
+async def claim_callbacks(transaction: Transaction) -> list[str]:
+    """Return runs whose `callback_url` was not called in time; it is now this process's to do."""
+    now = clock.now()
+    return [row["id"] for row in await transaction.all(_claim_callbacks, now=now, due=now + CALLBACK_PATIENCE)]
 
 
 async def extend_leases(transaction: Transaction, run_ids: Sequence[str]) -> None:
     """Say that this process still works on these runs."""
     await transaction.run(
         update(runs)
-        .where(runs.c.organization_id == ORGANIZATION, runs.c.id.in_(list(run_ids)), _unfinished)
+        .where(runs.c.organization_id == ORGANIZATION, runs.c.id.in_(list(run_ids)), unfinished)
         .values(lease_expires_at=clock.now() + LEASE)
     )
 
@@ -251,21 +245,10 @@ async def fail_dead_runs(transaction: Transaction, *, every: bool) -> list[str]:
     return dead
 
 
-async def _has_died(transaction: Transaction, run_id: str) -> bool:
-    """Tell whether the run that holds a turn is over or dead; a dead one is marked as failed."""
-    row = await transaction.first(_by_id, run_id=run_id)
-    if row is None or row["status"] not in ("created", "running"):
-        return True
-    if row["lease_expires_at"] is not None and row["lease_expires_at"] >= clock.now():
-        return False
-    await _fail_dead(transaction, Run.from_row(row))
-    return True
-
-
 async def _fail_dead(transaction: Transaction, run: Run) -> None:
     error = {
         "type": "process_died",
         "message": "The server process that worked on this run stopped before its end.",
     }
-    await end_run(transaction, run, "failed", "error", {"error": error})
+    await end_run(transaction, run, "failed", "error", {"error": error}, callback_patience=0)
     await append_events(transaction, run.id, failure_events(run.id, "error", error))

@@ -7,16 +7,18 @@ import logging
 from folkmoot.agents.services import Services
 from folkmoot.errors import NotFound, StoreError
 from folkmoot.runs.callbacks import send_callback
-from folkmoot.runs.runs import add_details, find_run
+from folkmoot.runs.runs import find_run, store_callback
 
 logger = logging.getLogger(__name__)
 
 
 async def tell_callback(services: Services, run_id: str) -> None:
-    """Send a run's end to its `callback_url`, and store what came of that."""
+    """Send a run's end to its `callback_url`, and store what came of that; nothing while its end is not stored."""
     store, settings = services.store, services.settings
     try:
         run = await store.read(lambda transaction: find_run(transaction, run_id))
+        if not run.is_over:
+            return
         body = {
             "run_id": run.id,
             "agent_id": run.agent_id,
@@ -34,6 +36,6 @@ async def tell_callback(services: Services, run_id: str) -> None:
             "callback_status_code": result.status_code,
             "callback_error": result.error,
         }
-        await store.write(lambda transaction: add_details(transaction, run_id, told))
+        await store.write(lambda transaction: store_callback(transaction, run_id, told))
     except (StoreError, NotFound) as error:
         logger.warning("Callback was not sent or not noted: %s", error.message, extra={"run_id": run_id})

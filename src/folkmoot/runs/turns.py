@@ -10,26 +10,25 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from dataclasses import replace
+from typing import Any
 from weakref import WeakValueDictionary
 
 from folkmoot.agents.events import Event, TurnEnd
 from folkmoot.agents.services import Services
 from folkmoot.agents.turn import TurnRequest, take_turn
 from folkmoot.conversations.conversations import turn_topic
-from folkmoot.conversations.messages import Message
 from folkmoot.errors import FolkmootError, ProviderError, StoreError
 from folkmoot.runs.asked import Answer, Asked
 from folkmoot.runs.colleagues import Asking
-from folkmoot.runs.log import DONE, RunLog, failure_events, read_entries, store_entries
-from folkmoot.runs.reading import end_of_run, messages_of_run, usage_details
+from folkmoot.runs.following import follow_stored, wait_or_look_again
+from folkmoot.runs.log import DONE, failure_events, store_entries
 from folkmoot.runs.runs import (
     CANCEL_TOPIC,
     LEASE,
     Run,
-    begin_run,
     cancel_requests,
+    claim_callbacks,
     end_run,
     extend_leases,
     fail_dead_runs,
@@ -39,31 +38,17 @@ from folkmoot.runs.runs import (
     topic,
 )
 from folkmoot.runs.telling import tell_callback
+from folkmoot.runs.under_way import Encoder, RunUnderWay
+from folkmoot.runs.waiting import begin_run, forget_asker, refuse_cycle
 from folkmoot.store.engine import Transaction, Work
 
 logger = logging.getLogger(__name__)
 
-LOOK_AGAIN_SECONDS = 1.0
-"""How often a waiter looks by itself, should a wake-up from another process be lost."""
+LONGEST_STOP = 2 * LEASE / 1e6
+"""Seconds to wait for another process to stop a run; one that is dead has lost its lease by then."""
 
 STORE_PIECES_SECONDS = 0.1
 """How long pieces of a reply stay in memory only, before readers of other processes can see them."""
-
-Encoder: TypeAlias = Callable[[Event], Sequence[Mapping[str, Any]]]
-"""Turns an event into what a stream shows of it: the wire format's events, none or several."""
-
-
-@dataclass(slots=True)
-class RunUnderWay:
-    """A run that this process works on."""
-
-    run: Run
-    asked: Asked
-    encode: Encoder | None = None
-    log: RunLog = field(default_factory=RunLog)
-    task: asyncio.Task[Answer] | None = None
-    messages: list[Message] = field(default_factory=list)
-    cancelled: bool = False
 
 
 class Turns:
@@ -95,10 +80,10 @@ class Turns:
         """Give the runs under way their time to end, then stop them."""
         tasks = [under_way.task for under_way in self._under_way.values() if under_way.task is not None]
         if tasks:
-            _, late = await asyncio.wait(tasks, timeout=self._services.settings.shutdown_wait)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            await asyncio.wait(tasks, timeout=self._services.settings.shutdown_wait)
+            for late in list(self._under_way.values()):
+                late.stop(cancelled=False)
+            await asyncio.gather(*tasks, return_exceptions=True)
         for keeper in (*self._keepers, *self._callbacks):
             keeper.cancel()
         await asyncio.gather(*self._keepers, *self._callbacks, return_exceptions=True)
@@ -119,6 +104,8 @@ class Turns:
         except asyncio.CancelledError:
             if under_way.cancelled and under_way.task.done():
                 return Answer(under_way.run, under_way.messages, TurnEnd("cancelled"))
+            if asked.asked_by is not None:
+                await self._store.write(lambda transaction: forget_asker(transaction, under_way.run.id))
             raise
 
     async def start(self, asked: Asked, encode: Encoder, first: Callable[[Run], Sequence[Mapping[str, Any]]]) -> Run:
@@ -153,26 +140,38 @@ class Turns:
                 async for _, entry in entries:
                     yield entry
             return
-        async for entry in self._follow_stored(run_id, after, encode):
-            yield entry
+        async with aclosing(follow_stored(self._store, run_id, after, encode)) as stored:
+            async for entry in stored:
+                yield entry
 
-    async def cancel(self, run_id: str) -> bool:
-        """Stop the run, wherever it is worked on; False when it is over already."""
+    async def cancel(self, run_id: str) -> Run:
+        """Stop the run, wherever it is worked on, and return it as it is then; one that is over stays as it is.
+
+        Raises:
+            NotFound: there is no such run.
+        """
         under_way = self._under_way.get(run_id)
         if under_way is not None and under_way.task is not None:
-            if not under_way.cancelled:
-                under_way.cancelled = True
-                under_way.task.cancel()
+            under_way.stop(cancelled=True)
             await asyncio.wait([under_way.task])
-            return True
-        return await self._store.write(lambda transaction: request_cancel(transaction, run_id))
+            return await self._find(run_id)
+        with self._store.signals.listening(topic(run_id)) as changed, suppress(TimeoutError):
+            await self._store.write(lambda transaction: request_cancel(transaction, run_id))
+            async with asyncio.timeout(LONGEST_STOP):
+                while not (await self._find(run_id)).is_over:
+                    await wait_or_look_again(changed)
+                    changed.clear()
+        return await self._find(run_id)
+
+    async def _find(self, run_id: str) -> Run:
+        return await self._store.read(lambda transaction: find_run(transaction, run_id))
 
     def _leave(self, asked: Asked) -> None:
         """Begin a turn that nobody waits for."""
         self._begin(new_run(asked), asked, None, stored=False)
 
     def _begin(self, run: Run, asked: Asked, encode: Encoder | None, *, stored: bool) -> RunUnderWay:
-        under_way = RunUnderWay(run, asked, encode)
+        under_way = RunUnderWay(run, asked, self._store, encode)
         self._under_way[run.id] = under_way
         under_way.task = asyncio.create_task(self._work(under_way, stored=stored), name=run.id)
         under_way.task.add_done_callback(_retrieve)
@@ -190,49 +189,33 @@ class Turns:
         finally:
             self._under_way.pop(run.id, None)
             if run.details.get("callback_url"):
-                self._call_back(run)
+                self._call_back(run.id)
 
-    def _call_back(self, run: Run) -> None:
+    def _call_back(self, run_id: str) -> None:
         """Tell the run's callback address, in a task of its own, that the run is over."""
-        task = asyncio.create_task(tell_callback(self._services, run.id))
+        task = asyncio.create_task(tell_callback(self._services, run_id))
         self._callbacks.add(task)
         task.add_done_callback(self._callbacks.discard)
 
     async def _take(self, under_way: RunUnderWay) -> Answer:
-        messages, end = under_way.messages, None
+        event: Event | None = None
         async with aclosing(take_turn(self._request(under_way), self._services)) as events:
             async for event in events:
+                under_way.take(event)
                 if under_way.encode is not None:
-                    under_way.log.append(under_way.encode(event))
                     self._pieces.set()
-                if isinstance(event, Message):
-                    messages.append(event)
-                elif isinstance(event, TurnEnd):
-                    end = event
-        assert end is not None, "a turn ends with a TurnEnd"
-        under_way.log.finish()
-        return Answer(under_way.run, messages, end)
+        assert isinstance(event, TurnEnd), "a turn ends with a TurnEnd"
+        return Answer(under_way.run, under_way.messages, event)
 
     def _request(self, under_way: RunUnderWay) -> TurnRequest:
-        run, asked, log, encode = under_way.run, under_way.asked, under_way.log, under_way.encode
-
-        async def record(transaction: Transaction, added: Sequence[Message], end: TurnEnd | None) -> None:
-            """Store the step's part of the log, and with the last step the end of the run."""
-            if encode is not None:
-                events = [shown for event in (*added, *((end,) if end else ())) for shown in encode(event)]
-                entries = [*log.entries[log.stored :], *log.encode(events), *((DONE,) if end else ())]
-                await store_entries(transaction, run.id, log.stored, entries)
-                transaction.signal(topic(run.id))
-            if end is not None:
-                await end_run(transaction, run, "completed", end.stop_reason, {"usage": usage_details(end)})
-
+        run, asked = under_way.run, under_way.asked
         return TurnRequest(
             agent_id=asked.agent_id,
             conversation_id=run.conversation_id,
             run_id=run.id,
             messages=asked.messages,
             max_steps=asked.max_steps,
-            record=record,
+            journal=under_way,
             decisions=asked.decisions,
             client_tools=asked.client_tools,
             stream=asked.stream_tokens,
@@ -246,6 +229,11 @@ class Turns:
     async def _turn(self, run: Run, *, stored: bool) -> AsyncIterator[None]:
         """Hold the conversation's turn: first among this process's runs, then among all processes'."""
         queue = self._queues.setdefault(run.conversation_id, asyncio.Lock())
+        if not stored and (queue.locked() or run.asked_by is not None):
+            await self._store.write(lambda transaction: store_run(transaction, run, "created"))
+            stored = True
+        if run.asked_by is not None:
+            await self._store.read(lambda transaction: refuse_cycle(transaction, run))
         async with queue:
             await self._settle()
             with self._store.signals.listening(turn_topic(run.conversation_id)) as freed:
@@ -253,8 +241,9 @@ class Turns:
                     lambda transaction: begin_run(transaction, run, stored=stored)  # noqa: B023
                 ):
                     stored = True
-                    await _wait(freed)
+                    await wait_or_look_again(freed)
                     freed.clear()
+                    await self._fail_dead(every=False)
             yield
 
     async def _fail(self, under_way: RunUnderWay, error: BaseException) -> None:
@@ -262,7 +251,7 @@ class Turns:
         run = under_way.run
         details = {"type": type(error).__name__, "message": str(error)}
         status, reason = "failed", "llm_api_error" if isinstance(error, ProviderError) else "error"
-        if isinstance(error, asyncio.CancelledError) and under_way.cancelled:
+        if under_way.cancelled:
             status = reason = "cancelled"
         elif isinstance(error, asyncio.CancelledError):
             details = {"type": "server_stopped", "message": "The server was stopped before the run's end."}
@@ -290,35 +279,6 @@ class Turns:
             except StoreError as error:
                 logger.warning("The end of run %s could not be stored: %s", run_id, error.message)
 
-    async def _follow_stored(self, run_id: str, after: int, encode: Encoder) -> AsyncGenerator[str, None]:
-        """Follow a run through the store: one of another process, or one that is over."""
-        with self._store.signals.listening(topic(run_id)) as changed:
-            while True:
-                changed.clear()
-                run = await self._store.read(lambda transaction: find_run(transaction, run_id))
-                entries = await self._store.read(lambda transaction: read_entries(transaction, run_id, after))  # noqa: B023
-                for number, entry in entries:
-                    yield entry
-                    after = number
-                    if entry == DONE:
-                        return
-                if run.is_over and not entries:
-                    for entry in await self._without_log(run, after, encode):
-                        yield entry
-                    return
-                if not entries:
-                    await _wait(changed)
-
-    async def _without_log(self, run: Run, after: int, encode: Encoder) -> list[str]:
-        """Return what a stream shows of a run that is over and kept no log: its messages and its end."""
-        stored = await self._store.read(lambda transaction: messages_of_run(transaction, run.id))
-        log = RunLog()
-        events: list[Event] = [*stored, end_of_run(run)]
-        for event in events:
-            log.append(encode(event))
-        log.finish()
-        return log.entries[after:] or [DONE]
-
     async def _keep_alive(self) -> None:
         while True:
             await asyncio.sleep(LEASE / 3e6)
@@ -328,6 +288,8 @@ class Turns:
                     await self._store.write(lambda transaction: extend_leases(transaction, active))  # noqa: B023
                 await self._settle()
                 await self._fail_dead(every=False)
+                for run_id in await self._store.write(claim_callbacks):
+                    self._call_back(run_id)
             except StoreError as error:
                 logger.warning("Leases could not be extended: %s", error.message)
 
@@ -335,7 +297,7 @@ class Turns:
         """Cancel the runs of this process that another process was asked to cancel."""
         with self._store.signals.listening(CANCEL_TOPIC) as requested:
             while True:
-                await _wait(requested)
+                await wait_or_look_again(requested)
                 requested.clear()
                 active = list(self._under_way)
                 if not active:
@@ -344,7 +306,8 @@ class Turns:
                     for run_id in await self._store.read(
                         lambda transaction: cancel_requests(transaction, active)  # noqa: B023
                     ):
-                        await self.cancel(run_id)
+                        if under_way := self._under_way.get(run_id):
+                            under_way.stop(cancelled=True)
 
     async def _store_pieces(self) -> None:
         """Store what the logs of this process have gathered, some at a time, for readers of other processes."""
@@ -380,16 +343,11 @@ class Turns:
 def new_run(asked: Asked) -> Run:
     """Return the run of a request, not yet stored."""
     conversation_id = asked.conversation_id or asked.agent_id
-    return Run(asked.agent_id, conversation_id, background=asked.background, details=asked.details or {})
+    details = asked.details or {}
+    return Run(asked.agent_id, conversation_id, asked.background, details, asked.asked_by)
 
 
 def _retrieve(task: asyncio.Task[Answer]) -> None:
     """Look at a task's error, which its run says already, so that asyncio does not report it as overlooked."""
     if not task.cancelled():
         task.exception()
-
-
-async def _wait(event: asyncio.Event) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(LOOK_AGAIN_SECONDS):
-            await event.wait()

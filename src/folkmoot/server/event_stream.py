@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from weakref import WeakSet
 
@@ -55,41 +56,79 @@ class EventStream(Response):
         super().__init__(status_code=status_code, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._events = events
-        self._stopping = asyncio.Event()
+        self._stopping: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if endless:
             _endless.add(self)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the head at once, then the events."""
+        """Send the head at once, then the events, and comments between them when they are long in coming."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        await send({"type": "http.response.body", "body": b"", "more_body": True})
-        sending = asyncio.create_task(self._send_events(send))
-        leaving = asyncio.create_task(_disconnected(receive))
-        stopping = asyncio.create_task(self._stopping.wait())
+        sender = _Sender(send)
         try:
-            await asyncio.wait({sending, leaving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                sending.result()
-        finally:
-            for task in (sending, leaving, stopping):
-                task.cancel()
-            await asyncio.gather(sending, leaving, stopping, return_exceptions=True)
-        if self._stopping.is_set():
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            await sender.send(b"")
+            await self._send_while_read(sender, receive)
+            await sender.send(b"", last=True)
+        except TimeoutError:
+            logger.warning("A reader of a stream was too slow and was cut off")
 
     def stop(self) -> None:
         """End the stream; its reader can resume it elsewhere or later."""
-        self._stopping.set()
+        if not self._stopping.done():
+            self._stopping.set_result(None)
 
-    async def _send_events(self, send: Send) -> None:
+    async def _send_while_read(self, sender: _Sender, receive: Receive) -> None:
+        """Send until the events end, the reader goes away or the stream is stopped."""
+        sending = asyncio.create_task(self._send_events(sender))
+        leaving = asyncio.create_task(_disconnected(receive))
         try:
-            async for chunk in _with_heartbeats(self._events):
-                async with asyncio.timeout(SLOW_READER_SECONDS):
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        except TimeoutError:
-            logger.warning("A reader of a stream was too slow and was cut off")
-            return
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+            while not (sending.done() or leaving.done() or self._stopping.done()):
+                await sender.break_silence()
+                await asyncio.wait(
+                    (sending, leaving, self._stopping),
+                    timeout=HEARTBEAT_SECONDS - sender.silent_for() % HEARTBEAT_SECONDS,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+            if sending.done():
+                sending.result()
+        finally:
+            for task in (sending, leaving):
+                task.cancel()
+            await asyncio.gather(sending, leaving, return_exceptions=True)
+
+    async def _send_events(self, sender: _Sender) -> None:
+        async with aclosing(self._events) as events:  # type: ignore[type-var]
+            async for event in events:
+                await sender.send(event.encode())
+                await asyncio.sleep(0)  # a stream that has much to tell lets the others have their turn
+
+
+class _Sender:
+    """Hands pieces of a body to a connection, one after the other."""
+
+    def __init__(self, send: Send) -> None:
+        """Start with nothing sent."""
+        self._send = send
+        self._one_at_a_time = asyncio.Lock()
+        self._sent_at = 0.0
+
+    async def send(self, body: bytes, *, last: bool = False) -> None:
+        """Send a piece.
+
+        Raises:
+            TimeoutError: the reader takes nothing more.
+        """
+        async with self._one_at_a_time, asyncio.timeout(SLOW_READER_SECONDS):
+            await self._send({"type": "http.response.body", "body": body, "more_body": not last})
+        self._sent_at = asyncio.get_running_loop().time()
+
+    def silent_for(self) -> float:
+        """Return the seconds since the last piece was sent."""
+        return asyncio.get_running_loop().time() - self._sent_at
+
+    async def break_silence(self) -> None:
+        """Send a comment if it has been silent for long."""
+        if self.silent_for() >= HEARTBEAT_SECONDS and not self._one_at_a_time.locked():
+            await self.send(b": heartbeat\n\n")
 
 
 def end_endless_streams() -> None:
@@ -99,25 +138,6 @@ def end_endless_streams() -> None:
 
 
 _endless: WeakSet[EventStream] = WeakSet()
-
-
-async def _with_heartbeats(events: AsyncIterator[ServerSentEvent]) -> AsyncIterator[bytes]:
-    """Yield each event's bytes, and a comment after each long silence."""
-    upcoming = asyncio.ensure_future(anext(events, None))
-    try:
-        while True:
-            done, _ = await asyncio.wait({upcoming}, timeout=HEARTBEAT_SECONDS)
-            if not done:
-                yield b": heartbeat\n\n"
-                continue
-            event = upcoming.result()
-            if event is None:
-                return
-            yield event.encode()
-            upcoming = asyncio.ensure_future(anext(events, None))
-    finally:
-        upcoming.cancel()
-        await asyncio.gather(upcoming, return_exceptions=True)
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from fastapi import Response
@@ -14,6 +14,8 @@ from folkmoot.errors import InvalidInput
 from folkmoot.models.providers import resolve
 from folkmoot.runs.asked import Answer, Asked
 from folkmoot.runs.callbacks import check_callback_url
+from folkmoot.runs.reading import RunFilter, list_runs
+from folkmoot.runs.runs import Run
 from folkmoot.server.event_stream import EventStream, ServerSentEvent
 from folkmoot.server.state import ServerState
 from folkmoot.server.wire.common import json_response
@@ -22,6 +24,7 @@ from folkmoot.server.wire.runs import RunReply
 from folkmoot.server.wire.sending import SendMessages
 from folkmoot.server.wire.streams import StreamShape, show_usage
 from folkmoot.store.engine import Transaction
+from folkmoot.store.paging import LARGEST_PAGE, Page
 
 
 async def send_and_wait(agent_id: str, conversation_id: str, body: SendMessages, state: ServerState) -> Response:
@@ -45,6 +48,21 @@ async def start_in_background(agent_id: str, conversation_id: str, body: SendMes
     await check_asked(asked, state)
     shape = stream_shape(body)
     return RunReply.of(await state.turns.start(asked, shape.encode, shape.first))
+
+
+async def cancel_runs(wanted: RunFilter, state: ServerState, named: Sequence[str] | None = None) -> dict[str, str]:
+    """Cancel runs, only those that are `named` when given, and say what became of each."""
+    page = Page(limit=LARGEST_PAGE, order="desc")
+    found = await state.store.read(lambda transaction: list_runs(transaction, wanted, page))
+    # Those that wait go first, or they would begin when the one before them ends.
+    runs = sorted((run for run in found if named is None or run.id in named), key=lambda run: run.status != "created")
+    return {run.id: _outcome(await state.turns.cancel(run.id)) for run in runs}
+
+
+def _outcome(run: Run) -> str:
+    if not run.is_over:
+        return "being cancelled"
+    return "cancelled" if run.status == "cancelled" else "already over"
 
 
 def read_asked(

@@ -166,7 +166,10 @@ class SqliteStore:
             raise StoreUnavailable(f"The database cannot be read: {error}.") from error
 
     async def write(self, work: Work[T], together: str | None = None) -> T:
-        """Run `work` in a transaction; return when it is on the disk. All work shares transactions here."""
+        """Run `work` in a transaction; return when it is on the disk. All work shares transactions here.
+
+        Work that has not begun when its caller is cancelled is not done.
+        """
         if len(self._queue) >= LONGEST_QUEUE:
             raise StoreOverloaded
         pending = _Pending(work, asyncio.get_running_loop().create_future())
@@ -178,6 +181,10 @@ class SqliteStore:
                 return cast("T", await asyncio.shield(pending.future))
         except TimeoutError:
             return cast("T", await self._give_up(pending))
+        except asyncio.CancelledError:
+            with contextlib.suppress(ValueError):
+                self._queue.remove(pending)
+            raise
 
     def matching(self, statement: Select[Any], words: Sequence[str]) -> Select[Any]:
         """Return `statement` limited to messages with one of `words`, the best first (FTS5's bm25)."""

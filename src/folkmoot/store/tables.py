@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData()
@@ -26,6 +27,12 @@ metadata = MetaData()
 
 def _organization() -> Column[str]:
     return Column("organization_id", Text, nullable=False)
+
+
+def _index_of_few(name: str, column: str) -> Index:
+    """Return an index of the few rows that have a value in `column`."""
+    some = text(f"{column} IS NOT NULL")
+    return Index(name, "organization_id", column, sqlite_where=some, postgresql_where=some)
 
 
 blocks = Table(
@@ -238,10 +245,14 @@ runs = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("started_at", BigInteger),
     Column("completed_at", BigInteger),
+    Column("asked_by", Text, comment="conversation whose turn waits for this run, when an agent asks another"),
+    Column("callback_due", BigInteger, comment="when any process may call callback_url, if nobody has by then"),
     PrimaryKeyConstraint("organization_id", "id"),
     Index("runs_by_age", "organization_id", "created_at", "id"),
     Index("runs_by_agent", "organization_id", "agent_id", "created_at", "id"),
     Index("runs_by_status", "organization_id", "status", "created_at"),
+    _index_of_few("runs_by_asker", "asked_by"),
+    _index_of_few("runs_by_callback", "callback_due"),
 )
 
 run_events = Table(

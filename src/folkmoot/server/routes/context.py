@@ -10,7 +10,7 @@ from folkmoot.conversations.listing import reset_conversation
 from folkmoot.conversations.messages import list_messages
 from folkmoot.server.agent_views import view_agent
 from folkmoot.server.compiling import read_parts, system_text
-from folkmoot.server.routes.conversations import cancel_runs, compact_conversation, named
+from folkmoot.server.routes.conversations import cancel_in_conversation, compact_conversation, named
 from folkmoot.server.state import State
 from folkmoot.server.wire.agents import AgentReply, AgentView, show_agent
 from folkmoot.server.wire.common import AgentId, json_response
@@ -53,7 +53,7 @@ async def summarize(agent_id: AgentId, state: State, body: CompactionRequest | N
 @router.patch("/reset-messages", response_model=AgentReply)
 async def reset(agent_id: AgentId, state: State, body: ResetMessages | None = None) -> Response:
     """Delete the messages of the agent's main conversation, all but its system message; a turn of it is cancelled."""
-    await cancel_runs(agent_id, state)
+    await cancel_in_conversation(agent_id, state)
 
     async def write(transaction: Transaction) -> AgentView:
         await reset_conversation(transaction, agent_id)

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Response
 
 from folkmoot.agents.history import compact_now
+from folkmoot.agents.settling import settle_pending
 from folkmoot.agents.threads import create_thread, delete_thread, fork_thread
 from folkmoot.conversations.conversations import Conversation, find_conversation
 from folkmoot.conversations.listing import (
@@ -24,7 +25,7 @@ from folkmoot.runs.reading import UNFINISHED, RunFilter, list_runs
 from folkmoot.runs.runs import find_run
 from folkmoot.server.compiling import begin_prompt, system_text
 from folkmoot.server.event_stream import EventStream
-from folkmoot.server.sending import as_server_sent, begin_stream, send_and_wait
+from folkmoot.server.sending import as_server_sent, begin_stream, cancel_runs, send_and_wait
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.common import AgentId, Deleted, MessageId, json_response, page_of
 from folkmoot.server.wire.conversations import (
@@ -41,7 +42,7 @@ from folkmoot.server.wire.conversations import (
 from folkmoot.server.wire.messages import AnyMessage, MessageShape, TurnReply, show_messages
 from folkmoot.server.wire.streams import StreamShape
 from folkmoot.store.engine import Transaction
-from folkmoot.store.paging import LARGEST_PAGE, Page
+from folkmoot.store.paging import Page
 
 router = APIRouter(prefix="/v1/conversations", tags=["conversations"])
 
@@ -146,7 +147,7 @@ async def delete(conversation_id: str, state: State) -> Deleted:
     """Delete a conversation with its messages and its copies of blocks; a turn of it that is under way is cancelled."""
     conversation = named(conversation_id)
     if conversation == conversation_id and not conversation.startswith("agent-"):
-        await cancel_runs(conversation, state)
+        await cancel_in_conversation(conversation, state)
     await state.store.write(lambda transaction: delete_thread(transaction, conversation))
     return Deleted(message=f"Conversation id={conversation} successfully deleted")
 
@@ -211,8 +212,7 @@ async def resume(conversation_id: str, state: State, body: ResumeStream | None =
 @router.post("/{conversation_id}/cancel")
 async def cancel(conversation_id: str, state: State, agent_id: str | None = None) -> dict[str, str]:
     """Cancel the conversation's runs that wait or are under way, and say what became of each."""
-    conversation = await _find(named(conversation_id, agent_id), state)
-    return await cancel_runs(conversation.id, state)
+    return await cancel_in_conversation(named(conversation_id, agent_id), state)
 
 
 @router.post("/{conversation_id}/compact", response_model=CompactionReply)
@@ -236,16 +236,13 @@ async def compact_conversation(conversation_id: str, wanted: CompactionRequest, 
     return CompactionReply(summary=summary, num_messages_before=before, num_messages_after=after)
 
 
-async def cancel_runs(conversation_id: str, state: ServerState) -> dict[str, str]:
-    """Cancel what waits or is under way in a conversation."""
-
-    async def read(transaction: Transaction) -> list[str]:
-        conversation = await find_conversation(transaction, conversation_id)
-        wanted = RunFilter([conversation.agent_id], conversation_id=conversation_id, statuses=UNFINISHED)
-        return [run.id for run in await list_runs(transaction, wanted, Page(limit=LARGEST_PAGE))]
-
-    found = await state.store.read(read)
-    return {run_id: "cancelled" if await state.turns.cancel(run_id) else "already over" for run_id in found}
+async def cancel_in_conversation(conversation_id: str, state: ServerState) -> dict[str, str]:
+    """Cancel what waits or is under way in a conversation, and what waits for a decision."""
+    conversation = await _find(conversation_id, state)
+    wanted = RunFilter([conversation.agent_id], conversation_id=conversation_id, statuses=UNFINISHED)
+    outcomes = await cancel_runs(wanted, state)
+    await state.store.write(lambda transaction: settle_pending(transaction, conversation_id))
+    return outcomes
 
 
 async def _run_to_follow(conversation: Conversation, wanted: ResumeStream, state: ServerState) -> str:

@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Annotated, Any
+from weakref import WeakKeyDictionary
 
 from fastapi import APIRouter, Header, Query, Response
 
@@ -126,9 +127,8 @@ async def _block_events(events: AsyncIterator[MemoryEvent]) -> AsyncIterator[Ser
                 case Snapshot(blocks):
                     block = blocks[0][0]
                     yield ServerSentEvent(_json(BlockReply.of(block)), "snapshot", str(block.version))
-                case NewVersion(_, version, text):
-                    reply = VersionTextReply.with_text(version, text)
-                    yield ServerSentEvent(_json(reply), "version", str(version.number))
+                case NewVersion(_, version):
+                    yield ServerSentEvent(_shown(event), "version", str(version.number))
                 case Gone(block_id):
                     yield ServerSentEvent(json.dumps({"id": block_id}).encode(), "deleted")
 
@@ -142,13 +142,23 @@ async def _memory_events(events: AsyncIterator[MemoryEvent], told: dict[str, int
                     told = {block.id: block.version for block, _ in blocks}
                     shown = [BlockReply.of(block, access).model_dump(mode="json") for block, access in blocks]
                     yield ServerSentEvent(json.dumps({"blocks": shown}).encode(), "snapshot", _position(told))
-                case NewVersion(block_id, version, text):
+                case NewVersion(block_id, version):
                     told[block_id] = version.number
-                    reply = VersionTextReply.with_text(version, text).model_dump(mode="json")
-                    data = json.dumps({"block_id": block_id, **reply}).encode()
+                    data = b'{"block_id":%b,%b' % (json.dumps(block_id).encode(), _shown(event)[1:])
                     yield ServerSentEvent(data, "version", _position(told))
                 case Gone(agent_id):
                     yield ServerSentEvent(json.dumps({"id": agent_id}).encode(), "deleted")
+
+
+_encoded: WeakKeyDictionary[NewVersion, bytes] = WeakKeyDictionary()
+
+
+def _shown(event: NewVersion) -> bytes:
+    """Return a version as JSON, which is written once for all who are told the same one."""
+    data = _encoded.get(event)
+    if data is None:
+        data = _encoded[event] = _json(VersionTextReply.with_text(event.version, event.text))
+    return data
 
 
 def _json(reply: BlockReply | VersionTextReply) -> bytes:

@@ -9,15 +9,15 @@ from fastapi import APIRouter, Depends, Query, Response
 from folkmoot.agents.settling import settle_pending
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.messages import Message, MessageType, list_messages
-from folkmoot.runs.reading import UNFINISHED, RunFilter, list_runs
-from folkmoot.server.sending import begin_stream, send_and_wait, start_in_background
+from folkmoot.runs.reading import UNFINISHED, RunFilter
+from folkmoot.server.sending import begin_stream, cancel_runs, send_and_wait, start_in_background
 from folkmoot.server.state import State
 from folkmoot.server.wire.common import AgentId, Request, json_response, page_of
 from folkmoot.server.wire.messages import AnyMessage, MessageShape, TurnReply, show_messages
 from folkmoot.server.wire.runs import RunReply
 from folkmoot.server.wire.sending import SendMessages
 from folkmoot.store.engine import Transaction
-from folkmoot.store.paging import LARGEST_PAGE, Page
+from folkmoot.store.paging import Page
 
 router = APIRouter(prefix="/v1/agents/{agent_id}/messages", tags=["messages"])
 
@@ -55,11 +55,7 @@ async def cancel(agent_id: AgentId, state: State, body: CancelRuns | None = None
     """Cancel the agent's runs, those that are named or all that are under way, and say what became of each."""
     named = body.run_ids if body is not None else None
     wanted = RunFilter(agent_ids=[agent_id], statuses=() if named is not None else UNFINISHED)
-    page = Page(limit=LARGEST_PAGE, order="desc")
-    found = await state.store.read(lambda transaction: list_runs(transaction, wanted, page))
-    # Those that wait go first, or they would begin when the one before them ends.
-    runs = sorted((run for run in found if named is None or run.id in named), key=lambda run: run.status != "created")
-    outcomes = {run.id: "cancelled" if await state.turns.cancel(run.id) else "already over" for run in runs}
+    outcomes = await cancel_runs(wanted, state, named)
     await state.store.write(lambda transaction: settle_pending(transaction, agent_id))
     return {**dict.fromkeys(named or (), "not a run of this agent"), **outcomes}
 

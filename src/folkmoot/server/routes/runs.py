@@ -86,8 +86,7 @@ async def retrieve(run_id: RunId, state: State) -> Response:
 async def delete(run_id: RunId, state: State) -> Deleted:
     """Delete what is kept of a run that is over; its messages stay. One that is under way is cancelled first."""
     await _find(run_id, state)
-    await state.turns.cancel(run_id)
-    if not (await _find(run_id, state)).is_over:
+    if not (await state.turns.cancel(run_id)).is_over:
         raise Conflict("The run is under way in another process and is being cancelled; delete it when it is over.")
     await state.store.write(lambda transaction: delete_run(transaction, run_id))
     return Deleted(message=f"Run id={run_id} successfully deleted")

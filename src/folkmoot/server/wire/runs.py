@@ -31,7 +31,7 @@ class RunReply(Reply):
     callback_sent_at: datetime | None
     callback_status_code: int | None
     callback_error: str | None
-    ttft_ns: int | None = None
+    ttft_ns: int | None
     total_duration_ns: int | None
     error: dict[str, Any] | None
 
@@ -55,6 +55,7 @@ class RunReply(Reply):
             callback_sent_at=None if sent is None else moment(sent),
             callback_status_code=details.get("callback_status_code"),
             callback_error=details.get("callback_error"),
+            ttft_ns=details.get("ttft_ns"),
             total_duration_ns=run.duration_ns,
             error=details.get("error"),
         )
