@@ -7,10 +7,6 @@ import hashlib
 import hmac
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from queue import Queue
 from typing import Any
 
 import httpx
@@ -31,6 +27,7 @@ from runs.talking import (
     streaming,
     whole,
 )
+from support.callbacks import listening
 from support.fixtures import MODEL, NewAgent, StartServer
 from support.scripted_model import ScriptedModel
 
@@ -262,31 +259,6 @@ def test_a_background_run_gets_its_time_to_end_when_the_server_stops(
 # -- callbacks -----------------------------------------------------------------------------------------------
 
 SECRET = "the callbacks' secret"
-
-
-@contextmanager
-def listening() -> Iterator[tuple[str, Queue[tuple[dict[str, str], bytes]]]]:
-    """Listen for callbacks; each comes as its headers and its body."""
-    received: Queue[tuple[dict[str, str], bytes]] = Queue()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            self.send_response(204)
-            self.end_headers()
-            received.put(({name.lower(): value for name, value in self.headers.items()}, body))
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/told", received
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def test_callbacks_are_sent_signed_when_a_run_is_over(start_server: StartServer, scripted_model: ScriptedModel) -> None:
