@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from folkmoot.agents.tool_calls import Outcome
+from folkmoot.agents.tool_calls import Outcome, not_run
 from folkmoot.agents.tool_rules import Called
 from folkmoot.conversations.messages import Message
 from folkmoot.errors import BadRequest, Conflict
@@ -109,16 +109,16 @@ def decide(pending: Pending | None, decisions: Decisions) -> list[tuple[ToolCall
 
 def denial(decision: Decision) -> Outcome:
     """Return what a model reads of a call that was denied."""
-    return Outcome(f"{DENIED} Reason: {decision.reason}" if decision.reason else DENIED, failed=True)
+    return not_run(f"{DENIED} Reason: {decision.reason}" if decision.reason else DENIED)
 
 
 def called_since_asked(messages: Sequence[Message]) -> list[Called]:
-    """Return the calls since the agent was last asked something, in the turns before an approval among them."""
+    """Return the calls that were run since the agent was last asked something, also before an approval."""
     called: list[Called] = []
     for message in messages:
         if message.message_type == "user_message":
             called = []
-        elif message.message_type == "tool_return_message":
+        elif message.message_type == "tool_return_message" and message.body.get("ran", True):
             body = message.body
             called.append(Called(message.name or "", body["tool_return"], body["status"] == "error"))
     return called

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, or_, select, update
 
 from folkmoot.agents.context import SeenBlock
 from folkmoot.errors import NotFound
@@ -94,6 +94,7 @@ class StoredStep:
     usage: Usage
     stop_reason: str | None
     feedback: str | None
+    feedback_tags: Sequence[str]
     duration: int
     trace: Mapping[str, Any] | None
     created_at: int
@@ -117,7 +118,8 @@ class StoredStep:
             status=row["status"],
             usage=usage,
             stop_reason=row["stop_reason"],
-            feedback=details.get("feedback"),
+            feedback=row["feedback"],
+            feedback_tags=json.loads(row["feedback_tags"] or "[]"),
             duration=details["model_microseconds"],
             trace=details.get("trace"),
             created_at=row["created_at"],
@@ -133,6 +135,10 @@ class StepFilter:
     model: str | None = None
     start: int | None = None
     end: int | None = None
+    feedback: str | None = None
+    has_feedback: bool | None = None
+    tags: Sequence[str] = ()
+    """Tags that its feedback has, at least one of them."""
 
 
 async def list_steps(transaction: Transaction, wanted: StepFilter, page: Page) -> list[StoredStep]:
@@ -148,6 +154,15 @@ async def list_steps(transaction: Transaction, wanted: StepFilter, page: Page) -
         statement = statement.where(steps.c.created_at >= wanted.start)
     if wanted.end is not None:
         statement = statement.where(steps.c.created_at < wanted.end)
+    if wanted.feedback is not None:
+        statement = statement.where(steps.c.feedback == wanted.feedback)
+    if wanted.has_feedback is not None:
+        statement = statement.where(
+            steps.c.feedback.is_not(None) if wanted.has_feedback else steps.c.feedback.is_(None)
+        )
+    if wanted.tags:
+        has = steps.c.feedback_tags.contains
+        statement = statement.where(or_(*(has(json.dumps(tag), autoescape=True) for tag in wanted.tags)))
     return [StoredStep.from_row(row) for row in await fetch_page(transaction, statement, steps, page)]
 
 
@@ -157,21 +172,30 @@ async def find_step(transaction: Transaction, step_id: str) -> StoredStep:
     Raises:
         NotFound: there is no such step.
     """
-    return StoredStep.from_row(await _find_row(transaction, step_id))
+    row = await transaction.first(_by_id, step_id=step_id)
+    if row is None:
+        raise NotFound(f"Step with id '{step_id}' not found")
+    return StoredStep.from_row(row)
 
 
-async def set_feedback(transaction: Transaction, step_id: str, feedback: str | None) -> StoredStep:
-    """Store what somebody thinks of the step: `positive`, `negative` or None.
+async def set_feedback(transaction: Transaction, step_id: str, feedback: str | None, tags: Sequence[str]) -> StoredStep:
+    """Store what somebody thinks of the step, `positive`, `negative` or None, and how they tagged that.
 
     Raises:
         NotFound: there is no such step.
     """
-    row = await _find_row(transaction, step_id)
-    details = json.dumps({**json.loads(row["details"]), "feedback": feedback})
     await transaction.run(
-        update(steps).where(steps.c.organization_id == ORGANIZATION, steps.c.id == step_id).values(details=details)
+        update(steps)
+        .where(steps.c.organization_id == ORGANIZATION, steps.c.id == step_id)
+        .values(feedback=feedback, feedback_tags=json.dumps(list(tags)))
     )
     return await find_step(transaction, step_id)
+
+
+async def usage_of_steps(transaction: Transaction, run_id: str) -> tuple[Usage, int]:
+    """Return what the stored steps of a run took, and how many there are."""
+    rows = await transaction.all(_of_run, run_id=run_id)
+    return sum((StoredStep.from_row(row).usage for row in rows), Usage()), len(rows)
 
 
 def trace_of(prompt: Prompt, reply: Reply) -> Mapping[str, Any]:
@@ -191,11 +215,5 @@ async def traces_of_run(transaction: Transaction, run_id: str, limit: int) -> li
     return [(step_id, trace) for step_id, trace in found if trace is not None]
 
 
-async def _find_row(transaction: Transaction, step_id: str) -> Row:
-    row = await transaction.first(_by_id, step_id=step_id)
-    if row is None:
-        raise NotFound(f"Step with id '{step_id}' not found")
-    return row
-
-
 _by_id = select(steps).where(steps.c.organization_id == ORGANIZATION, steps.c.id == bindparam("step_id"))
+_of_run = select(steps).where(steps.c.organization_id == ORGANIZATION, steps.c.run_id == bindparam("run_id"))

@@ -27,10 +27,16 @@ ONE_AT_A_TIME = "Only one tool can be called at a time here; this call was not r
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a tool call came to: text for the model."""
+    """What a tool call came to: text for the model. `ran` is False when the tool was not run at all."""
 
     text: str
     failed: bool = False
+    ran: bool = True
+
+
+def not_run(why: str) -> Outcome:
+    """Return the outcome of a call whose tool was not run."""
+    return Outcome(why, failed=True, ran=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,7 @@ def plan_calls(
     planned: list[PlannedCall] = []
     for place, call in enumerate(calls):
         if place > 0 and not parallel:
-            planned.append(PlannedCall(call, outcome=Outcome(ONE_AT_A_TIME, failed=True)))
+            planned.append(PlannedCall(call, outcome=not_run(ONE_AT_A_TIME)))
         elif call.name in awaited:
             planned.append(PlannedCall(call))
         else:
@@ -79,11 +85,11 @@ def plan_call(call: ToolCall, tools: Mapping[str, Tool]) -> PlannedCall:
     tool = tools.get(call.name)
     if tool is None:
         names = ", ".join(tools) or "none"
-        return PlannedCall(call, outcome=Outcome(f"There is no tool {call.name!r}. Your tools: {names}.", failed=True))
+        return PlannedCall(call, outcome=not_run(f"There is no tool {call.name!r}. Your tools: {names}."))
     try:
         return PlannedCall(call, tool, parse_arguments(tool.schema, clean_text(call.arguments)))
     except ToolFailed as error:
-        return PlannedCall(call, outcome=Outcome(error.message, failed=True))
+        return PlannedCall(call, outcome=not_run(error.message))
 
 
 async def run_outside(planned: Sequence[PlannedCall], context: ToolContext) -> list[PlannedCall]:
@@ -146,13 +152,15 @@ def call_message(call: ToolCall, run_id: str, step_id: str) -> Message:
 
 def return_message(call: ToolCall, outcome: Outcome, run_id: str, step_id: str) -> Message:
     """Return the message that shows what a tool call came to."""
-    body = {
+    body: dict[str, Any] = {
         "tool_return": outcome.text,
         "status": "error" if outcome.failed else "success",
         "tool_call_id": call.id,
         "stdout": None,
         "stderr": [outcome.text] if outcome.failed else None,
     }
+    if not outcome.ran:
+        body["ran"] = False
     return Message("tool_return_message", body, name=call.name, run_id=run_id, step_id=step_id)
 
 

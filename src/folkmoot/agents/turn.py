@@ -25,6 +25,7 @@ from folkmoot.agents.steps import Step, store_step, trace_of
 from folkmoot.agents.tool_calls import (
     Outcome,
     PlannedCall,
+    not_run,
     plan_call,
     plan_calls,
     return_message,
@@ -57,6 +58,7 @@ class TurnRequest:
     client_tools: Sequence[ToolSchema] = ()
     stream: bool = False
     chain: Sequence[str] = ()
+    hops: int = 0
     model: str | None = None
     instructions: str | None = None
 
@@ -301,8 +303,8 @@ async def _settle(turn: _Turn, decisions: Decisions) -> tuple[list[Message], Tur
         answer = replace(decisions.message, run_id=request.run_id, step_id=step_id)
         stored = await append_messages(transaction, request.conversation_id, [answer, *returns], request.run_id)
         called = called_since_asked([*turn.history.messages, *stored])
-        ends = turn.rules.ends_turn(called) and not turn.rules.missing_before_exit(turn.names, called)
-        end = TurnEnd("tool_rule") if ends else None
+        ends = _ended_by_tool(planned, outcomes) or turn.rules.ends_turn(called)
+        end = TurnEnd("tool_rule") if ends and not turn.rules.missing_before_exit(turn.names, called) else None
         await request.journal.record(transaction, stored[1:], end)
         return stored, end
 
@@ -327,6 +329,7 @@ def _tool_context(turn: _Turn, step_id: str, seen: Sequence[SeenBlock]) -> ToolC
         seen={block.id: block.version for block in seen},
         colleagues=turn.request.colleagues,
         chain=turn.request.chain,
+        hops=turn.request.hops,
     )
 
 
@@ -350,7 +353,7 @@ def _plan(turn: _Turn, reply: Reply) -> list[PlannedCall]:
     planned = plan_calls(reply.tool_calls, turn.tools, turn.awaited, parallel=parallel)
     allowed = turn.rules.allowed(turn.names, turn.called)
     return [
-        replace(call, tool=None, outcome=Outcome(turn.rules.explain(call.call.name, turn.names, turn.called), True))
+        replace(call, tool=None, outcome=not_run(turn.rules.explain(call.call.name, turn.names, turn.called)))
         if call.outcome is None and call.call.name not in allowed
         else _with_prefilled(turn, call)
         for call in planned
@@ -367,7 +370,7 @@ def _called(planned: Sequence[PlannedCall], outcomes: Sequence[Outcome | None]) 
     return [
         Called(call.call.name, outcome.text, outcome.failed)
         for call, outcome in zip(planned, outcomes, strict=True)
-        if call.tool is not None and outcome is not None
+        if outcome is not None and outcome.ran
     ]
 
 
@@ -395,7 +398,12 @@ def _stop_reason(
         return "max_tokens_exceeded" if reply.finish_reason == "length" else "end_turn"
     if any(call.waits for call in planned):
         return "requires_approval"
-    for call, outcome in zip(planned, outcomes, strict=True):
-        if call.tool is not None and call.tool.ends_turn and outcome is not None and not outcome.failed:
-            return "tool_rule"
-    return "tool_rule" if turn.rules.ends_turn(called) else ""
+    return "tool_rule" if _ended_by_tool(planned, outcomes) or turn.rules.ends_turn(called) else ""
+
+
+def _ended_by_tool(planned: Sequence[PlannedCall], outcomes: Sequence[Outcome | None]) -> bool:
+    """Tell whether a tool was run that ends the turn, such as one that says the agent's last word."""
+    return any(
+        call.tool is not None and call.tool.ends_turn and outcome is not None and not outcome.failed
+        for call, outcome in zip(planned, outcomes, strict=True)
+    )

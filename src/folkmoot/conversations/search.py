@@ -33,6 +33,10 @@ class MessageSearch:
     limit: int = 10
 
 
+MOST_WORDS = 64
+"""Words of a query that are looked for; each further one would only make the search slower."""
+
+
 @dataclass(frozen=True, slots=True)
 class FoundMessage:
     """A message, and where it was said."""
@@ -59,7 +63,7 @@ async def search_messages(store: Store, search: MessageSearch) -> list[FoundMess
         statement = statement.where(messages.c.created_at >= search.start)
     if search.end is not None:
         statement = statement.where(messages.c.created_at < search.end)
-    words = words_of(search.query)
+    words = list(dict.fromkeys(word.lower() for word in words_of(search.query)))[:MOST_WORDS]
     if search.query.strip() and not words:
         return []
     if words:

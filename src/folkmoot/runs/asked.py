@@ -30,6 +30,9 @@ class Asked:
     chain: Sequence[str] = ()
     """The agents that wait for this answer, the first asker first."""
 
+    hops: int = 0
+    """How many messages between agents have set each other off up to this one."""
+
     asked_by: str | None = None
     """The conversation whose turn waits for this answer."""
 

@@ -20,6 +20,9 @@ from folkmoot.tools.tool import ToolContext
 DEEPEST = 5
 """How many agents may wait for each other in a row."""
 
+FARTHEST = 25
+"""How many messages between agents may each be set off by the one before."""
+
 MOST_ASKED = 50
 """How many agents one message may go to."""
 
@@ -27,12 +30,14 @@ MOST_ASKED = 50
 class Asking:
     """Asks agents on behalf of others, and refuses what would wait on itself."""
 
-    def __init__(self, answer: Callable[[Asked], Awaitable[Answer]], background: Callable[[Asked], None]) -> None:
+    def __init__(
+        self, answer: Callable[[Asked], Awaitable[Answer]], background: Callable[[Asked], Awaitable[None]]
+    ) -> None:
         """Ask through these.
 
         Args:
             answer: takes a whole turn and returns it.
-            background: begins a turn and leaves it to itself.
+            background: begins a turn, whose run is stored then, and leaves it to itself.
         """
         self._answer = answer
         self._background = background
@@ -44,7 +49,8 @@ class Asking:
             ToolFailed: there is no such agent, it cannot answer, or the wait would never end.
         """
         await self._check(agent_id, context)
-        asked = replace(self._asked(agent_id, text, context), asked_by=context.conversation_id)
+        waiting = (*context.chain, context.agent_id)
+        asked = replace(self._asked(agent_id, text, context), chain=waiting, asked_by=context.conversation_id)
         try:
             answer = await self._answer(asked)
         except FolkmootError as error:
@@ -56,10 +62,10 @@ class Asking:
         """Say something to the other agent, which answers in its own time.
 
         Raises:
-            ToolFailed: there is no such agent.
+            ToolFailed: there is no such agent, or too many messages have set each other off.
         """
-        await self._exists(agent_id, context)
-        self._background(self._asked(agent_id, text, context))
+        await self._reachable(agent_id, context)
+        await self._background(self._asked(agent_id, text, context))
 
     async def ask_tagged(
         self, match_all: Sequence[str], match_some: Sequence[str], text: str, context: ToolContext
@@ -85,13 +91,15 @@ class Asking:
             return error.message
 
     async def _check(self, agent_id: str, context: ToolContext) -> None:
-        await self._exists(agent_id, context)
+        await self._reachable(agent_id, context)
         if agent_id == context.agent_id or agent_id in context.chain:
             raise ToolFailed(f"Agent {agent_id} is waiting for your own answer; it cannot answer you now.")
         if len(context.chain) >= DEEPEST:
             raise ToolFailed(f"{DEEPEST} agents wait for each other already; answer without asking another one.")
 
-    async def _exists(self, agent_id: str, context: ToolContext) -> None:
+    async def _reachable(self, agent_id: str, context: ToolContext) -> None:
+        if context.hops >= FARTHEST:
+            raise ToolFailed(f"{FARTHEST} messages between agents have set each other off; tell your user instead.")
         try:
             check_id("agent", agent_id, "other_agent_id")
             await context.store.read(lambda transaction: find_agent(transaction, agent_id))
@@ -103,7 +111,7 @@ class Asking:
             agent_id=agent_id,
             messages=[Message("user_message", {"content": text}, sender_id=context.agent_id)],
             max_steps=context.settings.max_steps,
-            chain=(*context.chain, context.agent_id),
+            hops=context.hops + 1,
         )
 
 

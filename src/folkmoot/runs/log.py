@@ -20,9 +20,11 @@ from folkmoot.store.tables import run_events
 DONE = "[DONE]"
 """The last entry of every log."""
 
+# Of a run that was deleted meanwhile nothing is kept.
 _insert = text(
     "INSERT INTO run_events (organization_id, run_id, sequence, data) "
-    "VALUES (:organization_id, :run_id, :sequence, :data) ON CONFLICT DO NOTHING"
+    "SELECT organization_id, id, CAST(:sequence AS INTEGER), CAST(:data AS TEXT) FROM runs "
+    "WHERE organization_id = :organization_id AND id = :run_id ON CONFLICT DO NOTHING"
 )
 _last = select(func.max(run_events.c.sequence).label("sequence")).where(
     run_events.c.organization_id == ORGANIZATION, run_events.c.run_id == bindparam("run_id")

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, delete, exists, select
 
 from folkmoot.agents.events import TurnEnd
+from folkmoot.agents.steps import usage_of_steps
 from folkmoot.conversations.messages import Message
 from folkmoot.identifiers import ORGANIZATION
 from folkmoot.models.prompt import Usage
 from folkmoot.runs.runs import Run, find_run
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page, fetch_page
-from folkmoot.store.tables import messages, runs
+from folkmoot.store.tables import conversations, messages, runs
 
 UNFINISHED = ("created", "running")
 
@@ -53,6 +54,20 @@ async def list_runs(transaction: Transaction, wanted: RunFilter, page: Page) -> 
     return [Run.from_row(row) for row in await fetch_page(transaction, statement, runs, page)]
 
 
+async def conversations_awaiting(transaction: Transaction, agent_id: str, run_ids: Sequence[str] | None) -> list[str]:
+    """Return the agent's conversations in which a run, of those named when given, ended to wait for a decision."""
+    of_run = (conversations.c.organization_id == ORGANIZATION, conversations.c.id == runs.c.conversation_id)
+    statement = select(runs.c.conversation_id).where(
+        runs.c.organization_id == ORGANIZATION,
+        runs.c.agent_id == agent_id,
+        runs.c.stop_reason == "requires_approval",
+        exists().where(*of_run),
+    )
+    if run_ids is not None:
+        statement = statement.where(runs.c.id.in_(list(run_ids)))
+    return [row["conversation_id"] for row in await transaction.all(statement.distinct())]
+
+
 async def messages_of_run(transaction: Transaction, run_id: str) -> list[Message]:
     """Return the messages that the run added to its conversation, oldest first."""
     return [Message.from_row(row) for row in await transaction.all(_of_run, run_id=run_id)]
@@ -66,6 +81,14 @@ async def delete_run(transaction: Transaction, run_id: str) -> None:
     """
     await find_run(transaction, run_id)
     await transaction.run(delete(runs).where(runs.c.organization_id == ORGANIZATION, runs.c.id == run_id))
+
+
+async def usage_of_run(transaction: Transaction, run: Run) -> tuple[Usage, int]:
+    """Return what the run took, and how many steps it has; of one that did not come to its end, what its steps say."""
+    if "usage" not in run.details:
+        return await usage_of_steps(transaction, run.id)
+    end = end_of_run(run)
+    return end.usage, end.step_count
 
 
 def end_of_run(run: Run) -> TurnEnd:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, or_, select, update
 
+from folkmoot.agents.settling import INTERRUPTED, settle_pending
 from folkmoot.conversations.conversations import find_conversation, set_turn
 from folkmoot.errors import NotFound
 from folkmoot.identifiers import ORGANIZATION, new_id
@@ -159,8 +160,8 @@ async def end_run(
     stop_reason: str,
     details: Mapping[str, Any],
     callback_patience: int = CALLBACK_PATIENCE,
-) -> None:
-    """Store how the run ended, and let the conversation's next run begin.
+) -> bool:
+    """Store how the run ended, and let the conversation's next run begin; False when it had ended, or was deleted.
 
     Args:
         transaction: where to write.
@@ -171,7 +172,7 @@ async def end_run(
         callback_patience: microseconds after which any process calls the run's `callback_url`, if nobody has by then.
     """
     now = clock.now()
-    await transaction.run(
+    ended = await transaction.run(
         _end,
         run_id=run.id,
         new_status=status,
@@ -184,9 +185,10 @@ async def end_run(
     try:
         conversation = await find_conversation(transaction, run.conversation_id, lock=True)
     except NotFound:
-        return
+        return bool(ended)
     if conversation.turn_run_id == run.id:
         await set_turn(transaction, run.conversation_id, None)
+    return bool(ended)
 
 
 async def request_cancel(transaction: Transaction, run_id: str) -> bool:
@@ -251,4 +253,6 @@ async def _fail_dead(transaction: Transaction, run: Run) -> None:
         "message": "The server process that worked on this run stopped before its end.",
     }
     await end_run(transaction, run, "failed", "error", {"error": error}, callback_patience=0)
+    if run.status == "running" and run.details.get("decides"):
+        await settle_pending(transaction, run.conversation_id, INTERRUPTED)
     await append_events(transaction, run.id, failure_events(run.id, "error", error))

@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 
 from folkmoot.agents.events import Event, TurnEnd
 from folkmoot.agents.services import Services
+from folkmoot.agents.settling import INTERRUPTED, settle_pending
 from folkmoot.agents.turn import TurnRequest, take_turn
 from folkmoot.conversations.conversations import turn_topic
 from folkmoot.errors import FolkmootError, ProviderError, StoreError
@@ -62,7 +63,7 @@ class Turns:
         self._under_way: dict[str, RunUnderWay] = {}
         self._keepers: list[asyncio.Task[None]] = []
         self._pieces = asyncio.Event()
-        self._asking = Asking(self.answer, lambda asked: self._leave(asked))
+        self._asking = Asking(self.answer, self._leave)
         self._callbacks: set[asyncio.Task[None]] = set()
         self._unsettled: dict[str, Work[None]] = {}
 
@@ -116,8 +117,7 @@ class Turns:
             encode: how an event is shown.
             first: what is shown before the turn begins.
         """
-        run = replace(new_run(asked), status="created")
-        await self._store.write(lambda transaction: store_run(transaction, run, "created"))
+        run = await self._create(asked)
         under_way = self._begin(run, asked, encode, stored=True)
         under_way.log.append(first(run))
         self._pieces.set()
@@ -166,9 +166,15 @@ class Turns:
     async def _find(self, run_id: str) -> Run:
         return await self._store.read(lambda transaction: find_run(transaction, run_id))
 
-    def _leave(self, asked: Asked) -> None:
+    async def _leave(self, asked: Asked) -> None:
         """Begin a turn that nobody waits for."""
-        self._begin(new_run(asked), asked, None, stored=False)
+        self._begin(await self._create(asked), asked, None, stored=True)
+
+    async def _create(self, asked: Asked) -> Run:
+        """Return a run that is stored before it has its turn."""
+        run = replace(new_run(asked), status="created")
+        await self._store.write(lambda transaction: store_run(transaction, run, "created"))
+        return run
 
     def _begin(self, run: Run, asked: Asked, encode: Encoder | None, *, stored: bool) -> RunUnderWay:
         under_way = RunUnderWay(run, asked, self._store, encode)
@@ -182,6 +188,7 @@ class Turns:
         run = under_way.run
         try:
             async with self._turn(run, stored=stored):
+                under_way.begun = True
                 return await self._take(under_way)
         except BaseException as error:
             await asyncio.shield(self._fail(under_way, error))
@@ -221,6 +228,7 @@ class Turns:
             stream=asked.stream_tokens,
             colleagues=self._asking,
             chain=asked.chain,
+            hops=asked.hops,
             model=asked.model,
             instructions=asked.instructions,
         )
@@ -258,12 +266,17 @@ class Turns:
         logger.warning("Run %s: %s", status, details["type"], extra={"run_id": run.id, "agent_id": run.agent_id})
         events = failure_events(run.id, reason, details)
         entries = under_way.log.entries[under_way.log.stored :]
+        # A refusal comes before anything that was decided is carried out; what was decided can be said again.
+        refused = isinstance(error, FolkmootError) and not isinstance(error, StoreError)
+        interrupted = under_way.begun and under_way.asked.decisions is not None and not refused
 
         async def store(transaction: Transaction) -> None:
-            await end_run(transaction, run, status, reason, {"error": details})
-            if under_way.encode is not None:
+            ended = await end_run(transaction, run, status, reason, {"error": details})
+            if ended and under_way.encode is not None:
                 last = [*entries, *under_way.log.encode(events), DONE]
                 await store_entries(transaction, run.id, under_way.log.stored, last)
+            if ended and interrupted:
+                await settle_pending(transaction, run.conversation_id, INTERRUPTED)
 
         self._unsettled[run.id] = store
         await self._settle()
@@ -275,9 +288,13 @@ class Turns:
         for run_id, store in list(self._unsettled.items()):
             try:
                 await self._store.write(store)
-                self._unsettled.pop(run_id, None)
             except StoreError as error:
-                logger.warning("The end of run %s could not be stored: %s", run_id, error.message)
+                logger.warning("The end of a run could not be stored: %s", error.message, extra={"run_id": run_id})
+            except Exception:
+                logger.exception("The end of a run cannot be stored", extra={"run_id": run_id})
+                self._unsettled.pop(run_id, None)
+            else:
+                self._unsettled.pop(run_id, None)
 
     async def _keep_alive(self) -> None:
         while True:
@@ -292,6 +309,8 @@ class Turns:
                     self._call_back(run_id)
             except StoreError as error:
                 logger.warning("Leases could not be extended: %s", error.message)
+            except Exception:
+                logger.exception("Leases could not be extended")
 
     async def _hear_cancels(self) -> None:
         """Cancel the runs of this process that another process was asked to cancel."""
@@ -343,7 +362,8 @@ class Turns:
 def new_run(asked: Asked) -> Run:
     """Return the run of a request, not yet stored."""
     conversation_id = asked.conversation_id or asked.agent_id
-    details = asked.details or {}
+    otids = [message.otid for message in asked.messages if message.otid is not None]
+    details = {**(asked.details or {}), "otids": otids, "decides": asked.decisions is not None}
     return Run(asked.agent_id, conversation_id, asked.background, details, asked.asked_by)
 
 

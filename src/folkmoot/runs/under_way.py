@@ -33,6 +33,9 @@ class RunUnderWay:
     log: RunLog = field(default_factory=RunLog)
     task: asyncio.Task[Answer] | None = None
     messages: list[Message] = field(default_factory=list)
+    begun: bool = False
+    """Whether it has had its turn."""
+
     cancelled: bool = False
     _stopping: bool = False
     _answered_at: int | None = None

@@ -53,6 +53,9 @@ class ToolContext:
     chain: Sequence[str] = ()
     """The agents that wait for this turn's answer."""
 
+    hops: int = 0
+    """How many messages between agents have set each other off up to this turn."""
+
     @property
     def step_transaction(self) -> Transaction:
         """The step's transaction, for a tool that is part of the step."""

@@ -18,7 +18,7 @@ from folkmoot.conversations.listing import (
     update_conversation,
 )
 from folkmoot.conversations.messages import Message, MessageType, ids_in_context, list_messages
-from folkmoot.errors import BadRequest
+from folkmoot.errors import BadRequest, NotFound
 from folkmoot.identifiers import check_id
 from folkmoot.models.providers import resolve
 from folkmoot.runs.reading import UNFINISHED, RunFilter, list_runs
@@ -42,7 +42,7 @@ from folkmoot.server.wire.conversations import (
 from folkmoot.server.wire.messages import AnyMessage, MessageShape, TurnReply, show_messages
 from folkmoot.server.wire.streams import StreamShape
 from folkmoot.store.engine import Transaction
-from folkmoot.store.paging import Page
+from folkmoot.store.paging import LARGEST_PAGE, Page
 
 router = APIRouter(prefix="/v1/conversations", tags=["conversations"])
 
@@ -248,12 +248,16 @@ async def cancel_in_conversation(conversation_id: str, state: ServerState) -> di
 async def _run_to_follow(conversation: Conversation, wanted: ResumeStream, state: ServerState) -> str:
     async def read(transaction: Transaction) -> str | None:
         if wanted.run_id is not None:
-            return (await find_run(transaction, wanted.run_id)).id
-        if wanted.otid is not None:
-            return await run_of_otid(transaction, conversation.id, wanted.otid)
+            run = await find_run(transaction, wanted.run_id)
+            if run.conversation_id != conversation.id:
+                raise NotFound(f"Run with id '{run.id}' is none of conversation {conversation.id}")
+            return run.id
         unfinished = RunFilter([conversation.agent_id], conversation_id=conversation.id, statuses=UNFINISHED)
-        newest = await list_runs(transaction, unfinished, Page(limit=1, order="desc"))
-        return newest[0].id if newest else None
+        newest = await list_runs(transaction, unfinished, Page(limit=LARGEST_PAGE, order="desc"))
+        if wanted.otid is None:
+            return newest[0].id if newest else None
+        asked = (run.id for run in newest if wanted.otid in run.details.get("otids", ()))
+        return next(asked, None) or await run_of_otid(transaction, conversation.id, wanted.otid)
 
     run_id = await state.store.read(read)
     if run_id is None:

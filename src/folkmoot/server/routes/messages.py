@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from folkmoot.agents.settling import settle_pending
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.messages import Message, MessageType, list_messages
-from folkmoot.runs.reading import UNFINISHED, RunFilter
+from folkmoot.runs.reading import UNFINISHED, RunFilter, conversations_awaiting
 from folkmoot.server.sending import begin_stream, cancel_runs, send_and_wait, start_in_background
 from folkmoot.server.state import State
 from folkmoot.server.wire.common import AgentId, Request, json_response, page_of
@@ -52,11 +52,19 @@ async def send_in_background(agent_id: AgentId, body: SendMessages, state: State
 
 @router.post("/cancel")
 async def cancel(agent_id: AgentId, state: State, body: CancelRuns | None = None) -> dict[str, str]:
-    """Cancel the agent's runs, those that are named or all that are under way, and say what became of each."""
+    """Cancel the agent's runs, those that are named or all that are under way, and say what became of each.
+
+    What waits for a decision because of them is settled, so that the agent can be talked to again.
+    """
     named = body.run_ids if body is not None else None
     wanted = RunFilter(agent_ids=[agent_id], statuses=() if named is not None else UNFINISHED)
     outcomes = await cancel_runs(wanted, state, named)
-    await state.store.write(lambda transaction: settle_pending(transaction, agent_id))
+
+    async def settle(transaction: Transaction) -> None:
+        for conversation_id in await conversations_awaiting(transaction, agent_id, named):
+            await settle_pending(transaction, conversation_id)
+
+    await state.store.write(settle)
     return {**dict.fromkeys(named or (), "not a run of this agent"), **outcomes}
 
 

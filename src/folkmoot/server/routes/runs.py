@@ -8,9 +8,9 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import Field
 
 from folkmoot.agents.steps import StepFilter, list_steps, traces_of_run
-from folkmoot.conversations.messages import Message
 from folkmoot.errors import Conflict
-from folkmoot.runs.reading import UNFINISHED, RunFilter, delete_run, list_runs, messages_of_run
+from folkmoot.models.prompt import Usage
+from folkmoot.runs.reading import UNFINISHED, RunFilter, delete_run, list_runs, messages_of_run, usage_of_run
 from folkmoot.runs.runs import Run, find_run
 from folkmoot.server.event_stream import EventStream
 from folkmoot.server.sending import as_server_sent
@@ -103,22 +103,28 @@ async def list_messages(run_id: RunId, page: OldestFirst, state: State) -> Respo
 @router.get("/{run_id}/usage", response_model=RunUsage)
 async def usage(run_id: RunId, state: State) -> Response:
     """Return the tokens that the run took."""
-    return json_response(RunUsage.of(await _find(run_id, state)))
+
+    async def read(transaction: Transaction) -> Usage:
+        return (await usage_of_run(transaction, await find_run(transaction, run_id)))[0]
+
+    return json_response(RunUsage.of(await state.store.read(read)))
 
 
 @router.get("/{run_id}/metrics", response_model=RunMetrics)
 async def metrics(run_id: RunId, state: State) -> Response:
     """Return how long the run took, and with what."""
 
-    async def read(transaction: Transaction) -> tuple[Run, list[Message]]:
-        return await find_run(transaction, run_id), await messages_of_run(transaction, run_id)
+    async def read(transaction: Transaction) -> RunMetrics:
+        run = await find_run(transaction, run_id)
+        _, steps = await usage_of_run(transaction, run)
+        return RunMetrics.of(run, await messages_of_run(transaction, run_id), steps)
 
-    return json_response(RunMetrics.of(*await state.store.read(read)))
+    return json_response(await state.store.read(read))
 
 
 @router.get("/{run_id}/steps", response_model=list[StepReply])
-async def steps(run_id: RunId, page: OldestFirst, state: State) -> Response:
-    """List the run's steps."""
+async def steps(run_id: RunId, page: NewestFirst, state: State) -> Response:
+    """List the run's steps, the newest first unless the request says otherwise."""
     await _find(run_id, state)
     wanted = StepFilter(run_id=run_id)
     found = await state.store.read(lambda transaction: list_steps(transaction, wanted, page))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Query, Response
 
 from folkmoot.agents.steps import StepFilter, find_step, list_steps, set_feedback
 from folkmoot.conversations.messages import Message, messages_of_step
 from folkmoot.server.state import State
-from folkmoot.server.wire.common import Request, StepId, json_response, page_of
+from folkmoot.server.wire.common import Request, StepId, Text, json_response, page_of
 from folkmoot.server.wire.messages import AnyMessage, MessageShape, show_messages
 from folkmoot.server.wire.runs import StepMetrics, StepReply, TraceReply
 from folkmoot.store import clock
@@ -27,6 +27,7 @@ class Feedback(Request):
     """What somebody thinks of a step."""
 
     feedback: Literal["positive", "negative"] | None = None
+    tags: list[Text] | None = None
 
 
 @router.get("", response_model=list[StepReply])
@@ -38,6 +39,9 @@ async def list_all(
     model: str | None = None,
     start_date: datetime | None = None,
     end_date: datetime | None = None,
+    feedback: Literal["positive", "negative"] | None = None,
+    has_feedback: bool | None = None,
+    tags: Annotated[list[str] | None, Query()] = None,
 ) -> Response:
     """List steps, the newest first."""
     wanted = StepFilter(
@@ -46,6 +50,9 @@ async def list_all(
         model=model,
         start=None if start_date is None else clock.from_datetime(start_date),
         end=None if end_date is None else clock.from_datetime(end_date),
+        feedback=feedback,
+        has_feedback=has_feedback,
+        tags=tags or (),
     )
     found = await state.store.read(lambda transaction: list_steps(transaction, wanted, page))
     return json_response([StepReply.of(step, state.describe_model(step.model)) for step in found])
@@ -73,7 +80,9 @@ async def trace(step_id: StepId, state: State) -> TraceReply | None:
 @router.patch("/{step_id}/feedback", response_model=StepReply)
 async def give_feedback(step_id: StepId, body: Feedback, state: State) -> Response:
     """Say what you think of a step."""
-    step = await state.store.write(lambda transaction: set_feedback(transaction, step_id, body.feedback))
+    step = await state.store.write(
+        lambda transaction: set_feedback(transaction, step_id, body.feedback, body.tags or ())
+    )
     return json_response(StepReply.of(step, state.describe_model(step.model)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ from folkmoot.agents.steps import StoredStep
 from folkmoot.conversations.messages import Message
 from folkmoot.identifiers import ORGANIZATION
 from folkmoot.models.listing import ModelDescription
+from folkmoot.models.prompt import Usage
 from folkmoot.runs.runs import Run
 from folkmoot.server.wire.common import Reply, moment
 
@@ -71,11 +73,24 @@ class RunUsage(Reply):
     completion_tokens_details: dict[str, Any] | None = None
 
     @classmethod
-    def of(cls, run: Run) -> RunUsage:
-        """Show a run's usage; zeros for one that took none."""
-        usage = run.details.get("usage") or {}
-        completion, prompt = usage.get("completion_tokens", 0), usage.get("prompt_tokens", 0)
-        return cls(completion_tokens=completion, prompt_tokens=prompt, total_tokens=completion + prompt)
+    def of(cls, usage: Usage) -> RunUsage:
+        """Show a run's usage."""
+        return cls(
+            completion_tokens=usage.completion_tokens,
+            prompt_tokens=usage.prompt_tokens,
+            total_tokens=usage.completion_tokens + usage.prompt_tokens,
+            prompt_tokens_details=prompt_details(usage),
+            completion_tokens_details={"reasoning_tokens": usage.reasoning_tokens},
+        )
+
+
+def prompt_details(usage: Usage) -> dict[str, int]:
+    """Show the parts of a prompt's tokens."""
+    return {
+        "cached_tokens": usage.cached_input_tokens,
+        "cache_read_tokens": usage.cached_input_tokens,
+        "cache_creation_tokens": usage.cache_write_tokens,
+    }
 
 
 class RunMetrics(Reply):
@@ -93,15 +108,15 @@ class RunMetrics(Reply):
     base_template_id: str | None = None
 
     @classmethod
-    def of(cls, run: Run, messages: list[Message]) -> RunMetrics:
-        """Show a run's metrics, told from its row and its messages."""
+    def of(cls, run: Run, messages: Sequence[Message], steps: int) -> RunMetrics:
+        """Show a run's metrics, told from its row, its messages and how many steps it has."""
         names = dict.fromkeys(str(each.name) for each in messages if each.message_type == "tool_return_message")
         return cls(
             id=run.id,
             agent_id=run.agent_id,
             run_start_ns=None if run.started_at is None else run.started_at * 1000,
             run_ns=run.duration_ns,
-            num_steps=(run.details.get("usage") or {}).get("step_count", 0),
+            num_steps=steps,
             tools_used=list(names) or None,
         )
 
@@ -130,7 +145,7 @@ class StepReply(Reply):
     completion_tokens_details: dict[str, Any]
     prompt_tokens_details: dict[str, Any]
     stop_reason: str | None
-    tags: list[str] = []
+    tags: Sequence[str] = ()
     tid: str | None = None
     trace_id: str | None = None
     request_id: str | None = None
@@ -161,12 +176,9 @@ class StepReply(Reply):
             cache_write_tokens=usage.cache_write_tokens,
             reasoning_tokens=usage.reasoning_tokens,
             completion_tokens_details={"reasoning_tokens": usage.reasoning_tokens},
-            prompt_tokens_details={
-                "cached_tokens": usage.cached_input_tokens,
-                "cache_read_tokens": usage.cached_input_tokens,
-                "cache_creation_tokens": usage.cache_write_tokens,
-            },
+            prompt_tokens_details=prompt_details(usage),
             stop_reason=step.stop_reason,
+            tags=step.feedback_tags,
             feedback=step.feedback,
             status=step.status,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -22,19 +24,42 @@ class TextPart(Request):
     text: Text
 
 
+def _base64(data: str) -> str:
+    try:
+        b64decode(data, validate=True)
+    except ValueError as error:
+        raise ValueError("is not base64; encode the picture's bytes") from error
+    return data
+
+
+def _address(url: str) -> str:
+    if url.startswith("data:"):
+        head, _, data = url.partition(",")
+        if not re.fullmatch(rf"data:{PICTURE};base64", head):
+            raise ValueError("begins with data:, which has to go on like image/png;base64,…")
+        _base64(data)
+    elif not url.startswith(("http://", "https://")):
+        raise ValueError("has to begin with http://, https:// or data:")
+    return url
+
+
+PICTURE = r"image/[a-zA-Z0-9.+-]+"
+"""Media types of pictures."""
+
+
 class UrlImage(Request):
     """A picture at an address."""
 
     type: Literal["url"] = "url"
-    url: Text
+    url: Annotated[Text, AfterValidator(_address)]
 
 
 class Base64Image(Request):
     """A picture in the request itself."""
 
     type: Literal["base64"] = "base64"
-    media_type: Text
-    data: Text
+    media_type: Annotated[str, Field(pattern=f"^{PICTURE}$")]
+    data: Annotated[Text, AfterValidator(_base64)]
     detail: str | None = None
 
 

@@ -108,7 +108,7 @@ def upgrade() -> None:
         sa.Column("prompt_tokens", sa.Integer(), nullable=False),
         sa.Column("completion_tokens", sa.Integer(), nullable=False),
         sa.Column(
-            "details", sa.Text(), nullable=False, comment="JSON: the other token figures, timings, feedback, error"
+            "details", sa.Text(), nullable=False, comment="JSON: the other token figures, timings, error"
         ),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("organization_id", "id"),

@@ -1,4 +1,4 @@
-"""Who waits for a run's answer, and when its callback is due."""
+"""Who waits for a run's answer, when its callback is due; what somebody thinks of a step."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ def upgrade() -> None:
             comment="when any process may call callback_url, if nobody has by then",
         ),
     )
+    op.add_column(
+        "steps",
+        sa.Column("feedback", sa.Text(), nullable=True, comment="positive or negative, when somebody said so"),
+    )
+    op.add_column("steps", sa.Column("feedback_tags", sa.Text(), nullable=True, comment="JSON: a list of strings"))
     for name, column in (("runs_by_asker", "asked_by"), ("runs_by_callback", "callback_due")):
         some = sa.text(f"{column} IS NOT NULL")
         op.create_index(name, "runs", ["organization_id", column], sqlite_where=some, postgresql_where=some)
