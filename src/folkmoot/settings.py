@@ -50,6 +50,11 @@ class Settings(BaseSettings):
         ge=1024,
         description="Tokens, for a model whose provider tells no window and that is not a known one.",
     )
+    context_messages: int = Field(
+        500,
+        ge=20,
+        description="Messages in a context at most, however short; the oldest are summarised and stay searchable.",
+    )
     model_timeout: Seconds = Field(120.0, description="Seconds to wait for one answer of a model.")
     model_retries: int = Field(2, ge=0, le=10, description="Retries of a model call that failed in a passing way.")
 
@@ -63,6 +68,9 @@ class Settings(BaseSettings):
         None, description="Key that callbacks are signed with; unsigned when unset."
     )
     private_callbacks: bool = Field(False, description="Let a run's callback_url be a private or loopback address.")
+    keep_streams: Seconds = Field(
+        86_400.0, description="Seconds that a run's stream can be replayed piece by piece; its messages are kept."
+    )
     trace: bool = Field(
         False, description="Keep what each model call was sent and answered, for `/v1/steps/{step_id}/trace`."
     )

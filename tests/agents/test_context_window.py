@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from folkmoot.agents.approvals import request_message
-from folkmoot.agents.compaction import CompactionSettings, Summary, choose_cut, units_of
+from folkmoot.agents.compaction import CompactionSettings, Extent, Summary, choose_cut, units_of
 from folkmoot.agents.context import to_turns
 from folkmoot.agents.context_window import (
     SHORTEST,
@@ -56,13 +56,16 @@ def conversations(draw: st.DrawFn) -> list[Message]:
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
-@given(conversations(), st.integers(0, 3000), st.integers(0, 3000), st.integers(0, 9), st.booleans())
+@given(
+    conversations(), st.integers(0, 3000), st.integers(0, 3000), st.integers(0, 30), st.integers(0, 9), st.booleans()
+)
 def test_a_cut_parts_no_step_no_call_from_its_return_and_no_open_approval(
-    messages: list[Message], keep: int, room: int, current: int, spare_last: bool
+    messages: list[Message], keep: int, room: int, most: int, current: int, spare_last: bool
 ) -> None:
     units = units_of(messages)
     assert [message for unit in units for message in unit.messages] == messages
-    cut = choose_cut(units, keep, room, current=min(current, len(units)), spare_last=spare_last)
+    kept_part, whole_room = Extent(keep, most), Extent(room, most)
+    cut = choose_cut(units, kept_part, whole_room, current=min(current, len(units)), spare_last=spare_last)
     left = [message for unit in units[:cut] for message in unit.messages]
     kept = [message for unit in units[cut:] for message in unit.messages]
     assert {message.step_id for message in left}.isdisjoint(message.step_id for message in kept)
@@ -85,19 +88,22 @@ def unit(size: int, run: str = "") -> Message:
 @pytest.mark.parametrize(
     ("keep", "room", "current", "spare_last", "cut"),
     [
-        pytest.param(250, 1000, 5, False, 3, id="the newest that fit the share stay"),
-        pytest.param(1000, 1000, 5, False, 1, id="at least one leaves"),
-        pytest.param(0, 1000, 5, False, 5, id="everything leaves"),
-        pytest.param(0, 1000, 5, True, 4, id="the last one is still to be answered"),
-        pytest.param(0, 1000, 2, True, 2, id="the turn under way stays when there is room"),
-        pytest.param(0, 150, 2, True, 4, id="a turn too long for the window loses its beginning"),
-        pytest.param(400, 150, 5, False, 4, id="the share does not go beyond the room"),
+        pytest.param((250, 5), (1000, 5), 5, False, 3, id="the newest that fit the share stay"),
+        pytest.param((1000, 5), (1000, 5), 5, False, 1, id="at least one leaves"),
+        pytest.param((0, 5), (1000, 5), 5, False, 5, id="everything leaves"),
+        pytest.param((0, 5), (1000, 5), 5, True, 4, id="the last one is still to be answered"),
+        pytest.param((0, 5), (1000, 5), 2, True, 2, id="the turn under way stays when there is room"),
+        pytest.param((0, 5), (250, 5), 2, True, 4, id="a turn too long for the window keeps half of the room"),
+        pytest.param((400, 5), (150, 5), 5, False, 4, id="the share does not go beyond the room"),
+        pytest.param((1000, 2), (1000, 4), 5, False, 3, id="the newest that are few enough stay"),
+        pytest.param((0, 0), (1000, 3), 2, True, 2, id="a turn of as many messages as may be stays"),
+        pytest.param((0, 0), (1000, 2), 2, True, 4, id="a turn of too many messages keeps half as many"),
     ],
 )
-def test_what_leaves(keep: int, room: int, current: int, spare_last: bool, cut: int) -> None:
+def test_what_leaves(keep: tuple[int, int], room: tuple[int, int], current: int, spare_last: bool, cut: int) -> None:
     units = units_of([unit(100) for _ in range(5)])
     assert [each.size for each in units] == [100] * 5
-    assert choose_cut(units, keep, room, current=current, spare_last=spare_last) == cut
+    assert choose_cut(units, Extent(*keep), Extent(*room), current=current, spare_last=spare_last) == cut
 
 
 # -- measuring and clipping ------------------------------------------------------------------------------------

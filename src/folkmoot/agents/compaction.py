@@ -152,31 +152,45 @@ def units_of(messages: Sequence[Message]) -> list[Unit]:
     return units
 
 
-def choose_cut(units: Sequence[Unit], keep: int, room: int, *, current: int, spare_last: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much of a conversation: bytes and messages."""
+
+    size: int
+    count: int
+
+    def part(self, share: float) -> Extent:
+        """Return a share of it."""
+        return Extent(int(self.size * share), int(self.count * share))
+
+
+def choose_cut(units: Sequence[Unit], keep: Extent, room: Extent, *, current: int, spare_last: bool) -> int:
     """Return how many units leave, at least one where one can.
 
     Args:
         units: the messages in context.
-        keep: bytes of the newest that shall stay.
-        room: bytes that can stay at most.
-        current: the first unit of the turn under way, which stays if it can.
+        keep: how much of the newest shall stay.
+        room: how much can stay at most.
+        current: the first unit of the turn under way, which stays if it can; half of the room is left to it otherwise,
+            so that its next steps need not make room each.
         spare_last: the last unit stays, because the model has to answer it.
     """
     can_leave = len(units) - spare_last
     if units and units[-1].open_calls:
         can_leave = min(can_leave, len(units) - 1)
-    cut = _newest_within(units, min(keep, room))
+    cut = _newest_within(units, Extent(min(keep.size, room.size), min(keep.count, room.count)))
     if cut > current:
-        cut = max(current, _newest_within(units, room))
+        cut = current if _newest_within(units, room) <= current else _newest_within(units, room.part(0.5))
     return max(min(max(cut, 1), can_leave), 0)
 
 
-def _newest_within(units: Sequence[Unit], size: int) -> int:
-    """Return from which unit on the newest ones have at most `size` bytes."""
-    start = len(units)
-    while start > 0 and units[start - 1].size <= size:
+def _newest_within(units: Sequence[Unit], extent: Extent) -> int:
+    """Return from which unit on the newest ones are within an extent."""
+    start, size, count = len(units), extent.size, extent.count
+    while start > 0 and units[start - 1].size <= size and len(units[start - 1].messages) <= count:
         start -= 1
         size -= units[start].size
+        count -= len(units[start].messages)
     return start
 
 

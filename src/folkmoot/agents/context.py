@@ -136,7 +136,8 @@ def model_options(configuration: Mapping[str, Any]) -> ModelOptions:
     def first(*values: Any) -> Any:
         return next((value for value in values if value is not None), None)
 
-    reasoning = settings.get("reasoning") or {}
+    reasoning, config = _part(settings, "reasoning") or {}, _part(settings, "thinking_config") or {}
+    thinks, budget = _thoughts(settings, older)
     return ModelOptions(
         temperature=first(settings.get("temperature"), older.get("temperature")),
         max_output_tokens=first(
@@ -147,9 +148,46 @@ def model_options(configuration: Mapping[str, Any]) -> ModelOptions:
             configuration.get("parallel_tool_calls"),
             older.get("parallel_tool_calls"),
         ),
-        response_format=first(settings.get("response_format"), configuration.get("response_format")),
+        response_format=first(
+            _part(settings, "response_format"),
+            _part(settings, "response_schema"),
+            _part(configuration, "response_format"),
+            _part(older, "response_format"),
+        ),
         reasoning_effort=first(reasoning.get("reasoning_effort"), older.get("reasoning_effort")),
+        reasoning=thinks,
+        reasoning_budget=budget,
+        show_reasoning=config.get("include_thoughts"),
+        effort=first(settings.get("effort"), older.get("effort")),
+        verbosity=first(settings.get("verbosity"), older.get("verbosity")),
     )
+
+
+def _thoughts(settings: Mapping[str, Any], older: Mapping[str, Any]) -> tuple[bool | None, int | None]:
+    """Return whether the model thinks, and for how many tokens: as Claude's settings, Gemini's or the older ones say.
+
+    `enable_reasoner` counts only when it is on, since clients send back the False that is shown of every model.
+    """
+    thinking, config = _part(settings, "thinking") or {}, _part(settings, "thinking_config") or {}
+    if thinking.get("type") == "disabled":
+        return False, None
+    budget = _tokens(thinking.get("budget_tokens"))
+    if thinking.get("type") == "enabled" or budget:
+        return True, budget
+    if config.get("thinking_budget") == 0:
+        return False, None
+    if budget := _tokens(config.get("thinking_budget")):
+        return True, budget
+    return (True, _tokens(older.get("max_reasoning_tokens"))) if older.get("enable_reasoner") else (None, None)
+
+
+def _tokens(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value else None
+
+
+def _part(settings: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
+    value = settings.get(name)
+    return value if isinstance(value, Mapping) else None
 
 
 def to_turns(messages: Sequence[Message]) -> list[Turn]:
@@ -159,7 +197,7 @@ def to_turns(messages: Sequence[Message]) -> list[Turn]:
     for message in messages:
         match message.message_type:
             case "user_message":
-                turns.append(UserTurn(_user_content(message.body["content"])))
+                turns.append(UserTurn(_user_content(message.body["content"], message.name)))
             case "system_message" | "summary_message":
                 turns.append(SystemTurn(message.body.get("content") or message.body.get("summary", "")))
             case "tool_return_message":
@@ -189,9 +227,11 @@ def _with_part(turn: AssistantTurn, message: Message) -> AssistantTurn:
     return AssistantTurn(text, reasoning, calls)
 
 
-def _user_content(content: str | Sequence[Mapping[str, Any]]) -> str | Sequence[str | Image]:
+def _user_content(content: str | Sequence[Mapping[str, Any]], name: str | None) -> str | Sequence[str | Image]:
+    """Return what a user said, with the name that it was said under: `Ada: hello`."""
+    said_by = f"{' '.join(name.split())}: " if name and not name.isspace() else ""
     if isinstance(content, str):
-        return content
+        return said_by + content
     parts: list[str | Image] = []
     for part in content:
         if part["type"] == "text":
@@ -199,4 +239,4 @@ def _user_content(content: str | Sequence[Mapping[str, Any]]) -> str | Sequence[
         elif part["type"] == "image":
             source = part["source"]
             parts.append(Image(source.get("url"), source.get("data"), source.get("media_type")))
-    return parts
+    return [said_by, *parts] if said_by else parts

@@ -1,4 +1,7 @@
-"""What of a conversation is in context: the summary of what left, and the messages since, within the model's window."""
+"""What of a conversation is in context: the summary of what left, and the messages since, within the model's window.
+
+So many messages are in context at most, however short they are, that a turn costs the same after a hundred thousand.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Any
 from folkmoot.agents.agents import Agent, find_agent
 from folkmoot.agents.compaction import (
     CompactionSettings,
+    Extent,
     Summary,
     Task,
     choose_cut,
@@ -46,6 +50,7 @@ class History:
     counted: Counted
     window: int
     limit: int
+    most_messages: int
     turns: list[Turn] = field(default_factory=list)
     refused: bool = False
     """Whether a provider refused a prompt as too long; only then is what was said just now cut, not on an estimate."""
@@ -78,9 +83,9 @@ class History:
         """Return the prompt's size."""
         return self.fixed(prompt) + size_of_turns(prompt.turns)
 
-    def fits(self, prompt: Prompt) -> bool:
-        """Tell whether the model will probably take the prompt."""
-        return self.scale.tokens(self.measure(prompt)) <= self.limit
+    def fits(self, size: int) -> bool:
+        """Tell whether the context is not too long, and the model will probably take a prompt of this size."""
+        return len(self.messages) <= self.most_messages and self.scale.tokens(size) <= self.limit
 
     def room(self, prompt: Prompt) -> int:
         """Return the bytes that the prompt's turns may have."""
@@ -105,6 +110,7 @@ async def read_history(
         counted=conversation.counted,
         window=window,
         limit=limit_of(window, model_options(agent.configuration).max_output_tokens),
+        most_messages=services.settings.context_messages,
         turns=to_turns(stored),
     )
 
@@ -136,10 +142,11 @@ async def make_room(
     total = sum(unit.size for unit in units)
     of_turn = (place for place, unit in enumerate(units) if run_id and unit.messages[0].run_id == run_id)
     current = next(of_turn, len(units))
+    most = Extent(max(room - longest - size_of_turns(to_turns(incoming)), 0), history.most_messages)
     cut = choose_cut(
         units,
-        0 if settings.everything else int(total * settings.keep),
-        max(room - longest - size_of_turns(to_turns(incoming)), 0),
+        Extent(total, history.most_messages).part(0.0 if settings.everything else settings.keep),
+        most,
         current=current,
         spare_last=not incoming and not (settings.everything and run_id is None),
     )

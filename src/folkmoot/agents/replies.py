@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Container, Sequence
 from dataclasses import replace
-from uuid import uuid4
 
 from folkmoot.agents.approvals import request_message
 from folkmoot.agents.events import CallPiece, Piece, ReasoningPiece, TextPiece
 from folkmoot.agents.tool_calls import Outcome, PlannedCall, call_message, return_message
 from folkmoot.conversations.messages import Message, clean_text
 from folkmoot.identifiers import new_id
-from folkmoot.models.prompt import Delta, ReasoningDelta, Reply, TextDelta, ToolCall
-
-LONGEST_NAME = 64
-"""Characters of a tool's name that providers take."""
-
-_ODD_IN_NAME = re.compile(r"[^a-zA-Z0-9_-]")
+from folkmoot.models.prompt import Delta, ReasoningDelta, Reply, TextDelta
 
 
 class ReplyWriter:
@@ -52,24 +45,6 @@ class ReplyWriter:
         return CallPiece(message_id, self.step_id, self.run_id, delta.id, delta.name, arguments, waits)
 
 
-def clean_reply(reply: Reply) -> Reply:
-    """Return the reply with tool calls that every provider takes back: odd names mended, ids unique, text storable.
-
-    A model may call a tool `no such tool!`, or give two calls one id. The call is shown and answered all the same, and
-    the history that holds it must not be refused ever after.
-    """
-    taken: set[str] = set()
-    calls: list[ToolCall] = []
-    for call in reply.tool_calls:
-        call_id = clean_text(call.id)
-        if not call_id or call_id in taken:
-            call_id = f"call_{uuid4().hex}"
-        taken.add(call_id)
-        name = _ODD_IN_NAME.sub("_", call.name)[:LONGEST_NAME] or "unnamed"
-        calls.append(ToolCall(call_id, name, clean_text(call.arguments)))
-    return replace(reply, tool_calls=calls)
-
-
 def reply_messages(
     reply: Reply,
     planned: Sequence[PlannedCall],
@@ -78,6 +53,7 @@ def reply_messages(
 ) -> list[Message]:
     """Return the reply's messages: reasoning, text, tool calls, what waits for approval, and the tools' returns."""
     run_id, step_id = writer.run_id, writer.step_id
+    calls = [replace(call.call, arguments=clean_text(call.call.arguments)) for call in planned]
     new: list[Message] = []
     for place, thought in enumerate(reply.reasoning):
         body = {
@@ -92,11 +68,11 @@ def reply_messages(
         body = {"content": clean_text(reply.text)}
         new.append(Message("assistant_message", body, run_id=run_id, step_id=step_id, id=writer.text_id))
     new += [
-        replace(call_message(call.call, run_id, step_id), id=writer.call_message_id(call.call.id))
-        for call in planned
-        if not call.waits
+        replace(call_message(call, run_id, step_id), id=writer.call_message_id(call.id))
+        for call, plan in zip(calls, planned, strict=True)
+        if not plan.waits
     ]
-    waiting = [call.call for call in planned if call.waits]
+    waiting = [call for call, plan in zip(calls, planned, strict=True) if plan.waits]
     if waiting:
         new.append(replace(request_message(waiting, run_id, step_id), id=writer.request_id))
     new += [

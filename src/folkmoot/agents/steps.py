@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sqlalchemy import bindparam, or_, select, update
@@ -199,8 +199,13 @@ async def usage_of_steps(transaction: Transaction, run_id: str) -> tuple[Usage, 
 
 
 def trace_of(prompt: Prompt, reply: Reply) -> Mapping[str, Any]:
-    """Return what a model was sent and what it answered, for the trace of a step; no key is part of either."""
-    return {"request": asdict(prompt), "response": asdict(reply)}
+    """Return what the provider was sent and what it answered, in its own JSON, for the trace of a step.
+
+    Of a stream only the request is kept as it was, and the offline model has neither; then it is Folkmoot's own.
+    """
+    kept = reply.trace or {}
+    own = {name: value for name, value in asdict(replace(reply, trace=None)).items() if name != "trace"}
+    return {"request": kept.get("request") or asdict(prompt), "response": kept.get("response") or own}
 
 
 async def traces_of_run(transaction: Transaction, run_id: str, limit: int) -> list[tuple[str, Mapping[str, Any]]]:

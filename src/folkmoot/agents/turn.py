@@ -19,7 +19,7 @@ from folkmoot.agents.context_window import clipped
 from folkmoot.agents.events import Event, Piece, TurnEnd
 from folkmoot.agents.history import Compaction, History, make_room, read_history
 from folkmoot.agents.journal import Journal
-from folkmoot.agents.replies import ReplyWriter, clean_reply, reply_messages
+from folkmoot.agents.replies import ReplyWriter, reply_messages
 from folkmoot.agents.services import Services
 from folkmoot.agents.steps import Step, store_step, trace_of
 from folkmoot.agents.tool_calls import (
@@ -181,10 +181,9 @@ async def _ask(turn: _Turn, incoming: Sequence[Message]) -> AsyncGenerator[Piece
     seen = await turn.services.store.read(lambda transaction: read_blocks(transaction, turn.agent.id, conversation_id))
     refused: tuple[int, ContextOverflow] | None = None
     while True:
-        prompt, summary = await _fitting(turn, incoming, seen, overflown=refused is not None)
+        prompt, size, summary = await _fitting(turn, incoming, seen, overflown=refused is not None)
         if summary is not None:
             yield summary
-        size = turn.history.measure(prompt)
         if refused is not None and size >= refused[0]:
             raise refused[1]
         step_id, started, begun = new_id("step"), clock.now(), False
@@ -218,21 +217,22 @@ async def _answer(turn: _Turn, prompt: Prompt) -> AsyncGenerator[Delta | Reply, 
 
 async def _fitting(
     turn: _Turn, incoming: Sequence[Message], seen: Sequence[SeenBlock], *, overflown: bool
-) -> tuple[Prompt, Message | None]:
-    """Return the prompt with what fits into the model's window, and the summary of what had to leave for that."""
+) -> tuple[Prompt, int, Message | None]:
+    """Return the prompt with what fits into the model's window, its size, and the summary of what had to leave."""
     request, history = turn.request, turn.history
     prompt = _prompt(turn, history.shown(incoming), seen)
-    if history.fits(prompt):
-        return prompt, None
+    size = history.measure(prompt)
+    if history.fits(size):
+        return prompt, size, None
     settings = CompactionSettings.read(turn.agent.configuration.get("compaction_settings"))
     trigger = "context_window_exceeded" if overflown else "pre_step_context_check"
     compaction = Compaction(turn.services, turn.agent, settings, trigger, request.run_id, request.journal)
     summary, usage = await make_room(history, compaction, prompt, incoming)
     turn.usage += usage
     prompt = _prompt(turn, history.shown(incoming), seen)
-    if history.refused and not history.fits(prompt):
+    if history.refused and not history.fits(history.measure(prompt)):
         prompt = clipped(prompt, history.room(prompt))
-    return prompt, summary
+    return prompt, history.measure(prompt), summary
 
 
 def _prompt(turn: _Turn, turns: Sequence[Turn], seen: Sequence[SeenBlock]) -> Prompt:
@@ -245,7 +245,7 @@ async def _take_step(
     turn: _Turn, exchange: _Exchange, incoming: Sequence[Message], number: int
 ) -> tuple[list[Message], TurnEnd | None]:
     """Run the reply's tools and store the step; return what it adds to the conversation, and the end in the last."""
-    reply, request = clean_reply(exchange.reply), turn.request
+    reply, request = exchange.reply, turn.request
     turn.usage += reply.usage
     planned = _plan(turn, reply)
     context = _tool_context(turn, exchange.step_id, exchange.seen)

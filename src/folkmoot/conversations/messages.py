@@ -83,8 +83,9 @@ class Message:
         )
 
 
+# Without the words that search finds a message by, which are as long as the message.
 _in_context = (
-    select(messages)
+    select(*(column for column in messages.c if not column.name.startswith("search_")))
     .where(
         messages.c.organization_id == ORGANIZATION,
         messages.c.conversation_id == bindparam("conversation_id"),

@@ -106,6 +106,8 @@ async def watch_agent(store: Store, agent_id: str, seen: Mapping[str, int] | Non
                 yield Gone(agent_id)
                 return
             now = {block.id: access for block, access in attached}
+            if now.keys() != feeds.keys():
+                continue  # changed between the two looks
             follows = {block.id for block, _ in attached if told.get(block.id, block.version + 1) <= block.version}
             if known != now and (known or seen is None or set(told) != set(now) or follows != set(now)):
                 yield Snapshot(attached)

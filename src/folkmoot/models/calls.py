@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from typing import Any
 
 from pydantic_ai.messages import ModelMessage
 from pydantic_ai.models import ModelRequestParameters, StreamedResponse
 from pydantic_ai.settings import ModelSettings
 
+from folkmoot.models.answers import DeltaReader, reply_of
 from folkmoot.models.connections import Connection
+from folkmoot.models.exchanges import Exchange, noting
+from folkmoot.models.mending import CallIds
+from folkmoot.models.options import parameters_of, settings_of
 from folkmoot.models.prompt import Delta, Prompt, Reply
-from folkmoot.models.translation import DeltaReader, messages_of, parameters_of, reply_of, settings_of
+from folkmoot.models.translation import messages_of
 
 
 async def whole(connection: Connection, prompt: Prompt) -> Reply:
     """Return the model's whole answer."""
-    return reply_of(await connection.model.request(*_request(connection, prompt)))
+    request = _request(connection, prompt)
+    if not connection.traced:
+        return reply_of(await connection.model.request(*request), connection.manner)
+    with noting() as exchange:
+        response = await connection.model.request(*request)
+    return _with_trace(reply_of(response, connection.manner), exchange)
 
 
 async def started(connection: Connection, prompt: Prompt) -> ReplyStream:
     """Return the model's answer as a stream that has begun."""
     context = connection.model.request_stream(*_request(connection, prompt))
-    stream = ReplyStream(context, await context.__aenter__())
+    if connection.traced:
+        with noting() as exchange:
+            response = await context.__aenter__()
+    else:
+        exchange, response = None, await context.__aenter__()
+    stream = ReplyStream(connection, context, response, exchange)
     try:
         await stream.begin()
     except BaseException:
@@ -30,22 +46,46 @@ async def started(connection: Connection, prompt: Prompt) -> ReplyStream:
     return stream
 
 
+async def seen(connection: Connection, prompt: Prompt) -> Any:
+    """Return the JSON that the model would be sent; nothing is sent."""
+    with noting(sends=False) as exchange:
+        try:
+            await connection.model.request(*_request(connection, prompt))
+        except Exception:
+            if exchange.request is None:
+                raise
+    return exchange.request
+
+
 def _request(
     connection: Connection, prompt: Prompt
 ) -> tuple[list[ModelMessage], ModelSettings | None, ModelRequestParameters]:
-    manner = connection.manner
-    return messages_of(prompt, manner), settings_of(prompt, manner), parameters_of(prompt)
+    return messages_of(prompt, connection.manner), settings_of(prompt, connection), parameters_of(prompt, connection)
+
+
+def _with_trace(reply: Reply, exchange: Exchange) -> Reply:
+    found = {"request": exchange.request, "response": exchange.response}
+    return replace(reply, trace={name: body for name, body in found.items() if body is not None})
 
 
 class ReplyStream:
     """An answer on its way. `started` makes one; whoever has it closes it."""
 
-    def __init__(self, context: AbstractAsyncContextManager[StreamedResponse], response: StreamedResponse) -> None:
-        """Keep the open response and the context that closes it."""
+    def __init__(
+        self,
+        connection: Connection,
+        context: AbstractAsyncContextManager[StreamedResponse],
+        response: StreamedResponse,
+        exchange: Exchange | None,
+    ) -> None:
+        """Keep the open response and the context that closes it, and the request where it is traced."""
+        self._manner = connection.manner
         self._context = context
         self._response = response
+        self._exchange = exchange
         self._events = aiter(response)
-        self._reader = DeltaReader()
+        self._ids = CallIds()
+        self._reader = DeltaReader(self._ids)
         self._waiting: list[Delta] = []
         self._ended = False
 
@@ -64,7 +104,8 @@ class ReplyStream:
 
     def reply(self) -> Reply:
         """Return the whole answer, once the stream has ended."""
-        return reply_of(self._response.get())
+        reply = reply_of(self._response.get(), self._manner, self._ids)
+        return _with_trace(reply, self._exchange) if self._exchange else reply
 
     async def aclose(self) -> None:
         """Close the stream and give its connection back, at its end or in the middle."""

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from folkmoot.models.exchanges import note_request, note_response
 from folkmoot.models.providers import Provider, ResolvedModel
 
 if TYPE_CHECKING:
@@ -34,14 +35,17 @@ class Connection:
     resolved: ResolvedModel
     model: Model[Any]
     manner: Manner
+    #: Keep each request and response for the trace of its step.
+    traced: bool = False
 
 
 class Connections:
     """Connections to models, one a handle, that share one pool of HTTP connections."""
 
-    def __init__(self, timeout: float) -> None:
-        """Keep the seconds that an answer may take."""
+    def __init__(self, timeout: float, *, traced: bool = False) -> None:
+        """Keep the seconds that an answer may take, and whether traces are wanted."""
         self._timeout = timeout
+        self._traced = traced
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connections: dict[str, Connection] = {}
         self._http: httpx2.AsyncClient | None = None
@@ -86,22 +90,32 @@ class Connections:
             # Our own deadline comes first; this one only frees a connection that nobody waits for.
             patience = httpx2.Timeout(self._timeout + 1, connect=CONNECT_SECONDS)
             limits = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)
-            self._http = httpx2.AsyncClient(timeout=patience, limits=limits, follow_redirects=True)
-        build = {"anthropic": _anthropic, "google": _google}.get(resolved.provider.dialect, _openai)
-        return build(resolved, self._http)
+            self._http = httpx2.AsyncClient(
+                timeout=patience,
+                limits=limits,
+                follow_redirects=True,
+                event_hooks={"request": [note_request], "response": [note_response]},
+            )
+        build = {"anthropic": _anthropic, "google": _google}.get(resolved.dialect, _openai)
+        return replace(build(resolved, self._http), traced=self._traced)
 
 
 def _openai(resolved: ResolvedModel, http: httpx2.AsyncClient) -> Connection:
     from functools import cached_property
 
     from openai import AsyncAzureOpenAI, AsyncOpenAI
-    from pydantic_ai.models.openai import OpenAIChatModel
+    from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
     from pydantic_ai.profiles.openai import OpenAIModelProfile
 
     from folkmoot.models.translation import Manner
 
+    # The profile is asked for some ten times a request and merged anew each time, to the same result.
     class ChatModel(OpenAIChatModel):
-        # The profile is asked for some ten times a request and merged anew each time, to the same result.
+        @cached_property
+        def profile(self) -> OpenAIModelProfile:
+            return super().profile
+
+    class ResponsesModel(OpenAIResponsesModel):
         @cached_property
         def profile(self) -> OpenAIModelProfile:
             return super().profile
@@ -118,9 +132,12 @@ def _openai(resolved: ResolvedModel, http: httpx2.AsyncClient) -> Connection:
     else:
         client = AsyncOpenAI(base_url=resolved.address, **common)
     _send_plainly(client)
-    model = ChatModel(
-        resolved.model, provider=_chat_provider(resolved.provider, client), profile=_chat_profile(resolved)
-    )
+    kind = ResponsesModel if resolved.dialect == "responses" else ChatModel
+    model = kind(resolved.model, provider=_chat_provider(resolved.provider, client), profile=_chat_profile(resolved))
+    if resolved.dialect == "responses":
+        return Connection(
+            resolved, model, Manner("responses", model.system, False, re.compile(r".{1,64}", re.DOTALL), 40)
+        )
     call_id, length = {
         "openai": (re.compile(r".{1,40}", re.DOTALL), 40),
         "azure": (re.compile(r".{1,40}", re.DOTALL), 40),
@@ -164,7 +181,7 @@ def _chat_profile(resolved: ResolvedModel) -> ModelProfile:
 
 
 def _send_plainly(client: AsyncOpenAI) -> None:
-    """Make the client post a chat request as it is given.
+    """Make the client post a request as it is given.
 
     The SDK compares every message with its type definitions before sending, 0.2 ms for each message, and
     changes nothing in what pydantic-ai has built; `client.post` is its documented way to send a request
@@ -172,37 +189,37 @@ def _send_plainly(client: AsyncOpenAI) -> None:
     """
     from openai import AsyncStream
     from openai.types.chat import ChatCompletion, ChatCompletionChunk
+    from openai.types.responses import Response, ResponseStreamEvent
 
-    def is_set(value: object) -> bool:
-        return type(value).__name__ not in ("Omit", "NotGiven")
+    def plainly(path: str, whole: Any, stream_of: Any) -> Any:
+        async def create(
+            *,
+            stream: bool = False,
+            extra_headers: Any = None,
+            extra_body: Any = None,
+            timeout: Any = None,
+            **given: Any,
+        ) -> Any:
+            body = {name: value for name, value in given.items() if _is_set(value)}
+            if stream:
+                body["stream"] = True
+            options: dict[str, Any] = {"headers": extra_headers or {}}
+            if extra_body is not None:
+                options["extra_json"] = extra_body
+            if timeout is not None and _is_set(timeout):
+                options["timeout"] = timeout
+            post: Any = client.post
+            return await post(path, cast_to=whole, body=body, options=options, stream=stream, stream_cls=stream_of)
 
-    async def create(
-        *,
-        stream: bool = False,
-        extra_headers: Any = None,
-        extra_body: Any = None,
-        timeout: Any = None,
-        **given: Any,
-    ) -> Any:
-        body = {name: value for name, value in given.items() if is_set(value)}
-        if stream:
-            body["stream"] = True
-        options: dict[str, Any] = {"headers": extra_headers or {}}
-        if extra_body is not None:
-            options["extra_json"] = extra_body
-        if timeout is not None and is_set(timeout):
-            options["timeout"] = timeout
-        post: Any = client.post
-        return await post(
-            "/chat/completions",
-            cast_to=ChatCompletion,
-            body=body,
-            options=options,
-            stream=stream,
-            stream_cls=AsyncStream[ChatCompletionChunk],
-        )
+        return create
 
-    client.chat.completions.create = create  # type: ignore[assignment,method-assign]
+    chat, responses = client.chat.completions, client.responses
+    chat.create = plainly("/chat/completions", ChatCompletion, AsyncStream[ChatCompletionChunk])  # type: ignore[method-assign]
+    responses.create = plainly("/responses", Response, AsyncStream[ResponseStreamEvent])  # type: ignore[method-assign]
+
+
+def _is_set(value: object) -> bool:
+    return type(value).__name__ not in ("Omit", "NotGiven")
 
 
 def _anthropic(resolved: ResolvedModel, http: httpx2.AsyncClient) -> Connection:

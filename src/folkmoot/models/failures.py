@@ -44,6 +44,10 @@ _MISPLACED_SYSTEM = re.compile(
     r"|conversation roles|unexpected role .?system|only (user|the user)",
     re.IGNORECASE | re.DOTALL,
 )
+_UNUSABLE_REASONING = re.compile(
+    r"encrypted[_ ]content|item (with id )?'(rs|msg|fc)_|without its required .{0,12}(reasoning|following)",
+    re.IGNORECASE,
+)
 _LOOKS_LIKE_A_KEY = re.compile(r"\b(?:sk|gsk|xai|key|pk|AIza|Bearer)[-_ ][\w*-]{6,}|\bAIza[\w-]{10,}")
 _PASSING = frozenset({408, 409, 429})
 _OVERFLOW_STATUS = frozenset({400, 413, 422, 500})
@@ -119,6 +123,11 @@ def refuses_late_system_message(exc: Exception) -> bool:
     """Tell whether a server wants system messages nowhere but first, as some models' chat templates do."""
     status = status_of(exc)
     return status in (400, 422, 500) and _MISPLACED_SYSTEM.search(_raw_words(exc)) is not None
+
+
+def refuses_reasoning(exc: Exception) -> bool:
+    """Tell whether OpenAI cannot use the reasoning it was sent back, such as that of another account."""
+    return status_of(exc) in (400, 404) and _UNUSABLE_REASONING.search(_raw_words(exc)) is not None
 
 
 def retry_after(exc: Exception) -> float | None:

@@ -85,16 +85,30 @@ class ToolSchema:
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
-    """How the model shall answer; None leaves it to the provider."""
+    """How the model shall answer; None leaves it to the provider.
+
+    What a model does not know is not said to it, and what it would refuse beside another option is left out.
+    """
 
     temperature: float | None = None
     max_output_tokens: int | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: str | None = None
+    """How much the model thinks: `none`, `minimal`, `low`, `medium`, `high`, `xhigh` or `max`."""
     tool_choice: str | None = None
     """`auto`, `none`, `required`, or a tool's name."""
     response_format: Mapping[str, Any] | None = None
-    """`{"type": "json_schema", …}` or `{"type": "json_object"}`, as OpenAI's API has it; others are told nothing."""
+    """`{"type": "json_schema", "json_schema": …}`, with a schema or `{"name": …, "schema": …}`; or `json_object`."""
+    reasoning: bool | None = None
+    """Whether the model thinks before it answers."""
+    reasoning_budget: int | None = None
+    """The most tokens it may think; -1 leaves that to the model."""
+    show_reasoning: bool | None = None
+    """Whether it tells what it thinks, where it could keep that to itself."""
+    effort: str | None = None
+    """How thorough the whole answer is, thinking or not: `low`, `medium`, `high`, `xhigh` or `max`."""
+    verbosity: str | None = None
+    """How long the answer is: `low`, `medium` or `high`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +157,8 @@ class Reply:
     tool_calls: Sequence[ToolCall] = ()
     usage: Usage = Usage()
     finish_reason: str = "stop"
+    trace: Mapping[str, Any] | None = None
+    """The provider's `request` and `response` JSON where traces are kept; a stream has no `response`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ provider is configured by its usual environment variables, read here and nowhere
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -13,8 +14,8 @@ from typing import Literal, TypeAlias
 from folkmoot.errors import InvalidInput, NotFound
 from folkmoot.settings import Settings
 
-Dialect: TypeAlias = Literal["openai", "anthropic", "google", "offline"]
-"""The API that a provider speaks."""
+Dialect: TypeAlias = Literal["openai", "responses", "anthropic", "google", "offline"]
+"""The API that a provider speaks: `openai` is Chat Completions, `responses` OpenAI's newer one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class ResolvedModel:
     address: str
     key: str | None = field(default=None, repr=False)
     api_version: str | None = None
+    dialect: Dialect = "openai"
 
 
 OFFLINE = Provider("offline", "the offline note-taker", "openai", dialect="offline", default_model="notetaker")
@@ -161,6 +163,9 @@ PROVIDERS: tuple[Provider, ...] = (
     OFFLINE,
 )
 
+OPENAI_API_VARIABLE = "OPENAI_API"
+_OPENAI_ADDRESS = re.compile(r"https://([a-z]+\.)?api\.openai\.com(/|$)")
+_OPENAI_THINKS = re.compile(r"(?!o1-(mini|preview))(o\d|gpt-[5-9])(?!.*-(chat|search))")
 AZURE_VERSION_VARIABLES = ("OPENAI_API_VERSION", "AZURE_API_VERSION")
 AZURE_VERSION = "2024-10-21"
 ALIASES: Mapping[str, str] = {"google": "google_ai"}
@@ -188,17 +193,36 @@ def resolve(handle: str, environ: Mapping[str, str]) -> ResolvedModel:
     if provider is OFFLINE:
         if model != OFFLINE.default_model:
             raise NotFound(f"There is no model {handle}: the only offline model is offline/notetaker.")
-        return ResolvedModel(handle, OFFLINE, model, address="")
+        return ResolvedModel(handle, OFFLINE, model, address="", dialect=OFFLINE.dialect)
     if not is_configured(provider, environ):
         raise NotFound(f"There is no model {handle}: {provider.title} is not configured. {how_to_set(provider)}")
+    address = address_of(provider, environ)
     return ResolvedModel(
         handle,
         provider,
         model,
-        address=address_of(provider, environ),
+        address=address,
         key=_first(provider.key_variables, environ),
         api_version=(_first(AZURE_VERSION_VARIABLES, environ) or AZURE_VERSION) if provider.name == "azure" else None,
+        dialect=_dialect(provider, model, address, environ),
     )
+
+
+def _dialect(provider: Provider, model: str, address: str, environ: Mapping[str, str]) -> Dialect:
+    """Return the API by which a model is asked: `OPENAI_API` tells for OpenAI's, else the address and the model.
+
+    OpenAI's reasoning models take back what they thought by the Responses API alone, which other servers
+    that speak OpenAI's API mostly do not have.
+    """
+    if provider.name != "openai":
+        return provider.dialect
+    chosen = environ.get(OPENAI_API_VARIABLE, "").strip().lower()
+    if chosen not in ("", "chat", "responses"):
+        raise InvalidInput(f"{OPENAI_API_VARIABLE} is {chosen!r}; it must be responses or chat.")
+    if chosen:
+        return "responses" if chosen == "responses" else "openai"
+    official = _OPENAI_ADDRESS.match(address) is not None
+    return "responses" if official and _OPENAI_THINKS.match(model) else "openai"
 
 
 def configured(environ: Mapping[str, str]) -> list[Provider]:

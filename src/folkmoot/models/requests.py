@@ -14,12 +14,13 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import TypeVar
+from dataclasses import asdict, replace
+from typing import Any, TypeVar
 
 from folkmoot.errors import FolkmootError, ProviderTimeout
 from folkmoot.models import offline
 from folkmoot.models.connections import Connection, Connections
-from folkmoot.models.prompt import Delta, Prompt, Reply
+from folkmoot.models.prompt import AssistantTurn, Delta, Prompt, Reply
 from folkmoot.models.providers import OFFLINE, ResolvedModel, resolve
 from folkmoot.settings import Settings
 
@@ -52,7 +53,7 @@ class ModelClient:
         self._settings = settings
         self._environ = environ
         self._pause = pause
-        self._connections = Connections(settings.model_timeout)
+        self._connections = Connections(settings.model_timeout, traced=settings.trace)
 
     async def ask(self, handle: str, prompt: Prompt) -> Reply:
         """Return a model's whole answer; an empty one is an answer too.
@@ -112,6 +113,23 @@ class ModelClient:
         finally:
             await stream.aclose()
 
+    async def preview(self, handle: str, prompt: Prompt) -> Any:
+        """Return the request that a model's provider would be sent, as JSON values; nobody is asked.
+
+        Raises what `ask` raises before it asks.
+        """
+        resolved = self._resolve(handle)
+        if resolved.provider is OFFLINE:
+            return asdict(prompt)
+        connection = await self._connection(resolved)
+        from folkmoot.models.calls import seen
+        from folkmoot.models.failures import translated
+
+        try:
+            return await seen(connection, prompt)
+        except Exception as exc:
+            raise translated(exc, resolved) from exc
+
     async def prepare(self, handle: str) -> None:
         """Import a provider's package and build its client, so that the first question need not wait."""
         resolved = self._resolve(handle)
@@ -147,10 +165,14 @@ class ModelClient:
             except FolkmootError:
                 raise
             except Exception as exc:
-                from folkmoot.models.failures import refuses_late_system_message, translated
+                from folkmoot.models.failures import refuses_late_system_message, refuses_reasoning, translated
 
                 if refuses_late_system_message(exc) and self._connections.avoid_late_system(resolved.handle):
                     log.info("%s takes a system message only first; sending memory as user text", resolved.handle)
+                    continue
+                if refuses_reasoning(exc) and (bare := _without_reasoning(prompt)):
+                    log.info("%s cannot use earlier reasoning; asking without it", resolved.handle)
+                    prompt = bare
                     continue
                 wait = self._wait(exc, attempt)
                 if wait is None:
@@ -174,3 +196,11 @@ class ModelClient:
             f"{resolved.provider.title} did not answer for {resolved.handle} within "
             f"{self._settings.model_timeout:g} s. FOLKMOOT_MODEL_TIMEOUT sets how long to wait."
         )
+
+
+def _without_reasoning(prompt: Prompt) -> Prompt | None:
+    """Return the prompt without what the model thought; None when there is nothing of it."""
+    if not any(isinstance(turn, AssistantTurn) and turn.reasoning for turn in prompt.turns):
+        return None
+    turns = [replace(turn, reasoning=()) if isinstance(turn, AssistantTurn) else turn for turn in prompt.turns]
+    return replace(prompt, turns=turns)

@@ -1,4 +1,4 @@
-"""Between Folkmoot's `Prompt` and `Reply` and the messages of pydantic-ai.
+"""From Folkmoot's `Prompt` to the messages of pydantic-ai.
 
 What is sent before the memory depends on the turns alone, so that a later step repeats it byte for byte and
 the provider's prompt cache hits. A tool call whose arguments are not a JSON object goes out as
@@ -11,57 +11,42 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from itertools import islice
+from typing import Any
 
 from pydantic_ai.messages import (
     BinaryContent,
     CachePoint,
     ImageUrl,
-    InstructionPart,
     ModelMessage,
     ModelRequest,
     ModelRequestPart,
     ModelResponse,
     ModelResponsePart,
-    ModelResponseStreamEvent,
-    PartDeltaEvent,
-    PartStartEvent,
     SystemPromptPart,
     TextPart,
-    TextPartDelta,
     ThinkingPart,
-    ThinkingPartDelta,
     ToolCallPart,
-    ToolCallPartDelta,
     ToolReturnPart,
     UserContent,
     UserPromptPart,
 )
-from pydantic_ai.models import ModelRequestParameters
-from pydantic_ai.settings import ModelSettings
-from pydantic_ai.tools import ToolDefinition
 
 from folkmoot.errors import InvalidInput
+from folkmoot.models.order import Order, order_of
 from folkmoot.models.pairing import paired
 from folkmoot.models.prompt import (
     AssistantTurn,
-    Delta,
     Image,
     Prompt,
     Reasoning,
-    ReasoningDelta,
-    Reply,
     SystemTurn,
-    TextDelta,
     ToolCall,
-    ToolCallDelta,
     ToolReturn,
     Turn,
-    Usage,
     UserTurn,
 )
 from folkmoot.models.providers import Dialect
@@ -69,6 +54,8 @@ from folkmoot.models.providers import Dialect
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NOTHING = "(empty message)"
 _EARLIER = "(the conversation continues)"
+_IN_JSON = "Answer with one JSON object."
+_OPENAI = ("openai", "responses")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +74,7 @@ class Manner:
 
 
 def messages_of(prompt: Prompt, manner: Manner) -> list[ModelMessage]:
-    """Return the turns and the memory; the instructions travel with `parameters_of`."""
+    """Return the turns and the memory; the instructions travel with `options.parameters_of`."""
     messages: list[ModelMessage] = []
     parts: list[ModelRequestPart] = []
     for turn in paired(prompt.turns):
@@ -102,58 +89,14 @@ def messages_of(prompt: Prompt, manner: Manner) -> list[ModelMessage]:
             parts.append(_request_part(turn, manner))
     if manner.dialect == "anthropic" and (parts or messages):
         parts.append(UserPromptPart([CachePoint()]))
-    if prompt.memory:
-        _add_memory(parts, prompt.memory, manner)
+    memory = prompt.memory
+    if manner.dialect in _OPENAI and (prompt.options.response_format or {}).get("type") == "json_object":
+        memory = f"{memory}\n\n{_IN_JSON}".strip()  # OpenAI refuses the option where no message speaks of JSON
+    if memory:
+        _add_memory(parts, memory, manner)
     if parts:
         messages.append(ModelRequest(parts=parts))
     return messages
-
-
-def parameters_of(prompt: Prompt) -> ModelRequestParameters:
-    """Return the instructions and the tools."""
-    return ModelRequestParameters(
-        function_tools=[
-            ToolDefinition(
-                name=tool.name,
-                description=clean(tool.description),
-                parameters_json_schema=_clean_json(tool.parameters),
-                strict=False,
-            )
-            for tool in prompt.tools
-        ],
-        instruction_parts=[InstructionPart(clean(prompt.instructions))] if prompt.instructions else None,
-    )
-
-
-def settings_of(prompt: Prompt, manner: Manner) -> ModelSettings | None:
-    """Return the options in pydantic-ai's terms; None when there are none."""
-    options, settings = prompt.options, ModelSettings()
-    if options.temperature is not None:
-        settings["temperature"] = options.temperature
-    if options.max_output_tokens is not None:
-        settings["max_tokens"] = options.max_output_tokens
-    if options.parallel_tool_calls is not None and prompt.tools:
-        settings["parallel_tool_calls"] = options.parallel_tool_calls
-    if options.reasoning_effort is not None:
-        settings["thinking"] = _thinking(options.reasoning_effort)
-    if options.tool_choice is not None and prompt.tools:
-        choice: Any = options.tool_choice
-        settings["tool_choice"] = choice if choice in ("auto", "none", "required") else [choice]
-    if options.response_format is not None and manner.dialect == "openai":
-        settings["extra_body"] = {"response_format": dict(options.response_format)}
-    if manner.dialect == "anthropic":
-        caching = {
-            "anthropic_cache_instructions": True,
-            "anthropic_cache_tool_definitions": bool(prompt.tools),
-        }
-        return cast("ModelSettings", {**settings, **caching})
-    return settings or None
-
-
-def _thinking(effort: str) -> Any:
-    if effort not in ("none", "minimal", "low", "medium", "high", "xhigh", "max"):
-        raise InvalidInput(f"The reasoning effort {effort!r} is none of none, minimal, low, medium, high, xhigh, max.")
-    return False if effort == "none" else effort
 
 
 def _request_part(turn: Turn, manner: Manner) -> ModelRequestPart:
@@ -162,8 +105,8 @@ def _request_part(turn: Turn, manner: Manner) -> ModelRequestPart:
     if isinstance(turn, SystemTurn):
         return _system_part(turn.content, manner, tagged=True)
     assert isinstance(turn, ToolReturn)
-    # Chat Completions has no mark for a failed tool; pydantic-ai would wrap the text in JSON there.
-    failed = turn.failed and manner.dialect != "openai"
+    # OpenAI's APIs have no mark for a failed tool; pydantic-ai would wrap the text in JSON there.
+    failed = turn.failed and manner.dialect not in _OPENAI
     return ToolReturnPart(
         turn.name,
         clean(turn.content),
@@ -181,7 +124,7 @@ def _system_part(text: str, manner: Manner, *, tagged: bool = False) -> ModelReq
 
 def _add_memory(parts: list[ModelRequestPart], memory: str, manner: Manner) -> None:
     last = parts[-1] if parts else None
-    if manner.dialect == "openai" and manner.system_as_user and isinstance(last, UserPromptPart):
+    if manner.dialect in _OPENAI and manner.system_as_user and isinstance(last, UserPromptPart):
         # Such servers want user and assistant to take turns: the memory joins the message before it.
         before = [last.content] if isinstance(last.content, str) else last.content
         parts[-1] = UserPromptPart([*before, clean(memory)])
@@ -198,7 +141,7 @@ def _user_content(turn: UserTurn, manner: Manner) -> str | Sequence[UserContent]
 
 def _some_text(text: str, manner: Manner) -> str:
     """Return the text, or a few words instead of none: Anthropic and Google refuse a blank message."""
-    return clean(text) if manner.dialect == "openai" or text.strip() else _NOTHING
+    return clean(text) if manner.dialect in _OPENAI or text.strip() else _NOTHING
 
 
 def _image(image: Image) -> ImageUrl | BinaryContent:
@@ -215,38 +158,77 @@ def _image(image: Image) -> ImageUrl | BinaryContent:
 
 
 def _response(turn: AssistantTurn, manner: Manner) -> ModelResponse:
-    parts: list[ModelResponsePart] = []
-    extras: dict[str | None, dict[str, Any]] = {}
-    canonical: str | None = None
-    for thought in turn.reasoning:
-        origin = thought.provider
-        if origin.get("system") != manner.system:
-            continue  # what another provider's model thought is of no use to this one
-        canonical = origin.get("canonical") or canonical
-        if "attached_to" in origin:
-            extras[origin["attached_to"]] = origin.get("details") or {}
-            continue
-        parts.append(
-            ThinkingPart(
-                clean(thought.text),
-                id=origin.get("id"),
-                signature=thought.signature,
-                provider_name=manner.system,
-                provider_details=origin.get("details"),
-            )
-        )
-    if turn.text:
-        parts.append(TextPart(clean(turn.text), **_extra(extras.get(None), manner)))
-    parts += [
-        ToolCallPart(
-            call.name,
-            clean(call.arguments),
-            tool_call_id=_call_id(call.id, manner),
-            **_extra(extras.get(call.id), manner),
-        )
-        for call in turn.tool_calls
-    ]
+    # What another provider's model thought, or one asked by another API, is of no use to this one.
+    own = [thought for thought in turn.reasoning if _is_own(thought.provider, manner)]
+    extras = {
+        thought.provider["attached_to"]: thought.provider.get("details") or {}
+        for thought in own
+        if "attached_to" in thought.provider
+    }
+    thoughts = [_thinking_part(thought, manner) for thought in own if "attached_to" not in thought.provider]
+    order = order_of(turn) if thoughts else None
+    parts: list[ModelResponsePart]
+    if manner.dialect == "responses" and not (order and _can_go_back(thoughts)):
+        thoughts = []
+    if order and thoughts:
+        parts = _in_order(order, turn, thoughts, manner)
+    else:
+        parts = [*thoughts]
+        if turn.text:
+            parts.append(TextPart(clean(turn.text), **_extra(extras.get(None), manner)))
+        parts += [_call_part(call, manner, **_extra(extras.get(call.id), manner)) for call in turn.tool_calls]
+    canonical = next(
+        (thought.provider["canonical"] for thought in reversed(own) if "canonical" in thought.provider), None
+    )
     return ModelResponse(parts=parts, provider_name=manner.system, canonical_system=canonical)
+
+
+def _is_own(origin: Mapping[str, Any], manner: Manner) -> bool:
+    api = "responses" if manner.dialect == "responses" else None
+    return origin.get("system") == manner.system and origin.get("api") == api
+
+
+def _can_go_back(thoughts: Sequence[ThinkingPart]) -> bool:
+    """Tell whether each reasoning item of OpenAI's has its content with it; nothing is kept there to look it up."""
+    whole = {thought.id for thought in thoughts if thought.signature or thought.provider_details}
+    return whole == {thought.id for thought in thoughts}
+
+
+def _in_order(
+    order: Order, turn: AssistantTurn, thoughts: Sequence[ThinkingPart], manner: Manner
+) -> list[ModelResponsePart]:
+    """Return the parts of a reply as they came, with their ids; what was thought before nothing is left out."""
+    parts: list[ModelResponsePart] = []
+    waiting, calls, start = iter(thoughts), {call.id: call for call in turn.tool_calls}, 0
+    for entry in order:
+        details = {"phase": entry["phase"]} if "phase" in entry else None
+        item: dict[str, Any] = {"id": entry.get("id"), "provider_name": manner.system, "provider_details": details}
+        if "thoughts" in entry:
+            parts += islice(waiting, entry["thoughts"])
+        elif "call" in entry:
+            parts.append(_call_part(calls[entry["call"]], manner, **item))
+        else:
+            text = turn.text[start : start + entry["text"]]
+            start += entry["text"]
+            if text.strip():
+                parts.append(TextPart(clean(text), **item))
+    while parts and isinstance(parts[-1], ThinkingPart):
+        parts.pop()
+    return parts
+
+
+def _thinking_part(thought: Reasoning, manner: Manner) -> ThinkingPart:
+    return ThinkingPart(
+        clean(thought.text),
+        id=thought.provider.get("id"),
+        signature=thought.signature,
+        provider_name=manner.system,
+        provider_details=thought.provider.get("details"),
+    )
+
+
+def _call_part(call: ToolCall, manner: Manner, **extra: Any) -> ToolCallPart:
+    return ToolCallPart(call.name, clean(call.arguments), tool_call_id=_call_id(call.id, manner), **extra)
 
 
 def _extra(details: dict[str, Any] | None, manner: Manner) -> dict[str, Any]:
@@ -257,100 +239,6 @@ def _call_id(given: str, manner: Manner) -> str:
     if manner.call_id is None or manner.call_id.fullmatch(given):
         return given
     return hashlib.sha256(given.encode("utf-8", "replace")).hexdigest()[: manner.call_id_length]
-
-
-def reply_of(response: ModelResponse) -> Reply:
-    """Return a model's answer in Folkmoot's terms."""
-    texts: list[str] = []
-    reasoning: list[Reasoning] = []
-    calls: list[ToolCall] = []
-    for part in response.parts:
-        if isinstance(part, TextPart):
-            texts.append(part.content)
-            # Of a text only a signature must go back; what else is known of it (citations) stays behind.
-            if "thought_signature" in (part.provider_details or {}):
-                reasoning.append(_attachment(None, part.provider_name, part.provider_details, response))
-        elif isinstance(part, ThinkingPart):
-            provider: dict[str, Any] = {"system": part.provider_name or response.provider_name, "id": part.id}
-            provider |= {"canonical": response.canonical_system, "details": part.provider_details}
-            kept = {key: value for key, value in provider.items() if value}
-            reasoning.append(Reasoning(part.content, part.signature, kept))
-        elif isinstance(part, ToolCallPart):
-            calls.append(ToolCall(part.tool_call_id, part.tool_name, _arguments(part.args)))
-            if part.provider_details:
-                reasoning.append(_attachment(part.tool_call_id, part.provider_name, part.provider_details, response))
-    refusal = (response.provider_details or {}).get("refusal")
-    if isinstance(refusal, str) and not texts:
-        texts.append(refusal)
-    return Reply(
-        text="".join(texts),
-        reasoning=tuple(reasoning),
-        tool_calls=tuple(calls),
-        usage=_usage(response),
-        finish_reason=response.finish_reason or ("tool_call" if calls else "stop"),
-    )
-
-
-def _attachment(
-    call: str | None, provider: str | None, details: dict[str, Any] | None, response: ModelResponse
-) -> Reasoning:
-    """Keep what a provider wants back beside a tool call or the text, such as Gemini's thought signatures."""
-    origin: dict[str, Any] = {
-        "system": provider or response.provider_name,
-        "attached_to": call,
-        "details": details,
-    }
-    if response.canonical_system:
-        origin["canonical"] = response.canonical_system
-    return Reasoning("", provider=origin)
-
-
-def _arguments(given: str | Mapping[str, Any] | None) -> str:
-    if isinstance(given, str):
-        return given or "{}"
-    return json.dumps(given or {}, ensure_ascii=False)
-
-
-def _usage(response: ModelResponse) -> Usage:
-    usage = response.usage
-    return Usage(
-        prompt_tokens=usage.input_tokens,
-        completion_tokens=usage.output_tokens,
-        cached_input_tokens=usage.cache_read_tokens,
-        cache_write_tokens=usage.cache_write_tokens,
-        reasoning_tokens=int(usage.details.get("reasoning_tokens", 0) or usage.details.get("thoughts_tokens", 0)),
-    )
-
-
-class DeltaReader:
-    """Turns the events of one stream into deltas."""
-
-    def __init__(self) -> None:
-        self._calls: dict[int, str] = {}
-
-    def read(self, event: ModelResponseStreamEvent) -> Iterator[Delta]:
-        """Yield what an event adds; most add one delta, some none."""
-        if isinstance(event, PartStartEvent):
-            part = event.part
-            if isinstance(part, TextPart) and part.content:
-                yield TextDelta(part.content)
-            elif isinstance(part, ThinkingPart) and part.content:
-                yield ReasoningDelta(part.content)
-            elif isinstance(part, ToolCallPart):
-                self._calls[event.index] = part.tool_call_id
-                yield ToolCallDelta(part.tool_call_id, part.tool_name, _piece(part.args))
-        elif isinstance(event, PartDeltaEvent):
-            delta = event.delta
-            if isinstance(delta, TextPartDelta) and delta.content_delta:
-                yield TextDelta(delta.content_delta)
-            elif isinstance(delta, ThinkingPartDelta) and delta.content_delta:
-                yield ReasoningDelta(delta.content_delta)
-            elif isinstance(delta, ToolCallPartDelta) and delta.args_delta:
-                yield ToolCallDelta(self._calls.get(event.index, ""), None, _piece(delta.args_delta))
-
-
-def _piece(given: str | Mapping[str, Any] | None) -> str:
-    return given if isinstance(given, str) else json.dumps(given, ensure_ascii=False) if given else ""
 
 
 def clean(text: str) -> str:
@@ -364,11 +252,11 @@ def clean(text: str) -> str:
     return text
 
 
-def _clean_json(value: Any) -> Any:
+def clean_json(value: Any) -> Any:
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, dict):
-        return {_clean_json(key): _clean_json(item) for key, item in value.items()}
+        return {clean_json(key): clean_json(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_clean_json(item) for item in value]
+        return [clean_json(item) for item in value]
     return value

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -23,33 +23,25 @@ from folkmoot.errors import FolkmootError, ProviderError, StoreError
 from folkmoot.runs.asked import Answer, Asked
 from folkmoot.runs.colleagues import Asking
 from folkmoot.runs.following import follow_stored, wait_or_look_again
+from folkmoot.runs.keeping import Keeper
 from folkmoot.runs.log import DONE, failure_events, store_entries
 from folkmoot.runs.runs import (
-    CANCEL_TOPIC,
     LEASE,
     Run,
-    cancel_requests,
-    claim_callbacks,
     end_run,
-    extend_leases,
-    fail_dead_runs,
     find_run,
     request_cancel,
     store_run,
     topic,
 )
-from folkmoot.runs.telling import tell_callback
 from folkmoot.runs.under_way import Encoder, RunUnderWay
 from folkmoot.runs.waiting import begin_run, forget_asker, refuse_cycle
-from folkmoot.store.engine import Transaction, Work
+from folkmoot.store.engine import Transaction
 
 logger = logging.getLogger(__name__)
 
 LONGEST_STOP = 2 * LEASE / 1e6
 """Seconds to wait for another process to stop a run; one that is dead has lost its lease by then."""
-
-STORE_PIECES_SECONDS = 0.1
-"""How long pieces of a reply stay in memory only, before readers of other processes can see them."""
 
 
 class Turns:
@@ -61,11 +53,8 @@ class Turns:
         self._store = services.store
         self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._under_way: dict[str, RunUnderWay] = {}
-        self._keepers: list[asyncio.Task[None]] = []
-        self._pieces = asyncio.Event()
+        self._keeper = Keeper(services, self._under_way)
         self._asking = Asking(self.answer, self._leave)
-        self._callbacks: set[asyncio.Task[None]] = set()
-        self._unsettled: dict[str, Work[None]] = {}
 
     async def open(self, *, alone: bool) -> None:
         """Settle what dead processes left, and begin to keep this one's runs alive.
@@ -73,9 +62,7 @@ class Turns:
         Args:
             alone: no other process can be at work on this database.
         """
-        await self._fail_dead(every=alone)
-        work: Sequence[Coroutine[Any, Any, None]] = (self._keep_alive(), self._hear_cancels(), self._store_pieces())
-        self._keepers = [asyncio.create_task(each) for each in work]
+        await self._keeper.open(alone=alone)
 
     async def close(self) -> None:
         """Give the runs under way their time to end, then stop them."""
@@ -85,9 +72,7 @@ class Turns:
             for late in list(self._under_way.values()):
                 late.stop(cancelled=False)
             await asyncio.gather(*tasks, return_exceptions=True)
-        for keeper in (*self._keepers, *self._callbacks):
-            keeper.cancel()
-        await asyncio.gather(*self._keepers, *self._callbacks, return_exceptions=True)
+        await self._keeper.close()
 
     async def answer(self, asked: Asked) -> Answer:
         """Take the whole turn and return it.
@@ -120,7 +105,7 @@ class Turns:
         run = await self._create(asked)
         under_way = self._begin(run, asked, encode, stored=True)
         under_way.log.append(first(run))
-        self._pieces.set()
+        self._keeper.look_for_pieces()
         return run
 
     async def follow(self, run_id: str, after: int, encode: Encoder) -> AsyncGenerator[str, None]:
@@ -196,13 +181,7 @@ class Turns:
         finally:
             self._under_way.pop(run.id, None)
             if run.details.get("callback_url"):
-                self._call_back(run.id)
-
-    def _call_back(self, run_id: str) -> None:
-        """Tell the run's callback address, in a task of its own, that the run is over."""
-        task = asyncio.create_task(tell_callback(self._services, run_id))
-        self._callbacks.add(task)
-        task.add_done_callback(self._callbacks.discard)
+                self._keeper.call_back(run.id)
 
     async def _take(self, under_way: RunUnderWay) -> Answer:
         event: Event | None = None
@@ -210,7 +189,7 @@ class Turns:
             async for event in events:
                 under_way.take(event)
                 if under_way.encode is not None:
-                    self._pieces.set()
+                    self._keeper.look_for_pieces()
         assert isinstance(event, TurnEnd), "a turn ends with a TurnEnd"
         return Answer(under_way.run, under_way.messages, event)
 
@@ -243,7 +222,7 @@ class Turns:
         if run.asked_by is not None:
             await self._store.read(lambda transaction: refuse_cycle(transaction, run))
         async with queue:
-            await self._settle()
+            await self._keeper.settle()
             with self._store.signals.listening(turn_topic(run.conversation_id)) as freed:
                 while not await self._store.write(
                     lambda transaction: begin_run(transaction, run, stored=stored)  # noqa: B023
@@ -251,11 +230,11 @@ class Turns:
                     stored = True
                     await wait_or_look_again(freed)
                     freed.clear()
-                    await self._fail_dead(every=False)
+                    await self._keeper.fail_dead(every=False)
             yield
 
     async def _fail(self, under_way: RunUnderWay, error: BaseException) -> None:
-        """Store why a run failed. A database that is away leaves that to `fail_dead_runs`."""
+        """Store why a run failed."""
         run = under_way.run
         details = {"type": type(error).__name__, "message": str(error)}
         status, reason = "failed", "llm_api_error" if isinstance(error, ProviderError) else "error"
@@ -264,8 +243,8 @@ class Turns:
         elif isinstance(error, asyncio.CancelledError):
             details = {"type": "server_stopped", "message": "The server was stopped before the run's end."}
         logger.warning("Run %s: %s", status, details["type"], extra={"run_id": run.id, "agent_id": run.agent_id})
-        events = failure_events(run.id, reason, details)
-        entries = under_way.log.entries[under_way.log.stored :]
+        log, events = under_way.log, failure_events(run.id, reason, details)
+        before, entries = log.stored, [*log.entries[log.stored :], *log.encode(events), DONE]
         # A refusal comes before anything that was decided is carried out; what was decided can be said again.
         refused = isinstance(error, FolkmootError) and not isinstance(error, StoreError)
         interrupted = under_way.begun and under_way.asked.decisions is not None and not refused
@@ -273,90 +252,13 @@ class Turns:
         async def store(transaction: Transaction) -> None:
             ended = await end_run(transaction, run, status, reason, {"error": details})
             if ended and under_way.encode is not None:
-                last = [*entries, *under_way.log.encode(events), DONE]
-                await store_entries(transaction, run.id, under_way.log.stored, last)
+                await store_entries(transaction, run.id, before, entries)
             if ended and interrupted:
                 await settle_pending(transaction, run.conversation_id, INTERRUPTED)
 
-        self._unsettled[run.id] = store
-        await self._settle()
-        under_way.log.append(events)
-        under_way.log.finish()
-
-    async def _settle(self) -> None:
-        """Store the ends of failed runs; those that a database in trouble does not take are tried again later."""
-        for run_id, store in list(self._unsettled.items()):
-            try:
-                await self._store.write(store)
-            except StoreError as error:
-                logger.warning("The end of a run could not be stored: %s", error.message, extra={"run_id": run_id})
-            except Exception:
-                logger.exception("The end of a run cannot be stored", extra={"run_id": run_id})
-                self._unsettled.pop(run_id, None)
-            else:
-                self._unsettled.pop(run_id, None)
-
-    async def _keep_alive(self) -> None:
-        while True:
-            await asyncio.sleep(LEASE / 3e6)
-            try:
-                active = list(self._under_way)
-                if active:
-                    await self._store.write(lambda transaction: extend_leases(transaction, active))  # noqa: B023
-                await self._settle()
-                await self._fail_dead(every=False)
-                for run_id in await self._store.write(claim_callbacks):
-                    self._call_back(run_id)
-            except StoreError as error:
-                logger.warning("Leases could not be extended: %s", error.message)
-            except Exception:
-                logger.exception("Leases could not be extended")
-
-    async def _hear_cancels(self) -> None:
-        """Cancel the runs of this process that another process was asked to cancel."""
-        with self._store.signals.listening(CANCEL_TOPIC) as requested:
-            while True:
-                await wait_or_look_again(requested)
-                requested.clear()
-                active = list(self._under_way)
-                if not active:
-                    continue
-                with suppress(StoreError):
-                    for run_id in await self._store.read(
-                        lambda transaction: cancel_requests(transaction, active)  # noqa: B023
-                    ):
-                        if under_way := self._under_way.get(run_id):
-                            under_way.stop(cancelled=True)
-
-    async def _store_pieces(self) -> None:
-        """Store what the logs of this process have gathered, some at a time, for readers of other processes."""
-        while True:
-            await self._pieces.wait()
-            await asyncio.sleep(STORE_PIECES_SECONDS)
-            self._pieces.clear()
-            waiting = [
-                (each.log, each.run.id, each.log.stored, each.log.entries[each.log.stored :])
-                for each in self._under_way.values()
-                if each.encode is not None and len(each.log.entries) > each.log.stored
-            ]
-
-            async def store(transaction: Transaction, waiting: Any = waiting) -> None:
-                for _, run_id, before, entries in waiting:
-                    await store_entries(transaction, run_id, before, entries)
-                    transaction.signal(topic(run_id))
-
-            try:
-                await self._store.write(store)
-            except FolkmootError as error:
-                logger.warning("Pieces of streams were not stored: %s", error.message)
-                continue
-            for log, _, before, entries in waiting:
-                log.stored = max(log.stored, before + len(entries))
-
-    async def _fail_dead(self, *, every: bool) -> None:
-        dead = await self._store.write(lambda transaction: fail_dead_runs(transaction, every=every))
-        for run_id in dead:
-            logger.warning("Run was left unfinished by a process that is gone", extra={"run_id": run_id})
+        await self._keeper.end(run.id, store)
+        log.append(events)
+        log.finish()
 
 
 def new_run(asked: Asked) -> Run:

@@ -40,13 +40,11 @@ def add_error_handlers(application: FastAPI) -> None:
 
     @application.exception_handler(FolkmootError)
     async def ours(request: Request, error: FolkmootError) -> Response:
-        if request.url.path.startswith("/v1/chat/"):  # OpenAI's clients look for the message there
-            error.extra = {**error.extra, "error": {"message": error.message, "type": type(error).__name__}}
-        return error_response(error)
+        return _refuse(request, error)
 
     @application.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        return error_response(_explain(error.errors()))
+        return _refuse(request, _explain(error.errors()))
 
     @application.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
@@ -57,6 +55,12 @@ def add_error_handlers(application: FastAPI) -> None:
     async def unexpected(request: Request, error: Exception) -> Response:
         logger.error("Unexpected error at %s %s", request.method, request.url.path, exc_info=error)
         return error_response(FolkmootError("Folkmoot failed at this request; the server's log says where."))
+
+
+def _refuse(request: Request, error: FolkmootError) -> Response:
+    if request.url.path.startswith(("/v1/chat/", "/openai/")):  # OpenAI's clients look for the message there
+        error.extra = {**error.extra, "error": {"message": error.message, "type": type(error).__name__}}
+    return error_response(error)
 
 
 def _about_route(request: Request, error: HTTPException) -> str:

@@ -1,7 +1,8 @@
 """OpenAI's chat protocol: an agent in the place of a model.
 
 A client of that protocol sends the whole conversation each time. The agent remembers it, so that only what follows the
-last assistant message is said to it.
+last assistant message is said to it. `/openai/v1` is the whole protocol, with the agents as its models, since the list
+at `/v1/models` has the wire format's own form.
 """
 
 from __future__ import annotations
@@ -11,20 +12,23 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal
 
 from fastapi import APIRouter, Response
-from pydantic import Field
+from fastapi.exceptions import RequestValidationError
+from pydantic import Field, ValidationError
 
-from folkmoot.agents.agents import find_agent
+from folkmoot.agents.agents import Agent, find_agent
+from folkmoot.agents.listing import AgentFilter, list_agents
 from folkmoot.errors import BadRequest, InvalidInput
 from folkmoot.identifiers import check_id
 from folkmoot.runs.log import DONE
 from folkmoot.server.event_stream import EventStream, ServerSentEvent
 from folkmoot.server.sending import check_asked, read_asked, stream_shape
 from folkmoot.server.state import ServerState, State
-from folkmoot.server.wire.common import Reply, Request, Text, json_response
+from folkmoot.server.wire.common import AgentId, Reply, Request, Text, json_response
 from folkmoot.server.wire.sending import SendMessages
 from folkmoot.store import clock
+from folkmoot.store.paging import LARGEST_PAGE, Page
 
-router = APIRouter(prefix="/v1/chat", tags=["messages"])
+router = APIRouter(tags=["messages"])
 
 FINISH_REASONS = {"max_tokens_exceeded": "length", "requires_approval": "tool_calls"}
 """OpenAI's name for a stop reason; `stop` for every other."""
@@ -56,6 +60,7 @@ class ChatRequest(Request):
 
         Raises:
             InvalidInput: nothing follows the last assistant message.
+            RequestValidationError: a part of a message cannot be used.
         """
         said: list[dict[str, Any]] = []
         for message in reversed(self.messages):
@@ -65,7 +70,10 @@ class ChatRequest(Request):
                 said.append({"role": "user", "content": _content(message.content)})
         if not said:
             raise InvalidInput("messages: the last message must be one of the role user.")
-        return SendMessages.model_validate({"messages": said[::-1], "stream_tokens": bool(self.stream)})
+        try:
+            return SendMessages.model_validate({"messages": said[::-1], "stream_tokens": bool(self.stream)})
+        except ValidationError as error:
+            raise RequestValidationError(error.errors()) from error
 
 
 class Completion(Reply):
@@ -79,7 +87,44 @@ class Completion(Reply):
     usage: dict[str, Any]
 
 
-@router.post("/completions", response_model=Completion)
+class ChatModel(Reply):
+    """An agent as one of OpenAI's models; `name` is Folkmoot's own field."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "folkmoot"
+    name: str
+
+    @classmethod
+    def of(cls, agent: Agent) -> ChatModel:
+        """Show an agent as a model."""
+        return cls(id=agent.id, created=agent.created_at // 1_000_000, name=agent.name)
+
+
+class ChatModels(Reply):
+    """All of them."""
+
+    object: Literal["list"] = "list"
+    data: list[ChatModel]
+
+
+@router.get("/openai/v1/models", response_model=ChatModels)
+async def list_models(state: State) -> Response:
+    """List the agents, the newest first, as models that can be talked to."""
+    page = Page(limit=LARGEST_PAGE, order="desc")
+    found = await state.store.read(lambda transaction: list_agents(transaction, AgentFilter(), page))
+    return json_response(ChatModels(data=[ChatModel.of(agent) for agent in found]))
+
+
+@router.get("/openai/v1/models/{agent_id}", response_model=ChatModel)
+async def retrieve_model(agent_id: AgentId, state: State) -> Response:
+    """Return an agent as a model."""
+    return json_response(ChatModel.of(await state.store.read(lambda transaction: find_agent(transaction, agent_id))))
+
+
+@router.post("/openai/v1/chat/completions", response_model=Completion, include_in_schema=False)
+@router.post("/v1/chat/completions", response_model=Completion)
 async def create(body: ChatRequest, state: State) -> Response:
     """Say something to an agent and return its answer, or a stream of it."""
     agent_id = check_id("agent", body.model, "model")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
 
 from folkmoot.agents.settling import settle_pending
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.messages import Message, MessageType, list_messages
+from folkmoot.models.requests import ModelClient
 from folkmoot.runs.reading import UNFINISHED, RunFilter, conversations_awaiting
-from folkmoot.server.sending import begin_stream, cancel_runs, send_and_wait, start_in_background
+from folkmoot.server.compiling import first_prompt
+from folkmoot.server.sending import begin_stream, cancel_runs, read_asked, send_and_wait, start_in_background
 from folkmoot.server.state import State
 from folkmoot.server.wire.common import AgentId, Request, json_response, page_of
 from folkmoot.server.wire.messages import AnyMessage, MessageShape, TurnReply, show_messages
@@ -48,6 +50,16 @@ async def stream(agent_id: AgentId, body: SendMessages, state: State) -> Respons
 async def send_in_background(agent_id: AgentId, body: SendMessages, state: State) -> Response:
     """Say something to an agent and return the run, which goes on in the background."""
     return json_response(await start_in_background(agent_id, agent_id, body, state))
+
+
+@router.post("/preview-raw-payload")
+async def preview(agent_id: AgentId, body: SendMessages, state: State) -> dict[str, Any]:
+    """Return the provider's request with which the message would be sent; no model is asked and nothing is stored."""
+    asked, services = read_asked(agent_id, agent_id, body, state), state.services
+    model, prompt = await services.store.read(lambda transaction: first_prompt(transaction, asked, services))
+    assert isinstance(services.models, ModelClient)
+    request: dict[str, Any] = await services.models.preview(model, prompt)
+    return request
 
 
 @router.post("/cancel")
