@@ -3,6 +3,9 @@
 Every test that uses `store`, be it through `database_url`, `server` or `client`, runs on SQLite and on
 PostgreSQL. A test of one store alone says so: `@pytest.mark.parametrize("store", ["postgres"], indirect=True)`.
 
+A test that uses `provider` and is marked `each_provider` (`support.fixtures`) also runs with a model of Anthropic's;
+its agents take the fixture `model`, as those of `new_agent` do.
+
 `server` is shared by all tests of a worker, so a test names what it makes freshly (`new_block` and `new_agent`
 do) and never counts what others may have made. A test that kills, configures or counts takes `start_server`.
 """
@@ -20,7 +23,7 @@ import pytest
 from letta_client import AsyncLetta, Letta
 from letta_client.types import AgentState, BlockResponse
 
-from support.fixtures import MODEL, NewAgent, NewBlock, StartServer
+from support.fixtures import MODELS, NewAgent, NewBlock, StartServer
 from support.postgres import PostgresServer
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
@@ -35,7 +38,7 @@ def session_model() -> Iterator[ScriptedModel]:
 
 @pytest.fixture
 def scripted_model(session_model: ScriptedModel) -> Iterator[ScriptedModel]:
-    """The scripted model, nothing received yet; the test fails if OpenAI would have refused a request."""
+    """The scripted model, nothing received yet; the test fails if the API would have refused one of its requests."""
     session_model.reset()
     yield session_model
     violations = session_model.violations
@@ -58,6 +61,19 @@ def store(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
+def provider(request: pytest.FixtureRequest) -> str:
+    """Whose API the scripted model is asked by: OpenAI's, unless the test is marked `each_provider`."""
+    name: str = getattr(request, "param", "openai")
+    return name
+
+
+@pytest.fixture
+def model(provider: str) -> str:
+    """The handle under which the test's agents reach the scripted model."""
+    return MODELS[provider]
+
+
+@pytest.fixture
 def database_url(store: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A fresh, empty database."""
     if store == "sqlite":
@@ -70,7 +86,9 @@ def database_url(store: str, request: pytest.FixtureRequest, tmp_path: Path) -> 
 
 
 @pytest.fixture
-def start_server(database_url: str, scripted_model: ScriptedModel, tmp_path: Path) -> Iterator[StartServer]:
+def start_server(
+    database_url: str, provider: str, scripted_model: ScriptedModel, tmp_path: Path
+) -> Iterator[StartServer]:
     """Start servers of the test's own."""
     with ExitStack() as servers:
         count = 0
@@ -84,6 +102,7 @@ def start_server(database_url: str, scripted_model: ScriptedModel, tmp_path: Pat
                 database=database or database_url,
                 home=tmp_path / f"server-{count}",
                 model_url=scripted_model.base_url,
+                anthropic_url=scripted_model.base_url if provider == "anthropic" else None,
                 env=env,
                 args=args,
             )
@@ -112,10 +131,22 @@ def shared_postgres(
         yield server
 
 
+@pytest.fixture(scope="session")
+def shared_sqlite_with_anthropic(
+    session_model: ScriptedModel, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
+    """The worker's one server that knows Anthropic's models beside OpenAI's; tests take `server`."""
+    home = tmp_path_factory.mktemp("shared-anthropic")
+    database, url = f"sqlite:///{home / 'folkmoot.sqlite3'}", session_model.base_url
+    with ServerProcess(database=database, home=home, model_url=url, anthropic_url=url) as server:
+        yield server
+
+
 @pytest.fixture
-def server(store: str, request: pytest.FixtureRequest, scripted_model: ScriptedModel) -> ServerProcess:
+def server(store: str, provider: str, request: pytest.FixtureRequest, scripted_model: ScriptedModel) -> ServerProcess:
     """A running server on `store`, shared with the other tests, its model scripted. Do not stop it."""
-    running: ServerProcess = request.getfixturevalue(f"shared_{store}")
+    name = "shared_sqlite_with_anthropic" if provider == "anthropic" else f"shared_{store}"
+    running: ServerProcess = request.getfixturevalue(name)
     return running
 
 
@@ -159,10 +190,10 @@ def new_block(client: Letta) -> NewBlock:
 
 
 @pytest.fixture
-def new_agent(client: Letta) -> NewAgent:
+def new_agent(client: Letta, model: str) -> NewAgent:
     """Make an agent that talks to the scripted model: `new_agent(block_ids=[block.id])`."""
 
     def make(**fields: Any) -> AgentState:
-        return client.agents.create(**{"name": f"agent_{uuid4().hex[:12]}", "model": MODEL, **fields})
+        return client.agents.create(**{"name": f"agent_{uuid4().hex[:12]}", "model": model, **fields})
 
     return make

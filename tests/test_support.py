@@ -18,7 +18,6 @@ import pytest
 from letta_client import Letta
 
 from support.fixtures import NewAgent, NewBlock, StartServer
-from support.model_rules import violations_of
 from support.postgres import PostgresError, PostgresServer
 from support.scripted_model import ScriptedModel
 from support.server import ServerFailed, ServerProcess
@@ -105,6 +104,20 @@ def test_model_streams_the_same_answer(model_http: httpx.Client) -> None:
     assert parsed[-2]["choices"][0]["finish_reason"] == "tool_calls"
     calls = [call for event in parsed[:-1] for call in event["choices"][0]["delta"].get("tool_calls", [])]
     assert "CALL memory_insert " + "".join(call["function"]["arguments"] for call in calls) == script
+
+
+def test_model_thinks_before_it_answers(model_http: httpx.Client) -> None:
+    message = answer(model_http, user("THINK three and four\nTHEN ECHO 7"))
+    assert (message["reasoning_content"], message["content"]) == ("three and four", "7")
+    body = chat(user("THINK three and four\nTHEN ECHO 7"), stream=True)
+    text = model_http.post("/chat/completions", json=body).text
+    assert text.index('"reasoning_content": "three "') < text.index('"content": "7"')
+
+
+def test_model_breaks_a_stream_off(scripted_model: ScriptedModel, model_http: httpx.Client) -> None:
+    scripted_model.break_next(after=2)
+    text = model_http.post("/chat/completions", json=chat(user("ECHO one two"), stream=True)).text
+    assert ('"one "' in text, '"error"' in text, '"two"' in text) == (True, True, False)
 
 
 def test_model_lists_models_and_embeds_alike_texts_alike(model_http: httpx.Client) -> None:
@@ -224,43 +237,7 @@ def test_a_stream_is_held_after_its_first_pieces(scripted_model: ScriptedModel, 
     assert rest[-1] == "data: [DONE]"
 
 
-# -- the scripted model: what OpenAI would refuse ------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "messages",
-    [
-        [user("hi"), assistant(CALL), tool(), {"role": "assistant", "content": "3"}, user("more")],
-        [{"role": "system", "content": "be kind"}, user("hi"), {"role": "system", "content": "<memory/>"}],
-        [user("hi"), assistant(CALL, {**CALL, "id": "call_2"}), tool("call_2"), tool("call_1")],
-    ],
-)
-def test_sound_requests_have_no_violations(messages: list[dict[str, Any]]) -> None:
-    assert violations_of(chat(*messages)) == []
-
-
-@pytest.mark.parametrize(
-    ("messages", "told"),
-    [
-        pytest.param([user("hi"), tool()], "which no call before it awaits", id="orphan answer"),
-        pytest.param([user("hi"), assistant(CALL)], "ends while ['call_1']", id="no answer"),
-        pytest.param([user("hi"), assistant(CALL), user("and?")], "a user message comes while", id="late answer"),
-        pytest.param([user("hi"), assistant(CALL), tool(), tool()], "no call before it awaits", id="two answers"),
-        pytest.param([user("hi"), assistant(CALL, CALL), tool()], "two tool calls have one id", id="one id twice"),
-        pytest.param([user("hi"), assistant()], "no list with something in it", id="no calls"),
-        pytest.param([user("hi"), {"role": "assistant", "content": None}], "neither content", id="empty answer"),
-        pytest.param([{"role": "user", "content": None}], "has no content", id="no content"),
-        pytest.param([{"role": "human", "content": "hi"}], "role 'human' is unknown", id="role"),
-        pytest.param(
-            [user("hi"), assistant({**CALL, "function": {"name": "add", "arguments": {}}}), tool()],
-            "arguments is a dict, not a string",
-            id="arguments",
-        ),
-        pytest.param([], "missing or empty", id="no messages"),
-    ],
-)
-def test_violations_are_found(messages: list[dict[str, Any]], told: str) -> None:
-    assert told in "; ".join(violations_of(chat(*messages)))
+# -- the scripted model: what the API would refuse -----------------------------------------------------------
 
 
 def test_a_violation_is_recorded_and_refused() -> None:
@@ -272,12 +249,20 @@ def test_a_violation_is_recorded_and_refused() -> None:
         assert model.violations == []
 
 
-def test_the_fixture_fails_a_test_whose_server_violates_the_rules(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("path", "body", "told"),
+    [
+        ("/chat/completions", chat(user("hi"), tool()), "which no call before it awaits"),
+        ("/messages", chat(user(" "), max_tokens=1), "must contain non-whitespace text"),
+    ],
+)
+def test_the_fixture_fails_a_test_whose_server_violates_the_rules(
+    tmp_path: Path, path: str, body: dict[str, Any], told: str
+) -> None:
     source = f"""
 import httpx
-def test_orphan(scripted_model):
-    body = {chat(user("hi"), tool())!r}
-    httpx.post(scripted_model.base_url + "/chat/completions", json=body)
+def test_inner(scripted_model):
+    httpx.post(scripted_model.base_url + {path!r}, json={body!r})
 """
     (tmp_path / "test_inner.py").write_text(source)
     paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
@@ -290,7 +275,7 @@ def test_orphan(scripted_model):
         check=False,
     )
     assert "1 passed, 1 error" in done.stdout
-    assert "which no call before it awaits" in done.stdout
+    assert told in done.stdout
 
 
 # -- PostgreSQL ----------------------------------------------------------------------------------------------

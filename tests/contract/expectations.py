@@ -164,6 +164,8 @@ _OF_MESSAGES = (
 
 _OF_RUNS = (
     Allowed("*", "*$*error: added", "a failed run says why"),
+    Allowed("*", "$*ttft_ns: * instead of null", "when a run's first words came, which the recorded server left out"),
+    Allowed("run usage", "$.*_tokens_details: an object instead of null", "told, as it is of a step"),
     Allowed("*", "*metadata.lettuce: missing", "the name of a queue of the recorded server"),
     Allowed("run retrieve", "*total_duration_ns: *", "told for every run that is over"),
     Allowed("run steps", "*_tokens: 0 instead of null", "a figure that the provider did not give counts as 0"),

@@ -12,24 +12,24 @@ import pytest
 from letta_client import AsyncLetta, Letta
 from letta_client.types import AgentState
 
-from support.fixtures import NewAgent
+from support.fixtures import NewAgent, each_provider
 from support.scripted_model import ScriptedModel, tokens_of
 
 MARK = "<summary_of_earlier_messages>"
 
 
-def is_for_summary(request: dict[str, Any]) -> bool:
-    return "Write the summary now." in json.dumps(request)
+def is_for_summary(conversation: list[dict[str, Any]]) -> bool:
+    return "Write the summary now." in json.dumps(conversation)
 
 
-def turns(model: ScriptedModel) -> list[dict[str, Any]]:
-    """Return the requests for a step, without those for a summary."""
-    return [request for request in model.requests if not is_for_summary(request)]
+def turns(model: ScriptedModel) -> list[list[dict[str, Any]]]:
+    """Return what was asked for a step, without what was asked for a summary."""
+    return [conversation for conversation in model.conversations if not is_for_summary(conversation)]
 
 
-def shown(request: dict[str, Any]) -> str:
+def shown(conversation: list[dict[str, Any]]) -> str:
     """Return what a request says of the conversation, its instructions and memory left out."""
-    return json.dumps(request["messages"][1:-1])
+    return json.dumps(conversation[1:-1])
 
 
 def talk(client: Letta, agent: AgentState, count: int, size: int = 40, start: int = 0) -> None:
@@ -50,6 +50,7 @@ def stored(client: Letta, agent: AgentState) -> list[Any]:
 # -- on demand -------------------------------------------------------------------------------------------------
 
 
+@each_provider
 def test_a_compaction_puts_a_summary_in_the_place_of_the_oldest_messages(
     client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:
@@ -59,19 +60,19 @@ def test_a_compaction_puts_a_summary_in_the_place_of_the_oldest_messages(
     done = client.agents.messages.compact(agent.id)
     assert done.summary == "They counted to seven."
     assert (done.num_messages_before, done.num_messages_after) == (21, 8)
-    asked = scripted_model.requests[-1]
+    asked = scripted_model.conversations[-1]
     assert is_for_summary(asked)
     assert "answer 0" in json.dumps(asked)
     assert "answer 9" not in json.dumps(asked)
     client.agents.messages.create(agent.id, input="ECHO on")
     client.agents.messages.create(agent.id, input="ECHO and on")
-    first, second = scripted_model.requests[-2:]
-    assert first["messages"][1] == {
+    first, second = scripted_model.conversations[-2:]
+    assert first[1] == {
         "role": "user",
         "content": f"{MARK}\nThey counted to seven.\n</summary_of_earlier_messages>",
     }
     assert ("answer 6" in shown(first), "answer 7" in shown(first)) == (False, True)
-    assert json.dumps(second["messages"]).startswith(json.dumps(first["messages"][:-1])[:-1])
+    assert json.dumps(second).startswith(json.dumps(first[:-1])[:-1])
     assert len(client.agents.retrieve(agent.id).message_ids or ()) == 1 + 6 + 4
 
 
@@ -110,6 +111,7 @@ def test_a_summary_is_listed_only_when_it_is_asked_for(
         assert stats["context_tokens_after"] < stats["context_tokens_before"]
 
 
+@each_provider
 @pytest.mark.parametrize(
     ("settings", "left"),
     [
@@ -127,9 +129,10 @@ def test_modes(client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel
     done = client.agents.messages.compact(agent.id, compaction_settings=settings)
     assert done.num_messages_after == 2 + 2 * left
     own = str(settings.get("mode")).startswith("self")
-    assert scripted_model.requests[-1]["messages"][0]["content"].startswith("I am the agent.") is own
+    assert scripted_model.conversations[-1][0]["content"].startswith("I am the agent.") is own
 
 
+@each_provider
 def test_a_second_summary_is_made_from_the_first(
     client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:
@@ -140,7 +143,7 @@ def test_a_second_summary_is_made_from_the_first(
     talk(client, agent, 3, start=3)
     scripted_model.reply_next({"content": "The first part. " + "And the second. " * 50})
     done = client.agents.messages.compact(agent.id)
-    asked = json.dumps(scripted_model.requests[-1])
+    asked = json.dumps(scripted_model.conversations[-1])
     assert "Just the gist." in asked
     assert "The first part." in asked
     assert ("answer 2" in asked, "answer 5" in asked) == (False, True)
@@ -186,6 +189,7 @@ def test_a_conversation_with_nothing_to_leave_is_left_alone(
     assert scripted_model.requests == []
 
 
+@each_provider
 @pytest.mark.parametrize("mode", ["all", "sliding_window"])
 def test_a_waiting_approval_and_its_calls_stay(client: Letta, new_agent: NewAgent, mode: Any) -> None:
     rules: Any = [{"type": "requires_approval", "tool_name": "conversation_search"}]
@@ -225,7 +229,7 @@ async def test_of_two_compactions_at_once_the_context_moves_once_and_only_forwar
         held.release()
         await compacting[1]
     client.agents.messages.create(agent.id, input="ECHO afterwards")
-    sent = shown(scripted_model.requests[-1])
+    sent = shown(scripted_model.conversations[-1])
     assert ("answer 5" in sent, "meanwhile" in sent, MARK in sent) == (False, True, True)
     assert [m.message_type for m in stored(client, agent)].count("assistant_message") == 8
 
@@ -233,6 +237,7 @@ async def test_of_two_compactions_at_once_the_context_moves_once_and_only_forwar
 # -- unattended ------------------------------------------------------------------------------------------------
 
 
+@each_provider
 def test_a_context_near_its_limit_is_compacted_before_the_model_is_asked(
     client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:
@@ -248,6 +253,7 @@ def test_a_context_near_its_limit_is_compacted_before_the_model_is_asked(
     assert 1 <= len(scripted_model.requests) - 30 <= 15
 
 
+@each_provider
 def test_the_turn_that_compacts_shows_the_summary_when_asked_to(
     client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:
@@ -257,10 +263,11 @@ def test_the_turn_that_compacts_shows_the_summary_when_asked_to(
         scripted_model.fail_next(400, code="context_length_exceeded")
         turn = client.agents.messages.create(agent.id, input="ECHO hi", include_compaction_messages=include)
         kinds = [m.message_type for m in turn.messages]
-        assert kinds == [*(["summary_message"] if include else []), "assistant_message"]
+        assert kinds == [*(["event_message", "summary_message"] if include else []), "assistant_message"]
     scripted_model.fail_next(400, code="context_length_exceeded")
     events = streamed(client, agent, include_compaction_messages=True)
     assert [e.message_type for e in events if e.message_type != "ping"] == [
+        "event_message",
         "summary_message",
         "assistant_message",
         "stop_reason",
@@ -268,6 +275,7 @@ def test_the_turn_that_compacts_shows_the_summary_when_asked_to(
     ]
 
 
+@each_provider
 @pytest.mark.parametrize("stream_tokens", [False, True])
 def test_an_overflow_compacts_once_and_goes_on(
     client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel, stream_tokens: bool
@@ -281,13 +289,14 @@ def test_an_overflow_compacts_once_and_goes_on(
         events = streamed(client, agent, stream_tokens=True)
         said = "".join(str(e.content) for e in events if e.message_type == "assistant_message")
         assert said == "streamed"
-    last = scripted_model.requests[-1]
+    last = scripted_model.conversations[-1]
     assert MARK in shown(last)
     assert ("ECHO streamed" if stream_tokens else "ECHO go on") in shown(last)
     run = client.runs.list(agent_id=agent.id, limit=1).items[0]
     assert run.status == "completed"
 
 
+@each_provider
 def test_the_turn_under_way_keeps_its_request_and_the_last_call_with_its_return(
     client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:
@@ -303,6 +312,7 @@ def test_the_turn_under_way_keeps_its_request_and_the_last_call_with_its_return(
         assert "finished the errand" in shown(request)
 
 
+@each_provider
 @pytest.mark.parametrize("size", [20_000, 300_000])
 def test_a_message_longer_than_the_window_is_shown_in_short_and_stored_whole(
     client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel, size: int
@@ -321,7 +331,14 @@ def test_a_message_longer_than_the_window_is_shown_in_short_and_stored_whole(
     assert stored(client, agent)[-1].content == "and now"
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(
+    ("store", "provider", "seed"),
+    [
+        *(pytest.param(store, "openai", seed) for store in ("sqlite", "postgres") for seed in range(6)),
+        pytest.param("sqlite", "anthropic", 0),
+    ],
+    indirect=["store", "provider"],
+)
 def test_a_model_that_refuses_more_than_n_tokens_is_always_recovered_from(
     client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel, seed: int
 ) -> None:
@@ -344,6 +361,7 @@ def test_a_model_that_refuses_more_than_n_tokens_is_always_recovered_from(
     assert [m.tool_call_id for m in every if m.message_type == "tool_return_message"] == calls_made
 
 
+@each_provider
 def test_a_failing_summary_does_not_fail_the_turn(
     client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:
@@ -353,4 +371,4 @@ def test_a_failing_summary_does_not_fail_the_turn(
     scripted_model.fail_next(401)
     turn = client.agents.messages.create(agent.id, input="ECHO still here")
     assert turn.messages[0].content == "still here"  # type: ignore[union-attr]
-    assert "earlier messages were left out" in shown(scripted_model.requests[-1])
+    assert "earlier messages were left out" in shown(scripted_model.conversations[-1])

@@ -8,10 +8,11 @@ import pytest
 from letta_client import APIStatusError, Letta
 from letta_client.types import AgentState
 
-from support.fixtures import MODEL, NewAgent, NewBlock, StartServer
+from support.fixtures import MODEL, MODELS, NewAgent, NewBlock, StartServer, each_provider
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
 
+TITLES = {MODELS["openai"]: "OpenAI", MODELS["anthropic"]: "Anthropic"}
 KEY = "sk-proj-never-to-be-seen-0123456789"
 OVERFLOW = "This model's maximum context length is 128000 tokens."
 
@@ -28,6 +29,7 @@ FAULTS = [
     pytest.param(fail_by_status(429), 429, 3, id="too many requests"),
     pytest.param(fail_by_status(500), 502, 3, id="error"),
     pytest.param(fail_by_status(503), 502, 3, id="away"),
+    pytest.param(fail_by_status(529), 502, 3, id="overloaded"),
     pytest.param(lambda model: model.drop_next(20), 502, 3, id="dropped connection"),
     pytest.param(lambda model: model.nonsense_next(20), 502, None, id="nonsense"),
     pytest.param(
@@ -43,9 +45,16 @@ def say(client: Letta, agent: AgentState, text: str) -> Any:
     return client.agents.messages.create(agent.id, input=text)
 
 
+@each_provider
 @pytest.mark.parametrize(("fault", "status", "requests"), FAULTS)
 def test_a_failing_provider_is_named_and_the_conversation_goes_on(
-    client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel, fault: Any, status: int, requests: int | None
+    client: Letta,
+    new_agent: NewAgent,
+    scripted_model: ScriptedModel,
+    model: str,
+    fault: Any,
+    status: int,
+    requests: int | None,
 ) -> None:
     agent = new_agent()
     say(client, agent, "ECHO before")
@@ -56,12 +65,12 @@ def test_a_failing_provider_is_named_and_the_conversation_goes_on(
         say(client, agent, "ECHO lost")
     assert failed.value.status_code == status
     detail = failed.value.response.json()["detail"]
-    assert "OpenAI" in detail or MODEL in detail
+    assert TITLES[model] in detail or model in detail
     assert requests in (None, len(scripted_model.requests) - asked)
     assert client.agents.messages.list(agent.id).items == before
     scripted_model.reset()
     assert say(client, agent, "ECHO after").messages[0].content == "after"
-    texts = [message["content"] for message in scripted_model.requests[0]["messages"]]
+    texts = [message["content"] for message in scripted_model.conversations[0]]
     assert status == 400 or "ECHO before" in texts
     assert "ECHO lost" not in texts
 

@@ -24,7 +24,7 @@ from runs.talking import (
     say,
     whole,
 )
-from support.fixtures import MODEL, NewAgent, NewBlock, StartServer
+from support.fixtures import NewAgent, NewBlock, StartServer, each_provider
 from support.scripted_model import ScriptedModel
 
 pytestmark = pytest.mark.filterwarnings("ignore:deprecated")
@@ -42,6 +42,7 @@ def waiting(turn: dict[str, Any]) -> list[str]:
     return [each["tool_call_id"] for each in request["tool_calls"]]
 
 
+@each_provider
 def test_approve_through_the_official_client(
     client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel, http: httpx.Client
 ) -> None:
@@ -72,6 +73,7 @@ def test_approve_through_the_official_client(
     assert len(scripted_model.requests) == 2
 
 
+@each_provider
 def test_the_tool_runs_only_after_approval(http: httpx.Client, new_agent: NewAgent, new_block: NewBlock) -> None:
     block = new_block(value="kept")
     agent = new_agent(block_ids=[block.id], tool_rules=[{"type": "requires_approval", "tool_name": "memory_insert"}])
@@ -82,6 +84,7 @@ def test_the_tool_runs_only_after_approval(http: httpx.Client, new_agent: NewAge
     assert ok(http.get(f"/v1/blocks/{block.id}"))["value"] == "kept\nnew"
 
 
+@each_provider
 @pytest.mark.parametrize("reason", ["not today", None])
 def test_deny_with_and_without_a_reason(
     http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel, reason: str | None
@@ -94,11 +97,12 @@ def test_deny_with_and_without_a_reason(
     assert returned["status"] == "error"
     assert DENIED in returned["tool_return"]
     assert reason is None or reason in returned["tool_return"]
-    told = next(m for m in scripted_model.requests[-1]["messages"] if m["role"] == "tool")
+    told = next(m for m in scripted_model.conversations[-1] if m["role"] == "tool")
     assert reason is None or reason in told["content"]
     assert turn["messages"][-1]["content"] == "a pity"
 
 
+@each_provider
 def test_several_calls_are_decided_each_for_itself(http: httpx.Client, new_agent: NewAgent) -> None:
     agent = new_agent(tool_rules=[RULE])
     calls = [["conversation_search", {"query": str(number)}] for number in range(3)]
@@ -113,6 +117,7 @@ def test_several_calls_are_decided_each_for_itself(http: httpx.Client, new_agent
     whole(http, agent.id)
 
 
+@each_provider
 def test_a_reply_of_both_kinds_runs_what_need_not_wait(
     http: httpx.Client, new_agent: NewAgent, new_block: NewBlock
 ) -> None:
@@ -134,6 +139,7 @@ def test_a_reply_of_both_kinds_runs_what_need_not_wait(
     whole(http, agent.id)
 
 
+@each_provider
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -183,6 +189,7 @@ def test_a_decision_that_nobody_asked_for_is_refused(
     assert scripted_model.requests == []
 
 
+@each_provider
 def test_a_decision_counts_once(http: httpx.Client, new_agent: NewAgent) -> None:
     agent = new_agent(tool_rules=[RULE])
     (call_id,) = waiting(say(http, agent.id, SEARCH))
@@ -192,6 +199,7 @@ def test_a_decision_counts_once(http: httpx.Client, new_agent: NewAgent) -> None
     assert whole(http, agent.id) == before
 
 
+@each_provider
 @pytest.mark.parametrize("approve", [True, False])
 def test_the_older_form_decides_about_every_call(http: httpx.Client, new_agent: NewAgent, approve: bool) -> None:
     agent = new_agent(tool_rules=[RULE])
@@ -221,6 +229,7 @@ def test_the_older_form_with_another_requests_id_is_refused(http: httpx.Client, 
     assert answer.status_code == 400
 
 
+@each_provider
 def test_a_message_meanwhile_is_refused_as_recorded(
     client: Letta, http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:
@@ -239,6 +248,7 @@ def test_a_message_meanwhile_is_refused_as_recorded(
     assert len(scripted_model.requests) == 1
 
 
+@each_provider
 @pytest.mark.parametrize("tokens", [False, True], ids=["messages", "tokens"])
 def test_the_request_and_the_answer_are_streamed(client: Letta, new_agent: NewAgent, tokens: bool) -> None:
     agent = new_agent(tool_rules=[RULE])
@@ -269,10 +279,11 @@ def test_the_request_and_the_answer_are_streamed(client: Letta, new_agent: NewAg
     assert "".join(c.content for c in chunks if c.message_type == "assistant_message") == "found it"
 
 
-def test_what_waits_survives_a_restart(start_server: StartServer, scripted_model: ScriptedModel) -> None:
+@each_provider
+def test_what_waits_survives_a_restart(start_server: StartServer, scripted_model: ScriptedModel, model: str) -> None:
     server = start_server()
     with httpx.Client(base_url=server.url, timeout=60) as http:
-        agent = ok(http.post("/v1/agents", json={"model": MODEL, "tool_rules": [RULE]}))["id"]
+        agent = ok(http.post("/v1/agents", json={"model": model, "tool_rules": [RULE]}))["id"]
         (call_id,) = waiting(say(http, agent, f"{SEARCH}\nTHEN ECHO found"))
         server.restart()
         assert post(http, agent, "hello?").status_code == 409
@@ -282,6 +293,7 @@ def test_what_waits_survives_a_restart(start_server: StartServer, scripted_model
     assert len(scripted_model.requests) == 2
 
 
+@each_provider
 def test_a_failed_turn_of_decisions_leaves_the_tools_return(
     http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:
@@ -301,6 +313,7 @@ def test_decisions_in_the_background(http: httpx.Client, new_agent: NewAgent) ->
     assert kinds(read(followed(http, run["id"])))[1:3] == ["tool_return_message", "assistant_message"]
 
 
+@each_provider
 def test_a_message_can_come_with_the_decisions(
     http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:
@@ -353,6 +366,7 @@ def test_approval_of_a_tool_that_the_agent_does_not_have_is_a_404(http: httpx.Cl
     assert answer.status_code == 404
 
 
+@each_provider
 def test_a_tool_that_was_detached_meanwhile_fails_readably(
     client: Letta, http: httpx.Client, new_agent: NewAgent
 ) -> None:
@@ -365,6 +379,7 @@ def test_a_tool_that_was_detached_meanwhile_fails_readably(
     whole(http, agent.id)
 
 
+@each_provider
 def test_a_call_under_approval_with_broken_arguments_fails_when_it_is_approved(
     http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:

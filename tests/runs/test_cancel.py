@@ -27,7 +27,7 @@ from runs.talking import (
     streaming,
     whole,
 )
-from support.fixtures import MODEL, NewAgent, StartServer
+from support.fixtures import MODEL, NewAgent, StartServer, each_provider
 from support.scripted_model import ScriptedModel
 
 pytestmark = pytest.mark.filterwarnings("ignore:deprecated")
@@ -55,6 +55,7 @@ def assert_goes_on(http: httpx.Client, agent_id: str) -> None:
     whole(http, agent_id)
 
 
+@each_provider
 @pytest.mark.parametrize("tokens", [False, True], ids=["messages", "tokens"])
 @pytest.mark.parametrize("step", [1, 2])
 def test_a_stream_that_is_cancelled_ends_with_cancelled(
@@ -88,6 +89,7 @@ def test_a_stream_that_is_cancelled_ends_with_cancelled(
     assert_goes_on(http, agent.id)
 
 
+@each_provider
 @pytest.mark.parametrize("pieces", [1, 2, 4])
 def test_a_reply_that_is_cancelled_while_it_is_written_is_not_stored(
     http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel, pieces: int
@@ -105,6 +107,7 @@ def test_a_reply_that_is_cancelled_while_it_is_written_is_not_stored(
     assert_goes_on(http, agent.id)
 
 
+@each_provider
 def test_a_plain_request_that_is_cancelled_is_answered_with_what_was_complete(
     http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:
@@ -123,6 +126,7 @@ def test_a_plain_request_that_is_cancelled_is_answered_with_what_was_complete(
     assert_goes_on(http, agent.id)
 
 
+@each_provider
 def test_after_a_cancelled_plain_request_the_conversation_goes_on(
     http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:
@@ -139,6 +143,7 @@ def test_after_a_cancelled_plain_request_the_conversation_goes_on(
     assert_goes_on(http, agent.id)
 
 
+@each_provider
 def test_all_runs_of_an_agent_are_cancelled_also_those_that_wait(
     client: Letta, http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:
@@ -157,6 +162,7 @@ def test_all_runs_of_an_agent_are_cancelled_also_those_that_wait(
     assert_goes_on(http, agent.id)
 
 
+@each_provider
 def test_the_next_in_line_goes_on_when_one_is_cancelled(
     http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:
@@ -213,6 +219,7 @@ def test_cancelling_several_times_at_once_leaves_no_reader_waiting(
     assert_goes_on(http, agent.id)
 
 
+@each_provider
 def test_a_cancel_at_any_moment_leaves_run_stream_and_conversation_of_one_mind(
     http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:
@@ -269,6 +276,7 @@ def test_a_run_deleted_from_another_process_does_not_go_on_beside_the_next(
         assert [m.get("content") for m in whole(http, agent)[1:]] == ["ECHO second", "second"]
 
 
+@each_provider
 def test_cancel_settles_what_waits_for_approval(http: httpx.Client, new_agent: NewAgent) -> None:
     """The 409's own words: approve or deny it, or cancel, before you go on."""
     agent = new_agent(tool_rules=[{"type": "requires_approval", "tool_name": "conversation_search"}])
@@ -278,6 +286,7 @@ def test_cancel_settles_what_waits_for_approval(http: httpx.Client, new_agent: N
     assert_goes_on(http, agent.id)
 
 
+@each_provider
 @pytest.mark.parametrize("step", [1, 2])
 def test_a_turn_of_decisions_can_be_cancelled(
     http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel, step: int
@@ -296,6 +305,7 @@ def test_a_turn_of_decisions_can_be_cancelled(
     assert_goes_on(http, agent.id)
 
 
+@each_provider
 def test_deleting_a_run_under_way_stops_it(
     http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from letta_client import Letta
 
-from runs.talking import SEARCH, call, calling, decide, kinds, ok, post, read, say, streaming, whole
-from support.fixtures import MODEL, NewAgent, NewBlock, StartServer
+from runs.talking import SEARCH, call, calling, decide, kinds, known_bug, ok, post, read, say, streaming, whole
+from support.fixtures import NewAgent, NewBlock, StartServer, each_provider
 from support.scripted_model import ScriptedModel
 
 pytestmark = pytest.mark.filterwarnings("ignore:deprecated")
@@ -33,6 +33,13 @@ def open_calls(turn: dict[str, Any]) -> list[str]:
     return [each["tool_call_id"] for each in request["tool_calls"]]
 
 
+def offered_tools(request: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the tools of a request to either API: name, description and parameters."""
+    tools = [tool.get("function", tool) for tool in request["tools"]]
+    return [{"parameters": tool.get("input_schema"), **tool} for tool in tools]
+
+
+@each_provider
 def test_a_client_runs_its_own_tool(
     client: Letta, http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:
@@ -42,18 +49,19 @@ def test_a_client_runs_its_own_tool(
     assert response.stop_reason.stop_reason == "requires_approval"
     request: Any = response.messages[-1]
     assert (request.message_type, request.tool_call.name) == ("approval_request_message", "client_lookup")
-    offered = [tool["function"] for tool in scripted_model.requests[0]["tools"]]
-    assert LOOKUP in [{name: tool.get(name) for name in LOOKUP} for tool in offered]
+    (offered,) = [tool for tool in offered_tools(scripted_model.requests[0]) if tool["name"] == LOOKUP["name"]]
+    assert {name: offered.get(name) for name in LOOKUP} == LOOKUP
     answer: Any = {"type": "approval", "approvals": [returned(request.tool_call.tool_call_id, status="success")]}
     response = client.agents.messages.create(agent.id, messages=[answer], client_tools=tools)
     assert [m.message_type for m in response.messages] == ["tool_return_message", "assistant_message"]
     assert response.messages[0].tool_return == "client says 7"  # type: ignore[union-attr]
     assert response.messages[1].content == "seven it is"  # type: ignore[union-attr]
-    told = next(m for m in scripted_model.requests[1]["messages"] if m["role"] == "tool")
+    told = next(m for m in scripted_model.conversations[1] if m["role"] == "tool")
     assert told["content"] == "client says 7"
     whole(http, agent.id)
 
 
+@each_provider
 def test_a_return_can_come_as_a_message_of_its_own_type(http: httpx.Client, new_agent: NewAgent) -> None:
     agent = new_agent()
     (call_id,) = open_calls(say(http, agent.id, ASKED, client_tools=[LOOKUP]))
@@ -63,6 +71,7 @@ def test_a_return_can_come_as_a_message_of_its_own_type(http: httpx.Client, new_
     whole(http, agent.id)
 
 
+@each_provider
 def test_the_client_need_not_send_its_tools_again(
     http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:
@@ -73,6 +82,7 @@ def test_the_client_need_not_send_its_tools_again(
     assert "client_lookup" not in json.dumps(scripted_model.requests[-1]["tools"])
 
 
+@each_provider
 @pytest.mark.parametrize(
     ("given", "text", "status"),
     [
@@ -97,16 +107,23 @@ def test_what_a_client_returns_is_what_the_model_reads(
     given: dict[str, Any],
     text: str,
     status: str,
+    provider: str,
+    request: pytest.FixtureRequest,
 ) -> None:
+    if provider == "anthropic" and not text:
+        request.applymarker(
+            known_bug("an empty return goes back as an empty text, and Anthropic refuses it ever after")
+        )
     agent = new_agent()
     (call_id,) = open_calls(say(http, agent.id, ASKED, client_tools=[LOOKUP]))
     turn = ok(decide(http, agent.id, {"type": "tool", "tool_call_id": call_id, **given}))
     assert (turn["messages"][0]["tool_return"], turn["messages"][0]["status"]) == (text, status)
-    told = next(m for m in scripted_model.requests[1]["messages"] if m["role"] == "tool")
+    told = next(m for m in scripted_model.conversations[1] if m["role"] == "tool")
     assert text in told["content"]
     whole(http, agent.id)
 
 
+@each_provider
 def test_a_client_that_does_not_want_to_denies(http: httpx.Client, new_agent: NewAgent) -> None:
     agent = new_agent()
     (call_id,) = open_calls(say(http, agent.id, ASKED, client_tools=[LOOKUP]))
@@ -128,6 +145,7 @@ def test_approving_a_clients_tool_without_its_return_is_answered_readably(
     whole(http, agent.id)
 
 
+@each_provider
 def test_the_servers_tools_run_beside_the_clients(http: httpx.Client, new_agent: NewAgent, new_block: NewBlock) -> None:
     block = new_block()
     agent = new_agent(block_ids=[block.id])
@@ -143,18 +161,20 @@ def test_the_servers_tools_run_beside_the_clients(http: httpx.Client, new_agent:
     whole(http, agent.id)
 
 
+@each_provider
 def test_a_clients_tool_comes_before_the_servers_of_the_same_name(
     http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:
     agent = new_agent()
     own = {**LOOKUP, "name": "conversation_search"}
     (call_id,) = open_calls(say(http, agent.id, SEARCH, client_tools=[own]))
-    names = [tool["function"]["name"] for tool in scripted_model.requests[0]["tools"]]
+    names = [tool["name"] for tool in offered_tools(scripted_model.requests[0])]
     assert names.count("conversation_search") == 1
     turn = ok(decide(http, agent.id, returned(call_id, "mine")))
     assert turn["messages"][0]["tool_return"] == "mine"
 
 
+@each_provider
 @pytest.mark.parametrize("tokens", [False, True], ids=["messages", "tokens"])
 def test_a_call_of_a_clients_tool_is_streamed(http: httpx.Client, new_agent: NewAgent, tokens: bool) -> None:
     agent = new_agent()
@@ -167,22 +187,24 @@ def test_a_call_of_a_clients_tool_is_streamed(http: httpx.Client, new_agent: New
     assert events[1]["id"] == whole(http, agent.id)[-1]["id"]
 
 
+@each_provider
 def test_an_agent_without_tools_can_use_the_clients(http: httpx.Client, new_agent: NewAgent) -> None:
     agent = new_agent(include_base_tools=False)
     (call_id,) = open_calls(say(http, agent.id, ASKED, client_tools=[{"name": "client_lookup"}]))
     assert ok(decide(http, agent.id, returned(call_id)))["messages"][-1]["content"] == "seven it is"
 
 
-def test_what_a_client_has_to_run_survives_a_restart(start_server: StartServer) -> None:
+def test_what_a_client_has_to_run_survives_a_restart(start_server: StartServer, model: str) -> None:
     server = start_server()
     with httpx.Client(base_url=server.url, timeout=60) as http:
-        agent = ok(http.post("/v1/agents", json={"model": MODEL}))["id"]
+        agent = ok(http.post("/v1/agents", json={"model": model}))["id"]
         (call_id,) = open_calls(say(http, agent, ASKED, client_tools=[LOOKUP]))
         server.restart()
         assert post(http, agent, "hello?").status_code == 409
         assert ok(decide(http, agent, returned(call_id)))["messages"][-1]["content"] == "seven it is"
 
 
+@each_provider
 def test_a_turn_that_goes_on_calling(http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel) -> None:
     agent = new_agent()
     turn = say(http, agent.id, "\n".join(['CALL client_lookup {"q": "x"}'] * 3), client_tools=[LOOKUP])
@@ -213,11 +235,13 @@ def test_a_clients_tool_that_no_provider_takes_is_refused(
     assert answer.status_code in (400, 422), answer.text
 
 
+@each_provider
 def test_a_clients_tool_named_twice_is_sent_once_or_refused(http: httpx.Client, new_agent: NewAgent) -> None:
     answer = post(http, new_agent().id, "ECHO hello", client_tools=[LOOKUP, LOOKUP])
     assert answer.status_code in (200, 400, 422)
 
 
+@each_provider
 def test_two_calls_with_one_id_of_a_clients_tool_can_be_answered(
     http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:

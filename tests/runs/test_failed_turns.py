@@ -13,7 +13,7 @@ import pytest
 from letta_client import APIStatusError, AsyncLetta, Letta, NotFoundError
 from letta_client.types import AgentState
 
-from support.fixtures import MODEL, NewAgent, NewBlock, StartServer
+from support.fixtures import MODEL, NewAgent, NewBlock, StartServer, each_provider
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
 
@@ -53,6 +53,7 @@ def insertion(block: Any, text: str) -> str:
     return f"CALL memory_insert {json.dumps({'label': block.label, 'new_string': text})}"
 
 
+@each_provider
 @pytest.mark.parametrize("spoken", [False, True], ids=["in its first turn", "in a later turn"])
 def test_a_failure_before_the_first_whole_step_leaves_everything_as_it_was(
     client: Letta, new_agent: NewAgent, server: ServerProcess, scripted_model: ScriptedModel, spoken: bool
@@ -78,6 +79,7 @@ def test_a_failure_before_the_first_whole_step_leaves_everything_as_it_was(
     assert runs[-1][2]["usage"].items() >= {"prompt_tokens": 100, "completion_tokens": 10, "step_count": 1}.items()
 
 
+@each_provider
 def test_a_failure_at_the_second_step_keeps_the_first_one_whole(
     client: Letta, new_agent: NewAgent, new_block: NewBlock, server: ServerProcess, scripted_model: ScriptedModel
 ) -> None:
@@ -102,7 +104,7 @@ def test_a_failure_at_the_second_step_keeps_the_first_one_whole(
     ((status, reason, details),) = asyncio.run(runs_of(server, agent))
     assert (status, reason, details["error"]["type"]) == ("failed", "llm_api_error", "ProviderRejected")
     assert say(client, agent, "ECHO and on").messages[0].content == "and on"
-    assert [m["role"] for m in scripted_model.requests[-1]["messages"]][1:6] == [
+    assert [m["role"] for m in scripted_model.conversations[-1]][1:6] == [
         *("user", "assistant", "tool", "tool"),
         "user",
     ]
@@ -130,6 +132,7 @@ def test_steps_are_stored_with_their_runs_and_the_versions_they_saw(
     assert readers == [(first, 1), (last, 2)]
 
 
+@each_provider
 async def test_an_agent_deleted_in_its_turn_is_404_and_its_run_ends(
     client: Letta, async_client: AsyncLetta, new_agent: NewAgent, server: ServerProcess, scripted_model: ScriptedModel
 ) -> None:
@@ -166,12 +169,13 @@ async def test_a_server_starts_again_after_an_agent_was_deleted_in_its_turn(
         assert (await client.agents.messages.create(agent.id, input="ECHO hi")).messages[0].content == "hi"
 
 
+@each_provider
 async def test_a_run_of_a_killed_server_is_failed_at_the_next_start_and_the_agent_goes_on(
-    start_server: StartServer, scripted_model: ScriptedModel
+    start_server: StartServer, scripted_model: ScriptedModel, model: str
 ) -> None:
     server = start_server()
     async with AsyncLetta(base_url=server.url, api_key="unused", max_retries=0) as client:
-        agent = await client.agents.create(model=MODEL)
+        agent = await client.agents.create(model=model)
         with scripted_model.hold() as held:
             turn = asyncio.create_task(client.agents.messages.create(agent.id, input="lost"))
             await asyncio.to_thread(held.wait_for, 1)

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from runs.talking import SEARCH, Event, answered, call, calling, decide, kinds, known_bug, post, read, say, whole
-from support.fixtures import NewAgent
+from support.fixtures import NewAgent, each_provider
 from support.scripted_model import ScriptedModel
 
 TOOL = "conversation_search"
@@ -101,6 +101,12 @@ ODD: dict[str, Event] = {
 }
 """What cannot be streamed in pieces by the scripted model, or has no sound shape at all."""
 
+BUGS_WITH_ANTHROPIC = {
+    "white space": "a blank text of the model goes back, and Anthropic refuses it ever after",
+    "NaN": "arguments with NaN go back as an object that is no JSON, and are never sent",
+}
+ID_AGAIN = "an id that was used in an earlier step goes back as it is, and Anthropic refuses it ever after"
+
 
 def assert_goes_on(http: httpx.Client, agent_id: str) -> None:
     """The conversation is whole, and messages are answered, with a tool call too."""
@@ -110,11 +116,19 @@ def assert_goes_on(http: httpx.Client, agent_id: str) -> None:
     assert len(whole(http, agent_id)) == before + 6
 
 
+@each_provider
 @pytest.mark.parametrize("name", [*TEXTS, *CALLS, *ODD])
 def test_a_malformed_reply_ends_in_a_valid_state(
-    http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel, name: str
+    http: httpx.Client,
+    new_agent: NewAgent,
+    scripted_model: ScriptedModel,
+    name: str,
+    provider: str,
+    request: pytest.FixtureRequest,
 ) -> None:
-    agent = new_agent()
+    if provider == "anthropic" and name in BUGS_WITH_ANTHROPIC:
+        request.applymarker(known_bug(BUGS_WITH_ANTHROPIC[name]))
+    agent = new_agent(max_tokens=4000)  # without a limit pydantic-ai has Anthropic stream every answer
     scripted_model.reply_next({**TEXTS, **CALLS, **ODD}[name])
     answer = post(http, agent.id, "hello")
     assert answer.status_code in (200, 502), answer.text
@@ -129,15 +143,21 @@ def test_a_malformed_reply_ends_in_a_valid_state(
     assert_goes_on(http, agent.id)
 
 
+@each_provider
 @pytest.mark.parametrize("name", [*TEXTS, *CALLS])
 def test_a_malformed_reply_that_is_streamed_ends_in_a_valid_state(
-    http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel, name: str, request: pytest.FixtureRequest
+    http: httpx.Client,
+    new_agent: NewAgent,
+    scripted_model: ScriptedModel,
+    name: str,
+    provider: str,
+    request: pytest.FixtureRequest,
 ) -> None:
     reply = {**TEXTS, **CALLS}[name]
     if not isinstance(reply.get("content") or "", str):
         pytest.skip("the scripted model streams texts only")
-    if name in ("NUL in the id", "half a pair in the id"):
-        request.applymarker(known_bug("the pieces go by the unmended id, the stored message by the mended one"))
+    if provider == "anthropic" and name in BUGS_WITH_ANTHROPIC:
+        request.applymarker(known_bug(BUGS_WITH_ANTHROPIC[name]))
     agent = new_agent()
     scripted_model.reply_next(reply)
     events = read(answered(http, agent.id, "hello", stream_tokens=True))
@@ -148,6 +168,7 @@ def test_a_malformed_reply_that_is_streamed_ends_in_a_valid_state(
     assert {event["id"] for event in events[1:] if "id" in event} <= stored, "pieces of a message that is not stored"
 
 
+@each_provider
 @pytest.mark.parametrize("reason", ["length", "content_filter", "tool_calls", "function_call", "stop", "unheard_of"])
 @pytest.mark.parametrize("name", ["text", "calls", "nothing"])
 def test_any_finish_reason_ends_in_a_valid_state(
@@ -161,6 +182,7 @@ def test_any_finish_reason_ends_in_a_valid_state(
     assert_goes_on(http, agent.id)
 
 
+@each_provider
 @pytest.mark.parametrize(
     "replies",
     [
@@ -171,8 +193,15 @@ def test_any_finish_reason_ends_in_a_valid_state(
     ],
 )
 def test_one_malformed_reply_after_the_other(
-    http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel, replies: Sequence[Event]
+    http: httpx.Client,
+    new_agent: NewAgent,
+    scripted_model: ScriptedModel,
+    replies: Sequence[Event],
+    provider: str,
+    request: pytest.FixtureRequest,
 ) -> None:
+    if provider == "anthropic" and len(replies) > 2:
+        request.applymarker(known_bug(ID_AGAIN))
     agent = new_agent()
     for reply in replies:
         scripted_model.reply_next(reply)
@@ -181,16 +210,18 @@ def test_one_malformed_reply_after_the_other(
     assert_goes_on(http, agent.id)
 
 
+@each_provider
 def test_two_calls_where_one_is_allowed(http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel) -> None:
     agent = new_agent(parallel_tool_calls=False)
     for tokens in (False, True):
-        scripted_model.reply_next(calling(call(TOOL, "{}", "call_1"), call(TOOL, "{}", "call_2")))
+        scripted_model.reply_next(calling(*(call(TOOL, "{}", f"call_{number}_{tokens}") for number in range(2))))
         events = read(answered(http, agent.id, "hello", stream_tokens=tokens))
         statuses = [event["status"] for event in events if event["message_type"] == "tool_return_message"]
         assert statuses == ["success", "error"]
     assert_goes_on(http, agent.id)
 
 
+@each_provider
 @pytest.mark.parametrize("tokens", [False, True], ids=["messages", "tokens"])
 @pytest.mark.parametrize(
     "name", ["broken JSON", "deep nesting", "no id", "one id twice", "NUL in arguments", "half a pair in the id"]
@@ -217,10 +248,10 @@ class TestBodies:
     @pytest.fixture(params=["no choices", "empty choices", "null choices", "a list", "no usage", "odd usage", "html"])
     def answer(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
         """Let the scripted model answer once with such a body; it runs in this process, so its words can be changed."""
-        from support import model_wire
+        from support import openai_wire
 
         name: str = request.param
-        real = model_wire.completion
+        real = openai_wire.completion
         left = [1]
 
         def completion(*arguments: Any, **named: Any) -> Any:
@@ -245,7 +276,7 @@ class TestBodies:
                     return "<html>"
             return body
 
-        monkeypatch.setattr(model_wire, "completion", completion)
+        monkeypatch.setattr(openai_wire, "completion", completion)
         return name
 
     def test_a_malformed_body_ends_in_a_valid_state(

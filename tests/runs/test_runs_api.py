@@ -48,7 +48,7 @@ def test_messages_steps_usage_and_metrics_of_a_run(client: Letta, http: httpx.Cl
     assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (200, 20, 220)
     steps = list(client.runs.steps.list(run_id))
     assert [step.stop_reason for step in steps] == ["end_turn", None]
-    assert [step.id for step in steps] == list(dict.fromkeys(m.step_id for m in messages))
+    assert [step.id for step in steps] == list(dict.fromkeys(m.step_id for m in messages))[::-1]
     assert {step.run_id for step in steps} == {run_id}
     assert {step.llm_handle if hasattr(step, "llm_handle") else step.model_handle for step in steps} == {
         "openai/gpt-4o-mini"

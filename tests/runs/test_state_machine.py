@@ -18,13 +18,16 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from runs.talking import approval, decide, followed, kinds, last_run, ok, post, read, say, whole
-from support.fixtures import MODEL
+from runs.talking import approval, call, calling, decide, followed, kinds, last_run, ok, post, read, say, whole
 from support.model_faults import Held
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
 
-pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+pytestmark = pytest.mark.parametrize(
+    ("store", "provider"), [("sqlite", "openai"), ("sqlite", "anthropic")], indirect=True
+)
+
+EXAMPLES = {"openai": 12, "anthropic": 4}
 
 CALLED = ["tool_call_message", "tool_return_message"]
 FREE = "CALL memory_insert {}"
@@ -37,12 +40,13 @@ class Conversation(RuleBasedStateMachine):
     server: ServerProcess
     scripted: ScriptedModel
     http: httpx.Client
+    model: str
     restarts_left: list[int]
 
     def __init__(self) -> None:
         super().__init__()
         rules = [{"type": "requires_approval", "tool_name": "conversation_search"}]
-        self.agent: str = ok(self.http.post("/v1/agents", json={"model": MODEL, "tool_rules": rules}))["id"]
+        self.agent: str = ok(self.http.post("/v1/agents", json={"model": self.model, "tool_rules": rules}))["id"]
         self.said: list[str] = ["system_message"]
         self.pending: list[str] = []
         self.number = 0
@@ -99,10 +103,8 @@ class Conversation(RuleBasedStateMachine):
     @free
     @rule(before=st.integers(0, 2), streamed=st.booleans())
     def turn_that_fails(self, before: int, streamed: bool) -> None:
-        for number in range(before):
-            arguments = {"name": "memory_insert", "arguments": "{}"}
-            call = {"id": f"call_{number}", "type": "function", "function": arguments}
-            self.scripted.reply_next({"content": None, "tool_calls": [call]})
+        for _ in range(before):
+            self.scripted.reply_next(calling(call("memory_insert", call_id=f"call_of_{self.word()}")))
         self.scripted.fail_next(400)
         if streamed:
             answer = self.http.post(f"/v1/agents/{self.agent}/messages/stream", json={"input": "lost"})
@@ -215,13 +217,14 @@ def server_of_its_own(store: str, scripted_model: ScriptedModel, tmp_path: Path)
         database=f"sqlite:///{tmp_path / 'folkmoot.sqlite3'}",
         home=tmp_path / "server",
         model_url=scripted_model.base_url,
+        anthropic_url=scripted_model.base_url,
         env={"FOLKMOOT_SHUTDOWN_WAIT": "0.1"},
     ) as server:
         yield server
 
 
 def test_any_sequence_of_turns_cancels_approvals_and_restarts(
-    server_of_its_own: ServerProcess, scripted_model: ScriptedModel
+    server_of_its_own: ServerProcess, scripted_model: ScriptedModel, provider: str, model: str
 ) -> None:
     with httpx.Client(base_url=server_of_its_own.url, timeout=60, transport=httpx.HTTPTransport(retries=1)) as http:
 
@@ -230,11 +233,11 @@ def test_any_sequence_of_turns_cancels_approvals_and_restarts(
             scripted = scripted_model
             restarts_left = [4]
 
-        Driven.http = http
+        Driven.http, Driven.model = http, model
         run_state_machine_as_test(  # type: ignore[no-untyped-call]
             Driven,
             settings=settings(
-                max_examples=12,
+                max_examples=EXAMPLES[provider],
                 stateful_step_count=15,
                 deadline=None,
                 database=None,

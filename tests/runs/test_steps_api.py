@@ -119,6 +119,6 @@ def test_a_trace_shows_what_the_model_was_sent_only_when_it_is_asked_for(
         assert (trace is not None) == kept
         assert len(of_run) == (1 if kept else 0)
         if kept:
-            assert trace["request_json"]["turns"][-1]["content"] == "ECHO traced"
-            assert trace["response_json"]["text"] == "traced"
+            assert {"role": "user", "content": "ECHO traced"} in trace["request_json"]["messages"]
+            assert trace["response_json"]["choices"][0]["message"]["content"] == "traced"
         assert scripted_model.requests[-1]["response_format"] == wanted

@@ -1,16 +1,28 @@
-"""The types of the fixtures that are functions."""
+"""The types of the fixtures that are functions, and the providers that tests are run with."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+import pytest
 from letta_client.types import AgentState, BlockResponse
 
 from support.server import ServerProcess
 
 MODEL = "openai/gpt-4o-mini"
 """The handle under which the tests' agents reach the scripted model."""
+
+MODELS = {"openai": MODEL, "anthropic": "anthropic/claude-haiku-4-5"}
+"""The same by the API that it is asked by: the fixture `provider`, whose handle is the fixture `model`."""
+
+each_provider = pytest.mark.parametrize(
+    ("store", "provider"), [("sqlite", "openai"), ("postgres", "openai"), ("sqlite", "anthropic")], indirect=True
+)
+"""Run a test on both stores with OpenAI's API, and on one of them with Anthropic's, whose rules are stricter."""
+
+with_anthropic = pytest.mark.parametrize(("store", "provider"), [("sqlite", "anthropic")], indirect=True)
+"""Run a test with Anthropic's API alone; its server knows OpenAI's models too."""
 
 
 class StartServer(Protocol):

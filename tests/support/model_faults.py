@@ -14,10 +14,11 @@ WAIT = 30.0
 
 @dataclass(frozen=True)
 class Fail:
-    """Answer with an error."""
+    """Answer with an error, in the words of the API that is asked; `code` is OpenAI's."""
 
     status: int
-    body: dict[str, Any]
+    message: str
+    code: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -34,6 +35,13 @@ class Drop:
 
 
 @dataclass(frozen=True)
+class Break:
+    """Tell of a failure in a stream, after so many pieces of it, as a provider does that is overloaded."""
+
+    after: int
+
+
+@dataclass(frozen=True)
 class Nonsense:
     """Answer 200 with a page that is no JSON."""
 
@@ -46,7 +54,7 @@ class Reply:
     finish_reason: str | None = None
 
 
-Fault = Fail | Hang | Drop | Nonsense | Reply
+Fault = Fail | Hang | Drop | Break | Nonsense | Reply
 
 
 class Held:

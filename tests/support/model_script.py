@@ -7,6 +7,7 @@ The last user message is the script, read line by line:
     CALLS [[tool, {args}], …]    several tool calls in one answer
     THEN CALL …, THEN CALLS …    the next step's calls, once the tools before have answered
     THEN ECHO text               the last answer, instead of "done"
+    THINK text                   what the model thinks before the answer that the next instruction asks for
     anything else                "ok", or "done" after tools
 
 Lines that are no instruction are left alone, so a script can hide in prose.
@@ -14,9 +15,12 @@ Lines that are no instruction are left alone, so a script can hide in prose.
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass
 from typing import Any
+
+_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -29,10 +33,11 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the script wants answered: some calls, or a text."""
+    """What the script wants answered: some calls, or a text; and what is thought before."""
 
     text: str | None = None
     calls: tuple[Call, ...] = ()
+    thought: str | None = None
 
 
 def text_of(content: Any) -> str:
@@ -58,17 +63,21 @@ def _calls(instruction: str) -> tuple[Call, ...] | None:
     return None
 
 
-def _read(script: str) -> tuple[list[tuple[Call, ...]], str | None]:
+def _read(script: str) -> tuple[list[Answer], Answer | None]:
     """Return a script's steps of calls, and its last words where it has some."""
-    steps: list[tuple[Call, ...]] = []
+    steps: list[Answer] = []
+    thought: str | None = None
     lines = script.splitlines()
     for number, line in enumerate(lines):
         instruction = line.lstrip().removeprefix("THEN ")
         if instruction.startswith("ECHO "):
-            return steps, "\n".join([instruction.removeprefix("ECHO "), *lines[number + 1 :]])
-        calls = _calls(instruction)
-        if calls is not None:
-            steps.append(calls)
+            words = "\n".join([instruction.removeprefix("ECHO "), *lines[number + 1 :]])
+            return steps, Answer(text=words, thought=thought)
+        if instruction.startswith("THINK "):
+            thought = instruction.removeprefix("THINK ")
+        elif (calls := _calls(instruction)) is not None:
+            steps.append(Answer(calls=calls, thought=thought))
+            thought = None
     return steps, None
 
 
@@ -77,10 +86,25 @@ def answer_to(messages: list[dict[str, Any]]) -> Answer:
     steps, last_words = _read(last_user_text(messages))
     taken = _steps_taken(messages)
     if taken < len(steps):
-        return Answer(calls=steps[taken])
-    if last_words is not None:
-        return Answer(text=last_words)
-    return Answer(text="done" if taken else "ok")
+        return steps[taken]
+    return last_words or Answer(text="done" if taken else "ok")
+
+
+def message_of(answer: Answer) -> dict[str, Any]:
+    """Return the assistant message that says `answer`, in OpenAI's form, each call with an id never used before."""
+    message: dict[str, Any] = {"role": "assistant", "content": answer.text}
+    if answer.thought is not None:
+        message["reasoning_content"] = answer.thought
+    if answer.calls:
+        message["tool_calls"] = [
+            {
+                "id": f"call_{next(_numbers):08d}",
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+            for call in answer.calls
+        ]
+    return message
 
 
 def _steps_taken(messages: list[dict[str, Any]]) -> int:

@@ -1,13 +1,14 @@
-"""A scripted model behind OpenAI's API, on a port of its own, in a thread of the test process.
+"""A scripted model behind OpenAI's API and Anthropic's, on a port of its own, in a thread of the test process.
 
     with ScriptedModel() as model:
         … a server with OPENAI_BASE_URL=model.base_url is told "CALL memory_insert {…}" …
         assert model.requests[0]["model"] == "gpt-4o-mini"
         assert model.violations == []
 
-`model_script` says what the messages can ask for, `model_rules` what makes a violation. Faults queue up, one for
-each chat request to come: `fail_next`, `hang_next`, `drop_next`, `nonsense_next`, `reply_next`. `hold` keeps
-answers back. A `window` makes it count tokens and refuse requests that have more.
+`model_script` says what the messages can ask for, by whichever API they come; `openai_rules` and `anthropic_rules` say
+what makes a violation. Faults queue up, one for each chat request to come: `fail_next`, `hang_next`, `drop_next`,
+`break_next`, `nonsense_next`, `reply_next`. `hold` keeps answers back. A `window` makes it count tokens and refuse
+requests that have more.
 """
 
 from __future__ import annotations
@@ -19,20 +20,18 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Self
 
-from support import model_wire
+from support import anthropic_wire, openai_wire
 from support.http_wire import HttpRequest, WatchedReader, read_request, response, stream_head, stream_piece
-from support.model_faults import WAIT, Drop, Fail, Fault, Hang, Held, Nonsense, Reply
-from support.model_rules import violations_of
-from support.model_script import answer_to, last_user_text
+from support.model_faults import WAIT, Break, Drop, Fail, Fault, Hang, Held, Nonsense, Reply
+from support.model_script import answer_to, last_user_text, message_of
+from support.wires import Wire
 
-ERROR_KINDS = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    404: "invalid_request_error",
-    429: "rate_limit_error",
-}
+WIRES: dict[str, Wire] = {wire.PATH: wire for wire in (openai_wire, anthropic_wire)}
+"""The APIs that the model speaks, by the path of their chat requests."""
 
 
 class ScriptedModel:
@@ -64,7 +63,7 @@ class ScriptedModel:
 
     @property
     def base_url(self) -> str:
-        """What goes into OPENAI_BASE_URL."""
+        """What goes into OPENAI_BASE_URL and ANTHROPIC_BASE_URL."""
         return f"http://127.0.0.1:{self._socket.getsockname()[1]}/v1"
 
     def reset(self) -> None:
@@ -90,11 +89,17 @@ class ScriptedModel:
     @property
     def requests(self) -> list[dict[str, Any]]:
         """The bodies of the chat requests, oldest first."""
-        return [request.body for request in self.received if request.path == "/v1/chat/completions"]
+        return [request.body for request in self.received if request.path in WIRES]
+
+    @property
+    def conversations(self) -> list[list[dict[str, Any]]]:
+        """The messages of the chat requests, oldest first, in OpenAI's form by whichever API they came."""
+        asked = [request for request in self.received if request.path in WIRES]
+        return [WIRES[request.path].conversation_of(request.body) for request in asked]
 
     @property
     def violations(self) -> list[str]:
-        """What OpenAI's API would have refused."""
+        """What the API that was asked would have refused."""
         with self._lock:
             return list(self._violations)
 
@@ -111,7 +116,7 @@ class ScriptedModel:
                 raise TimeoutError(f"{self._gone} of {count} clients have gone")
 
     def _chats(self) -> list[HttpRequest]:
-        return [request for request in self._received if request.path == "/v1/chat/completions"]
+        return [request for request in self._received if request.path in WIRES]
 
     # -- what shall go wrong ---------------------------------------------------------------------------------
 
@@ -125,9 +130,8 @@ class ScriptedModel:
         retry_after_ms: int = 1,
     ) -> None:
         """Answer the next `times` chat requests with an error; the client is told to retry at once."""
-        body = model_wire.error(message, ERROR_KINDS.get(status, "server_error"), code)
-        headers = {"retry-after-ms": str(retry_after_ms)} if status in {429, 500, 502, 503} else {}
-        self._add(*[Fail(status, body, headers)] * times)
+        headers = {"retry-after-ms": str(retry_after_ms)} if status in {429, 500, 502, 503, 529} else {}
+        self._add(*[Fail(status, message, code, headers)] * times)
 
     def hang_next(self, times: int = 1) -> None:
         """Leave the next chat requests without an answer."""
@@ -136,6 +140,10 @@ class ScriptedModel:
     def drop_next(self, times: int = 1, *, after: int = 0) -> None:
         """Cut the connection of the next chat requests, `after` so many pieces of a stream."""
         self._add(*[Drop(after)] * times)
+
+    def break_next(self, times: int = 1, *, after: int = 0) -> None:
+        """Tell of a failure in the next chat requests that are streamed, `after` so many pieces."""
+        self._add(*[Break(after)] * times)
 
     def nonsense_next(self, times: int = 1) -> None:
         """Answer the next chat requests with a page that is no JSON."""
@@ -211,31 +219,33 @@ class ScriptedModel:
         with self._lock:
             self._received.append(request)
             self._lock.notify_all()
-        if (request.method, request.path) == ("POST", "/v1/chat/completions"):
-            return await self._chat(request.body, reader, writer)
+        if request.method == "POST" and request.path in WIRES:
+            return await self._chat(WIRES[request.path], request.body, reader, writer)
         if (request.method, request.path) == ("POST", "/v1/embeddings"):
-            writer.write(_json(200, model_wire.embeddings(request.body)))
+            writer.write(_json(200, openai_wire.embeddings(request.body)))
         elif request.path == "/v1/models":
-            writer.write(_json(200, model_wire.model_list()))
+            wire = anthropic_wire if "anthropic-version" in request.headers else openai_wire
+            writer.write(_json(200, wire.model_list()))
         else:
-            writer.write(_json(404, model_wire.error(f"no route {request.path}", "invalid_request_error")))
+            writer.write(_json(404, openai_wire.error(404, f"no route {request.path}")))
         await writer.drain()
         return True
 
-    async def _chat(self, body: Any, reader: WatchedReader, writer: asyncio.StreamWriter) -> bool:
-        faults = violations_of(body)
+    async def _chat(self, wire: Wire, body: Any, reader: WatchedReader, writer: asyncio.StreamWriter) -> bool:
+        faults = wire.violations_of(body)
+        asked = Asked(wire, body) if not faults else None
         with self._lock:
             self._violations.extend(faults)
             fault = self._faults.popleft() if self._faults else None
-            if fault is None and self.window is not None and tokens_of(body) > self.window:
-                fault = _too_long(tokens_of(body), self.window)
-            user_text = last_user_text(body["messages"]) if not faults else ""
+            window = self.window
+            user_text = last_user_text(asked.messages) if asked else ""
             held = next((held for held in self._holds if held.matching in user_text), None)
-        if faults:
-            writer.write(_json(400, model_wire.error("; ".join(faults), "invalid_request_error")))
+        if asked is None:
+            writer.write(_json(400, wire.error(400, "; ".join(faults))))
             await writer.drain()
             return True
-        answering = asyncio.ensure_future(self._answer(body, fault, held, writer))
+        asked = replace(asked, fault=fault, held=held, window=window)
+        answering = asyncio.ensure_future(self._answer(asked, writer))
         return await self._unless_gone(answering, reader)
 
     async def _unless_gone(self, answering: asyncio.Future[bool], reader: WatchedReader) -> bool:
@@ -253,72 +263,107 @@ class ScriptedModel:
             self._lock.notify_all()
         return False
 
-    async def _answer(
-        self, body: dict[str, Any], fault: Fault | None, held: Held | None, writer: asyncio.StreamWriter
-    ) -> bool:
-        if held is not None and not (body.get("stream") and held.after):
-            await held.keep()
-            held = None
+    async def _answer(self, asked: Asked, writer: asyncio.StreamWriter) -> bool:
+        fault, wire = asked.fault, asked.wire
+        if asked.held is not None and not asked.is_held_amid:
+            await asked.held.keep()
         if isinstance(fault, Hang):
             await asyncio.Event().wait()
         if isinstance(fault, Fail):
-            writer.write(_json(fault.status, fault.body, **fault.headers))
+            body = wire.error(fault.status, fault.message, fault.code)
+            writer.write(_json(fault.status, body, **fault.headers))
         elif isinstance(fault, Nonsense):
             writer.write(response(200, b"<html>Bad gateway</html>", content_type="text/html"))
         elif isinstance(fault, Drop) and not fault.after:
             return False
+        elif fault is None and asked.is_too_long:
+            writer.write(_json(400, wire.too_long(asked.tokens, asked.window or 0)))
+        elif asked.body.get("stream"):
+            return await self._stream(asked, writer)
         else:
-            return await self._say(body, fault, held, writer)
-        await writer.drain()
-        return True
-
-    async def _say(
-        self, body: dict[str, Any], fault: Fault | None, held: Held | None, writer: asyncio.StreamWriter
-    ) -> bool:
-        """Answer with a message, whole or in pieces."""
-        reply = fault if isinstance(fault, Reply) else Reply(self._scripted(body["messages"]))
-        if not body.get("stream"):
-            answer = model_wire.completion(reply.message, body["model"], reply.finish_reason)
-            if self.window is not None:
-                tokens = tokens_of(body)
-                answer["usage"] = {"prompt_tokens": tokens, "completion_tokens": 10, "total_tokens": tokens + 10}
+            reply = self._reply(asked)
+            answer = wire.completion(
+                reply.message, asked.body, finish_reason=reply.finish_reason, tokens=asked.counted_tokens
+            )
             writer.write(_json(200, answer))
             await writer.drain()
             return not isinstance(fault, Drop)
-        with_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+        await writer.drain()
+        return True
+
+    async def _stream(self, asked: Asked, writer: asyncio.StreamWriter) -> bool:
+        """Answer with a message in pieces."""
+        fault, reply = asked.fault, self._reply(asked)
         writer.write(stream_head())
-        pieces = model_wire.chunks(
-            reply.message, body["model"], finish_reason=reply.finish_reason, with_usage=with_usage
+        pieces = asked.wire.chunks(
+            reply.message, asked.body, finish_reason=reply.finish_reason, tokens=asked.counted_tokens
         )
         for number, piece in enumerate(pieces):
-            if held is not None and number == held.after:
-                await held.keep()
+            if asked.held is not None and asked.is_held_amid and number == asked.held.after:
+                await asked.held.keep()
             if isinstance(fault, Drop) and number == fault.after:
                 return False
+            if isinstance(fault, Break) and number == fault.after:
+                writer.write(stream_piece(asked.wire.broken_off()))
+                break
             writer.write(stream_piece(piece))
             await writer.drain()
         writer.write(stream_piece(b""))
         await writer.drain()
         return True
 
-    def _scripted(self, messages: list[dict[str, Any]]) -> dict[str, Any]:
+    def _reply(self, asked: Asked) -> Reply:
+        """Return what the test or the conversation's script wants said."""
+        if isinstance(asked.fault, Reply):
+            return asked.fault
         try:
-            return model_wire.message_of(answer_to(messages))
+            return Reply(message_of(answer_to(asked.messages)))
         except ValueError as error:
             with self._lock:
                 self._violations.append(f"the test's script cannot be read: {error}")
-            return {"role": "assistant", "content": "The script cannot be read."}
+            return Reply({"role": "assistant", "content": "The script cannot be read."})
 
 
-def _json(status: int, body: dict[str, Any], **headers: str) -> bytes:
+@dataclass(frozen=True)
+class Asked:
+    """A sound chat request, and what the test wants to happen to it."""
+
+    wire: Wire
+    body: dict[str, Any]
+    fault: Fault | None = None
+    held: Held | None = None
+    window: int | None = None
+
+    @cached_property
+    def messages(self) -> list[dict[str, Any]]:
+        """The conversation, in OpenAI's form."""
+        return self.wire.conversation_of(self.body)
+
+    @cached_property
+    def tokens(self) -> int:
+        """The prompt's tokens."""
+        return tokens_of(self.body)
+
+    @property
+    def counted_tokens(self) -> int:
+        """The prompt's tokens as they are told: counted only by a model with a window."""
+        return openai_wire.PROMPT_TOKENS if self.window is None else self.tokens
+
+    @property
+    def is_too_long(self) -> bool:
+        """Whether the model has a window into which the prompt does not fit."""
+        return self.window is not None and self.tokens > self.window
+
+    @property
+    def is_held_amid(self) -> bool:
+        """Whether the answer is held after some pieces of it, not before them."""
+        return self.held is not None and bool(self.held.after) and bool(self.body.get("stream"))
+
+
+def _json(status: int, body: Any, **headers: str) -> bytes:
     return response(status, json.dumps(body).encode(), headers=headers)
 
 
 def tokens_of(body: dict[str, Any]) -> int:
     """Return the tokens of a chat request as a model with a `window` counts them."""
-    return len(json.dumps([body["messages"], body.get("tools")])) // 4
-
-
-def _too_long(tokens: int, window: int) -> Fail:
-    message = f"This model's maximum context length is {window} tokens, but the messages have {tokens} tokens."
-    return Fail(400, model_wire.error(message, "invalid_request_error", "context_length_exceeded"))
+    return len(json.dumps([body.get("system", ""), body["messages"], body.get("tools")])) // 4

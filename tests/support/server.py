@@ -37,6 +37,7 @@ class ServerProcess:
         database: the store's address.
         home: an empty folder of its own: HOME, working folder and place of the log.
         model_url: what OPENAI_BASE_URL is set to; None leaves the server without a key.
+        anthropic_url: what ANTHROPIC_BASE_URL is set to, likewise.
         env: more variables, which win over the others.
         args: more arguments of `serve`.
     """
@@ -47,6 +48,7 @@ class ServerProcess:
         database: str,
         home: Path,
         model_url: str | None = None,
+        anthropic_url: str | None = None,
         env: Mapping[str, str] | None = None,
         args: Sequence[str] = (),
     ) -> None:
@@ -58,6 +60,8 @@ class ServerProcess:
         self._env |= {"HOME": str(home), "FOLKMOOT_DATA": str(home / "data")}
         if model_url is not None:
             self._env |= {"OPENAI_API_KEY": "scripted", "OPENAI_BASE_URL": model_url}
+        if anthropic_url is not None:
+            self._env |= {"ANTHROPIC_API_KEY": "scripted", "ANTHROPIC_BASE_URL": anthropic_url}
         self._env |= env or {}
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -43,6 +43,13 @@ class CallPiece:
     """Whether the call will wait for somebody's approval, or for the client to run the tool."""
 
 
+@dataclass(frozen=True, slots=True)
+class CompactionBegun:
+    """Messages are about to leave the context, which takes a model call. `message` is shown and never stored."""
+
+    message: Message
+
+
 Piece: TypeAlias = TextPiece | ReasoningPiece | CallPiece
 
 
@@ -60,4 +67,4 @@ class TurnEnd:
     """Tokens that the conversation filled at the last call."""
 
 
-Event: TypeAlias = Message | Piece | TurnEnd
+Event: TypeAlias = Message | Piece | CompactionBegun | TurnEnd

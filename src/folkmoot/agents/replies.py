@@ -16,15 +16,24 @@ from folkmoot.models.prompt import Delta, ReasoningDelta, Reply, TextDelta
 class ReplyWriter:
     """Gives the parts of one reply their message ids, before the reply is whole."""
 
-    def __init__(self, run_id: str, step_id: str, awaited: Container[str]) -> None:
-        """Begin the reply of this step; calls of the tools named in `awaited` wait for somebody."""
+    def __init__(self, run_id: str, step_id: str, awaited: Container[str], *, parallel: bool) -> None:
+        """Begin the reply of a step.
+
+        Args:
+            run_id: whose step it is.
+            step_id: which one.
+            awaited: names of the tools whose calls wait for somebody.
+            parallel: whether more than its first call counts.
+        """
         self.run_id = run_id
         self.step_id = step_id
         self.text_id = new_id("message")
         self.reasoning_id = new_id("message")
         self.request_id = new_id("message")
         self._awaited = awaited
+        self._parallel = parallel
         self._calls: dict[str, str] = {}
+        self._seen: set[str] = set()
         self._waiting: set[str] = set()
 
     def call_message_id(self, call_id: str) -> str:
@@ -37,7 +46,9 @@ class ReplyWriter:
             return TextPiece(self.text_id, self.step_id, self.run_id, clean_text(delta.text))
         if isinstance(delta, ReasoningDelta):
             return ReasoningPiece(self.reasoning_id, self.step_id, self.run_id, clean_text(delta.text))
-        if delta.name in self._awaited:
+        counts = self._parallel or self._seen <= {delta.id}
+        self._seen.add(delta.id)
+        if counts and delta.name in self._awaited:
             self._waiting.add(delta.id)
         waits = delta.id in self._waiting
         message_id = self.request_id if waits else self.call_message_id(delta.id)

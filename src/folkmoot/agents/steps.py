@@ -21,7 +21,7 @@ from folkmoot.store.tables import block_readers, steps
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One model call of a run. `duration` is what the model took, in microseconds."""
+    """One model call of a run. `duration` is what the model took, `tool_duration` its tools, in microseconds."""
 
     id: str
     run_id: str
@@ -31,6 +31,7 @@ class Step:
     stop_reason: str | None
     finish_reason: str
     duration: int
+    tool_duration: int
     trace: Mapping[str, Any] | None = None
 
 
@@ -58,6 +59,7 @@ async def store_step(transaction: Transaction, step: Step, seen: Sequence[SeenBl
                         "reasoning_tokens": usage.reasoning_tokens,
                         "finish_reason": step.finish_reason,
                         "model_microseconds": step.duration,
+                        "tool_microseconds": step.tool_duration,
                         **({"trace": step.trace} if step.trace is not None else {}),
                     }
                 ),
@@ -84,7 +86,10 @@ async def store_step(transaction: Transaction, step: Step, seen: Sequence[SeenBl
 
 @dataclass(frozen=True, slots=True)
 class StoredStep:
-    """A step as it was stored; `created_at` is when it was whole, `duration` what its model took, in microseconds."""
+    """A step as it was stored, whole at `created_at`; its model took `duration`, its tools `tool_duration`.
+
+    All in microseconds.
+    """
 
     id: str
     run_id: str
@@ -96,6 +101,7 @@ class StoredStep:
     feedback: str | None
     feedback_tags: Sequence[str]
     duration: int
+    tool_duration: int
     trace: Mapping[str, Any] | None
     created_at: int
 
@@ -121,6 +127,7 @@ class StoredStep:
             feedback=row["feedback"],
             feedback_tags=json.loads(row["feedback_tags"] or "[]"),
             duration=details["model_microseconds"],
+            tool_duration=details.get("tool_microseconds", 0),
             trace=details.get("trace"),
             created_at=row["created_at"],
         )

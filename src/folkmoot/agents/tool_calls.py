@@ -13,6 +13,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from folkmoot.agents.tool_rules import Called
 from folkmoot.conversations.messages import Message, clean_text
 from folkmoot.errors import InvalidInput, NotFound, ToolFailed
 from folkmoot.memory.attachments import lock_blocks
@@ -142,6 +143,15 @@ async def _run(planned: PlannedCall, context: ToolContext) -> Outcome:
         logger.exception("Tool failed", extra={"run_id": context.run_id, "tool": planned.tool.name})
         return Outcome(f"{planned.tool.name} failed inside the server: {type(error).__name__}.", failed=True)
     return Outcome(_clip(clean_text(text), planned.tool.return_limit))
+
+
+def called_of(planned: Sequence[PlannedCall], outcomes: Sequence[Outcome | None]) -> list[Called]:
+    """Return the calls whose tools were run, as the agent's rules see them."""
+    return [
+        Called(call.call.name, outcome.text, outcome.failed)
+        for call, outcome in zip(planned, outcomes, strict=True)
+        if outcome is not None and outcome.ran
+    ]
 
 
 def call_message(call: ToolCall, run_id: str, step_id: str) -> Message:

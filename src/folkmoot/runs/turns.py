@@ -17,7 +17,8 @@ from weakref import WeakValueDictionary
 from folkmoot.agents.events import Event, TurnEnd
 from folkmoot.agents.services import Services
 from folkmoot.agents.settling import INTERRUPTED, settle_pending
-from folkmoot.agents.turn import TurnRequest, take_turn
+from folkmoot.agents.turn import take_turn
+from folkmoot.agents.turn_state import TurnRequest
 from folkmoot.conversations.conversations import turn_topic
 from folkmoot.errors import FolkmootError, ProviderError, StoreError
 from folkmoot.runs.asked import Answer, Asked

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
-from folkmoot.agents.events import Event, TurnEnd
+from folkmoot.agents.events import CompactionBegun, Event, Piece, TurnEnd
 from folkmoot.conversations.messages import Message
 from folkmoot.runs.asked import Answer, Asked
 from folkmoot.runs.log import DONE, RunLog, store_entries
@@ -99,9 +99,7 @@ class RunUnderWay:
             CancelledError: the run was to be stopped behind the step that this was the last event of.
         """
         if not isinstance(event, Message | TurnEnd):
-            self._answered_at = self._answered_at or clock.now()
-            if self.encode is not None:
-                self.log.append(self.encode(event))
+            self._take_unstored(event)
             return
         self._owed -= 1
         if isinstance(event, Message):
@@ -111,3 +109,11 @@ class RunUnderWay:
             self._recorded = ()
             if self._stopping and not isinstance(event, TurnEnd):
                 raise asyncio.CancelledError
+
+    def _take_unstored(self, event: Piece | CompactionBegun) -> None:
+        if isinstance(event, CompactionBegun):
+            self.messages.append(event.message)
+        else:
+            self._answered_at = self._answered_at or clock.now()
+        if self.encode is not None:
+            self.log.append(self.encode(event))

@@ -18,7 +18,7 @@ class MessageShape(Reply):
     tool_name: str = "send_message"
     tool_argument: str = "message"
     summaries: bool = False
-    """Whether the summaries of compactions are shown; the older clients do not know them."""
+    """Whether compactions and their summaries are shown."""
 
 
 class MessageReply(Reply):
@@ -122,6 +122,13 @@ class SummaryMessage(MessageReply):
     compaction_stats: dict[str, Any] | None
 
 
+class EventMessage(MessageReply):
+    """Something happens to the conversation."""
+
+    event_type: str
+    event_data: dict[str, Any]
+
+
 AnyMessage: TypeAlias = (
     SystemMessage
     | UserMessage
@@ -132,6 +139,7 @@ AnyMessage: TypeAlias = (
     | ApprovalRequestMessage
     | ApprovalResponseMessage
     | SummaryMessage
+    | EventMessage
 )
 
 
@@ -167,19 +175,23 @@ class TurnReply(Reply):
     turns: None = None
 
 
+COMPACTION = frozenset({"summary_message", "event_message"})
+"""Types of the messages about a compaction, which the older clients do not know."""
+
+
 def show_messages(
     messages: Sequence[Message], shape: MessageShape, types: Sequence[str] | None = None
 ) -> list[AnyMessage]:
     """Show stored messages, only those of `types` when given."""
-    if types is not None and "summary_message" in types:
+    if types is not None and not COMPACTION.isdisjoint(types):
         shape = shape.model_copy(update={"summaries": True})
     shown = [show_message(message, shape) for message in messages if not _is_hidden(message, shape)]
     return [message for message in shown if types is None or message.message_type in types]
 
 
 def _is_hidden(message: Message, shape: MessageShape) -> bool:
-    """Tell whether it is a summary, or what the tool that speaks for the agent returned, which nobody wants to see."""
-    if message.message_type == "summary_message":
+    """Tell whether it is of a compaction, or what the tool that speaks for the agent returned, which nobody wants."""
+    if message.message_type in COMPACTION:
         return not shape.summaries
     return (
         shape.use_assistant_message
@@ -220,6 +232,8 @@ def show_message(message: Message, shape: MessageShape) -> AnyMessage:
             return SummaryMessage(
                 **_common(message), summary=body["summary"], compaction_stats=body.get("compaction_stats")
             )
+        case "event_message":
+            return EventMessage(**_common(message), **body)
     raise AssertionError(f"no wire form for {message.message_type}")
 
 

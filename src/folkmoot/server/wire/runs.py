@@ -220,7 +220,7 @@ class StepMetrics(Reply):
     step_start_ns: int | None
     llm_request_start_ns: int | None
     llm_request_ns: int | None
-    tool_execution_ns: int | None = None
+    tool_execution_ns: int | None
     step_ns: int | None
     base_template_id: str | None = None
     template_id: str | None = None
@@ -229,7 +229,8 @@ class StepMetrics(Reply):
     @classmethod
     def of(cls, step: StoredStep) -> StepMetrics:
         """Show a step's metrics."""
-        started = (step.created_at - step.duration) * 1000
+        took = step.duration + step.tool_duration
+        started = (step.created_at - took) * 1000
         return cls(
             id=step.id,
             run_id=step.run_id,
@@ -237,5 +238,6 @@ class StepMetrics(Reply):
             step_start_ns=started,
             llm_request_start_ns=started,
             llm_request_ns=step.duration * 1000,
-            step_ns=step.duration * 1000,
+            tool_execution_ns=step.tool_duration * 1000 or None,
+            step_ns=took * 1000,
         )

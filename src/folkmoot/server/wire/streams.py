@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from folkmoot.agents.events import CallPiece, Event, ReasoningPiece, TextPiece, TurnEnd
+from folkmoot.agents.events import CallPiece, CompactionBegun, Event, ReasoningPiece, TextPiece, TurnEnd
 from folkmoot.conversations.messages import Message
 from folkmoot.identifiers import new_id
 from folkmoot.runs.runs import Run
@@ -35,6 +35,8 @@ class StreamShape:
         """Return what is shown of an event."""
         if isinstance(event, TurnEnd):
             return [StopReason(stop_reason=event.stop_reason).model_dump(), show_usage(event).model_dump()]
+        if isinstance(event, CompactionBegun):
+            event = event.message
         if isinstance(event, Message):
             if self.in_pieces and event.message_type in STREAMED_AS_PIECES:
                 return []

@@ -1,12 +1,19 @@
-"""What OpenAI's API would refuse in a chat request: a test notices what a lenient fake would swallow."""
+"""What OpenAI's API would refuse in a chat request: a test notices what a lenient fake would swallow.
+
+Two rules are Anthropic's and hold here too, since no sound conversation breaks them: the answers to a message's calls
+come directly behind it, each once, and a call's arguments are a JSON object. Anthropic's other rules, such as ids
+unique in the whole conversation, are met when a request is put into its words: see `anthropic_rules`.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
 ROLES = {"system", "developer", "user", "assistant", "tool"}
+LONGEST_CALL_ID = 40
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
@@ -14,7 +21,7 @@ def violations_of(body: Any) -> list[str]:
     """Return what is wrong with a chat request, one sentence a fault; nothing for a sound one."""
     if not isinstance(body, dict):
         return ["the body is not a JSON object"]
-    found = list(_tool_faults(body.get("tools")))
+    found = [*_text_faults(body), *_tool_faults(body.get("tools"))]
     if not isinstance(body.get("model"), str) or not body["model"]:
         found.append("model is missing")
     messages = body.get("messages")
@@ -25,6 +32,13 @@ def violations_of(body: Any) -> list[str]:
     if not found:
         found.extend(_pairing_faults(messages))
     return found
+
+
+def _text_faults(body: dict[str, Any]) -> Iterator[str]:
+    try:
+        json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        yield "the body is no valid JSON: it has half a surrogate pair"
 
 
 def _tool_faults(tools: Any) -> Iterator[str]:
@@ -74,6 +88,8 @@ def _call_faults(calls: Any) -> Iterator[str]:
         yield f"a tool call has no id: {ids}"
     elif len(set(ids)) != len(ids):
         yield f"two tool calls have one id: {ids}"
+    elif longest := [id_ for id_ in ids if len(id_) > LONGEST_CALL_ID]:
+        yield f"a tool call's id has more than {LONGEST_CALL_ID} characters: {longest}"
     for call in calls:
         function = call.get("function") or {}
         if call.get("type") != "function":
@@ -82,6 +98,15 @@ def _call_faults(calls: Any) -> Iterator[str]:
             yield f"a tool call's name is {function.get('name')!r}"
         if not isinstance(function.get("arguments"), str):
             yield f"arguments is a {type(function.get('arguments')).__name__}, not a string"
+        elif not _is_object(function["arguments"]):
+            yield f"arguments is no JSON object: {function['arguments'][:100]!r}"
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _pairing_faults(messages: list[dict[str, Any]]) -> Iterator[str]:

@@ -7,57 +7,74 @@ import hashlib
 import itertools
 import json
 import math
+import re
 import struct
 from collections.abc import Iterator
 from typing import Any
 
-from support.model_script import Answer
+from support.openai_rules import violations_of
 
+__all__ = ["PATH", "chunks", "completion", "conversation_of", "embeddings", "error", "model_list", "violations_of"]
+
+PATH = "/v1/chat/completions"
 MODELS = ("gpt-4o-mini", "gpt-4o", "gpt-4.1", "gpt-4.1-mini", "text-embedding-3-small")
-USAGE = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+PROMPT_TOKENS, COMPLETION_TOKENS = 100, 10
+ERROR_KINDS = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    404: "invalid_request_error",
+    429: "rate_limit_error",
+}
 _CREATED = 1_790_000_000
 _numbers = itertools.count(1)
 
 
-def message_of(answer: Answer) -> dict[str, Any]:
-    """Return the assistant message that says `answer`, each call with an id never used before."""
-    message: dict[str, Any] = {"role": "assistant", "content": answer.text}
-    if answer.calls:
-        message["tool_calls"] = [
-            {
-                "id": f"call_{next(_numbers):08d}",
-                "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments},
-            }
-            for call in answer.calls
-        ]
-    return message
+def conversation_of(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the messages of a request, the system's and the memory among them."""
+    messages: list[dict[str, Any]] = body["messages"]
+    return messages
 
 
-def completion(message: dict[str, Any], model: str, finish_reason: str | None = None) -> dict[str, Any]:
-    """Return the body of a whole answer."""
+def completion(
+    message: dict[str, Any], body: dict[str, Any], *, finish_reason: str | None = None, tokens: int = PROMPT_TOKENS
+) -> dict[str, Any]:
+    """Return the whole answer to the request `body`, whose prompt counts as so many tokens."""
     return {
         "id": f"chatcmpl-{next(_numbers)}",
         "object": "chat.completion",
         "created": _CREATED,
-        "model": model,
+        "model": body["model"],
         "choices": [{"index": 0, "message": message, "finish_reason": finish_reason or _reason(message)}],
-        "usage": USAGE,
+        "usage": _usage(tokens),
     }
 
 
 def chunks(
-    message: dict[str, Any], model: str, *, finish_reason: str | None = None, with_usage: bool = False
+    message: dict[str, Any], body: dict[str, Any], *, finish_reason: str | None = None, tokens: int = PROMPT_TOKENS
 ) -> Iterator[bytes]:
     """Yield a streamed answer's server-sent events, the closing `[DONE]` included."""
     head = {"id": f"chatcmpl-{next(_numbers)}", "object": "chat.completion.chunk", "created": _CREATED}
+    head["model"] = body["model"]
     for delta in _deltas(message):
-        yield _event({**head, "model": model, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
+        yield _event({**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
     end = {"index": 0, "delta": {}, "finish_reason": finish_reason or _reason(message)}
-    yield _event({**head, "model": model, "choices": [end]})
-    if with_usage:
-        yield _event({**head, "model": model, "choices": [], "usage": USAGE})
+    yield _event({**head, "choices": [end]})
+    if (body.get("stream_options") or {}).get("include_usage"):
+        yield _event({**head, "choices": [], "usage": _usage(tokens)})
     yield b"data: [DONE]\n\n"
+
+
+def broken_off() -> bytes:
+    """Return the event by which a stream tells that it has failed."""
+    return _event(error(500, "The server had an error while processing your request."))
+
+
+def _usage(tokens: int) -> dict[str, int]:
+    return {
+        "prompt_tokens": tokens,
+        "completion_tokens": COMPLETION_TOKENS,
+        "total_tokens": tokens + COMPLETION_TOKENS,
+    }
 
 
 def _reason(message: dict[str, Any]) -> str:
@@ -71,11 +88,9 @@ def _event(data: dict[str, Any]) -> bytes:
 def _deltas(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Cut a message into pieces: words of the text, 16 characters of the arguments."""
     yield {"role": "assistant", "content": ""}
-    words = (message.get("content") or "").split(" ")
-    for place, word in enumerate(words):
-        piece = word if place == len(words) - 1 else word + " "
-        if piece:
-            yield {"content": piece}
+    for field in ("reasoning_content", "content"):
+        for piece in words_of(message.get(field) or ""):
+            yield {field: piece}
     for index, call in enumerate(message.get("tool_calls") or ()):
         arguments = call["function"]["arguments"]
         opening = {**call, "index": index, "function": {**call["function"], "arguments": ""}}
@@ -85,9 +100,21 @@ def _deltas(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield {"tool_calls": [piece]}
 
 
-def error(message: str, kind: str, code: str | None = None) -> dict[str, Any]:
+def words_of(text: str) -> list[str]:
+    """Return the text cut behind each space, as a model writes it."""
+    return [word for word in re.split(r"(?<= )", text) if word]
+
+
+def error(status: int, message: str, code: str | None = None) -> dict[str, Any]:
     """Return an error's body."""
+    kind = ERROR_KINDS.get(status, "server_error")
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+
+def too_long(tokens: int, window: int) -> dict[str, Any]:
+    """Return the body of the refusal of a prompt that does not fit."""
+    message = f"This model's maximum context length is {window} tokens, but the messages have {tokens} tokens."
+    return error(400, message, "context_length_exceeded")
 
 
 def model_list() -> dict[str, Any]:

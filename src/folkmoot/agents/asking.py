@@ -1,0 +1,119 @@
+"""One model call of a turn: the prompt that fits, the pieces of the reply, and the whole of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from folkmoot.agents.compaction import CompactionSettings
+from folkmoot.agents.context import SeenBlock, build_prompt, read_blocks
+from folkmoot.agents.context_window import clipped
+from folkmoot.agents.events import CompactionBegun, Piece
+from folkmoot.agents.history import Compaction, make_room
+from folkmoot.agents.replies import ReplyWriter
+from folkmoot.agents.turn_state import TurnState
+from folkmoot.conversations.conversations import Counted
+from folkmoot.conversations.messages import Message
+from folkmoot.errors import ContextOverflow
+from folkmoot.identifiers import new_id
+from folkmoot.models.prompt import Delta, Prompt, Reply
+from folkmoot.store import clock
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One model call: what it was shown, what it answered, and under which ids that was streamed."""
+
+    step_id: str
+    seen: Sequence[SeenBlock]
+    reply: Reply
+    writer: ReplyWriter
+    duration: int
+    counted: Counted
+    prompt: Prompt
+
+
+async def ask(
+    turn: TurnState, incoming: Sequence[Message]
+) -> AsyncGenerator[Piece | CompactionBegun | Message | Exchange, None]:
+    """Ask the model for one reply: yield its pieces when they are wanted, then the whole exchange.
+
+    When messages have to leave the context, that is said first, and then the summary of them. A provider that takes
+    less than is known of it is asked again with less, down to the newest messages in short.
+    """
+    request, history = turn.request, turn.history
+    seen = await turn.services.store.read(
+        lambda transaction: read_blocks(transaction, turn.agent.id, request.conversation_id)
+    )
+    refused: tuple[int, ContextOverflow] | None = None
+    while True:
+        prompt = _prompt(turn, incoming, seen)
+        size = history.measure(prompt)
+        if not history.fits(size):
+            trigger = "context_window_exceeded" if refused else "pre_step_context_check"
+            yield _begin_compaction(turn, trigger, size)
+            if summary := await _make_room(turn, trigger, prompt, incoming):
+                yield summary
+            prompt = _prompt(turn, incoming, seen)
+            if history.refused and not history.fits(history.measure(prompt)):
+                prompt = clipped(prompt, history.room(prompt))
+            size = history.measure(prompt)
+        if refused is not None and size >= refused[0]:
+            raise refused[1]
+        step_id, started, begun = new_id("step"), clock.now(), False
+        writer = ReplyWriter(request.run_id, step_id, turn.awaited_now, parallel=turn.parallel)
+        try:
+            async with aclosing(_answer(turn, prompt)) as answer:
+                async for part in answer:
+                    begun = True
+                    if isinstance(part, Reply):
+                        counted = Counted(part.usage.prompt_tokens, size)
+                        yield Exchange(step_id, seen, part, writer, clock.now() - started, counted, prompt)
+                    else:
+                        yield writer.piece(part)
+            return
+        except ContextOverflow as error:
+            if begun:
+                raise
+            refused = size, error
+            history.tighten(prompt)
+
+
+async def _answer(turn: TurnState, prompt: Prompt) -> AsyncGenerator[Delta | Reply, None]:
+    """Yield the model's reply, with `request.stream` its pieces before."""
+    models = turn.services.models
+    if not turn.request.stream:
+        yield await models.ask(turn.agent.model, prompt)
+        return
+    async for part in models.stream(turn.agent.model, prompt):
+        yield part
+
+
+async def _make_room(turn: TurnState, trigger: str, prompt: Prompt, incoming: Sequence[Message]) -> Message | None:
+    """Let messages leave the context so that the prompt fits; return the summary of them, if any could leave."""
+    settings = CompactionSettings.read(turn.agent.configuration.get("compaction_settings"))
+    request = turn.request
+    compaction = Compaction(turn.services, turn.agent, settings, trigger, request.run_id, request.journal)
+    summary, usage = await make_room(turn.history, compaction, prompt, incoming)
+    turn.usage += usage
+    return summary
+
+
+def _begin_compaction(turn: TurnState, trigger: str, size: int) -> CompactionBegun:
+    history = turn.history
+    data = {
+        "trigger": trigger,
+        "context_window": history.window,
+        "context_tokens": history.scale.tokens(size),
+        "messages_count": len(history.messages),
+    }
+    body = {"event_type": "compaction", "event_data": data}
+    return CompactionBegun(Message("event_message", body, run_id=turn.request.run_id))
+
+
+def _prompt(turn: TurnState, incoming: Sequence[Message], seen: Sequence[SeenBlock]) -> Prompt:
+    turns = turn.history.shown(incoming)
+    prompt = build_prompt(turn.agent, turn.request.instructions or turn.agent.system, turn.schemas, turns, seen)
+    choice = turn.tool_choice
+    return replace(prompt, options=replace(prompt.options, tool_choice=choice)) if choice else prompt

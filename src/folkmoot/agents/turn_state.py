@@ -1,0 +1,154 @@
+"""A turn under way: what it was asked, what it has to go by, and what the agent's rules say of its next step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from folkmoot.agents.agents import Agent
+from folkmoot.agents.approvals import Decisions
+from folkmoot.agents.context import SeenBlock
+from folkmoot.agents.history import History
+from folkmoot.agents.journal import Journal
+from folkmoot.agents.services import Services
+from folkmoot.agents.tool_calls import Outcome, PlannedCall, not_run, plan_calls
+from folkmoot.agents.tool_rules import Called, ToolRules
+from folkmoot.conversations.messages import Message
+from folkmoot.models.prompt import Reply, ToolSchema, Usage
+from folkmoot.tools.tool import Colleagues, Tool, ToolContext
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRequest:
+    """What starts a turn, and how it is taken."""
+
+    agent_id: str
+    conversation_id: str
+    run_id: str
+    messages: Sequence[Message]
+    max_steps: int
+    journal: Journal
+    colleagues: Colleagues
+    decisions: Decisions | None = None
+    client_tools: Sequence[ToolSchema] = ()
+    stream: bool = False
+    chain: Sequence[str] = ()
+    hops: int = 0
+    model: str | None = None
+    instructions: str | None = None
+
+
+@dataclass(slots=True)
+class TurnState:
+    """A turn under way: what stays the same, and what has been said so far."""
+
+    request: TurnRequest
+    services: Services
+    agent: Agent
+    tools: Sequence[Tool]
+    history: History
+    rules: ToolRules
+    called: list[Called] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
+
+    @property
+    def schemas(self) -> list[ToolSchema]:
+        """The tools as the model sees them; a client's own tool comes before one of the same name."""
+        own = {schema.name for schema in self.request.client_tools}
+        return [*(tool.schema for tool in self.tools if tool.name not in own), *self.request.client_tools]
+
+    @property
+    def names(self) -> list[str]:
+        """The tools' names."""
+        return [schema.name for schema in self.schemas]
+
+    @property
+    def awaited(self) -> set[str]:
+        """Names of the tools whose calls wait for somebody."""
+        own = {schema.name for schema in self.request.client_tools}
+        return own | {tool.name for tool in self.tools if self.rules.needs_approval(tool.name)}
+
+    @property
+    def awaited_now(self) -> set[str]:
+        """Those of them that the agent's rules allow in the next step."""
+        return self.awaited.intersection(self.rules.allowed(self.names, self.called))
+
+    @property
+    def parallel(self) -> bool:
+        """Whether a reply may have more than one call."""
+        return self.agent.parallel_tool_calls and not self.rules.ordered
+
+    @property
+    def tool_choice(self) -> str | None:
+        """What the rules make the model call next: a tool's name, `required`, or None when it is free."""
+        if forced := self.rules.forced(self.names, self.called):
+            return forced
+        return "required" if self.rules.must_call(self.names, self.called) else None
+
+    def plan(self, reply: Reply) -> list[PlannedCall]:
+        """Find what each call runs; one that the agent's rules do not allow now gets told so."""
+        planned = plan_calls(reply.tool_calls, self.tools, self.awaited, parallel=self.parallel)
+        allowed = self.rules.allowed(self.names, self.called)
+        return [
+            replace(call, tool=None, outcome=not_run(self.rules.explain(call.call.name, self.names, self.called)))
+            if call.outcome is None and call.call.name not in allowed
+            else self._with_prefilled(call)
+            for call in planned
+        ]
+
+    def demand(self, called: Sequence[Called], reply: Reply) -> str:
+        """Return what the agent is told when its rules do not let it stop yet, or nothing."""
+        ended = self.rules.ends_turn(called)
+        if reply.tool_calls and not ended:
+            return ""
+        if missing := self.rules.missing_before_exit(self.names, called):
+            return f"Before you end your turn you have to call: {', '.join(missing)}."
+        if not ended and self.rules.must_call(self.names, called):
+            return f"You have to call a tool now: {', '.join(self.rules.allowed(self.names, called))}."
+        return ""
+
+    def stop_reason(
+        self,
+        reply: Reply,
+        planned: Sequence[PlannedCall],
+        outcomes: Sequence[Outcome | None],
+        called: Sequence[Called],
+    ) -> str:
+        """Return why the turn ends with this step, or nothing when it goes on."""
+        if not reply.tool_calls:
+            return "max_tokens_exceeded" if reply.finish_reason == "length" else "end_turn"
+        if any(call.waits for call in planned):
+            return "requires_approval"
+        return "tool_rule" if self.ended_by_call(planned, outcomes, called) else ""
+
+    def ended_by_call(
+        self, planned: Sequence[PlannedCall], outcomes: Sequence[Outcome | None], called: Sequence[Called]
+    ) -> bool:
+        """Tell whether a call ends the turn: by the agent's rules, or as the agent's last word."""
+        return self.rules.ends_turn(called) or any(
+            call.tool is not None and call.tool.ends_turn and outcome is not None and not outcome.failed
+            for call, outcome in zip(planned, outcomes, strict=True)
+        )
+
+    def tool_context(self, step_id: str, seen: Sequence[SeenBlock]) -> ToolContext:
+        """Return what a step's tools may use; the model was shown the blocks in `seen`."""
+        services = self.services
+        return ToolContext(
+            agent_id=self.agent.id,
+            agent_name=self.agent.name,
+            conversation_id=self.request.conversation_id,
+            run_id=self.request.run_id,
+            step_id=step_id,
+            store=services.store,
+            settings=services.settings,
+            environ=services.environ,
+            variables=services.sealer.unseal(self.agent.configuration.get("sealed_variables")),
+            seen={block.id: block.version for block in seen},
+            colleagues=self.request.colleagues,
+            chain=self.request.chain,
+            hops=self.request.hops,
+        )
+
+    def _with_prefilled(self, call: PlannedCall) -> PlannedCall:
+        given = self.rules.prefilled(call.call.name, self.called)
+        return replace(call, arguments={**(call.arguments or {}), **given}) if given and call.tool else call
