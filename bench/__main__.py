@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +23,8 @@ from bench import bars, install, table
 from bench.bars import Figure
 from bench.http import Client
 from bench.measuring import Timing, timed
-from bench.processes import folkmoot, helper, postgres
+from bench.processes import Running, folkmoot, helper, postgres
+from bench.streams import Streams
 from bench.work import SIZES, Bench, Size
 
 CONNECTIONS = 32
@@ -96,14 +98,14 @@ def run(size: Size, store: StoreChoice, database: str | None) -> tuple[list[Figu
     """Measure everything on the chosen stores; return the figures, and notes for under the table."""
     loop = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     figures: list[Figure] = []
-    with loop as runner, helper("bench.model") as model:
+    with loop as runner, helper("bench.model") as model, helper("bench.readers") as readers:
         with helper("bench.bare") as bare:
             reach = runner.run(_calibrate(bare.url, size.reads_at_once))
         notes = [ABOUT_GENERATOR.format(rate=reach.rate, connections=CONNECTIONS), ABOUT_BARS]
         for kind in ("sqlite", "postgres"):
             if store in (kind, "both"):
-                with _database(kind, database) as (url, folder):
-                    figures += _measure_store(runner, kind, url, folder, model.url, size)
+                with _database(kind, database) as (url, folder), folkmoot(url, folder, model.url) as server:
+                    figures += _measure_store(runner, kind, server, Addresses(model.url, readers.url), size)
     return figures, notes
 
 
@@ -128,28 +130,36 @@ def _database(kind: str, given: str | None) -> Iterator[tuple[str, Path]]:
                 yield url, folder
 
 
-def _measure_store(
-    runner: asyncio.Runner, kind: str, url: str, folder: Path, model_url: str, size: Size
-) -> list[Figure]:
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the helpers are."""
+
+    model: str
+    readers: str
+
+
+def _measure_store(runner: asyncio.Runner, kind: str, server: Running, helpers: Addresses, size: Size) -> list[Figure]:
     figures: list[Figure] = []
 
     def add(figure: Figure) -> None:
         figures.append(figure)
         console.print("[dim]" + "  ".join(filter(None, table.cells(figure))) + "[/]", highlight=False)
 
-    async def measure(resident: bool) -> None:
-        client, model = Client(server.url), Client(model_url)
+    async def measure() -> None:
+        client, model, readers = Client(server.url), Client(helpers.model), Client(helpers.readers)
         bench = Bench(client, model, kind, size)
-        async for figure in bench.work() if resident else bench.growth():
+        async for figure in bench.work():
             add(figure)
-        await client.aclose()
-        await model.aclose()
-
-    with folkmoot(url, folder, model_url) as server:
-        add(Figure(bars.COLD_START, kind, value=server.cold_start, unit="s", note="empty database"))
-        runner.run(measure(True))
         add(Figure(bars.RESIDENT, kind, value=server.resident(), unit="MB"))
-        runner.run(measure(False))
+        async for figure in Streams(client, readers, server, kind, size).figures():
+            add(figure)
+        async for figure in bench.growth():
+            add(figure)
+        for each in (client, model, readers):
+            await each.aclose()
+
+    add(Figure(bars.COLD_START, kind, value=server.cold_start, unit="s", note="empty database"))
+    runner.run(measure())
     return figures
 
 

@@ -84,6 +84,29 @@ LONG_TALK = "turn at many stored messages, against 100"
 DEEP_PAGE = "last page of messages, against the first"
 MANY_READERS = "edit of a block of many agents, against 2"
 
+
+@dataclass(frozen=True, slots=True)
+class StreamNames:
+    """The rows of one kind of stream; the fourth says when the last reader has the last event."""
+
+    resident: str
+    health: str
+    slowest: str
+    last: str
+
+    @classmethod
+    def of(cls, kind: str, last: str) -> StreamNames:
+        """Name the rows."""
+        return cls(f"{kind}: resident memory", f"{kind}: health", f"{kind}: slowest health answer", f"{kind}: {last}")
+
+
+WATCHES = StreamNames.of("many watches of one block", "5 edits at once, until the last reader has them")
+RUNS = StreamNames.of("many runs under way", "from the last word to the last reader")
+STREAMS = tuple(name for names in (WATCHES, RUNS) for name in (names.resident, names.health, names.slowest, names.last))
+STREAMS_RESIDENT = Bar("value", 300, "MB")
+STREAMS_HEALTH = Bar("value", 100, "ms")
+"""Of 1,000 streams on one process."""
+
 BARS: Mapping[str, Bar] = {
     READ_1: _faster(7.3, 6),
     READ_32: _more(210, 12),
@@ -98,6 +121,10 @@ BARS: Mapping[str, Bar] = {
     RESIDENT: Bar("value", 150, "MB"),
     INSTALLED: Bar("value", 200, "MB"),
     PACKAGES: Bar("value", 80, "packages"),
+    WATCHES.resident: STREAMS_RESIDENT,
+    WATCHES.slowest: STREAMS_HEALTH,
+    RUNS.resident: STREAMS_RESIDENT,
+    RUNS.slowest: STREAMS_HEALTH,
     LONG_TALK: GROWTH,
     DEEP_PAGE: GROWTH,
     MANY_READERS: GROWTH,
@@ -106,5 +133,5 @@ BARS: Mapping[str, Bar] = {
 
 WORK = (READ_1, READ_32, UPDATE_32, CREATE_AGENT, TURN_TEXT, TURN_TOOL, TURNS_16, INSERTS_32, LANDED, CALLS)
 GROWTHS = (LONG_TALK, DEEP_PAGE, MANY_READERS)
-EACH_STORE = (COLD_START, *WORK, RESIDENT, *GROWTHS)
+EACH_STORE = (COLD_START, *WORK, RESIDENT, *STREAMS, *GROWTHS)
 """The rows of each store, in the table's order (the growth figures take a row for each of their two cases besides)."""

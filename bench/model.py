@@ -1,7 +1,9 @@
-"""A scripted model behind OpenAI's API that answers at once, in a process of its own: `python -m bench.model`.
+"""A scripted model behind OpenAI's API, in a process of its own: `python -m bench.model`.
 
-The last user message says what to answer: `CALL <tool> <JSON arguments>` is that tool call, then "done"; anything
-else is "ok". `GET /stats` tells how many calls were answered. Nothing is checked; the tests have a model that does.
+The last user message says what to answer: `CALL <tool> <JSON arguments>` is that tool call, then "done"; `SLOWLY
+<words> <seconds>` is so many words, one each so many seconds, for a request that streams; anything else is "ok". All
+but the slow answer come at once. `GET /stats` tells how many calls were answered. Nothing is checked; the tests have a
+model that does.
 """
 
 from __future__ import annotations
@@ -9,35 +11,28 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+from collections.abc import AsyncIterator
 from typing import Any
+
+from bench import answering
 
 _numbers = itertools.count(1)
 _USAGE = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
-_LARGEST = 2**28
 
 
 class Model:
-    """Answers the requests of one connection after the other."""
+    """Answers requests."""
 
     def __init__(self) -> None:
         """Start with nothing answered."""
         self._answered = 0
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer the requests of a connection until it is closed."""
-        try:
-            while True:
-                path, body = await _read(reader)
-                content = json.dumps(self._answer(path, body)).encode()
-                head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
-                writer.write(head.encode() + content)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
-
-    def _answer(self, path: str, body: bytes) -> dict[str, Any]:
+    async def respond(self, path: str, body: bytes) -> Any:
+        """Answer one request."""
         if path.endswith("/chat/completions"):
             self._answered += 1
-            return _completion(json.loads(body)["messages"])
+            request = json.loads(body)
+            return _stream(request["messages"]) if request.get("stream") else _completion(request["messages"])
         if path == "/stats":
             return {"answered": self._answered}
         return {
@@ -46,22 +41,8 @@ class Model:
         }
 
 
-async def _read(reader: asyncio.StreamReader) -> tuple[str, bytes]:
-    head = await reader.readuntil(b"\r\n\r\n")
-    lower = head.lower()
-    start = lower.find(b"\r\ncontent-length:")
-    length = int(lower[start + 17 : lower.index(b"\r\n", start + 17)]) if start >= 0 else 0
-    return head.split(b" ", 2)[1].decode(), await reader.readexactly(length)
-
-
 def _completion(messages: list[dict[str, Any]]) -> dict[str, Any]:
-    called = False
-    text = ""
-    for message in reversed(messages):
-        called = called or message["role"] == "tool"
-        if message["role"] == "user":
-            text = _text(message["content"])
-            break
+    text, called = _asked(messages)
     reply: dict[str, Any] = {"role": "assistant", "content": "done" if called else "ok"}
     number = next(_numbers)
     reason = "stop"
@@ -70,14 +51,38 @@ def _completion(messages: list[dict[str, Any]]) -> dict[str, Any]:
         function = {"name": name, "arguments": arguments}
         reply |= {"content": None, "tool_calls": [{"id": f"call_{number}", "type": "function", "function": function}]}
         reason = "tool_calls"
-    return {
-        "id": f"chatcmpl-{number}",
-        "object": "chat.completion",
-        "created": 1,
-        "model": "gpt-4o-mini",
-        "choices": [{"index": 0, "message": reply, "finish_reason": reason}],
-        "usage": _USAGE,
-    }
+    choice = {"index": 0, "message": reply, "finish_reason": reason}
+    return {**_head("chat.completion", number), "choices": [choice], "usage": _USAGE}
+
+
+async def _stream(messages: list[dict[str, Any]]) -> AsyncIterator[bytes]:
+    text, _ = _asked(messages)
+    words, seconds = (text.split()[1:] if text.startswith("SLOWLY ") else ("1", "0"))[:2]
+    head = _head("chat.completion.chunk", next(_numbers))
+    for number in range(int(words)):
+        await asyncio.sleep(float(seconds))
+        delta = {"role": "assistant", "content": f"word {number} "}
+        yield _event({**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
+    yield _event({**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    yield _event({**head, "choices": [], "usage": _USAGE}) + b"data: [DONE]\n\n"
+
+
+def _asked(messages: list[dict[str, Any]]) -> tuple[str, bool]:
+    """Return what the user said last, and whether a tool has been called since."""
+    called = False
+    for message in reversed(messages):
+        called = called or message["role"] == "tool"
+        if message["role"] == "user":
+            return _text(message["content"]), called
+    return "", called
+
+
+def _head(kind: str, number: int) -> dict[str, Any]:
+    return {"id": f"chatcmpl-{number}", "object": kind, "created": 1, "model": "gpt-4o-mini"}
+
+
+def _event(shown: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(shown).encode() + b"\n\n"
 
 
 def _text(content: Any) -> str:
@@ -86,15 +91,5 @@ def _text(content: Any) -> str:
     return "\n".join(part.get("text", "") for part in content or ())
 
 
-async def main() -> None:
-    """Serve on a free port and say which."""
-    server = await asyncio.start_server(Model().serve, "127.0.0.1", 0, limit=_LARGEST)
-    print(f"address http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
-    await server.serve_forever()
-
-
 if __name__ == "__main__":
-    import uvloop
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main())
+    answering.run(Model().respond)

@@ -20,7 +20,7 @@ PAGE = 50
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How often each piece of work is done, and how far the growth figures go."""
+    """How often each piece of work is done, how many streams are open, and how far the growth figures go."""
 
     reads: int
     reads_at_once: int
@@ -30,6 +30,10 @@ class Size:
     tool_turns: int
     turns_at_once: int
     inserts: int
+    streams: int
+    fan_outs: int
+    words: int
+    word_seconds: float
     stored: int
     long_turns: int
     pages: int
@@ -38,9 +42,9 @@ class Size:
 
 
 SIZES = {
-    "full": Size(400, 6000, 3000, 100, 200, 100, 640, 5, 100_000, 10, 200, 200, 10_000),
-    "quick": Size(100, 1500, 600, 25, 40, 20, 160, 2, 2_000, 10, 50, 50, 300),
-    "smallest": Size(5, 64, 64, 3, 3, 2, 16, 1, 150, 2, 3, 3, 8),
+    "full": Size(400, 6000, 3000, 100, 200, 100, 640, 5, 1000, 20, 15, 2, 100_000, 10, 200, 200, 10_000),
+    "quick": Size(100, 1500, 600, 25, 40, 20, 160, 2, 1000, 6, 8, 2, 2_000, 10, 50, 50, 300),
+    "smallest": Size(5, 64, 64, 3, 3, 2, 16, 1, 20, 2, 3, 0.1, 150, 2, 3, 3, 8),
 }
 
 

@@ -318,6 +318,33 @@ async def test_a_silent_stream_sends_comments(monkeypatch: pytest.MonkeyPatch) -
     assert stream.endswith(b"event: version\nid: 2\ndata: 2\n\n")
 
 
+async def test_a_stream_with_much_to_tell_lets_others_have_their_turn() -> None:
+    told = 0
+    turns = 0
+
+    async def events() -> AsyncIterator[ServerSentEvent]:
+        nonlocal told
+        while told < 100:
+            told += 1
+            yield ServerSentEvent(b"{}")
+
+    async def others() -> None:
+        nonlocal turns
+        while told < 100:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def send(message: Any) -> None:
+        pass
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(WAIT):
+        await asyncio.gather(EventStream(events())({"type": "http"}, receive, send), others())
+    assert turns >= 100
+
+
 class InThisProcess(uvicorn.Server):
     """A server that leaves the test's signals alone."""
 

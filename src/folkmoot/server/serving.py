@@ -167,6 +167,7 @@ def worker_app() -> FastAPI:
     @asynccontextmanager
     async def ending_streams(app: FastAPI) -> AsyncIterator[None]:
         """Let uvicorn's own handler, which is in place by now, end the endless streams first."""
+        _spare_the_collector()
         async with open_server(app):
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, _ending_streams_before(signal.getsignal(number)))
@@ -211,10 +212,10 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
 
 
 def _spare_the_collector() -> None:
-    """Let the garbage collector pass over what stays for good, and come less often for what a long context makes."""
+    """Let the garbage collector pass over what stays for good, and seldom look at everything: that stops the server."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(10_000, 10, 500)
 
 
 def announce(settings: Settings, listener: socket.socket) -> None:

@@ -14,6 +14,7 @@ other await. On SQLite it runs without a pause between two statements, which the
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -87,14 +88,27 @@ class Store(Protocol):
         """Finish what is under way and let go of the database."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """A statement as text. It must not hold the statement itself, or none would ever be forgotten."""
+
+    text: str
+    names: Sequence[str]
+    given: Mapping[str, Any]
+
+    def in_order(self, parameters: Parameters) -> list[Any]:
+        """Return the parameters' values, those that the statement brings itself where `parameters` has none."""
+        return [parameters[name] if name in parameters else self.given[name] for name in self.names]
+
+
 class Statements:
     """Statements as text for one dialect, compiled when first used and kept as long as the statement lives."""
 
     def __init__(self, dialect: Dialect) -> None:
         """Compile for `dialect`, whose parameters must be positional."""
         self._dialect = dialect
-        self._compiled: WeakKeyDictionary[Executable, SQLCompiler] = WeakKeyDictionary()
-        self._inserts: dict[tuple[str, tuple[str, ...]], SQLCompiler] = {}
+        self._compiled: WeakKeyDictionary[Executable, _Compiled] = WeakKeyDictionary()
+        self._inserts: dict[tuple[str, tuple[str, ...]], _Compiled] = {}
 
     def text(self, statement: Executable, parameters: Parameters) -> tuple[str, list[Any]]:
         """Return the statement's SQL and its parameters' values in order."""
@@ -102,7 +116,7 @@ class Statements:
         if compiled is None:
             compiled = self._compile(statement)
             self._compiled[statement] = compiled
-        return compiled.string, _in_order(compiled, parameters)
+        return compiled.text, compiled.in_order(parameters)
 
     def insert(self, table: Table, rows: Sequence[Parameters]) -> tuple[str, list[list[Any]]]:
         """Return an INSERT's SQL and each row's values in order."""
@@ -111,16 +125,11 @@ class Statements:
         if compiled is None:
             compiled = self._compile(insert(table), column_keys=list(columns))
             self._inserts[table.name, columns] = compiled
-        return compiled.string, [_in_order(compiled, row) for row in rows]
+        return compiled.text, [compiled.in_order(row) for row in rows]
 
-    def _compile(self, statement: Executable, column_keys: list[str] | None = None) -> SQLCompiler:
+    def _compile(self, statement: Executable, column_keys: list[str] | None = None) -> _Compiled:
         compiled = statement.compile(  # type: ignore[attr-defined]
             dialect=self._dialect, column_keys=column_keys, compile_kwargs={"render_postcompile": True}
         )
         assert isinstance(compiled, SQLCompiler)
-        return compiled
-
-
-def _in_order(compiled: SQLCompiler, parameters: Parameters) -> list[Any]:
-    given = compiled.params
-    return [parameters[name] if name in parameters else given[name] for name in compiled.positiontup or ()]
+        return _Compiled(compiled.string, tuple(compiled.positiontup or ()), dict(compiled.params))

@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import os
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,9 @@ from folkmoot.store.tables import messages
 
 LONGEST_QUEUE = 10_000
 """Pieces of work that may wait for the disk before more are refused."""
+
+LONGEST_WITHOUT_PAUSE = 0.005
+"""Seconds of work after which a batch lets the event loop turn to something else."""
 
 BUSY_PAUSE = 0.05
 """Seconds between two looks at a file that another program holds."""
@@ -226,8 +230,12 @@ class SqliteStore:
         topics: list[str] = []
         try:
             await self._begin()
+            pause_at = time.monotonic() + LONGEST_WITHOUT_PAUSE
             for pending in batch:
                 self._run_in_savepoint(pending, topics)
+                if time.monotonic() > pause_at:  # nobody else uses this connection
+                    await asyncio.sleep(0)
+                    pause_at = time.monotonic() + LONGEST_WITHOUT_PAUSE
             await asyncio.get_running_loop().run_in_executor(self._thread, self._writer.commit)
         except sqlite3.Error as error:
             self._roll_back()
