@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -31,7 +31,7 @@ async def client_for(pauses: Pauses) -> AsyncIterator[Callable[..., ModelClient]
     """Make clients whose every provider is at one address."""
     made: list[ModelClient] = []
 
-    def make(address: str, **settings: Any) -> ModelClient:
+    def make(address: str, also: Mapping[str, str] | None = None, **settings: Any) -> ModelClient:
         environ = {
             "OPENAI_API_KEY": KEY,
             "OPENAI_BASE_URL": f"{address}/v1",
@@ -42,6 +42,7 @@ async def client_for(pauses: Pauses) -> AsyncIterator[Callable[..., ModelClient]
             "VLLM_BASE_URL": address,
             "MISTRAL_API_KEY": KEY,
             "MISTRAL_BASE_URL": f"{address}/v1",
+            **(also or {}),
         }
         settings = {"model_timeout": 20, **settings}
         made.append(ModelClient(Settings(_env_file=None, **settings), environ, pause=pauses))

@@ -209,6 +209,73 @@ def _claude_block(block: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str,
     return block, []
 
 
+def thought(name: str, *, sealed: str | None = "sealed", summary: str = "") -> dict[str, Any]:
+    """Return a reasoning item of the Responses API."""
+    shown = [{"type": "summary_text", "text": summary}] if summary else []
+    return {"type": "reasoning", "id": name, "summary": shown, "encrypted_content": sealed}
+
+
+def said(name: str, text: str, **rest: Any) -> dict[str, Any]:
+    """Return a message of the Responses API."""
+    content = [{"type": "output_text", "text": text, "annotations": []}]
+    return {"type": "message", "id": name, "role": "assistant", "status": "completed", "content": content, **rest}
+
+
+def called(name: str, call_id: str, tool: str = "look", arguments: str = "{}") -> dict[str, Any]:
+    """Return a function call of the Responses API."""
+    return {
+        "type": "function_call",
+        "id": name,
+        "call_id": call_id,
+        "name": tool,
+        "arguments": arguments,
+        "status": "completed",
+    }
+
+
+def responses(*items: dict[str, Any], status: str = "completed") -> Answer:
+    """Return an answer of the Responses API, whole or as a stream."""
+    usage = {
+        "input_tokens": 20,
+        "output_tokens": 5,
+        "total_tokens": 25,
+        "input_tokens_details": {"cached_tokens": 8},
+        "output_tokens_details": {"reasoning_tokens": 3},
+    }
+    response = {"id": "resp_1", "object": "response", "created_at": 1, "model": "m", "status": status}
+    response |= {"output": list(items), "usage": usage, "parallel_tool_calls": True, "tool_choice": "auto", "tools": []}
+    if status == "incomplete":
+        response["incomplete_details"] = {"reason": "max_output_tokens"}
+    begun = {**response, "output": [], "status": "in_progress", "usage": None}
+    events: list[dict[str, Any]] = [{"type": "response.created", "response": begun}]
+    for index, item in enumerate(items):
+        events += [{"output_index": index, **event} for event in _response_item(item)]
+    events.append({"type": f"response.{status}", "response": response})
+    numbered = [{"sequence_number": number, **event} for number, event in enumerate(events)]
+    return Answer(response, streamed=tuple(numbered))
+
+
+def _response_item(item: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the events of one item of a streamed response."""
+    place = {"item_id": item["id"], "content_index": 0}
+    if item["type"] == "message":
+        text = item["content"][0]["text"]
+        empty: dict[str, Any] = {**item, "content": [], "status": "in_progress"}
+        pieces = [{"type": "response.output_text.delta", **place, "delta": piece, "logprobs": []} for piece in text]
+    elif item["type"] == "function_call":
+        empty = {**item, "arguments": "", "status": "in_progress"}
+        pieces = [{"type": "response.function_call_arguments.delta", **place, "delta": item["arguments"]}]
+        pieces.append({"type": "response.function_call_arguments.done", **place, "arguments": item["arguments"]})
+    else:
+        empty = {**item, "summary": [], "encrypted_content": None}
+        pieces = [
+            {"type": "response.reasoning_summary_text.delta", **place, "summary_index": number, "delta": part["text"]}
+            for number, part in enumerate(item["summary"])
+        ]
+    added, done = "response.output_item.added", "response.output_item.done"
+    return [{"type": added, "item": empty}, *pieces, {"type": done, "item": item}]
+
+
 def gemini(*parts: dict[str, Any]) -> Answer:
     """Return a Gemini answer."""
     candidate = {"content": {"role": "model", "parts": list(parts)}, "finishReason": "STOP", "index": 0}
