@@ -207,16 +207,18 @@ async def test_unknown_effort_is_refused(client_for: ClientFor) -> None:
 
 async def test_images(client_for: ClientFor) -> None:
     images = [Image(url="http://pictures/1.png"), Image(data="AAAA", media_type="image/png")]
-    async with FakeProvider([chat()]) as provider:
+    async with FakeProvider([chat(), chat()]) as provider:
         client = client_for(provider.address)
         await client.ask(OPENAI, prompt(UserTurn(["See:", *images])))
-        with pytest.raises(InvalidInput, match="base64"):
-            await client.ask(OPENAI, prompt(UserTurn([Image(data="***")])))
+        unreadable = [Image(data="***"), Image(data=""), Image(data="AAAA", media_type="text/plain")]
+        await client.ask(OPENAI, prompt(UserTurn(unreadable)))
     content = provider.asked[0].body["messages"][1]["content"]
     assert [part.get("image_url", {}).get("url") for part in content[1:]] == [
         "http://pictures/1.png",
         "data:image/png;base64,AAAA",
     ]
+    content = provider.asked[1].body["messages"][1]["content"]
+    assert [part.get("text") for part in content] == ["(a picture that cannot be read)"] * 3
 
 
 async def test_foreign_call_ids_are_made_to_fit(client_for: ClientFor) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from runs.talking import SEARCH, call, calling, kinds, known_bug, ok, say, whole
+from runs.talking import SEARCH, call, calling, kinds, ok, say, whole
 from support.fixtures import MODELS, NewAgent, with_anthropic
 from support.scripted_model import ScriptedModel
 
@@ -43,10 +43,8 @@ def test_a_message_with_nothing_in_it(http: httpx.Client, new_agent: NewAgent, r
 
 @pytest.mark.parametrize("content", BLANK)
 def test_an_answer_with_nothing_in_it_that_somebody_gives(
-    http: httpx.Client, new_agent: NewAgent, content: Any, request: pytest.FixtureRequest
+    http: httpx.Client, new_agent: NewAgent, content: Any
 ) -> None:
-    if content in (" \n", [{"type": "text", "text": " "}]):
-        request.applymarker(known_bug("a blank text goes back as the model's, and Anthropic refuses it ever after"))
     agent = new_agent()
     given = send(http, agent.id, {"role": "assistant", "content": content}, {"role": "user", "content": "ECHO on"})
     assert given.status_code in (200, 422), given.text
@@ -59,14 +57,11 @@ def test_a_conversation_that_begins_with_an_answer(http: httpx.Client, new_agent
     assert_goes_on(http, agent.id)
 
 
-@pytest.mark.parametrize(
-    "system", ["", pytest.param(" ", marks=known_bug("a blank text is sent as the system's, which Anthropic refuses"))]
-)
+@pytest.mark.parametrize("system", ["", " "])
 def test_an_agent_without_instructions(http: httpx.Client, new_agent: NewAgent, system: str) -> None:
     assert_goes_on(http, new_agent(system=system).id)
 
 
-@known_bug("an id that was used in an earlier step goes back as it is, and Anthropic refuses it ever after")
 def test_ids_that_another_provider_used_again(
     http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from letta_client import Letta
 
-from runs.talking import SEARCH, call, calling, decide, kinds, known_bug, ok, post, read, say, streaming, whole
+from runs.talking import SEARCH, call, calling, decide, kinds, ok, post, read, say, streaming, whole
 from support.fixtures import NewAgent, NewBlock, StartServer, each_provider
 from support.scripted_model import ScriptedModel
 
@@ -107,13 +107,7 @@ def test_what_a_client_returns_is_what_the_model_reads(
     given: dict[str, Any],
     text: str,
     status: str,
-    provider: str,
-    request: pytest.FixtureRequest,
 ) -> None:
-    if provider == "anthropic" and not text:
-        request.applymarker(
-            known_bug("an empty return goes back as an empty text, and Anthropic refuses it ever after")
-        )
     agent = new_agent()
     (call_id,) = open_calls(say(http, agent.id, ASKED, client_tools=[LOOKUP]))
     turn = ok(decide(http, agent.id, {"type": "tool", "tool_call_id": call_id, **given}))

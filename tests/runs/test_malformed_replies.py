@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from runs.talking import SEARCH, Event, answered, call, calling, decide, kinds, known_bug, post, read, say, whole
+from runs.talking import SEARCH, Event, answered, call, calling, decide, kinds, post, read, say, whole
 from support.fixtures import NewAgent, each_provider
 from support.scripted_model import ScriptedModel
 
@@ -101,12 +101,6 @@ ODD: dict[str, Event] = {
 }
 """What cannot be streamed in pieces by the scripted model, or has no sound shape at all."""
 
-BUGS_WITH_ANTHROPIC = {
-    "white space": "a blank text of the model goes back, and Anthropic refuses it ever after",
-    "NaN": "arguments with NaN go back as an object that is no JSON, and are never sent",
-}
-ID_AGAIN = "an id that was used in an earlier step goes back as it is, and Anthropic refuses it ever after"
-
 
 def assert_goes_on(http: httpx.Client, agent_id: str) -> None:
     """The conversation is whole, and messages are answered, with a tool call too."""
@@ -123,11 +117,7 @@ def test_a_malformed_reply_ends_in_a_valid_state(
     new_agent: NewAgent,
     scripted_model: ScriptedModel,
     name: str,
-    provider: str,
-    request: pytest.FixtureRequest,
 ) -> None:
-    if provider == "anthropic" and name in BUGS_WITH_ANTHROPIC:
-        request.applymarker(known_bug(BUGS_WITH_ANTHROPIC[name]))
     agent = new_agent(max_tokens=4000)  # without a limit pydantic-ai has Anthropic stream every answer
     scripted_model.reply_next({**TEXTS, **CALLS, **ODD}[name])
     answer = post(http, agent.id, "hello")
@@ -150,14 +140,10 @@ def test_a_malformed_reply_that_is_streamed_ends_in_a_valid_state(
     new_agent: NewAgent,
     scripted_model: ScriptedModel,
     name: str,
-    provider: str,
-    request: pytest.FixtureRequest,
 ) -> None:
     reply = {**TEXTS, **CALLS}[name]
     if not isinstance(reply.get("content") or "", str):
         pytest.skip("the scripted model streams texts only")
-    if provider == "anthropic" and name in BUGS_WITH_ANTHROPIC:
-        request.applymarker(known_bug(BUGS_WITH_ANTHROPIC[name]))
     agent = new_agent()
     scripted_model.reply_next(reply)
     events = read(answered(http, agent.id, "hello", stream_tokens=True))
@@ -197,11 +183,7 @@ def test_one_malformed_reply_after_the_other(
     new_agent: NewAgent,
     scripted_model: ScriptedModel,
     replies: Sequence[Event],
-    provider: str,
-    request: pytest.FixtureRequest,
 ) -> None:
-    if provider == "anthropic" and len(replies) > 2:
-        request.applymarker(known_bug(ID_AGAIN))
     agent = new_agent()
     for reply in replies:
         scripted_model.reply_next(reply)

@@ -15,7 +15,6 @@ from runs.talking import (
     calling,
     decide,
     kinds,
-    known_bug,
     ok,
     post,
     read,
@@ -109,7 +108,6 @@ def test_thoughts_that_are_hidden_go_back_in_their_order(
 
 
 @with_anthropic
-@known_bug("the pieces of all thoughts go by the first one's id, the stored messages by ids of their own")
 def test_two_thoughts_are_streamed_under_ids_of_their_own(
     http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:
@@ -152,7 +150,6 @@ def test_a_turn_that_is_cancelled_in_a_thought_leaves_nothing(
 
 @with_anthropic
 @pytest.mark.parametrize("content", [[thought("Hm.")], [{"type": "redacted_thinking", "data": "sealed"}]])
-@known_bug("a thought without an answer goes back alone, and Anthropic refuses it ever after")
 def test_a_thought_without_an_answer_does_not_stop_the_agent(
     http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel, content: Any
 ) -> None:

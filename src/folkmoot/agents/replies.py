@@ -28,13 +28,18 @@ class ReplyWriter:
         self.run_id = run_id
         self.step_id = step_id
         self.text_id = new_id("message")
-        self.reasoning_id = new_id("message")
         self.request_id = new_id("message")
         self._awaited = awaited
         self._parallel = parallel
+        self._thoughts: dict[int, str] = {}
         self._calls: dict[str, str] = {}
         self._seen: set[str] = set()
         self._waiting: set[str] = set()
+
+    @property
+    def thought_ids(self) -> list[str]:
+        """The ids of the messages that show what was thought, as far as that was streamed, in order."""
+        return list(self._thoughts.values())
 
     def call_message_id(self, call_id: str) -> str:
         """Return the id of the message that shows a call."""
@@ -45,7 +50,8 @@ class ReplyWriter:
         if isinstance(delta, TextDelta):
             return TextPiece(self.text_id, self.step_id, self.run_id, clean_text(delta.text))
         if isinstance(delta, ReasoningDelta):
-            return ReasoningPiece(self.reasoning_id, self.step_id, self.run_id, clean_text(delta.text))
+            message_id = self._thoughts.setdefault(delta.place, new_id("message"))
+            return ReasoningPiece(message_id, self.step_id, self.run_id, clean_text(delta.text))
         counts = self._parallel or self._seen <= {delta.id}
         self._seen.add(delta.id)
         if counts and delta.name in self._awaited:
@@ -66,14 +72,15 @@ def reply_messages(
     run_id, step_id = writer.run_id, writer.step_id
     calls = [replace(call.call, arguments=clean_text(call.call.arguments)) for call in planned]
     new: list[Message] = []
-    for place, thought in enumerate(reply.reasoning):
+    streamed = iter(writer.thought_ids)
+    for thought in reply.reasoning:
         body = {
             "reasoning": clean_text(thought.text),
             "signature": thought.signature,
             "source": "reasoner_model",
             "provider": thought.provider,
         }
-        message_id = writer.reasoning_id if place == 0 else new_id("message")
+        message_id = (next(streamed, None) if thought.text else None) or new_id("message")
         new.append(Message("reasoning_message", body, run_id=run_id, step_id=step_id, id=message_id))
     if reply.text or not reply.tool_calls:
         body = {"content": clean_text(reply.text)}

@@ -124,7 +124,7 @@ class DeltaReader:
             if isinstance(part, TextPart) and part.content:
                 yield TextDelta(part.content)
             elif isinstance(part, ThinkingPart) and part.content:
-                yield ReasoningDelta(part.content)
+                yield ReasoningDelta(part.content, event.index)
             elif isinstance(part, ToolCallPart):
                 call_id = self._ids.at(event.index, part.tool_call_id)
                 yield ToolCallDelta(call_id, mended_name(part.tool_name), _piece(part.args))
@@ -133,7 +133,7 @@ class DeltaReader:
             if isinstance(delta, TextPartDelta) and delta.content_delta:
                 yield TextDelta(delta.content_delta)
             elif isinstance(delta, ThinkingPartDelta) and delta.content_delta:
-                yield ReasoningDelta(delta.content_delta)
+                yield ReasoningDelta(delta.content_delta, event.index)
             elif isinstance(delta, ToolCallPartDelta) and delta.args_delta:
                 known = self._ids.known(event.index)
                 if known is not None:

@@ -43,7 +43,7 @@ def parameters_of(prompt: Prompt, connection: Connection) -> ModelRequestParamet
             )
             for tool in prompt.tools
         ],
-        instruction_parts=[InstructionPart(clean(prompt.instructions))] if prompt.instructions else None,
+        instruction_parts=[InstructionPart(clean(prompt.instructions))] if prompt.instructions.strip() else None,
         **_shape(prompt, connection),
     )
 

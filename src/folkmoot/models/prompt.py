@@ -170,9 +170,10 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class ReasoningDelta:
-    """More of what the model thinks."""
+    """More of what the model thinks; `place` is another one for each piece of reasoning in a reply."""
 
     text: str
+    place: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,9 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -35,7 +37,6 @@ from pydantic_ai.messages import (
     UserPromptPart,
 )
 
-from folkmoot.errors import InvalidInput
 from folkmoot.models.order import Order, order_of
 from folkmoot.models.pairing import paired
 from folkmoot.models.prompt import (
@@ -53,6 +54,7 @@ from folkmoot.models.providers import Dialect
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NOTHING = "(empty message)"
+_UNREADABLE = "(a picture that cannot be read)"
 _EARLIER = "(the conversation continues)"
 _IN_JSON = "Answer with one JSON object."
 _OPENAI = ("openai", "responses")
@@ -77,6 +79,7 @@ def messages_of(prompt: Prompt, manner: Manner) -> list[ModelMessage]:
     """Return the turns and the memory; the instructions travel with `options.parameters_of`."""
     messages: list[ModelMessage] = []
     parts: list[ModelRequestPart] = []
+    ids = _SentIds(manner)
     for turn in paired(prompt.turns):
         if isinstance(turn, AssistantTurn):
             if parts:
@@ -84,9 +87,10 @@ def messages_of(prompt: Prompt, manner: Manner) -> list[ModelMessage]:
                 parts = []
             elif not messages and manner.system_as_user:
                 messages.append(ModelRequest(parts=[UserPromptPart(_EARLIER)]))
-            messages.append(_response(turn, manner))
+            ids.begin(turn.tool_calls)
+            messages.append(_response(turn, manner, ids))
         else:
-            parts.append(_request_part(turn, manner))
+            parts.append(_request_part(turn, manner, ids))
     if manner.dialect == "anthropic" and (parts or messages):
         parts.append(UserPromptPart([CachePoint()]))
     memory = prompt.memory
@@ -99,7 +103,35 @@ def messages_of(prompt: Prompt, manner: Manner) -> list[ModelMessage]:
     return messages
 
 
-def _request_part(turn: Turn, manner: Manner) -> ModelRequestPart:
+class _SentIds:
+    """The ids under which calls are sent: in the provider's form, and each but once in a request.
+
+    Some servers number the calls of every reply anew, and a conversation may have moved here from one of them.
+    """
+
+    def __init__(self, manner: Manner) -> None:
+        self._manner = manner
+        self._times: Counter[str] = Counter()
+        self._sent: dict[str, str] = {}
+
+    def begin(self, calls: Sequence[ToolCall]) -> None:
+        """Turn to the calls of the next reply, and the returns behind it."""
+        self._sent = {call.id: self._form(call.id) for call in calls}
+        self._times.update(call.id for call in calls)
+
+    def of(self, call_id: str) -> str:
+        """Return the id under which a call of this reply, or its return, is sent."""
+        return self._sent[call_id]
+
+    def _form(self, call_id: str) -> str:
+        times, form = self._times[call_id], self._manner.call_id
+        if not times and (form is None or form.fullmatch(call_id)):
+            return call_id
+        again = f"{call_id} again {times}" if times else call_id
+        return hashlib.sha256(again.encode("utf-8", "replace")).hexdigest()[: self._manner.call_id_length]
+
+
+def _request_part(turn: Turn, manner: Manner, ids: _SentIds) -> ModelRequestPart:
     if isinstance(turn, UserTurn):
         return UserPromptPart(_user_content(turn, manner))
     if isinstance(turn, SystemTurn):
@@ -109,8 +141,8 @@ def _request_part(turn: Turn, manner: Manner) -> ModelRequestPart:
     failed = turn.failed and manner.dialect not in _OPENAI
     return ToolReturnPart(
         turn.name,
-        clean(turn.content),
-        tool_call_id=_call_id(turn.call_id, manner),
+        _some_text(turn.content, manner),
+        tool_call_id=ids.of(turn.call_id),
         outcome="failed" if failed else "success",
     )
 
@@ -144,20 +176,23 @@ def _some_text(text: str, manner: Manner) -> str:
     return clean(text) if manner.dialect in _OPENAI or text.strip() else _NOTHING
 
 
-def _image(image: Image) -> ImageUrl | BinaryContent:
+def _image(image: Image) -> ImageUrl | BinaryContent | str:
+    """Return a picture; words for one that no provider could read, or its conversation would be refused ever after."""
     url, data, media_type = image.url, image.data, image.media_type
     if url and url.startswith("data:"):
         head, _, data = url.partition(",")
         media_type = head.removeprefix("data:").removesuffix(";base64")
     elif url:
         return ImageUrl(clean(url))
+    media_type = media_type or "image/png"
     try:
-        return BinaryContent(base64.b64decode(data or "", validate=True), media_type=media_type or "image/png")
-    except binascii.Error as exc:
-        raise InvalidInput("The data of an image is not base64.") from exc
+        content = base64.b64decode(data or "", validate=True)
+    except binascii.Error:
+        return _UNREADABLE
+    return BinaryContent(content, media_type=media_type) if content and media_type.startswith("image/") else _UNREADABLE
 
 
-def _response(turn: AssistantTurn, manner: Manner) -> ModelResponse:
+def _response(turn: AssistantTurn, manner: Manner, ids: _SentIds) -> ModelResponse:
     # What another provider's model thought, or one asked by another API, is of no use to this one.
     own = [thought for thought in turn.reasoning if _is_own(thought.provider, manner)]
     extras = {
@@ -171,12 +206,14 @@ def _response(turn: AssistantTurn, manner: Manner) -> ModelResponse:
     if manner.dialect == "responses" and not (order and _can_go_back(thoughts)):
         thoughts = []
     if order and thoughts:
-        parts = _in_order(order, turn, thoughts, manner)
+        parts = _in_order(order, turn, thoughts, manner, ids)
     else:
         parts = [*thoughts]
-        if turn.text:
+        if turn.text.strip() or (turn.text and manner.dialect in _OPENAI):
             parts.append(TextPart(clean(turn.text), **_extra(extras.get(None), manner)))
-        parts += [_call_part(call, manner, **_extra(extras.get(call.id), manner)) for call in turn.tool_calls]
+        parts += [_call_part(call, ids, **_extra(extras.get(call.id), manner)) for call in turn.tool_calls]
+    while parts and isinstance(parts[-1], ThinkingPart):
+        parts.pop()
     canonical = next(
         (thought.provider["canonical"] for thought in reversed(own) if "canonical" in thought.provider), None
     )
@@ -195,9 +232,9 @@ def _can_go_back(thoughts: Sequence[ThinkingPart]) -> bool:
 
 
 def _in_order(
-    order: Order, turn: AssistantTurn, thoughts: Sequence[ThinkingPart], manner: Manner
+    order: Order, turn: AssistantTurn, thoughts: Sequence[ThinkingPart], manner: Manner, ids: _SentIds
 ) -> list[ModelResponsePart]:
-    """Return the parts of a reply as they came, with their ids; what was thought before nothing is left out."""
+    """Return the parts of a reply as they came, with their ids."""
     parts: list[ModelResponsePart] = []
     waiting, calls, start = iter(thoughts), {call.id: call for call in turn.tool_calls}, 0
     for entry in order:
@@ -206,14 +243,12 @@ def _in_order(
         if "thoughts" in entry:
             parts += islice(waiting, entry["thoughts"])
         elif "call" in entry:
-            parts.append(_call_part(calls[entry["call"]], manner, **item))
+            parts.append(_call_part(calls[entry["call"]], ids, **item))
         else:
             text = turn.text[start : start + entry["text"]]
             start += entry["text"]
             if text.strip():
                 parts.append(TextPart(clean(text), **item))
-    while parts and isinstance(parts[-1], ThinkingPart):
-        parts.pop()
     return parts
 
 
@@ -227,18 +262,27 @@ def _thinking_part(thought: Reasoning, manner: Manner) -> ThinkingPart:
     )
 
 
-def _call_part(call: ToolCall, manner: Manner, **extra: Any) -> ToolCallPart:
-    return ToolCallPart(call.name, clean(call.arguments), tool_call_id=_call_id(call.id, manner), **extra)
+def _call_part(call: ToolCall, ids: _SentIds, **extra: Any) -> ToolCallPart:
+    return ToolCallPart(call.name, _arguments(call.arguments), tool_call_id=ids.of(call.id), **extra)
+
+
+def _arguments(text: str) -> str:
+    """Return a call's arguments; those with NaN or Infinity, which JSON does not know, as other broken ones."""
+    text = clean(text)
+    if "NaN" in text or "Infinity" in text:
+        try:
+            json.loads(text, parse_constant=_refuse)
+        except ValueError:
+            return json.dumps({"INVALID_JSON": text})
+    return text
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
 
 
 def _extra(details: dict[str, Any] | None, manner: Manner) -> dict[str, Any]:
     return {"provider_name": manner.system, "provider_details": details} if details else {}
-
-
-def _call_id(given: str, manner: Manner) -> str:
-    if manner.call_id is None or manner.call_id.fullmatch(given):
-        return given
-    return hashlib.sha256(given.encode("utf-8", "replace")).hexdigest()[: manner.call_id_length]
 
 
 def clean(text: str) -> str:
