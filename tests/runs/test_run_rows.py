@@ -13,7 +13,7 @@ import pytest
 from letta_client import Letta
 
 from chaos.moot import rows
-from runs.talking import DONE, Reading, followed, kinds, known_bug, ok, post, read, say, whole
+from runs.talking import DONE, Reading, followed, kinds, ok, post, read, say, whole
 from support.fixtures import MODEL, NewAgent, StartServer
 from support.scripted_model import ScriptedModel
 
@@ -196,7 +196,6 @@ def test_a_stream_is_found_by_what_was_said_when_it_is_over(http: httpx.Client, 
     assert answer.status_code == 400
 
 
-@known_bug("a stream that is found by the otid of a deleted run's message is answered 200 and breaks off")
 def test_a_stream_of_a_deleted_run_is_refused_before_it_begins(http: httpx.Client, new_agent: NewAgent) -> None:
     thread, otid = Thread(http, new_agent().id), uuid4().hex
     run_id = thread.start("ECHO one", otid)

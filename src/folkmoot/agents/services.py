@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from folkmoot.models.prompt import Delta, Prompt, Reply
 from folkmoot.settings import Settings
@@ -25,6 +25,9 @@ class Models(Protocol):
 
     def stream(self, handle: str, prompt: Prompt) -> AsyncIterator[Delta | Reply]:
         """Yield the model's answer as it is written, and whole at the end; raises what `ask` raises."""
+
+    async def preview(self, handle: str, prompt: Prompt) -> Any:
+        """Return the provider's request as it would be sent, as JSON values; raises what `ask` raises."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,20 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from sqlalchemy import select
+
 from folkmoot.agents.approvals import find_pending
 from folkmoot.agents.tool_calls import not_run, return_message
 from folkmoot.conversations.conversations import append_messages, find_conversation
 from folkmoot.conversations.messages import messages_in_context
+from folkmoot.identifiers import ORGANIZATION
 from folkmoot.store.engine import Transaction
+from folkmoot.store.tables import conversations, messages
 
 CANCELLED = "The call was cancelled before anybody decided about it, so the tool was not run."
 INTERRUPTED = "The run that was to carry this call out was interrupted. The tool may have run or not."
 
 
-async def settle_pending(transaction: Transaction, conversation_id: str, why: str = CANCELLED) -> None:
+LARGEST_STEP = 200
+"""Messages behind an approval request in its conversation that may belong to its step."""
+
+
+async def settle_agent(transaction: Transaction, agent_id: str, run_ids: Sequence[str] | None) -> None:
+    """Settle what is open in any of an agent's conversations, only because of these runs when they are given."""
+    rows = await transaction.all(
+        select(conversations.c.id)
+        .join(messages, messages.c.conversation_id == conversations.c.id)
+        .where(
+            conversations.c.organization_id == ORGANIZATION,
+            messages.c.organization_id == ORGANIZATION,
+            conversations.c.agent_id == agent_id,
+            messages.c.sequence >= conversations.c.next_sequence - LARGEST_STEP,
+            messages.c.message_type == "approval_request_message",
+        )
+        .distinct()
+    )
+    for row in rows:
+        await settle_pending(transaction, row["id"], run_ids=run_ids)
+
+
+async def settle_pending(
+    transaction: Transaction, conversation_id: str, why: str = CANCELLED, run_ids: Sequence[str] | None = None
+) -> None:
     """Give every open call of the conversation's approval request a return that says why nothing comes of it.
 
-    Does nothing while a run has the conversation's turn, or when nothing is open.
+    Does nothing while a run has the conversation's turn, when nothing is open, or when what is open is not of one of
+    `run_ids`, if those are given.
 
     Raises:
         NotFound: there is no such conversation.
@@ -24,6 +55,8 @@ async def settle_pending(transaction: Transaction, conversation_id: str, why: st
     stored = await messages_in_context(transaction, conversation.id, conversation.context_start)
     pending = find_pending(stored)
     if pending is None or conversation.turn_run_id is not None:
+        return
+    if run_ids is not None and pending.request.run_id not in run_ids:
         return
     run_id, step_id = pending.request.run_id or "", pending.request.step_id or ""
     returns = [return_message(call, not_run(why), run_id, step_id) for call in pending.calls]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, delete, exists, select
+from sqlalchemy import bindparam, delete, select
 
 from folkmoot.agents.events import TurnEnd
 from folkmoot.agents.steps import usage_of_steps
@@ -16,7 +16,7 @@ from folkmoot.models.prompt import Usage
 from folkmoot.runs.runs import Run, find_run
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page, fetch_page
-from folkmoot.store.tables import conversations, messages, runs
+from folkmoot.store.tables import messages, runs
 
 UNFINISHED = ("created", "running")
 
@@ -52,20 +52,6 @@ async def list_runs(transaction: Transaction, wanted: RunFilter, page: Page) -> 
     if wanted.background is not None:
         statement = statement.where(runs.c.background == wanted.background)
     return [Run.from_row(row) for row in await fetch_page(transaction, statement, runs, page)]
-
-
-async def conversations_awaiting(transaction: Transaction, agent_id: str, run_ids: Sequence[str] | None) -> list[str]:
-    """Return the agent's conversations in which a run, of those named when given, ended to wait for a decision."""
-    of_run = (conversations.c.organization_id == ORGANIZATION, conversations.c.id == runs.c.conversation_id)
-    statement = select(runs.c.conversation_id).where(
-        runs.c.organization_id == ORGANIZATION,
-        runs.c.agent_id == agent_id,
-        runs.c.stop_reason == "requires_approval",
-        exists().where(*of_run),
-    )
-    if run_ids is not None:
-        statement = statement.where(runs.c.id.in_(list(run_ids)))
-    return [row["conversation_id"] for row in await transaction.all(statement.distinct())]
 
 
 async def messages_of_run(transaction: Transaction, run_id: str) -> list[Message]:

@@ -257,7 +257,8 @@ async def _run_to_follow(conversation: Conversation, wanted: ResumeStream, state
         if wanted.otid is None:
             return newest[0].id if newest else None
         asked = (run.id for run in newest if wanted.otid in run.details.get("otids", ()))
-        return next(asked, None) or await run_of_otid(transaction, conversation.id, wanted.otid)
+        run_id = next(asked, None) or await run_of_otid(transaction, conversation.id, wanted.otid)
+        return None if run_id is None else (await find_run(transaction, run_id)).id
 
     run_id = await state.store.read(read)
     if run_id is None:

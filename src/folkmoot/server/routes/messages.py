@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from folkmoot.agents.settling import settle_pending
+from folkmoot.agents.settling import settle_agent
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.messages import Message, MessageType, list_messages
-from folkmoot.models.requests import ModelClient
-from folkmoot.runs.reading import UNFINISHED, RunFilter, conversations_awaiting
+from folkmoot.errors import NotFound
+from folkmoot.runs.reading import UNFINISHED, RunFilter
 from folkmoot.server.compiling import first_prompt
 from folkmoot.server.sending import begin_stream, cancel_runs, read_asked, send_and_wait, start_in_background
 from folkmoot.server.state import State
@@ -57,7 +57,6 @@ async def preview(agent_id: AgentId, body: SendMessages, state: State) -> dict[s
     """Return the provider's request with which the message would be sent; no model is asked and nothing is stored."""
     asked, services = read_asked(agent_id, agent_id, body, state), state.services
     model, prompt = await services.store.read(lambda transaction: first_prompt(transaction, asked, services))
-    assert isinstance(services.models, ModelClient)
     request: dict[str, Any] = await services.models.preview(model, prompt)
     return request
 
@@ -71,12 +70,7 @@ async def cancel(agent_id: AgentId, state: State, body: CancelRuns | None = None
     named = body.run_ids if body is not None else None
     wanted = RunFilter(agent_ids=[agent_id], statuses=() if named is not None else UNFINISHED)
     outcomes = await cancel_runs(wanted, state, named)
-
-    async def settle(transaction: Transaction) -> None:
-        for conversation_id in await conversations_awaiting(transaction, agent_id, named):
-            await settle_pending(transaction, conversation_id)
-
-    await state.store.write(settle)
+    await state.store.write(lambda transaction: settle_agent(transaction, agent_id, named))
     return {**dict.fromkeys(named or (), "not a run of this agent"), **outcomes}
 
 
@@ -104,6 +98,8 @@ async def list_all(
 
     async def read(transaction: Transaction) -> list[Message]:
         conversation = await find_conversation(transaction, conversation_id or agent_id)
+        if conversation.agent_id != agent_id:
+            raise NotFound(f"Conversation {conversation.id} is none of agent {agent_id}")
         return await list_messages(
             transaction, conversation.id, page, types, summaries=include_compaction_messages, spoken=spoken
         )

@@ -26,9 +26,13 @@ class TextPart(Request):
 
 def _base64(data: str) -> str:
     try:
-        b64decode(data, validate=True)
+        content = b64decode(data, validate=True)
     except ValueError as error:
         raise ValueError("is not base64; encode the picture's bytes") from error
+    if not content:
+        raise ValueError("is empty; encode the picture's bytes")
+    if len(data) != 4 * -(-len(content) // 3):  # more padding than stricter decoders take
+        raise ValueError("is not base64: it has too much padding")
     return data
 
 

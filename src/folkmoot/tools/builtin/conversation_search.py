@@ -13,6 +13,9 @@ from folkmoot.store import clock
 from folkmoot.tools.tool import ToolContext
 
 LARGEST = 50
+LONGEST_SHOWN = 2000
+"""Characters of a message, or of the query, that the agent is shown."""
+
 DAY = 86_400_000_000
 _ROLE_OF = {message_type: role for role, message_type in ROLES.items()}
 
@@ -46,7 +49,7 @@ async def conversation_search(
     )
     found = await search_messages(context.store, search)
     return json.dumps(
-        {"query": query, "count": len(found), "messages": [_shown(each.message) for each in found]},
+        {"query": query and _short(query), "count": len(found), "messages": [_shown(each.message) for each in found]},
         ensure_ascii=False,
     )
 
@@ -58,8 +61,12 @@ def _shown(message: Message) -> dict[str, str]:
     return {
         "time": clock.to_datetime(message.created_at).isoformat(timespec="seconds"),
         "role": _ROLE_OF[message.message_type],
-        "content": content if len(content) <= 2000 else content[:2000] + " …",
+        "content": _short(content),
     }
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + " …"
 
 
 def _moment(name: str, text: str | None, *, ends: bool) -> int | None:

@@ -107,9 +107,7 @@ def upgrade() -> None:
         sa.Column("stop_reason", sa.Text(), nullable=True),
         sa.Column("prompt_tokens", sa.Integer(), nullable=False),
         sa.Column("completion_tokens", sa.Integer(), nullable=False),
-        sa.Column(
-            "details", sa.Text(), nullable=False, comment="JSON: the other token figures, timings, error"
-        ),
+        sa.Column("details", sa.Text(), nullable=False, comment="JSON: the other token figures, timings, error"),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("organization_id", "id"),
     )
