@@ -68,7 +68,8 @@ ELSEWHERE = frozenset(
         "chat completions stream",
     }
 )
-"""Streams, whose pieces depend on the model: test_streams.py compares them event by event, in type and order."""
+"""Streams, whose pieces depend on the model: test_streams.py and test_conversation_stream.py compare them event by
+event, in type and order."""
 
 SHAPE_ONLY = {
     "run messages": "which runs there are depends on the calls made so far",

@@ -126,4 +126,5 @@ def test_the_recorded_chat_stream_is_matched(agent_id: str, http: httpx.Client, 
 
 def test_no_recorded_stream_of_a_turn_is_left_out() -> None:
     recorded = {name for name, one in RECORDINGS.items() if isinstance(one.response, list) and "[DONE]" in one.response}
-    assert recorded - set(STREAMS) <= {"chat completions stream", "conversation message stream"}
+    beside = {"chat completions stream", "conversation message stream"}  # above, and test_conversation_stream.py
+    assert recorded - set(STREAMS) <= beside
