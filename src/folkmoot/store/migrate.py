@@ -48,7 +48,7 @@ def migrate_sqlite(path: Path) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     with engine.begin() as locked:
-        upgrade(locked)
+        create_or_upgrade(locked)
     engine.dispose()
 
 
@@ -84,7 +84,7 @@ async def _upgrade_postgres(url: str) -> None:
 
     def locked_upgrade(connection: Connection) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
-        upgrade(connection)
+        create_or_upgrade(connection)
 
     try:
         async with engine.begin() as connection:
@@ -94,6 +94,36 @@ async def _upgrade_postgres(url: str) -> None:
         raise StartupError(f"The tables could not be made or migrated in PostgreSQL: {reason}.") from error
     finally:
         await engine.dispose()
+
+
+def create_or_upgrade(connection: Connection) -> None:
+    """Make the tables of this version in an empty database; run the migrations that any other one lacks.
+
+    Both come to the same schema, as a test holds them to. An empty database needs no Alembic, which takes a tenth of a
+    second and ten megabytes.
+    """
+    from sqlalchemy import inspect
+
+    if inspect(connection).get_table_names():
+        upgrade(connection)
+    else:
+        _create(connection)
+
+
+def _create(connection: Connection) -> None:
+    from sqlalchemy import text
+
+    from folkmoot.store import postgres, sqlite
+    from folkmoot.store.tables import metadata
+
+    metadata.create_all(connection, checkfirst=False)
+    for statement in {"sqlite": sqlite, "postgresql": postgres}[connection.dialect.name].FULLTEXT:
+        connection.exec_driver_sql(statement)
+    connection.exec_driver_sql(
+        "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "
+        "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
+    )
+    connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": HEAD})
 
 
 def configuration() -> Config:
