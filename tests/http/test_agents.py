@@ -402,7 +402,10 @@ def test_an_update_changes_one_field_and_nothing_else(
     after = client.agents.update(before.id, **{field: value})
     assert getattr(after, field) == value
     assert client.agents.retrieve(before.id) == after
-    follows = {"updated_at", field} | {"model": {"llm_config"}, "embedding": {"embedding_config"}}.get(field, set())
+    follows = {"updated_at", field} | {
+        "model": {"llm_config", "compaction_settings"},
+        "embedding": {"embedding_config"},
+    }.get(field, set())
     kept = before.to_dict().keys() - follows
     assert {name: after.to_dict()[name] for name in kept} == {name: before.to_dict()[name] for name in kept}
 

@@ -98,8 +98,8 @@ class Keeper:
             else:
                 self._unsettled.pop(run_id, None)
 
-    async def fail_dead(self, *, every: bool) -> None:
-        """Mark runs as failed whose process is gone.
+    async def fail_dead(self, *, every: bool) -> bool:
+        """Mark runs as failed whose process is gone; tell whether there was one.
 
         Args:
             every: all that no process of this database works on, because this is its only one and has just started.
@@ -107,6 +107,7 @@ class Keeper:
         dead = await self._store.write(lambda transaction: fail_dead_runs(transaction, every=every))
         for run_id in dead:
             logger.warning("Run was left unfinished by a process that is gone", extra={"run_id": run_id})
+        return bool(dead)
 
     async def _keep_alive(self) -> None:
         while True:

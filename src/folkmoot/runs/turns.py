@@ -229,9 +229,9 @@ class Turns:
                     lambda transaction: begin_run(transaction, run, stored=stored)  # noqa: B023
                 ):
                     stored = True
-                    await wait_or_look_again(freed)
-                    freed.clear()
-                    await self._keeper.fail_dead(every=False)
+                    if not await self._keeper.fail_dead(every=False):
+                        await wait_or_look_again(freed)
+                        freed.clear()
             yield
 
     async def _fail(self, under_way: RunUnderWay, error: BaseException) -> None:

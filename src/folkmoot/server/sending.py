@@ -16,6 +16,7 @@ from folkmoot.runs.asked import Answer, Asked
 from folkmoot.runs.callbacks import check_callback_url
 from folkmoot.runs.reading import RunFilter, list_runs
 from folkmoot.runs.runs import Run
+from folkmoot.server.compiling import first_prompt
 from folkmoot.server.event_stream import EventStream, ServerSentEvent
 from folkmoot.server.state import ServerState
 from folkmoot.server.wire.common import json_response
@@ -48,6 +49,14 @@ async def start_in_background(agent_id: str, conversation_id: str, body: SendMes
     await check_asked(asked, state)
     shape = stream_shape(body)
     return RunReply.of(await state.turns.start(asked, shape.encode, shape.first))
+
+
+async def preview_request(asked: Asked, state: ServerState) -> dict[str, Any]:
+    """Return the provider's request as a turn would begin with it; no model is asked."""
+    services = state.services
+    model, prompt = await services.store.read(lambda transaction: first_prompt(transaction, asked, services))
+    request: dict[str, Any] = await services.models.preview(model, prompt)
+    return request
 
 
 async def cancel_runs(wanted: RunFilter, state: ServerState, named: Sequence[str] | None = None) -> dict[str, str]:

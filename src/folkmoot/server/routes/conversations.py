@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
 
@@ -25,7 +25,14 @@ from folkmoot.runs.reading import UNFINISHED, RunFilter, list_runs
 from folkmoot.runs.runs import find_run
 from folkmoot.server.compiling import begin_prompt, system_text
 from folkmoot.server.event_stream import EventStream
-from folkmoot.server.sending import as_server_sent, begin_stream, cancel_runs, send_and_wait
+from folkmoot.server.sending import (
+    as_server_sent,
+    begin_stream,
+    cancel_runs,
+    preview_request,
+    read_asked,
+    send_and_wait,
+)
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.common import AgentId, Deleted, MessageId, json_response, page_of
 from folkmoot.server.wire.conversations import (
@@ -177,6 +184,13 @@ async def send(conversation_id: str, body: SendToConversation, state: State) -> 
     if body.streaming is not False or body.background:
         return await begin_stream(conversation.agent_id, conversation.id, body, state)
     return await send_and_wait(conversation.agent_id, conversation.id, body, state)
+
+
+@router.post("/{conversation_id}/messages/preview-raw-payload")
+async def preview(conversation_id: str, body: SendToConversation, state: State) -> dict[str, Any]:
+    """Return the provider's request with which the message would be sent; no model is asked and nothing is stored."""
+    conversation = await _find(named(conversation_id, body.agent_id), state)
+    return await preview_request(read_asked(conversation.agent_id, conversation.id, body, state), state)
 
 
 @router.get("/{conversation_id}/messages", response_model=list[AnyMessage])

@@ -11,8 +11,14 @@ from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.messages import Message, MessageType, list_messages
 from folkmoot.errors import NotFound
 from folkmoot.runs.reading import UNFINISHED, RunFilter
-from folkmoot.server.compiling import first_prompt
-from folkmoot.server.sending import begin_stream, cancel_runs, read_asked, send_and_wait, start_in_background
+from folkmoot.server.sending import (
+    begin_stream,
+    cancel_runs,
+    preview_request,
+    read_asked,
+    send_and_wait,
+    start_in_background,
+)
 from folkmoot.server.state import State
 from folkmoot.server.wire.common import AgentId, Request, json_response, page_of
 from folkmoot.server.wire.messages import AnyMessage, MessageShape, TurnReply, show_messages
@@ -55,10 +61,7 @@ async def send_in_background(agent_id: AgentId, body: SendMessages, state: State
 @router.post("/preview-raw-payload")
 async def preview(agent_id: AgentId, body: SendMessages, state: State) -> dict[str, Any]:
     """Return the provider's request with which the message would be sent; no model is asked and nothing is stored."""
-    asked, services = read_asked(agent_id, agent_id, body, state), state.services
-    model, prompt = await services.store.read(lambda transaction: first_prompt(transaction, asked, services))
-    request: dict[str, Any] = await services.models.preview(model, prompt)
-    return request
+    return await preview_request(read_asked(agent_id, agent_id, body, state), state)
 
 
 @router.post("/cancel")

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AliasChoices, ConfigDict, Field, TypeAdapter, field_validator, model_validator
 
 from folkmoot.agents.agents import Agent
+from folkmoot.agents.compaction import PROMPT, CompactionSettings
 from folkmoot.agents.tool_rules import ToolRules
 from folkmoot.identifiers import USER
 from folkmoot.models.listing import ModelDescription
@@ -293,7 +294,7 @@ def show_agent(view: AgentView) -> AgentReply:
         model=agent.model,
         embedding=agent.embedding,
         model_settings=_model_settings(agent, view.model),
-        compaction_settings=settings.get("compaction_settings"),
+        compaction_settings=_compaction_settings(agent),
         response_format=settings.get("response_format"),
         description=agent.description,
         metadata=settings.get("metadata"),
@@ -350,6 +351,21 @@ def _model_settings(agent: Agent, model: ModelDescription) -> dict[str, Any]:
         "temperature": 1.0,
         "response_format": agent.configuration.get("response_format"),
         **given,
+    }
+
+
+def _compaction_settings(agent: Agent) -> dict[str, Any]:
+    """Show how the agent's context is made smaller, by default or as its creator wants it."""
+    usual = CompactionSettings()
+    return {
+        "model": agent.model,
+        "model_settings": None,
+        "prompt": PROMPT,
+        "prompt_acknowledgement": usual.acknowledged,
+        "clip_chars": usual.longest,
+        "mode": "sliding_window",
+        "sliding_window_percentage": usual.keep,
+        **(agent.configuration.get("compaction_settings") or {}),
     }
 
 

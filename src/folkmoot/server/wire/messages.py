@@ -115,6 +115,13 @@ class ApprovalResponseMessage(MessageReply):
     reason: str | None
 
 
+class HiddenReasoningMessage(MessageReply):
+    """The model thought, and its provider does not show what."""
+
+    state: str = "omitted"
+    hidden_reasoning: str | None = None
+
+
 class SummaryMessage(MessageReply):
     """What was said before, in short."""
 
@@ -134,6 +141,7 @@ AnyMessage: TypeAlias = (
     | UserMessage
     | AssistantMessage
     | ReasoningMessage
+    | HiddenReasoningMessage
     | ToolCallMessage
     | ToolReturnMessage
     | ApprovalRequestMessage
@@ -211,6 +219,8 @@ def show_message(message: Message, shape: MessageShape) -> AnyMessage:
             return UserMessage(**_common(message), content=body["content"])
         case "assistant_message":
             return AssistantMessage(**_common(message), content=body["content"])
+        case "reasoning_message" if not body["reasoning"]:  # its provider shows nobody what was thought
+            return HiddenReasoningMessage(**{**_common(message), "message_type": "hidden_reasoning_message"})
         case "reasoning_message":
             return ReasoningMessage(
                 **_common(message),
