@@ -106,6 +106,9 @@ async def test_a_preview_is_the_request_that_follows(start_server: StartServer, 
         agent_id = await agent_of(client, system="Be kind.", tool_rules=[{"type": "run_first", "tool_name": CALL[1]}])
         path = f"/v1/agents/{agent_id}/messages/preview-raw-payload"
         seen = (await client.post(path, json={"input": "hello"})).json()
+        thread = (await client.post("/v1/conversations", params={"agent_id": agent_id}, json={})).json()["id"]
+        beside = await client.post(f"/v1/conversations/{thread}/messages/preview-raw-payload", json={"input": "hello"})
+        assert {**beside.json(), "messages": 0} == {**seen, "messages": 0}
         assert prompts(provider) == []
         await say(client, agent_id, "hello")
         assert (await client.post(path, json={"messages": []})).status_code == 422

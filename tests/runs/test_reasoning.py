@@ -160,6 +160,21 @@ def test_a_thought_without_an_answer_does_not_stop_the_agent(
 
 
 @with_anthropic
+@pytest.mark.parametrize("tokens", [False, True], ids=["messages", "tokens"])
+def test_a_thought_that_its_provider_hides_is_shown_as_hidden(
+    http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel, tokens: bool
+) -> None:
+    agent = new_agent(model_settings=THINKS)
+    content = [{"type": "redacted_thinking", "data": "sealed"}, {"type": "text", "text": "hello"}]
+    scripted_model.reply_next({"content": content})
+    events = read(answered(http, agent.id, "hi", stream_tokens=tokens))
+    hidden = next(event for event in events if event["message_type"] == "hidden_reasoning_message")
+    assert (hidden["state"], hidden["hidden_reasoning"]) == ("omitted", None)
+    assert hidden["id"] in [message["id"] for message in whole(http, agent.id)]
+    assert say(http, agent.id, "ECHO and on")["messages"][-1]["content"] == "and on"
+
+
+@with_anthropic
 @pytest.mark.parametrize("names", [("openai", "anthropic"), ("anthropic", "openai")], ids=" to ".join)
 def test_a_conversation_goes_on_with_another_providers_model(
     http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel, names: tuple[str, str]

@@ -38,11 +38,12 @@ class StreamShape:
         if isinstance(event, CompactionBegun):
             event = event.message
         if isinstance(event, Message):
-            if self.in_pieces and event.message_type in STREAMED_AS_PIECES:
-                return []
-            return [message.model_dump(mode="json") for message in show_messages([event], self.messages, self.types)]
-        shown = self._show_piece(event)
-        return [shown] if self.types is None or shown["message_type"] in self.types else []
+            shown = show_messages([event], self.messages, self.types)
+            if self.in_pieces:
+                shown = [message for message in shown if message.message_type not in STREAMED_AS_PIECES]
+            return [message.model_dump(mode="json") for message in shown]
+        piece = self._show_piece(event)
+        return [piece] if self.types is None or piece["message_type"] in self.types else []
 
     def _show_piece(self, piece: TextPiece | ReasoningPiece | CallPiece) -> Mapping[str, Any]:
         if isinstance(piece, TextPiece):
