@@ -170,3 +170,21 @@ async def test_a_watch_begins_with_what_was_written_before_it_though_no_wake_up_
             assert numbers(await take(resumed, 1)) == [2]
         await edit(counted, block, "3")
         assert numbers(await take(first, 2)) == [2, 3]
+
+
+async def test_a_reader_that_pauses_until_its_versions_are_forgotten_is_told_them_all(
+    counted: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "LOOK_AGAIN_SECONDS", 0.02)
+    block_id = await new_block(counted)
+    async with aclosing(watch_block(counted, block_id)) as events:
+        await take(events, 1)
+        reading = asyncio.create_task(take(events, 1))
+        await asyncio.sleep(0)
+        await asyncio.gather(*(edit(counted, block_id, str(number)) for number in range(2, 7)))
+        assert numbers(await reading) == [2]
+        (feed,) = watch._feeds[counted].values()
+        async with asyncio.timeout(WAIT):
+            while feed._kept:
+                await asyncio.sleep(0)
+        assert numbers(await take(events, 4)) == [3, 4, 5, 6]

@@ -10,7 +10,7 @@ from folkmoot.agents.compaction import CompactionSettings
 from folkmoot.agents.context import SeenBlock, build_prompt, read_blocks
 from folkmoot.agents.context_window import clipped
 from folkmoot.agents.events import CompactionBegun, Piece
-from folkmoot.agents.history import Compaction, make_room
+from folkmoot.agents.history import Compaction, choose_leaving, make_room
 from folkmoot.agents.replies import ReplyWriter
 from folkmoot.agents.turn_state import TurnState
 from folkmoot.conversations.conversations import Counted
@@ -51,10 +51,13 @@ async def ask(
         prompt = _prompt(turn, incoming, seen)
         size = history.measure(prompt)
         if not history.fits(size):
-            trigger = "context_window_exceeded" if refused else "pre_step_context_check"
-            yield _begin_compaction(turn, trigger, size)
-            if summary := await _make_room(turn, trigger, prompt, incoming):
-                yield summary
+            compaction = _compaction(turn, "context_window_exceeded" if refused else "pre_step_context_check")
+            if leaving := choose_leaving(history, compaction, prompt, incoming):
+                yield _begin_compaction(turn, compaction.trigger, size)
+                summary, usage = await make_room(history, compaction, prompt, leaving)
+                turn.usage += usage
+                if summary is not None:
+                    yield summary
             prompt = _prompt(turn, incoming, seen)
             if history.refused and not history.fits(history.measure(prompt)):
                 prompt = clipped(prompt, history.room(prompt))
@@ -86,18 +89,14 @@ async def _answer(turn: TurnState, prompt: Prompt) -> AsyncGenerator[Delta | Rep
     if not turn.request.stream:
         yield await models.ask(turn.agent.model, prompt)
         return
-    async for part in models.stream(turn.agent.model, prompt):
-        yield part
+    async with aclosing(models.stream(turn.agent.model, prompt)) as parts:
+        async for part in parts:
+            yield part
 
 
-async def _make_room(turn: TurnState, trigger: str, prompt: Prompt, incoming: Sequence[Message]) -> Message | None:
-    """Let messages leave the context so that the prompt fits; return the summary of them, if any could leave."""
+def _compaction(turn: TurnState, trigger: str) -> Compaction:
     settings = CompactionSettings.read(turn.agent.configuration.get("compaction_settings"))
-    request = turn.request
-    compaction = Compaction(turn.services, turn.agent, settings, trigger, request.run_id, request.journal)
-    summary, usage = await make_room(turn.history, compaction, prompt, incoming)
-    turn.usage += usage
-    return summary
+    return Compaction(turn.services, turn.agent, settings, trigger, turn.request.run_id, turn.request.journal)
 
 
 def _begin_compaction(turn: TurnState, trigger: str, size: int) -> CompactionBegun:

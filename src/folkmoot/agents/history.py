@@ -127,41 +127,59 @@ class Compaction:
     journal: Journal | None = None
 
 
-async def make_room(
-    history: History, compaction: Compaction, prompt: Prompt, incoming: Sequence[Message] = ()
-) -> tuple[Message | None, Usage]:
-    """Let the oldest messages leave the context, in the store too, so that the prompt fits.
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """What leaves a context: the oldest messages and their size, and the bytes that the summary of them may have."""
 
-    Returns:
-        The summary message that was stored, and what the summary took. None when no message can leave.
-    """
-    settings, run_id, journal = compaction.settings, compaction.run_id, compaction.journal
+    messages: Sequence[Message]
+    size: int
+    longest_summary: int
+    with_request: bool
+    """Whether what the turn under way was asked is among them."""
+
+
+def choose_leaving(
+    history: History, compaction: Compaction, prompt: Prompt, incoming: Sequence[Message] = ()
+) -> Leaving | None:
+    """Return what has to leave so that the prompt fits, or None when no message can leave."""
+    settings, run_id = compaction.settings, compaction.run_id
     units = units_of(history.messages)
     room = history.room(prompt)
     longest = min(settings.longest or room, max(room // _SHARE_OF_SUMMARY, 2 * SHORTEST))
     total = sum(unit.size for unit in units)
     of_turn = (place for place, unit in enumerate(units) if run_id and unit.messages[0].run_id == run_id)
     current = next(of_turn, len(units))
-    most = Extent(max(room - longest - size_of_turns(to_turns(incoming)), 0), history.most_messages)
     cut = choose_cut(
         units,
         Extent(total, history.most_messages).part(0.0 if settings.everything else settings.keep),
-        most,
+        Extent(max(room - longest - size_of_turns(to_turns(incoming)), 0), history.most_messages),
         current=current,
         spare_last=not incoming and not (settings.everything and run_id is None),
     )
     if cut == 0:
-        return None, Usage()
-    leaving = [message for unit in units[:cut] for message in unit.messages]
-    staying = history.messages[len(leaving) :]
-    task = Task(history.summary, leaving, history.scale.size(history.limit) // 2, longest)
-    summary, usage = await summarise(compaction.services, compaction.agent, settings, task)
-    request = history.summary.request or words_of_request(leaving, run_id) if run_id and cut > current else ""
-    summary = replace(summary, request=request)
-    note = _note(history, compaction, summary, prompt, cut_size=sum(unit.size for unit in units[:cut]), staying=staying)
+        return None
+    messages = [message for unit in units[:cut] for message in unit.messages]
+    return Leaving(messages, sum(unit.size for unit in units[:cut]), longest, run_id is not None and cut > current)
+
+
+async def make_room(
+    history: History, compaction: Compaction, prompt: Prompt, leaving: Leaving
+) -> tuple[Message | None, Usage]:
+    """Let the oldest messages leave the context, in the store too.
+
+    Returns:
+        The summary message that was stored, and what the summary took. None when another compaction came first.
+    """
+    run_id, journal = compaction.run_id, compaction.journal
+    staying = history.messages[len(leaving.messages) :]
+    task = Task(history.summary, leaving.messages, history.scale.size(history.limit) // 2, leaving.longest_summary)
+    summary, usage = await summarise(compaction.services, compaction.agent, compaction.settings, task)
+    if leaving.with_request and run_id is not None:
+        summary = replace(summary, request=history.summary.request or words_of_request(leaving.messages, run_id))
+    note = _note(history, compaction, summary, prompt, cut_size=leaving.size, staying=staying)
 
     async def store(transaction: Transaction) -> Message | None:
-        stored = await move_context(transaction, history.conversation_id, leaving[-1].sequence + 1, note)
+        stored = await move_context(transaction, history.conversation_id, leaving.messages[-1].sequence + 1, note)
         if stored is not None and journal is not None:
             await journal.record(transaction, [stored], None)
         return stored
@@ -203,7 +221,7 @@ def _shown_count(history: History) -> int:
 async def compact_now(
     services: Services,
     conversation_id: str,
-    prompt_of: Callable[[Agent, History], Prompt],
+    prompt_of: Callable[[History], Prompt],
     settings: Mapping[str, Any] | None,
 ) -> tuple[str, int, int]:
     """Compact a conversation because somebody asked for it.
@@ -230,5 +248,7 @@ async def compact_now(
     before = _shown_count(history)
     wanted = CompactionSettings.read(settings or agent.configuration.get("compaction_settings"))
     compaction = Compaction(services, agent, wanted, "requested")
-    await make_room(history, compaction, prompt_of(agent, history))
+    prompt = prompt_of(history)
+    if leaving := choose_leaving(history, compaction, prompt):
+        await make_room(history, compaction, prompt, leaving)
     return history.summary.render(), before, _shown_count(history)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,7 +23,7 @@ class Models(Protocol):
             NotFound: the handle names no configured provider.
         """
 
-    def stream(self, handle: str, prompt: Prompt) -> AsyncIterator[Delta | Reply]:
+    def stream(self, handle: str, prompt: Prompt) -> AsyncGenerator[Delta | Reply, None]:
         """Yield the model's answer as it is written, and whole at the end; raises what `ask` raises."""
 
     async def preview(self, handle: str, prompt: Prompt) -> Any:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from sqlalchemy import select
 
-from folkmoot.agents.approvals import find_pending
+from folkmoot.agents.approvals import Pending, find_pending
 from folkmoot.agents.tool_calls import not_run, return_message
-from folkmoot.conversations.conversations import append_messages, find_conversation
+from folkmoot.conversations.conversations import Conversation, append_messages, find_conversation
 from folkmoot.conversations.messages import messages_in_context
 from folkmoot.identifiers import ORGANIZATION
 from folkmoot.store.engine import Transaction
@@ -20,6 +20,12 @@ INTERRUPTED = "The run that was to carry this call out was interrupted. The tool
 
 LARGEST_STEP = 200
 """Messages behind an approval request in its conversation that may belong to its step."""
+
+
+async def pending_in(transaction: Transaction, conversation: Conversation) -> Pending | None:
+    """Return what a conversation waits for; only its newest messages are read."""
+    newest = max(conversation.context_start, conversation.next_sequence - LARGEST_STEP)
+    return find_pending(await messages_in_context(transaction, conversation.id, newest))
 
 
 async def settle_agent(transaction: Transaction, agent_id: str, run_ids: Sequence[str] | None) -> None:
@@ -52,8 +58,7 @@ async def settle_pending(
         NotFound: there is no such conversation.
     """
     conversation = await find_conversation(transaction, conversation_id, lock=True)
-    stored = await messages_in_context(transaction, conversation.id, conversation.context_start)
-    pending = find_pending(stored)
+    pending = await pending_in(transaction, conversation)
     if pending is None or conversation.turn_run_id is not None:
         return
     if run_ids is not None and pending.request.run_id not in run_ids:

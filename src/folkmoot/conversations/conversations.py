@@ -25,9 +25,6 @@ class Counted:
     size: int = 0
 
 
-NOT_COUNTED = Counted()
-
-
 @dataclass(frozen=True, slots=True)
 class Conversation:
     """A thread of messages. In context are its system message (sequence 0) and those from `context_start` on.

@@ -142,7 +142,7 @@ class _Feed:
     @property
     def is_over(self) -> bool:
         """Whether nothing new will come from it: the block is gone, or the database failed."""
-        return self._following.done()
+        return self._failure is not None or self._following.done()
 
     def stop(self) -> None:
         """Follow the block no longer."""
@@ -155,22 +155,15 @@ class _Feed:
             NotFound: the block is gone.
             StoreError: the database failed.
         """
-        if not self._reaches(seen):
-            async for event in _news(self._store, self._block_id, seen):
-                yield event
-                seen = event.version.number
         while self._kept and 0 <= (place := seen + 1 - self._kept[0].version.number) < len(self._kept):
             event = self._kept[place]
             yield event
             seen = event.version.number
+        if self._version is None or seen < self._version:  # the feed does not have it any more, or not yet
+            async for event in _news(self._store, self._block_id, seen):
+                yield event
         if self._failure is not None:
             raise self._failure
-
-    def _reaches(self, seen: int) -> bool:
-        """Tell whether all versions after `seen` are among those that are kept."""
-        if self._version is None or seen >= self._version:
-            return self._version is not None
-        return bool(self._kept) and seen + 1 >= self._kept[0].version.number
 
     async def _follow(self) -> None:
         try:
@@ -181,7 +174,7 @@ class _Feed:
                 while True:
                     await self._look(self._version)
                     if not await _wait(changed):
-                        self._kept.clear()  # whoever keeps up has been told
+                        self._kept.clear()
                     changed.clear()
         except Exception as error:  # the watchers raise it
             self._failure = error

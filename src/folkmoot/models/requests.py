@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
@@ -75,7 +75,7 @@ class ModelClient:
         except TimeoutError as exc:
             raise self._too_late(resolved) from exc
 
-    async def stream(self, handle: str, prompt: Prompt) -> AsyncIterator[Delta | Reply]:
+    async def stream(self, handle: str, prompt: Prompt) -> AsyncGenerator[Delta | Reply, None]:
         """Yield a model's answer piece by piece, and the whole `Reply` as the last item.
 
         A call that fails before its first piece is retried; one that fails later is not. Raises what `ask`

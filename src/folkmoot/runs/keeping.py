@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
-from contextlib import suppress
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
 
 from folkmoot.agents.services import Services
-from folkmoot.errors import FolkmootError, StoreError
+from folkmoot.errors import StoreError
 from folkmoot.runs.following import wait_or_look_again
 from folkmoot.runs.log import store_entries
 from folkmoot.runs.pruning import prune_logs
 from folkmoot.runs.runs import (
     CANCEL_TOPIC,
     LEASE,
+    Run,
     cancel_requests,
     claim_callbacks,
     extend_leases,
@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 STORE_PIECES_SECONDS = 0.1
 """How long pieces of a reply stay in memory only, before readers of other processes can see them."""
 
+PAUSE_SECONDS = 1.0
+"""How long to wait after something went wrong."""
+
 PRUNE_SECONDS = 60.0
 """How often streams are looked for that need not be kept any longer."""
 
@@ -47,7 +50,10 @@ class Keeper:
         self._tasks: list[asyncio.Task[None]] = []
         self._callbacks: set[asyncio.Task[None]] = set()
         self._pieces = asyncio.Event()
-        self._unsettled: dict[str, Work[None]] = {}
+        self._cancel_requested = asyncio.Event()
+        self._listening = ExitStack()
+        self._pruned = 0
+        self._unsettled: dict[str, tuple[str, Work[None]]] = {}
 
     async def open(self, *, alone: bool) -> None:
         """Settle what dead processes left, and begin.
@@ -56,19 +62,22 @@ class Keeper:
             alone: no other process can be at work on this database.
         """
         await self.fail_dead(every=alone)
-        work: Sequence[Coroutine[Any, Any, None]] = (
-            self._keep_alive(),
-            self._hear_cancels(),
-            self._store_pieces(),
-            self._prune_logs(),
-        )
-        self._tasks = [asyncio.create_task(each) for each in work]
+        self._cancel_requested = self._listening.enter_context(self._store.signals.listening(CANCEL_TOPIC))
+        work: Mapping[str, Callable[[], Awaitable[None]]] = {
+            "Leases could not be extended": self._extend_leases,
+            "What was left undone could not be finished": self._tidy,
+            "Requests to cancel could not be read": self._hear_cancels,
+            "Pieces of streams were not stored": self._store_pieces,
+            "Old streams were not deleted": self._prune_logs,
+        }
+        self._tasks = [asyncio.create_task(self._again_and_again(what, each)) for what, each in work.items()]
 
     async def close(self) -> None:
         """Stop, with no run under way any more."""
         for task in (*self._tasks, *self._callbacks):
             task.cancel()
         await asyncio.gather(*self._tasks, *self._callbacks, return_exceptions=True)
+        self._listening.close()
 
     def look_for_pieces(self) -> None:
         """Say that a log has got new entries."""
@@ -80,14 +89,19 @@ class Keeper:
         self._callbacks.add(task)
         task.add_done_callback(self._callbacks.discard)
 
-    async def end(self, run_id: str, store: Work[None]) -> None:
+    async def end(self, run: Run, store: Work[None]) -> None:
         """Store the end of a run that failed, later if the database cannot take it now."""
-        self._unsettled[run_id] = store
-        await self.settle()
+        self._unsettled[run.id] = run.conversation_id, store
+        await self.settle(run.conversation_id)
 
-    async def settle(self) -> None:
-        """Store the ends of failed runs; those that a database in trouble does not take are tried again later."""
-        for run_id, store in list(self._unsettled.items()):
+    async def settle(self, conversation_id: str | None = None) -> None:
+        """Store the ends of failed runs, only those in one conversation when it is named.
+
+        Those that a database in trouble does not take are tried again later.
+        """
+        for run_id, (where, store) in list(self._unsettled.items()):
+            if conversation_id not in (None, where):
+                continue
             try:
                 await self._store.write(store)
             except StoreError as error:
@@ -109,73 +123,65 @@ class Keeper:
             logger.warning("Run was left unfinished by a process that is gone", extra={"run_id": run_id})
         return bool(dead)
 
-    async def _keep_alive(self) -> None:
+    async def _again_and_again(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Do some work for ever; what goes wrong is logged, and tried again after a pause."""
         while True:
-            await asyncio.sleep(LEASE / 3e6)
             try:
-                active = list(self._under_way)
-                if active:
-                    await self._store.write(lambda transaction: extend_leases(transaction, active))  # noqa: B023
-                await self.settle()
-                await self.fail_dead(every=False)
-                for run_id in await self._store.write(claim_callbacks):
-                    self.call_back(run_id)
+                await work()
             except StoreError as error:
-                logger.warning("Leases could not be extended: %s", error.message)
+                logger.warning("%s: %s", what, error.message)
+                await asyncio.sleep(PAUSE_SECONDS)
             except Exception:
-                logger.exception("Leases could not be extended")
+                logger.exception(what)
+                await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _extend_leases(self) -> None:
+        await asyncio.sleep(LEASE / 3e6)
+        if active := list(self._under_way):
+            await self._store.write(lambda transaction: extend_leases(transaction, active))
+
+    async def _tidy(self) -> None:
+        """Finish what failing, dying and stopping left undone: ends, dead runs, callbacks."""
+        await asyncio.sleep(LEASE / 3e6)
+        await self.settle()
+        await self.fail_dead(every=False)
+        for run_id in await self._store.write(claim_callbacks):
+            self.call_back(run_id)
 
     async def _hear_cancels(self) -> None:
-        """Cancel the runs of this process that another process was asked to cancel."""
-        with self._store.signals.listening(CANCEL_TOPIC) as requested:
-            while True:
-                await wait_or_look_again(requested)
-                requested.clear()
-                active = list(self._under_way)
-                if not active:
-                    continue
-                with suppress(StoreError):
-                    for run_id in await self._store.read(
-                        lambda transaction: cancel_requests(transaction, active)  # noqa: B023
-                    ):
-                        if under_way := self._under_way.get(run_id):
-                            under_way.stop(cancelled=True)
+        """Stop the runs of this process that another process was asked to cancel."""
+        await wait_or_look_again(self._cancel_requested)
+        self._cancel_requested.clear()
+        if active := list(self._under_way):
+            for run_id in await self._store.read(lambda transaction: cancel_requests(transaction, active)):
+                if under_way := self._under_way.get(run_id):
+                    under_way.stop(cancelled=True)
 
     async def _store_pieces(self) -> None:
         """Store what the logs of this process have gathered, some at a time, for readers of other processes."""
-        while True:
-            await self._pieces.wait()
-            await asyncio.sleep(STORE_PIECES_SECONDS)
-            self._pieces.clear()
-            waiting = [
-                (each.log, each.run.id, each.log.stored, each.log.entries[each.log.stored :])
-                for each in self._under_way.values()
-                if each.encode is not None and len(each.log.entries) > each.log.stored
-            ]
+        await self._pieces.wait()
+        await asyncio.sleep(STORE_PIECES_SECONDS)
+        self._pieces.clear()
+        waiting = [
+            (each.log, each.run.id, each.log.stored, each.log.entries[each.log.stored :])
+            for each in self._under_way.values()
+            if each.has_pieces
+        ]
+        if not waiting:
+            return
 
-            async def store(transaction: Transaction, waiting: Any = waiting) -> None:
-                for _, run_id, before, entries in waiting:
-                    await store_entries(transaction, run_id, before, entries)
-                    transaction.signal(topic(run_id))
+        async def store(transaction: Transaction) -> None:
+            for _, run_id, before, entries in waiting:
+                await store_entries(transaction, run_id, before, entries)
+                transaction.signal(topic(run_id))
 
-            try:
-                await self._store.write(store)
-            except FolkmootError as error:
-                logger.warning("Pieces of streams were not stored: %s", error.message)
-                continue
-            for log, _, before, entries in waiting:
-                log.stored = max(log.stored, before + len(entries))
+        await self._store.write(store)
+        for log, _, before, entries in waiting:
+            log.stored = max(log.stored, before + len(entries))
 
     async def _prune_logs(self) -> None:
-        """Forget how runs were streamed that were made longer ago than streams are kept."""
-        pruned = 0
-        while True:
-            before = clock.now() - int(self._services.settings.keep_streams * 1e6)
-            try:
-                done = await self._store.write(lambda transaction: prune_logs(transaction, pruned, before))  # noqa: B023
-            except StoreError as error:
-                logger.warning("Old streams were not deleted: %s", error.message)
-                done = None
-            pruned = done or pruned
-            if done is None:
-                await asyncio.sleep(PRUNE_SECONDS)
+        """Forget how runs were streamed that were made longer ago than streams are kept, some at a time."""
+        before = clock.now() - int(self._services.settings.keep_streams * 1e6)
+        done = await self._store.write(lambda transaction: prune_logs(transaction, self._pruned, before))
+        self._pruned = done or self._pruned
+        await asyncio.sleep(PRUNE_SECONDS if done is None else STORE_PIECES_SECONDS)

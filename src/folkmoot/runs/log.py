@@ -11,21 +11,16 @@ import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, func, select, text
+from sqlalchemy import bindparam, func, select
 
 from folkmoot.identifiers import ORGANIZATION
 from folkmoot.store.engine import Transaction
-from folkmoot.store.tables import run_events
+from folkmoot.store.tables import run_events, runs
 
 DONE = "[DONE]"
 """The last entry of every log."""
 
-# Of a run that was deleted meanwhile nothing is kept.
-_insert = text(
-    "INSERT INTO run_events (organization_id, run_id, sequence, data) "
-    "SELECT organization_id, id, CAST(:sequence AS INTEGER), CAST(:data AS TEXT) FROM runs "
-    "WHERE organization_id = :organization_id AND id = :run_id ON CONFLICT DO NOTHING"
-)
+_is_kept = select(runs.c.id).where(runs.c.organization_id == ORGANIZATION, runs.c.id == bindparam("run_id"))
 _last = select(func.max(run_events.c.sequence).label("sequence")).where(
     run_events.c.organization_id == ORGANIZATION, run_events.c.run_id == bindparam("run_id")
 )
@@ -116,9 +111,14 @@ def failure_events(run_id: str, stop_reason: str, error: Mapping[str, Any]) -> l
 
 
 async def store_entries(transaction: Transaction, run_id: str, before: int, entries: Sequence[str]) -> None:
-    """Store entries behind `before` others; those that are stored already stay as they are."""
-    for number, entry in enumerate(entries, before + 1):
-        await transaction.run(_insert, organization_id=ORGANIZATION, run_id=run_id, sequence=number, data=entry)
+    """Store entries behind `before` others; those that are stored already stay, and a deleted run's are not kept."""
+    if await transaction.first(_is_kept, run_id=run_id) is None:
+        return
+    rows = [
+        {"organization_id": ORGANIZATION, "run_id": run_id, "sequence": number, "data": entry}
+        for number, entry in enumerate(entries, before + 1)
+    ]
+    await transaction.insert(run_events, rows, or_keep=True)
 
 
 async def append_events(transaction: Transaction, run_id: str, events: Sequence[Mapping[str, Any]]) -> None:

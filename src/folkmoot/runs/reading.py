@@ -18,8 +18,6 @@ from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page, fetch_page
 from folkmoot.store.tables import messages, runs
 
-UNFINISHED = ("created", "running")
-
 _of_run = (
     select(messages)
     .where(messages.c.organization_id == ORGANIZATION, messages.c.run_id == bindparam("run_id"))

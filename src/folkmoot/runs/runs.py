@@ -25,6 +25,10 @@ CALLBACK_PATIENCE = 120_000_000
 """Microseconds that a process has to call a run's `callback_url`, with all its tries, before another one does."""
 
 
+UNFINISHED = ("created", "running")
+"""States of a run that waits for its turn, or has it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One turn of an agent. Times are in microseconds."""
@@ -53,7 +57,7 @@ class Run:
     @property
     def is_over(self) -> bool:
         """Whether nothing more will happen in it."""
-        return self.status not in ("created", "running")
+        return self.status not in UNFINISHED
 
     @classmethod
     def from_row(cls, row: Row) -> Run:
@@ -74,7 +78,7 @@ class Run:
 
 
 _by_id = select(runs).where(runs.c.organization_id == ORGANIZATION, runs.c.id == bindparam("run_id"))
-unfinished = or_(runs.c.status == "created", runs.c.status == "running")
+unfinished = or_(*(runs.c.status == status for status in UNFINISHED))
 _end = (
     update(runs)
     .where(runs.c.organization_id == ORGANIZATION, runs.c.id == bindparam("run_id"), unfinished)
@@ -98,8 +102,11 @@ _claim_callbacks = (
     .values(callback_due=bindparam("due"))
     .returning(runs.c.id)
 )
-_dead = select(runs.c.id).where(
-    runs.c.organization_id == ORGANIZATION, unfinished, runs.c.lease_expires_at < bindparam("now")
+# In one order for all processes, since each run's conversation is locked.
+_dead = (
+    select(runs)
+    .where(runs.c.organization_id == ORGANIZATION, unfinished, runs.c.lease_expires_at < bindparam("now"))
+    .order_by(runs.c.conversation_id, runs.c.id)
 )
 _request_cancel = (
     update(runs)
@@ -172,6 +179,10 @@ async def end_run(
         callback_patience: microseconds after which any process calls the run's `callback_url`, if nobody has by then.
     """
     now = clock.now()
+    try:  # the conversation first, as a step locks them
+        conversation = await find_conversation(transaction, run.conversation_id, lock=True)
+    except NotFound:
+        conversation = None
     ended = await transaction.run(
         _end,
         run_id=run.id,
@@ -182,20 +193,15 @@ async def end_run(
         due=now + callback_patience if run.details.get("callback_url") else None,
     )
     transaction.signal(topic(run.id))
-    try:
-        conversation = await find_conversation(transaction, run.conversation_id, lock=True)
-    except NotFound:
-        return bool(ended)
-    if conversation.turn_run_id == run.id:
+    if conversation is not None and conversation.turn_run_id == run.id:
         await set_turn(transaction, run.conversation_id, None)
     return bool(ended)
 
 
-async def request_cancel(transaction: Transaction, run_id: str) -> bool:
-    """Ask the process that works on the run to stop it; False when the run is over."""
-    changed = await transaction.run(_request_cancel, run_id=run_id)
+async def request_cancel(transaction: Transaction, run_id: str) -> None:
+    """Ask the process that works on the run to stop it."""
+    await transaction.run(_request_cancel, run_id=run_id)
     transaction.signal(CANCEL_TOPIC)
-    return bool(changed)
 
 
 async def cancel_requests(transaction: Transaction, run_ids: Sequence[str]) -> list[str]:
@@ -239,20 +245,18 @@ async def fail_dead_runs(transaction: Transaction, *, every: bool) -> list[str]:
         every: all that are running, because no other process can be at work on this database.
     """
     found = await transaction.all(_dead, now=clock.now() + (2 * LEASE if every else 0))
-    dead = [row["id"] for row in found]
-    for run_id in dead:
-        row = await transaction.first(_by_id, run_id=run_id)
-        if row is not None:
-            await _fail_dead(transaction, Run.from_row(row))
-    return dead
+    return [row["id"] for row in found if await _fail_dead(transaction, Run.from_row(row))]
 
 
-async def _fail_dead(transaction: Transaction, run: Run) -> None:
+async def _fail_dead(transaction: Transaction, run: Run) -> bool:
+    """Mark a run as failed; False when it has ended meanwhile."""
     error = {
         "type": "process_died",
         "message": "The server process that worked on this run stopped before its end.",
     }
-    await end_run(transaction, run, "failed", "error", {"error": error}, callback_patience=0)
+    if not await end_run(transaction, run, "failed", "error", {"error": error}, callback_patience=0):
+        return False
     if run.status == "running" and run.details.get("decides"):
         await settle_pending(transaction, run.conversation_id, INTERRUPTED)
     await append_events(transaction, run.id, failure_events(run.id, "error", error))
+    return True

@@ -20,7 +20,7 @@ from folkmoot.agents.settling import INTERRUPTED, settle_pending
 from folkmoot.agents.turn import take_turn
 from folkmoot.agents.turn_state import TurnRequest
 from folkmoot.conversations.conversations import turn_topic
-from folkmoot.errors import FolkmootError, ProviderError, StoreError
+from folkmoot.errors import BadRequest, InvalidInput, NotFound, ProviderError
 from folkmoot.runs.asked import Answer, Asked
 from folkmoot.runs.colleagues import Asking
 from folkmoot.runs.following import follow_stored, wait_or_look_again
@@ -67,13 +67,18 @@ class Turns:
 
     async def close(self) -> None:
         """Give the runs under way their time to end, then stop them."""
-        tasks = [under_way.task for under_way in self._under_way.values() if under_way.task is not None]
-        if tasks:
-            await asyncio.wait(tasks, timeout=self._services.settings.shutdown_wait)
+        now = asyncio.get_running_loop().time
+        until = now() + self._services.settings.shutdown_wait
+        while (tasks := self._tasks()) and (left := until - now()) > 0:  # a run may begin others meanwhile
+            await asyncio.wait(tasks, timeout=left)
+        while tasks := self._tasks():
             for late in list(self._under_way.values()):
                 late.stop(cancelled=False)
             await asyncio.gather(*tasks, return_exceptions=True)
         await self._keeper.close()
+
+    def _tasks(self) -> list[asyncio.Task[Answer]]:
+        return [under_way.task for under_way in self._under_way.values() if under_way.task is not None]
 
     async def answer(self, asked: Asked) -> Answer:
         """Take the whole turn and return it.
@@ -173,10 +178,12 @@ class Turns:
         """Take the turn of a run to its end, and store its failure if it fails."""
         run = under_way.run
         try:
+            under_way.set_off()
             async with self._turn(run, stored=stored):
                 under_way.begun = True
                 return await self._take(under_way)
         except BaseException as error:
+            under_way.give_up()
             await asyncio.shield(self._fail(under_way, error))
             raise
         finally:
@@ -189,7 +196,7 @@ class Turns:
         async with aclosing(take_turn(self._request(under_way), self._services)) as events:
             async for event in events:
                 under_way.take(event)
-                if under_way.encode is not None:
+                if under_way.has_pieces:
                     self._keeper.look_for_pieces()
         assert isinstance(event, TurnEnd), "a turn ends with a TurnEnd"
         return Answer(under_way.run, under_way.messages, event)
@@ -223,7 +230,7 @@ class Turns:
         if run.asked_by is not None:
             await self._store.read(lambda transaction: refuse_cycle(transaction, run))
         async with queue:
-            await self._keeper.settle()
+            await self._keeper.settle(run.conversation_id)
             with self._store.signals.listening(turn_topic(run.conversation_id)) as freed:
                 while not await self._store.write(
                     lambda transaction: begin_run(transaction, run, stored=stored)  # noqa: B023
@@ -246,8 +253,8 @@ class Turns:
         logger.warning("Run %s: %s", status, details["type"], extra={"run_id": run.id, "agent_id": run.agent_id})
         log, events = under_way.log, failure_events(run.id, reason, details)
         before, entries = log.stored, [*log.entries[log.stored :], *log.encode(events), DONE]
-        # A refusal comes before anything that was decided is carried out; what was decided can be said again.
-        refused = isinstance(error, FolkmootError) and not isinstance(error, StoreError)
+        # Such a refusal comes before anything that was decided is carried out; what was decided can be said again.
+        refused = isinstance(error, BadRequest | InvalidInput | NotFound)
         interrupted = under_way.begun and under_way.asked.decisions is not None and not refused
 
         async def store(transaction: Transaction) -> None:
@@ -257,7 +264,7 @@ class Turns:
             if ended and interrupted:
                 await settle_pending(transaction, run.conversation_id, INTERRUPTED)
 
-        await self._keeper.end(run.id, store)
+        await self._keeper.end(run, store)
         log.append(events)
         log.finish()
 

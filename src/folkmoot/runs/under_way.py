@@ -38,6 +38,9 @@ class RunUnderWay:
 
     cancelled: bool = False
     _stopping: bool = False
+    _stoppable: bool = False
+    """Whether cancelling the task is heard: from its first step until its failure is being stored."""
+
     _answered_at: int | None = None
     _writing: bool = False
     _owed: int = 0
@@ -46,14 +49,32 @@ class RunUnderWay:
     _recorded: Sequence[str] = ()
     """That step's part of the log."""
 
+    @property
+    def has_pieces(self) -> bool:
+        """Whether its log has entries that are not stored yet."""
+        return self.encode is not None and len(self.log.entries) > self.log.stored
+
+    def set_off(self) -> None:
+        """Say that the task has begun; asyncio would never enter one that is cancelled before.
+
+        Raises:
+            CancelledError: the run is to be stopped already.
+        """
+        self._stoppable = True
+        if self._stopping:
+            raise asyncio.CancelledError
+
     def stop(self, *, cancelled: bool) -> None:
         """End the run's task: at once, or behind the step that is being stored, so that nobody misses that."""
-        self.cancelled = self.cancelled or cancelled
-        if self._stopping or self.task is None:
+        if self._stopping:
             return
-        self._stopping = True
-        if not self._writing and not self._owed:
+        self.cancelled, self._stopping = cancelled, True
+        if self._stoppable and self.task is not None and not self._writing and not self._owed:
             self.task.cancel()
+
+    def give_up(self) -> None:
+        """Say that the run has failed; nothing is left to stop while that is being stored."""
+        self._stopping = True
 
     async def write(self, work: Work[T]) -> T:
         """Run `work` in a transaction, to its end even when the run is to be stopped meanwhile.

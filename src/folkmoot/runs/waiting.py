@@ -14,7 +14,7 @@ from folkmoot.store.tables import runs
 
 
 class RunEnded(Conflict):
-    """The run was cancelled while it waited for its turn."""
+    """The run was ended while it waited for its turn: cancelled, deleted, or taken for dead."""
 
 
 _this = (runs.c.organization_id == ORGANIZATION, runs.c.id == bindparam("run_id"))
@@ -37,7 +37,7 @@ async def begin_run(transaction: Transaction, run: Run, *, stored: bool) -> bool
 
     Raises:
         NotFound: there is no such conversation.
-        RunEnded: the run was cancelled while it waited.
+        RunEnded: the run was ended while it waited.
     """
     conversation = await find_conversation(transaction, run.conversation_id, lock=True)
     held = conversation.turn_run_id

@@ -44,10 +44,10 @@ async def read_parts(transaction: Transaction, conversation_id: str) -> Parts:
     return Parts(agent, tools, await read_blocks(transaction, agent.id, conversation_id))
 
 
-async def begin_prompt(transaction: Transaction, conversation_id: str) -> Callable[[Agent, History], Prompt]:
+async def begin_prompt(transaction: Transaction, conversation_id: str) -> Callable[[History], Prompt]:
     """Return how the conversation's next prompt is made from its history."""
     parts = await read_parts(transaction, conversation_id)
-    return lambda _, history: parts.prompt(history)
+    return parts.prompt
 
 
 async def first_prompt(transaction: Transaction, asked: Asked, services: Services) -> tuple[str, Prompt]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from fastapi import Response
 
-from folkmoot.agents.approvals import decide, find_pending, refuse_while_pending
+from folkmoot.agents.approvals import decide, refuse_while_pending
+from folkmoot.agents.settling import pending_in
 from folkmoot.conversations.conversations import find_conversation
-from folkmoot.conversations.messages import messages_in_context
 from folkmoot.errors import InvalidInput
 from folkmoot.models.providers import resolve
 from folkmoot.runs.asked import Answer, Asked
@@ -124,10 +125,11 @@ def stream_shape(body: SendMessages) -> StreamShape:
     )
 
 
-async def as_server_sent(entries: AsyncIterator[str]) -> AsyncIterator[ServerSentEvent]:
+async def as_server_sent(entries: AsyncGenerator[str, None]) -> AsyncIterator[ServerSentEvent]:
     """Return a log's entries as server-sent events."""
-    async for entry in entries:
-        yield ServerSentEvent(entry.encode())
+    async with aclosing(entries):
+        async for entry in entries:
+            yield ServerSentEvent(entry.encode())
 
 
 async def check_asked(asked: Asked, state: ServerState) -> None:
@@ -135,7 +137,7 @@ async def check_asked(asked: Asked, state: ServerState) -> None:
 
     async def read(transaction: Transaction) -> None:
         conversation = await find_conversation(transaction, asked.conversation_id or asked.agent_id)
-        pending = find_pending(await messages_in_context(transaction, conversation.id, conversation.context_start))
+        pending = await pending_in(transaction, conversation)
         if asked.decisions is not None:
             decide(pending, asked.decisions)
         elif pending is not None:

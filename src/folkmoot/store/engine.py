@@ -50,8 +50,8 @@ class Transaction(Protocol):
     async def run(self, statement: Executable, **parameters: Any) -> int:
         """Execute `statement` and return how many rows it changed."""
 
-    async def insert(self, table: Table, rows: Sequence[Parameters]) -> None:
-        """Insert `rows`, all with the same columns, into `table`."""
+    async def insert(self, table: Table, rows: Sequence[Parameters], *, or_keep: bool = False) -> None:
+        """Insert `rows`, all with the same columns; with `or_keep`, those that are there already stay as they are."""
 
     def signal(self, topic: str) -> None:
         """Wake up who waits for `topic`, in every process, once this transaction has committed."""
@@ -118,14 +118,15 @@ class Statements:
             self._compiled[statement] = compiled
         return compiled.text, compiled.in_order(parameters)
 
-    def insert(self, table: Table, rows: Sequence[Parameters]) -> tuple[str, list[list[Any]]]:
+    def insert(self, table: Table, rows: Sequence[Parameters], *, or_keep: bool) -> tuple[str, list[list[Any]]]:
         """Return an INSERT's SQL and each row's values in order."""
         columns = tuple(rows[0])
         compiled = self._inserts.get((table.name, columns))
         if compiled is None:
             compiled = self._compile(insert(table), column_keys=list(columns))
             self._inserts[table.name, columns] = compiled
-        return compiled.text, [compiled.in_order(row) for row in rows]
+        text = f"{compiled.text} ON CONFLICT DO NOTHING" if or_keep else compiled.text
+        return text, [compiled.in_order(row) for row in rows]
 
     def _compile(self, statement: Executable, column_keys: list[str] | None = None) -> _Compiled:
         compiled = statement.compile(  # type: ignore[attr-defined]

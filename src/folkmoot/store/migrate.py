@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ def migrate_sqlite(path: Path) -> None:
         StartupError: a newer Folkmoot has written it, or it cannot be written.
     """
     try:
-        with sqlite3.connect(path) as connection:
+        with closing(sqlite3.connect(path)) as connection:
             found = [row[0] for row in connection.execute("SELECT version_num FROM alembic_version")]
     except sqlite3.OperationalError as error:
         if "no such table" not in str(error):
@@ -36,6 +37,7 @@ def migrate_sqlite(path: Path) -> None:
         return
 
     from sqlalchemy import create_engine, event
+    from sqlalchemy.exc import DBAPIError
 
     engine = create_engine(f"sqlite:///{path}")
 
@@ -47,9 +49,13 @@ def migrate_sqlite(path: Path) -> None:
     def begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    with engine.begin() as locked:
-        create_or_upgrade(locked)
-    engine.dispose()
+    try:
+        with engine.begin() as locked:
+            create_or_upgrade(locked)
+    except DBAPIError as error:
+        raise StartupError(f"The database {path} cannot be written: {error.orig}.") from error
+    finally:
+        engine.dispose()
 
 
 async def migrate_postgres(url: str) -> None:

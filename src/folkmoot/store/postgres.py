@@ -95,12 +95,12 @@ class PostgresTransaction:
         count = tag.rpartition(" ")[2]
         return int(count) if count.isdigit() else 0
 
-    async def insert(self, table: Table, rows: Sequence[Parameters]) -> None:
-        """Insert `rows` into `table`."""
+    async def insert(self, table: Table, rows: Sequence[Parameters], *, or_keep: bool = False) -> None:
+        """Insert `rows` into `table`; with `or_keep`, rows that are there stay as they are."""
         if not rows:
             return
         self.writes += 1
-        text, values = self._statements.insert(table, rows)
+        text, values = self._statements.insert(table, rows, or_keep=or_keep)
         if len(values) == 1:
             await self._connection.execute(text, *values[0])
         else:

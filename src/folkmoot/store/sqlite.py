@@ -101,10 +101,10 @@ class SqliteTransaction:
         """Execute `statement` and return how many rows it changed."""
         return self._execute(statement, parameters).rowcount
 
-    async def insert(self, table: Table, rows: Sequence[Parameters]) -> None:
-        """Insert `rows` into `table`."""
+    async def insert(self, table: Table, rows: Sequence[Parameters], *, or_keep: bool = False) -> None:
+        """Insert `rows` into `table`; with `or_keep`, rows that are there stay as they are."""
         if rows:
-            text, values = self._statements.insert(table, rows)
+            text, values = self._statements.insert(table, rows, or_keep=or_keep)
             self._connection.executemany(text, values)
 
     def signal(self, topic: str) -> None:

@@ -8,7 +8,8 @@ at `/v1/models` has the wire format's own form.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, Literal
 
 from fastapi import APIRouter, Response
@@ -164,7 +165,7 @@ async def _whole(asked: Any, model: str, state: ServerState) -> Response:
 
 
 async def _chunks(
-    entries: AsyncIterator[str], completion_id: str, model: str, *, with_usage: bool
+    entries: AsyncGenerator[str, None], completion_id: str, model: str, *, with_usage: bool
 ) -> AsyncIterator[ServerSentEvent]:
     """Turn a run's log into OpenAI's chunks: the agent's words, without its tools and thoughts."""
     base = {
@@ -174,26 +175,27 @@ async def _chunks(
         "model": model,
     }
     spoken: str | None = None
-    async for entry in entries:
-        if entry == DONE:
-            yield ServerSentEvent(DONE.encode())
-            return
-        event: Mapping[str, Any] = json.loads(entry)
-        match event["message_type"]:
-            case "assistant_message":
-                between = "\n" if spoken not in (None, event["id"]) else ""
-                delta = {"content": between + event["content"], **({"role": "assistant"} if spoken is None else {})}
-                spoken = event["id"]
-                yield _event(base, [{"index": 0, "delta": delta, "finish_reason": None}])
-            case "stop_reason":
-                reason = _finish_reason(event["stop_reason"])
-                yield _event(base, [{"index": 0, "delta": {}, "finish_reason": reason}])
-            case "usage_statistics" if with_usage:
-                usage = _usage(event["prompt_tokens"], event["completion_tokens"])
-                yield _event({**base, "usage": usage}, [])
-            case "error_message":
-                error = {"message": event["message"], "type": event["error_type"], "code": None, "param": None}
-                yield ServerSentEvent(json.dumps({"error": error}).encode())
+    async with aclosing(entries):
+        async for entry in entries:
+            if entry == DONE:
+                yield ServerSentEvent(DONE.encode())
+                return
+            event: Mapping[str, Any] = json.loads(entry)
+            match event["message_type"]:
+                case "assistant_message":
+                    between = "\n" if spoken not in (None, event["id"]) else ""
+                    delta = {"content": between + event["content"], **({"role": "assistant"} if spoken is None else {})}
+                    spoken = event["id"]
+                    yield _event(base, [{"index": 0, "delta": delta, "finish_reason": None}])
+                case "stop_reason":
+                    reason = _finish_reason(event["stop_reason"])
+                    yield _event(base, [{"index": 0, "delta": {}, "finish_reason": reason}])
+                case "usage_statistics" if with_usage:
+                    usage = _usage(event["prompt_tokens"], event["completion_tokens"])
+                    yield _event({**base, "usage": usage}, [])
+                case "error_message":
+                    error = {"message": event["message"], "type": event["error_type"], "code": None, "param": None}
+                    yield ServerSentEvent(json.dumps({"error": error}).encode())
 
 
 def _event(base: Mapping[str, Any], choices: Sequence[Mapping[str, Any]]) -> ServerSentEvent:

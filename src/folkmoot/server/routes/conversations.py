@@ -21,8 +21,8 @@ from folkmoot.conversations.messages import Message, MessageType, ids_in_context
 from folkmoot.errors import BadRequest, NotFound
 from folkmoot.identifiers import check_id
 from folkmoot.models.providers import resolve
-from folkmoot.runs.reading import UNFINISHED, RunFilter, list_runs
-from folkmoot.runs.runs import find_run
+from folkmoot.runs.reading import RunFilter, list_runs
+from folkmoot.runs.runs import UNFINISHED, find_run
 from folkmoot.server.compiling import begin_prompt, system_text
 from folkmoot.server.event_stream import EventStream
 from folkmoot.server.sending import (

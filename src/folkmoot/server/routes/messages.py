@@ -10,7 +10,8 @@ from folkmoot.agents.settling import settle_agent
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.messages import Message, MessageType, list_messages
 from folkmoot.errors import NotFound
-from folkmoot.runs.reading import UNFINISHED, RunFilter
+from folkmoot.runs.reading import RunFilter
+from folkmoot.runs.runs import UNFINISHED
 from folkmoot.server.sending import (
     begin_stream,
     cancel_runs,

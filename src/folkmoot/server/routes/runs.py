@@ -10,8 +10,8 @@ from pydantic import Field
 from folkmoot.agents.steps import StepFilter, list_steps, traces_of_run
 from folkmoot.errors import Conflict
 from folkmoot.models.prompt import Usage
-from folkmoot.runs.reading import UNFINISHED, RunFilter, delete_run, list_runs, messages_of_run, usage_of_run
-from folkmoot.runs.runs import Run, find_run
+from folkmoot.runs.reading import RunFilter, delete_run, list_runs, messages_of_run, usage_of_run
+from folkmoot.runs.runs import UNFINISHED, Run, find_run
 from folkmoot.server.event_stream import EventStream
 from folkmoot.server.sending import as_server_sent
 from folkmoot.server.state import ServerState, State

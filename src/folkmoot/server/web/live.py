@@ -19,7 +19,8 @@ from fastapi import Response
 
 from folkmoot.agents.listing import AgentFilter, list_agents
 from folkmoot.errors import StoreError
-from folkmoot.runs.reading import UNFINISHED, RunFilter, list_runs
+from folkmoot.runs.reading import RunFilter, list_runs
+from folkmoot.runs.runs import UNFINISHED
 from folkmoot.server.event_stream import EventStream, ServerSentEvent
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.web.colours import Palette, read_palette

@@ -20,8 +20,8 @@ from folkmoot.errors import FolkmootError
 from folkmoot.memory.attachments import Access
 from folkmoot.memory.blocks import Block
 from folkmoot.memory.listing import BlockFilter, list_blocks
-from folkmoot.runs.reading import UNFINISHED, RunFilter, list_runs
-from folkmoot.runs.runs import Run
+from folkmoot.runs.reading import RunFilter, list_runs
+from folkmoot.runs.runs import UNFINISHED, Run
 from folkmoot.server.routes import agents as api
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.web import code

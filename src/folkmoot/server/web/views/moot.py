@@ -12,8 +12,8 @@ from folkmoot.agents.listing import AgentFilter, list_agents, list_tags
 from folkmoot.memory.attachments import Attachment
 from folkmoot.memory.blocks import Block
 from folkmoot.memory.listing import BlockFilter, list_blocks
-from folkmoot.runs.reading import UNFINISHED, RunFilter, list_runs
-from folkmoot.runs.runs import Run
+from folkmoot.runs.reading import RunFilter, list_runs
+from folkmoot.runs.runs import UNFINISHED, Run
 from folkmoot.server.state import State
 from folkmoot.server.web import moot_map
 from folkmoot.server.web.code import moot_calls

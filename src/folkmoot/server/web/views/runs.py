@@ -7,8 +7,8 @@ from typing import Any
 from fastapi import Request, Response
 
 from folkmoot.agents.steps import StepFilter, list_steps
-from folkmoot.runs.reading import UNFINISHED, RunFilter, list_runs, messages_of_run
-from folkmoot.runs.runs import find_run
+from folkmoot.runs.reading import RunFilter, list_runs, messages_of_run
+from folkmoot.runs.runs import UNFINISHED, find_run
 from folkmoot.server.state import State
 from folkmoot.server.web import code
 from folkmoot.server.web.colours import read_palette
