@@ -43,12 +43,10 @@ async def ask(
     less than is known of it is asked again with less, down to the newest messages in short.
     """
     request, history = turn.request, turn.history
-    seen = await turn.services.store.read(
-        lambda transaction: read_blocks(transaction, turn.agent.id, request.conversation_id)
-    )
+    seen = await look(turn)
     refused: tuple[int, ContextOverflow] | None = None
     while True:
-        prompt = _prompt(turn, incoming, seen)
+        prompt = prompt_of(turn, incoming, seen)
         size = history.measure(prompt)
         if not history.fits(size):
             compaction = _compaction(turn, "context_window_exceeded" if refused else "pre_step_context_check")
@@ -58,7 +56,7 @@ async def ask(
                 turn.usage += usage
                 if summary is not None:
                     yield summary
-            prompt = _prompt(turn, incoming, seen)
+            prompt = prompt_of(turn, incoming, seen)
             if history.refused and not history.fits(history.measure(prompt)):
                 prompt = clipped(prompt, history.room(prompt))
             size = history.measure(prompt)
@@ -111,7 +109,14 @@ def _begin_compaction(turn: TurnState, trigger: str, size: int) -> CompactionBeg
     return CompactionBegun(Message("event_message", body, run_id=turn.request.run_id))
 
 
-def _prompt(turn: TurnState, incoming: Sequence[Message], seen: Sequence[SeenBlock]) -> Prompt:
+async def look(turn: TurnState) -> list[SeenBlock]:
+    """Return the agent's blocks as they are now."""
+    agent_id, conversation_id = turn.agent.id, turn.request.conversation_id
+    return await turn.services.store.read(lambda transaction: read_blocks(transaction, agent_id, conversation_id))
+
+
+def prompt_of(turn: TurnState, incoming: Sequence[Message], seen: Sequence[SeenBlock]) -> Prompt:
+    """Return what the model is asked next."""
     turns = turn.history.shown(incoming)
     prompt = build_prompt(turn.agent, turn.request.instructions or turn.agent.system, turn.schemas, turns, seen)
     choice = turn.tool_choice

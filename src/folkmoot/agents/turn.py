@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from folkmoot.agents.agents import find_agent, tools_of
 from folkmoot.agents.approvals import Decisions, called_since_asked, decide, denial, find_pending, refuse_while_pending
-from folkmoot.agents.asking import Exchange, ask
+from folkmoot.agents.asking import Exchange, ask, look, prompt_of
 from folkmoot.agents.context import for_conversation
 from folkmoot.agents.events import Event, TurnEnd
 from folkmoot.agents.history import read_history
@@ -26,6 +26,7 @@ from folkmoot.agents.turn_state import TurnRequest, TurnState
 from folkmoot.conversations.conversations import append_messages, find_conversation
 from folkmoot.conversations.messages import Message
 from folkmoot.identifiers import new_id
+from folkmoot.models.prompt import Prompt
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 
@@ -71,6 +72,16 @@ async def take_turn(request: TurnRequest, services: Services) -> AsyncGenerator[
             yield end
             return
         incoming = ()
+
+
+async def preview_turn(request: TurnRequest, services: Services) -> tuple[str, Prompt]:
+    """Return the model that a turn would ask first, and what; messages may still have to leave the context for it.
+
+    Raises:
+        NotFound: the agent or the conversation does not exist.
+    """
+    turn = await _prepare(request, services)
+    return turn.agent.model, prompt_of(turn, request.messages, await look(turn))
 
 
 async def _prepare(request: TurnRequest, services: Services) -> TurnState:

@@ -17,10 +17,11 @@ from weakref import WeakValueDictionary
 from folkmoot.agents.events import Event, TurnEnd
 from folkmoot.agents.services import Services
 from folkmoot.agents.settling import INTERRUPTED, settle_pending
-from folkmoot.agents.turn import take_turn
+from folkmoot.agents.turn import preview_turn, take_turn
 from folkmoot.agents.turn_state import TurnRequest
 from folkmoot.conversations.conversations import turn_topic
 from folkmoot.errors import BadRequest, InvalidInput, NotFound, ProviderError
+from folkmoot.models.prompt import Prompt
 from folkmoot.runs.asked import Answer, Asked
 from folkmoot.runs.colleagues import Asking
 from folkmoot.runs.following import follow_stored, wait_or_look_again
@@ -113,6 +114,14 @@ class Turns:
         under_way.log.append(first(run))
         self._keeper.look_for_pieces()
         return run
+
+    async def preview(self, asked: Asked) -> tuple[str, Prompt]:
+        """Return the model that a turn would ask first, and what; no model is asked and nothing is stored.
+
+        Raises:
+            NotFound: the agent or the conversation does not exist.
+        """
+        return await preview_turn(self._request(RunUnderWay(new_run(asked), asked, self._store)), self._services)
 
     async def follow(self, run_id: str, after: int, encode: Encoder) -> AsyncGenerator[str, None]:
         """Yield the run's events behind number `after` as a stream shows them, to the last.

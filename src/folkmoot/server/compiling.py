@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from folkmoot.agents.agents import Agent, find_agent, tools_of
 from folkmoot.agents.context import SeenBlock, build_prompt, for_conversation, read_blocks
-from folkmoot.agents.history import History, read_history
-from folkmoot.agents.services import Services
-from folkmoot.agents.tool_rules import ToolRules
+from folkmoot.agents.history import History
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.models.prompt import Prompt
-from folkmoot.runs.asked import Asked
 from folkmoot.store.engine import Transaction
 from folkmoot.tools.tool import Tool
 
@@ -48,25 +45,6 @@ async def begin_prompt(transaction: Transaction, conversation_id: str) -> Callab
     """Return how the conversation's next prompt is made from its history."""
     parts = await read_parts(transaction, conversation_id)
     return parts.prompt
-
-
-async def first_prompt(transaction: Transaction, asked: Asked, services: Services) -> tuple[str, Prompt]:
-    """Return the model that a turn would ask first, and with what; the context may still be compacted for it.
-
-    Raises:
-        NotFound: there is no such conversation.
-    """
-    conversation = await find_conversation(transaction, asked.conversation_id or asked.agent_id)
-    parts = await read_parts(transaction, conversation.id)
-    agent = replace(parts.agent, model=asked.model or parts.agent.model)
-    history = await read_history(transaction, conversation, agent, services)
-    own = {schema.name for schema in asked.client_tools}
-    schemas = [*(tool.schema for tool in parts.tools if tool.name not in own), *asked.client_tools]
-    turns = history.shown(asked.messages)
-    prompt = build_prompt(agent, asked.instructions or agent.system, schemas, turns, parts.blocks)
-    rules, names = ToolRules.read(agent.configuration.get("tool_rules") or ()), [schema.name for schema in schemas]
-    choice = rules.forced(names, ()) or ("required" if rules.must_call(names, ()) else None)
-    return agent.model, replace(prompt, options=replace(prompt.options, tool_choice=choice))
 
 
 async def system_text(transaction: Transaction, conversation_id: str) -> str:

@@ -17,7 +17,6 @@ from folkmoot.runs.asked import Answer, Asked
 from folkmoot.runs.callbacks import check_callback_url
 from folkmoot.runs.reading import RunFilter, list_runs
 from folkmoot.runs.runs import Run
-from folkmoot.server.compiling import first_prompt
 from folkmoot.server.event_stream import EventStream, ServerSentEvent
 from folkmoot.server.state import ServerState
 from folkmoot.server.wire.common import json_response
@@ -54,9 +53,8 @@ async def start_in_background(agent_id: str, conversation_id: str, body: SendMes
 
 async def preview_request(asked: Asked, state: ServerState) -> dict[str, Any]:
     """Return the provider's request as a turn would begin with it; no model is asked."""
-    services = state.services
-    model, prompt = await services.store.read(lambda transaction: first_prompt(transaction, asked, services))
-    request: dict[str, Any] = await services.models.preview(model, prompt)
+    model, prompt = await state.turns.preview(asked)
+    request: dict[str, Any] = await state.services.models.preview(model, prompt)
     return request
 
 
