@@ -41,7 +41,6 @@ class Conversation(RuleBasedStateMachine):
     scripted: ScriptedModel
     http: httpx.Client
     model: str
-    restarts_left: list[int]
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,6 +49,7 @@ class Conversation(RuleBasedStateMachine):
         self.said: list[str] = ["system_message"]
         self.pending: list[str] = []
         self.number = 0
+        self.restarts_left = 1
         self.stack = ExitStack()
         self.pool = self.stack.enter_context(ThreadPoolExecutor(1))
         self.held: Held | None = None
@@ -139,6 +139,13 @@ class Conversation(RuleBasedStateMachine):
         elif len(self.pending) > 1:
             assert decide(self.http, self.agent, approval(self.pending[0])).status_code == 400
 
+    @waits
+    @rule()
+    def given_up(self) -> None:
+        assert ok(self.http.post(f"/v1/agents/{self.agent}/messages/cancel")) == {}
+        self.said += ["tool_return_message"] * len(self.pending)
+        self.pending = []
+
     @free
     @rule()
     def decision_that_nobody_asked_for(self) -> None:
@@ -186,10 +193,10 @@ class Conversation(RuleBasedStateMachine):
     def nothing_of_a_step_shows_before_its_end(self) -> None:
         assert ok(self.http.get(f"/v1/runs/{self.held_run}"))["status"] == "running"
 
-    @precondition(lambda self: self.restarts_left[0] > 0)
+    @precondition(lambda self: self.restarts_left > 0)
     @rule(kill=st.booleans())
     def restart(self, kill: bool) -> None:
-        self.restarts_left[0] -= 1
+        self.restarts_left -= 1
         if kill:
             self.server.kill()
         else:
@@ -231,7 +238,6 @@ def test_any_sequence_of_turns_cancels_approvals_and_restarts(
         class Driven(Conversation):
             server = server_of_its_own
             scripted = scripted_model
-            restarts_left = [4]
 
         Driven.http, Driven.model = http, model
         run_state_machine_as_test(  # type: ignore[no-untyped-call]
