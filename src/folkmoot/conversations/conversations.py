@@ -72,7 +72,11 @@ class Conversation:
 _this = (conversations.c.organization_id == ORGANIZATION, conversations.c.id == bindparam("conversation_id"))
 _by_id = select(conversations).where(*_this)
 _by_id_locked = _by_id.with_for_update(key_share=True)
-_set_turn = update(conversations).where(*_this).values(turn_run_id=bindparam("run_id"))
+_give_turn = update(conversations).where(*_this).values(turn_run_id=bindparam("run_id"))
+_take_free_turn = _give_turn.where(conversations.c.turn_run_id.is_(None))
+_leave_turn = (
+    update(conversations).where(*_this, conversations.c.turn_run_id == bindparam("run_id")).values(turn_run_id=None)
+)
 _append = (
     update(conversations)
     .where(*_this)
@@ -205,10 +209,19 @@ async def move_context(transaction: Transaction, conversation_id: str, start: in
     return replace(note, sequence=place)
 
 
-async def set_turn(transaction: Transaction, conversation_id: str, run_id: str | None) -> None:
-    """Say whose turn it is in the conversation; None when it is nobody's."""
-    await transaction.run(_set_turn, conversation_id=conversation_id, run_id=run_id)
-    if run_id is None:
+async def take_free_turn(transaction: Transaction, conversation_id: str, run_id: str) -> bool:
+    """Give a run the conversation's turn; False when it is another run's, or there is no such conversation."""
+    return bool(await transaction.run(_take_free_turn, conversation_id=conversation_id, run_id=run_id))
+
+
+async def give_turn(transaction: Transaction, conversation_id: str, run_id: str) -> None:
+    """Give a run the conversation's turn, whosever it was."""
+    await transaction.run(_give_turn, conversation_id=conversation_id, run_id=run_id)
+
+
+async def leave_turn(transaction: Transaction, conversation_id: str, run_id: str) -> None:
+    """Let the next run have the conversation's turn, if it is this run's."""
+    if await transaction.run(_leave_turn, conversation_id=conversation_id, run_id=run_id):
         transaction.signal(turn_topic(conversation_id))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import bindparam, or_, select, update
 
 from folkmoot.agents.settling import INTERRUPTED, settle_pending
-from folkmoot.conversations.conversations import find_conversation, set_turn
+from folkmoot.conversations.conversations import leave_turn
 from folkmoot.errors import NotFound
 from folkmoot.identifiers import ORGANIZATION, new_id
 from folkmoot.runs.log import append_events, failure_events
@@ -179,10 +179,7 @@ async def end_run(
         callback_patience: microseconds after which any process calls the run's `callback_url`, if nobody has by then.
     """
     now = clock.now()
-    try:  # the conversation first, as a step locks them
-        conversation = await find_conversation(transaction, run.conversation_id, lock=True)
-    except NotFound:
-        conversation = None
+    await leave_turn(transaction, run.conversation_id, run.id)  # the conversation is locked first, as a step does
     ended = await transaction.run(
         _end,
         run_id=run.id,
@@ -193,8 +190,6 @@ async def end_run(
         due=now + callback_patience if run.details.get("callback_url") else None,
     )
     transaction.signal(topic(run.id))
-    if conversation is not None and conversation.turn_run_id == run.id:
-        await set_turn(transaction, run.conversation_id, None)
     return bool(ended)
 
 
