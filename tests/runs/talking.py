@@ -8,18 +8,12 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import httpx
-import pytest
 
 Event: TypeAlias = dict[str, Any]
 
 DONE = "[DONE]"
 SEARCH = "CALL conversation_search {}"
 """A tool call that every agent of the tests can make, and that changes nothing."""
-
-
-def known_bug(what: str, *, strict: bool = True) -> pytest.MarkDecorator:
-    """Mark a test that fails for a bug that was reported; taking the bug away makes the mark fail."""
-    return pytest.mark.xfail(strict=strict, reason=f"known bug: {what}")
 
 
 class Reading:

@@ -20,6 +20,7 @@ from folkmoot.memory.attachments import Access, agent_exists, attached_rows
 from folkmoot.memory.blocks import Block, find_block
 from folkmoot.memory.history import Version, list_versions, read_texts
 from folkmoot.store.engine import Store, Transaction
+from folkmoot.store.signals import wait_or_look_again
 
 LOOK_AGAIN_SECONDS = 5.0
 """How often a block is looked at without a wake-up, should one from another process be lost."""
@@ -120,7 +121,7 @@ async def watch_agent(store: Store, agent_id: str, seen: Mapping[str, int] | Non
                         async for event in news[block_id]:
                             yield event
                             told[block_id] = event.version.number
-                await _wait(changed)
+                await wait_or_look_again(changed, LOOK_AGAIN_SECONDS)
                 changed.clear()
                 news = {block_id: feed.after(told[block_id]) for block_id, feed in feeds.items()}
                 now = {block.id: access for block, access in await _attached(store, agent_id)}
@@ -173,7 +174,7 @@ class _Feed:
                 await self._wake()
                 while True:
                     await self._look(self._version)
-                    if not await _wait(changed):
+                    if not await wait_or_look_again(changed, LOOK_AGAIN_SECONDS):
                         self._kept.clear()
                     changed.clear()
         except Exception as error:  # the watchers raise it
@@ -248,12 +249,3 @@ async def _news(store: Store, block_id: str, seen: int) -> AsyncIterator[NewVers
             seen = event.version.number
         if not news:
             return
-
-
-async def _wait(changed: asyncio.Event) -> bool:
-    """Return whether there was a wake-up before it is time to look again without one."""
-    try:
-        async with asyncio.timeout(LOOK_AGAIN_SECONDS):
-            return await changed.wait()
-    except TimeoutError:
-        return False

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import suppress
 
 from folkmoot.agents.events import Event
 from folkmoot.runs.log import DONE, RunLog, read_entries
@@ -12,6 +10,7 @@ from folkmoot.runs.reading import end_of_run, messages_of_run
 from folkmoot.runs.runs import Run, find_run, topic
 from folkmoot.runs.under_way import Encoder
 from folkmoot.store.engine import Store, Transaction
+from folkmoot.store.signals import wait_or_look_again
 
 LOOK_AGAIN_SECONDS = 1.0
 """How often a waiter looks by itself, should a wake-up from another process be lost."""
@@ -47,14 +46,7 @@ async def follow_stored(store: Store, run_id: str, after: int, encode: Encoder) 
                     yield entry
                 return
             if not entries:
-                await wait_or_look_again(changed)
-
-
-async def wait_or_look_again(event: asyncio.Event) -> None:
-    """Wait for a signal, but not for long: it may have been lost on its way from another process."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(LOOK_AGAIN_SECONDS):
-            await event.wait()
+                await wait_or_look_again(changed, LOOK_AGAIN_SECONDS)
 
 
 async def _without_log(store: Store, run: Run, after: int, encode: Encoder) -> list[str]:

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 from folkmoot.agents.services import Services
 from folkmoot.errors import StoreError
-from folkmoot.runs.following import wait_or_look_again
+from folkmoot.runs.following import LOOK_AGAIN_SECONDS
 from folkmoot.runs.log import store_entries
 from folkmoot.runs.pruning import prune_logs
 from folkmoot.runs.runs import (
@@ -26,6 +26,7 @@ from folkmoot.runs.telling import tell_callback
 from folkmoot.runs.under_way import RunUnderWay
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction, Work
+from folkmoot.store.signals import wait_or_look_again
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +151,7 @@ class Keeper:
 
     async def _hear_cancels(self) -> None:
         """Stop the runs of this process that another process was asked to cancel."""
-        await wait_or_look_again(self._cancel_requested)
+        await wait_or_look_again(self._cancel_requested, LOOK_AGAIN_SECONDS)
         self._cancel_requested.clear()
         if active := list(self._under_way):
             for run_id in await self._store.read(lambda transaction: cancel_requests(transaction, active)):

@@ -24,7 +24,7 @@ from folkmoot.errors import BadRequest, InvalidInput, NotFound, ProviderError
 from folkmoot.models.prompt import Prompt
 from folkmoot.runs.asked import Answer, Asked
 from folkmoot.runs.colleagues import Asking
-from folkmoot.runs.following import follow_stored, wait_or_look_again
+from folkmoot.runs.following import LOOK_AGAIN_SECONDS, follow_stored
 from folkmoot.runs.keeping import Keeper
 from folkmoot.runs.log import DONE, failure_events, store_entries
 from folkmoot.runs.runs import (
@@ -39,6 +39,7 @@ from folkmoot.runs.runs import (
 from folkmoot.runs.under_way import Encoder, RunUnderWay
 from folkmoot.runs.waiting import begin_run, forget_asker, refuse_cycle
 from folkmoot.store.engine import Transaction
+from folkmoot.store.signals import wait_or_look_again
 
 logger = logging.getLogger(__name__)
 
@@ -159,7 +160,7 @@ class Turns:
             await self._store.write(lambda transaction: request_cancel(transaction, run_id))
             async with asyncio.timeout(LONGEST_STOP):
                 while not (await self._find(run_id)).is_over:
-                    await wait_or_look_again(changed)
+                    await wait_or_look_again(changed, LOOK_AGAIN_SECONDS)
                     changed.clear()
         return await self._find(run_id)
 
@@ -246,7 +247,7 @@ class Turns:
                 ):
                     stored = True
                     if not await self._keeper.fail_dead(every=False):
-                        await wait_or_look_again(freed)
+                        await wait_or_look_again(freed, LOOK_AGAIN_SECONDS)
                         freed.clear()
             yield
 

@@ -83,3 +83,12 @@ class Signals:
         for events in self._waiting.values():
             for event in events:
                 event.set()
+
+
+async def wait_or_look_again(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for a signal for so long at most, as it may be lost on its way from another process; tell if it came."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False
