@@ -19,10 +19,10 @@ from folkmoot.memory.blocks import create_block, delete_block, edit_block, find_
 from folkmoot.memory.edits import Insert, SetText, describe
 from folkmoot.memory.history import FULL_COPY_EVERY, SHORT_TEXT, blame_block, find_version, list_versions, read_texts
 from folkmoot.store.engine import Parameters, Row, Store, Transaction
-from folkmoot.store.opening import open_store
-from folkmoot.store.postgres import PostgresStore, PostgresTransaction
-from folkmoot.store.sqlite import SqliteStore, SqliteTransaction
+from folkmoot.store.postgres import PostgresEngine, PostgresTransaction, _Done
+from folkmoot.store.sqlite import SqliteEngine, SqliteTransaction
 from folkmoot.store.tables import block_versions
+from support.stores import open_default
 
 ADA, BOB = Author("agent", "agent-ada", "ada", "run-1", "step-1"), Author("api", name="local")
 LONG = 10_000
@@ -31,7 +31,7 @@ LONG = 10_000
 @pytest.fixture
 async def opened(database_url: str) -> AsyncIterator[Store]:
     """The store itself, in this process."""
-    store = await open_store(database_url, 10)
+    store = await open_default(database_url)
     yield store
     await store.close()
 
@@ -154,8 +154,8 @@ async def long_history(store: Store, versions: int) -> tuple[str, list[str]]:
     if collected.rows:
         await store.write(work)
     await store.write(lambda t: t.run(_set_version, id=block_id, number=versions, text=texts[-1]))
-    if isinstance(store, PostgresStore):
-        await store.write(lambda t: t.run(_analyze))
+    if isinstance(store.engine, PostgresEngine):
+        await store.everywhere.write(lambda t: t.run(_analyze))
     return block_id, texts
 
 
@@ -188,13 +188,13 @@ class Cost:
     async def of(self, work: Any) -> Any:
         """Do `work` in a read, counted."""
         self.statements = self.work = self.rows = 0
-        if isinstance(self._store, SqliteStore):
-            return await self._on_sqlite(self._store, work)
-        assert isinstance(self._store, PostgresStore)
+        if isinstance(self._store.engine, SqliteEngine):
+            return await self._on_sqlite(self._store.engine, work)
+        assert isinstance(self._store.engine, PostgresEngine)
         return await self._on_postgres(work)
 
-    async def _on_sqlite(self, store: SqliteStore, work: Any) -> Any:
-        reader: sqlite3.Connection = store._reader
+    async def _on_sqlite(self, engine: SqliteEngine, work: Any) -> Any:
+        reader: sqlite3.Connection = engine._reader
 
         def tick() -> int:
             self.work += 1
@@ -202,7 +202,7 @@ class Cost:
 
         reader.set_progress_handler(tick, 1)
         try:
-            return await store.read(lambda t: work(self._counting(t)))
+            return await self._store.read(lambda t: work(self._counting(t)))
         finally:
             reader.set_progress_handler(None, 0)
 
@@ -211,7 +211,8 @@ class Cost:
         try:
             counting: Any = self._counting(None)
             counting.explained = connection
-            plain = PostgresTransaction(connection, self._store._statements)  # type: ignore[attr-defined]
+            engine, organization_id = self._store.engine, self._store.organization_id
+            plain = PostgresTransaction(connection, engine._statements, organization_id, _Done())  # type: ignore[attr-defined]
             counting.inner = plain
             return await work(counting)
         finally:
@@ -243,7 +244,7 @@ class _Counting:
     async def _explain(self, statement: Executable, parameters: Parameters) -> None:
         if self.explained is None:
             return
-        text, values = self.inner._statements.text(statement, parameters)
+        text, values = self.inner._statements.text(statement, parameters, self.inner.organization_id)
         (plan,) = json.loads(await self.explained.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {text}", *values))
         self.cost.work += _looked_at(plan["Plan"])
 

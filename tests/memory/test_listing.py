@@ -16,8 +16,8 @@ from folkmoot.memory.authors import Author
 from folkmoot.memory.blocks import Block, create_block, delete_block, update_block
 from folkmoot.memory.listing import BlockFilter, agents_of_block, attached_blocks, count_blocks, list_blocks
 from folkmoot.store.engine import Store, Transaction
-from folkmoot.store.opening import open_store
 from folkmoot.store.paging import Page
+from support.stores import open_default
 
 AUTHOR = Author("api", name="test")
 LABELS = ["human", "persona", "Organization", "organization", "per_sona", "100%"]
@@ -39,7 +39,7 @@ class World:
 async def world(database_url: str) -> AsyncIterator[World]:
     """Forty blocks made by chance, always the same."""
     chance = random.Random(20)
-    store = await open_store(database_url, wait=10)
+    store = await open_default(database_url)
 
     async def make(transaction: Transaction) -> World:
         blocks = [await create_block(transaction, _fields(chance), AUTHOR) for _ in range(40)]

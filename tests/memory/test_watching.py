@@ -15,7 +15,7 @@ from folkmoot.memory.authors import Author
 from folkmoot.memory.blocks import create_block, delete_block, update_block
 from folkmoot.memory.watch import Gone, MemoryEvent, NewVersion, Snapshot, watch_block
 from folkmoot.store.engine import Store, T, Work
-from folkmoot.store.opening import open_store
+from support.stores import open_default
 
 WAIT = 30.0
 WATCHERS = 200
@@ -43,7 +43,7 @@ class Counted:
 
 @pytest.fixture
 async def counted(database_url: str) -> AsyncIterator[Counted]:
-    store = await open_store(database_url, 10.0)
+    store = await open_default(database_url)
     yield Counted(store)
     await store.close()
 

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from folkmoot.store.engine import Store
-from folkmoot.store.opening import open_store
+from support.stores import open_default
 
 
 @pytest.fixture
 async def opened(database_url: str) -> AsyncIterator[Store]:
     """An open store over a fresh, migrated database."""
-    store = await open_store(database_url, 10.0)
+    store = await open_default(database_url)
     yield store
     await store.close()

@@ -8,7 +8,6 @@ import pytest
 from sqlalchemy import select
 
 from folkmoot.errors import InvalidInput
-from folkmoot.identifiers import ORGANIZATION
 from folkmoot.store.engine import Store, Transaction
 from folkmoot.store.paging import LARGEST_PAGE, Page, fetch_page
 from folkmoot.store.tables import blocks
@@ -23,7 +22,6 @@ OLDEST_FIRST = ["b", "g", "c", "d", "e", "a", "f", "h"]
 async def filled(opened: Store) -> Store:
     rows = [
         {
-            "organization_id": ORGANIZATION,
             "id": name,
             "label": "even" if place % 2 else "odd",
             "value": "",
@@ -106,7 +104,6 @@ async def test_a_cursor_that_names_nothing_is_told(filled: Store, field: str) ->
 async def test_no_page_is_larger_than_the_largest(filled: Store) -> None:
     more = [
         {
-            "organization_id": ORGANIZATION,
             "id": f"more {number}",
             "label": "more",
             "value": "",

@@ -12,15 +12,12 @@ from sqlalchemy import bindparam, func, select, update
 
 from folkmoot.errors import Conflict, StoreError, StoreOverloaded, StoreUnavailable
 from folkmoot.store.engine import Store, Transaction
-from folkmoot.store.opening import open_store
 from folkmoot.store.tables import block_tags, blocks
-
-ORGANIZATION = "org-test"
+from support.stores import open_default
 
 
 def block(name: str, **changes: Any) -> dict[str, Any]:
     row = {
-        "organization_id": ORGANIZATION,
         "id": name,
         "label": name,
         "value": "",
@@ -90,7 +87,7 @@ async def test_a_statement_that_breaks_a_rule_is_a_conflict_and_undone(opened: S
     await opened.write(inserting("a"))
     with pytest.raises(Conflict):
         await opened.write(inserting("b", "a"))
-    orphan = {"organization_id": ORGANIZATION, "block_id": "nobody", "tag": "x"}
+    orphan = {"block_id": "nobody", "tag": "x"}
     with pytest.raises(Conflict):
         await opened.write(lambda transaction: transaction.insert(block_tags, [orphan]))
     assert await names(opened) == ["a"]
@@ -207,7 +204,7 @@ async def test_what_is_committed_is_there_when_the_store_is_opened_again(opened:
     writing = [asyncio.create_task(opened.write(inserting(f"piece {number}"))) for number in range(5)]
     await asyncio.gather(*writing)
     await opened.close()
-    again = await open_store(database_url, 10.0)
+    again = await open_default(database_url)
     try:
         assert len(await names(again)) == 5
     finally:
@@ -216,7 +213,7 @@ async def test_what_is_committed_is_there_when_the_store_is_opened_again(opened:
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_closing_commits_what_waits(database_url: str) -> None:
-    store = await open_store(database_url, 10.0)
+    store = await open_default(database_url)
     writing = asyncio.gather(*(store.write(inserting(f"piece {number}")) for number in range(5)))
     await asyncio.sleep(0)
     await store.close()
@@ -263,7 +260,7 @@ async def test_work_that_fails_gives_no_signal(opened: Store) -> None:
 
 @pytest.mark.parametrize("store", ["postgres"], indirect=True)
 async def test_a_signal_reaches_other_processes(opened: Store, database_url: str) -> None:
-    other = await open_store(database_url, 10.0)
+    other = await open_default(database_url)
     try:
         with other.signals.listening("topic") as heard:
             # The other store begins to listen in its own time, and then wakes everybody up.
@@ -284,7 +281,7 @@ async def test_a_signal_reaches_other_processes(opened: Store, database_url: str
 
 @pytest.mark.parametrize("store", ["postgres"], indirect=True)
 async def test_a_lock_that_is_held_too_long_is_an_overload(database_url: str) -> None:
-    first, second = await open_store(database_url, 10.0), await open_store(database_url, 0.2)
+    first, second = await open_default(database_url), await open_default(database_url, 0.2)
     holding, refused = asyncio.Event(), asyncio.Event()
     locked = select(blocks.c.id).with_for_update()
 
@@ -336,7 +333,7 @@ async def test_a_deadlock_is_tried_again_until_both_have_landed(opened: Store) -
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_a_file_that_another_program_holds_is_told_and_comes_back(database_url: str) -> None:
-    store = await open_store(database_url, 10.0)
+    store = await open_default(database_url)
     with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"), isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StoreError):

@@ -10,7 +10,6 @@ from folkmoot.agents.approvals import Pending, find_pending
 from folkmoot.agents.tool_calls import not_run, return_message
 from folkmoot.conversations.conversations import Conversation, append_messages, find_conversation
 from folkmoot.conversations.messages import messages_in_context
-from folkmoot.identifiers import ORGANIZATION
 from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import conversations, messages
 
@@ -34,8 +33,6 @@ async def settle_agent(transaction: Transaction, agent_id: str, run_ids: Sequenc
         select(conversations.c.id)
         .join(messages, messages.c.conversation_id == conversations.c.id)
         .where(
-            conversations.c.organization_id == ORGANIZATION,
-            messages.c.organization_id == ORGANIZATION,
             conversations.c.agent_id == agent_id,
             messages.c.sequence >= conversations.c.next_sequence - LARGEST_STEP,
             messages.c.message_type == "approval_request_message",

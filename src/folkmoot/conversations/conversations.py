@@ -11,7 +11,6 @@ from sqlalchemy import bindparam, select, update
 
 from folkmoot.conversations.messages import Message, store_messages
 from folkmoot.errors import Conflict, NotFound
-from folkmoot.identifiers import ORGANIZATION
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.tables import conversations
@@ -69,17 +68,17 @@ class Conversation:
         )
 
 
-_this = (conversations.c.organization_id == ORGANIZATION, conversations.c.id == bindparam("conversation_id"))
-_by_id = select(conversations).where(*_this)
+_this = conversations.c.id == bindparam("conversation_id")
+_by_id = select(conversations).where(_this)
 _by_id_locked = _by_id.with_for_update(key_share=True)
-_give_turn = update(conversations).where(*_this).values(turn_run_id=bindparam("run_id"))
+_give_turn = update(conversations).where(_this).values(turn_run_id=bindparam("run_id"))
 _take_free_turn = _give_turn.where(conversations.c.turn_run_id.is_(None))
 _leave_turn = (
-    update(conversations).where(*_this, conversations.c.turn_run_id == bindparam("run_id")).values(turn_run_id=None)
+    update(conversations).where(_this, conversations.c.turn_run_id == bindparam("run_id")).values(turn_run_id=None)
 )
 _append = (
     update(conversations)
-    .where(*_this)
+    .where(_this)
     .values(
         next_sequence=bindparam("sequence"),
         prompt_tokens=bindparam("tokens"),
@@ -90,7 +89,7 @@ _append = (
 )
 _set_context = (
     update(conversations)
-    .where(*_this)
+    .where(_this)
     .values(
         next_sequence=bindparam("sequence"),
         context_start=bindparam("start"),
@@ -131,7 +130,6 @@ async def start_conversation(
         conversations,
         [
             {
-                "organization_id": ORGANIZATION,
                 "id": conversation_id,
                 "agent_id": agent_id,
                 "summary": summary,

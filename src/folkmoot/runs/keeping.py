@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 
 from folkmoot.agents.services import Services
@@ -25,7 +25,7 @@ from folkmoot.runs.runs import (
 from folkmoot.runs.telling import tell_callback
 from folkmoot.runs.under_way import RunUnderWay
 from folkmoot.store import clock
-from folkmoot.store.engine import Transaction, Work
+from folkmoot.store.engine import Store, Transaction, Work
 from folkmoot.store.signals import wait_or_look_again
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Keeper:
         self._cancel_requested = asyncio.Event()
         self._listening = ExitStack()
         self._pruned = 0
-        self._unsettled: dict[str, tuple[str, Work[None]]] = {}
+        self._unsettled: dict[str, tuple[Store, str, Work[None]]] = {}
 
     async def open(self, *, alone: bool) -> None:
         """Settle what dead processes left, and begin.
@@ -84,15 +84,15 @@ class Keeper:
         """Say that a log has got new entries."""
         self._pieces.set()
 
-    def call_back(self, run_id: str) -> None:
+    def call_back(self, store: Store, run_id: str) -> None:
         """Tell the run's callback address, in a task of its own, that the run is over."""
-        task = asyncio.create_task(tell_callback(self._services, run_id))
+        task = asyncio.create_task(tell_callback(store, self._services.settings, run_id))
         self._callbacks.add(task)
         task.add_done_callback(self._callbacks.discard)
 
-    async def end(self, run: Run, store: Work[None]) -> None:
+    async def end(self, store: Store, run: Run, work: Work[None]) -> None:
         """Store the end of a run that failed, later if the database cannot take it now."""
-        self._unsettled[run.id] = run.conversation_id, store
+        self._unsettled[run.id] = store, run.conversation_id, work
         await self.settle(run.conversation_id)
 
     async def settle(self, conversation_id: str | None = None) -> None:
@@ -100,11 +100,11 @@ class Keeper:
 
         Those that a database in trouble does not take are tried again later.
         """
-        for run_id, (where, store) in list(self._unsettled.items()):
+        for run_id, (store, where, work) in list(self._unsettled.items()):
             if conversation_id not in (None, where):
                 continue
             try:
-                await self._store.write(store)
+                await store.write(work)
             except StoreError as error:
                 logger.warning("The end of a run could not be stored: %s", error.message, extra={"run_id": run_id})
             except Exception:
@@ -119,7 +119,7 @@ class Keeper:
         Args:
             every: all that no process of this database works on, because this is its only one and has just started.
         """
-        dead = await self._store.write(lambda transaction: fail_dead_runs(transaction, every=every))
+        dead = await self._store.everywhere.write(lambda transaction: fail_dead_runs(transaction, every=every))
         for run_id in dead:
             logger.warning("Run was left unfinished by a process that is gone", extra={"run_id": run_id})
         return bool(dead)
@@ -138,25 +138,39 @@ class Keeper:
 
     async def _extend_leases(self) -> None:
         await asyncio.sleep(LEASE / 3e6)
-        if active := list(self._under_way):
-            await self._store.write(lambda transaction: extend_leases(transaction, active))
+        await self._for_each_organization(extend_leases)
 
     async def _tidy(self) -> None:
         """Finish what failing, dying and stopping left undone: ends, dead runs, callbacks."""
         await asyncio.sleep(LEASE / 3e6)
         await self.settle()
         await self.fail_dead(every=False)
-        for run_id in await self._store.write(claim_callbacks):
-            self.call_back(run_id)
+        for organization_id, run_id in await self._store.everywhere.write(claim_callbacks):
+            self.call_back(self._store.of(organization_id), run_id)
 
     async def _hear_cancels(self) -> None:
         """Stop the runs of this process that another process was asked to cancel."""
         await wait_or_look_again(self._cancel_requested, LOOK_AGAIN_SECONDS)
         self._cancel_requested.clear()
-        if active := list(self._under_way):
-            for run_id in await self._store.read(lambda transaction: cancel_requests(transaction, active)):
-                if under_way := self._under_way.get(run_id):
-                    under_way.stop(cancelled=True)
+        for run_id in await self._for_each_organization(cancel_requests):
+            if under_way := self._under_way.get(run_id):
+                under_way.stop(cancelled=True)
+
+    async def _for_each_organization(
+        self, work: Callable[[Transaction, Sequence[str]], Awaitable[Sequence[str]]]
+    ) -> list[str]:
+        """Do `work` with the runs of this process, organisation by organisation, and return all that it returned."""
+        active: dict[str | None, list[str]] = {}
+        for run_id, under_way in self._under_way.items():
+            active.setdefault(under_way.store.organization_id, []).append(run_id)
+
+        async def each(transaction: Transaction) -> list[str]:
+            found: list[str] = []
+            for organization_id, run_ids in active.items():
+                found += await work(transaction.within(organization_id or ""), run_ids)
+            return found
+
+        return await self._store.everywhere.write(each) if active else []
 
     async def _store_pieces(self) -> None:
         """Store what the logs of this process have gathered, some at a time, for readers of other processes."""
@@ -164,7 +178,7 @@ class Keeper:
         await asyncio.sleep(STORE_PIECES_SECONDS)
         self._pieces.clear()
         waiting = [
-            (each.log, each.run.id, each.log.stored, each.log.entries[each.log.stored :])
+            (each.log, each.store.organization_id, each.run.id, each.log.stored, each.log.entries[each.log.stored :])
             for each in self._under_way.values()
             if each.has_pieces
         ]
@@ -172,12 +186,12 @@ class Keeper:
             return
 
         async def store(transaction: Transaction) -> None:
-            for _, run_id, before, entries in waiting:
-                await store_entries(transaction, run_id, before, entries)
+            for _, organization_id, run_id, before, entries in waiting:
+                await store_entries(transaction.within(organization_id or ""), run_id, before, entries)
                 transaction.signal(topic(run_id))
 
-        await self._store.write(store)
-        for log, _, before, entries in waiting:
+        await self._store.everywhere.write(store)
+        for log, _, _, before, entries in waiting:
             log.stored = max(log.stored, before + len(entries))
 
     async def _prune_logs(self) -> None:

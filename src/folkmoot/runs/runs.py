@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, or_, select, update
 from folkmoot.agents.settling import INTERRUPTED, settle_pending
 from folkmoot.conversations.conversations import leave_turn
 from folkmoot.errors import NotFound
-from folkmoot.identifiers import ORGANIZATION, new_id
+from folkmoot.identifiers import new_id
 from folkmoot.runs.log import append_events, failure_events
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
@@ -39,6 +39,9 @@ class Run:
     details: Mapping[str, Any] = field(default_factory=dict)
     asked_by: str | None = None
     """The conversation whose turn waits for this run's answer, when one agent asks another."""
+
+    organization_id: str | None = None
+    """Whose run it is, as far as it was stored."""
 
     id: str = field(default_factory=lambda: new_id("run"))
     status: str = "running"
@@ -68,6 +71,7 @@ class Run:
             background=bool(row["background"]),
             details=json.loads(row["details"]),
             asked_by=row["asked_by"],
+            organization_id=row["organization_id"],
             id=row["id"],
             status=row["status"],
             stop_reason=row["stop_reason"],
@@ -77,11 +81,11 @@ class Run:
         )
 
 
-_by_id = select(runs).where(runs.c.organization_id == ORGANIZATION, runs.c.id == bindparam("run_id"))
+_by_id = select(runs).where(runs.c.id == bindparam("run_id"))
 unfinished = or_(*(runs.c.status == status for status in UNFINISHED))
 _end = (
     update(runs)
-    .where(runs.c.organization_id == ORGANIZATION, runs.c.id == bindparam("run_id"), unfinished)
+    .where(runs.c.id == bindparam("run_id"), unfinished)
     .values(
         status=bindparam("new_status"),
         stop_reason=bindparam("reason"),
@@ -92,27 +96,21 @@ _end = (
     )
 )
 _called_back = (
-    update(runs)
-    .where(runs.c.organization_id == ORGANIZATION, runs.c.id == bindparam("run_id"))
-    .values(details=bindparam("new_details"), callback_due=None)
+    update(runs).where(runs.c.id == bindparam("run_id")).values(details=bindparam("new_details"), callback_due=None)
 )
 _claim_callbacks = (
     update(runs)
-    .where(runs.c.organization_id == ORGANIZATION, runs.c.callback_due < bindparam("now"))
+    .where(runs.c.callback_due < bindparam("now"))
     .values(callback_due=bindparam("due"))
-    .returning(runs.c.id)
+    .returning(runs.c.organization_id, runs.c.id)
 )
 # In one order for all processes, since each run's conversation is locked.
 _dead = (
     select(runs)
-    .where(runs.c.organization_id == ORGANIZATION, unfinished, runs.c.lease_expires_at < bindparam("now"))
+    .where(unfinished, runs.c.lease_expires_at < bindparam("now"))
     .order_by(runs.c.conversation_id, runs.c.id)
 )
-_request_cancel = (
-    update(runs)
-    .where(runs.c.organization_id == ORGANIZATION, runs.c.id == bindparam("run_id"), unfinished)
-    .values(cancel_requested=True)
-)
+_request_cancel = update(runs).where(runs.c.id == bindparam("run_id"), unfinished).values(cancel_requested=True)
 
 CANCEL_TOPIC = "cancel"
 """The signal that some run shall be cancelled."""
@@ -143,7 +141,6 @@ async def store_run(transaction: Transaction, run: Run, status: str) -> None:
         runs,
         [
             {
-                "organization_id": ORGANIZATION,
                 "id": run.id,
                 "agent_id": run.agent_id,
                 "conversation_id": run.conversation_id,
@@ -204,9 +201,7 @@ async def cancel_requests(transaction: Transaction, run_ids: Sequence[str]) -> l
     if not run_ids:
         return []
     rows = await transaction.all(
-        select(runs.c.id).where(
-            runs.c.organization_id == ORGANIZATION, runs.c.id.in_(list(run_ids)), runs.c.cancel_requested.is_(True)
-        )
+        select(runs.c.id).where(runs.c.id.in_(list(run_ids)), runs.c.cancel_requested.is_(True))
     )
     return [row["id"] for row in rows]
 
@@ -217,30 +212,34 @@ async def store_callback(transaction: Transaction, run_id: str, details: Mapping
     await transaction.run(_called_back, run_id=run_id, new_details=json.dumps({**run.details, **details}))
 
 
-async def claim_callbacks(transaction: Transaction) -> list[str]:
-    """Return runs whose `callback_url` was not called in time; it is now this process's to do."""
+async def claim_callbacks(transaction: Transaction) -> list[tuple[str, str]]:
+    """Return organisation and id of runs whose `callback_url` was not called in time; this process does it now."""
     now = clock.now()
-    return [row["id"] for row in await transaction.all(_claim_callbacks, now=now, due=now + CALLBACK_PATIENCE)]
+    claimed = await transaction.all(_claim_callbacks, now=now, due=now + CALLBACK_PATIENCE)
+    return [(row["organization_id"], row["id"]) for row in claimed]
 
 
-async def extend_leases(transaction: Transaction, run_ids: Sequence[str]) -> None:
-    """Say that this process still works on these runs."""
-    await transaction.run(
+async def extend_leases(transaction: Transaction, run_ids: Sequence[str]) -> list[str]:
+    """Say that this process still works on these runs; return those that are unfinished still."""
+    extended = await transaction.all(
         update(runs)
-        .where(runs.c.organization_id == ORGANIZATION, runs.c.id.in_(list(run_ids)), unfinished)
+        .where(runs.c.id.in_(list(run_ids)), unfinished)
         .values(lease_expires_at=clock.now() + LEASE)
+        .returning(runs.c.id)
     )
+    return [row["id"] for row in extended]
 
 
 async def fail_dead_runs(transaction: Transaction, *, every: bool) -> list[str]:
     """Mark as failed the runs whose process is gone, and return their identifiers.
 
     Args:
-        transaction: where to write.
+        transaction: where to write, in every organisation.
         every: all that are running, because no other process can be at work on this database.
     """
     found = await transaction.all(_dead, now=clock.now() + (2 * LEASE if every else 0))
-    return [row["id"] for row in found if await _fail_dead(transaction, Run.from_row(row))]
+    dead = [Run.from_row(row) for row in found]
+    return [run.id for run in dead if await _fail_dead(transaction.within(run.organization_id or ""), run)]
 
 
 async def _fail_dead(transaction: Transaction, run: Run) -> bool:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 
-from folkmoot.agents.services import Services
 from folkmoot.errors import NotFound, StoreError
 from folkmoot.runs.callbacks import send_callback
 from folkmoot.runs.runs import find_run, store_callback
+from folkmoot.settings import Settings
+from folkmoot.store.engine import Store
 
 logger = logging.getLogger(__name__)
 
 
-async def tell_callback(services: Services, run_id: str) -> None:
+async def tell_callback(store: Store, settings: Settings, run_id: str) -> None:
     """Send a run's end to its `callback_url`, and store what came of that; nothing while its end is not stored."""
-    store, settings = services.store, services.settings
     try:
         run = await store.read(lambda transaction: find_run(transaction, run_id))
         if not run.is_over:

@@ -199,7 +199,7 @@ class Turns:
         finally:
             self._under_way.pop(run.id, None)
             if run.details.get("callback_url"):
-                self._keeper.call_back(run.id)
+                self._keeper.call_back(under_way.store, run.id)
 
     async def _take(self, under_way: RunUnderWay) -> Answer:
         event: Event | None = None
@@ -274,7 +274,7 @@ class Turns:
             if ended and interrupted:
                 await settle_pending(transaction, run.conversation_id, INTERRUPTED)
 
-        await self._keeper.end(run, store)
+        await self._keeper.end(under_way.store, run, store)
         log.append(events)
         log.finish()
 

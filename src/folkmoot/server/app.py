@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from folkmoot import __version__
 from folkmoot.agents.services import Services
 from folkmoot.errors import FolkmootError, NotFound
+from folkmoot.identifiers import ORGANIZATION
 from folkmoot.memory.authors import Author
 from folkmoot.models.catalogue import Catalogue
 from folkmoot.models.providers import OFFLINE, default_model, resolve
@@ -112,7 +113,7 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
         except NotFound:
             return settings.context_window
 
-    services = Services(store, client, settings, environ, sealer, context_window)
+    services = Services(store.of(ORGANIZATION), client, settings, environ, sealer, context_window)
     turns = Turns(services)
     author = Author("api", name="local" if settings.api_key is None else "admin")
     warming = asyncio.create_task(_warm_up(client, settings, environ))

@@ -9,11 +9,14 @@ A piece of work is an async function of a `Transaction`:
 
 It may be called more than once (after a deadlock), so it must do nothing but use the transaction: no model call, no
 other await. On SQLite it runs without a pause between two statements, which the engine enforces.
+
+A `Store` is the database as one organisation sees it: the statements of its work reach that organisation's rows only,
+and what they insert is that organisation's. `Store.everywhere` is for what a process does for all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
@@ -22,6 +25,7 @@ from sqlalchemy import Executable, Select, Table, insert
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from folkmoot.store.scoping import COLUMN, PARAMETER, compile_scoped
 from folkmoot.store.signals import Signals
 
 T = TypeVar("T")
@@ -39,7 +43,14 @@ class Row(Protocol):
 
 
 class Transaction(Protocol):
-    """A transaction that is open."""
+    """A transaction that is open, of one organisation or of all."""
+
+    @property
+    def organization_id(self) -> str | None:
+        """Whose rows its statements reach; None for everybody's."""
+
+    def within(self, organization_id: str) -> Transaction:
+        """Return this transaction, of everybody's rows until now, as one of an organisation's only."""
 
     async def all(self, statement: Executable, **parameters: Any) -> Sequence[Row]:
         """Return every row of `statement`, with `parameters` for its bindparams."""
@@ -60,15 +71,50 @@ class Transaction(Protocol):
 Work: TypeAlias = Callable[[Transaction], Awaitable[T]]
 
 
-class Store(Protocol):
-    """A database: where work is done, and where commits are heard of."""
+class Engine(Protocol):
+    """A database: where work is done for any organisation, and where commits are heard of."""
 
     signals: Signals
 
-    async def read(self, work: Work[T]) -> T:
+    async def read(self, work: Work[T], organization_id: str | None) -> T:
         """Run `work`, which only reads; it sees everything that was committed before."""
 
-    async def write(self, work: Work[T], together: str | None = None) -> T:
+    async def write(self, work: Work[T], organization_id: str | None, together: str | None = None) -> T:
+        """Run `work` in one transaction and return its result once the commit is durable."""
+
+    def matching(self, statement: Select[Any], words: Sequence[str]) -> Select[Any]:
+        """Return `statement`, a select from messages, limited to those with one of `words`, the best first."""
+
+    async def close(self) -> None:
+        """Finish what is under way and let go of the database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The database as one organisation sees it; with None, as the server itself does."""
+
+    engine: Engine
+    organization_id: str | None = None
+
+    def of(self, organization_id: str) -> Store:
+        """Return the database as this organisation sees it."""
+        return Store(self.engine, organization_id)
+
+    @property
+    def everywhere(self) -> Store:
+        """The database with every organisation's rows, for what a process does for all of them."""
+        return Store(self.engine)
+
+    @property
+    def signals(self) -> Signals:
+        """Where commits are heard of."""
+        return self.engine.signals
+
+    def read(self, work: Work[T]) -> Coroutine[Any, Any, T]:
+        """Run `work`, which only reads; it sees everything that was committed before."""
+        return self.engine.read(work, self.organization_id)
+
+    def write(self, work: Work[T], together: str | None = None) -> Coroutine[Any, Any, T]:
         """Run `work` in one transaction and return its result once the commit is durable.
 
         Args:
@@ -80,12 +126,15 @@ class Store(Protocol):
             StoreUnavailable: the database cannot be reached or cannot write; nothing was changed.
             StoreOverloaded: the wait for the database was too long; nothing was changed.
         """
+        return self.engine.write(work, self.organization_id, together)
 
     def matching(self, statement: Select[Any], words: Sequence[str]) -> Select[Any]:
         """Return `statement`, a select from messages, limited to those with one of `words`, the best first."""
+        return self.engine.matching(statement, words)
 
     async def close(self) -> None:
         """Finish what is under way and let go of the database."""
+        await self.engine.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,19 +156,35 @@ class Statements:
     def __init__(self, dialect: Dialect) -> None:
         """Compile for `dialect`, whose parameters must be positional."""
         self._dialect = dialect
-        self._compiled: WeakKeyDictionary[Executable, _Compiled] = WeakKeyDictionary()
+        self._scoped: WeakKeyDictionary[Executable, _Compiled] = WeakKeyDictionary()
+        self._wide: WeakKeyDictionary[Executable, _Compiled] = WeakKeyDictionary()
         self._inserts: dict[tuple[str, tuple[str, ...]], _Compiled] = {}
 
-    def text(self, statement: Executable, parameters: Parameters) -> tuple[str, list[Any]]:
-        """Return the statement's SQL and its parameters' values in order."""
-        compiled = self._compiled.get(statement)
-        if compiled is None:
-            compiled = self._compile(statement)
-            self._compiled[statement] = compiled
-        return compiled.text, compiled.in_order(parameters)
+    def text(self, statement: Executable, parameters: Parameters, organization_id: str | None) -> tuple[str, list[Any]]:
+        """Return the statement's SQL, which reaches one organisation's rows, and its parameters' values in order.
 
-    def insert(self, table: Table, rows: Sequence[Parameters], *, or_keep: bool) -> tuple[str, list[list[Any]]]:
-        """Return an INSERT's SQL and each row's values in order."""
+        Args:
+            statement: what to run.
+            parameters: the values of its bindparams.
+            organization_id: whose rows it reaches; None for everybody's.
+        """
+        if organization_id is None:
+            compiled = self._wide.get(statement)
+            if compiled is None:
+                compiled = self._wide[statement] = self._compile(statement)
+            return compiled.text, compiled.in_order(parameters)
+        compiled = self._scoped.get(statement)
+        if compiled is None:
+            compiled = self._scoped[statement] = _compiled(compile_scoped(statement, self._dialect))
+        return compiled.text, compiled.in_order({**parameters, PARAMETER: organization_id})
+
+    def insert(
+        self, table: Table, rows: Sequence[Parameters], organization_id: str | None, *, or_keep: bool
+    ) -> tuple[str, list[list[Any]]]:
+        """Return an INSERT's SQL and each row's values in order; the rows become the organisation's."""
+        if organization_id is not None and COLUMN in table.c:
+            assert COLUMN not in rows[0], "a row belongs to its transaction's organisation"
+            rows = [{COLUMN: organization_id, **row} for row in rows]
         columns = tuple(rows[0])
         compiled = self._inserts.get((table.name, columns))
         if compiled is None:
@@ -133,4 +198,15 @@ class Statements:
             dialect=self._dialect, column_keys=column_keys, compile_kwargs={"render_postcompile": True}
         )
         assert isinstance(compiled, SQLCompiler)
-        return _Compiled(compiled.string, tuple(compiled.positiontup or ()), dict(compiled.params))
+        return _compiled(compiled)
+
+
+def _compiled(compiled: SQLCompiler) -> _Compiled:
+    return _Compiled(compiled.string, tuple(compiled.positiontup or ()), dict(compiled.params))
+
+
+def narrowed(current: str | None, organization_id: str) -> str:
+    """Return the organisation that a transaction of `current` is narrowed to; one of an organisation stays in it."""
+    if current not in (None, organization_id):
+        raise AssertionError("a transaction of one organisation cannot become another's")
+    return organization_id

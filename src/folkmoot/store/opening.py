@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from folkmoot.errors import StartupError
+from folkmoot.store.engine import Store
 from folkmoot.store.signals import Signals
-
-if TYPE_CHECKING:
-    from folkmoot.store.engine import Store
 
 
 async def open_store(url: str, wait: float) -> Store:
-    """Migrate the database at `url` and return its store.
+    """Migrate the database at `url` and return its store, as it is for every organisation.
 
     Args:
         url: `sqlite:///relative/path`, `sqlite:////absolute/path` or `postgresql://user:password@host:port/name`.
@@ -27,11 +24,11 @@ async def open_store(url: str, wait: float) -> Store:
         return _open_sqlite(Path(rest[1:]).expanduser(), wait)
     if scheme.split("+")[0] in ("postgresql", "postgres") and separator:
         from folkmoot.store.migrate import migrate_postgres
-        from folkmoot.store.postgres import PostgresStore
+        from folkmoot.store.postgres import PostgresEngine
 
         plain = f"postgresql://{rest}"
         await migrate_postgres(plain)
-        return await PostgresStore.open(plain, Signals(), wait)
+        return Store(await PostgresEngine.open(plain, Signals(), wait))
     raise StartupError(
         f"database: {scheme or url!r} is not a database Folkmoot knows; "
         "use sqlite:///path/to/file or postgresql://user:password@host/name."
@@ -40,7 +37,7 @@ async def open_store(url: str, wait: float) -> Store:
 
 def _open_sqlite(path: Path, wait: float) -> Store:
     from folkmoot.store.migrate import migrate_sqlite
-    from folkmoot.store.sqlite import SqliteStore, lock_file
+    from folkmoot.store.sqlite import SqliteEngine, lock_file
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,4 +45,4 @@ def _open_sqlite(path: Path, wait: float) -> Store:
     except OSError as error:
         raise StartupError(f"The database {path} cannot be opened: {error.strerror}.") from error
     migrate_sqlite(path)
-    return SqliteStore(path, Signals(), wait, lock)
+    return Store(SqliteEngine(path, Signals(), wait, lock))

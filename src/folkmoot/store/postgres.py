@@ -8,7 +8,7 @@ import random
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
 
@@ -25,7 +25,7 @@ from folkmoot.errors import (
     StoreOverloaded,
     StoreUnavailable,
 )
-from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, Statements, T, Transaction, Work
+from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, Statements, T, Transaction, Work, narrowed
 from folkmoot.store.signals import Signals
 from folkmoot.store.tables import messages
 
@@ -66,31 +66,45 @@ async def _keep(connection: Any) -> None:
     """Skip asyncpg's reset on release, a round trip each time: no session state is ever set."""
 
 
+@dataclass(slots=True)
+class _Done:
+    """What a transaction has done: the topics to signal, and how many statements may have changed something."""
+
+    topics: list[str] = field(default_factory=list)
+    writes: int = 0
+
+
 class PostgresTransaction:
     """Statements on one connection."""
 
-    def __init__(self, connection: asyncpg.Connection[Any], statements: Statements) -> None:
-        """Run on `connection`."""
+    def __init__(
+        self, connection: asyncpg.Connection[Any], statements: Statements, organization_id: str | None, done: _Done
+    ) -> None:
+        """Run on `connection`, for an organisation or for all, and keep in `done` what was done."""
         self._connection = connection
         self._statements = statements
-        self.topics: list[str] = []
-        self.writes = 0
-        """How many statements may have changed something."""
+        self.organization_id = organization_id
+        self.done = done
+
+    def within(self, organization_id: str) -> PostgresTransaction:
+        """Return this transaction as one of the organisation's only."""
+        organization_id = narrowed(self.organization_id, organization_id)
+        return PostgresTransaction(self._connection, self._statements, organization_id, self.done)
 
     async def all(self, statement: Executable, **parameters: Any) -> Sequence[Row]:
         """Return every row of `statement`."""
-        text, values = self._statements.text(statement, parameters)
+        text, values = self._statements.text(statement, parameters, self.organization_id)
         return cast("Sequence[Row]", await self._connection.fetch(text, *values))
 
     async def first(self, statement: Executable, **parameters: Any) -> Row | None:
         """Return the first row of `statement`, or None."""
-        text, values = self._statements.text(statement, parameters)
+        text, values = self._statements.text(statement, parameters, self.organization_id)
         return cast("Row | None", await self._connection.fetchrow(text, *values))
 
     async def run(self, statement: Executable, **parameters: Any) -> int:
         """Execute `statement` and return how many rows it changed."""
-        self.writes += 1
-        text, values = self._statements.text(statement, parameters)
+        self.done.writes += 1
+        text, values = self._statements.text(statement, parameters, self.organization_id)
         tag = await self._connection.execute(text, *values)
         count = tag.rpartition(" ")[2]
         return int(count) if count.isdigit() else 0
@@ -99,8 +113,8 @@ class PostgresTransaction:
         """Insert `rows` into `table`; with `or_keep`, rows that are there stay as they are."""
         if not rows:
             return
-        self.writes += 1
-        text, values = self._statements.insert(table, rows, or_keep=or_keep)
+        self.done.writes += 1
+        text, values = self._statements.insert(table, rows, self.organization_id, or_keep=or_keep)
         if len(values) == 1:
             await self._connection.execute(text, *values[0])
         else:
@@ -108,13 +122,18 @@ class PostgresTransaction:
 
     def signal(self, topic: str) -> None:
         """Wake up who waits for `topic` after the commit."""
-        self.topics.append(topic)
+        self.done.topics.append(topic)
 
 
 @dataclass(slots=True)
 class _Pending:
     work: Work[Any]
+    organization_id: str | None
     future: asyncio.Future[Any]
+
+
+def _piece(transaction: PostgresTransaction, pending: _Pending) -> PostgresTransaction:
+    return transaction if pending.organization_id is None else transaction.within(pending.organization_id)
 
 
 async def _run_all(batch: Sequence[_Pending], transaction: Transaction) -> list[Any]:
@@ -122,11 +141,11 @@ async def _run_all(batch: Sequence[_Pending], transaction: Transaction) -> list[
     assert isinstance(transaction, PostgresTransaction)
     outcomes: list[Any] = []
     for pending in batch:
-        written = transaction.writes
+        written = transaction.done.writes
         try:
-            outcomes.append(await pending.work(transaction))
+            outcomes.append(await pending.work(_piece(transaction, pending)))
         except FolkmootError as error:
-            if transaction.writes != written:
+            if transaction.done.writes != written:
                 raise
             outcomes.append(error)
     return outcomes
@@ -141,7 +160,7 @@ def _settle(pending: _Pending, outcome: Any) -> None:
         pending.future.set_result(outcome)
 
 
-class PostgresStore:
+class PostgresEngine:
     """A pool of connections to one database."""
 
     def __init__(self, url: str, pool: asyncpg.Pool[Any], signals: Signals, wait: float) -> None:
@@ -158,7 +177,7 @@ class PostgresStore:
         self._listening = asyncio.create_task(self._listen())
 
     @classmethod
-    async def open(cls, url: str, signals: Signals, wait: float, connections: int = 16) -> PostgresStore:
+    async def open(cls, url: str, signals: Signals, wait: float, connections: int = 16) -> PostgresEngine:
         """Connect to `url`, which has been migrated.
 
         Raises:
@@ -183,22 +202,22 @@ class PostgresStore:
             raise StartupError(f"PostgreSQL cannot be reached: {error or type(error).__name__}.") from error
         return cls(url, pool, signals, wait)
 
-    async def read(self, work: Work[T]) -> T:
+    async def read(self, work: Work[T], organization_id: str | None) -> T:
         """Run `work`; each of its statements sees everything that was committed before it."""
         for attempt in range(_ATTEMPTS):
             try:
                 async with self._connection() as connection:
-                    return await work(PostgresTransaction(connection, self._statements))
+                    return await work(PostgresTransaction(connection, self._statements, organization_id, _Done()))
             except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, ConnectionError) as error:
                 if attempt + 1 == _ATTEMPTS:
                     raise StoreUnavailable(f"PostgreSQL cannot be reached: {error}.") from error
         raise AssertionError("unreachable")
 
-    async def write(self, work: Work[T], together: str | None = None) -> T:
+    async def write(self, work: Work[T], organization_id: str | None, together: str | None = None) -> T:
         """Run `work` in one transaction, with other work on the same thing if it names one; after a deadlock, again."""
         if together is None:
-            return await self._write(work)
-        pending = _Pending(work, asyncio.get_running_loop().create_future())
+            return await self._write(work, organization_id)
+        pending = _Pending(work, organization_id, asyncio.get_running_loop().create_future())
         queue = self._together.get(together)
         if queue is not None:
             queue.append(pending)
@@ -215,29 +234,29 @@ class PostgresStore:
         while queue:
             batch = [queue.popleft() for _ in range(min(len(queue), LARGEST_BATCH))]
             try:
-                outcomes = await self._write(partial(_run_all, batch))
+                outcomes = await self._write(partial(_run_all, batch), None)
             except StoreError as error:  # a commit whose fate is unknown must not be tried again
                 outcomes = [error] * len(batch)
             except Exception as error:  # whatever it is, it belongs to one of the pieces: each finds out by itself
-                outcomes = [error] if len(batch) == 1 else [await self._try(pending.work) for pending in batch]
+                outcomes = [error] if len(batch) == 1 else [await self._try(pending) for pending in batch]
             for pending, outcome in zip(batch, outcomes, strict=True):
                 _settle(pending, outcome)
         del self._together[key]
 
-    async def _try(self, work: Work[Any]) -> Any:
+    async def _try(self, pending: _Pending) -> Any:
         try:
-            return await self._write(work)
+            return await self._write(pending.work, pending.organization_id)
         except Exception as error:  # handed to whoever waits for this piece
             return error
 
-    async def _write(self, work: Work[T]) -> T:
+    async def _write(self, work: Work[T], organization_id: str | None) -> T:
         for attempt in range(_ATTEMPTS):
             try:
                 async with self._connection() as connection:
-                    transaction = PostgresTransaction(connection, self._statements)
+                    transaction = PostgresTransaction(connection, self._statements, organization_id, _Done())
                     async with connection.transaction():
                         result = await work(transaction)
-                self._tell(transaction.topics)
+                self._tell(transaction.done.topics)
                 return result
             except _PASSING as error:
                 if attempt + 1 == _ATTEMPTS:

@@ -25,7 +25,7 @@ from sqlalchemy import Executable, Select, Table, column, literal_column, table
 from sqlalchemy.dialects.sqlite.pysqlite import dialect as sqlite_dialect
 
 from folkmoot.errors import Conflict, InvalidInput, StartupError, StoreOverloaded, StoreUnavailable
-from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, Statements, T, Work
+from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, Statements, T, Work, narrowed
 from folkmoot.store.signals import Signals
 from folkmoot.store.tables import messages
 
@@ -80,11 +80,19 @@ def connect(path: Path) -> sqlite3.Connection:
 class SqliteTransaction:
     """An open transaction on one connection; its methods never pause."""
 
-    def __init__(self, connection: sqlite3.Connection, statements: Statements) -> None:
-        """Run on `connection`."""
+    def __init__(
+        self, connection: sqlite3.Connection, statements: Statements, organization_id: str | None, topics: list[str]
+    ) -> None:
+        """Run on `connection`, for an organisation or for all, and gather `topics` to signal."""
         self._connection = connection
         self._statements = statements
-        self.topics: list[str] = []
+        self.organization_id = organization_id
+        self.topics = topics
+
+    def within(self, organization_id: str) -> SqliteTransaction:
+        """Return this transaction as one of the organisation's only."""
+        organization_id = narrowed(self.organization_id, organization_id)
+        return SqliteTransaction(self._connection, self._statements, organization_id, self.topics)
 
     async def all(self, statement: Executable, **parameters: Any) -> Sequence[Row]:
         """Return every row of `statement`."""
@@ -104,7 +112,7 @@ class SqliteTransaction:
     async def insert(self, table: Table, rows: Sequence[Parameters], *, or_keep: bool = False) -> None:
         """Insert `rows` into `table`; with `or_keep`, rows that are there stay as they are."""
         if rows:
-            text, values = self._statements.insert(table, rows, or_keep=or_keep)
+            text, values = self._statements.insert(table, rows, self.organization_id, or_keep=or_keep)
             self._connection.executemany(text, values)
 
     def signal(self, topic: str) -> None:
@@ -112,13 +120,14 @@ class SqliteTransaction:
         self.topics.append(topic)
 
     def _execute(self, statement: Executable, parameters: Parameters) -> sqlite3.Cursor:
-        text, values = self._statements.text(statement, parameters)
+        text, values = self._statements.text(statement, parameters, self.organization_id)
         return self._connection.execute(text, values)
 
 
 @dataclass(slots=True)
 class _Pending:
     work: Work[Any]
+    organization_id: str | None
     future: asyncio.Future[Any]
     result: Any = None
     error: Exception | None = None
@@ -133,7 +142,7 @@ class _Pending:
             self.future.set_result(self.result)
 
 
-class SqliteStore:
+class SqliteEngine:
     """A SQLite file that this process has to itself."""
 
     def __init__(self, path: Path, signals: Signals, wait: float, lock: IO[str]) -> None:
@@ -156,12 +165,13 @@ class SqliteStore:
         self._committing: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="folkmoot-commit")
 
-    async def read(self, work: Work[T]) -> T:
+    async def read(self, work: Work[T], organization_id: str | None) -> T:
         """Run `work` on the newest committed state."""
         try:
             self._reader.execute("BEGIN")
             try:
-                return cast("T", _at_once(work(SqliteTransaction(self._reader, self._statements))))
+                transaction = SqliteTransaction(self._reader, self._statements, organization_id, [])
+                return cast("T", _at_once(work(transaction)))
             finally:
                 self._reader.execute("ROLLBACK")
         except OverflowError as error:
@@ -169,14 +179,14 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise StoreUnavailable(f"The database cannot be read: {error}.") from error
 
-    async def write(self, work: Work[T], together: str | None = None) -> T:
+    async def write(self, work: Work[T], organization_id: str | None, together: str | None = None) -> T:
         """Run `work` in a transaction; return when it is on the disk. All work shares transactions here.
 
         Work that has not begun when its caller is cancelled is not done.
         """
         if len(self._queue) >= LONGEST_QUEUE:
             raise StoreOverloaded
-        pending = _Pending(work, asyncio.get_running_loop().create_future())
+        pending = _Pending(work, organization_id, asyncio.get_running_loop().create_future())
         self._queue.append(pending)
         if self._committing is None:
             self._committing = asyncio.create_task(self._commit_queue())
@@ -249,7 +259,7 @@ class SqliteStore:
         self.signals.wake(topics)
 
     def _run_in_savepoint(self, pending: _Pending, topics: list[str]) -> None:
-        transaction = SqliteTransaction(self._writer, self._statements)
+        transaction = SqliteTransaction(self._writer, self._statements, pending.organization_id, [])
         self._writer.execute("SAVEPOINT piece")
         try:
             pending.result = _at_once(pending.work(transaction))
