@@ -21,14 +21,14 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
-class UserTurn:
+class UserMessage:
     """What somebody said to the agent."""
 
     content: str | Sequence[str | Image]
 
 
 @dataclass(frozen=True, slots=True)
-class SystemTurn:
+class SystemMessage:
     """A system message in the middle of a conversation."""
 
     content: str
@@ -53,7 +53,7 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True)
-class AssistantTurn:
+class AssistantMessage:
     """What the model answered in an earlier step."""
 
     text: str = ""
@@ -71,7 +71,7 @@ class ToolReturn:
     failed: bool = False
 
 
-Turn: TypeAlias = UserTurn | SystemTurn | AssistantTurn | ToolReturn
+PromptMessage: TypeAlias = UserMessage | SystemMessage | AssistantMessage | ToolReturn
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class Prompt:
     """
 
     instructions: str
-    turns: Sequence[Turn]
+    turns: Sequence[PromptMessage]
     memory: str = ""
     tools: Sequence[ToolSchema] = ()
     options: ModelOptions = ModelOptions()

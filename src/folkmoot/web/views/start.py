@@ -16,10 +16,10 @@ from folkmoot.memory.listing import BlockFilter, count_blocks
 from folkmoot.server.routes import agents
 from folkmoot.server.sending import start_in_background
 from folkmoot.server.state import ServerState, State
-from folkmoot.server.web.responses import page_router, redirect
 from folkmoot.server.wire.agents import CreateAgent
 from folkmoot.server.wire.sending import SendMessages
 from folkmoot.store.engine import Transaction
+from folkmoot.web.responses import page_router, redirect
 
 logger = logging.getLogger(__name__)
 router = page_router()
@@ -31,7 +31,7 @@ QUESTIONS = (
 OPENING_SECONDS = 1.5
 """How long the first question waits, so that the page is open when the offline model answers at once."""
 
-_asking: set[asyncio.Task[None]] = set()
+_messenger: set[asyncio.Task[None]] = set()
 
 
 @router.post("/start")
@@ -51,8 +51,8 @@ async def start(state: State) -> Response:
     reader = await _create_agent("policy_agent", [], policy.id, state)
     await state.store.write(lambda transaction: attach(transaction, reader, policy.id, "read"))
     task = asyncio.create_task(_ask(agent_ids, state))
-    _asking.add(task)
-    task.add_done_callback(_asking.discard)
+    _messenger.add(task)
+    task.add_done_callback(_messenger.discard)
     return redirect("/")
 
 
