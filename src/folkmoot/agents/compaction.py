@@ -260,7 +260,7 @@ def _prompt(agent: Agent, settings: CompactionSettings, so_far: str, piece: str,
         ]
     return Prompt(
         instructions=f"{agent.system}\n\n{wanted}" if settings.by_itself else wanted,
-        turns=turns,
+        messages=turns,
         options=replace(model_options({"model_settings": settings.options}), parallel_tool_calls=None),
     )
 

@@ -90,7 +90,7 @@ def build_prompt(
     """Return the request for one step of the agent's turn."""
     return Prompt(
         instructions=instructions,
-        turns=turns,
+        messages=turns,
         memory=render_memory(blocks, agent.timezone, datetime.now(UTC)),
         tools=tools,
         options=model_options(agent.configuration),

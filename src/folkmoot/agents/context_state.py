@@ -5,11 +5,10 @@ So many messages are in context at most, however short they are, that a turn cos
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from folkmoot.agents.agents import Agent, find_agent
+from folkmoot.agents.agents import Agent
 from folkmoot.agents.compaction import (
     CompactionSettings,
     Extent,
@@ -20,7 +19,7 @@ from folkmoot.agents.compaction import (
     units_of,
     words_of_request,
 )
-from folkmoot.agents.context import for_conversation, model_options, to_prompt_messages
+from folkmoot.agents.context import model_options, to_prompt_messages
 from folkmoot.agents.context_window import (
     SHORTEST,
     Scale,
@@ -30,9 +29,9 @@ from folkmoot.agents.context_window import (
     size_of_tools,
     window_of,
 )
-from folkmoot.agents.journal import Journal
+from folkmoot.agents.events import Recorded, TurnSink
 from folkmoot.agents.services import Services
-from folkmoot.conversations.conversations import Conversation, Counted, find_conversation, move_context
+from folkmoot.conversations.conversations import Conversation, Counted, move_context
 from folkmoot.conversations.messages import Message, messages_in_context
 from folkmoot.models.prompt import Prompt, PromptMessage, Usage
 from folkmoot.store.engine import Transaction
@@ -51,7 +50,7 @@ class ContextState:
     window: int
     limit: int
     most_messages: int
-    turns: list[PromptMessage] = field(default_factory=list)
+    prompt_messages: list[PromptMessage] = field(default_factory=list)
     refused: bool = False
     """Whether a provider refused a prompt as too long; only then is what was said just now cut, not on an estimate."""
 
@@ -63,15 +62,24 @@ class ContextState:
         """How many bytes make a token."""
         return Scale.of(self.counted)
 
+    @property
+    def shown_count(self) -> int:
+        """How many messages a model sees, the system message and the summary among them."""
+        return 1 + bool(self.summary.render()) + len(self.messages)
+
     def shown(self, incoming: Sequence[Message] = ()) -> list[PromptMessage]:
         """Return the context, and behind it what came in just now, as a model sees them."""
-        return [*self.summary.to_prompt_messages(), *self.turns, *to_prompt_messages(incoming)]
+        return [*self.summary.to_prompt_messages(), *self.prompt_messages, *to_prompt_messages(incoming)]
 
     def add(self, stored: Sequence[Message], counted: Counted | None = None) -> None:
         """Take in messages that were stored at the conversation's end."""
         self.messages += stored
-        self.turns += to_prompt_messages(stored)
+        self.prompt_messages += to_prompt_messages(stored)
         self.counted = counted or self.counted
+
+    def take_over(self, summary: Summary, messages: list[Message]) -> None:
+        """Go on with this summary, and only these messages behind it."""
+        self.summary, self.messages, self.prompt_messages = summary, messages, to_prompt_messages(messages)
 
     def fixed(self, prompt: Prompt) -> int:
         """Return the size of what no compaction makes smaller: the instructions, the tools and the memory."""
@@ -81,19 +89,19 @@ class ContextState:
 
     def measure(self, prompt: Prompt) -> int:
         """Return the prompt's size."""
-        return self.fixed(prompt) + size_of_messages(prompt.turns)
+        return self.fixed(prompt) + size_of_messages(prompt.messages)
 
     def fits(self, size: int) -> bool:
         """Tell whether the context is not too long, and the model will probably take a prompt of this size."""
         return len(self.messages) <= self.most_messages and self.scale.tokens(size) <= self.limit
 
     def room(self, prompt: Prompt) -> int:
-        """Return the bytes that the prompt's turns may have."""
+        """Return the bytes that the prompt's messages may have."""
         return max(self.scale.size(self.limit) - self.fixed(prompt), 0)
 
     def tighten(self, prompt: Prompt) -> None:
         """Learn from a prompt that was too long for its model, whatever is known of its window."""
-        self.limit = self.scale.tokens(self.fixed(prompt) + size_of_messages(prompt.turns) // 3)
+        self.limit = self.scale.tokens(self.fixed(prompt) + size_of_messages(prompt.messages) // 3)
         self.refused = True
 
 
@@ -111,7 +119,7 @@ async def read_context_state(
         window=window,
         limit=limit_of(window, model_options(agent.configuration).max_output_tokens),
         most_messages=services.settings.context_messages,
-        turns=to_prompt_messages(stored),
+        prompt_messages=to_prompt_messages(stored),
     )
 
 
@@ -123,8 +131,12 @@ class Compaction:
     agent: Agent
     settings: CompactionSettings
     trigger: str
-    run_id: str | None = None
-    journal: Journal | None = None
+    sink: TurnSink | None = None
+
+    @property
+    def run_id(self) -> str | None:
+        """The run of that turn."""
+        return self.sink.run_id if self.sink is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,15 +174,9 @@ def choose_leaving(
     return Leaving(messages, sum(unit.size for unit in units[:cut]), longest, run_id is not None and cut > current)
 
 
-async def make_room(
-    context_state: ContextState, compaction: Compaction, prompt: Prompt, leaving: Leaving
-) -> tuple[Message | None, Usage]:
-    """Let the oldest messages leave the context, in the store too.
-
-    Returns:
-        The summary message that was stored, and what the summary took. None when another compaction came first.
-    """
-    run_id, journal = compaction.run_id, compaction.journal
+async def make_room(context_state: ContextState, compaction: Compaction, prompt: Prompt, leaving: Leaving) -> Usage:
+    """Let the oldest messages leave the context, in the store too, and return what the summary of them took."""
+    run_id, sink = compaction.run_id, compaction.sink
     staying = context_state.messages[len(leaving.messages) :]
     longest_text = context_state.scale.size(context_state.limit) // 2
     task = Task(context_state.summary, leaving.messages, longest_text, leaving.longest_summary)
@@ -179,15 +185,13 @@ async def make_room(
         summary = replace(summary, request=context_state.summary.request or words_of_request(leaving.messages, run_id))
     note = _note(context_state, compaction, summary, prompt, cut_size=leaving.size, staying=staying)
 
-    async def store(transaction: Transaction) -> Message | None:
+    async def store(transaction: Transaction) -> Recorded[None]:
         stored = await move_context(transaction, context_state.conversation_id, leaving.messages[-1].sequence + 1, note)
-        if stored is not None and journal is not None:
-            await journal.record(transaction, [stored], None)
-        return stored
+        return Recorded(None, [stored] if stored is not None else [])  # none when another compaction came first
 
-    stored = await (journal or compaction.services.store).write(store)
-    context_state.summary, context_state.messages, context_state.turns = summary, staying, to_prompt_messages(staying)
-    return stored, usage
+    await (sink.commit(store) if sink is not None else compaction.services.store.write(store))
+    context_state.take_over(summary, staying)
+    return usage
 
 
 def _note(
@@ -208,49 +212,8 @@ def _note(
         "context_window": context_state.window,
         "context_tokens_before": scale.tokens(before),
         "context_tokens_after": scale.tokens(before - cut_size + grown),
-        "messages_count_before": _shown_count(context_state),
+        "messages_count_before": context_state.shown_count,
         "messages_count_after": 2 + len(staying),
     }
     body = {"summary": summary.render(), "compaction_stats": stats}
     return Message("summary_message", body, run_id=compaction.run_id)
-
-
-def _shown_count(context_state: ContextState) -> int:
-    """Return how many messages a model sees, the system message and the summary among them."""
-    return 1 + bool(context_state.summary.render()) + len(context_state.messages)
-
-
-async def compact_now(
-    services: Services,
-    conversation_id: str,
-    prompt_of: Callable[[ContextState], Prompt],
-    settings: Mapping[str, Any] | None,
-) -> tuple[str, int, int]:
-    """Compact a conversation because somebody asked for it.
-
-    Args:
-        services: the store and the models.
-        conversation_id: which conversation.
-        prompt_of: returns the prompt as the conversation's next turn would begin with it.
-        settings: the wire format's settings; the agent's own when None.
-
-    Returns:
-        The summary, and how many messages were in context before and are after.
-
-    Raises:
-        NotFound: there is no such conversation.
-    """
-
-    async def read(transaction: Transaction) -> tuple[Agent, ContextState]:
-        conversation = await find_conversation(transaction, conversation_id)
-        agent = for_conversation(await find_agent(transaction, conversation.agent_id), conversation)
-        return agent, await read_context_state(transaction, conversation, agent, services)
-
-    agent, context_state = await services.store.read(read)
-    before = _shown_count(context_state)
-    wanted = CompactionSettings.read(settings or agent.configuration.get("compaction_settings"))
-    compaction = Compaction(services, agent, wanted, "requested")
-    prompt = prompt_of(context_state)
-    if leaving := choose_leaving(context_state, compaction, prompt):
-        await make_room(context_state, compaction, prompt, leaving)
-    return context_state.summary.render(), before, _shown_count(context_state)

@@ -116,8 +116,8 @@ def clipped(prompt: Prompt, size: int) -> Prompt:
     Every turn stays, and every tool call with its return. What a model thought is left whole, since its provider may
     have signed it. At worst each text has `SHORTEST` bytes and pictures are left out.
     """
-    texts = sorted(size for turn in prompt.turns for size in _text_sizes(turn))
-    free = size - sum(size_of_message(turn) - sum(_text_sizes(turn)) for turn in prompt.turns)
+    texts = sorted(size for turn in prompt.messages for size in _text_sizes(turn))
+    free = size - sum(size_of_message(turn) - sum(_text_sizes(turn)) for turn in prompt.messages)
     longest = SHORTEST
     for place, text in enumerate(texts):
         share = free // (len(texts) - place)
@@ -127,7 +127,7 @@ def clipped(prompt: Prompt, size: int) -> Prompt:
         free -= text
     else:
         return prompt
-    return replace(prompt, turns=[_clip_message(turn, longest) for turn in prompt.turns])
+    return replace(prompt, messages=[_clip_message(turn, longest) for turn in prompt.messages])
 
 
 def clip(text: str, size: int) -> str:

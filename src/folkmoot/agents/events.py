@@ -1,12 +1,29 @@
-"""What a turn yields. A plain request collects these, a stream shows them, a background run keeps them in its log."""
+"""What happens in a turn. A run keeps these in its log; who reads it shows them in a shape of his own.
+
+`at` is when it happened, in microseconds.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from folkmoot.conversations.messages import Message
 from folkmoot.models.prompt import Usage
+from folkmoot.store import clock
+from folkmoot.store.engine import Work
+from folkmoot.tools.tool import Messenger
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RunBegun:
+    """The first event of a log: which run it is, so that a reader can come back to it."""
+
+    run_id: str
+    at: int = field(default_factory=clock.now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +34,7 @@ class TextPiece:
     step_id: str
     run_id: str
     text: str
+    at: int = field(default_factory=clock.now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +45,7 @@ class ReasoningPiece:
     step_id: str
     run_id: str
     text: str
+    at: int = field(default_factory=clock.now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +60,8 @@ class CallPiece:
     arguments: str
     waits: bool = False
     """Whether the call will wait for somebody's approval, or for the client to run the tool."""
+
+    at: int = field(default_factory=clock.now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,4 +88,45 @@ class TurnEnd:
     """Tokens that the conversation filled at the last call."""
 
 
-Event: TypeAlias = Message | Piece | CompactionBegun | TurnEnd
+@dataclass(frozen=True, slots=True)
+class TurnFailed:
+    """The last event of a run that did not come to its turn's end: it failed, or was cancelled."""
+
+    run_id: str
+    stop_reason: str
+    error_type: str
+    message: str
+
+
+Event: TypeAlias = RunBegun | Message | Piece | CompactionBegun | TurnEnd | TurnFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded(Generic[T]):
+    """What one transaction of a turn came to: its result, and what happened in it, which readers are shown."""
+
+    result: T
+    messages: Sequence[Message] = ()
+    end: TurnEnd | None = None
+
+
+class TurnSink(Protocol):
+    """Where the events of a turn go: the run that takes it."""
+
+    @property
+    def run_id(self) -> str:
+        """The run."""
+
+    @property
+    def messenger(self) -> Messenger:
+        """How the agent's tools reach other agents from this run."""
+
+    async def commit(self, work: Work[Recorded[T]]) -> Recorded[T]:
+        """Run `work` in a transaction, store with it what the run keeps, and publish what happened in it.
+
+        Raises:
+            CancelledError: the run is to be stopped; what was committed has been published.
+        """
+
+    def publish(self, event: Piece | CompactionBegun) -> None:
+        """Show readers something that is not stored with a step."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from folkmoot.agents.compaction import CompactionSettings
-from folkmoot.agents.context import SeenBlock, build_prompt, read_blocks
+from folkmoot.agents.context import SeenBlock
 from folkmoot.agents.context_state import Compaction, choose_leaving, make_room
 from folkmoot.agents.context_window import clipped
-from folkmoot.agents.events import CompactionBegun, Piece
+from folkmoot.agents.events import CompactionBegun, TurnSink
 from folkmoot.agents.replies import ReplyWriter
 from folkmoot.agents.turn_state import TurnState
 from folkmoot.conversations.conversations import Counted
@@ -34,51 +34,64 @@ class ModelCall:
     prompt: Prompt
 
 
-async def ask(
-    turn: TurnState, incoming: Sequence[Message]
-) -> AsyncGenerator[Piece | CompactionBegun | Message | ModelCall, None]:
-    """Ask the model for one reply: yield its pieces when they are wanted, then the whole call.
+async def call_model(turn: TurnState, sink: TurnSink, incoming: Sequence[Message]) -> ModelCall:
+    """Ask the model for one reply, and publish its pieces when they are wanted.
 
-    When messages have to leave the context, that is said first, and then the summary of them. A provider that takes
-    less than is known of it is asked again with less, down to the newest messages in short.
+    When messages have to leave the context, that is published first, and then the summary of them. A provider that
+    takes less than is known of it is asked again with less, down to the newest messages in short.
     """
-    request, context_state = turn.request, turn.context_state
-    seen = await look(turn)
+    context_state = turn.context_state
+    seen = await turn.services.store.read(turn.look)
     refused: tuple[int, ContextOverflow] | None = None
     while True:
-        prompt = prompt_of(turn, incoming, seen)
+        prompt = turn.prompt(seen, incoming)
         size = context_state.measure(prompt)
         if not context_state.fits(size):
-            compaction = _compaction(turn, "context_window_exceeded" if refused else "pre_step_context_check")
-            if leaving := choose_leaving(context_state, compaction, prompt, incoming):
-                yield _begin_compaction(turn, compaction.trigger, size)
-                summary, usage = await make_room(context_state, compaction, prompt, leaving)
-                turn.usage += usage
-                if summary is not None:
-                    yield summary
-            prompt = prompt_of(turn, incoming, seen)
-            if context_state.refused and not context_state.fits(context_state.measure(prompt)):
-                prompt = clipped(prompt, context_state.room(prompt))
+            prompt = await _made_to_fit(turn, sink, prompt, seen, incoming, refused=refused is not None)
             size = context_state.measure(prompt)
         if refused is not None and size >= refused[0]:
             raise refused[1]
         step_id, started, begun = new_id("step"), clock.now(), False
-        writer = ReplyWriter(request.run_id, step_id, turn.awaited_now, parallel=turn.parallel)
+        writer = ReplyWriter(sink.run_id, step_id, turn.awaited_now, parallel=turn.parallel)
         try:
             async with aclosing(_answer(turn, prompt)) as answer:
                 async for part in answer:
                     begun = True
                     if isinstance(part, Reply):
                         counted = Counted(part.usage.prompt_tokens, size)
-                        yield ModelCall(step_id, seen, part, writer, clock.now() - started, counted, prompt)
-                    else:
-                        yield writer.piece(part)
-            return
+                        return ModelCall(step_id, seen, part, writer, clock.now() - started, counted, prompt)
+                    sink.publish(writer.piece(part))
+            raise AssertionError("a model's answer ends with the whole reply")
         except ContextOverflow as error:
             if begun:
                 raise
             refused = size, error
             context_state.tighten(prompt)
+
+
+async def _made_to_fit(
+    turn: TurnState,
+    sink: TurnSink,
+    prompt: Prompt,
+    seen: Sequence[SeenBlock],
+    incoming: Sequence[Message],
+    *,
+    refused: bool,
+) -> Prompt:
+    """Let the oldest messages leave the context, and return the prompt that is left; with what is new in short if
+    even that was refused.
+    """
+    context_state = turn.context_state
+    trigger = "context_window_exceeded" if refused else "pre_step_context_check"
+    settings = CompactionSettings.read(turn.agent.configuration.get("compaction_settings"))
+    compaction = Compaction(turn.services, turn.agent, settings, trigger, sink)
+    if leaving := choose_leaving(context_state, compaction, prompt, incoming):
+        sink.publish(_begin_compaction(turn, sink.run_id, trigger, context_state.measure(prompt)))
+        turn.usage += await make_room(context_state, compaction, prompt, leaving)
+    prompt = turn.prompt(seen, incoming)
+    if context_state.refused and not context_state.fits(context_state.measure(prompt)):
+        prompt = clipped(prompt, context_state.room(prompt))
+    return prompt
 
 
 async def _answer(turn: TurnState, prompt: Prompt) -> AsyncGenerator[Delta | Reply, None]:
@@ -92,12 +105,7 @@ async def _answer(turn: TurnState, prompt: Prompt) -> AsyncGenerator[Delta | Rep
             yield part
 
 
-def _compaction(turn: TurnState, trigger: str) -> Compaction:
-    settings = CompactionSettings.read(turn.agent.configuration.get("compaction_settings"))
-    return Compaction(turn.services, turn.agent, settings, trigger, turn.request.run_id, turn.request.journal)
-
-
-def _begin_compaction(turn: TurnState, trigger: str, size: int) -> CompactionBegun:
+def _begin_compaction(turn: TurnState, run_id: str, trigger: str, size: int) -> CompactionBegun:
     context_state = turn.context_state
     data = {
         "trigger": trigger,
@@ -106,18 +114,4 @@ def _begin_compaction(turn: TurnState, trigger: str, size: int) -> CompactionBeg
         "messages_count": len(context_state.messages),
     }
     body = {"event_type": "compaction", "event_data": data}
-    return CompactionBegun(Message("event_message", body, run_id=turn.request.run_id))
-
-
-async def look(turn: TurnState) -> list[SeenBlock]:
-    """Return the agent's blocks as they are now."""
-    agent_id, conversation_id = turn.agent.id, turn.request.conversation_id
-    return await turn.services.store.read(lambda transaction: read_blocks(transaction, agent_id, conversation_id))
-
-
-def prompt_of(turn: TurnState, incoming: Sequence[Message], seen: Sequence[SeenBlock]) -> Prompt:
-    """Return what the model is asked next."""
-    turns = turn.context_state.shown(incoming)
-    prompt = build_prompt(turn.agent, turn.request.instructions or turn.agent.system, turn.schemas, turns, seen)
-    choice = turn.tool_choice
-    return replace(prompt, options=replace(prompt.options, tool_choice=choice)) if choice else prompt
+    return CompactionBegun(Message("event_message", body, run_id=run_id))

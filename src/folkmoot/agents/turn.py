@@ -1,29 +1,27 @@
-"""THE loop. A turn is one async generator: build the context, ask the model, run its tools, store, yield, repeat.
+"""THE loop: build the context, call the model, run its tools, commit, repeat until it stops.
 
-Every kind of agent and every way to call one goes through `take_turn`; whoever reads its events decides what becomes of
-them. A step commits as a whole: the messages that started it, the model's reply, the tools' returns, the memory edits
-among them, the usage and, in the last step, the end of the run. Until then nothing of it is stored.
+Every kind of agent and every way to call one goes through `take_turn`. What happens goes to its sink, the run, which
+stores and publishes it; the loop does not know who reads. A step commits as a whole: the messages that started it, the
+model's reply, the tools' returns, the memory edits among them, the usage and, in the last step, the end of the run.
+Until then nothing of it is stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import Sequence
 from dataclasses import replace
 
-from folkmoot.agents.agents import find_agent, tools_of
 from folkmoot.agents.approvals import Decisions, called_since_asked, decide, denial, find_pending, refuse_while_pending
-from folkmoot.agents.context import for_conversation
-from folkmoot.agents.context_state import read_context_state
-from folkmoot.agents.events import Event, TurnEnd
-from folkmoot.agents.model_call import ModelCall, ask, look, prompt_of
+from folkmoot.agents.events import Recorded, TurnEnd, TurnSink
+from folkmoot.agents.model_call import ModelCall, call_model
+from folkmoot.agents.preparation import prepare_turn
 from folkmoot.agents.replies import reply_messages
 from folkmoot.agents.services import Services
 from folkmoot.agents.steps import Step, store_step, trace_of
 from folkmoot.agents.tool_calls import PlannedCall, called_of, plan_call, return_message, run_in_step, run_outside
-from folkmoot.agents.tool_rules import Called, ToolRules
+from folkmoot.agents.tool_rules import Called
 from folkmoot.agents.turn_state import TurnRequest, TurnState
-from folkmoot.conversations.conversations import append_messages, find_conversation
+from folkmoot.conversations.conversations import append_messages
 from folkmoot.conversations.messages import Message
 from folkmoot.identifiers import new_id
 from folkmoot.models.prompt import Prompt
@@ -31,12 +29,17 @@ from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 
 
-async def take_turn(request: TurnRequest, services: Services) -> AsyncGenerator[Event, None]:
-    """Let the agent answer `request.messages`; the caller holds the conversation's turn.
+async def take_turn(request: TurnRequest, sink: TurnSink, services: Services) -> TurnEnd:
+    """Let the agent answer `request.messages`; the caller holds the conversation's lock.
 
-    Yields:
-        With `request.stream`, pieces of a reply while it is written; each message of a step once the step is stored;
-        a summary when messages had to leave the context; and a `TurnEnd` last.
+    Args:
+        request: what is asked.
+        sink: where the events go: with `request.stream` pieces of a reply while it is written; each message of a step
+            once the step is stored; a summary when messages had to leave the context; and the end.
+        services: the store, the models and the settings.
+
+    Returns:
+        Why the turn ended, and what it took.
 
     Raises:
         NotFound: the agent, the conversation or the model does not exist.
@@ -45,33 +48,21 @@ async def take_turn(request: TurnRequest, services: Services) -> AsyncGenerator[
         ProviderError: the model's provider failed; the steps stored before stand.
         StoreError: the database failed; the steps stored before stand.
     """
-    turn = await _prepare(request, services)
+    turn = await services.store.read(lambda transaction: prepare_turn(transaction, request, services))
     if request.decisions is not None:
-        settled, end = await _settle(turn, request.decisions)
-        for message in settled:
-            yield message
+        end = await _carry_out(turn, sink, request.decisions)
         if end is not None:
-            yield end
-            return
+            return end
     elif pending := find_pending(turn.context_state.messages):
         raise refuse_while_pending(pending)
     incoming = request.messages
     for number in range(1, request.max_steps + 1):
-        call: ModelCall | None = None
-        async with aclosing(ask(turn, incoming)) as answering:
-            async for item in answering:
-                if isinstance(item, ModelCall):
-                    call = item
-                else:
-                    yield item
-        assert call is not None
-        added, end = await _take_step(turn, call, incoming, number)
-        for message in added:
-            yield message
+        call = await call_model(turn, sink, incoming)
+        end = await _take_step(turn, sink, call, incoming, number)
         if end is not None:
-            yield end
-            return
+            return end
         incoming = ()
+    raise AssertionError("the last step that is allowed ends the turn")
 
 
 async def preview_turn(request: TurnRequest, services: Services) -> tuple[str, Prompt]:
@@ -80,63 +71,56 @@ async def preview_turn(request: TurnRequest, services: Services) -> tuple[str, P
     Raises:
         NotFound: the agent or the conversation does not exist.
     """
-    turn = await _prepare(request, services)
-    return turn.agent.model, prompt_of(turn, request.messages, await look(turn))
 
-
-async def _prepare(request: TurnRequest, services: Services) -> TurnState:
-    async def read(transaction: Transaction) -> TurnState:
-        agent = await find_agent(transaction, request.agent_id)
-        conversation = await find_conversation(transaction, request.conversation_id)
-        agent = for_conversation(agent, conversation)
-        agent = replace(agent, model=request.model or agent.model)
-        context_state = await read_context_state(transaction, conversation, agent, services)
-        tools = await tools_of(transaction, agent.id)
-        rules = ToolRules.read(agent.configuration.get("tool_rules") or ())
-        return TurnState(request, services, agent, tools, context_state, rules)
+    async def read(transaction: Transaction) -> tuple[str, Prompt]:
+        turn = await prepare_turn(transaction, request, services)
+        return turn.agent.model, turn.prompt(await turn.look(transaction), request.messages)
 
     return await services.store.read(read)
 
 
 async def _take_step(
-    turn: TurnState, call: ModelCall, incoming: Sequence[Message], number: int
-) -> tuple[list[Message], TurnEnd | None]:
-    """Run the reply's tools and store the step; return what it adds to the conversation, and the end in the last."""
+    turn: TurnState, sink: TurnSink, call: ModelCall, incoming: Sequence[Message], number: int
+) -> TurnEnd | None:
+    """Run the reply's tools and commit the step; return the end of the turn if this is its last step."""
     reply, request = call.reply, turn.request
     turn.usage += reply.usage
     planned = turn.plan(reply)
-    context = turn.tool_context(call.step_id, call.seen)
+    context = turn.tool_context(sink, call.step_id, call.seen)
     begun = clock.now()
+    # Tools that work outside the store run before the transaction, which must not wait for them.
     planned = await run_outside(planned, context)
 
-    async def store(transaction: Transaction) -> tuple[list[Message], TurnEnd | None, list[Called]]:
+    async def store(transaction: Transaction) -> Recorded[tuple[list[Message], list[Called]]]:
         outcomes = await run_in_step(planned, replace(context, transaction=transaction))
         worked = clock.now() - begun if planned else 0
         called = [*turn.called, *called_of(planned, outcomes)]
-        demand = "" if any(call.waits for call in planned) else turn.demand(called, reply)
+        # What the agent's rules still want comes before a reason to stop, but for the last step that is allowed.
+        demand = "" if any(each.waits for each in planned) else turn.demand(called, reply)
         reason = turn.stop_reason(reply, planned, outcomes, called) if not demand else ""
         if not reason and number >= request.max_steps:
             reason = "max_steps"
-        said = [replace(message, run_id=request.run_id, step_id=call.step_id) for message in incoming]
+        said = [replace(message, run_id=sink.run_id, step_id=call.step_id) for message in incoming]
         answered = reply_messages(reply, planned, outcomes, call.writer)
         if demand and not reason:
             body = {"content": demand}
-            answered.append(Message("system_message", body, run_id=request.run_id, step_id=call.step_id))
+            answered.append(Message("system_message", body, run_id=sink.run_id, step_id=call.step_id))
         new = [*said, *answered]
-        stored = await append_messages(transaction, request.conversation_id, new, request.run_id, call.counted)
-        await store_step(transaction, _step(turn, call, reason, worked), call.seen)
+        stored = await append_messages(transaction, request.conversation_id, new, sink.run_id, call.counted)
+        await store_step(transaction, _step(turn, sink.run_id, call, reason, worked), call.seen)
         filled = reply.usage.prompt_tokens + reply.usage.completion_tokens
         end = TurnEnd(reason, turn.usage, number, filled) if reason else None
-        await request.journal.record(transaction, stored[len(said) :], end)
-        return stored, end, called
+        return Recorded((stored, called), stored[len(said) :], end)
 
-    stored, end, turn.called = await request.journal.write(store)
+    # The work may be done twice, after a deadlock: what stays of it is taken over only when it is committed.
+    recorded = await sink.commit(store)
+    stored, turn.called = recorded.result
     turn.context_state.add(stored, call.counted)
-    return stored[len(incoming) :], end
+    return recorded.end
 
 
-async def _settle(turn: TurnState, decisions: Decisions) -> tuple[list[Message], TurnEnd | None]:
-    """Run what was approved and store what came of every open call; return that, and the end if the rules end it."""
+async def _carry_out(turn: TurnState, sink: TurnSink, decisions: Decisions) -> TurnEnd | None:
+    """Run what was approved and commit what came of every open call; return the end if the rules end the turn."""
     request = turn.request
     pending = find_pending(turn.context_state.messages)
     decided = decide(pending, decisions)
@@ -149,34 +133,33 @@ async def _settle(turn: TurnState, decisions: Decisions) -> tuple[list[Message],
         else PlannedCall(call, outcome=decision.outcome or denial(decision))
         for call, decision in decided
     ]
-    context = turn.tool_context(step_id, ())
+    context = turn.tool_context(sink, step_id, ())
     planned = await run_outside(planned, context)
 
-    async def store(transaction: Transaction) -> tuple[list[Message], TurnEnd | None]:
+    async def store(transaction: Transaction) -> Recorded[list[Message]]:
         outcomes = await run_in_step(planned, replace(context, transaction=transaction))
         returns = [
-            return_message(call.call, outcome, request.run_id, step_id)
+            return_message(call.call, outcome, sink.run_id, step_id)
             for call, outcome in zip(planned, outcomes, strict=True)
             if outcome is not None
         ]
-        answer = replace(decisions.message, run_id=request.run_id, step_id=step_id)
-        stored = await append_messages(transaction, request.conversation_id, [answer, *returns], request.run_id)
+        answer = replace(decisions.message, run_id=sink.run_id, step_id=step_id)
+        stored = await append_messages(transaction, request.conversation_id, [answer, *returns], sink.run_id)
         called = called_since_asked([*turn.context_state.messages, *stored])
         ends = turn.ended_by_call(planned, outcomes, called)
         end = TurnEnd("tool_rule") if ends and not turn.rules.missing_before_exit(turn.names, called) else None
-        await request.journal.record(transaction, stored[1:], end)
-        return stored, end
+        return Recorded(stored, stored[1:], end)
 
-    stored, end = await request.journal.write(store)
-    turn.context_state.add(stored)
+    recorded = await sink.commit(store)
+    turn.context_state.add(recorded.result)
     turn.called = called_since_asked(turn.context_state.messages)
-    return stored[1:], end
+    return recorded.end
 
 
-def _step(turn: TurnState, call: ModelCall, reason: str, tool_duration: int) -> Step:
+def _step(turn: TurnState, run_id: str, call: ModelCall, reason: str, tool_duration: int) -> Step:
     return Step(
         id=call.step_id,
-        run_id=turn.request.run_id,
+        run_id=run_id,
         agent_id=turn.agent.id,
         model=turn.agent.model,
         usage=call.reply.usage,

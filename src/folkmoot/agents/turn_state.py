@@ -1,41 +1,56 @@
-"""A turn under way: what it was asked, what it has to go by, and what the agent's rules say of its next step."""
+"""A turn as it stands: what it was asked, what it has to go by, and what the agent's rules say of its next step."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from folkmoot.agents.agents import Agent
 from folkmoot.agents.approvals import Decisions
-from folkmoot.agents.context import SeenBlock
+from folkmoot.agents.context import SeenBlock, build_prompt, read_blocks
 from folkmoot.agents.context_state import ContextState
-from folkmoot.agents.journal import Journal
+from folkmoot.agents.events import TurnSink
 from folkmoot.agents.services import Services
 from folkmoot.agents.tool_calls import Outcome, PlannedCall, not_run, plan_calls
 from folkmoot.agents.tool_rules import Called, ToolRules
 from folkmoot.conversations.messages import Message
-from folkmoot.models.prompt import Reply, ToolSchema, Usage
-from folkmoot.tools.tool import Messenger, Tool, ToolContext
+from folkmoot.models.prompt import Prompt, Reply, ToolSchema, Usage
+from folkmoot.store.engine import Transaction
+from folkmoot.tools.tool import Tool, ToolContext
 
 
 @dataclass(frozen=True, slots=True)
 class TurnRequest:
-    """What starts a turn, and how it is taken."""
+    """What somebody asks of an agent: messages or decisions, and how to answer them."""
 
     agent_id: str
     conversation_id: str
-    run_id: str
-    messages: Sequence[Message]
-    max_steps: int
-    journal: Journal
-    messenger: Messenger
+    messages: Sequence[Message] = ()
+    max_steps: int = 1
     decisions: Decisions | None = None
     client_tools: Sequence[ToolSchema] = ()
-    stream: bool = False
-    chain: Sequence[str] = ()
-    hops: int = 0
     model: str | None = None
+    """A model for this turn only."""
+
     instructions: str | None = None
+    """Instructions for this turn only."""
+
+    stream: bool = False
+    """Whether pieces of the model's replies are wanted while it writes them."""
+
+    background: bool = False
+    chain: Sequence[str] = ()
+    """The agents that wait for this answer, the first asker first."""
+
+    hops: int = 0
+    """How many messages between agents have set each other off up to this one."""
+
+    asked_by: str | None = None
+    """The conversation whose turn waits for this answer."""
+
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """What the run says of the request, as the wire format has it."""
 
 
 @dataclass(slots=True)
@@ -130,21 +145,32 @@ class TurnState:
             for call, outcome in zip(planned, outcomes, strict=True)
         )
 
-    def tool_context(self, step_id: str, seen: Sequence[SeenBlock]) -> ToolContext:
+    def prompt(self, seen: Sequence[SeenBlock], incoming: Sequence[Message] = ()) -> Prompt:
+        """Return what the model is asked next: the context, what came in just now, and the blocks in `seen`."""
+        messages = self.context_state.shown(incoming)
+        prompt = build_prompt(self.agent, self.request.instructions or self.agent.system, self.schemas, messages, seen)
+        choice = self.tool_choice
+        return replace(prompt, options=replace(prompt.options, tool_choice=choice)) if choice else prompt
+
+    async def look(self, transaction: Transaction) -> list[SeenBlock]:
+        """Return the agent's blocks as they are now."""
+        return await read_blocks(transaction, self.agent.id, self.request.conversation_id)
+
+    def tool_context(self, sink: TurnSink, step_id: str, seen: Sequence[SeenBlock]) -> ToolContext:
         """Return what a step's tools may use; the model was shown the blocks in `seen`."""
         services = self.services
         return ToolContext(
             agent_id=self.agent.id,
             agent_name=self.agent.name,
             conversation_id=self.request.conversation_id,
-            run_id=self.request.run_id,
+            run_id=sink.run_id,
             step_id=step_id,
             store=services.store,
             settings=services.settings,
             environ=services.environ,
             variables=services.sealer.unseal(self.agent.configuration.get("sealed_variables")),
             seen={block.id: block.version for block in seen},
-            messenger=self.request.messenger,
+            messenger=sink.messenger,
             chain=self.request.chain,
             hops=self.request.hops,
         )

@@ -108,7 +108,7 @@ def pieces(reply: Reply) -> Iterator[Delta]:
 
 
 def _look(prompt: Prompt) -> _Situation:
-    turns = list(prompt.turns)
+    turns = list(prompt.messages)
     last = max((number for number, turn in enumerate(turns) if isinstance(turn, UserMessage)), default=-1)
     after = turns[last + 1 :]
     spoken = [turn for turn in after if isinstance(turn, AssistantMessage)]
@@ -223,7 +223,7 @@ def _first_line(text: str) -> str:
 
 def _size(prompt: Prompt) -> int:
     size = len(prompt.instructions) + len(prompt.memory) + sum(len(str(tool.parameters)) for tool in prompt.tools)
-    for turn in prompt.turns:
+    for turn in prompt.messages:
         if isinstance(turn, AssistantMessage):
             size += len(turn.text) + sum(len(call.arguments) for call in turn.tool_calls)
         else:

@@ -115,13 +115,13 @@ class ModelOptions:
 class Prompt:
     """One request to a model.
 
-    `instructions`, `tools` and `turns` are a stable prefix: a later step of the same turn sends them byte for byte
-    again and adds turns at the end, so that providers' prompt caches hit. `memory` is the agent's blocks as they are
+    `instructions`, `tools` and `messages` are a stable prefix: a later step of the same turn sends them byte for byte
+    again and adds messages at the end, so that providers' prompt caches hit. `memory` is the agent's blocks as they are
     now; it is sent after everything else and never becomes part of the history.
     """
 
     instructions: str
-    turns: Sequence[PromptMessage]
+    messages: Sequence[PromptMessage]
     memory: str = ""
     tools: Sequence[ToolSchema] = ()
     options: ModelOptions = ModelOptions()

@@ -200,7 +200,7 @@ class ModelClient:
 
 def _without_reasoning(prompt: Prompt) -> Prompt | None:
     """Return the prompt without what the model thought; None when there is nothing of it."""
-    if not any(isinstance(turn, AssistantMessage) and turn.reasoning for turn in prompt.turns):
+    if not any(isinstance(turn, AssistantMessage) and turn.reasoning for turn in prompt.messages):
         return None
-    turns = [replace(turn, reasoning=()) if isinstance(turn, AssistantMessage) else turn for turn in prompt.turns]
-    return replace(prompt, turns=turns)
+    turns = [replace(turn, reasoning=()) if isinstance(turn, AssistantMessage) else turn for turn in prompt.messages]
+    return replace(prompt, messages=turns)

@@ -80,7 +80,7 @@ def messages_of(prompt: Prompt, manner: Manner) -> list[ModelMessage]:
     messages: list[ModelMessage] = []
     parts: list[ModelRequestPart] = []
     ids = _SentIds(manner)
-    for turn in paired(prompt.turns):
+    for turn in paired(prompt.messages):
         if isinstance(turn, AssistantMessage):
             if parts:
                 messages.append(ModelRequest(parts=parts))

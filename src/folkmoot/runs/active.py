@@ -1,140 +1,172 @@
-"""A run that this process works on: its turn's journal, and how it is stopped so that nobody misses what is stored."""
+"""A run that this process works on: where its turn's events go, and how it is stopped so that nobody misses any."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from enum import Enum, auto
+from typing import TypeVar
 
-from folkmoot.agents.events import CompactionBegun, Event, Piece, TurnEnd
+from folkmoot.agents.events import CompactionBegun, Event, Piece, Recorded, RunBegun, TurnEnd
+from folkmoot.agents.turn_state import TurnRequest
 from folkmoot.conversations.messages import Message
-from folkmoot.runs.asked import Answer, Asked
-from folkmoot.runs.log import DONE, RunLog, store_entries
+from folkmoot.runs.log import RunLog, store_events
 from folkmoot.runs.reading import end_details
 from folkmoot.runs.runs import Run, end_run, topic
 from folkmoot.store import clock
 from folkmoot.store.engine import Store, Transaction, Work
+from folkmoot.tools.tool import Messenger
 
 T = TypeVar("T")
 
-Encoder: TypeAlias = Callable[[Event], Sequence[Mapping[str, Any]]]
-"""Turns an event into what a stream shows of it: the wire format's events, none or several."""
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole turn: its messages, why it stopped, what it took."""
+
+    run: Run
+    messages: Sequence[Message]
+    end: TurnEnd
+
+
+class RunState(Enum):
+    """Where an active run stands, as far as stopping it goes."""
+
+    CREATED = auto()
+    """Its task has not begun; asyncio would never enter one that is cancelled before."""
+
+    WORKING = auto()
+    """It waits for its conversation, a model or a tool: cancelling the task stops it at once."""
+
+    COMMITTING = auto()
+    """What happened is being stored: a stop waits until that is stored and published."""
+
+    STOPPING = auto()
+    """It is to be stopped, and ends as soon as it may."""
+
+    OVER = auto()
+    """Its end is stored, or is about to be: there is nothing left to stop."""
 
 
 @dataclass(slots=True)
 class ActiveRun:
-    """A run that this process works on. `encode` is None when it keeps no log."""
+    """A run that this process works on: the sink of its turn's events."""
 
     run: Run
-    asked: Asked
+    request: TurnRequest
     store: Store
-    encode: Encoder | None = None
+    messenger: Messenger
+    logged: bool = False
+    """Whether its events are kept for readers, in its log and in the store."""
+
     log: RunLog = field(default_factory=RunLog)
     task: asyncio.Task[Answer] | None = None
     messages: list[Message] = field(default_factory=list)
+    state: RunState = RunState.CREATED
     begun: bool = False
-    """Whether it has had its turn."""
+    """Whether it has had its conversation's lock."""
 
     cancelled: bool = False
-    _stopping: bool = False
-    _stoppable: bool = False
-    """Whether cancelling the task is heard: from its first step until its failure is being stored."""
+    """Whether somebody wanted it stopped; else it is the server that stops."""
+
+    pieces: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set whenever its log has events that are not stored yet."""
 
     _answered_at: int | None = None
-    _writing: bool = False
-    _owed: int = 0
-    """How many events of the step that was stored last the turn has not yielded yet."""
-
-    _recorded: Sequence[str] = ()
-    """That step's part of the log."""
 
     @property
-    def has_pieces(self) -> bool:
-        """Whether its log has entries that are not stored yet."""
-        return self.encode is not None and len(self.log.entries) > self.log.stored
+    def run_id(self) -> str:
+        """The run."""
+        return self.run.id
 
-    def set_off(self) -> None:
-        """Say that the task has begun; asyncio would never enter one that is cancelled before.
+    def enter(self) -> None:
+        """Say that the task has begun.
 
         Raises:
             CancelledError: the run is to be stopped already.
         """
-        self._stoppable = True
-        if self._stopping:
-            raise asyncio.CancelledError
+        self._refuse_when_stopping()
+        self.state = RunState.WORKING
+
+    def announce(self) -> None:
+        """Begin the log."""
+        self._add([RunBegun(self.run.id)])
 
     def stop(self, *, cancelled: bool) -> None:
-        """End the run's task: at once, or behind the step that is being stored, so that nobody misses that."""
-        if self._stopping:
+        """End the run's task: at once, or behind what is being stored, so that nobody misses that."""
+        if self.state in (RunState.STOPPING, RunState.OVER):
             return
-        self.cancelled, self._stopping = cancelled, True
-        if self._stoppable and self.task is not None and not self._writing and not self._owed:
+        self.cancelled = cancelled
+        at_once, self.state = self.state is RunState.WORKING, RunState.STOPPING
+        if at_once and self.task is not None:
             self.task.cancel()
 
-    def give_up(self) -> None:
-        """Say that the run has failed; nothing is left to stop while that is being stored."""
-        self._stopping = True
-
-    async def write(self, work: Work[T]) -> T:
-        """Run `work` in a transaction, to its end even when the run is to be stopped meanwhile.
+    async def commit(self, work: Work[Recorded[T]]) -> Recorded[T]:
+        """Run `work` in a transaction with what the run keeps of it, to its end even if it is to be stopped meanwhile.
 
         Raises:
-            CancelledError: the run was to be stopped, and nothing is to be yielded of this transaction.
+            CancelledError: the run was to be stopped; what was committed has been published, unless it is the end.
         """
-        self._writing, self._owed = True, 0
+        self._refuse_when_stopping()
+        self.state = RunState.COMMITTING
+
+        async def store(transaction: Transaction) -> Recorded[T]:
+            recorded = await work(transaction)
+            await self._keep(transaction, recorded)
+            return recorded
+
         try:
-            written = await self.store.write(work)
+            recorded = await self.store.write(store)
         except BaseException:
-            self._owed = 0
+            if self.state is RunState.COMMITTING:
+                self.state = RunState.WORKING
             raise
-        finally:
-            self._writing = False
-        if self._stopping and not self._owed:
-            raise asyncio.CancelledError
-        return written
+        self.messages += recorded.messages
+        self._add(_events(recorded), stored=True)
+        if recorded.end is not None:
+            self.state = RunState.OVER
+        self._refuse_when_stopping()
+        if self.state is RunState.COMMITTING:
+            self.state = RunState.WORKING
+        return recorded
 
-    async def record(self, transaction: Transaction, added: Sequence[Message], end: TurnEnd | None) -> None:
-        """Store a step's part of the log, and with the last step the end of the run.
-
-        The turn yields these events as soon as `write` returns.
-        """
-        events: list[Event] = [*added, *((end,) if end else ())]
+    async def _keep(self, transaction: Transaction, recorded: Recorded[T]) -> None:
+        """Store the step's part of the log, and with the last step the end of the run."""
         self._answered_at = self._answered_at or clock.now()
-        self._owed = len(events)
-        if self.encode is not None:
-            shown = [each for event in events for each in self.encode(event)]
-            self._recorded = [*self.log.encode(shown), *((DONE,) if end else ())]
-            entries = [*self.log.entries[self.log.stored :], *self._recorded]
-            await store_entries(transaction, self.run.id, self.log.stored, entries)
+        if self.logged:
+            events = [*self.log.waiting, *_events(recorded)]
+            await store_events(transaction, self.run.id, self.log.stored, events)
             transaction.signal(topic(self.run.id))
-        if end is not None:
-            await end_run(
-                transaction, self.run, "completed", end.stop_reason, end_details(self.run, end, self._answered_at)
-            )
+        if (end := recorded.end) is not None:
+            details = end_details(self.run, end, self._answered_at)
+            await end_run(transaction, self.run, "completed", end.stop_reason, details)
 
-    def take(self, event: Event) -> None:
-        """Take in what the turn has yielded.
-
-        Raises:
-            CancelledError: the run was to be stopped behind the step that this was the last event of.
-        """
-        if not isinstance(event, Message | TurnEnd):
-            self._take_unstored(event)
-            return
-        self._owed -= 1
-        if isinstance(event, Message):
-            self.messages.append(event)
-        if not self._owed:
-            self.log.add_stored(self._recorded)
-            self._recorded = ()
-            if self._stopping and not isinstance(event, TurnEnd):
-                raise asyncio.CancelledError
-
-    def _take_unstored(self, event: Piece | CompactionBegun) -> None:
+    def publish(self, event: Piece | CompactionBegun) -> None:
+        """Show readers something that is not stored with a step."""
         if isinstance(event, CompactionBegun):
             self.messages.append(event.message)
         else:
             self._answered_at = self._answered_at or clock.now()
-        if self.encode is not None:
-            self.log.append(self.encode(event))
+        self._add([event])
+
+    def fail(self) -> None:
+        """Say that the run has failed; nothing is left to stop while that is being stored."""
+        self.state = RunState.OVER
+
+    def _add(self, events: Sequence[Event], *, stored: bool = False) -> None:
+        if not self.logged:
+            return
+        if stored:
+            self.log.append_stored(events)
+        else:
+            self.log.append(events)
+            self.pieces.set()
+
+    def _refuse_when_stopping(self) -> None:
+        if self.state is RunState.STOPPING:
+            raise asyncio.CancelledError
+
+
+def _events(recorded: Recorded[T]) -> list[Event]:
+    return [*recorded.messages, *([recorded.end] if recorded.end is not None else [])]

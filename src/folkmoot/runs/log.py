@@ -1,7 +1,8 @@
-"""A run's events as its streams show them, numbered from 1: in memory while the run is under way, and in the store.
+"""A run's events, numbered from 1: in memory while the run is worked on, and in the store.
 
-Whoever reads on the process that works on the run reads the memory, everybody else the store. An entry that shows a
-step is stored in the step's own transaction; pieces of a reply that is being written are stored a little later.
+Whoever reads on the process that works on the run reads the memory, everybody else the store. Events of a step are
+stored in the step's own transaction; pieces of a reply that is being written are stored a little later. The log keeps
+what happened; how it is shown is the reader's business. A message is kept once, among the messages: the log names it.
 """
 
 from __future__ import annotations
@@ -9,26 +10,35 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import bindparam, func, select
 
+from folkmoot.agents.events import (
+    CallPiece,
+    CompactionBegun,
+    Event,
+    ReasoningPiece,
+    RunBegun,
+    TextPiece,
+    TurnEnd,
+    TurnFailed,
+)
+from folkmoot.conversations.messages import Message
+from folkmoot.models.prompt import Usage
 from folkmoot.store.engine import Transaction
-from folkmoot.store.tables import run_events, runs
+from folkmoot.store.tables import messages, run_events, runs
 
-DONE = "[DONE]"
-"""The last entry of every log."""
+_AT_ONCE = 500
 
 _is_kept = select(runs.c.id).where(runs.c.id == bindparam("run_id"))
 _last = select(func.max(run_events.c.sequence).label("sequence")).where(run_events.c.run_id == bindparam("run_id"))
 _after = (
     select(run_events.c.sequence, run_events.c.data)
-    .where(
-        run_events.c.run_id == bindparam("run_id"),
-        run_events.c.sequence > bindparam("after"),
-    )
+    .where(run_events.c.run_id == bindparam("run_id"), run_events.c.sequence > bindparam("after"))
     .order_by(run_events.c.sequence)
-    .limit(500)
+    .limit(_AT_ONCE)
 )
 
 
@@ -36,93 +46,99 @@ class RunLog:
     """The log of a run that this process works on."""
 
     def __init__(self) -> None:
-        """Start with no entry."""
-        self.entries: list[str] = []
+        self.events: list[Event] = []
         self.stored = 0
+        """How many of them are in the store."""
+
         self._readers: set[asyncio.Event] = set()
 
-    def append(self, events: Sequence[Mapping[str, Any]]) -> None:
+    def append(self, events: Sequence[Event]) -> None:
         """Add events and wake the readers."""
-        self._add(self.encode(events))
-
-    def add_stored(self, entries: Sequence[str]) -> None:
-        """Add entries that are stored already, with all before them, and wake the readers."""
-        self._add(entries)
-        self.stored = len(self.entries)
-
-    def finish(self) -> None:
-        """Add the last entry."""
-        self._add([DONE])
-
-    def _add(self, entries: Sequence[str]) -> None:
-        self.entries += entries
+        self.events += events
         for reader in self._readers:
             reader.set()
 
-    def encode(self, events: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Return events as the entries that they will be when they are appended now."""
-        return encode_events(events, len(self.entries))
+    def append_stored(self, events: Sequence[Event]) -> None:
+        """Add events that are in the store already, with all before them, and wake the readers."""
+        self.append(events)
+        self.stored = len(self.events)
 
-    async def follow(self, after: int) -> AsyncGenerator[tuple[int, str], None]:
-        """Yield each entry behind number `after` with its number, as it comes, until the last."""
+    @property
+    def waiting(self) -> list[Event]:
+        """The events that are not in the store yet."""
+        return self.events[self.stored :]
+
+    async def follow(self, after: int) -> AsyncGenerator[tuple[int, Event], None]:
+        """Yield each event behind number `after` with its number, as it comes, until the last."""
         changed = asyncio.Event()
         self._readers.add(changed)
         try:
             while True:
                 changed.clear()
-                while after < len(self.entries):
+                while after < len(self.events):
                     after += 1
-                    yield after, self.entries[after - 1]
-                if self.entries and self.entries[-1] == DONE:
+                    yield after, self.events[after - 1]
+                if self.events and is_last(self.events[-1]):
                     return
                 await changed.wait()
         finally:
             self._readers.discard(changed)
 
 
-def encode_events(events: Sequence[Mapping[str, Any]], before: int) -> list[str]:
-    """Return events as entries behind `before` others; one that has a `seq_id` gets its number."""
-    entries: list[str] = []
-    for event in events:
-        number = before + len(entries) + 1
-        entries.append(json.dumps({**event, "seq_id": number} if "seq_id" in event else event))
-    return entries
+def is_last(event: Event) -> bool:
+    """Tell whether nothing comes behind this event."""
+    return isinstance(event, TurnEnd | TurnFailed)
 
 
-def failure_events(run_id: str, stop_reason: str, error: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return what a stream shows of a run that did not come to its end."""
-    shown: list[Mapping[str, Any]] = []
-    if stop_reason != "cancelled":
-        shown.append(
-            {
-                "message_type": "error_message",
-                "run_id": run_id,
-                "error_type": error["type"],
-                "message": error["message"],
-                "detail": None,
-                "seq_id": None,
-            }
-        )
-    return [*shown, {"message_type": "stop_reason", "stop_reason": stop_reason}]
-
-
-async def store_entries(transaction: Transaction, run_id: str, before: int, entries: Sequence[str]) -> None:
-    """Store entries behind `before` others; those that are stored already stay, and a deleted run's are not kept."""
-    if await transaction.first(_is_kept, run_id=run_id) is None:
+async def store_events(transaction: Transaction, run_id: str, before: int, events: Sequence[Event]) -> None:
+    """Store events behind `before` others; those that are stored already stay, and a deleted run's are not kept."""
+    if not events or await transaction.first(_is_kept, run_id=run_id) is None:
         return
-    rows = [{"run_id": run_id, "sequence": number, "data": entry} for number, entry in enumerate(entries, before + 1)]
+    rows = [
+        {"run_id": run_id, "sequence": number, "data": _encode(event)}
+        for number, event in enumerate(events, before + 1)
+    ]
     await transaction.insert(run_events, rows, or_keep=True)
 
 
-async def append_events(transaction: Transaction, run_id: str, events: Sequence[Mapping[str, Any]]) -> None:
-    """Store a run's last events and its end, for a run whose process is gone; nothing for one that kept no log."""
+async def append_last(transaction: Transaction, run_id: str, event: TurnFailed) -> None:
+    """Store a run's last event, for a run whose process is gone; nothing for one that kept no log."""
     row = await transaction.first(_last, run_id=run_id)
-    if row is None or row["sequence"] is None:
-        return
-    before = int(row["sequence"])
-    await store_entries(transaction, run_id, before, [*encode_events(events, before), DONE])
+    if row is not None and row["sequence"] is not None:
+        await store_events(transaction, run_id, int(row["sequence"]), [event])
 
 
-async def read_entries(transaction: Transaction, run_id: str, after: int) -> list[tuple[int, str]]:
-    """Return some of the stored entries behind number `after`."""
-    return [(row["sequence"], row["data"]) for row in await transaction.all(_after, run_id=run_id, after=after)]
+async def read_events(transaction: Transaction, run_id: str, after: int) -> list[tuple[int, Event]]:
+    """Return some of the stored events behind number `after`; a message that was deleted since is passed over."""
+    rows = [
+        (row["sequence"], json.loads(row["data"])) for row in await transaction.all(_after, run_id=run_id, after=after)
+    ]
+    named = [data["id"] for _, data in rows if data["kind"] == "Message"]
+    said: dict[str, Message] = {}
+    if named:
+        found = await transaction.all(select(messages).where(messages.c.id.in_(named)))
+        said = {row["id"]: Message.from_row(row) for row in found}
+    decoded = ((number, _decode(data, said)) for number, data in rows)
+    return [(number, event) for number, event in decoded if event is not None]
+
+
+_KINDS = {each.__name__: each for each in (RunBegun, TextPiece, ReasoningPiece, CallPiece, TurnFailed)}
+
+
+def _encode(event: Event) -> str:
+    kind = type(event).__name__
+    if isinstance(event, Message):
+        return json.dumps({"kind": kind, "id": event.id})
+    return json.dumps({"kind": kind, **asdict(event)})
+
+
+def _decode(data: Mapping[str, Any], said: Mapping[str, Message]) -> Event | None:
+    kind, fields = data["kind"], {name: value for name, value in data.items() if name != "kind"}
+    if kind == "Message":
+        return said.get(fields["id"])
+    if kind == "CompactionBegun":
+        return CompactionBegun(Message(**fields["message"]))
+    if kind == "TurnEnd":
+        return TurnEnd(**{**fields, "usage": Usage(**fields["usage"])})
+    event: Event = _KINDS[kind](**fields)
+    return event

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
-from folkmoot.agents.events import Event
-from folkmoot.runs.active import Encoder
-from folkmoot.runs.log import DONE, RunLog, read_entries
+from folkmoot.agents.events import Event, RunBegun
+from folkmoot.runs.log import is_last, read_events
 from folkmoot.runs.reading import end_of_run, messages_of_run
 from folkmoot.runs.runs import Run, find_run, topic
 from folkmoot.store.engine import Store, Transaction
@@ -16,45 +15,41 @@ LOOK_AGAIN_SECONDS = 1.0
 """How often a waiter looks by itself, should a wake-up from another process be lost."""
 
 
-async def follow_stored(store: Store, run_id: str, after: int, encode: Encoder) -> AsyncGenerator[str, None]:
-    """Yield the entries of a run's stored log behind number `after`, as they come, to the last.
+async def follow_stored(store: Store, run_id: str, after: int) -> AsyncGenerator[tuple[int, Event], None]:
+    """Yield the events of a run's stored log behind number `after` with their numbers, as they come, to the last.
 
     Args:
         store: where the run is kept.
         run_id: which run.
-        after: the number of the last entry that was seen; 0 for all.
-        encode: how an event is shown, for a run that kept no log.
+        after: the number of the last event that was seen; 0 for all.
 
     Raises:
         NotFound: there is no such run.
     """
 
-    async def read(transaction: Transaction) -> tuple[Run, list[tuple[int, str]]]:
-        return await find_run(transaction, run_id), await read_entries(transaction, run_id, after)
+    async def read(transaction: Transaction) -> tuple[Run, list[tuple[int, Event]]]:
+        return await find_run(transaction, run_id), await read_events(transaction, run_id, after)
 
     with store.signals.listening(topic(run_id)) as changed:
         while True:
             changed.clear()
-            run, entries = await store.read(read)
-            for number, entry in entries:
-                yield entry
+            run, events = await store.read(read)
+            for number, event in events:
+                yield number, event
                 after = number
-                if entry == DONE:
+                if is_last(event):
                     return
-            if run.is_over and not entries:
-                for entry in await _without_log(store, run, after, encode):
-                    yield entry
+            if run.is_over and not events:
+                for number, event in await _without_log(store, run, after):
+                    yield number, event
                 return
-            if not entries:
+            if not events:
                 await wait_or_look_again(changed, LOOK_AGAIN_SECONDS)
 
 
-async def _without_log(store: Store, run: Run, after: int, encode: Encoder) -> list[str]:
-    """Return what a stream shows of a run that is over and kept no log: its messages and its end."""
+async def _without_log(store: Store, run: Run, after: int) -> list[tuple[int, Event]]:
+    """Return what happened in a run that is over and kept no log, as its messages and its end tell it."""
     stored = await store.read(lambda transaction: messages_of_run(transaction, run.id))
-    log = RunLog()
-    events: list[Event] = [*stored, end_of_run(run)]
-    for event in events:
-        log.append(encode(event))
-    log.finish()
-    return log.entries[after:] or [DONE]
+    events: list[Event] = [RunBegun(run.id), *stored, end_of_run(run)]
+    numbered = list(enumerate(events, 1))
+    return numbered[after:] or numbered[-1:]

@@ -9,10 +9,11 @@ from dataclasses import replace
 from sqlalchemy import func, select
 
 from folkmoot.agents.agents import find_agent
+from folkmoot.agents.turn_state import TurnRequest
 from folkmoot.conversations.messages import Message
 from folkmoot.errors import FolkmootError, MalformedId, NotFound, ToolFailed
 from folkmoot.identifiers import check_id
-from folkmoot.runs.asked import Answer, Asked
+from folkmoot.runs.active import Answer
 from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import agent_tags
 from folkmoot.tools.tool import ToolContext
@@ -31,7 +32,7 @@ class AgentMessenger:
     """Asks agents on behalf of others, and refuses what would wait on itself."""
 
     def __init__(
-        self, answer: Callable[[Asked], Awaitable[Answer]], background: Callable[[Asked], Awaitable[None]]
+        self, answer: Callable[[TurnRequest], Awaitable[Answer]], background: Callable[[TurnRequest], Awaitable[None]]
     ) -> None:
         """Ask through these.
 
@@ -50,9 +51,9 @@ class AgentMessenger:
         """
         await self._check(agent_id, context)
         waiting = (*context.chain, context.agent_id)
-        asked = replace(self._asked(agent_id, text, context), chain=waiting, asked_by=context.conversation_id)
+        request = replace(self._request(agent_id, text, context), chain=waiting, asked_by=context.conversation_id)
         try:
-            answer = await self._answer(asked)
+            answer = await self._answer(request)
         except FolkmootError as error:
             raise ToolFailed(f"Agent {agent_id} could not answer: {error.message}") from error
         words = [each.body["content"] for each in answer.messages if each.message_type == "assistant_message"]
@@ -65,7 +66,7 @@ class AgentMessenger:
             ToolFailed: there is no such agent, or too many messages have set each other off.
         """
         await self._reachable(agent_id, context)
-        await self._background(self._asked(agent_id, text, context))
+        await self._background(self._request(agent_id, text, context))
 
     async def ask_tagged(
         self, match_all: Sequence[str], match_some: Sequence[str], text: str, context: ToolContext
@@ -106,9 +107,10 @@ class AgentMessenger:
         except (MalformedId, NotFound) as error:
             raise ToolFailed(error.message) from error
 
-    def _asked(self, agent_id: str, text: str, context: ToolContext) -> Asked:
-        return Asked(
+    def _request(self, agent_id: str, text: str, context: ToolContext) -> TurnRequest:
+        return TurnRequest(
             agent_id=agent_id,
+            conversation_id=agent_id,
             messages=[Message("user_message", {"content": text}, sender_id=context.agent_id)],
             max_steps=context.settings.max_steps,
             hops=context.hops + 1,

@@ -10,10 +10,11 @@ from typing import Any
 from sqlalchemy import bindparam, or_, select, update
 
 from folkmoot.agents.abandoned_calls import INTERRUPTED, settle_abandoned
+from folkmoot.agents.events import TurnFailed
 from folkmoot.conversations.conversations import release_lock
 from folkmoot.errors import NotFound
 from folkmoot.identifiers import new_id
-from folkmoot.runs.log import append_events, failure_events
+from folkmoot.runs.log import append_last
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.tables import runs
@@ -182,12 +183,17 @@ async def end_run(
         run_id=run.id,
         new_status=status,
         reason=stop_reason,
-        new_details=json.dumps({**run.details, **details}),
+        new_details=json.dumps({**_kept(run.details, status), **details}),
         now=now,
         due=now + callback_patience if run.details.get("callback_url") else None,
     )
     transaction.signal(topic(run.id))
     return bool(ended)
+
+
+def _kept(details: Mapping[str, Any], status: str) -> Mapping[str, Any]:
+    """Return what a run that has ended goes on saying; what was said to it is in the conversation when it completed."""
+    return {name: value for name, value in details.items() if name != "said" or status != "completed"}
 
 
 async def request_cancel(transaction: Transaction, run_id: str) -> None:
@@ -244,13 +250,13 @@ async def fail_dead_runs(transaction: Transaction, *, every: bool) -> list[str]:
 
 async def _fail_dead(transaction: Transaction, run: Run) -> bool:
     """Mark a run as failed; False when it has ended meanwhile."""
-    error = {
-        "type": "process_died",
-        "message": "The server process that worked on this run stopped before its end.",
-    }
-    if not await end_run(transaction, run, "failed", "error", {"error": error}, callback_patience=0):
+    failed = TurnFailed(
+        run.id, "error", "process_died", "The server process that worked on this run stopped before its end."
+    )
+    error = {"type": failed.error_type, "message": failed.message}
+    if not await end_run(transaction, run, "failed", failed.stop_reason, {"error": error}, callback_patience=0):
         return False
     if run.status == "running" and run.details.get("decides"):
         await settle_abandoned(transaction, run.conversation_id, INTERRUPTED)
-    await append_events(transaction, run.id, failure_events(run.id, "error", error))
+    await append_last(transaction, run.id, failed)
     return True

@@ -6,11 +6,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
+from weakref import WeakValueDictionary
 
 from folkmoot.agents.services import Services
 from folkmoot.errors import StoreError
-from folkmoot.runs.active import ActiveRun
-from folkmoot.runs.log import store_entries
+from folkmoot.runs.active import ActiveRun, Answer
+from folkmoot.runs.log import store_events
 from folkmoot.runs.log_reader import LOOK_AGAIN_SECONDS
 from folkmoot.runs.pruning import prune_logs
 from folkmoot.runs.runs import (
@@ -43,14 +44,18 @@ PRUNE_SECONDS = 60.0
 class RunSupervisor:
     """Keeps the leases of a process's runs, stores their pieces and ends, hears cancels, sends callbacks."""
 
-    def __init__(self, services: Services, active: Mapping[str, ActiveRun]) -> None:
-        """Keep these runs, by their identifiers."""
+    def __init__(self, services: Services) -> None:
         self._services = services
         self._store = services.store
-        self._active = active
+        self.active: dict[str, ActiveRun] = {}
+        """The runs that this process works on, by their identifiers."""
+
+        self.pieces = asyncio.Event()
+        """Set when a log has events that are not stored yet."""
+
+        self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._tasks: list[asyncio.Task[None]] = []
         self._callbacks: set[asyncio.Task[None]] = set()
-        self._pieces = asyncio.Event()
         self._cancel_requested = asyncio.Event()
         self._listening = ExitStack()
         self._pruned = 0
@@ -73,16 +78,27 @@ class RunSupervisor:
         }
         self._tasks = [asyncio.create_task(self._again_and_again(what, each)) for what, each in work.items()]
 
+    def queue(self, conversation_id: str) -> asyncio.Lock:
+        """Return the lock that this process's runs of a conversation wait for, in order."""
+        return self._queues.setdefault(conversation_id, asyncio.Lock())
+
     async def close(self) -> None:
-        """Stop, with no run under way any more."""
+        """Give the active runs their time to end, then stop them and all else."""
+        now = asyncio.get_running_loop().time
+        until = now() + self._services.settings.shutdown_wait
+        while (working := self._working()) and (left := until - now()) > 0:  # a run may begin others meanwhile
+            await asyncio.wait(working, timeout=left)
+        while working := self._working():
+            for late in list(self.active.values()):
+                late.stop(cancelled=False)
+            await asyncio.gather(*working, return_exceptions=True)
         for task in (*self._tasks, *self._callbacks):
             task.cancel()
         await asyncio.gather(*self._tasks, *self._callbacks, return_exceptions=True)
         self._listening.close()
 
-    def look_for_pieces(self) -> None:
-        """Say that a log has got new entries."""
-        self._pieces.set()
+    def _working(self) -> list[asyncio.Task[Answer]]:
+        return [active.task for active in self.active.values() if active.task is not None]
 
     def call_back(self, store: Store, run_id: str) -> None:
         """Tell the run's callback address, in a task of its own, that the run is over."""
@@ -153,7 +169,7 @@ class RunSupervisor:
         await wait_or_look_again(self._cancel_requested, LOOK_AGAIN_SECONDS)
         self._cancel_requested.clear()
         for run_id in await self._for_each_organization(cancel_requests):
-            if active := self._active.get(run_id):
+            if active := self.active.get(run_id):
                 active.stop(cancelled=True)
 
     async def _for_each_organization(
@@ -161,7 +177,7 @@ class RunSupervisor:
     ) -> list[str]:
         """Do `work` with the runs of this process, organisation by organisation, and return all that it returned."""
         by_organization: dict[str | None, list[str]] = {}
-        for run_id, active in self._active.items():
+        for run_id, active in self.active.items():
             by_organization.setdefault(active.store.organization_id, []).append(run_id)
 
         async def each(transaction: Transaction) -> list[str]:
@@ -174,25 +190,25 @@ class RunSupervisor:
 
     async def _store_pieces(self) -> None:
         """Store what the logs of this process have gathered, some at a time, for readers of other processes."""
-        await self._pieces.wait()
+        await self.pieces.wait()
         await asyncio.sleep(STORE_PIECES_SECONDS)
-        self._pieces.clear()
+        self.pieces.clear()
         waiting = [
-            (each.log, each.store.organization_id, each.run.id, each.log.stored, each.log.entries[each.log.stored :])
-            for each in self._active.values()
-            if each.has_pieces
+            (each.log, each.store.organization_id, each.run.id, each.log.stored, each.log.waiting)
+            for each in self.active.values()
+            if each.logged and each.log.waiting
         ]
         if not waiting:
             return
 
         async def store(transaction: Transaction) -> None:
-            for _, organization_id, run_id, before, entries in waiting:
-                await store_entries(transaction.within(organization_id or ""), run_id, before, entries)
+            for _, organization_id, run_id, before, events in waiting:
+                await store_events(transaction.within(organization_id or ""), run_id, before, events)
                 transaction.signal(topic(run_id))
 
         await self._store.everywhere.write(store)
-        for log, _, _, before, entries in waiting:
-            log.stored = max(log.stored, before + len(entries))
+        for log, _, _, before, events in waiting:
+            log.stored = max(log.stored, before + len(events))
 
     async def _prune_logs(self) -> None:
         """Forget how runs were streamed that were made longer ago than streams are kept, some at a time."""

@@ -19,6 +19,7 @@ from folkmoot.models.catalogue import Catalogue
 from folkmoot.models.providers import OFFLINE, default_model, resolve
 from folkmoot.models.requests import ModelClient
 from folkmoot.runs.service import RunService
+from folkmoot.runs.supervisor import RunSupervisor
 from folkmoot.server.errors import add_error_handlers
 from folkmoot.server.gate import Gate
 from folkmoot.server.routes import (
@@ -114,15 +115,15 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
             return settings.context_window
 
     services = Services(store.of(ORGANIZATION), client, settings, environ, sealer, context_window)
-    runs_service = RunService(services)
+    supervisor = RunSupervisor(services)
     author = Author("api", name="local" if settings.api_key is None else "admin")
     warming = asyncio.create_task(_warm_up(client, settings, environ))
     try:
-        await runs_service.open(alone=settings.database_url.startswith("sqlite"))
-        yield ServerState(services, runs_service, catalogue, author)
+        await supervisor.open(alone=settings.database_url.startswith("sqlite"))
+        yield ServerState(services, RunService(services, supervisor), catalogue, author)
     finally:
         warming.cancel()
-        await runs_service.close()
+        await supervisor.close()
         await catalogue.aclose()
         await client.aclose()
         await store.close()

@@ -1,4 +1,4 @@
-"""TranscriptEntry something to an agent, in a conversation of its: at once, as a stream, or in the background."""
+"""Say something to an agent, in a conversation of its: at once, as a stream, or in the background."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from fastapi import Response
 
 from folkmoot.agents.abandoned_calls import pending_in
 from folkmoot.agents.approvals import decide, refuse_while_pending
+from folkmoot.agents.events import Event
+from folkmoot.agents.turn_state import TurnRequest
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.errors import InvalidInput
 from folkmoot.models.providers import resolve
-from folkmoot.runs.asked import Answer, Asked
+from folkmoot.runs.active import Answer
 from folkmoot.runs.callbacks import check_callback_url
 from folkmoot.runs.reading import RunFilter, list_runs
 from folkmoot.runs.runs import Run
@@ -27,35 +29,36 @@ from folkmoot.server.wire.streams import StreamShape, show_usage
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import LARGEST_PAGE, Page
 
+DONE = ServerSentEvent(b"[DONE]")
+"""What a stream ends with when its run is over."""
+
 
 async def send_and_wait(agent_id: str, conversation_id: str, body: SendMessages, state: ServerState) -> Response:
     """Take the whole turn and answer with it."""
-    return json_response(show_turn(await state.runs.answer(read_asked(agent_id, conversation_id, body, state)), body))
+    return json_response(show_turn(await state.runs.answer(read_request(agent_id, conversation_id, body, state)), body))
 
 
 async def begin_stream(agent_id: str, conversation_id: str, body: SendMessages, state: ServerState) -> Response:
     """Begin a turn and answer with a stream of it; what can be refused is refused before the stream begins."""
-    asked = read_asked(agent_id, conversation_id, body, state, "send_message_streaming")
-    await check_asked(asked, state)
-    shape = stream_shape(body)
-    run = await state.runs.start(asked, shape.encode, shape.first)
-    return EventStream(as_server_sent(state.runs.follow(run.id, 0, shape.encode)))
+    request = read_request(agent_id, conversation_id, body, state, "send_message_streaming")
+    await check_request(request, state)
+    run = await state.runs.start(request)
+    return EventStream(as_server_sent(state.runs.follow(run.id), StreamShape.of_run(run)))
 
 
 async def start_in_background(agent_id: str, conversation_id: str, body: SendMessages, state: ServerState) -> RunReply:
     """Begin a turn that goes on by itself and return its run."""
     body = body.model_copy(update={"background": True})
-    asked = read_asked(agent_id, conversation_id, body, state, "send_message_async")
-    await check_asked(asked, state)
-    shape = stream_shape(body)
-    return RunReply.of(await state.runs.start(asked, shape.encode, shape.first))
+    request = read_request(agent_id, conversation_id, body, state, "send_message_async")
+    await check_request(request, state)
+    return RunReply.of(await state.runs.start(request))
 
 
-async def preview_request(asked: Asked, state: ServerState) -> dict[str, Any]:
+async def preview_request(request: TurnRequest, state: ServerState) -> dict[str, Any]:
     """Return the provider's request as a turn would begin with it; no model is asked."""
-    model, prompt = await state.runs.preview(asked)
-    request: dict[str, Any] = await state.services.models.preview(model, prompt)
-    return request
+    model, prompt = await state.runs.preview(request)
+    sent: dict[str, Any] = await state.services.models.preview(model, prompt)
+    return sent
 
 
 async def cancel_runs(wanted: RunFilter, state: ServerState, named: Sequence[str] | None = None) -> dict[str, str]:
@@ -73,9 +76,9 @@ def _outcome(run: Run) -> str:
     return "cancelled" if run.status == "cancelled" else "already over"
 
 
-def read_asked(
+def read_request(
     agent_id: str, conversation_id: str, body: SendMessages, state: ServerState, run_type: str = "send_message"
-) -> Asked:
+) -> TurnRequest:
     """Return what a request asks for.
 
     Raises:
@@ -89,7 +92,7 @@ def read_asked(
         resolve(body.override_model, state.services.environ)
     if body.callback_url is not None:
         check_callback_url(body.callback_url, allow_private=state.services.settings.private_callbacks)
-    return Asked(
+    return TurnRequest(
         agent_id=agent_id,
         conversation_id=conversation_id,
         messages=messages,
@@ -99,7 +102,7 @@ def read_asked(
         model=body.override_model,
         instructions=body.override_system,
         background=body.background,
-        stream_tokens=body.stream_tokens,
+        stream=body.stream_tokens,
         details=_details(body, run_type),
     )
 
@@ -113,31 +116,25 @@ def show_turn(answer: Answer, body: SendMessages) -> TurnReply:
     )
 
 
-def stream_shape(body: SendMessages) -> StreamShape:
-    """Return how a stream shows the turn."""
-    return StreamShape(
-        messages=body.shape(),
-        in_pieces=body.stream_tokens,
-        pings=body.include_pings,
-        types=body.include_return_message_types,
-    )
+async def as_server_sent(
+    events: AsyncGenerator[tuple[int, Event], None], shape: StreamShape
+) -> AsyncIterator[ServerSentEvent]:
+    """Return a run's events as server-sent events of this shape, the last of which is `[DONE]`."""
+    async with aclosing(events):
+        async for number, event in events:
+            for line in shape.lines(number, event):
+                yield ServerSentEvent(line.encode())
+    yield DONE
 
 
-async def as_server_sent(entries: AsyncGenerator[str, None]) -> AsyncIterator[ServerSentEvent]:
-    """Return a log's entries as server-sent events."""
-    async with aclosing(entries):
-        async for entry in entries:
-            yield ServerSentEvent(entry.encode())
-
-
-async def check_asked(asked: Asked, state: ServerState) -> None:
+async def check_request(request: TurnRequest, state: ServerState) -> None:
     """Refuse what a turn would refuse, while the answer can still have a status."""
 
     async def read(transaction: Transaction) -> None:
-        conversation = await find_conversation(transaction, asked.conversation_id or asked.agent_id)
+        conversation = await find_conversation(transaction, request.conversation_id)
         pending = await pending_in(transaction, conversation)
-        if asked.decisions is not None:
-            decide(pending, asked.decisions)
+        if request.decisions is not None:
+            decide(pending, request.decisions)
         elif pending is not None:
             raise refuse_while_pending(pending)
 
@@ -152,6 +149,11 @@ def _details(body: SendMessages, run_type: str) -> dict[str, Any]:
             "assistant_message_tool_name": body.assistant_message_tool_name,
             "assistant_message_tool_kwarg": body.assistant_message_tool_kwarg,
             "include_return_message_types": body.include_return_message_types,
+        },
+        "stream": {
+            "in_pieces": body.stream_tokens,
+            "pings": body.include_pings,
+            "summaries": body.include_compaction_messages,
         },
         "callback_url": body.callback_url,
         "metadata": {"run_type": run_type},

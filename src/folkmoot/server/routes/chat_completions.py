@@ -17,12 +17,14 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import Field, ValidationError
 
 from folkmoot.agents.agents import Agent, find_agent
+from folkmoot.agents.events import Event, TextPiece, TurnEnd, TurnFailed
 from folkmoot.agents.listing import AgentFilter, list_agents
+from folkmoot.agents.turn_state import TurnRequest
+from folkmoot.conversations.messages import Message
 from folkmoot.errors import BadRequest, InvalidInput
 from folkmoot.identifiers import check_id
-from folkmoot.runs.log import DONE
 from folkmoot.server.event_stream import EventStream, ServerSentEvent
-from folkmoot.server.sending import check_asked, read_asked, stream_shape
+from folkmoot.server.sending import DONE, check_request, read_request
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.common import AgentId, Reply, Request, Text, json_response
 from folkmoot.server.wire.sending import SendMessages
@@ -131,20 +133,19 @@ async def create(body: ChatRequest, state: State) -> Response:
     agent_id = check_id("agent", body.model, "model")
     agent = await state.store.read(lambda transaction: find_agent(transaction, agent_id))
     sent = body.to_send()
-    asked = read_asked(agent_id, agent_id, sent, state)
-    await check_asked(asked, state)
+    request = read_request(agent_id, agent_id, sent, state)
+    await check_request(request, state)
     model = agent.model.partition("/")[2]
     if body.stream:
-        shape = stream_shape(sent)
-        run = await state.runs.start(asked, shape.encode, shape.first)
-        entries = state.runs.follow(run.id, 0, shape.encode)
+        run = await state.runs.start(request)
+        events = state.runs.follow(run.id)
         usage = body.stream_options is not None and body.stream_options.include_usage
-        return EventStream(_chunks(entries, f"chatcmpl-{run.id}", model, with_usage=usage))
-    return await _whole(asked, model, state)
+        return EventStream(_chunks(events, f"chatcmpl-{run.id}", model, with_usage=usage))
+    return await _whole(request, model, state)
 
 
-async def _whole(asked: Any, model: str, state: ServerState) -> Response:
-    answer = await state.runs.answer(asked)
+async def _whole(request: TurnRequest, model: str, state: ServerState) -> Response:
+    answer = await state.runs.answer(request)
     text = "\n".join(each.body["content"] for each in answer.messages if each.message_type == "assistant_message")
     choice = {
         "index": 0,
@@ -165,37 +166,51 @@ async def _whole(asked: Any, model: str, state: ServerState) -> Response:
 
 
 async def _chunks(
-    entries: AsyncGenerator[str, None], completion_id: str, model: str, *, with_usage: bool
+    events: AsyncGenerator[tuple[int, Event], None], completion_id: str, model: str, *, with_usage: bool
 ) -> AsyncIterator[ServerSentEvent]:
-    """Turn a run's log into OpenAI's chunks: the agent's words, without its tools and thoughts."""
+    """Show a run's events as OpenAI's chunks: the agent's words, without its tools and thoughts."""
     base = {
         "id": completion_id,
         "object": "chat.completion.chunk",
         "created": clock.now() // 1_000_000,
         "model": model,
     }
-    spoken: str | None = None
-    async with aclosing(entries):
-        async for entry in entries:
-            if entry == DONE:
-                yield ServerSentEvent(DONE.encode())
-                return
-            event: Mapping[str, Any] = json.loads(entry)
-            match event["message_type"]:
-                case "assistant_message":
-                    between = "\n" if spoken not in (None, event["id"]) else ""
-                    delta = {"content": between + event["content"], **({"role": "assistant"} if spoken is None else {})}
-                    spoken = event["id"]
-                    yield _event(base, [{"index": 0, "delta": delta, "finish_reason": None}])
-                case "stop_reason":
-                    reason = _finish_reason(event["stop_reason"])
-                    yield _event(base, [{"index": 0, "delta": {}, "finish_reason": reason}])
-                case "usage_statistics" if with_usage:
-                    usage = _usage(event["prompt_tokens"], event["completion_tokens"])
-                    yield _event({**base, "usage": usage}, [])
-                case "error_message":
-                    error = {"message": event["message"], "type": event["error_type"], "code": None, "param": None}
+    speech = _Speech()
+    async with aclosing(events):
+        async for _, event in events:
+            if words := speech.words(event):
+                yield _event(base, [{"index": 0, "delta": words, "finish_reason": None}])
+            elif isinstance(event, TurnEnd | TurnFailed):
+                if isinstance(event, TurnFailed) and event.stop_reason != "cancelled":
+                    error = {"message": event.message, "type": event.error_type, "code": None, "param": None}
                     yield ServerSentEvent(json.dumps({"error": error}).encode())
+                yield _event(base, [{"index": 0, "delta": {}, "finish_reason": _finish_reason(event.stop_reason)}])
+                if isinstance(event, TurnEnd) and with_usage:
+                    usage = _usage(event.usage.prompt_tokens, event.usage.completion_tokens)
+                    yield _event({**base, "usage": usage}, [])
+    yield DONE
+
+
+class _Speech:
+    """What an agent says, as deltas: the pieces of its messages, or whole messages of which there were none."""
+
+    def __init__(self) -> None:
+        self._spoken: str | None = None
+        self._streamed: set[str] = set()
+
+    def words(self, event: Event) -> Mapping[str, str] | None:
+        """Return the delta of an event, or None when nothing is said in it."""
+        if isinstance(event, TextPiece):
+            self._streamed.add(event.message_id)
+            return self._delta(event.message_id, event.text)
+        if isinstance(event, Message) and event.message_type == "assistant_message" and event.id not in self._streamed:
+            return self._delta(event.id, event.body["content"])
+        return None
+
+    def _delta(self, message_id: str, text: str) -> Mapping[str, str]:
+        first, again = self._spoken is None, self._spoken == message_id
+        self._spoken = message_id
+        return {"content": text if first or again else "\n" + text, **({"role": "assistant"} if first else {})}
 
 
 def _event(base: Mapping[str, Any], choices: Sequence[Mapping[str, Any]]) -> ServerSentEvent:

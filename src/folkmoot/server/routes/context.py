@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from folkmoot.agents.context_state import read_context_state
+from folkmoot.agents.preparation import prepare_conversation, system_text
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.listing import reset_conversation
 from folkmoot.conversations.messages import list_messages
 from folkmoot.server.agent_views import view_agent
-from folkmoot.server.compiling import read_parts, system_text
 from folkmoot.server.routes.conversations import cancel_in_conversation, compact_conversation, named
 from folkmoot.server.state import State
 from folkmoot.server.wire.agents import AgentReply, AgentView, show_agent
@@ -29,10 +28,10 @@ async def overview(agent_id: AgentId, state: State, conversation_id: str | None 
 
     async def read(transaction: Transaction) -> ContextOverview:
         conversation = await find_conversation(transaction, named_id)
-        parts = await read_parts(transaction, named_id)
-        history = await read_context_state(transaction, conversation, parts.agent, state.services)
+        turn = await prepare_conversation(transaction, named_id, state.services)
         first = await list_messages(transaction, named_id, Page(limit=1))
-        return show_context(conversation, history, parts.prompt(history), first[0] if first else None)
+        prompt = turn.prompt(await turn.look(transaction))
+        return show_context(conversation, turn.context_state, prompt, first[0] if first else None)
 
     return json_response(await state.store.read(read))
 
@@ -41,7 +40,7 @@ async def overview(agent_id: AgentId, state: State, conversation_id: str | None 
 @router.post("/system-prompt/recompile")
 async def recompile(agent_id: AgentId, state: State) -> str:
     """Return the system text as the agent's next turn begins with it; it is always up to date."""
-    return await state.store.read(lambda transaction: system_text(transaction, agent_id))
+    return await state.store.read(lambda transaction: system_text(transaction, agent_id, state.services))
 
 
 @router.post("/summarize", response_model=CompactionReply)

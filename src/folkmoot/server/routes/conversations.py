@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Response
 
 from folkmoot.agents.abandoned_calls import settle_abandoned
-from folkmoot.agents.context_state import compact_now
+from folkmoot.agents.preparation import compact_now, system_text
 from folkmoot.agents.threads import create_thread, delete_thread, fork_thread
 from folkmoot.conversations.conversations import Conversation, find_conversation
 from folkmoot.conversations.listing import (
@@ -22,15 +22,14 @@ from folkmoot.errors import BadRequest, NotFound
 from folkmoot.identifiers import check_id
 from folkmoot.models.providers import resolve
 from folkmoot.runs.reading import RunFilter, list_runs
-from folkmoot.runs.runs import UNFINISHED, find_run
-from folkmoot.server.compiling import begin_prompt, system_text
+from folkmoot.runs.runs import UNFINISHED, Run, find_run
 from folkmoot.server.event_stream import EventStream
 from folkmoot.server.sending import (
     as_server_sent,
     begin_stream,
     cancel_runs,
     preview_request,
-    read_asked,
+    read_request,
     send_and_wait,
 )
 from folkmoot.server.state import ServerState, State
@@ -190,7 +189,7 @@ async def send(conversation_id: str, body: SendToConversation, state: State) -> 
 async def preview(conversation_id: str, body: SendToConversation, state: State) -> dict[str, Any]:
     """Return the provider's request with which the message would be sent; no model is asked and nothing is stored."""
     conversation = await _find(named(conversation_id, body.agent_id), state)
-    return await preview_request(read_asked(conversation.agent_id, conversation.id, body, state), state)
+    return await preview_request(read_request(conversation.agent_id, conversation.id, body, state), state)
 
 
 @router.get("/{conversation_id}/messages", response_model=list[AnyMessage])
@@ -218,9 +217,8 @@ async def resume(conversation_id: str, state: State, body: ResumeStream | None =
     """Stream the events of the conversation's run under way, those that were and those that come, to its end."""
     wanted = body or ResumeStream.model_validate({})
     conversation = await _find(named(conversation_id, wanted.agent_id), state)
-    run_id = await _run_to_follow(conversation, wanted, state)
-    shape = StreamShape(MessageShape())
-    return EventStream(as_server_sent(state.runs.follow(run_id, wanted.starting_after, shape.encode)))
+    run = await _run_to_follow(conversation, wanted, state)
+    return EventStream(as_server_sent(state.runs.follow(run.id, wanted.starting_after), StreamShape.of_run(run)))
 
 
 @router.post("/{conversation_id}/cancel")
@@ -240,13 +238,12 @@ async def compact(conversation_id: str, state: State, body: CompactionRequest | 
 async def recompile(conversation_id: str, state: State, body: CompactionRequest | None = None) -> str:
     """Return the system text as the conversation's next turn begins with it; nothing has to be stored for that."""
     conversation = named(conversation_id, body.agent_id if body is not None else None)
-    return await state.store.read(lambda transaction: system_text(transaction, conversation))
+    return await state.store.read(lambda transaction: system_text(transaction, conversation, state.services))
 
 
 async def compact_conversation(conversation_id: str, wanted: CompactionRequest, state: ServerState) -> CompactionReply:
     """Compact a conversation and say what came of it."""
-    prompt_of = await state.store.read(lambda transaction: begin_prompt(transaction, conversation_id))
-    summary, before, after = await compact_now(state.services, conversation_id, prompt_of, wanted.compaction_settings)
+    summary, before, after = await compact_now(state.services, conversation_id, wanted.compaction_settings)
     return CompactionReply(summary=summary, num_messages_before=before, num_messages_after=after)
 
 
@@ -259,25 +256,27 @@ async def cancel_in_conversation(conversation_id: str, state: ServerState) -> di
     return outcomes
 
 
-async def _run_to_follow(conversation: Conversation, wanted: ResumeStream, state: ServerState) -> str:
-    async def read(transaction: Transaction) -> str | None:
+async def _run_to_follow(conversation: Conversation, wanted: ResumeStream, state: ServerState) -> Run:
+    async def read(transaction: Transaction) -> Run | None:
         if wanted.run_id is not None:
             run = await find_run(transaction, wanted.run_id)
             if run.conversation_id != conversation.id:
                 raise NotFound(f"Run with id '{run.id}' is none of conversation {conversation.id}")
-            return run.id
+            return run
         unfinished = RunFilter([conversation.agent_id], conversation_id=conversation.id, statuses=UNFINISHED)
         newest = await list_runs(transaction, unfinished, Page(limit=LARGEST_PAGE, order="desc"))
         if wanted.otid is None:
-            return newest[0].id if newest else None
-        asked = (run.id for run in newest if wanted.otid in run.details.get("otids", ()))
-        run_id = next(asked, None) or await run_of_otid(transaction, conversation.id, wanted.otid)
-        return None if run_id is None else (await find_run(transaction, run_id)).id
+            return newest[0] if newest else None
+        asked = next((run for run in newest if wanted.otid in run.details.get("otids", ())), None)
+        if asked is not None:
+            return asked
+        run_id = await run_of_otid(transaction, conversation.id, wanted.otid)
+        return None if run_id is None else await find_run(transaction, run_id)
 
-    run_id = await state.store.read(read)
-    if run_id is None:
+    run = await state.store.read(read)
+    if run is None:
         raise BadRequest("No run of this conversation is under way. Name one by run_id to read what it was.")
-    return run_id
+    return run
 
 
 async def _shown(transaction: Transaction, conversation: Conversation) -> ConversationReply:

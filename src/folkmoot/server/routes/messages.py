@@ -16,7 +16,7 @@ from folkmoot.server.sending import (
     begin_stream,
     cancel_runs,
     preview_request,
-    read_asked,
+    read_request,
     send_and_wait,
     start_in_background,
 )
@@ -62,7 +62,7 @@ async def send_in_background(agent_id: AgentId, body: SendMessages, state: State
 @router.post("/preview-raw-payload")
 async def preview(agent_id: AgentId, body: SendMessages, state: State) -> dict[str, Any]:
     """Return the provider's request with which the message would be sent; no model is asked and nothing is stored."""
-    return await preview_request(read_asked(agent_id, agent_id, body, state), state)
+    return await preview_request(read_request(agent_id, agent_id, body, state), state)
 
 
 @router.post("/cancel")

@@ -152,9 +152,8 @@ async def follow_from(run_id: RunId, state: State, body: FollowRun | None = None
 
 
 async def _follow(run_id: str, after: int, state: ServerState) -> Response:
-    await _find(run_id, state)
-    shape = StreamShape(MessageShape())
-    return EventStream(as_server_sent(state.runs.follow(run_id, after, shape.encode)))
+    run = await _find(run_id, state)
+    return EventStream(as_server_sent(state.runs.follow(run_id, after), StreamShape.of_run(run)))
 
 
 async def _find(run_id: str, state: ServerState) -> Run:

@@ -89,7 +89,7 @@ def show_context(
         "core_memory": scale.tokens(size_of(prompt.memory)),
         "summary_memory": scale.tokens(size_of_messages(history.summary.to_prompt_messages())),
         "functions_definitions": scale.tokens(size_of_tools(prompt.tools)),
-        "messages": scale.tokens(size_of_messages(history.turns)),
+        "messages": scale.tokens(size_of_messages(history.prompt_messages)),
     }
     shown = [*([system] if system is not None else []), *history.messages]
     return ContextOverview(

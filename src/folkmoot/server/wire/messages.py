@@ -20,6 +20,18 @@ class MessageShape(Reply):
     summaries: bool = False
     """Whether compactions and their summaries are shown."""
 
+    @classmethod
+    def of_run(cls, details: Mapping[str, Any]) -> MessageShape:
+        """Return how the messages of a run are shown, by what its row says of the request."""
+        asked, shown = details.get("request_config") or {}, details.get("stream") or {}
+        default = cls()
+        return cls(
+            use_assistant_message=asked.get("use_assistant_message", default.use_assistant_message),
+            tool_name=asked.get("assistant_message_tool_name", default.tool_name),
+            tool_argument=asked.get("assistant_message_tool_kwarg", default.tool_argument),
+            summaries=shown.get("summaries", False),
+        )
+
 
 class MessageReply(Reply):
     """A message; the fields behind `run_id` are those of its type."""

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from folkmoot.agents.events import CallPiece, CompactionBegun, Event, ReasoningPiece, TextPiece, TurnEnd
+from folkmoot.agents.events import (
+    CompactionBegun,
+    Event,
+    Piece,
+    ReasoningPiece,
+    RunBegun,
+    TextPiece,
+    TurnEnd,
+    TurnFailed,
+)
 from folkmoot.conversations.messages import Message
-from folkmoot.identifiers import new_id
 from folkmoot.runs.runs import Run
+from folkmoot.server.wire.common import moment
 from folkmoot.server.wire.messages import MessageShape, StopReason, UsageStatistics, show_messages
 
 STREAMED_AS_PIECES = frozenset(
@@ -27,12 +36,28 @@ class StreamShape:
     pings: bool = True
     types: Sequence[str] | None = None
 
-    def first(self, run: Run) -> Sequence[Mapping[str, Any]]:
-        """Return what is shown before the turn begins: the run's id, so that the stream can be resumed."""
-        return [_head("ping", new_id("ping"), None, run.id)] if self.pings else []
+    @classmethod
+    def of_run(cls, run: Run) -> StreamShape:
+        """Return how the run's own stream shows it: as whoever began it asked for."""
+        asked, shown = run.details.get("request_config") or {}, run.details.get("stream") or {}
+        return cls(
+            messages=MessageShape.of_run(run.details),
+            in_pieces=shown.get("in_pieces", False),
+            pings=shown.get("pings", True),
+            types=asked.get("include_return_message_types"),
+        )
 
-    def encode(self, event: Event) -> Sequence[Mapping[str, Any]]:
-        """Return what is shown of an event."""
+    def lines(self, number: int, event: Event) -> list[str]:
+        """Return the JSON lines in which a stream shows event `number` of a run; a message gets the number."""
+        shown = self._show(event)
+        return [json.dumps({**each, "seq_id": number} if "seq_id" in each else each) for each in shown]
+
+    def _show(self, event: Event) -> Sequence[Mapping[str, Any]]:
+        if isinstance(event, RunBegun):  # names the run, so that the stream can be resumed
+            ping_id = event.run_id.replace("run-", "ping-", 1)
+            return [_head(event, "ping", ping_id)] if self.pings else []
+        if isinstance(event, TurnFailed):
+            return _show_failure(event)
         if isinstance(event, TurnEnd):
             return [StopReason(stop_reason=event.stop_reason).model_dump(), show_usage(event).model_dump()]
         if isinstance(event, CompactionBegun):
@@ -45,17 +70,32 @@ class StreamShape:
         piece = self._show_piece(event)
         return [piece] if self.types is None or piece["message_type"] in self.types else []
 
-    def _show_piece(self, piece: TextPiece | ReasoningPiece | CallPiece) -> Mapping[str, Any]:
+    def _show_piece(self, piece: Piece) -> Mapping[str, Any]:
         if isinstance(piece, TextPiece):
-            return {**_head("assistant_message", piece.message_id, piece.step_id, piece.run_id), "content": piece.text}
+            return {**_head(piece, "assistant_message", piece.message_id, piece.step_id), "content": piece.text}
         if isinstance(piece, ReasoningPiece):
-            head = _head("reasoning_message", piece.message_id, piece.step_id, piece.run_id)
+            head = _head(piece, "reasoning_message", piece.message_id, piece.step_id)
             return {**head, "source": "reasoner_model", "reasoning": piece.text, "signature": None}
         kind = "approval_request_message" if piece.waits else "tool_call_message"
         call = {"name": piece.name, "arguments": piece.arguments, "tool_call_id": piece.call_id}
         shown = {name: value for name, value in call.items() if value}
-        head = _head(kind, piece.message_id, piece.step_id, piece.run_id)
+        head = _head(piece, kind, piece.message_id, piece.step_id)
         return {**head, "tool_call": shown, "tool_calls": shown}
+
+
+def _show_failure(failed: TurnFailed) -> Sequence[Mapping[str, Any]]:
+    stop_reason = {"message_type": "stop_reason", "stop_reason": failed.stop_reason}
+    if failed.stop_reason == "cancelled":
+        return [stop_reason]
+    error = {
+        "message_type": "error_message",
+        "run_id": failed.run_id,
+        "error_type": failed.error_type,
+        "message": failed.message,
+        "detail": None,
+        "seq_id": None,
+    }
+    return [error, stop_reason]
 
 
 def show_usage(end: TurnEnd) -> UsageStatistics:
@@ -73,10 +113,10 @@ def show_usage(end: TurnEnd) -> UsageStatistics:
     )
 
 
-def _head(kind: str, message_id: str, step_id: str | None, run_id: str | None) -> dict[str, Any]:
+def _head(event: RunBegun | Piece, kind: str, message_id: str, step_id: str | None = None) -> dict[str, Any]:
     return {
         "id": message_id,
-        "date": datetime.now(UTC).isoformat(),
+        "date": moment(event.at).isoformat(),
         "name": None,
         "message_type": kind,
         "otid": None if step_id is None else message_id.partition("-")[2],
@@ -84,5 +124,5 @@ def _head(kind: str, message_id: str, step_id: str | None, run_id: str | None) -
         "step_id": step_id,
         "is_err": None,
         "seq_id": None,
-        "run_id": run_id,
+        "run_id": event.run_id,
     }

@@ -1,0 +1,85 @@
+"""The one preparation: of a turn, of a preview of it, of a look into a context, and of a compaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from folkmoot.agents.agents import find_agent, tools_of
+from folkmoot.agents.compaction import CompactionSettings
+from folkmoot.agents.context import SeenBlock, for_conversation
+from folkmoot.agents.context_state import Compaction, choose_leaving, make_room, read_context_state
+from folkmoot.agents.services import Services
+from folkmoot.agents.tool_rules import ToolRules
+from folkmoot.agents.turn_state import TurnRequest, TurnState
+from folkmoot.conversations.conversations import find_conversation
+from folkmoot.store.engine import Transaction
+
+
+async def prepare_turn(transaction: Transaction, request: TurnRequest, services: Services) -> TurnState:
+    """Read what a turn has to go by.
+
+    Raises:
+        NotFound: the agent or the conversation does not exist.
+    """
+    agent = await find_agent(transaction, request.agent_id)
+    conversation = await find_conversation(transaction, request.conversation_id)
+    agent = for_conversation(agent, conversation)
+    agent = replace(agent, model=request.model or agent.model)
+    context_state = await read_context_state(transaction, conversation, agent, services)
+    tools = await tools_of(transaction, agent.id)
+    rules = ToolRules.read(agent.configuration.get("tool_rules") or ())
+    return TurnState(request, services, agent, tools, context_state, rules)
+
+
+async def prepare_conversation(transaction: Transaction, conversation_id: str, services: Services) -> TurnState:
+    """Read what the conversation's next turn would have to go by.
+
+    Raises:
+        NotFound: there is no such conversation.
+    """
+    conversation = await find_conversation(transaction, conversation_id)
+    return await prepare_turn(transaction, TurnRequest(conversation.agent_id, conversation_id), services)
+
+
+async def system_text(transaction: Transaction, conversation_id: str, services: Services) -> str:
+    """Return the instructions and the memory as the model reads them now; the memory comes after the messages.
+
+    Raises:
+        NotFound: there is no such conversation.
+    """
+    turn = await prepare_conversation(transaction, conversation_id, services)
+    prompt = turn.prompt(await turn.look(transaction))
+    return f"{prompt.instructions}\n\n{prompt.memory}".strip()
+
+
+async def compact_now(
+    services: Services, conversation_id: str, settings: Mapping[str, Any] | None
+) -> tuple[str, int, int]:
+    """Compact a conversation because somebody asked for it.
+
+    Args:
+        services: the store and the models.
+        conversation_id: which conversation.
+        settings: the wire format's settings; the agent's own when None.
+
+    Returns:
+        The summary, and how many messages were in context before and are after.
+
+    Raises:
+        NotFound: there is no such conversation.
+    """
+
+    async def read(transaction: Transaction) -> tuple[TurnState, list[SeenBlock]]:
+        turn = await prepare_conversation(transaction, conversation_id, services)
+        return turn, await turn.look(transaction)
+
+    turn, seen = await services.store.read(read)
+    context_state, before = turn.context_state, turn.context_state.shown_count
+    wanted = CompactionSettings.read(settings or turn.agent.configuration.get("compaction_settings"))
+    compaction = Compaction(services, turn.agent, wanted, "requested")
+    prompt = turn.prompt(seen)
+    if leaving := choose_leaving(context_state, compaction, prompt):
+        await make_room(context_state, compaction, prompt, leaving)
+    return context_state.summary.render(), before, context_state.shown_count
