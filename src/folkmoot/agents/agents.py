@@ -9,14 +9,10 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, select, update
 
-from folkmoot.conversations.conversations import start_conversation
-from folkmoot.conversations.messages import Message
-from folkmoot.errors import BadRequest, Conflict, NotFound
-from folkmoot.identifiers import new_id
+from folkmoot.errors import Conflict, NotFound
 from folkmoot.memory import attachments
 from folkmoot.memory.attachments import attach
-from folkmoot.memory.authors import Author
-from folkmoot.memory.blocks import create_block, delete_block
+from folkmoot.memory.blocks import delete_block
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.tables import (
@@ -28,7 +24,7 @@ from folkmoot.store.tables import (
     conversation_blocks,
     conversations,
 )
-from folkmoot.tools.builtin import BUILTIN_TOOLS, BUILTIN_TOOLS_BY_ID
+from folkmoot.tools.registry import ToolRegistry
 from folkmoot.tools.tool import Tool
 
 
@@ -82,29 +78,6 @@ class Agent:
         return chosen is not False
 
 
-@dataclass(frozen=True, slots=True)
-class NewAgent:
-    """What an agent is made from; `first_messages` begin with its system message."""
-
-    name: str
-    description: str | None
-    agent_type: str
-    system: str
-    model: str
-    embedding: str | None
-    timezone: str
-    hidden: bool | None
-    configuration: Mapping[str, Any]
-    tags: Sequence[str]
-    tools: Sequence[Tool]
-    block_ids: Sequence[str]
-    new_blocks: Sequence[Mapping[str, Any]]
-    first_messages: Sequence[Message]
-    project_id: str | None = None
-    template_id: str | None = None
-    base_template_id: str | None = None
-
-
 _by_id = select(agents).where(agents.c.id == bindparam("agent_id"))
 _by_id_locked = _by_id.with_for_update(key_share=True)
 _tool_ids = (
@@ -134,42 +107,6 @@ async def find_agent(transaction: Transaction, agent_id: str, *, lock: bool = Fa
     return Agent.from_row(row)
 
 
-async def create_agent(transaction: Transaction, new: NewAgent, author: Author) -> Agent:
-    """Create the agent with its blocks, tools, tags and first messages.
-
-    Raises:
-        NotFound: a block of `block_ids` does not exist.
-        Conflict: two of its blocks would have the same label.
-        EditRefused: a new block's value is longer than its limit.
-    """
-    now = clock.now()
-    agent = Agent(
-        id=new_id("agent"),
-        name=new.name,
-        description=new.description,
-        agent_type=new.agent_type,
-        system=new.system,
-        model=new.model,
-        embedding=new.embedding,
-        timezone=new.timezone,
-        hidden=new.hidden,
-        project_id=new.project_id,
-        template_id=new.template_id,
-        base_template_id=new.base_template_id,
-        configuration=new.configuration,
-        created_at=now,
-        updated_at=now,
-    )
-    await transaction.insert(agents, [_columns(agent) | {"id": agent.id, "created_at": now}])
-    await _write_tags(transaction, agent.id, new.tags)
-    await _write_tools(transaction, agent.id, new.tools)
-    existing = await _existing_blocks(transaction, new.block_ids)
-    created = [await create_block(transaction, fields, author) for fields in new.new_blocks]
-    await _attach_all(transaction, agent.id, existing + [(block.id, block.label) for block in created])
-    await start_conversation(transaction, agent.id, agent.id, new.first_messages)
-    return agent
-
-
 async def update_agent(
     transaction: Transaction, agent_id: str, changes: Mapping[str, Any], configuration: Mapping[str, Any]
 ) -> Agent:
@@ -193,7 +130,7 @@ async def update_agent(
         .where(agents.c.id == agent_id)
         .values(**columns, configuration=json.dumps(merged), updated_at=clock.now())
     )
-    for name, table, write in (("tags", agent_tags, _write_tags), ("tools", agent_tools, _write_tools)):
+    for name, table, write in (("tags", agent_tags, write_tags), ("tools", agent_tools, write_tools)):
         if name in changes:
             await transaction.run(delete(table).where(table.c.agent_id == agent_id))
             await write(transaction, agent_id, changes[name])
@@ -216,10 +153,26 @@ async def delete_agent(transaction: Transaction, agent_id: str) -> None:
     transaction.signal(attachments.topic(agent_id))
 
 
-async def tools_of(transaction: Transaction, agent_id: str) -> list[Tool]:
-    """Return the agent's tools in the order they were attached."""
-    rows = await transaction.all(_tool_ids, agent_id=agent_id)
-    return [BUILTIN_TOOLS_BY_ID[row["tool_id"]] for row in rows if row["tool_id"] in BUILTIN_TOOLS_BY_ID]
+async def tools_of(transaction: Transaction, agent_id: str, registry: ToolRegistry) -> list[Tool]:
+    """Return the agent's tools in the order they were attached.
+
+    Raises:
+        Conflict: it has one that this server does not know.
+    """
+    tool_ids = [row["tool_id"] for row in await transaction.all(_tool_ids, agent_id=agent_id)]
+    known = await registry.known(transaction, tool_ids)
+    for tool_id in tool_ids:
+        if tool_id not in known:
+            raise unknown_tool(agent_id, tool_id)
+    return [known[tool_id] for tool_id in tool_ids]
+
+
+def unknown_tool(agent_id: str, tool_id: str) -> Conflict:
+    """Return the error of an agent that has a tool which is not there."""
+    return Conflict(
+        f"Agent {agent_id} has the tool {tool_id}, which this server does not know. "
+        f"Detach it: PATCH /v1/agents/{agent_id}/tools/detach/{tool_id}"
+    )
 
 
 async def attach_tool(transaction: Transaction, agent_id: str, tool: Tool) -> None:
@@ -229,8 +182,9 @@ async def attach_tool(transaction: Transaction, agent_id: str, tool: Tool) -> No
         NotFound: there is no such agent.
     """
     await find_agent(transaction, agent_id, lock=True)
-    if tool.id not in {mine.id for mine in await tools_of(transaction, agent_id)}:
-        await _write_tools(transaction, agent_id, [tool])
+    rows = await transaction.all(_tool_ids, agent_id=agent_id)
+    if tool.id not in {row["tool_id"] for row in rows}:
+        await write_tools(transaction, agent_id, [tool])
 
 
 async def detach_tool(transaction: Transaction, agent_id: str, tool_id: str) -> None:
@@ -248,34 +202,12 @@ async def detach_tool(transaction: Transaction, agent_id: str, tool_id: str) -> 
     )
 
 
-def tools_named(names: Sequence[str]) -> list[Tool]:
-    """Return the built-in tools of these names, in their order, each once.
+async def existing_blocks(transaction: Transaction, block_ids: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the id and label of each block, in the order asked for.
 
     Raises:
-        BadRequest: a name is not that of a tool.
+        NotFound: there is no such block.
     """
-    unknown = {name for name in names if name not in BUILTIN_TOOLS}
-    if unknown:
-        raise BadRequest(
-            f"Tools not found by name: {unknown}. Tools of this server: {', '.join(sorted(BUILTIN_TOOLS))}."
-        )
-    return [BUILTIN_TOOLS[name] for name in dict.fromkeys(names)]
-
-
-def tool_of_id(tool_id: str) -> Tool:
-    """Return the built-in tool of this identifier.
-
-    Raises:
-        NotFound: there is none.
-    """
-    tool = BUILTIN_TOOLS_BY_ID.get(tool_id)
-    if tool is None:
-        raise NotFound(f"Tool with id {tool_id} not found")
-    return tool
-
-
-async def _existing_blocks(transaction: Transaction, block_ids: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the id and label of each block, in the order asked for."""
     wanted = list(dict.fromkeys(block_ids))
     if not wanted:
         return []
@@ -287,35 +219,9 @@ async def _existing_blocks(transaction: Transaction, block_ids: Sequence[str]) -
     return [(block_id, labels[block_id]) for block_id in wanted]
 
 
-async def _attach_all(transaction: Transaction, agent_id: str, wanted: Sequence[tuple[str, str]]) -> None:
-    """Attach blocks to an agent that has none yet."""
-    holders: dict[str, str] = {}
-    now = clock.now()
-    for block_id, label in wanted:
-        if label in holders:
-            raise Conflict(
-                f"Two blocks of one agent have the label {label!r}: {holders[label]} and {block_id}. "
-                "Leave one out or give it another label."
-            )
-        holders[label] = block_id
-    await transaction.insert(
-        agent_blocks,
-        [
-            {
-                "agent_id": agent_id,
-                "block_id": block_id,
-                "label": label,
-                "access": "write",
-                "attached_at": now + position,
-            }
-            for position, (block_id, label) in enumerate(wanted)
-        ],
-    )
-
-
 async def _replace_blocks(transaction: Transaction, agent_id: str, block_ids: Sequence[str]) -> None:
     """Make these the agent's blocks: detach the others, keep the access of those that stay."""
-    await _existing_blocks(transaction, block_ids)
+    await existing_blocks(transaction, block_ids)
     await transaction.run(
         delete(agent_blocks).where(
             agent_blocks.c.agent_id == agent_id,
@@ -326,14 +232,16 @@ async def _replace_blocks(transaction: Transaction, agent_id: str, block_ids: Se
         await attach(transaction, agent_id, block_id)
 
 
-async def _write_tags(transaction: Transaction, agent_id: str, tags: Sequence[str]) -> None:
+async def write_tags(transaction: Transaction, agent_id: str, tags: Sequence[str]) -> None:
+    """Give an agent without tags these."""
     await transaction.insert(
         agent_tags,
         [{"agent_id": agent_id, "tag": tag} for tag in dict.fromkeys(tags)],
     )
 
 
-async def _write_tools(transaction: Transaction, agent_id: str, tools: Sequence[Tool]) -> None:
+async def write_tools(transaction: Transaction, agent_id: str, tools: Sequence[Tool]) -> None:
+    """Give an agent these tools behind those that it has."""
     now = clock.now()
     await transaction.insert(
         agent_tools,
@@ -348,7 +256,8 @@ async def _write_tools(transaction: Transaction, agent_id: str, tools: Sequence[
     )
 
 
-def _columns(agent: Agent) -> dict[str, Any]:
+def columns_of(agent: Agent) -> dict[str, Any]:
+    """Return the agent as its row has it, but for its identifier and age."""
     return {
         "name": agent.name,
         "description": agent.description,

@@ -110,7 +110,7 @@ async def read_context_state(
 ) -> ContextState:
     """Return the conversation's context; nothing before it is read."""
     stored = await messages_in_context(transaction, conversation.id, conversation.context_start)
-    window = window_of(agent, services.context_window(agent.model))
+    window = window_of(agent, services.catalogue.window_of(agent.model))
     return ContextState(
         conversation_id=conversation.id,
         summary=Summary.parse(conversation.context_summary),

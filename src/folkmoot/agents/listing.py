@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 from sqlalchemy import Select, bindparam, func, select
 
-from folkmoot.agents.agents import Agent
+from folkmoot.agents.agents import Agent, unknown_tool
 from folkmoot.memory.attachments import Access
 from folkmoot.memory.blocks import Block
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
 from folkmoot.store.tables import agent_blocks, agent_tags, agent_tools, agents, block_tags, blocks, runs
-from folkmoot.tools.builtin import BUILTIN_TOOLS_BY_ID
+from folkmoot.tools.registry import ToolRegistry
 from folkmoot.tools.tool import Tool
 
 
@@ -64,13 +64,22 @@ async def tags_of_agents(transaction: Transaction, agent_ids: Sequence[str]) -> 
     return _grouped(rows, lambda row: str(row["tag"]))
 
 
-async def tools_of_agents(transaction: Transaction, agent_ids: Sequence[str]) -> Mapping[str, list[Tool]]:
-    """Return each agent's tools in the order they were attached."""
+async def tools_of_agents(
+    transaction: Transaction, agent_ids: Sequence[str], registry: ToolRegistry
+) -> Mapping[str, list[Tool]]:
+    """Return each agent's tools in the order they were attached.
+
+    Raises:
+        Conflict: one has a tool that this server does not know.
+    """
     rows = await transaction.all(
         _belonging(agent_tools, agent_ids).order_by(agent_tools.c.attached_at, agent_tools.c.tool_id)
     )
-    known = [row for row in rows if row["tool_id"] in BUILTIN_TOOLS_BY_ID]
-    return _grouped(known, lambda row: BUILTIN_TOOLS_BY_ID[row["tool_id"]])
+    known = await registry.known(transaction, list(dict.fromkeys(row["tool_id"] for row in rows)))
+    for row in rows:
+        if row["tool_id"] not in known:
+            raise unknown_tool(row["agent_id"], row["tool_id"])
+    return _grouped(rows, lambda row: known[row["tool_id"]])
 
 
 async def blocks_of_agents(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from folkmoot.models.catalogue import Catalogue
 from folkmoot.models.prompt import Delta, Prompt, Reply
 from folkmoot.settings import Settings
 from folkmoot.store.engine import Store
 from folkmoot.store.sealing import Sealer
+from folkmoot.tools.registry import ToolRegistry
 
 
 class Models(Protocol):
@@ -32,12 +34,12 @@ class Models(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The store, the models and the settings of this process."""
+    """What rooms work with: an organisation's store, and the models, tools and settings of this process."""
 
     store: Store
     models: Models
     settings: Settings
     environ: Mapping[str, str]
     sealer: Sealer
-    context_window: Callable[[str], int]
-    """Returns how many tokens a model takes, by its handle, as far as that is known without waiting."""
+    catalogue: Catalogue
+    tools: ToolRegistry

@@ -19,7 +19,7 @@ from folkmoot.errors import InvalidInput, NotFound, ToolFailed
 from folkmoot.memory.attachments import lock_blocks
 from folkmoot.models.prompt import ToolCall
 from folkmoot.tools.schema import parse_arguments
-from folkmoot.tools.tool import Tool, ToolContext
+from folkmoot.tools.tool import Tool, ToolContext, ToolResult
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,8 @@ class Outcome:
     text: str
     failed: bool = False
     ran: bool = True
+    stdout: Sequence[str] | None = None
+    stderr: Sequence[str] | None = None
 
 
 def not_run(why: str) -> Outcome:
@@ -122,7 +124,7 @@ async def run_in_step(planned: Sequence[PlannedCall], context: ToolContext) -> l
 async def _run_edit(planned: PlannedCall, context: ToolContext) -> Outcome:
     assert planned.tool is not None
     try:
-        return Outcome(await planned.tool.function(context, **(planned.arguments or {})))
+        return _outcome(await planned.tool.run(context, planned.arguments or {}), planned.tool)
     except (ToolFailed, InvalidInput, NotFound) as error:  # raised before anything was written
         return Outcome(error.message, failed=True)
 
@@ -134,7 +136,7 @@ async def _run(planned: PlannedCall, context: ToolContext) -> Outcome:
     limit = settings.agent_timeout if planned.tool.asks_agents else settings.tool_timeout
     try:
         async with asyncio.timeout(limit):
-            text = await planned.tool.function(context, **(planned.arguments or {}))
+            result = await planned.tool.run(context, planned.arguments or {})
     except ToolFailed as error:
         return Outcome(error.message, failed=True)
     except TimeoutError:
@@ -142,7 +144,12 @@ async def _run(planned: PlannedCall, context: ToolContext) -> Outcome:
     except Exception as error:
         logger.exception("Tool failed", extra={"run_id": context.run_id, "tool": planned.tool.name})
         return Outcome(f"{planned.tool.name} failed inside the server: {type(error).__name__}.", failed=True)
-    return Outcome(_clip(clean_text(text), planned.tool.return_limit))
+    return _outcome(result, planned.tool)
+
+
+def _outcome(result: ToolResult, tool: Tool) -> Outcome:
+    text = _clip(clean_text(result.text), tool.return_limit)
+    return Outcome(text, failed=result.failed, stdout=result.stdout, stderr=result.stderr)
 
 
 def called_of(planned: Sequence[PlannedCall], outcomes: Sequence[Outcome | None]) -> list[Called]:
@@ -166,8 +173,8 @@ def return_message(call: ToolCall, outcome: Outcome, run_id: str, step_id: str) 
         "tool_return": outcome.text,
         "status": "error" if outcome.failed else "success",
         "tool_call_id": call.id,
-        "stdout": None,
-        "stderr": [outcome.text] if outcome.failed else None,
+        "stdout": outcome.stdout,
+        "stderr": outcome.stderr or ([outcome.text] if outcome.failed else None),
     }
     if not outcome.ran:
         body["ran"] = False

@@ -14,10 +14,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from folkmoot.errors import NotFound
 from folkmoot.models import listing
 from folkmoot.models.listing import ModelDescription
 from folkmoot.models.providers import (
     OFFLINE,
+    PROVIDERS,
     Provider,
     ResolvedModel,
     address_of,
@@ -106,6 +108,24 @@ class Catalogue:
         if resolved.provider is not OFFLINE:
             await self._fresh(resolved.provider)
         return self._best_known(resolved)
+
+    def window_of(self, handle: str) -> int:
+        """Return the tokens that a model takes as far as known without waiting, also of one that is not configured."""
+        try:
+            return self.known_context_window(resolve(handle, self._environ))
+        except NotFound:
+            return self._settings.context_window
+
+    def describe(self, handle: str) -> ModelDescription:
+        """Return what is known of a model without waiting, also when its provider is no longer configured."""
+        try:
+            resolved = resolve(handle, self._environ)
+        except NotFound:
+            name, _, model = handle.partition("/")
+            known = next((provider for provider in PROVIDERS if provider.name == name), Provider(name, name, "openai"))
+            return listing.described(known, model, "", self._settings.context_window)
+        self.known_context_window(resolved)
+        return self.description(resolved)
 
     def known_context_window(self, resolved: ResolvedModel) -> int:
         """Return the best figure known without waiting; ask the provider for its own in the background."""

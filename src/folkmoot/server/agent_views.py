@@ -89,13 +89,13 @@ async def _views(
 ) -> list[AgentView]:
     ids = [agent.id for agent in agents]
     blocks = await blocks_of_agents(transaction, ids) if "agent.blocks" in include else {}
-    tools = await tools_of_agents(transaction, ids) if "agent.tools" in include else {}
+    tools = await tools_of_agents(transaction, ids, state.services.tools) if "agent.tools" in include else {}
     tags = await tags_of_agents(transaction, ids) if "agent.tags" in include else {}
     unseal = state.services.sealer.unseal if "agent.secrets" in include else lambda _: {}
     return [
         AgentView(
             agent=agent,
-            model=state.describe_model(agent.model),
+            model=state.services.catalogue.describe(agent.model),
             blocks=[BlockReply.of(block, access) for block, access in blocks.get(agent.id, ())],
             tools=tools.get(agent.id, ()),
             tags=tags.get(agent.id, ()),

@@ -12,11 +12,11 @@ from fastapi import FastAPI
 
 from folkmoot import __version__
 from folkmoot.agents.services import Services
-from folkmoot.errors import FolkmootError, NotFound
+from folkmoot.errors import FolkmootError
 from folkmoot.identifiers import ORGANIZATION
 from folkmoot.memory.authors import Author
 from folkmoot.models.catalogue import Catalogue
-from folkmoot.models.providers import OFFLINE, default_model, resolve
+from folkmoot.models.providers import OFFLINE, default_model
 from folkmoot.models.requests import ModelClient
 from folkmoot.runs.service import RunService
 from folkmoot.runs.supervisor import RunSupervisor
@@ -42,6 +42,7 @@ from folkmoot.server.state import ServerState
 from folkmoot.settings import Settings, read_environ
 from folkmoot.store.opening import open_store
 from folkmoot.store.sealing import Sealer
+from folkmoot.tools.registry import ToolRegistry
 from folkmoot.web.pages import add_pages
 from folkmoot.web.session import Sessions
 
@@ -108,19 +109,13 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     sealer = Sealer(secret, settings.data.expanduser())
     catalogue = Catalogue(settings, environ)
 
-    def context_window(handle: str) -> int:
-        try:
-            return catalogue.known_context_window(resolve(handle, environ))
-        except NotFound:
-            return settings.context_window
-
-    services = Services(store.of(ORGANIZATION), client, settings, environ, sealer, context_window)
+    services = Services(store.of(ORGANIZATION), client, settings, environ, sealer, catalogue, ToolRegistry())
     supervisor = RunSupervisor(services)
     author = Author("api", name="local" if settings.api_key is None else "admin")
     warming = asyncio.create_task(_warm_up(client, settings, environ))
     try:
         await supervisor.open(alone=settings.database_url.startswith("sqlite"))
-        yield ServerState(services, RunService(services, supervisor), catalogue, author)
+        yield ServerState(services, RunService(services, supervisor), author)
     finally:
         warming.cancel()
         await supervisor.close()

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from hashlib import sha256
-from typing import Concatenate, Protocol, TypeAlias
-from uuid import UUID
+from typing import Any, Protocol
 
 from folkmoot.models.prompt import ToolSchema
 from folkmoot.settings import Settings
 from folkmoot.store.engine import Store, Transaction
-from folkmoot.tools.schema import tool_schema
 
 
 class Messenger(Protocol):
@@ -63,43 +59,62 @@ class ToolContext:
         return self.transaction
 
 
-ToolFunction: TypeAlias = Callable[Concatenate[ToolContext, ...], Awaitable[str]]
-
-
-@dataclass(frozen=True)
-class Tool:
-    """A tool that agents can be given.
+class Tool(Protocol):
+    """A tool that agents can be given: how it is described, how it runs, and where it may run.
 
     A tool that is `in_step` only uses the step's transaction: its effect commits with the step that called it or not at
     all. Every other runs before, on its own, beside the other calls of the same reply.
     """
 
-    function: ToolFunction
-    tool_type: str
-    in_step: bool = False
-    ends_turn: bool = False
-    asks_agents: bool = False
-    """Whether it waits for other agents' turns, which may take longer than a tool may."""
-
-    return_limit: int = 50_000
+    @property
+    def id(self) -> str:
+        """`tool-<uuid4>`."""
 
     @property
     def name(self) -> str:
-        """The function's own name."""
-        return self.schema.name
+        """What a model calls it by."""
 
-    @cached_property
+    @property
     def schema(self) -> ToolSchema:
-        """What the model is told of the tool."""
-        return tool_schema(self.function)
+        """What a model is told of it."""
 
-    @cached_property
-    def id(self) -> str:
-        """`tool-<uuid4>`, told from the name, so that every server gives the same."""
-        digest = sha256(f"folkmoot {self.name}".encode()).digest()
-        return f"tool-{UUID(bytes=digest[:16], version=4)}"
+    @property
+    def tool_type(self) -> str:
+        """The wire format's kind of tool."""
 
     @property
     def tags(self) -> Sequence[str]:
-        """The wire format tags a built-in tool with its type."""
-        return [self.tool_type]
+        """What it is listed under."""
+
+    @property
+    def in_step(self) -> bool:
+        """Whether it is part of the step's transaction."""
+
+    @property
+    def ends_turn(self) -> bool:
+        """Whether a call that succeeds is the agent's last word."""
+
+    @property
+    def asks_agents(self) -> bool:
+        """Whether it waits for other agents' turns, which may take longer than a tool may."""
+
+    @property
+    def return_limit(self) -> int:
+        """Characters of a return that a model is shown."""
+
+    async def run(self, context: ToolContext, arguments: Mapping[str, Any]) -> ToolResult:
+        """Carry a call out.
+
+        Raises:
+            ToolFailed: it could not; the error is written for the model.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a call returned: text for the model, and what the tool printed, if it ran as a program."""
+
+    text: str
+    stdout: Sequence[str] | None = None
+    stderr: Sequence[str] | None = None
+    failed: bool = False

@@ -8,21 +8,9 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from folkmoot.agents.agents import (
-    NewAgent,
-    attach_tool,
-    create_agent,
-    delete_agent,
-    detach_tool,
-    find_agent,
-    tool_of_id,
-    tools_named,
-    tools_of,
-    update_agent,
-)
-from folkmoot.agents.instructions import BLOCK_DESCRIPTIONS, SYSTEM, random_name
+from folkmoot.agents.agents import attach_tool, delete_agent, detach_tool, find_agent, tools_of, update_agent
+from folkmoot.agents.creation import choose_model, create_agent
 from folkmoot.agents.listing import AgentFilter, count_agents, list_agents, list_tags
-from folkmoot.conversations.messages import Message
 from folkmoot.errors import InvalidInput, NotFound
 from folkmoot.models.providers import resolve
 from folkmoot.server.agent_views import Include, view_agent, view_listed
@@ -32,7 +20,6 @@ from folkmoot.server.wire.common import AgentId, Deleted, ToolId, json_response,
 from folkmoot.server.wire.tools import ToolReply
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page, page_of_list
-from folkmoot.tools.builtin import BASE_TOOLS, DEFAULT_TOOLS, MULTI_AGENT_TOOLS
 from folkmoot.tools.tool import Tool
 
 router = APIRouter(prefix="/v1/agents", tags=["agents"])
@@ -96,10 +83,11 @@ ByName = Annotated[Page, Depends(page_of("asc"))]
 @router.post("", response_model=AgentReply)
 async def create(body: CreateAgent, state: State) -> Response:
     """Create an agent with its blocks, tools and first messages."""
-    new = await _new_agent(body, state)
+    plan = body.to_plan()
+    model = await choose_model(plan, state.services)
 
     async def write(transaction: Transaction) -> AgentView:
-        agent = await create_agent(transaction, new, state.author)
+        agent = await create_agent(transaction, plan, model, state.services, state.author)
         return await view_agent(transaction, agent.id, state)
 
     return json_response(show_agent(await state.store.write(write)))
@@ -139,7 +127,10 @@ async def update(agent_id: AgentId, body: UpdateAgent, state: State) -> Response
     changes, configuration = _changes(body, state)
 
     async def write(transaction: Transaction) -> AgentView:
-        await update_agent(transaction, agent_id, changes, configuration)
+        tools = {}
+        if body.tool_ids is not None:
+            tools["tools"] = await state.services.tools.find(transaction, body.tool_ids)
+        await update_agent(transaction, agent_id, {**changes, **tools}, configuration)
         return await view_agent(transaction, agent_id, state)
 
     return json_response(show_agent(await state.store.write(write)))
@@ -158,7 +149,7 @@ async def list_tools(agent_id: AgentId, page: AsAttached, state: State) -> Respo
 
     async def read(transaction: Transaction) -> Sequence[Tool]:
         await find_agent(transaction, agent_id)
-        return await tools_of(transaction, agent_id)
+        return await tools_of(transaction, agent_id, state.services.tools)
 
     tools = page_of_list(await state.store.read(read), page, lambda tool: tool.id)
     return json_response([ToolReply.of(tool) for tool in tools])
@@ -167,8 +158,12 @@ async def list_tools(agent_id: AgentId, page: AsAttached, state: State) -> Respo
 @router.patch("/{agent_id}/tools/attach/{tool_id}", response_model=AgentReply)
 async def attach(agent_id: AgentId, tool_id: ToolId, state: State) -> Response:
     """Give the agent a tool."""
-    tool = tool_of_id(tool_id)
-    return await _changed(agent_id, state, lambda transaction: attach_tool(transaction, agent_id, tool))
+
+    async def change(transaction: Transaction) -> None:
+        for tool in await state.services.tools.find(transaction, [tool_id]):
+            await attach_tool(transaction, agent_id, tool)
+
+    return await _changed(agent_id, state, change)
 
 
 @router.patch("/{agent_id}/tools/detach/{tool_id}", response_model=AgentReply)
@@ -192,7 +187,7 @@ async def set_approval(
 
     async def change(transaction: Transaction) -> None:
         agent = await find_agent(transaction, agent_id, lock=True)
-        if tool_name not in {tool.name for tool in await tools_of(transaction, agent_id)}:
+        if tool_name not in {tool.name for tool in await tools_of(transaction, agent_id, state.services.tools)}:
             raise NotFound(f"Agent {agent_id} has no tool {tool_name!r}.")
         rule = {"tool_name": tool_name, "type": "requires_approval"}
         rules = [each for each in agent.configuration.get("tool_rules") or () if not _is_approval(each, tool_name)]
@@ -223,71 +218,19 @@ async def _changed(agent_id: str, state: ServerState, change: Any) -> Response:
     return json_response(show_agent(await state.store.write(write)))
 
 
-async def _new_agent(body: CreateAgent, state: ServerState) -> NewAgent:
-    """Fill in what the request leaves open.
-
-    Raises:
-        NotFound: the model's provider is unknown or not configured, or a tool does not exist.
-        BadRequest: a tool's name is unknown.
-    """
-    model = _model_handle(body) or await state.catalogue.default_model()
-    resolve(model, state.services.environ)
-    base: Sequence[str] = BASE_TOOLS.get(body.agent_type, DEFAULT_TOOLS) if body.include_base_tools is not False else ()
-    shared = MULTI_AGENT_TOOLS if body.include_multi_agent_tools else ()
-    tools = tools_named([*base, *shared, *(body.tools or ())])
-    tools = list(dict.fromkeys([*tools, *map(tool_of_id, body.tool_ids or ())]))
-    system = body.system if body.system is not None else SYSTEM
-    first = [message.to_message() for message in body.initial_message_sequence or ()]
-    return NewAgent(
-        name=body.name or random_name(),
-        description=body.description,
-        agent_type=body.agent_type,
-        system=system,
-        model=model,
-        embedding=body.embedding,
-        timezone=body.timezone or "UTC",
-        hidden=body.hidden,
-        project_id=body.project_id,
-        template_id=body.template_id,
-        base_template_id=body.base_template_id,
-        configuration={**body.configuration(), **_sealed(body, state)},
-        tags=body.tags or (),
-        tools=tools,
-        block_ids=body.block_ids or (),
-        new_blocks=[_with_description(block.model_dump()) for block in body.memory_blocks or ()],
-        first_messages=[Message("system_message", {"content": system}), *first],
-    )
-
-
 def _changes(body: UpdateAgent, state: ServerState) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the columns and lists that the request changes, and the configuration that it changes."""
     changes = body.model_dump(include=set(CHANGEABLE), exclude_unset=True)
     for name in ("name", "system", "timezone", "tags", "block_ids"):
         if name in changes and changes[name] is None:
             del changes[name]
-    model = _model_handle(body)
+    model = body.model_handle()
     if model is not None:
         resolve(model, state.services.environ)
         changes["model"] = model
-    if body.tool_ids is not None:
-        changes["tools"] = [tool_of_id(tool_id) for tool_id in dict.fromkeys(body.tool_ids)]
     return changes, {**body.configuration(), **_sealed(body, state)}
-
-
-def _model_handle(body: CreateAgent | UpdateAgent) -> str | None:
-    """Return the model that the request names, in either of its forms."""
-    if body.model is not None:
-        return body.model
-    older = body.llm_config
-    if older is None or older.handle or not older.model:
-        return older.handle if older is not None else None
-    return f"{older.model_endpoint_type or 'openai'}/{older.model}"
 
 
 def _sealed(body: CreateAgent | UpdateAgent, state: ServerState) -> dict[str, Any]:
     variables = body.variables()
     return {} if variables is None else {"sealed_variables": state.services.sealer.seal(variables)}
-
-
-def _with_description(block: dict[str, Any]) -> dict[str, Any]:
-    return block | {"description": block["description"] or BLOCK_DESCRIPTIONS.get(block["label"])}

@@ -21,7 +21,7 @@ async def list_all(
     provider_category: Annotated[list[str] | None, Query()] = None,
 ) -> Response:
     """List the models that agents can be given; what a provider does not list can be given too."""
-    models = [ModelReply.of(model) for model in await state.catalogue.models()]
+    models = [ModelReply.of(model) for model in await state.services.catalogue.models()]
     return json_response(
         [
             model
@@ -36,5 +36,5 @@ async def list_all(
 @router.get("/embedding", response_model=list[EmbeddingModelReply])
 async def list_embedding(state: State) -> Response:
     """List the models that make embeddings."""
-    found = await state.catalogue.embedding_models()
+    found = await state.services.catalogue.embedding_models()
     return json_response([EmbeddingModelReply.of(model) for model in found])

@@ -128,7 +128,7 @@ async def steps(run_id: RunId, page: NewestFirst, state: State) -> Response:
     await _find(run_id, state)
     wanted = StepFilter(run_id=run_id)
     found = await state.store.read(lambda transaction: list_steps(transaction, wanted, page))
-    return json_response([StepReply.of(step, state.describe_model(step.model)) for step in found])
+    return json_response([StepReply.of(step, state.services.catalogue.describe(step.model)) for step in found])
 
 
 @router.get("/{run_id}/trace")

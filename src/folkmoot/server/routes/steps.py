@@ -55,14 +55,14 @@ async def list_all(
         tags=tags or (),
     )
     found = await state.store.read(lambda transaction: list_steps(transaction, wanted, page))
-    return json_response([StepReply.of(step, state.describe_model(step.model)) for step in found])
+    return json_response([StepReply.of(step, state.services.catalogue.describe(step.model)) for step in found])
 
 
 @router.get("/{step_id}", response_model=StepReply)
 async def retrieve(step_id: StepId, state: State) -> Response:
     """Return a step."""
     step = await state.store.read(lambda transaction: find_step(transaction, step_id))
-    return json_response(StepReply.of(step, state.describe_model(step.model)))
+    return json_response(StepReply.of(step, state.services.catalogue.describe(step.model)))
 
 
 @router.get("/{step_id}/metrics", response_model=StepMetrics)
@@ -83,7 +83,7 @@ async def give_feedback(step_id: StepId, body: Feedback, state: State) -> Respon
     step = await state.store.write(
         lambda transaction: set_feedback(transaction, step_id, body.feedback, body.tags or ())
     )
-    return json_response(StepReply.of(step, state.describe_model(step.model)))
+    return json_response(StepReply.of(step, state.services.catalogue.describe(step.model)))
 
 
 @router.get("/{step_id}/messages", response_model=list[AnyMessage])

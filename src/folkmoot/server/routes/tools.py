@@ -2,61 +2,76 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from folkmoot.agents.agents import tool_of_id
 from folkmoot.server.state import State
 from folkmoot.server.wire.common import ToolId, json_response, page_of
 from folkmoot.server.wire.tools import ToolReply
 from folkmoot.store.paging import Page, page_of_list
-from folkmoot.tools.builtin import BUILTIN_TOOLS
 from folkmoot.tools.tool import Tool
 
 router = APIRouter(prefix="/v1/tools", tags=["tools"])
 
 
-async def read_wanted(
+@dataclass(frozen=True, slots=True)
+class ToolFilter:
+    """Which tools are wanted; what is None or empty does not matter."""
+
+    name: str | None = None
+    names: Sequence[str] = ()
+    tool_ids: Sequence[str] = ()
+    search: str | None = None
+    tool_types: Sequence[str] = ()
+    exclude_tool_types: Sequence[str] = ()
+
+    def takes(self, tool: Tool) -> bool:
+        """Tell whether a tool is wanted."""
+        return (
+            (self.name is None or tool.name == self.name)
+            and (not self.names or tool.name in self.names)
+            and (not self.tool_ids or tool.id in self.tool_ids)
+            and (not self.search or self.search.lower() in tool.name.lower())
+            and (not self.tool_types or tool.tool_type in self.tool_types)
+            and (not self.exclude_tool_types or tool.tool_type not in self.exclude_tool_types)
+        )
+
+
+async def read_filter(
     name: str | None = None,
     names: Annotated[list[str] | None, Query()] = None,
     tool_ids: Annotated[list[str] | None, Query()] = None,
     search: str | None = None,
     tool_types: Annotated[list[str] | None, Query()] = None,
     exclude_tool_types: Annotated[list[str] | None, Query()] = None,
-) -> list[Tool]:
-    """Return the tools that the query asks for, by name."""
-
-    def is_wanted(tool: Tool) -> bool:
-        return (
-            (name is None or tool.name == name)
-            and (not names or tool.name in names)
-            and (not tool_ids or tool.id in tool_ids)
-            and (not search or search.lower() in tool.name)
-            and (not tool_types or tool.tool_type in tool_types)
-            and (not exclude_tool_types or tool.tool_type not in exclude_tool_types)
-        )
-
-    return sorted(filter(is_wanted, BUILTIN_TOOLS.values()), key=lambda tool: tool.name)
+) -> ToolFilter:
+    """Read from the query which tools are wanted."""
+    return ToolFilter(name, names or (), tool_ids or (), search, tool_types or (), exclude_tool_types or ())
 
 
-Wanted = Annotated[list[Tool], Depends(read_wanted)]
+Wanted = Annotated[ToolFilter, Depends(read_filter)]
 InOrder = Annotated[Page, Depends(page_of("asc"))]
 
 
 @router.get("", response_model=list[ToolReply])
 async def list_all(wanted: Wanted, page: InOrder, state: State) -> Response:
     """List tools, by name."""
-    return json_response([ToolReply.of(tool) for tool in page_of_list(wanted, page, lambda tool: tool.id)])
+    found = [tool for tool in await state.store.read(state.services.tools.all) if wanted.takes(tool)]
+    return json_response([ToolReply.of(tool) for tool in page_of_list(found, page, lambda tool: tool.id)])
 
 
 @router.get("/count")
-async def count(wanted: Wanted, exclude_letta_tools: bool = False) -> int:
+async def count(wanted: Wanted, state: State, exclude_letta_tools: bool = False) -> int:
     """Count tools; without the built-in ones when the request excludes them."""
-    return 0 if exclude_letta_tools else len(wanted)
+    found = [tool for tool in await state.store.read(state.services.tools.all) if wanted.takes(tool)]
+    return sum(not exclude_letta_tools or not tool.tool_type.startswith("letta_") for tool in found)
 
 
 @router.get("/{tool_id}", response_model=ToolReply)
-async def retrieve(tool_id: ToolId) -> Response:
+async def retrieve(tool_id: ToolId, state: State) -> Response:
     """Return a tool."""
-    return json_response(ToolReply.of(tool_of_id(tool_id)))
+    found = await state.store.read(lambda transaction: state.services.tools.find(transaction, [tool_id]))
+    return json_response(ToolReply.of(found[0]))

@@ -14,6 +14,7 @@ from pydantic import AliasChoices, ConfigDict, Field, TypeAdapter, field_validat
 
 from folkmoot.agents.agents import Agent
 from folkmoot.agents.compaction import PROMPT, CompactionSettings
+from folkmoot.agents.creation import AgentPlan
 from folkmoot.agents.tool_rules import ToolRules
 from folkmoot.identifiers import USER
 from folkmoot.models.listing import ModelDescription
@@ -165,6 +166,15 @@ class AgentFields(Request):
         """Return what the request set of the fields that an agent keeps as they are."""
         return self.model_dump(include=set(CONFIGURATION_FIELDS), exclude_unset=True)
 
+    def model_handle(self) -> str | None:
+        """Return the model that the request names, in either of its forms."""
+        if self.model is not None:
+            return self.model
+        older = self.llm_config
+        if older is None or older.handle or not older.model:
+            return older.handle if older is not None else None
+        return f"{older.model_endpoint_type or 'openai'}/{older.model}"
+
     def variables(self) -> dict[str, str] | None:
         """Return the variables for the agent's tools, or None when the request names none."""
         if self.secrets is None and self.tool_exec_environment_variables is None:
@@ -182,6 +192,32 @@ class CreateAgent(AgentFields):
     include_base_tools: bool | None = True
     include_multi_agent_tools: bool | None = False
     initial_message_sequence: list[MessageCreate] | None = None
+
+    def to_plan(self) -> AgentPlan:
+        """Return what the agent shall be."""
+        return AgentPlan(
+            name=self.name,
+            description=self.description,
+            agent_type=self.agent_type,
+            system=self.system,
+            model=self.model_handle(),
+            embedding=self.embedding,
+            timezone=self.timezone,
+            hidden=self.hidden,
+            configuration=self.configuration(),
+            variables=self.variables(),
+            tags=self.tags or (),
+            tools=self.tools or (),
+            tool_ids=self.tool_ids or (),
+            base_tools=self.include_base_tools is not False,
+            multi_agent_tools=bool(self.include_multi_agent_tools),
+            block_ids=self.block_ids or (),
+            new_blocks=[block.model_dump() for block in self.memory_blocks or ()],
+            first_messages=[message.to_message() for message in self.initial_message_sequence or ()],
+            project_id=self.project_id,
+            template_id=self.template_id,
+            base_template_id=self.base_template_id,
+        )
 
 
 class UpdateAgent(AgentFields):

@@ -5,32 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from folkmoot.tools.builtin import agents, memory, memory_files
+from folkmoot.tools.builtin.builtin_tool import BuiltinTool
 from folkmoot.tools.builtin.conversation_search import conversation_search
 from folkmoot.tools.builtin.send_message import send_message
 from folkmoot.tools.builtin.web_search import web_search
-from folkmoot.tools.tool import Tool
 
 _ALL = (
-    Tool(memory.memory_insert, "letta_sleeptime_core", in_step=True),
-    Tool(memory.memory_replace, "letta_sleeptime_core", in_step=True),
-    Tool(memory.memory_rethink, "letta_sleeptime_core", in_step=True),
-    Tool(memory.memory_finish_edits, "letta_sleeptime_core", in_step=True, ends_turn=True),
-    Tool(memory.core_memory_append, "letta_memory_core", in_step=True),
-    Tool(memory.core_memory_replace, "letta_memory_core", in_step=True),
-    Tool(memory.memory_apply_patch, "letta_memory_core", in_step=True),
-    Tool(memory_files.memory, "letta_memory_core", in_step=True),
-    Tool(conversation_search, "letta_core"),
-    Tool(send_message, "letta_core", in_step=True, ends_turn=True),
-    Tool(web_search, "letta_builtin"),
-    Tool(agents.send_message_to_agent_and_wait_for_reply, "letta_multi_agent_core", asks_agents=True),
-    Tool(agents.send_message_to_agent_async, "letta_multi_agent_core"),
-    Tool(agents.send_message_to_agents_matching_tags, "letta_multi_agent_core", asks_agents=True),
+    BuiltinTool(memory.memory_insert, "letta_sleeptime_core", in_step=True),
+    BuiltinTool(memory.memory_replace, "letta_sleeptime_core", in_step=True),
+    BuiltinTool(memory.memory_rethink, "letta_sleeptime_core", in_step=True),
+    BuiltinTool(memory.memory_finish_edits, "letta_sleeptime_core", in_step=True, ends_turn=True),
+    BuiltinTool(memory.core_memory_append, "letta_memory_core", in_step=True),
+    BuiltinTool(memory.core_memory_replace, "letta_memory_core", in_step=True),
+    BuiltinTool(memory.memory_apply_patch, "letta_memory_core", in_step=True),
+    BuiltinTool(memory_files.memory, "letta_memory_core", in_step=True),
+    BuiltinTool(conversation_search, "letta_core"),
+    BuiltinTool(send_message, "letta_core", in_step=True, ends_turn=True),
+    BuiltinTool(web_search, "letta_builtin"),
+    BuiltinTool(agents.send_message_to_agent_and_wait_for_reply, "letta_multi_agent_core", asks_agents=True),
+    BuiltinTool(agents.send_message_to_agent_async, "letta_multi_agent_core"),
+    BuiltinTool(agents.send_message_to_agents_matching_tags, "letta_multi_agent_core", asks_agents=True),
 )
 
-BUILTIN_TOOLS: Mapping[str, Tool] = {tool.name: tool for tool in _ALL}
+BUILTIN_TOOLS: Mapping[str, BuiltinTool] = {tool.name: tool for tool in _ALL}
 """By name."""
 
-BUILTIN_TOOLS_BY_ID: Mapping[str, Tool] = {tool.id: tool for tool in _ALL}
+BUILTIN_TOOLS_BY_ID: Mapping[str, BuiltinTool] = {tool.id: tool for tool in _ALL}
 """By identifier."""
 
 BASE_TOOLS: Mapping[str, tuple[str, ...]] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from pydantic import ValidationError
 
 from folkmoot.agents.agents import Agent, find_agent, tools_of
 from folkmoot.agents.approvals import Pending, find_pending
+from folkmoot.agents.creation import choose_model, create_agent
 from folkmoot.agents.listing import AgentFilter, blocks_of_agents, list_agents, tags_of_agents
 from folkmoot.agents.tool_rules import ToolRules
 from folkmoot.conversations.conversations import find_conversation
@@ -22,13 +22,12 @@ from folkmoot.memory.blocks import Block
 from folkmoot.memory.listing import BlockFilter, list_blocks
 from folkmoot.runs.reading import RunFilter, list_runs
 from folkmoot.runs.runs import UNFINISHED, Run
-from folkmoot.server.routes import agents as api
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.agents import CreateAgent
 from folkmoot.server.wire.common import AgentId
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import LARGEST_PAGE, Page
-from folkmoot.tools.builtin import BUILTIN_TOOLS, DEFAULT_TOOLS
+from folkmoot.tools.builtin import DEFAULT_TOOLS
 from folkmoot.tools.tool import Tool
 from folkmoot.web import code
 from folkmoot.web.colours import Palette, read_palette
@@ -109,17 +108,21 @@ async def create(request: Request, state: State) -> Response:
                 "include_base_tools": False,
             }
         )
-        response = await api.create(body, state)
+        plan = body.to_plan()
+        model = await choose_model(plan, state.services)
+        agent = await state.store.write(
+            lambda transaction: create_agent(transaction, plan, model, state.services, state.author)
+        )
     except (ValidationError, FolkmootError) as error:
         return await _form(request, state, values, _problems(error, values), 422)
-    return redirect(f"/agents/{json.loads(bytes(response.body))['id']}")
+    return redirect(f"/agents/{agent.id}")
 
 
 @router.get("/agents/{agent_id}")
 async def show(request: Request, agent_id: AgentId, state: State, before: str | None = None) -> Response:
     """Show an agent."""
     about = await state.store.read(lambda transaction: _read(transaction, agent_id, before, state))
-    models = [model.handle for model in await state.catalogue.models()]
+    models = [model.handle for model in await state.services.catalogue.models()]
     run = next((run for run in about.runs if not run.is_over), None)
     return render(
         request,
@@ -131,7 +134,7 @@ async def show(request: Request, agent_id: AgentId, state: State, before: str | 
         run=run,
         before=before,
         rules=ToolRules.read(about.agent.configuration.get("tool_rules") or ()),
-        all_tools=sorted(BUILTIN_TOOLS.values(), key=lambda tool: tool.name),
+        all_tools=await state.store.read(state.services.tools.all),
         calls=code.agent_calls(agent_id, about.agent.model),
     )
 
@@ -142,7 +145,7 @@ async def _read(transaction: Transaction, agent_id: str, before: str | None, sta
     messages = (await list_messages(transaction, agent_id, newest))[::-1]
     conversation = await find_conversation(transaction, agent_id)
     pending = find_pending(await messages_in_context(transaction, agent_id, conversation.context_start))
-    tools = await tools_of(transaction, agent_id)
+    tools = await tools_of(transaction, agent_id, state.services.tools)
     blocks = (await blocks_of_agents(transaction, [agent_id])).get(agent_id, [])
     held = {block.id for block, _ in blocks}
     everything = await list_blocks(transaction, BlockFilter(), Page(limit=LARGEST_PAGE, order="desc"))
@@ -167,7 +170,7 @@ async def _read(transaction: Transaction, agent_id: str, before: str | None, sta
 def _window(agent: Agent, state: ServerState) -> int:
     """Return the tokens that the agent's context may hold."""
     chosen = agent.configuration.get("context_window_limit")
-    return int(chosen or state.describe_model(agent.model).context_window)
+    return int(chosen or state.services.catalogue.describe(agent.model).context_window)
 
 
 async def _running(transaction: Transaction) -> Mapping[str, Run]:
@@ -181,7 +184,7 @@ async def _form(
 ) -> Response:
     newest = Page(limit=LARGEST_PAGE, order="desc")
     blocks = await state.store.read(lambda transaction: list_blocks(transaction, BlockFilter(), newest))
-    default = await state.catalogue.default_model()
+    default = await state.services.catalogue.default_model()
     return render(
         request,
         "agent_new.html",
@@ -189,9 +192,9 @@ async def _form(
         values=values,
         problems=problems,
         blocks=blocks,
-        models=[model.handle for model in await state.catalogue.models()],
+        models=[model.handle for model in await state.services.catalogue.models()],
         default_model=default,
-        all_tools=sorted(BUILTIN_TOOLS.values(), key=lambda tool: tool.name),
+        all_tools=await state.store.read(state.services.tools.all),
         calls=code.new_agent_calls(default),
     )
 

@@ -46,7 +46,7 @@ async def moot(request: Request, state: State, q: str = "", tag: str = "") -> Re
     """Show the map, or on an empty server how to begin."""
     shown = await state.store.read(lambda transaction: _read(transaction, q.strip(), tag))
     if shown.is_empty and not q and not tag:
-        model = await state.catalogue.default_model()
+        model = await state.services.catalogue.default_model()
         return render(request, "start.html", model=model, offline=model.startswith("offline/"))
     return render(request, "moot.html", moot=shown, palette=shown.palette, q=q, tag=tag, calls=moot_calls())
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 
 from fastapi import Response
 
+from folkmoot.agents.creation import AgentPlan, choose_model, create_agent
 from folkmoot.agents.listing import AgentFilter, count_agents
 from folkmoot.errors import FolkmootError
 from folkmoot.memory.attachments import attach
 from folkmoot.memory.blocks import create_block
 from folkmoot.memory.listing import BlockFilter, count_blocks
-from folkmoot.server.routes import agents
 from folkmoot.server.sending import start_in_background
 from folkmoot.server.state import ServerState, State
-from folkmoot.server.wire.agents import CreateAgent
 from folkmoot.server.wire.sending import SendMessages
 from folkmoot.store.engine import Transaction
 from folkmoot.web.responses import page_router, redirect
@@ -31,7 +29,7 @@ QUESTIONS = (
 OPENING_SECONDS = 1.5
 """How long the first question waits, so that the page is open when the offline model answers at once."""
 
-_messenger: set[asyncio.Task[None]] = set()
+_questions: set[asyncio.Task[None]] = set()
 
 
 @router.post("/start")
@@ -51,8 +49,8 @@ async def start(state: State) -> Response:
     reader = await _create_agent("policy_agent", [], policy.id, state)
     await state.store.write(lambda transaction: attach(transaction, reader, policy.id, "read"))
     task = asyncio.create_task(_ask(agent_ids, state))
-    _messenger.add(task)
-    task.add_done_callback(_messenger.discard)
+    _questions.add(task)
+    task.add_done_callback(_questions.discard)
     return redirect("/")
 
 
@@ -61,8 +59,12 @@ async def _is_empty(transaction: Transaction) -> bool:
 
 
 async def _create_agent(name: str, tools: list[str], block_id: str, state: ServerState) -> str:
-    response = await agents.create(CreateAgent(name=name, tools=tools, block_ids=[block_id]), state)
-    return str(json.loads(bytes(response.body))["id"])
+    plan = AgentPlan(name=name, tools=tools, block_ids=[block_id])
+    model = await choose_model(plan, state.services)
+    agent = await state.store.write(
+        lambda transaction: create_agent(transaction, plan, model, state.services, state.author)
+    )
+    return agent.id
 
 
 async def _ask(agent_ids: list[str], state: ServerState) -> None:
