@@ -26,7 +26,7 @@ from letta_client.types import AgentState, BlockResponse
 from support.fixtures import MODELS, NewAgent, NewBlock, StartServer
 from support.postgres import PostgresServer
 from support.scripted_model import ScriptedModel
-from support.server import ServerProcess
+from support.server import FORKS, ServerProcess
 
 
 @pytest.fixture(scope="session")
@@ -85,9 +85,15 @@ def database_url(store: str, request: pytest.FixtureRequest, tmp_path: Path) -> 
     postgres.drop_database(url)
 
 
+@pytest.fixture(scope="session")
+def by_command() -> bool:
+    """Whether `start_server` starts servers by the command itself; `tests/cli` does."""
+    return not FORKS
+
+
 @pytest.fixture
 def start_server(
-    database_url: str, provider: str, scripted_model: ScriptedModel, tmp_path: Path
+    database_url: str, provider: str, scripted_model: ScriptedModel, tmp_path: Path, by_command: bool
 ) -> Iterator[StartServer]:
     """Start servers of the test's own."""
     with ExitStack() as servers:
@@ -105,6 +111,7 @@ def start_server(
                 anthropic_url=scripted_model.base_url if provider == "anthropic" else None,
                 env=env,
                 args=args,
+                by_command=by_command,
             )
             return servers.enter_context(server)
 
