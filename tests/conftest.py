@@ -23,10 +23,11 @@ import pytest
 from letta_client import AsyncLetta, Letta
 from letta_client.types import AgentState, BlockResponse
 
+from support.clients import official_async_client, official_client, plain_async_client, plain_client
 from support.fixtures import MODELS, NewAgent, NewBlock, StartServer
 from support.postgres import PostgresServer
 from support.scripted_model import ScriptedModel
-from support.server import ServerProcess
+from support.server import FORKS, ServerProcess
 
 
 @pytest.fixture(scope="session")
@@ -85,9 +86,15 @@ def database_url(store: str, request: pytest.FixtureRequest, tmp_path: Path) -> 
     postgres.drop_database(url)
 
 
+@pytest.fixture(scope="session")
+def by_command() -> bool:
+    """Whether `start_server` starts servers by the command itself; `tests/cli` does."""
+    return not FORKS
+
+
 @pytest.fixture
 def start_server(
-    database_url: str, provider: str, scripted_model: ScriptedModel, tmp_path: Path
+    database_url: str, provider: str, scripted_model: ScriptedModel, tmp_path: Path, by_command: bool
 ) -> Iterator[StartServer]:
     """Start servers of the test's own."""
     with ExitStack() as servers:
@@ -105,6 +112,7 @@ def start_server(
                 anthropic_url=scripted_model.base_url if provider == "anthropic" else None,
                 env=env,
                 args=args,
+                by_command=by_command,
             )
             return servers.enter_context(server)
 
@@ -153,29 +161,28 @@ def server(store: str, provider: str, request: pytest.FixtureRequest, scripted_m
 @pytest.fixture
 def client(server: ServerProcess) -> Iterator[Letta]:
     """The official client of the 1.x line; it does not retry, so that a fault shows."""
-    with Letta(base_url=server.url, api_key="unused", max_retries=0) as client:
+    with official_client(server.url) as client:
         yield client
 
 
 @pytest.fixture
 async def async_client(server: ServerProcess) -> AsyncIterator[AsyncLetta]:
     """The official client's asynchronous face."""
-    async with AsyncLetta(base_url=server.url, api_key="unused", max_retries=0) as client:
+    async with official_async_client(server.url) as client:
         yield client
 
 
 @pytest.fixture
 def http(server: ServerProcess) -> Iterator[httpx.Client]:
     """A plain HTTP client of the server, for what no official client would send."""
-    with httpx.Client(base_url=server.url, timeout=60) as client:
+    with plain_client(server.url) as client:
         yield client
 
 
 @pytest.fixture
 async def async_http(server: ServerProcess) -> AsyncIterator[httpx.AsyncClient]:
     """The same for tests that do several things at once."""
-    limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(base_url=server.url, timeout=60, limits=limits) as client:
+    async with plain_async_client(server.url) as client:
         yield client
 
 

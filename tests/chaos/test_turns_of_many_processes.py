@@ -60,8 +60,7 @@ async def test_a_turn_that_was_taken_over_stores_nothing_any_more(
     """A process that stood still longer than its lease wakes up when its agent's turn is another's already."""
     block = await make_block(https[0])
     agent = await make_agent(https[0], block)
-    arguments = [str(argument) for argument in three_processes[0].process.args]  # type: ignore[union-attr]
-    database = arguments[arguments.index("--database") + 1]
+    database = three_processes[0].database
     with scripted_model.hold(matching="memory_insert") as held:
         late = asyncio.create_task(post(https[0], agent, insertion(block, "late")))
         await asyncio.to_thread(held.wait_for, 1)

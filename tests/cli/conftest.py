@@ -16,6 +16,12 @@ LONGEST = 60.0
 Folkmoot = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.fixture(scope="session")
+def by_command() -> bool:
+    """Servers are started by the command, in a fresh interpreter."""
+    return True
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """An empty folder that is HOME and working folder."""

@@ -12,7 +12,7 @@ from assertions import JSON, UNKNOWN, assert_error
 from letta_client import Letta, NotFoundError
 from letta_client.types import AgentState
 
-from support.fixtures import MODEL, NewAgent, NewBlock, StartServer
+from support.fixtures import MODEL, NewAgent, NewBlock, StartServer, one_store
 
 DEFAULT_TOOLS = ["memory_insert", "memory_replace", "conversation_search"]
 
@@ -315,6 +315,7 @@ def test_a_memory_block_over_its_limit_is_422_and_no_agent_remains(http: httpx.C
     ],
     ids=lambda given: next(iter(given)) if isinstance(given, dict) else "",
 )
+@one_store
 def test_a_field_that_cannot_be_used_is_named(
     http: httpx.Client, name: str, given: dict[str, Any], words: list[str]
 ) -> None:

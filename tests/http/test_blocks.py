@@ -10,7 +10,7 @@ import pytest
 from assertions import JSON, UNKNOWN, assert_error
 from letta_client import Letta, NotFoundError, UnprocessableEntityError
 
-from support.fixtures import NewAgent, NewBlock
+from support.fixtures import NewAgent, NewBlock, one_store
 
 GRINNING = "\U0001f600"
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
@@ -231,6 +231,7 @@ def test_agents_of_an_unknown_block_are_not_found(client: Letta) -> None:
 
 @pytest.mark.parametrize("bad", [r"\u0000", r"\ud800", r"\udfff\ud800"])
 @pytest.mark.parametrize("field", ["label", "value", "description", "tags"])
+@one_store
 def test_text_that_cannot_be_stored_is_refused_by_field(
     http: httpx.Client, new_block: NewBlock, field: str, bad: str
 ) -> None:
@@ -267,5 +268,6 @@ def test_text_that_cannot_be_stored_is_refused_by_field(
     ],
     ids=repr,
 )
+@one_store
 def test_a_value_of_the_wrong_kind_is_named(http: httpx.Client, body: Any, words: list[str]) -> None:
     assert_error(http.post("/v1/blocks/", json=body), 422, *words)

@@ -10,7 +10,7 @@ import pytest
 from assertions import UNKNOWN, assert_error
 from letta_client import Letta
 
-from support.fixtures import NewAgent, NewBlock
+from support.fixtures import NewAgent, NewBlock, one_store
 
 OUT_OF_RANGE = [2**31, 2**63, 10**30]
 
@@ -124,6 +124,7 @@ def test_the_history_of_no_block_is_not_found(http: httpx.Client, path: str) -> 
     "query",
     [{"limit": 0}, {"limit": "x"}, {"limit": 1_000_000}, {"after": "x"}, {"before": "1.5"}, {"order": "sideways"}],
 )
+@one_store
 def test_a_page_that_cannot_be_is_refused(http: httpx.Client, new_block: NewBlock, query: dict[str, Any]) -> None:
     response = http.get(f"/v1/blocks/{new_block().id}/history", params=query)
     assert_error(response, 422, next(iter(query)))
@@ -271,6 +272,7 @@ def test_tags_that_fit(http: httpx.Client, new_block: NewBlock, tag: str) -> Non
 
 
 @pytest.mark.parametrize("tag", ["one", '"one"', "-1", '"1", "2"', 'W/"1"', "", "1.0", '"99999999999999999999"'])
+@one_store
 def test_a_malformed_tag_is_refused_and_changes_nothing(http: httpx.Client, new_block: NewBlock, tag: str) -> None:
     block = new_block(value="one")
     assert_error(set_value(http, block, "lost", **{"If-Match": tag}), 422, "If-Match")

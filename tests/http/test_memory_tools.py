@@ -465,8 +465,7 @@ async def version_rows(server: ServerProcess, block_id: str) -> list[tuple[Any, 
 
 async def rows(server: ServerProcess, statement: str) -> list[tuple[Any, ...]]:
     """Run a statement in the server's database, beside the server."""
-    arguments = [str(argument) for argument in server.process.args]  # type: ignore[union-attr]
-    url = arguments[arguments.index("--database") + 1]
+    url = server.database
     if url.startswith("sqlite:///"):
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database, database:
             return [tuple(row) for row in database.execute(statement)]

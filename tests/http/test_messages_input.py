@@ -8,7 +8,7 @@ import httpx
 import pytest
 from letta_client import Letta, NotFoundError, UnprocessableEntityError
 
-from support.fixtures import NewAgent
+from support.fixtures import NewAgent, one_store
 from support.scripted_model import ScriptedModel
 
 NOBODY = "agent-00000000-0000-4000-8000-000000000000"
@@ -45,6 +45,7 @@ def user(content: Any) -> dict[str, Any]:
         pytest.param([], "body", id="a list"),
     ],
 )
+@one_store
 def test_a_request_that_cannot_be_used_is_422_and_names_the_field(
     http: httpx.Client, client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel, body: Any, named: str
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 from assertions import assert_error
 from letta_client import Letta
 
-from support.fixtures import MODEL, NewAgent
+from support.fixtures import MODEL, NewAgent, one_store
 from support.scripted_model import ScriptedModel
 
 PIXEL = base64.b64encode(b"\x89PNG\r\n\x1a\nnot much of a picture").decode()
@@ -77,6 +77,7 @@ def kept(http: httpx.Client, agent_id: str) -> Any:
 
 
 @pytest.mark.parametrize(("source", "field"), BROKEN)
+@one_store
 def test_a_broken_picture_in_a_message_is_refused(
     http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel, source: dict[str, Any], field: str
 ) -> None:
@@ -94,6 +95,7 @@ def test_a_broken_picture_in_a_message_is_refused(
 
 
 @pytest.mark.parametrize(("source", "field"), BROKEN)
+@one_store
 def test_a_broken_picture_in_a_stored_message_is_refused(
     http: httpx.Client, new_agent: NewAgent, source: dict[str, Any], field: str
 ) -> None:
@@ -106,6 +108,7 @@ def test_a_broken_picture_in_a_stored_message_is_refused(
 
 
 @pytest.mark.parametrize(("source", "field"), BROKEN)
+@one_store
 def test_a_broken_picture_in_the_first_messages_is_refused(
     http: httpx.Client, source: dict[str, Any], field: str
 ) -> None:

@@ -389,8 +389,7 @@ class OwnersTransaction:
     """A change of the owner's that holds the block's lock while an agent's step comes to wait for it."""
 
     def __init__(self, process: ServerProcess, statement: str) -> None:
-        arguments = [str(argument) for argument in process.process.args]  # type: ignore[union-attr]
-        self._database = arguments[arguments.index("--database") + 1]
+        self._database = process.database
         self._statement = statement
 
     async def __aenter__(self) -> OwnersTransaction:

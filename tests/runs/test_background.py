@@ -28,7 +28,7 @@ from runs.talking import (
     whole,
 )
 from support.callbacks import listening
-from support.fixtures import MODEL, NewAgent, StartServer
+from support.fixtures import MODEL, NewAgent, StartServer, one_store
 from support.scripted_model import ScriptedModel
 
 pytestmark = pytest.mark.filterwarnings("ignore:deprecated")
@@ -306,6 +306,7 @@ def test_callbacks_are_sent_signed_when_a_run_is_over(start_server: StartServer,
         "nonsense",
     ],
 )
+@one_store
 def test_a_callback_to_a_private_or_odd_address_is_refused(
     http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel, url: str
 ) -> None:

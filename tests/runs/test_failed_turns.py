@@ -28,8 +28,7 @@ def kept(client: Letta, agent: AgentState) -> list[Any]:
 
 async def rows(server: ServerProcess, statement: str) -> list[tuple[Any, ...]]:
     """Read from the server's database, beside the server."""
-    arguments = [str(argument) for argument in server.process.args]  # type: ignore[union-attr]
-    url = arguments[arguments.index("--database") + 1]
+    url = server.database
     if url.startswith("sqlite:///"):
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database:
             return [tuple(row) for row in database.execute(statement)]
@@ -195,8 +194,7 @@ async def test_a_run_of_a_killed_server_is_failed_at_the_next_start_and_the_agen
 
 async def age_runs(server: ServerProcess) -> None:
     """Let the leases of runs be over, as after some seconds of waiting."""
-    arguments = [str(argument) for argument in server.process.args]  # type: ignore[union-attr]
-    url = arguments[arguments.index("--database") + 1]
+    url = server.database
     statement = "UPDATE runs SET lease_expires_at = 1 WHERE status = 'running'"
     if url.startswith("sqlite:///"):
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database, database:

@@ -10,7 +10,7 @@ import pytest
 from letta_client import AsyncLetta, Letta, NotFoundError
 
 from runs.talking import SEARCH, followed, kinds, ok, say, whole
-from support.fixtures import NewAgent
+from support.fixtures import NewAgent, one_store
 from support.scripted_model import ScriptedModel
 
 pytestmark = pytest.mark.filterwarnings("ignore:deprecated")
@@ -146,11 +146,13 @@ def test_an_unknown_run_is_a_404(http: httpx.Client, part: str) -> None:
 
 
 @pytest.mark.parametrize("part", ["", "/messages", "/usage", "/steps", "/metrics", "/stream"])
+@one_store
 def test_a_malformed_id_is_refused(http: httpx.Client, part: str) -> None:
     assert http.get(f"/v1/runs/nonsense{part}").status_code == 422
 
 
 @pytest.mark.parametrize("query", [{"limit": "x"}, {"limit": -1}, {"order": "sideways"}])
+@one_store
 def test_a_list_of_messages_that_cannot_be_is_refused(
     http: httpx.Client, new_agent: NewAgent, query: dict[str, Any]
 ) -> None:

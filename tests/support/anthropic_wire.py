@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from support.anthropic_rules import Block, signature_of, violations_of
-from support.openai_wire import COMPLETION_TOKENS, PROMPT_TOKENS, words_of
+from support.openai_wire import COMPLETION_TOKENS, PROMPT_TOKENS, cuts_of, words_of
 
 __all__ = ["PATH", "chunks", "completion", "conversation_of", "error", "model_list", "thought", "violations_of"]
 
@@ -177,7 +177,7 @@ def chunks(
 
 
 def _pieces(block: Any) -> tuple[Any, list[dict[str, Any]]]:
-    """Return a block as it begins, and the deltas that fill it: words of texts, 16 characters of the arguments."""
+    """Return a block as it begins, and the deltas that fill it: words of texts, some characters of the arguments."""
     kind = block.get("type") if isinstance(block, dict) else None
     if kind == "text" and isinstance(block["text"], str):
         return {**block, "text": ""}, [{"type": "text_delta", "text": word} for word in words_of(block["text"])]
@@ -190,7 +190,7 @@ def _pieces(block: Any) -> tuple[Any, list[dict[str, Any]]]:
     if kind == "tool_use":
         given = block.get("input")
         text = given if isinstance(given, str) else json.dumps(given)
-        cuts = ["", *(text[start : start + 16] for start in range(0, len(text), 16))]
+        cuts = ["", *cuts_of(text)]
         return {**block, "input": {}}, [{"type": "input_json_delta", "partial_json": cut} for cut in cuts]
     return block, []
 

@@ -21,6 +21,14 @@ each_provider = pytest.mark.parametrize(
 )
 """Run a test on both stores with OpenAI's API, and on one of them with Anthropic's, whose rules are stricter."""
 
+each_wire = pytest.mark.parametrize(
+    ("store", "provider"), [("sqlite", "openai"), ("sqlite", "anthropic")], indirect=True
+)
+"""Run a test with OpenAI's API and with Anthropic's, for what is told to models and by them and no store sees."""
+
+one_store = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+"""Run a test on one store, for what is refused before any is asked, or has nothing to do with it."""
+
 with_anthropic = pytest.mark.parametrize(("store", "provider"), [("sqlite", "anthropic")], indirect=True)
 """Run a test with Anthropic's API alone; its server knows OpenAI's models too."""
 

@@ -19,6 +19,9 @@ __all__ = ["PATH", "chunks", "completion", "conversation_of", "embeddings", "err
 PATH = "/v1/chat/completions"
 MODELS = ("gpt-4o-mini", "gpt-4o", "gpt-4.1", "gpt-4.1-mini", "text-embedding-3-small")
 PROMPT_TOKENS, COMPLETION_TOKENS = 100, 10
+MOST_CUTS = 1000
+"""Pieces in which a call's arguments are streamed, about."""
+
 ERROR_KINDS = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -86,7 +89,7 @@ def _event(data: dict[str, Any]) -> bytes:
 
 
 def _deltas(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Cut a message into pieces: words of the text, 16 characters of the arguments."""
+    """Cut a message into pieces: words of the text, some characters of the arguments."""
     yield {"role": "assistant", "content": ""}
     for field in ("reasoning_content", "content"):
         for piece in words_of(message.get(field) or ""):
@@ -95,14 +98,19 @@ def _deltas(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
         arguments = call["function"]["arguments"]
         opening = {**call, "index": index, "function": {**call["function"], "arguments": ""}}
         yield {"tool_calls": [opening]}
-        for start in range(0, len(arguments), 16):
-            piece = {"index": index, "function": {"arguments": arguments[start : start + 16]}}
-            yield {"tool_calls": [piece]}
+        for cut in cuts_of(arguments):
+            yield {"tool_calls": [{"index": index, "function": {"arguments": cut}}]}
 
 
 def words_of(text: str) -> list[str]:
     """Return the text cut behind each space, as a model writes it."""
     return [word for word in re.split(r"(?<= )", text) if word]
+
+
+def cuts_of(arguments: str) -> list[str]:
+    """Return a call's arguments cut into 16 characters each, and into longer pieces when that were very many."""
+    length = max(16, len(arguments) // MOST_CUTS)
+    return [arguments[start : start + length] for start in range(0, len(arguments), length)]
 
 
 def error(status: int, message: str, code: str | None = None) -> dict[str, Any]:

@@ -24,7 +24,6 @@ import psutil
 
 from support.ports import free_port
 
-PORT_ATTEMPTS = 3
 START_CHECKS = 3000
 PAUSE = 0.01
 """Seconds between two looks at a starting server; at once noticed when it ends."""
@@ -59,7 +58,7 @@ class PostgresServer:
 
     def __enter__(self) -> Self:
         try:
-            self._start_at_a_free_port()
+            self.start()
         except BaseException:
             self.close()
             raise
@@ -123,16 +122,6 @@ class PostgresServer:
         """Stop and remove everything."""
         self.stop()
         shutil.rmtree(self._home)
-
-    def _start_at_a_free_port(self) -> None:
-        for _ in range(PORT_ATTEMPTS - 1):
-            try:
-                return self.start()
-            except PostgresError:
-                if "could not bind" not in self.log:
-                    raise
-                self.port = free_port()
-        return self.start()
 
     # -- databases -------------------------------------------------------------------------------------------
 

@@ -1,30 +1,54 @@
-"""A real Folkmoot process: `python -m folkmoot serve`, with an environment of its own."""
+"""A real Folkmoot process, forked or started by `python -m folkmoot serve`, with an environment of its own."""
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
-import httpx
-
+from support.forks import PASSED_ON, preloaded
 from support.ports import free_port
 
-HEALTH_CHECKS = 600
-PAUSE = 0.05
+HEALTH_CHECKS = 3000
+PAUSE = 0.01
 """Seconds between two questions for the health; a process that ends is noticed at once."""
 
+HEALTH_WAIT = 5.0
 STOP_WAIT = 60.0
-PORT_ATTEMPTS = 3
-PASSED_ON = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "COVERAGE_PROCESS_START")
+FORKS = sys.platform == "linux"
+"""Whether servers may be forked; elsewhere the command starts them all."""
 
 
 class ServerFailed(Exception):
     """The server did not start; the message carries what it said."""
+
+
+class Process(Protocol):
+    """What the tests do with a process, be it a `subprocess.Popen` or a fork."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """Return the exit status; None while it runs."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit status when it has ended, or raise `subprocess.TimeoutExpired` after seconds."""
+        ...
+
+    def send_signal(self, number: int, /) -> None:
+        """Send a signal."""
+        ...
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        ...
 
 
 class ServerProcess:
@@ -40,6 +64,7 @@ class ServerProcess:
         anthropic_url: what ANTHROPIC_BASE_URL is set to, likewise.
         env: more variables, which win over the others.
         args: more arguments of `serve`.
+        by_command: whether the command starts it, in a fresh interpreter, and not a fork of a preloaded one.
     """
 
     def __init__(
@@ -51,11 +76,13 @@ class ServerProcess:
         anthropic_url: str | None = None,
         env: Mapping[str, str] | None = None,
         args: Sequence[str] = (),
+        by_command: bool = not FORKS,
     ) -> None:
         self.port = free_port()
-        self._database = database
+        self.database = database
         self._home = home
         self._args = args
+        self._by_command = by_command
         self._env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         self._env |= {"HOME": str(home), "FOLKMOOT_DATA": str(home / "data")}
         if model_url is not None:
@@ -63,18 +90,9 @@ class ServerProcess:
         if anthropic_url is not None:
             self._env |= {"ANTHROPIC_API_KEY": "scripted", "ANTHROPIC_BASE_URL": anthropic_url}
         self._env |= env or {}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
 
     def __enter__(self) -> Self:
-        for _ in range(PORT_ATTEMPTS - 1):
-            try:
-                self.start()
-            except ServerFailed as error:
-                if "address already in use" not in str(error).lower():
-                    raise
-                self.port = free_port()
-            else:
-                return self
         self.start()
         return self
 
@@ -87,7 +105,7 @@ class ServerProcess:
         return f"http://127.0.0.1:{self.port}"
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> Process:
         """The process, running or ended."""
         if self._process is None:
             raise ServerFailed("The server was never started.")
@@ -96,18 +114,9 @@ class ServerProcess:
     def start(self) -> None:
         """Start the process and wait until it answers."""
         self._home.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "folkmoot", "serve", "--host", "127.0.0.1", "--port", str(self.port)]
-        with self._log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*command, "--database", self._database, *self._args],
-                cwd=self._home,
-                env=self._env,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        with httpx.Client(base_url=self.url, trust_env=False) as client:
-            self._wait_for_health(client, self._process)
+        arguments = ["serve", "--host", "127.0.0.1", "--port", str(self.port), "--database", self.database, *self._args]
+        self._process = self._run(arguments) if self._by_command else self._fork(arguments)
+        self._wait_for_health(self._process)
 
     def stop(self) -> int:
         """Ask the server to end, by SIGTERM, and return its exit status."""
@@ -137,22 +146,39 @@ class ServerProcess:
     def _log_path(self) -> Path:
         return self._home / "server.log"
 
-    def _wait_for_health(self, client: httpx.Client, process: subprocess.Popen[bytes]) -> None:
+    def _fork(self, arguments: Sequence[str]) -> Process:
+        return preloaded().fork(arguments, folder=self._home, environ=self._env, log=self._log_path)
+
+    def _run(self, arguments: Sequence[str]) -> Process:
+        with self._log_path.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "folkmoot", *arguments],
+                cwd=self._home,
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def _wait_for_health(self, process: Process) -> None:
         for _ in range(HEALTH_CHECKS):
             try:
                 status = process.wait(PAUSE)
             except subprocess.TimeoutExpired:
-                if _healthy(client):
+                if self._healthy():
                     return
             else:
                 raise ServerFailed(f"The server ended with status {status}:\n{self.log()}")
         self.kill()
         raise ServerFailed(f"The server did not answer:\n{self.log()}")
 
-
-def _healthy(client: httpx.Client) -> bool:
-    try:
-        answer = client.get("/v1/health/")
-    except httpx.TransportError:
-        return False
-    return answer.status_code == 200 and answer.json().get("status") == "ok"
+    def _healthy(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=HEALTH_WAIT)
+        try:
+            connection.request("GET", "/v1/health/")
+            answer = connection.getresponse()
+            return answer.status == 200 and json.load(answer).get("status") == "ok"
+        except OSError:
+            return False
+        finally:
+            connection.close()
