@@ -69,6 +69,20 @@ def followed(http: httpx.Client, run_id: str, after: int | None = None) -> list[
     return entries
 
 
+def last_number(entries: Sequence[str]) -> int:
+    """Return the number of the last of these entries that has one, as a client would resume behind it; 0 for none."""
+    numbers = [entry["seq_id"] for entry in read(entries) if "seq_id" in entry]
+    return max(numbers, default=0)
+
+
+def behind(entries: Sequence[str], number: int) -> list[str]:
+    """Return the entries that come behind the one with this number."""
+    places = [
+        place for place, entry in enumerate(entries) if entry != DONE and json.loads(entry).get("seq_id") == number
+    ]
+    return list(entries[places[0] + 1 :] if places else entries)
+
+
 def answered(http: httpx.Client, agent_id: str, text: str, **more: Any) -> list[str]:
     """Say something and return the whole stream, which must have its end."""
     with streaming(http, agent_id, text, **more) as reading:

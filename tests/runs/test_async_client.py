@@ -130,7 +130,7 @@ async def test_it_resumes_a_run_from_where_it_was(
         rest: list[Any] = [chunk async for chunk in resumed]
     assert "".join(chunk.content for chunk in rest[:-2]) == "one two three"
     numbers = [chunk.seq_id for chunk in [*seen, *rest[:-2]]]
-    assert numbers == list(range(1, len(numbers) + 1)), "every event once, in order"
+    assert numbers == sorted(set(numbers)), "every event once, in order"
     assert [chunk.message_type for chunk in rest[-2:]] == ["stop_reason", "usage_statistics"]
     everything = [chunk async for chunk in await async_client.runs.messages.stream(run_id)]
     assert everything == [*seen, *rest]

@@ -23,7 +23,13 @@ def test_an_old_runs_stream_shows_its_messages_whole(start_server: StartServer) 
                 shown = followed(http, run_of(events[0]))
                 if kinds(read(shown)).count("assistant_message") == 1:
                     break
-            assert kinds(read(shown)) == ["user_message", "assistant_message", "stop_reason", "usage_statistics"]
+            assert kinds(read(shown)) == [
+                "ping",
+                "user_message",
+                "assistant_message",
+                "stop_reason",
+                "usage_statistics",
+            ]
             assert shown[-1] == DONE
             said = [message["content"] for message in ok(http.get(f"/v1/agents/{agent}/messages"))]
             assert said[-1] == "one two three four"

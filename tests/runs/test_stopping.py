@@ -9,18 +9,19 @@ from typing import Any
 
 import pytest
 
-from folkmoot.agents.agents import NewAgent, create_agent
-from folkmoot.agents.events import Event
+from folkmoot.agents.creation import AgentPlan, create_agent
+from folkmoot.agents.events import TurnFailed
+from folkmoot.agents.turn_state import TurnRequest
 from folkmoot.conversations.messages import Message
 from folkmoot.errors import ProviderError
-from folkmoot.runs.asked import Asked
-from folkmoot.runs.log import DONE, read_entries
+from folkmoot.runs.log import is_last, read_events
 from folkmoot.runs.runs import _fail_dead
 from folkmoot.runs.service import RunService
 from folkmoot.runs.supervisor import RunSupervisor
 from folkmoot.server.app import run_server
 from folkmoot.server.state import ServerState
 from folkmoot.settings import Settings
+from folkmoot.store.engine import Transaction
 
 
 @pytest.fixture
@@ -33,40 +34,25 @@ async def state(database_url: str) -> AsyncIterator[ServerState]:
 @pytest.fixture
 async def agent_id(state: ServerState) -> str:
 
-    new = NewAgent(
-        name="stopped",
-        description=None,
-        agent_type="letta_v1_agent",
-        system="Be kind.",
-        model="offline/notetaker",
-        embedding=None,
-        timezone="UTC",
-        hidden=None,
-        configuration={},
-        tags=[],
-        tools=[],
-        block_ids=[],
-        new_blocks=[],
-        first_messages=[Message("system_message", {"content": "Be kind."})],
-    )
-    return (await state.store.write(lambda transaction: create_agent(transaction, new, state.author))).id
+    plan = AgentPlan(name="stopped", system="Be kind.", model="offline/notetaker", base_tools=False)
+
+    async def create(transaction: Transaction) -> str:
+        return (await create_agent(transaction, plan, "offline/notetaker", state.services, state.author)).id
+
+    return await state.store.write(create)
 
 
-def asked(agent_id: str) -> Asked:
-    return Asked(agent_id, [Message("user_message", {"content": "hello"})], 5, agent_id)
-
-
-def shown(event: Event) -> list[dict[str, Any]]:
-    return [{"shown": type(event).__name__}]
+def asked(agent_id: str) -> TurnRequest:
+    return TurnRequest(agent_id, agent_id, [Message("user_message", {"content": "hello"})], 5)
 
 
 async def test_a_run_that_is_cancelled_before_its_task_has_begun_ends(state: ServerState, agent_id: str) -> None:
-    run = await state.runs.start(asked(agent_id), shown, lambda _: [])
+    run = await state.runs.start(asked(agent_id))
     cancelled = await state.runs.cancel(run.id)  # nothing has let the task begin
     assert (cancelled.status, cancelled.stop_reason) == ("cancelled", "cancelled")
     async with asyncio.timeout(30):
-        entries = [entry async for entry in state.runs.follow(run.id, 0, shown)]
-    assert entries[-1] == DONE
+        events = [event async for _, event in state.runs.follow(run.id)]
+    assert isinstance(events[-1], TurnFailed)
     assert (await state.runs.answer(asked(agent_id))).end.stop_reason == "end_turn"
 
 
@@ -99,13 +85,13 @@ async def test_a_cancel_that_comes_while_a_failure_is_stored_changes_nothing(
 
 async def test_a_run_that_ends_while_it_is_taken_for_dead_keeps_its_end(state: ServerState, agent_id: str) -> None:
     """Another process has found its lease expired, and waits for the step that ends it to be stored."""
-    stale = await state.runs.start(asked(agent_id), shown, lambda _: [])
-    entries = [entry async for entry in state.runs.follow(stale.id, 0, shown)]
+    stale = await state.runs.start(asked(agent_id))
+    events = [event async for event in state.runs.follow(stale.id)]
     assert not await state.store.write(lambda transaction: _fail_dead(transaction, replace(stale, status="running")))
-    stored = await state.store.read(lambda transaction: read_entries(transaction, stale.id, 0))
-    assert [entry for _, entry in stored] == entries
-    assert entries.count(DONE) == 1
+    stored = await state.store.read(lambda transaction: read_events(transaction, stale.id, 0))
+    assert stored == events
+    assert sum(is_last(event) for _, event in events) == 1
 
 
-def active(turns: RunService) -> list[str]:
-    return list(turns._active)
+def active(runs: RunService) -> list[str]:
+    return list(runs._supervisor.active)

@@ -14,11 +14,13 @@ from runs.talking import (
     DONE,
     SEARCH,
     answered,
+    behind,
     call,
     calling,
     followed,
     kept,
     kinds,
+    last_number,
     last_run,
     read,
     say,
@@ -149,7 +151,8 @@ def test_every_stream_ends_with_done(http: httpx.Client, new_agent: NewAgent, to
     events = read(answered(http, new_agent().id, ASKED, stream_tokens=tokens))
     assert kinds(events)[-2:] == END
     numbers = [event["seq_id"] for event in events if "seq_id" in event]
-    assert numbers == list(range(1, len(events) - 1)), "numbered without a gap, the two last ones without a number"
+    assert numbers == sorted(set(numbers)), "in order; what this reader is not shown has a number too"
+    assert not any("seq_id" in event for event in events[-2:])
 
 
 def test_pings_can_be_left_out(http: httpx.Client, new_agent: NewAgent) -> None:
@@ -291,7 +294,7 @@ def test_wherever_a_client_leaves_the_turn_goes_on_and_can_be_resumed(
         run_id = last_run(http, agent.id)["id"]
         everything = followed(http, run_id)
         assert everything[:leave_after] == seen
-        assert followed(http, run_id, leave_after) == everything[leave_after:]
+        assert followed(http, run_id, last_number(seen)) == behind(everything, last_number(seen))
         assert len(everything) == total
         messages = whole(http, agent.id)
         assert kinds(messages[-4:]) == ["user_message", "tool_call_message", "tool_return_message", "assistant_message"]

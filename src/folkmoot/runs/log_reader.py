@@ -52,4 +52,4 @@ async def _without_log(store: Store, run: Run, after: int) -> list[tuple[int, Ev
     stored = await store.read(lambda transaction: messages_of_run(transaction, run.id))
     events: list[Event] = [RunBegun(run.id), *stored, end_of_run(run)]
     numbered = list(enumerate(events, 1))
-    return numbered[after:] or numbered[-1:]
+    return numbered[after:]
