@@ -6,6 +6,7 @@ Every path is closed, be there a route or not, unless it stands in `OPEN_PATHS` 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlencode
@@ -26,6 +27,9 @@ Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN_PATHS = frozenset({"/v1/health", "/v1/ready", "/login"})
 """What may be asked without the key."""
+
+LOOK_AGAIN_SECONDS = 5.0
+"""How often it is looked whether the session of a request that goes on has been ended."""
 
 OPEN_FOLDER = "/static/"
 """Below it are files that are the same for everybody."""
@@ -78,6 +82,9 @@ class Gate:
         except FolkmootError as error:
             await error_response(error, scope["path"])(scope, receive, send)
             return
+        caller: Caller | None = scope["caller"]
+        if caller is not None and caller.session_id is not None:
+            receive = self._until_session_ends(scope, headers, receive)
         limited = _Limited(receive, send, self._max_body)
         await self._application(scope, limited.receive, limited.send)
         if limited.exceeded:
@@ -105,6 +112,20 @@ class Gate:
         if "\0" in scope["path"] or b"%00" in scope.get("query_string", b""):
             raise BadRequest("The address contains a NUL character; remove it.")
         scope["caller"] = caller
+
+    def _until_session_ends(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> Receive:
+        """Return `receive`, which also takes the client for gone once its session is over: streams end then."""
+
+        async def receive_or_leave() -> Message:
+            while True:
+                try:
+                    async with asyncio.timeout(LOOK_AGAIN_SECONDS):
+                        return await receive()
+                except TimeoutError:
+                    if await self._access.identify(headers, scope["app"].state.server.store) is None:
+                        return {"type": "http.disconnect"}
+
+        return receive_or_leave
 
     def _lets_in(self, caller: Caller | None, headers: Mapping[bytes, bytes]) -> bool:
         """Tell whether another site's page may change something without the key; never with a session's cookie."""

@@ -1,2 +1,2 @@
 // ReDoc, with the description of this server's API.
-Redoc.init("/openapi.json", { hideDownloadButton: false }, document.getElementById("redoc"));
+Redoc.init("/openapi.json", {}, document.getElementById("redoc"));

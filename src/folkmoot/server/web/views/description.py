@@ -8,8 +8,11 @@ from folkmoot.server.web.responses import SECURITY, page_router, render
 
 router = page_router()
 
-POLICY = f"{SECURITY['Content-Security-Policy']}; img-src 'self' data:; worker-src blob:"
-"""As on every page, and besides: pictures inside their style sheets, and ReDoc's search in a worker of its own text."""
+STYLES = "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=' 'sha256-QMIg+bpjm3JdElJ388KYke01izlUW0UoNOeKjpMxdgc='"
+"""Hashes of the two style elements that ReDoc makes: an empty one, which it fills by rules, and its scroll bar's."""
+
+POLICY = f"{SECURITY['Content-Security-Policy']}; style-src 'self' {STYLES}; img-src 'self' data:; worker-src blob:"
+"""As on every page, and besides: pictures inside style sheets, and ReDoc's search in a worker of its own text."""
 
 
 @router.get("/docs")
