@@ -91,15 +91,15 @@ class Gate:
             await error_response(_too_large(self._max_body))(scope, receive, send)
 
     async def _check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
-        name = _asked_name(scope, headers)
+        host = _only_host(scope, headers)
         opened = is_open(scope["path"])
         store: Store | None = None if opened else scope["app"].state.server.store
         caller = await self._access.identify(headers, store)
         has_key = caller is not None and caller.known_by == "key"
         # Who has the key is no page of a foreign name: it could not know the key.
-        if not has_key and not self._hosts.serves(name, scope["server"][0] if scope["server"] else ""):
+        if not self._hosts.serves(host, scope["server"][0] if scope["server"] else "") and not has_key:
             raise Misdirected(
-                f"This server does not answer under the name {name!r}. If it should, add the name to "
+                f"This server does not answer under the name {host_name(host)!r}. If it should, add the name to "
                 "FOLKMOOT_ALLOWED_HOSTS and start it again."
             )
         if caller is None and not opened:
@@ -132,17 +132,17 @@ class Gate:
         return caller is not None and caller.known_by == "nothing" and headers.get(b"origin") in self._origins
 
 
-def _asked_name(scope: Scope, headers: Mapping[bytes, bytes]) -> str:
-    """Return the name that a request is for.
+def _only_host(scope: Scope, headers: Mapping[bytes, bytes]) -> bytes:
+    """Return a request's `Host` header.
 
     Raises:
-        BadRequest: it has no Host header, several, or one that is none.
+        BadRequest: it has none, or several.
     """
     host = headers.get(b"host")
     several = len(headers) != len(scope["headers"]) and sum(name == b"host" for name, _ in scope["headers"]) > 1
     if host is None or several:
         raise BadRequest("A request needs one Host header, which names the server it is for.")
-    return host_name(host)
+    return host
 
 
 def _lead_to_sign_in(scope: Scope, headers: Mapping[bytes, bytes], error: Unauthorized) -> Response:

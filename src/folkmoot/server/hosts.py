@@ -35,15 +35,24 @@ class Hosts:
         self._endings = tuple(name[1:].lower() for name in allowed if name.startswith("*."))
         self._any_name = any_name
         self._all_addresses = listening in ("0.0.0.0", "::", "")  # noqa: S104 - compared, not listened on
-        self.serves = lru_cache(256)(self._serves)
+        self._serves = lru_cache(256)(self._decide)
 
-    def _serves(self, name: str, own_address: str) -> bool:
-        """Tell whether a request for `name` is answered.
+    def serves(self, host: bytes, own_address: str) -> bool:
+        """Tell whether a request is answered.
 
         Args:
-            name: what `host_name` told.
-            own_address: this machine's address that the request came in at.
+            host: its `Host` header.
+            own_address: this machine's address that it came in at.
+
+        Raises:
+            BadRequest: the header has not the form of one.
         """
+        if len(host) > LONGEST:  # it must not be kept either
+            raise _malformed()
+        return self._serves(host, own_address)
+
+    def _decide(self, host: bytes, own_address: str) -> bool:
+        name = host_name(host)
         if self._any_name or name in self._names or name == "localhost":
             return True
         try:
@@ -64,7 +73,11 @@ def host_name(host: bytes) -> str:
     >>> host_name(b"Moot.example.org:8283"), host_name(b"[::1]:8283"), host_name(b"localhost.")
     ('moot.example.org', '::1', 'localhost')
     """
-    match = _HOST.fullmatch(host) if len(host) <= LONGEST else None
+    match = _HOST.fullmatch(host)
     if match is None:
-        raise BadRequest("The Host header is not a name or address with or without a port; send one such as localhost.")
+        raise _malformed()
     return (match[1] or match[2]).decode("ascii").lower().removesuffix(".")
+
+
+def _malformed() -> BadRequest:
+    return BadRequest("The Host header is not a name or address with or without a port; send one such as localhost.")
