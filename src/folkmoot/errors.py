@@ -70,13 +70,13 @@ class BadRequest(FolkmootError):
 
 
 class Unauthorized(FolkmootError):
-    """The server needs an API key: send it as `Authorization: Bearer <key>`."""
+    """The server needs an API key: send it as `Authorization: Bearer <key>`, or sign in at /login."""
 
     status = 401
 
 
 class CrossSite(FolkmootError):
-    """A page of another site cannot change anything here; only this server's own pages and API clients can."""
+    """A page of another site cannot change anything here, unless FOLKMOOT_ALLOWED_ORIGINS names it."""
 
     status = 403
 

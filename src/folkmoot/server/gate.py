@@ -147,11 +147,12 @@ def _only_host(scope: Scope, headers: Mapping[bytes, bytes]) -> bytes:
 
 def _lead_to_sign_in(scope: Scope, headers: Mapping[bytes, bytes], error: Unauthorized) -> Response:
     """Return what somebody unknown is answered: a browser that asks for a page is led to the sign-in."""
+    reads = scope["method"] in ("GET", "HEAD")
     inside_page = b"hx-request" in headers
-    if not inside_page and b"text/html" not in headers.get(b"accept", b""):
+    if (inside_page and not reads) or not (inside_page or b"text/html" in headers.get(b"accept", b"")):
         return error_response(error, scope["path"])
     address = "/login"
-    if scope["method"] in ("GET", "HEAD"):
+    if reads:
         query = scope["query_string"].decode("latin-1")
         address += "?" + urlencode({"next": quote(scope["path"]) + (f"?{query}" if query else "")})
     if inside_page:
