@@ -11,6 +11,7 @@
     ├── Conflict                     409
     ├── PreconditionFailed           412  If-Match names another version
     ├── TooLarge                     413
+    ├── Misdirected                  421  the request is for a name that is not the server's
     ├── StoreError                   503
     │   ├── StoreUnavailable         503  the database cannot be reached, or cannot write
     │   └── StoreOverloaded          503  the wait for the database was too long
@@ -69,13 +70,13 @@ class BadRequest(FolkmootError):
 
 
 class Unauthorized(FolkmootError):
-    """The server needs an API key: send it as `Authorization: Bearer <key>`."""
+    """The server needs an API key: send it as `Authorization: Bearer <key>`, or sign in at /login."""
 
     status = 401
 
 
 class CrossSite(FolkmootError):
-    """A page of another site cannot change anything here; only this server's own pages and API clients can."""
+    """A page of another site cannot change anything here, unless FOLKMOOT_ALLOWED_ORIGINS names it."""
 
     status = 403
 
@@ -102,6 +103,12 @@ class TooLarge(FolkmootError):
     """The request body is too large."""
 
     status = 413
+
+
+class Misdirected(FolkmootError):
+    """The server does not answer under this name."""
+
+    status = 421
 
 
 class StoreError(FolkmootError):

@@ -62,6 +62,10 @@ def test_a_port_that_is_taken_is_told(folkmoot: Folkmoot) -> None:
         ("FOLKMOOT_MODEL_TIMEOUT", "soon"),
         ("FOLKMOOT_MAX_STEPS", "0"),
         ("FOLKMOOT_INSECURE", "perhaps"),
+        ("FOLKMOOT_ALLOWED_HOSTS", "a.example, http://b.example:8283"),
+        ("FOLKMOOT_ALLOWED_ORIGINS", "app.example"),
+        ("FOLKMOOT_ALLOWED_ORIGINS", "*"),
+        ("FOLKMOOT_TRUSTED_PROXIES", "the-proxy"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(folkmoot: Folkmoot, name: str, value: str) -> None:

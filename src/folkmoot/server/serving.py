@@ -29,7 +29,7 @@ from folkmoot.server.event_stream import end_endless_streams
 from folkmoot.settings import Settings, read_environ
 from folkmoot.store.opening import open_store
 
-UVICORN: Mapping[str, Any] = {"access_log": False, "log_level": "warning", "proxy_headers": False}
+UVICORN: Mapping[str, Any] = {"access_log": False, "log_level": "warning"}
 
 
 def serve(options: Mapping[str, Any]) -> int:
@@ -78,11 +78,22 @@ def check_settings(settings: Settings) -> None:
             f"workers: {settings.workers} processes cannot share the embedded SQLite database. "
             "Use --database postgresql://…, or one worker."
         )
+    if settings.api_key is None and "*" in settings.allowed_origins:
+        raise StartupError(
+            "allowed_origins: with * and without a key every page on the internet could read and change everything. "
+            "Name the origins, or set FOLKMOOT_API_KEY."
+        )
     if settings.api_key is None and not settings.insecure and not is_loopback(settings.host):
         raise StartupError(
             f"host: {settings.host} can be reached by others and there is no key. Set FOLKMOOT_API_KEY, "
             "or say --insecure if everybody may read and change everything."
         )
+
+
+def _proxies(settings: Settings) -> Mapping[str, Any]:
+    """Return uvicorn's options about the proxies whose word on the client's address and scheme is taken."""
+    trusted = list(settings.trusted_proxies)
+    return {"proxy_headers": bool(trusted), "forwarded_allow_ips": trusted}
 
 
 def is_loopback(host: str) -> bool:
@@ -143,18 +154,31 @@ def _serve_with_workers(settings: Settings, listener: socket.socket) -> int:
     """Serve from several processes on one socket; one that dies is replaced."""
     asyncio.run(_check_database(settings))
     # The processes read the settings anew; what the command line said reaches them as variables.
-    for name, value in settings.model_dump(exclude_none=True, mode="json").items():
-        field = getattr(settings, name)
-        os.environ[f"FOLKMOOT_{name.upper()}"] = (
-            field.get_secret_value() if isinstance(field, SecretStr) else str(value)
-        )
+    for name, value in settings.model_dump(exclude_none=True).items():
+        os.environ[f"FOLKMOOT_{name.upper()}"] = _as_variable(value)
     config = uvicorn.Config(
-        "folkmoot.server.serving:worker_app", factory=True, workers=settings.workers, lifespan="on", **UVICORN
+        "folkmoot.server.serving:worker_app",
+        factory=True,
+        workers=settings.workers,
+        lifespan="on",
+        **UVICORN,
+        **_proxies(settings),
     )
     config.timeout_graceful_shutdown = int(settings.shutdown_wait)
     announce(settings, listener)
     Multiprocess(config, sockets=[listener]).run()
     return 0
+
+
+def _as_variable(value: Any) -> str:
+    """Return a setting as its variable.
+
+    >>> _as_variable(("a", "b")), _as_variable(SecretStr("key")), _as_variable(True)
+    ('a,b', 'key', 'True')
+    """
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def worker_app() -> FastAPI:
@@ -202,6 +226,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
             application,
             lifespan="off",
             **UVICORN,
+            **_proxies(settings),
             timeout_graceful_shutdown=int(settings.shutdown_wait),
         )
         server = _Server(config)
