@@ -13,6 +13,7 @@
     ├── TooLarge                     413
     ├── StoreError                   503
     │   ├── StoreUnavailable         503  the database cannot be reached, or cannot write
+    │   │   └── StoreMoved           503  the database's file was deleted or replaced
     │   └── StoreOverloaded          503  the wait for the database was too long
     ├── ProviderError                502  a model's provider failed
     │   ├── ProviderAuthentication   502
@@ -112,6 +113,10 @@ class StoreError(FolkmootError):
 
 class StoreUnavailable(StoreError):
     """The database cannot be reached or cannot write just now; nothing was changed."""
+
+
+class StoreMoved(StoreUnavailable):
+    """The database's file was deleted or replaced under the running server; nothing was changed."""
 
 
 class StoreOverloaded(StoreError):

@@ -38,6 +38,7 @@ def serve(options: Mapping[str, Any]) -> int:
     Args:
         options: settings from the command line, which come before variables and the `.env` file.
     """
+    os.umask(0o077)  # whatever this process and SQLite make is for its owner alone
     try:
         settings = read_settings(options)
         check_settings(settings)

@@ -81,6 +81,13 @@ class Store(Protocol):
             StoreOverloaded: the wait for the database was too long; nothing was changed.
         """
 
+    async def check(self) -> None:
+        """See whether work can be done.
+
+        Raises:
+            StoreUnavailable: the database cannot be reached or cannot be written.
+        """
+
     def matching(self, statement: Select[Any], words: Sequence[str]) -> Select[Any]:
         """Return `statement`, a select from messages, limited to those with one of `words`, the best first."""
 
