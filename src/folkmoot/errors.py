@@ -87,6 +87,12 @@ class NotFound(FolkmootError):
     status = 404
 
 
+class SlowRequest(FolkmootError):
+    """The request did not come in time."""
+
+    status = 408
+
+
 class Conflict(FolkmootError):
     """The request does not fit what is stored."""
 
@@ -103,6 +109,18 @@ class TooLarge(FolkmootError):
     """The request body is too large."""
 
     status = 413
+
+
+class HeadTooLarge(FolkmootError):
+    """The request's head is too large."""
+
+    status = 431
+
+
+class ServerFull(FolkmootError):
+    """The server has as many connections as it takes."""
+
+    status = 503
 
 
 class StoreError(FolkmootError):

@@ -13,6 +13,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -25,11 +26,10 @@ from folkmoot import __version__
 from folkmoot.errors import StartupError
 from folkmoot.models.providers import configured
 from folkmoot.server.app import create_app
+from folkmoot.server.connections import Connection, make_room
 from folkmoot.server.event_stream import end_endless_streams
 from folkmoot.settings import Settings, read_environ
 from folkmoot.store.opening import open_store
-
-UVICORN: Mapping[str, Any] = {"access_log": False, "log_level": "warning", "proxy_headers": False}
 
 
 def serve(options: Mapping[str, Any]) -> int:
@@ -117,6 +117,18 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def uvicorn_options(settings: Settings) -> Mapping[str, Any]:
+    """Return what uvicorn is told, whoever starts it."""
+    most = make_room(settings.max_connections)
+    return {
+        "access_log": False,
+        "log_level": "warning",
+        "proxy_headers": False,
+        "http": partial(Connection, timeout=settings.request_timeout, most=most),
+        "timeout_graceful_shutdown": int(settings.shutdown_wait),
+    }
+
+
 class _Server(uvicorn.Server):
     """uvicorn, which a signal stops but does not kill afterwards: a stop that was asked for exits with 0."""
 
@@ -150,9 +162,12 @@ def _serve_with_workers(settings: Settings, listener: socket.socket) -> int:
             field.get_secret_value() if isinstance(field, SecretStr) else str(value)
         )
     config = uvicorn.Config(
-        "folkmoot.server.serving:worker_app", factory=True, workers=settings.workers, lifespan="on", **UVICORN
+        "folkmoot.server.serving:worker_app",
+        factory=True,
+        workers=settings.workers,
+        lifespan="on",
+        **uvicorn_options(settings),
     )
-    config.timeout_graceful_shutdown = int(settings.shutdown_wait)
     announce(settings, listener)
     Multiprocess(config, sockets=[listener]).run()
     return 0
@@ -199,13 +214,7 @@ async def _check_database(settings: Settings) -> None:
 async def _serve(settings: Settings, listener: socket.socket) -> int:
     application = create_app(settings)
     async with application.router.lifespan_context(application):
-        config = uvicorn.Config(
-            application,
-            lifespan="off",
-            **UVICORN,
-            timeout_graceful_shutdown=int(settings.shutdown_wait),
-        )
-        server = _Server(config)
+        server = _Server(uvicorn.Config(application, lifespan="off", **uvicorn_options(settings)))
         _spare_the_collector()
         announce(settings, listener)
         await server.serve(sockets=[listener])
