@@ -123,6 +123,12 @@ class ServerFull(FolkmootError):
     status = 503
 
 
+class ServerStopped(FolkmootError):
+    """The server was stopped before the run's end."""
+
+    status = 503
+
+
 class StoreError(FolkmootError):
     """The store could not do its work; nothing was changed."""
 

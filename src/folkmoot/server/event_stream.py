@@ -34,6 +34,10 @@ class ServerSentEvent:
         return head.encode() + b"data: " + self.data + b"\n\n"
 
 
+STOPPING = ServerSentEvent(b'{"message": "The server is stopping. Open the stream again where it was."}', "stopping")
+"""The last event of an endless stream; it has no id, so that the one before it stays the last that was seen."""
+
+
 class EventStream(Response):
     """A response of server-sent events, as the events come.
 
@@ -60,6 +64,8 @@ class EventStream(Response):
         sender = _Sender(send)
         await sender.send(b"")
         await self._send_while_read(sender, receive)
+        if self._stopping.done():
+            await sender.send(STOPPING.encode())
         await sender.send(b"", last=True)
 
     def stop(self) -> None:

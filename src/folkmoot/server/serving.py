@@ -7,6 +7,7 @@ import errno
 import gc
 import ipaddress
 import logging
+import math
 import os
 import signal
 import socket
@@ -30,6 +31,9 @@ from folkmoot.server.connections import Connection, make_room
 from folkmoot.server.event_stream import end_endless_streams
 from folkmoot.settings import Settings, read_environ
 from folkmoot.store.opening import open_store
+
+FAREWELL_SECONDS = 3.0
+"""How long what was stopped at the end of `FOLKMOOT_SHUTDOWN_WAIT` may take to say so."""
 
 
 def serve(options: Mapping[str, Any]) -> int:
@@ -125,7 +129,7 @@ def uvicorn_options(settings: Settings) -> Mapping[str, Any]:
         "log_level": "warning",
         "proxy_headers": False,
         "http": partial(Connection, timeout=settings.request_timeout, most=most),
-        "timeout_graceful_shutdown": int(settings.shutdown_wait),
+        "timeout_graceful_shutdown": math.ceil(settings.shutdown_wait + FAREWELL_SECONDS),
     }
 
 
@@ -137,12 +141,22 @@ class _Server(uvicorn.Server):
         """Finish what is in flight at the first SIGINT or SIGTERM, give up at the second."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stop, number)
+            loop.add_signal_handler(number, self._stop)
         yield
 
-    def _stop(self, number: int) -> None:
-        end_endless_streams()
-        self.handle_exit(number, None)
+    def _stop(self) -> None:
+        begin_to_stop(self.config.loaded_app, at_once=self.should_exit)
+        self.should_exit, self.force_exit = True, self.should_exit
+
+
+def begin_to_stop(application: FastAPI, *, at_once: bool = False) -> None:
+    """End the endless streams, and give runs and requests in flight their time, or none.
+
+    It is one deadline for both: what is left at its end is stopped, and its streams say so.
+    """
+    end_endless_streams()
+    server = application.state.server
+    server.turns.stop_after(0.0 if at_once else server.services.settings.shutdown_wait)
 
 
 def configure_logging(settings: Settings) -> None:
@@ -186,16 +200,16 @@ def worker_app() -> FastAPI:
         _spare_the_collector()
         async with open_server(app):
             for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, _ending_streams_before(signal.getsignal(number)))
+                signal.signal(number, _stopping_before(app, signal.getsignal(number)))
             yield
 
     application.router.lifespan_context = ending_streams
     return application
 
 
-def _ending_streams_before(handler: Any) -> Callable[[int, Any], None]:
+def _stopping_before(application: FastAPI, handler: Any) -> Callable[[int, Any], None]:
     def handle(number: int, frame: Any) -> None:
-        asyncio.get_event_loop().call_soon_threadsafe(end_endless_streams)
+        asyncio.get_event_loop().call_soon_threadsafe(begin_to_stop, application)
         handler(number, frame)
 
     return handle
