@@ -316,6 +316,25 @@ async def test_a_stream_of_another_processs_run_ends_with_its_own_process(
         assert "went on" in rest
 
 
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+async def test_workers_stop_like_a_single_process(start_server: StartServer, scripted_model: ScriptedModel) -> None:
+    server = start_server(env={"FOLKMOOT_SHUTDOWN_WAIT": "1"}, args=["--workers", "2"])
+    async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
+        agent = (await http.post("/v1/agents", json={"model": MODEL})).json()["id"]
+        with scripted_model.hold() as held:
+            body = {"input": "lost"}
+            async with http.stream("POST", f"/v1/agents/{agent}/messages/stream", json=body) as response:
+                lines = response.aiter_lines()
+                assert "ping" in await anext(lines)
+                await asyncio.to_thread(held.wait_for, 1)
+                server.process.send_signal(signal.SIGTERM)
+                *_, error, _, done = [line.removeprefix("data: ") async for line in lines if line.startswith("data: ")]
+            assert json.loads(error)["error_type"] == "server_stopped"
+            assert done == "[DONE]"
+            assert await asyncio.to_thread(server.process.wait, 60) == 0
+    assert "Traceback" not in server.log()
+
+
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_second_signal_does_not_wait(
