@@ -84,7 +84,9 @@ class Settings(BaseSettings):
     )
     max_connections: int = Field(2000, ge=1, description="Clients' connections of a process; more are answered 503.")
     store_wait: Seconds = Field(10.0, description="Seconds a request waits for the database before it is told 503.")
-    shutdown_wait: Seconds = Field(20.0, description="Seconds that requests in flight and background runs get to finish at shutdown.")
+    shutdown_wait: Seconds = Field(
+        20.0, description="Seconds that requests in flight and background runs get to finish at shutdown."
+    )
 
     @property
     def database_url(self) -> str:
