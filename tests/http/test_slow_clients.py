@@ -306,6 +306,16 @@ def test_a_body_that_comes_piece_by_piece_is_waited_for() -> None:
     assert b"408" in talk.transport.written
 
 
+def test_a_body_that_drips_gets_no_time_anew() -> None:
+    talk = Talk()
+    talk.connection.data_received(HEAD)
+    for _ in range(14):
+        talk.clock.go(1)
+        if talk.end is None:
+            talk.connection.data_received(b"x")
+    assert b"408" in talk.transport.written
+
+
 def test_a_body_that_this_server_does_not_take_is_waited_for() -> None:
     talk = Talk()
     talk.connection.data_received(HEAD + b"x" * 2 * PIECE)
@@ -359,7 +369,7 @@ def test_an_answer_that_is_read_piece_by_piece_stays() -> None:
 def test_an_answer_that_is_not_read_is_cut_though_the_connection_is_closing() -> None:
     talk = Talk()
     talk.connection.data_received(GET)
-    talk.complete(waiting=100)
+    talk.transport.waiting = 100
     talk.transport.close()
     talk.clock.go(10 + 2 * 10 / LOOKS)
     assert talk.end == "aborted"
