@@ -26,7 +26,7 @@ from folkmoot.settings import Settings
 @pytest.fixture
 async def state(database_url: str) -> AsyncIterator[ServerState]:
     """A server's inside, without HTTP, so that a stop can come between two steps of the event loop."""
-    async with run_server(Settings(database=database_url), {}) as opened:
+    async with run_server(Settings(database=database_url, shutdown_wait=3600), {}) as opened:
         yield opened
 
 
