@@ -14,6 +14,7 @@
     ├── Misdirected                  421  the request is for a name that is not the server's
     ├── StoreError                   503
     │   ├── StoreUnavailable         503  the database cannot be reached, or cannot write
+    │   │   └── StoreMoved           503  the database's file was deleted or replaced
     │   └── StoreOverloaded          503  the wait for the database was too long
     ├── ProviderError                502  a model's provider failed
     │   ├── ProviderAuthentication   502
@@ -87,6 +88,12 @@ class NotFound(FolkmootError):
     status = 404
 
 
+class SlowRequest(FolkmootError):
+    """The request did not come in time."""
+
+    status = 408
+
+
 class Conflict(FolkmootError):
     """The request does not fit what is stored."""
 
@@ -111,6 +118,24 @@ class Misdirected(FolkmootError):
     status = 421
 
 
+class HeadTooLarge(FolkmootError):
+    """The request's head is too large."""
+
+    status = 431
+
+
+class ServerFull(FolkmootError):
+    """The server has as many connections as it takes."""
+
+    status = 503
+
+
+class ServerStopped(FolkmootError):
+    """The server was stopped before the run's end."""
+
+    status = 503
+
+
 class StoreError(FolkmootError):
     """The store could not do its work; nothing was changed."""
 
@@ -119,6 +144,10 @@ class StoreError(FolkmootError):
 
 class StoreUnavailable(StoreError):
     """The database cannot be reached or cannot write just now; nothing was changed."""
+
+
+class StoreMoved(StoreUnavailable):
+    """The database's file was deleted or replaced under the running server; nothing was changed."""
 
 
 class StoreOverloaded(StoreError):

@@ -139,8 +139,15 @@ class Settings(BaseSettings):
     agent_timeout: Seconds = Field(600.0, description="Seconds an agent waits for the answer of another one.")
     max_steps: int = Field(50, ge=1, description="Model calls in one turn, when the request sets no max_steps.")
     max_body: int = Field(10_000_000, ge=1000, description="Bytes of a request's body.")
+    request_timeout: Seconds = Field(
+        30.0,
+        description="Seconds for a request's head, each further 64 KiB of its body, and for a client to read as much.",
+    )
+    max_connections: int = Field(2000, ge=1, description="Clients' connections of a process; more are answered 503.")
     store_wait: Seconds = Field(10.0, description="Seconds a request waits for the database before it is told 503.")
-    shutdown_wait: Seconds = Field(20.0, description="Seconds that requests in flight get to finish at shutdown.")
+    shutdown_wait: Seconds = Field(
+        20.0, description="Seconds that requests in flight and background runs get to finish at shutdown."
+    )
 
     @property
     def database_url(self) -> str:

@@ -12,11 +12,11 @@ import pytest
 from folkmoot.agents.agents import NewAgent, create_agent
 from folkmoot.agents.events import Event
 from folkmoot.conversations.messages import Message
-from folkmoot.errors import ProviderError
+from folkmoot.errors import ProviderError, ServerStopped
 from folkmoot.runs.asked import Asked
 from folkmoot.runs.keeping import Keeper
 from folkmoot.runs.log import DONE, read_entries
-from folkmoot.runs.runs import _fail_dead
+from folkmoot.runs.runs import _fail_dead, find_run
 from folkmoot.runs.turns import Turns
 from folkmoot.server.app import run_server
 from folkmoot.server.state import ServerState
@@ -26,7 +26,7 @@ from folkmoot.settings import Settings
 @pytest.fixture
 async def state(database_url: str) -> AsyncIterator[ServerState]:
     """A server's inside, without HTTP, so that a stop can come between two steps of the event loop."""
-    async with run_server(Settings(database=database_url), {}) as opened:
+    async with run_server(Settings(database=database_url, shutdown_wait=3600), {}) as opened:
         yield opened
 
 
@@ -105,6 +105,35 @@ async def test_a_run_that_ends_while_it_is_taken_for_dead_keeps_its_end(state: S
     stored = await state.store.read(lambda transaction: read_entries(transaction, stale.id, 0))
     assert [entry for _, entry in stored] == entries
     assert entries.count(DONE) == 1
+
+
+async def test_the_end_of_the_wait_is_set_once(
+    state: ServerState, agent_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closing gives no new time to a run that was not done when the time was over."""
+    asking = asyncio.Event()
+
+    async def no_answer(*_: Any, **__: Any) -> Any:
+        asking.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(type(state.services.models), "ask", no_answer)
+    run = await state.turns.start(asked(agent_id), shown, lambda _: [])
+    await asking.wait()
+    state.turns.stop_after(0.01)
+    state.turns.stop_after(3600)
+    async with asyncio.timeout(30):
+        await state.turns.close()
+    ended = await state.store.read(lambda transaction: find_run(transaction, run.id))
+    assert (ended.status, ended.details["error"]["type"]) == ("failed", "server_stopped")
+
+
+async def test_a_run_that_begins_when_the_time_is_over_is_stopped(state: ServerState, agent_id: str) -> None:
+    state.turns.stop_after(0)
+    await asyncio.sleep(0.01)
+    async with asyncio.timeout(30):
+        with pytest.raises(ServerStopped):
+            await state.turns.answer(asked(agent_id))
 
 
 def under_way(turns: Turns) -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import AsyncGenerator
 
 from folkmoot.agents.events import Event
-from folkmoot.runs.log import DONE, RunLog, read_entries
+from folkmoot.runs.log import DONE, STOPPED, RunLog, error_event, read_entries
 from folkmoot.runs.reading import end_of_run, messages_of_run
 from folkmoot.runs.runs import Run, find_run, topic
 from folkmoot.runs.under_way import Encoder
@@ -15,8 +17,17 @@ from folkmoot.store.signals import wait_or_look_again
 LOOK_AGAIN_SECONDS = 1.0
 """How often a waiter looks by itself, should a wake-up from another process be lost."""
 
+CUT = {
+    "type": STOPPED,
+    "message": "This server process was stopped; the run may go on in another one. Follow it again, behind the last "
+    "event that you saw.",
+}
+"""The error that ends a stream of a run which this process does not work on."""
 
-async def follow_stored(store: Store, run_id: str, after: int, encode: Encoder) -> AsyncGenerator[str, None]:
+
+async def follow_stored(
+    store: Store, run_id: str, after: int, encode: Encoder, stopped: asyncio.Event
+) -> AsyncGenerator[str, None]:
     """Yield the entries of a run's stored log behind number `after`, as they come, to the last.
 
     Args:
@@ -24,6 +35,7 @@ async def follow_stored(store: Store, run_id: str, after: int, encode: Encoder) 
         run_id: which run.
         after: the number of the last entry that was seen; 0 for all.
         encode: how an event is shown, for a run that kept no log.
+        stopped: set when this process stops; the last entries then say so, for the run may go on in another one.
 
     Raises:
         NotFound: there is no such run.
@@ -33,6 +45,7 @@ async def follow_stored(store: Store, run_id: str, after: int, encode: Encoder) 
         return await find_run(transaction, run_id), await read_entries(transaction, run_id, after)
 
     with store.signals.listening(topic(run_id)) as changed:
+        last_look = False
         while True:
             changed.clear()
             run, entries = await store.read(read)
@@ -46,6 +59,11 @@ async def follow_stored(store: Store, run_id: str, after: int, encode: Encoder) 
                     yield entry
                 return
             if not entries:
+                if last_look:
+                    yield json.dumps(error_event(run_id, CUT))
+                    yield DONE
+                    return
+                last_look = stopped.is_set()  # a run of this process is ending, and is given the time to say so
                 await wait_or_look_again(changed, LOOK_AGAIN_SECONDS)
 
 

@@ -19,6 +19,9 @@ from folkmoot.store.tables import run_events, runs
 DONE = "[DONE]"
 """The last entry of every log."""
 
+STOPPED = "server_stopped"
+"""The type of the error with which a stopping server ends runs, and streams of runs."""
+
 _is_kept = select(runs.c.id).where(runs.c.id == bindparam("run_id"))
 _last = select(func.max(run_events.c.sequence).label("sequence")).where(run_events.c.run_id == bindparam("run_id"))
 _after = (
@@ -91,19 +94,20 @@ def encode_events(events: Sequence[Mapping[str, Any]], before: int) -> list[str]
 
 def failure_events(run_id: str, stop_reason: str, error: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return what a stream shows of a run that did not come to its end."""
-    shown: list[Mapping[str, Any]] = []
-    if stop_reason != "cancelled":
-        shown.append(
-            {
-                "message_type": "error_message",
-                "run_id": run_id,
-                "error_type": error["type"],
-                "message": error["message"],
-                "detail": None,
-                "seq_id": None,
-            }
-        )
+    shown = [] if stop_reason == "cancelled" else [error_event(run_id, error)]
     return [*shown, {"message_type": "stop_reason", "stop_reason": stop_reason}]
+
+
+def error_event(run_id: str, error: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return how a stream shows an error."""
+    return {
+        "message_type": "error_message",
+        "run_id": run_id,
+        "error_type": error["type"],
+        "message": error["message"],
+        "detail": None,
+        "seq_id": None,
+    }
 
 
 async def store_entries(transaction: Transaction, run_id: str, before: int, entries: Sequence[str]) -> None:

@@ -20,13 +20,13 @@ from folkmoot.agents.settling import INTERRUPTED, settle_pending
 from folkmoot.agents.turn import preview_turn, take_turn
 from folkmoot.agents.turn_state import TurnRequest
 from folkmoot.conversations.conversations import turn_topic
-from folkmoot.errors import BadRequest, InvalidInput, NotFound, ProviderError
+from folkmoot.errors import BadRequest, InvalidInput, NotFound, ProviderError, ServerStopped
 from folkmoot.models.prompt import Prompt
 from folkmoot.runs.asked import Answer, Asked
 from folkmoot.runs.colleagues import Asking
 from folkmoot.runs.following import LOOK_AGAIN_SECONDS, follow_stored
 from folkmoot.runs.keeping import Keeper
-from folkmoot.runs.log import DONE, failure_events, store_entries
+from folkmoot.runs.log import DONE, STOPPED, failure_events, store_entries
 from folkmoot.runs.runs import (
     LEASE,
     Run,
@@ -58,6 +58,8 @@ class Turns:
         self._under_way: dict[str, RunUnderWay] = {}
         self._keeper = Keeper(services, self._under_way)
         self._asking = Asking(self.answer, self._leave)
+        self._until: float | None = None
+        self._stopped = asyncio.Event()
 
     async def open(self, *, alone: bool) -> None:
         """Settle what dead processes left, and begin to keep this one's runs alive.
@@ -67,17 +69,32 @@ class Turns:
         """
         await self._keeper.open(alone=alone)
 
+    def stop_after(self, seconds: float) -> None:
+        """Let what is under way go on for so many seconds at most; what is left then is stopped, and says so.
+
+        Of several such calls the earliest end counts.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        if self._until is None or until < self._until:
+            self._until = until
+            loop.call_at(until, self._stop)
+
     async def close(self) -> None:
-        """Give the runs under way their time to end, then stop them."""
+        """Give the runs under way what is left of their time to end, then stop them."""
         now = asyncio.get_running_loop().time
-        until = now() + self._services.settings.shutdown_wait
-        while (tasks := self._tasks()) and (left := until - now()) > 0:  # a run may begin others meanwhile
-            await asyncio.wait(tasks, timeout=left)
+        self.stop_after(self._services.settings.shutdown_wait)
+        while (tasks := self._tasks()) and self._until is not None and (left := self._until - now()) > 0:
+            await asyncio.wait(tasks, timeout=left)  # a run may begin others meanwhile
         while tasks := self._tasks():
-            for late in list(self._under_way.values()):
-                late.stop(cancelled=False)
+            self._stop()
             await asyncio.gather(*tasks, return_exceptions=True)
         await self._keeper.close()
+
+    def _stop(self) -> None:
+        self._stopped.set()
+        for late in list(self._under_way.values()):
+            late.stop(cancelled=False)
 
     def _tasks(self) -> list[asyncio.Task[Answer]]:
         return [under_way.task for under_way in self._under_way.values() if under_way.task is not None]
@@ -90,6 +107,7 @@ class Turns:
             Conflict: a tool call waits for approval, and the request brings none.
             ProviderError: the model's provider failed; the run says why.
             StoreError: the database failed.
+            ServerStopped: the server was stopped before the turn's end.
         """
         under_way = self._begin(new_run(asked), asked, None, stored=False)
         assert under_way.task is not None
@@ -100,6 +118,8 @@ class Turns:
                 return Answer(under_way.run, under_way.messages, TurnEnd("cancelled"))
             if asked.asked_by is not None:
                 await self._store.write(lambda transaction: forget_asker(transaction, under_way.run.id))
+            elif self._stopped.is_set() and under_way.task.cancelled() and not _is_cancelled():
+                raise ServerStopped from None
             raise
 
     async def start(self, asked: Asked, encode: Encoder, first: Callable[[Run], Sequence[Mapping[str, Any]]]) -> Run:
@@ -141,7 +161,7 @@ class Turns:
                 async for _, entry in entries:
                     yield entry
             return
-        async with aclosing(follow_stored(self._store, run_id, after, encode)) as stored:
+        async with aclosing(follow_stored(self._store, run_id, after, encode, self._stopped)) as stored:
             async for entry in stored:
                 yield entry
 
@@ -182,6 +202,8 @@ class Turns:
         self._under_way[run.id] = under_way
         under_way.task = asyncio.create_task(self._work(under_way, stored=stored), name=run.id)
         under_way.task.add_done_callback(_retrieve)
+        if self._stopped.is_set():
+            under_way.stop(cancelled=False)
         return under_way
 
     async def _work(self, under_way: RunUnderWay, *, stored: bool) -> Answer:
@@ -259,7 +281,7 @@ class Turns:
         if under_way.cancelled:
             status = reason = "cancelled"
         elif isinstance(error, asyncio.CancelledError):
-            details = {"type": "server_stopped", "message": "The server was stopped before the run's end."}
+            details = {"type": STOPPED, "message": ServerStopped().message}
         logger.warning("Run %s: %s", status, details["type"], extra={"run_id": run.id, "agent_id": run.agent_id})
         log, events = under_way.log, failure_events(run.id, reason, details)
         before, entries = log.stored, [*log.entries[log.stored :], *log.encode(events), DONE]
@@ -285,6 +307,12 @@ def new_run(asked: Asked) -> Run:
     otids = [message.otid for message in asked.messages if message.otid is not None]
     details = {**(asked.details or {}), "otids": otids, "decides": asked.decisions is not None}
     return Run(asked.agent_id, conversation_id, asked.background, details, asked.asked_by)
+
+
+def _is_cancelled() -> bool:
+    """Tell whether the task itself is to end, and not only what it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _retrieve(task: asyncio.Task[Answer]) -> None:

@@ -45,6 +45,7 @@ from folkmoot.server.routes import (
 from folkmoot.server.state import ServerState
 from folkmoot.server.web.pages import add_pages
 from folkmoot.settings import Settings, read_environ
+from folkmoot.store.files import close_data_folder
 from folkmoot.store.opening import open_store
 from folkmoot.store.sealing import Sealer
 
@@ -141,6 +142,7 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     Raises:
         StartupError: the database cannot be used.
     """
+    close_data_folder(settings.data.expanduser())
     store = await open_store(settings.database_url, settings.store_wait)
     client = ModelClient(settings, environ)
     secret = settings.secret_key.get_secret_value() if settings.secret_key is not None else None
