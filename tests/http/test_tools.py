@@ -137,7 +137,7 @@ def test_an_agent_reads_a_page_where_it_may(allowed: bool, start_server: StartSe
     assert returned.status == ("success" if allowed else "error")
     if allowed:
         assert returned.tool_return.startswith(f"{server.url}/")
-        assert "Folkmoot" in returned.tool_return
+        assert "# Moot · folkmoot" in returned.tool_return
     else:
         assert "127.0.0.1 is not a public address" in returned.tool_return
         assert "FOLKMOOT_PRIVATE_WEBPAGES" in returned.tool_return

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -50,7 +52,7 @@ class Site:
 async def site(**answers: tuple[str, bytes]) -> AsyncIterator[Site]:
     """Serve answers by the name of their path."""
     made = Site({f"/{name}": answer for name, answer in answers.items()})
-    server = await asyncio.start_server(made.reply, "127.0.0.1", 0)
+    server = await asyncio.start_server(made.reply, "0.0.0.0", 0)
     made.port = server.sockets[0].getsockname()[1]
     async with server:
         yield made
@@ -141,8 +143,14 @@ async def test_private_addresses_are_not_read(host: str) -> None:
 async def test_a_redirect_to_a_private_address_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("folkmoot.outbound.addresses.is_public", lambda address: address == "127.0.0.1")
     monkeypatch.setattr("folkmoot.outbound.connections.is_public", lambda address: address == "127.0.0.1")
+    real = socket.getaddrinfo
+
+    def look_up(host: Any, *args: Any, **options: Any) -> Any:
+        return real("127.0.0.2" if host in ("inner.test", b"inner.test") else host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
     async with site(page=(HTML, b"<p>inner")) as inner:
-        for host in ("127.0.0.2", "localhost"):  # written, and by name
+        for host in ("127.0.0.2", "localhost", "inner.test"):  # written, and by name
             async with site(page=(f"302 Found\r\nLocation: http://{host}:{inner.port}/page", b"")) as outer:
                 with pytest.raises(ToolFailed, match=r"not a? ?public"):
                     await fetch_text(f"{outer.address}/page", allow_private=False)

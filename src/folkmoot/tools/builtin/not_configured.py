@@ -100,7 +100,7 @@ async def semantic_search_files(context: ToolContext, query: str, limit: int | N
 
 def _not_configured(tool: str, missing: str, instead: str) -> NoReturn:
     raise ToolFailed(
-        f"{tool} is not configured: this server has no {missing} yet. Nothing was done; {instead}. For whoever runs the "
-        "server: the README's list of what is not there yet tells with which version that comes, and PATCH "
+        f"{tool} is not configured: this server has no {missing} yet. Nothing was done; {instead}. For whoever runs "
+        "the server: this version cannot be given one (README, 'Not yet'); a newer one may, and until then PATCH "
         "/v1/agents/{agent_id}/tools/detach/{tool_id} takes the tool from the agent."
     )
