@@ -65,7 +65,7 @@ def test_tools_by_name_kind_and_part_of_a_name(client: Letta) -> None:
     assert names(name="no_such_tool") == set()
     assert names(names=["web_search", "memory_insert", "no_such_tool"]) == {"web_search", "memory_insert"}
     assert names(tool_ids=[insert, search]) == {"web_search", "memory_insert"}
-    assert names(search="Memory_ins") == {"memory_insert"}
+    assert names(search="Memory_ins") == {"memory_insert", "archival_memory_insert"}
     assert names(tool_types=["letta_builtin"]) >= {"web_search"}
     assert names(exclude_tool_types=["letta_sleeptime_core"]).isdisjoint({"memory_insert", "memory_rethink"})
 

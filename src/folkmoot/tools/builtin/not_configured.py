@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NoReturn, Required, TypedDict
+from typing import Annotated, Literal, NoReturn, Required, TypedDict
 
 from folkmoot.errors import ToolFailed
 from folkmoot.tools.tool import ToolContext
@@ -11,9 +11,9 @@ from folkmoot.tools.tool import ToolContext
 class FileRequest(TypedDict, total=False):
     """A file, or a part of it."""
 
-    file_name: Required[str]
-    offset: int
-    length: int
+    file_name: Required[Annotated[str, "The file's name."]]
+    offset: Annotated[int, "How many lines to pass over at its beginning."]
+    length: Annotated[int, "How many lines to show; all that follow when left out."]
 
 
 async def run_code(context: ToolContext, code: str, language: Literal["python", "js", "ts", "r", "java"]) -> str:
