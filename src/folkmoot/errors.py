@@ -3,7 +3,8 @@
     FolkmootError                    500
     ├── InvalidInput                 422  a field's value cannot be used
     │   ├── MalformedId              422  an identifier is not of the form <kind>-<uuid4>
-    │   └── EditRefused              422  an edit of a block does not apply to its text
+    │   ├── EditRefused              422  an edit of a block does not apply to its text
+    │   └── AddressRefused           422  an address of somebody's choice does not lie in the public network
     ├── BadRequest                   400  the request asks for something that does not exist here
     ├── Unauthorized                 401
     ├── CrossSite                    403  a page of another site asks, through the visitor's browser
@@ -62,6 +63,10 @@ class MalformedId(InvalidInput):
 
 class EditRefused(InvalidInput):
     """The edit does not apply to the block's text; nothing was changed."""
+
+
+class AddressRefused(InvalidInput):
+    """The address does not lie in the public network."""
 
 
 class BadRequest(FolkmootError):

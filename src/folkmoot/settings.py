@@ -125,6 +125,8 @@ class Settings(BaseSettings):
         description="Folder of .md and .txt files for the offline `web_search`; a few shipped ones when unset.",
     )
 
+    private_webpages: bool = Field(False, description="Let `fetch_webpage` read private and loopback addresses.")
+
     callback_secret: SecretStr | None = Field(
         None, description="Key that callbacks are signed with; unsigned when unset."
     )

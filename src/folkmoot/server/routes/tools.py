@@ -56,6 +56,12 @@ async def count(wanted: Wanted, exclude_letta_tools: bool = False) -> int:
     return 0 if exclude_letta_tools else len(wanted)
 
 
+@router.post("/add-base-tools", response_model=list[ToolReply])
+async def add_base() -> Response:
+    """Return the built-in tools, which every server has from its start; nothing is left to add."""
+    return json_response([ToolReply.of(tool) for tool in BUILTIN_TOOLS.values()])
+
+
 @router.get("/{tool_id}", response_model=ToolReply)
 async def retrieve(tool_id: ToolId) -> Response:
     """Return a tool."""

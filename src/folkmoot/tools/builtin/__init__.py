@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from folkmoot.tools.builtin import agents, memory, memory_files
+from folkmoot.tools.builtin import agents, memory, memory_files, not_configured
 from folkmoot.tools.builtin.conversation_search import conversation_search
+from folkmoot.tools.builtin.fetch_webpage import fetch_webpage
 from folkmoot.tools.builtin.send_message import send_message
 from folkmoot.tools.builtin.web_search import web_search
 from folkmoot.tools.tool import Tool
@@ -22,6 +23,13 @@ _ALL = (
     Tool(conversation_search, "letta_core"),
     Tool(send_message, "letta_core", in_step=True, ends_turn=True),
     Tool(web_search, "letta_builtin"),
+    Tool(fetch_webpage, "letta_builtin"),
+    Tool(not_configured.run_code, "letta_builtin"),
+    Tool(not_configured.archival_memory_insert, "letta_core", in_step=True),
+    Tool(not_configured.archival_memory_search, "letta_core"),
+    Tool(not_configured.open_files, "letta_files_core", in_step=True),
+    Tool(not_configured.grep_files, "letta_files_core"),
+    Tool(not_configured.semantic_search_files, "letta_files_core"),
     Tool(agents.send_message_to_agent_and_wait_for_reply, "letta_multi_agent_core", asks_agents=True),
     Tool(agents.send_message_to_agent_async, "letta_multi_agent_core"),
     Tool(agents.send_message_to_agents_matching_tags, "letta_multi_agent_core", asks_agents=True),
