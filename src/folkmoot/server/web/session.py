@@ -15,7 +15,6 @@ from http.cookies import CookieError, SimpleCookie
 
 from sqlalchemy import bindparam, delete, select
 
-from folkmoot.identifiers import ORGANIZATION
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Store, Transaction
 from folkmoot.store.tables import sessions
@@ -25,11 +24,11 @@ COOKIE = "folkmoot_session"
 LASTS = 30 * 24 * 3600
 """Seconds that a session lasts."""
 
-_this_one = (sessions.c.organization_id == ORGANIZATION, sessions.c.id == bindparam("session_id"))
-_unended = select(sessions.c.id).where(*_this_one, sessions.c.expires_at > bindparam("now"))
-_end = delete(sessions).where(*_this_one)
+_this_one = sessions.c.id == bindparam("session_id")
+_unended = select(sessions.c.id).where(_this_one, sessions.c.expires_at > bindparam("now"))
+_end = delete(sessions).where(_this_one)
 _forget_expired = delete(sessions).where(
-    sessions.c.organization_id == ORGANIZATION, sessions.c.expires_at <= bindparam("now")
+    sessions.c.expires_at <= bindparam("now")
 )
 
 
@@ -50,7 +49,7 @@ class Sessions:
 
         async def work(transaction: Transaction) -> None:
             await transaction.run(_forget_expired, now=now)
-            row = {"organization_id": ORGANIZATION, "id": session_id, "expires_at": now + LASTS * 1_000_000}
+            row = {"id": session_id, "expires_at": now + LASTS * 1_000_000}
             await transaction.insert(sessions, [row])
 
         await store.write(work)
