@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from folkmoot.server.web.session import LASTS, Sessions
+from folkmoot.web.session import LASTS, Sessions
 from folkmoot.store import clock
 from folkmoot.store.engine import Store
 

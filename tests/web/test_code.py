@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from folkmoot.server.web.code import Call, agent_calls, connect, literal, new_agent_calls
+from folkmoot.web.code import Call, agent_calls, connect, literal, new_agent_calls
 from support.fixtures import NewAgent, NewBlock
 
 CALLS = re.compile(r'aria-label="([^"]+), (curl|Python)"><code>(.*?)</code>', re.DOTALL)

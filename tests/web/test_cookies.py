@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from folkmoot.server.access import comes_from_elsewhere
-from folkmoot.server.web.attempts import IN_ALL, PER_ADDRESS, SECONDS, Attempts
+from folkmoot.web.attempts import IN_ALL, PER_ADDRESS, SECONDS, Attempts
 
 
 class Clock:

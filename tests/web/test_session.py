@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from folkmoot.server.web.attempts import PER_ADDRESS, SECONDS
+from folkmoot.web.attempts import PER_ADDRESS, SECONDS
 from support.fixtures import NewBlock, StartServer
 from support.server import ServerProcess
 

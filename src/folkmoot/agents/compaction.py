@@ -15,13 +15,13 @@ from typing import Any
 
 from folkmoot.agents.agents import Agent
 from folkmoot.agents.approvals import calls_of
-from folkmoot.agents.context import model_options, to_turns
-from folkmoot.agents.context_window import SHORTEST, clip, size_of, size_of_turns
+from folkmoot.agents.context import model_options, to_prompt_messages
+from folkmoot.agents.context_window import SHORTEST, clip, size_of, size_of_messages
 from folkmoot.agents.services import Services
 from folkmoot.conversations.messages import Message, clean_text
 from folkmoot.errors import ContextOverflow, InvalidInput, NotFound, ProviderError
 from folkmoot.models.frames import render_frame
-from folkmoot.models.prompt import AssistantTurn, Prompt, Turn, Usage, UserTurn
+from folkmoot.models.prompt import AssistantMessage, Prompt, PromptMessage, Usage, UserMessage
 
 logger = logging.getLogger(__name__)
 
@@ -110,10 +110,10 @@ class Summary:
             parts.append(render_frame("request_being_answered", self.request))
         return "\n\n".join(parts)
 
-    def to_turns(self) -> list[Turn]:
+    def to_prompt_messages(self) -> list[PromptMessage]:
         """Return the summary as the first turn of a prompt; nothing while no message has left."""
         shown = self.render()
-        return [UserTurn(render_frame("summary_of_earlier_messages", shown))] if shown else []
+        return [UserMessage(render_frame("summary_of_earlier_messages", shown))] if shown else []
 
 
 @dataclass(slots=True)
@@ -152,7 +152,7 @@ def units_of(messages: Sequence[Message]) -> list[Unit]:
             units.append(Unit())
         units[-1].add(message)
     for unit in units:
-        unit.size = size_of_turns(to_turns(unit.messages))
+        unit.size = size_of_messages(to_prompt_messages(unit.messages))
     return units
 
 
@@ -256,16 +256,16 @@ def words_of_request(messages: Sequence[Message], run_id: str) -> str:
 def _prompt(agent: Agent, settings: CompactionSettings, so_far: str, piece: str, longest: int) -> Prompt:
     wanted = f"{settings.prompt or PROMPT}\nWrite at most {max(longest // 8, 20):,} words."
     before = render_frame("summary_so_far", so_far) + "\n" if so_far else ""
-    turns: list[Turn] = [UserTurn(f"{before}{render_frame('messages', piece)}\nWrite the summary now.")]
+    turns: list[PromptMessage] = [UserMessage(f"{before}{render_frame('messages', piece)}\nWrite the summary now.")]
     if settings.acknowledged:
         turns = [
-            UserTurn(wanted),
-            AssistantTurn("Understood: I will answer with the summary and nothing else."),
+            UserMessage(wanted),
+            AssistantMessage("Understood: I will answer with the summary and nothing else."),
             *turns,
         ]
     return Prompt(
         instructions=f"{agent.system}\n\n{wanted}" if settings.by_itself else wanted,
-        turns=turns,
+        messages=turns,
         options=replace(model_options({"model_settings": settings.options}), parallel_tool_calls=None),
     )
 

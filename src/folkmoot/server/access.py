@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
-from folkmoot.server.web.session import Sessions
+from folkmoot.web.session import Sessions
 from folkmoot.store.engine import Store
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

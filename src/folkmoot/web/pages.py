@@ -9,10 +9,10 @@ from starlette.staticfiles import StaticFiles
 
 from folkmoot.server.access import Access
 from folkmoot.server.gate import OPEN_FOLDER
-from folkmoot.server.web import live
-from folkmoot.server.web.attempts import Attempts
-from folkmoot.server.web.responses import SECURITY, STATIC, static_version
-from folkmoot.server.web.views import agents, blocks, description, login, moot, runs, start
+from folkmoot.web import live
+from folkmoot.web.attempts import Attempts
+from folkmoot.web.responses import SECURITY, STATIC, static_version
+from folkmoot.web.views import agents, blocks, description, login, moot, runs, start
 
 
 def add_pages(application: FastAPI, access: Access) -> None:

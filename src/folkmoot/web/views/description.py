@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import Request, Response
 
-from folkmoot.server.web.responses import SECURITY, page_router, render
+from folkmoot.web.responses import SECURITY, page_router, render
 
 router = page_router()
 

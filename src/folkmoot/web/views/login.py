@@ -9,9 +9,9 @@ from fastapi import Request, Response
 
 from folkmoot.server.access import Access, Caller
 from folkmoot.server.state import State
-from folkmoot.server.web.attempts import Attempts
-from folkmoot.server.web.responses import page_router, read_form, redirect, render
-from folkmoot.server.web.session import COOKIE, LASTS
+from folkmoot.web.attempts import Attempts
+from folkmoot.web.responses import page_router, read_form, redirect, render
+from folkmoot.web.session import COOKIE, LASTS
 
 logger = logging.getLogger(__name__)
 
