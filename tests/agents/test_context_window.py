@@ -26,7 +26,16 @@ from folkmoot.agents.tool_calls import Outcome, call_message, return_message
 from folkmoot.conversations.conversations import Counted
 from folkmoot.conversations.messages import Message
 from folkmoot.models.pairing import UNANSWERED, paired
-from folkmoot.models.prompt import AssistantMessage, Image, Prompt, SystemMessage, ToolCall, ToolReturn, PromptMessage, UserMessage
+from folkmoot.models.prompt import (
+    AssistantMessage,
+    Image,
+    Prompt,
+    PromptMessage,
+    SystemMessage,
+    ToolCall,
+    ToolReturn,
+    UserMessage,
+)
 
 texts = st.text(max_size=400)
 

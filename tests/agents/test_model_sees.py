@@ -248,5 +248,7 @@ def test_notices_and_pictures_are_kept() -> None:
         {"type": "text", "text": "look"},
         {"type": "image", "source": {"type": "url", "url": "https://example.org/a.png"}},
     ]
-    turns = to_prompt_messages([Message("system_message", {"content": "notice"}), Message("user_message", {"content": parts})])
+    turns = to_prompt_messages(
+        [Message("system_message", {"content": "notice"}), Message("user_message", {"content": parts})]
+    )
     assert turns == [SystemMessage("notice"), UserMessage(["look", Image("https://example.org/a.png")])]

@@ -25,6 +25,7 @@ from folkmoot.models.prompt import (
     AssistantMessage,
     Image,
     Prompt,
+    PromptMessage,
     Reasoning,
     ReasoningDelta,
     Reply,
@@ -33,7 +34,6 @@ from folkmoot.models.prompt import (
     ToolCallDelta,
     ToolReturn,
     ToolSchema,
-    PromptMessage,
     UserMessage,
 )
 from folkmoot.models.providers import resolve

@@ -14,10 +14,10 @@ from folkmoot.agents.events import Event
 from folkmoot.conversations.messages import Message
 from folkmoot.errors import ProviderError, ServerStopped
 from folkmoot.runs.asked import Asked
-from folkmoot.runs.supervisor import RunSupervisor
 from folkmoot.runs.log import DONE, read_entries
 from folkmoot.runs.runs import _fail_dead, find_run
 from folkmoot.runs.service import RunService
+from folkmoot.runs.supervisor import RunSupervisor
 from folkmoot.server.app import run_server
 from folkmoot.server.state import ServerState
 from folkmoot.settings import Settings

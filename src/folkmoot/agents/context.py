@@ -23,12 +23,12 @@ from folkmoot.models.prompt import (
     Image,
     ModelOptions,
     Prompt,
+    PromptMessage,
     Reasoning,
     SystemMessage,
     ToolCall,
     ToolReturn,
     ToolSchema,
-    PromptMessage,
     UserMessage,
 )
 from folkmoot.store.engine import Transaction
@@ -69,7 +69,11 @@ def for_conversation(agent: Agent, conversation: Conversation) -> Agent:
 
 
 def build_prompt(
-    agent: Agent, instructions: str, tools: Sequence[ToolSchema], turns: Sequence[PromptMessage], blocks: Sequence[SeenBlock]
+    agent: Agent,
+    instructions: str,
+    tools: Sequence[ToolSchema],
+    turns: Sequence[PromptMessage],
+    blocks: Sequence[SeenBlock],
 ) -> Prompt:
     """Return the request for one step of the agent's turn."""
     return Prompt(

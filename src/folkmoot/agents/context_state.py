@@ -26,8 +26,8 @@ from folkmoot.agents.context_window import (
     Scale,
     limit_of,
     size_of,
-    size_of_tools,
     size_of_messages,
+    size_of_tools,
     window_of,
 )
 from folkmoot.agents.journal import Journal
@@ -172,7 +172,12 @@ async def make_room(
     """
     run_id, journal = compaction.run_id, compaction.journal
     staying = context_state.messages[len(leaving.messages) :]
-    task = Task(context_state.summary, leaving.messages, context_state.scale.size(context_state.limit) // 2, leaving.longest_summary)
+    task = Task(
+        context_state.summary,
+        leaving.messages,
+        context_state.scale.size(context_state.limit) // 2,
+        leaving.longest_summary,
+    )
     summary, usage = await summarise(compaction.services, compaction.agent, compaction.settings, task)
     if leaving.with_request and run_id is not None:
         summary = replace(summary, request=context_state.summary.request or words_of_request(leaving.messages, run_id))
@@ -200,7 +205,9 @@ def _note(
 ) -> Message:
     """Return the message that holds the summary and says what was done."""
     scale, before = context_state.scale, context_state.measure(prompt)
-    grown = size_of_messages(summary.to_prompt_messages()) - size_of_messages(context_state.summary.to_prompt_messages())
+    grown = size_of_messages(summary.to_prompt_messages()) - size_of_messages(
+        context_state.summary.to_prompt_messages()
+    )
     stats = {
         "trigger": compaction.trigger,
         "context_window": context_state.window,

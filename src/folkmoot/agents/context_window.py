@@ -17,11 +17,11 @@ from folkmoot.models.prompt import (
     AssistantMessage,
     Image,
     Prompt,
+    PromptMessage,
     SystemMessage,
     ToolCall,
     ToolReturn,
     ToolSchema,
-    PromptMessage,
     UserMessage,
 )
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 from folkmoot.agents.compaction import CompactionSettings
 from folkmoot.agents.context import SeenBlock, build_prompt, read_blocks
+from folkmoot.agents.context_state import Compaction, choose_leaving, make_room
 from folkmoot.agents.context_window import clipped
 from folkmoot.agents.events import CompactionBegun, Piece
-from folkmoot.agents.context_state import Compaction, choose_leaving, make_room
 from folkmoot.agents.replies import ReplyWriter
 from folkmoot.agents.turn_state import TurnState
 from folkmoot.conversations.conversations import Counted

@@ -13,10 +13,10 @@ from dataclasses import replace
 
 from folkmoot.agents.agents import find_agent, tools_of
 from folkmoot.agents.approvals import Decisions, called_since_asked, decide, denial, find_pending, refuse_while_pending
-from folkmoot.agents.model_call import ModelCall, ask, look, prompt_of
 from folkmoot.agents.context import for_conversation
-from folkmoot.agents.events import Event, TurnEnd
 from folkmoot.agents.context_state import read_context_state
+from folkmoot.agents.events import Event, TurnEnd
+from folkmoot.agents.model_call import ModelCall, ask, look, prompt_of
 from folkmoot.agents.replies import reply_messages
 from folkmoot.agents.services import Services
 from folkmoot.agents.steps import Step, store_step, trace_of

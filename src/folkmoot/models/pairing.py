@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from folkmoot.models.prompt import AssistantMessage, ToolReturn, PromptMessage
+from folkmoot.models.prompt import AssistantMessage, PromptMessage, ToolReturn
 
 UNANSWERED = "This tool call was interrupted and has no result."
 

@@ -37,17 +37,17 @@ from pydantic_ai.messages import (
     UserPromptPart,
 )
 
-from folkmoot.models.part_order import Order, order_of
 from folkmoot.models.pairing import paired
+from folkmoot.models.part_order import Order, order_of
 from folkmoot.models.prompt import (
     AssistantMessage,
     Image,
     Prompt,
+    PromptMessage,
     Reasoning,
     SystemMessage,
     ToolCall,
     ToolReturn,
-    PromptMessage,
     UserMessage,
 )
 from folkmoot.models.providers import Dialect

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import bindparam, select, update
 
-from folkmoot.conversations.conversations import find_conversation, acquire_lock, acquire_free_lock
+from folkmoot.conversations.conversations import acquire_free_lock, acquire_lock, find_conversation
 from folkmoot.errors import Conflict
 from folkmoot.runs.runs import LEASE, Run, store_run, unfinished
 from folkmoot.store import clock

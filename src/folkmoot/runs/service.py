@@ -14,19 +14,19 @@ from dataclasses import replace
 from typing import Any
 from weakref import WeakValueDictionary
 
+from folkmoot.agents.abandoned_calls import INTERRUPTED, settle_abandoned
 from folkmoot.agents.events import Event, TurnEnd
 from folkmoot.agents.services import Services
-from folkmoot.agents.abandoned_calls import INTERRUPTED, settle_abandoned
 from folkmoot.agents.turn import preview_turn, take_turn
 from folkmoot.agents.turn_state import TurnRequest
 from folkmoot.conversations.conversations import lock_topic
 from folkmoot.errors import BadRequest, InvalidInput, NotFound, ProviderError, ServerStopped
 from folkmoot.models.prompt import Prompt
+from folkmoot.runs.active import ActiveRun, Encoder
 from folkmoot.runs.asked import Answer, Asked
-from folkmoot.runs.messenger import AgentMessenger
-from folkmoot.runs.log_reader import LOOK_AGAIN_SECONDS, follow_stored
-from folkmoot.runs.supervisor import RunSupervisor
 from folkmoot.runs.log import DONE, STOPPED, failure_events, store_entries
+from folkmoot.runs.log_reader import LOOK_AGAIN_SECONDS, follow_stored
+from folkmoot.runs.messenger import AgentMessenger
 from folkmoot.runs.runs import (
     LEASE,
     Run,
@@ -36,8 +36,8 @@ from folkmoot.runs.runs import (
     store_run,
     topic,
 )
-from folkmoot.runs.active import Encoder, ActiveRun
 from folkmoot.runs.scheduler import begin_run, forget_asker, refuse_cycle
+from folkmoot.runs.supervisor import RunSupervisor
 from folkmoot.store.engine import Transaction
 from folkmoot.store.signals import wait_or_look_again
 

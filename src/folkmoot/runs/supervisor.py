@@ -9,8 +9,9 @@ from contextlib import ExitStack
 
 from folkmoot.agents.services import Services
 from folkmoot.errors import StoreError
-from folkmoot.runs.log_reader import LOOK_AGAIN_SECONDS
+from folkmoot.runs.active import ActiveRun
 from folkmoot.runs.log import store_entries
+from folkmoot.runs.log_reader import LOOK_AGAIN_SECONDS
 from folkmoot.runs.pruning import prune_logs
 from folkmoot.runs.runs import (
     CANCEL_TOPIC,
@@ -23,7 +24,6 @@ from folkmoot.runs.runs import (
     topic,
 )
 from folkmoot.runs.telling import tell_callback
-from folkmoot.runs.active import ActiveRun
 from folkmoot.store import clock
 from folkmoot.store.engine import Store, Transaction, Work
 from folkmoot.store.signals import wait_or_look_again

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
-from folkmoot.web.session import Sessions
 from folkmoot.store.engine import Store
+from folkmoot.web.session import Sessions
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 

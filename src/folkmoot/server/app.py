@@ -43,11 +43,11 @@ from folkmoot.server.routes import (
     tools,
 )
 from folkmoot.server.state import ServerState
-from folkmoot.web.pages import add_pages
 from folkmoot.settings import Settings, read_environ
 from folkmoot.store.files import close_data_folder
 from folkmoot.store.opening import open_store
 from folkmoot.store.sealing import Sealer
+from folkmoot.web.pages import add_pages
 
 logger = logging.getLogger(__name__)
 

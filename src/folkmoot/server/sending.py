@@ -8,8 +8,8 @@ from typing import Any
 
 from fastapi import Response
 
-from folkmoot.agents.approvals import decide, refuse_while_pending
 from folkmoot.agents.abandoned_calls import pending_in
+from folkmoot.agents.approvals import decide, refuse_while_pending
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.errors import InvalidInput
 from folkmoot.models.providers import resolve

@@ -27,9 +27,7 @@ LASTS = 30 * 24 * 3600
 _this_one = sessions.c.id == bindparam("session_id")
 _unended = select(sessions.c.id).where(_this_one, sessions.c.expires_at > bindparam("now"))
 _end = delete(sessions).where(_this_one)
-_forget_expired = delete(sessions).where(
-    sessions.c.expires_at <= bindparam("now")
-)
+_forget_expired = delete(sessions).where(sessions.c.expires_at <= bindparam("now"))
 
 
 class Sessions:

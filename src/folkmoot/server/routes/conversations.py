@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from folkmoot.agents.context_state import compact_now
 from folkmoot.agents.abandoned_calls import settle_abandoned
+from folkmoot.agents.context_state import compact_now
 from folkmoot.agents.threads import create_thread, delete_thread, fork_thread
 from folkmoot.conversations.conversations import Conversation, find_conversation
 from folkmoot.conversations.listing import (

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from folkmoot.agents.approvals import calls_of
-from folkmoot.agents.context_window import Scale, size_of, size_of_tools, size_of_messages
 from folkmoot.agents.context_state import ContextState
+from folkmoot.agents.context_window import Scale, size_of, size_of_messages, size_of_tools
 from folkmoot.conversations.conversations import Conversation
 from folkmoot.conversations.messages import Message
 from folkmoot.models.prompt import Prompt, ToolCall

@@ -24,6 +24,12 @@ from folkmoot.runs.reading import RunFilter, list_runs
 from folkmoot.runs.runs import UNFINISHED, Run
 from folkmoot.server.routes import agents as api
 from folkmoot.server.state import ServerState, State
+from folkmoot.server.wire.agents import CreateAgent
+from folkmoot.server.wire.common import AgentId
+from folkmoot.store.engine import Transaction
+from folkmoot.store.paging import LARGEST_PAGE, Page
+from folkmoot.tools.builtin import BUILTIN_TOOLS, DEFAULT_TOOLS
+from folkmoot.tools.tool import Tool
 from folkmoot.web import code
 from folkmoot.web.colours import Palette, read_palette
 from folkmoot.web.context_window import ContextUse, read_context
@@ -31,12 +37,6 @@ from folkmoot.web.forms import choices, problems_of, text_of
 from folkmoot.web.reading import all_attachments
 from folkmoot.web.responses import page_router, read_form, redirect, render
 from folkmoot.web.transcript import TranscriptEntry, transcript_of
-from folkmoot.server.wire.agents import CreateAgent
-from folkmoot.server.wire.common import AgentId
-from folkmoot.store.engine import Transaction
-from folkmoot.store.paging import LARGEST_PAGE, Page
-from folkmoot.tools.builtin import BUILTIN_TOOLS, DEFAULT_TOOLS
-from folkmoot.tools.tool import Tool
 
 router = page_router()
 

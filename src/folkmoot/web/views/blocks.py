@@ -18,6 +18,11 @@ from folkmoot.memory.blocks import DEFAULT_LIMIT, Block, create_block, find_bloc
 from folkmoot.memory.history import Version, blame_block, find_version, list_versions
 from folkmoot.memory.listing import BlockFilter, list_blocks
 from folkmoot.server.state import ServerState, State
+from folkmoot.server.wire.blocks import CreateBlock
+from folkmoot.server.wire.common import BlockId
+from folkmoot.store import clock
+from folkmoot.store.engine import Transaction
+from folkmoot.store.paging import LARGEST_PAGE, Page
 from folkmoot.web import code
 from folkmoot.web.colours import Palette, read_palette
 from folkmoot.web.diagrams import MINUTE, bars_per_minute
@@ -33,11 +38,6 @@ from folkmoot.web.reading import (
     reading_runs,
 )
 from folkmoot.web.responses import page_router, read_form, redirect, render
-from folkmoot.server.wire.blocks import CreateBlock
-from folkmoot.server.wire.common import BlockId
-from folkmoot.store import clock
-from folkmoot.store.engine import Transaction
-from folkmoot.store.paging import LARGEST_PAGE, Page
 
 router = page_router()
 

@@ -10,14 +10,14 @@ from folkmoot.agents.steps import StepFilter, list_steps
 from folkmoot.runs.reading import RunFilter, list_runs, messages_of_run
 from folkmoot.runs.runs import UNFINISHED, find_run
 from folkmoot.server.state import State
+from folkmoot.server.wire.common import RunId
+from folkmoot.store.engine import Transaction
+from folkmoot.store.paging import Page
 from folkmoot.web import code
 from folkmoot.web.colours import read_palette
 from folkmoot.web.reading import agent_names
 from folkmoot.web.responses import page_router, render
 from folkmoot.web.transcript import transcript_of
-from folkmoot.server.wire.common import RunId
-from folkmoot.store.engine import Transaction
-from folkmoot.store.paging import Page
 
 router = page_router()
 
