@@ -3,7 +3,8 @@
     FolkmootError                    500
     ├── InvalidInput                 422  a field's value cannot be used
     │   ├── MalformedId              422  an identifier is not of the form <kind>-<uuid4>
-    │   └── EditRefused              422  an edit of a block does not apply to its text
+    │   ├── EditRefused              422  an edit of a block does not apply to its text
+    │   └── AddressRefused           422  an address of somebody's choice does not lie in the public network
     ├── BadRequest                   400  the request asks for something that does not exist here
     ├── Unauthorized                 401
     ├── CrossSite                    403  a page of another site asks, through the visitor's browser
@@ -11,8 +12,10 @@
     ├── Conflict                     409
     ├── PreconditionFailed           412  If-Match names another version
     ├── TooLarge                     413
+    ├── Misdirected                  421  the request is for a name that is not the server's
     ├── StoreError                   503
     │   ├── StoreUnavailable         503  the database cannot be reached, or cannot write
+    │   │   └── StoreMoved           503  the database's file was deleted or replaced
     │   └── StoreOverloaded          503  the wait for the database was too long
     ├── ProviderError                502  a model's provider failed
     │   ├── ProviderAuthentication   502
@@ -62,6 +65,10 @@ class EditRefused(InvalidInput):
     """The edit does not apply to the block's text; nothing was changed."""
 
 
+class AddressRefused(InvalidInput):
+    """The address does not lie in the public network."""
+
+
 class BadRequest(FolkmootError):
     """The request asks for something that this server does not have."""
 
@@ -69,13 +76,13 @@ class BadRequest(FolkmootError):
 
 
 class Unauthorized(FolkmootError):
-    """The server needs an API key: send it as `Authorization: Bearer <key>`."""
+    """The server needs an API key: send it as `Authorization: Bearer <key>`, or sign in at /login."""
 
     status = 401
 
 
 class CrossSite(FolkmootError):
-    """A page of another site cannot change anything here; only this server's own pages and API clients can."""
+    """A page of another site cannot change anything here, unless FOLKMOOT_ALLOWED_ORIGINS names it."""
 
     status = 403
 
@@ -84,6 +91,12 @@ class NotFound(FolkmootError):
     """There is no such thing."""
 
     status = 404
+
+
+class SlowRequest(FolkmootError):
+    """The request did not come in time."""
+
+    status = 408
 
 
 class Conflict(FolkmootError):
@@ -104,6 +117,30 @@ class TooLarge(FolkmootError):
     status = 413
 
 
+class Misdirected(FolkmootError):
+    """The server does not answer under this name."""
+
+    status = 421
+
+
+class HeadTooLarge(FolkmootError):
+    """The request's head is too large."""
+
+    status = 431
+
+
+class ServerFull(FolkmootError):
+    """The server has as many connections as it takes."""
+
+    status = 503
+
+
+class ServerStopped(FolkmootError):
+    """The server was stopped before the run's end."""
+
+    status = 503
+
+
 class StoreError(FolkmootError):
     """The store could not do its work; nothing was changed."""
 
@@ -112,6 +149,10 @@ class StoreError(FolkmootError):
 
 class StoreUnavailable(StoreError):
     """The database cannot be reached or cannot write just now; nothing was changed."""
+
+
+class StoreMoved(StoreUnavailable):
+    """The database's file was deleted or replaced under the running server; nothing was changed."""
 
 
 class StoreOverloaded(StoreError):

@@ -5,19 +5,69 @@ Providers keep their own usual variables (`OPENAI_API_KEY`, `OLLAMA_BASE_URL`, â
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ENV_FILE = ".env"
 """Where variables may stand, in the folder that the command is run in."""
 
 Seconds = Annotated[float, Field(gt=0)]
+
+
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _host(value: str) -> str:
+    """Return a host's name as requests name it.
+
+    >>> _host("Moot.example.org"), _host("[fd00::1]")
+    ('moot.example.org', 'fd00::1')
+    """
+    name = value.lower().removeprefix("[").removesuffix("]")
+    if re.fullmatch(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*", name) is None:
+        try:
+            ipaddress.ip_address(name)
+        except ValueError as error:
+            raise ValueError(
+                f"{value!r} is no host; write a name such as moot.example.org or *.example.org, or an address, "
+                "without scheme and port"
+            ) from error
+    return name
+
+
+def _origin(value: str) -> str:
+    """Return a web page's origin as browsers send it.
+
+    >>> _origin("HTTPS://App.example.org/")
+    'https://app.example.org'
+    """
+    origin = value.lower().removesuffix("/")
+    if (
+        origin != "*"
+        and re.fullmatch(r"[a-z][a-z0-9+.-]*://[a-z0-9._-]+(:\d{1,5})?|https?://\[[0-9a-f:.]+\](:\d{1,5})?", origin)
+        is None
+    ):
+        raise ValueError(f"{value!r} is no origin; write scheme, host and port such as http://localhost:3000, or *")
+    return origin
+
+
+def _network(value: str) -> str:
+    ipaddress.ip_network(value)
+    return value
+
+
+Hosts = Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], NoDecode, BeforeValidator(_split)]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split)]
+Networks = Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], NoDecode, BeforeValidator(_split)]
 
 
 class Settings(BaseSettings):
@@ -40,6 +90,17 @@ class Settings(BaseSettings):
         None, description="Key that agents' secrets are encrypted with; a file in the data folder when unset."
     )
     insecure: bool = Field(False, description="Listen on a public address without an API key.")
+    allowed_hosts: Hosts = Field(
+        (),
+        description="Names, separated by commas, that the server also answers under; `*.example.org` for all below it.",
+    )
+    allowed_origins: Origins = Field(
+        (), description="Origins, separated by commas, whose pages may use the API; `*` for all who have the key."
+    )
+    trusted_proxies: Networks = Field(
+        (),
+        description="Addresses or networks, separated by commas, of proxies whose `X-Forwarded-` headers are believed.",
+    )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least severe log line shown.")
 
     default_model: str | None = Field(
@@ -64,6 +125,8 @@ class Settings(BaseSettings):
         description="Folder of .md and .txt files for the offline `web_search`; a few shipped ones when unset.",
     )
 
+    private_webpages: bool = Field(False, description="Let `fetch_webpage` read private and loopback addresses.")
+
     callback_secret: SecretStr | None = Field(
         None, description="Key that callbacks are signed with; unsigned when unset."
     )
@@ -78,8 +141,15 @@ class Settings(BaseSettings):
     agent_timeout: Seconds = Field(600.0, description="Seconds an agent waits for the answer of another one.")
     max_steps: int = Field(50, ge=1, description="Model calls in one turn, when the request sets no max_steps.")
     max_body: int = Field(10_000_000, ge=1000, description="Bytes of a request's body.")
+    request_timeout: Seconds = Field(
+        30.0,
+        description="Seconds for a request's head, each further 64 KiB of its body, and for a client to read as much.",
+    )
+    max_connections: int = Field(2000, ge=1, description="Clients' connections of a process; more are answered 503.")
     store_wait: Seconds = Field(10.0, description="Seconds a request waits for the database before it is told 503.")
-    shutdown_wait: Seconds = Field(20.0, description="Seconds that requests in flight get to finish at shutdown.")
+    shutdown_wait: Seconds = Field(
+        20.0, description="Seconds that requests in flight and background runs get to finish at shutdown."
+    )
 
     @property
     def database_url(self) -> str:

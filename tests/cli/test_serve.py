@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import socket
 import sqlite3
@@ -62,6 +63,10 @@ def test_a_port_that_is_taken_is_told(folkmoot: Folkmoot) -> None:
         ("FOLKMOOT_MODEL_TIMEOUT", "soon"),
         ("FOLKMOOT_MAX_STEPS", "0"),
         ("FOLKMOOT_INSECURE", "perhaps"),
+        ("FOLKMOOT_ALLOWED_HOSTS", "a.example, http://b.example:8283"),
+        ("FOLKMOOT_ALLOWED_ORIGINS", "app.example"),
+        ("FOLKMOOT_ALLOWED_ORIGINS", "*"),
+        ("FOLKMOOT_TRUSTED_PROXIES", "the-proxy"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(folkmoot: Folkmoot, name: str, value: str) -> None:
@@ -234,6 +239,121 @@ async def test_a_turn_that_does_not_end_is_given_up_after_the_wait(
     server.start()
     async with AsyncLetta(base_url=server.url, api_key="unused", max_retries=0) as client:
         assert (await client.agents.messages.create(agent.id, input="ECHO hi")).messages[0].content == "hi"
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_whatever_a_stop_cuts_ends_with_something_that_says_so(
+    start_server: StartServer, scripted_model: ScriptedModel
+) -> None:
+    """One deadline ends a plain request, streams of a reply and of a background run, and watches before all."""
+    server = start_server(env={"FOLKMOOT_SHUTDOWN_WAIT": "1"})
+    async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
+        agents = [(await http.post("/v1/agents", json={"model": MODEL})).json()["id"] for _ in range(4)]
+        block = (await http.post("/v1/blocks", json={"label": "watched", "value": "x"})).json()["id"]
+
+        async def read(method: str, path: str, opened: asyncio.Event, body: object = None) -> list[str]:
+            async with http.stream(method, path, json=body) as response:
+                lines = []
+                async for line in response.aiter_lines():
+                    opened.set()
+                    lines.append(line)
+                return lines
+
+        with scripted_model.hold() as held:
+            said = {"input": "lost"}
+            run = (await http.post(f"/v1/agents/{agents[0]}/messages/async", json=said)).json()["id"]
+            chat = {"model": agents[3], "messages": [{"role": "user", "content": "lost"}], "stream": True}
+            opened = [asyncio.Event() for _ in range(4)]
+            streams = [
+                asyncio.create_task(read("GET", f"/v1/blocks/{block}/watch", opened[0])),
+                asyncio.create_task(read("GET", f"/v1/runs/{run}/stream", opened[1])),
+                asyncio.create_task(read("POST", f"/v1/agents/{agents[1]}/messages/stream", opened[2], said)),
+                asyncio.create_task(read("POST", "/v1/chat/completions", opened[3], chat)),
+            ]
+            plain = asyncio.create_task(http.post(f"/v1/agents/{agents[2]}/messages", json=said))
+            await asyncio.to_thread(held.wait_for, 4)
+            await asyncio.gather(*(each.wait() for each in opened[:3]))
+            server.process.send_signal(signal.SIGTERM)
+            watch, followed, streamed, chunks = await asyncio.gather(*streams)
+            answer = await plain
+            assert await asyncio.to_thread(server.process.wait, 60) == 0
+    assert "event: stopping" in watch
+    assert "open the stream again" in watch[watch.index("event: stopping") + 1].lower()
+    for lines in (followed, streamed):
+        *_, error, reason, done = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
+        assert (json.loads(error)["message_type"], json.loads(error)["error_type"]) == (
+            "error_message",
+            "server_stopped",
+        )
+        assert json.loads(error)["message"]
+        assert json.loads(reason) == {"message_type": "stop_reason", "stop_reason": "error"}
+        assert done == "[DONE]"
+    assert any('"server_stopped"' in line for line in chunks)
+    assert answer.status_code == 503
+    assert "stopped" in answer.json()["detail"]
+    assert "Traceback" not in server.log()
+    assert "ERROR" not in server.log()
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+async def test_a_stream_of_another_processs_run_ends_with_its_own_process(
+    start_server: StartServer, scripted_model: ScriptedModel
+) -> None:
+    stopped, working = start_server(env={"FOLKMOOT_SHUTDOWN_WAIT": "1"}), start_server()
+    async with httpx.AsyncClient(timeout=60) as http:
+        agent = (await http.post(f"{working.url}/v1/agents", json={"model": MODEL})).json()["id"]
+        with scripted_model.hold() as held:
+            said = {"input": "ECHO went on"}
+            run = (await http.post(f"{working.url}/v1/agents/{agent}/messages/async", json=said)).json()["id"]
+            await asyncio.to_thread(held.wait_for, 1)
+            async with http.stream("GET", f"{stopped.url}/v1/runs/{run}/stream") as response:
+                lines = response.aiter_lines()
+                assert "ping" in await anext(lines)
+                stopped.process.send_signal(signal.SIGTERM)
+                *_, error, done = [line.removeprefix("data: ") async for line in lines if line.startswith("data: ")]
+            assert json.loads(error)["error_type"] == "server_stopped"
+            assert "may go on" in json.loads(error)["message"]
+            assert done == "[DONE]"
+            assert await asyncio.to_thread(stopped.process.wait, 60) == 0
+            held.release()
+        rest = (await http.get(f"{working.url}/v1/runs/{run}/stream")).text
+        assert "went on" in rest
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+async def test_workers_stop_like_a_single_process(start_server: StartServer, scripted_model: ScriptedModel) -> None:
+    server = start_server(env={"FOLKMOOT_SHUTDOWN_WAIT": "1"}, args=["--workers", "2"])
+    async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
+        agent = (await http.post("/v1/agents", json={"model": MODEL})).json()["id"]
+        with scripted_model.hold() as held:
+            body = {"input": "lost"}
+            async with http.stream("POST", f"/v1/agents/{agent}/messages/stream", json=body) as response:
+                lines = response.aiter_lines()
+                assert "ping" in await anext(lines)
+                await asyncio.to_thread(held.wait_for, 1)
+                server.process.send_signal(signal.SIGTERM)
+                *_, error, _, done = [line.removeprefix("data: ") async for line in lines if line.startswith("data: ")]
+            assert json.loads(error)["error_type"] == "server_stopped"
+            assert done == "[DONE]"
+            assert await asyncio.to_thread(server.process.wait, 60) == 0
+    assert "Traceback" not in server.log()
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_second_signal_does_not_wait(
+    start_server: StartServer, scripted_model: ScriptedModel, number: signal.Signals
+) -> None:
+    server = start_server(env={"FOLKMOOT_SHUTDOWN_WAIT": "3600"})
+    async with AsyncLetta(base_url=server.url, api_key="unused", max_retries=0) as client:
+        agent = await client.agents.create(model=MODEL)
+        with scripted_model.hold() as held:
+            await client.agents.messages.create_async(agent.id, input="lost")
+            await asyncio.to_thread(held.wait_for, 1)
+            server.process.send_signal(number)
+            await asyncio.to_thread(wait_until_closed, server.port)
+            server.process.send_signal(number)
+            assert await asyncio.to_thread(server.process.wait, 60) == 0
 
 
 def wait_until_closed(port: int) -> None:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import httpx
 import pytest
-from fastapi.routing import APIRoute
+from fastapi import FastAPI
 from letta_client import AuthenticationError, Letta
+from starlette.routing import BaseRoute, Mount, Route
 
-from folkmoot.server.app import ROUTERS
+from folkmoot.server.app import create_app
+from folkmoot.server.gate import OPEN_FOLDER, OPEN_PATHS, is_open
+from folkmoot.settings import Settings
 from support.fixtures import StartServer
+from support.raw import ask_raw
 from support.server import ServerProcess
+
+once = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 KEY = "a-key-nobody-guesses-✓"
 NAMES = {
@@ -20,7 +26,6 @@ NAMES = {
     "block_id": "block-00000000-0000-4000-8000-000000000000",
     "tool_id": "tool-00000000-0000-4000-8000-000000000000",
 }
-OPEN = {"/v1/health", "/v1/ready"}
 
 
 @pytest.fixture
@@ -29,10 +34,19 @@ def guarded(start_server: StartServer) -> ServerProcess:
     return start_server(env={"FOLKMOOT_API_KEY": KEY})
 
 
+@pytest.fixture(scope="module")
+def shared_guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """The same for many small questions: one for this module."""
+    home = tmp_path_factory.mktemp("guarded")
+    database = f"sqlite:///{home / 'folkmoot.sqlite3'}"
+    with ServerProcess(database=database, home=home, env={"FOLKMOOT_API_KEY": KEY}) as server:
+        yield server
+
+
 @pytest.fixture
-def http(guarded: ServerProcess) -> Iterator[httpx.Client]:
+def http(shared_guarded: ServerProcess) -> Iterator[httpx.Client]:
     """A client without a key."""
-    with httpx.Client(base_url=guarded.url, timeout=60) as client:
+    with httpx.Client(base_url=shared_guarded.url, timeout=60) as client:
         yield client
 
 
@@ -40,54 +54,88 @@ def bearer(key: str) -> dict[str, bytes]:
     return {"authorization": b"Bearer " + key.encode()}
 
 
+def walk(routes: Sequence[BaseRoute], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield method and path of every route there is, mounted and included ones too."""
+    for route in routes:
+        if isinstance(route, Mount):
+            yield from (("GET", f"{prefix}{route.path}{rest}") for rest in ("", "/", "/x"))
+            yield from walk(route.routes, prefix + route.path)
+        elif (included := getattr(route, "original_router", None)) is not None:
+            yield from walk(included.routes, prefix + route.include_context.prefix)  # type: ignore[attr-defined]
+        else:
+            assert isinstance(route, Route), f"teach this test to walk {route!r}"
+            yield from ((method, prefix + route.path) for method in route.methods or ())
+
+
 def routes() -> list[tuple[str, str]]:
-    """Return method and path of every route, with identifiers filled in."""
-    found = [
-        (method, re.sub(r"{(\w+)}", lambda match: NAMES.get(match[1], "x"), route.path))
-        for router in ROUTERS
-        for route in router.routes
-        if isinstance(route, APIRoute)
-        for method in sorted(route.methods)
-    ]
-    assert len(found) > 20
-    return found
+    """Return method and path of every route of the application, with identifiers filled in."""
+    application: FastAPI = create_app(Settings(), {})
+    found = {
+        (method, re.sub(r"{(\w+)(:\w+)?}", lambda match: NAMES.get(match[1], "x"), path))
+        for method, path in walk(application.routes)
+    }
+    paths = {path for _, path in found}
+    assert len(paths) > 60
+    for path in ("/openapi.json", "/docs", "/redoc", "/openai/v1/models", "/events", "/static/x", "/v1/agents/"):
+        assert path in paths or path.rstrip("/") in paths
+    return sorted(found)
 
 
-def test_every_route_but_health_wants_the_key(http: httpx.Client) -> None:
+def test_every_route_that_is_not_on_the_open_list_wants_the_key(http: httpx.Client) -> None:
+    variants = [(method, path + end) for method, path in routes() for end in ("", "/")]
+    for method, path in variants:
+        if path.rstrip("/") in OPEN_PATHS or is_open(path):
+            continue
+        for one in (method, "HEAD", "OPTIONS"):
+            response = http.request(one, path)
+            assert response.status_code == 401, (one, path)
+            assert response.headers["www-authenticate"] == "Bearer"
+
+
+def test_the_open_list_is_short(http: httpx.Client) -> None:
+    assert sorted(OPEN_PATHS) == ["/login", "/v1/health", "/v1/ready"]
+    assert OPEN_FOLDER == "/static/"
+    for path in OPEN_PATHS:
+        assert http.get(path).status_code == 200
+    for path in ("/v1/health/", "/v1/ready/", "/static/style.css"):
+        assert http.get(path).status_code == 200
+    wrong = bearer("wrong")
+    assert http.get("/v1/health", headers=wrong).status_code == 200
+
+
+def test_only_the_key_itself_is_the_key(http: httpx.Client) -> None:
     wrong = (
-        {},
         bearer("wrong"),
         {"authorization": b"Bearer"},
         bearer(KEY[:-1]),
         bearer(KEY + "x"),
         {"authorization": KEY.encode()},
+        {"authorization": b"Basic " + KEY.encode()},
+        {"cookie": b"folkmoot_session=" + KEY.encode()},
     )
-    for method, path in routes():
-        if path in OPEN or not path.startswith("/v1"):
-            continue
-        for headers in wrong:
-            for variant in (path, path + "/", path + "?x=1"):
-                response = http.request(method, variant, headers=headers)
-                assert response.status_code == 401, (method, variant, headers)
-        assert response.headers["www-authenticate"] == "Bearer"
-        assert "Authorization" in response.json()["detail"]
+    for headers in wrong:
+        for path in ("/v1/agents", "/openai/v1/models", "/openapi.json", "/nothing-here"):
+            response = http.get(path, headers=headers)
+            assert response.status_code == 401, (path, headers)
+            assert "Authorization" in response.json()["detail"]
 
 
 def test_the_right_key_passes_every_route(http: httpx.Client) -> None:
     for method, path in routes():
-        response = http.request(method, path, headers=bearer(KEY))
-        assert response.status_code not in (401, 403, 500), (method, path, response.text)
+        with http.stream(method, path, headers=bearer(KEY)) as response:
+            assert response.status_code not in (401, 403, 421, 500), (method, path)
 
 
-def test_the_description_of_the_api_is_served(http: httpx.Client) -> None:
+def test_openai_clients_are_told_in_their_own_form(http: httpx.Client) -> None:
+    assert "API key" in http.get("/openai/v1/models").json()["error"]["message"]
+
+
+def test_the_description_of_the_api_is_served_to_who_has_the_key(http: httpx.Client) -> None:
     assert len(http.get("/openapi.json", headers=bearer(KEY)).json()["paths"]) > 20
-    assert http.get("/docs", headers=bearer(KEY)).status_code == 200
-
-
-def test_health_needs_no_key(http: httpx.Client) -> None:
-    for path in OPEN:
-        for variant in (path, path + "/"):
-            assert http.get(variant).status_code == 200
+    for path in ("/docs", "/redoc"):
+        assert http.get(path, headers=bearer(KEY)).status_code == 200
+        led = http.get(path, headers={"accept": "text/html,*/*;q=0.8"})
+        assert (led.status_code, led.headers["location"]) == (303, f"/login?next=%2F{path[1:]}")
 
 
 @pytest.mark.parametrize(
@@ -101,26 +149,56 @@ def test_health_needs_no_key(http: httpx.Client) -> None:
         "/V1/agents",
         "/v1/health/../agents",
         "/v1/health/%2e%2e/agents",
+        "/v1/health%2f..%2fagents",
+        "/v1/health;/../agents",
         "/v1/nothing-here",
         "/v1",
         "/v1/",
+        "//openai/v1/models",
+        "/openai/v1/models/",
+        "/OpenAI/v1/models",
+        "/openai%2Fv1/models",
+        "/./openai/v1/models",
+        "/login/",
+        "/login/../agents",
+        "/static",
+        "/static/../openapi.json",
+        "/static/%2e%2e/openapi.json",
+        "/static/..%2fopenapi.json",
+        "/static//etc/passwd",
+        "http://127.0.0.1/openai/v1/models",
     ],
 )
-def test_no_way_of_writing_a_path_gets_round_the_key(http: httpx.Client, path: str) -> None:
-    url = httpx.URL(str(http.base_url).rstrip("/")).copy_with(raw_path=path.encode())
-    response = http.send(httpx.Request("GET", url))
-    assert response.status_code in (401, 404), response.text
-    assert not response.text.startswith("[")
+def test_no_way_of_writing_a_path_gets_round_the_key(shared_guarded: ServerProcess, path: str) -> None:
+    for method in ("GET", "HEAD", "OPTIONS", "POST"):
+        status, body = ask_raw(shared_guarded, f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n")
+        if path.startswith("/static/"):
+            assert status in (404, 405), (method, status)
+        else:
+            assert status == 401, (method, status)
+        assert b"3.1.0" not in body
+        assert b"root:" not in body
 
 
-def test_the_official_client_is_refused_with_another_key(guarded: ServerProcess) -> None:
+def test_a_websocket_is_no_way_in(shared_guarded: ServerProcess) -> None:
+    upgrade = (
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    )
+    for path in ("/v1/agents", "/events", "/static/x"):
+        status, _ = ask_raw(shared_guarded, f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{upgrade}")
+        assert status == 403, path
+
+
+def test_the_official_client_is_refused_with_another_key(shared_guarded: ServerProcess) -> None:
     with (
-        Letta(base_url=guarded.url, api_key="another-key", max_retries=0) as client,
+        Letta(base_url=shared_guarded.url, api_key="another-key", max_retries=0) as client,
         pytest.raises(AuthenticationError, match="API key"),
     ):
         client.agents.list()
 
 
+@once
 def test_the_official_client_works_with_the_key(start_server: StartServer) -> None:
     server = start_server(env={"FOLKMOOT_API_KEY": "plain-key"})
     with Letta(base_url=server.url, api_key="plain-key", max_retries=0) as client:
@@ -128,22 +206,25 @@ def test_the_official_client_works_with_the_key(start_server: StartServer) -> No
         assert client.blocks.retrieve(block.id).updated_by["name"] == "admin"  # type: ignore[attr-defined]
 
 
-def test_the_key_is_not_in_the_log(guarded: ServerProcess, http: httpx.Client) -> None:
-    http.get("/v1/agents", headers=bearer("a wrong one"))
-    http.get("/v1/agents", headers=bearer(KEY))
+@once
+def test_the_key_is_not_in_the_log(guarded: ServerProcess) -> None:
+    for key in ("a wrong one", KEY):
+        httpx.get(f"{guarded.url}/v1/agents", headers=bearer(key))
+        httpx.post(f"{guarded.url}/login", data={"key": key})
     guarded.stop()
     assert KEY not in guarded.log()
     assert "a wrong one" not in guarded.log()
     assert "needed (FOLKMOOT_API_KEY)" in guarded.log()
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@once
 def test_a_public_server_with_a_key_starts(start_server: StartServer) -> None:
     server = start_server(env={"FOLKMOOT_API_KEY": "plain-key"}, args=["--host", "0.0.0.0"])
     assert httpx.get(server.url + "/v1/agents").status_code == 401
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@once
 def test_a_public_server_without_a_key_starts_when_it_is_said_to(start_server: StartServer) -> None:
     server = start_server(args=["--host", "0.0.0.0", "--insecure"])
-    assert httpx.get(server.url + "/v1/agents").status_code == 200
+    for host in ("127.0.0.1", "moot.example.org"):
+        assert httpx.get(server.url + "/v1/agents", headers={"host": host}).status_code == 200

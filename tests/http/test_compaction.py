@@ -12,10 +12,11 @@ import pytest
 from letta_client import AsyncLetta, Letta
 from letta_client.types import AgentState
 
+from folkmoot.models.frames import render_frame
 from support.fixtures import NewAgent, each_provider
 from support.scripted_model import ScriptedModel, tokens_of
 
-MARK = "<summary_of_earlier_messages>"
+MARK = "<summary_of_earlier_messages-"
 
 
 def is_for_summary(conversation: list[dict[str, Any]]) -> bool:
@@ -69,7 +70,7 @@ def test_a_compaction_puts_a_summary_in_the_place_of_the_oldest_messages(
     first, second = scripted_model.conversations[-2:]
     assert first[1] == {
         "role": "user",
-        "content": f"{MARK}\nThey counted to seven.\n</summary_of_earlier_messages>",
+        "content": render_frame("summary_of_earlier_messages", "They counted to seven."),
     }
     assert ("answer 6" in shown(first), "answer 7" in shown(first)) == (False, True)
     assert json.dumps(second).startswith(json.dumps(first[:-1])[:-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from typing import Any
 
 import httpx
@@ -64,7 +65,7 @@ def test_tools_by_name_kind_and_part_of_a_name(client: Letta) -> None:
     assert names(name="no_such_tool") == set()
     assert names(names=["web_search", "memory_insert", "no_such_tool"]) == {"web_search", "memory_insert"}
     assert names(tool_ids=[insert, search]) == {"web_search", "memory_insert"}
-    assert names(search="Memory_ins") == {"memory_insert"}
+    assert names(search="Memory_ins") == {"memory_insert", "archival_memory_insert"}
     assert names(tool_types=["letta_builtin"]) >= {"web_search"}
     assert names(exclude_tool_types=["letta_sleeptime_core"]).isdisjoint({"memory_insert", "memory_rethink"})
 
@@ -89,6 +90,57 @@ def test_an_unknown_cursor_is_an_error(http: httpx.Client, cursor: str) -> None:
 def test_an_unknown_tool_is_not_found(client: Letta) -> None:
     with pytest.raises(NotFoundError, match=UNKNOWN):
         client.tools.retrieve(f"tool-{UNKNOWN}")
+
+
+def test_base_tools_can_be_added_again_and_are_all_there(client: Letta, http: httpx.Client) -> None:
+    answer = http.post("/v1/tools/add-base-tools")
+    assert answer.status_code == 200
+    assert {tool["id"] for tool in answer.json()} == {tool.id for tool in client.tools.list(limit=1000).items}
+
+
+# -- tools that cannot work yet ------------------------------------------------------------------------------
+
+NOT_CONFIGURED = {
+    "run_code": {"code": "print(1)", "language": "python"},
+    "archival_memory_insert": {"content": "a fact", "tags": ["x"]},
+    "archival_memory_search": {"query": "a fact", "top_k": 3, "tag_match_mode": "all"},
+    "open_files": {"file_requests": [{"file_name": "a.md", "offset": 0, "length": 10}], "close_all_others": True},
+    "grep_files": {"pattern": "a+", "context_lines": 2},
+    "semantic_search_files": {"query": "a fact", "limit": 3},
+}
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+def test_tools_that_cannot_work_yet_can_be_given_and_a_call_says_why(client: Letta, new_agent: NewAgent) -> None:
+    agent = new_agent(include_base_tools=False, tools=[*NOT_CONFIGURED, "fetch_webpage"])
+    assert set(tool_names(agent)) == {*NOT_CONFIGURED, "fetch_webpage"}
+    calls = "\n".join(f"CALL {name} {json.dumps(arguments)}" for name, arguments in NOT_CONFIGURED.items())
+    response = client.agents.messages.create(agent.id, input=calls)
+    returned = {m.name: m for m in response.messages if m.message_type == "tool_return_message"}
+    assert returned.keys() == NOT_CONFIGURED.keys()
+    for name, message in returned.items():
+        assert message.status == "error"
+        assert message.tool_return.startswith(f"{name} is not configured: this server has no ")
+        assert "tools/detach" in message.tool_return
+    assert response.messages[-1].content == "done"
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("allowed", [False, True])
+def test_an_agent_reads_a_page_where_it_may(allowed: bool, start_server: StartServer) -> None:
+    server = start_server(env={"FOLKMOOT_PRIVATE_WEBPAGES": str(allowed)})
+    page = f"{server.url}/login"
+    with Letta(base_url=server.url, api_key="unused", max_retries=0) as client:
+        agent = client.agents.create(model=MODEL, tools=["fetch_webpage"])
+        response = client.agents.messages.create(agent.id, input=f'CALL fetch_webpage {{"url": "{page}"}}')
+    (returned,) = [m for m in response.messages if m.message_type == "tool_return_message"]
+    assert returned.status == ("success" if allowed else "error")
+    if allowed:
+        assert returned.tool_return.startswith(f"{server.url}/")
+        assert "# Moot · folkmoot" in returned.tool_return
+    else:
+        assert "127.0.0.1 is not a public address" in returned.tool_return
+        assert "FOLKMOOT_PRIVATE_WEBPAGES" in returned.tool_return
 
 
 # -- an agent's tools ----------------------------------------------------------------------------------------

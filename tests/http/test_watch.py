@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import httpx
@@ -17,7 +18,7 @@ import uvicorn
 from assertions import UNKNOWN, assert_error
 
 from chaos.moot import insertion, make_agent, make_block, ok, open_http, say, write
-from folkmoot.server import event_stream
+from folkmoot.server import connections, event_stream
 from folkmoot.server.app import create_app
 from folkmoot.server.event_stream import EventStream, ServerSentEvent
 from folkmoot.settings import Settings
@@ -362,12 +363,12 @@ class InThisProcess(uvicorn.Server):
 async def test_a_slow_reader_is_cut_off_and_goes_on_where_it_was(
     monkeypatch: pytest.MonkeyPatch, database_url: str
 ) -> None:
-    monkeypatch.setattr(event_stream, "SLOW_READER_SECONDS", 0.2)
     cut = asyncio.Event()
-    monkeypatch.setattr(event_stream.logger, "warning", lambda *_: cut.set())
+    monkeypatch.setattr(connections.logger, "warning", lambda *_: cut.set())
     port = free_port()
     app = create_app(Settings(database=database_url), {})
-    server = InThisProcess(uvicorn.Config(app, port=port, log_level="critical", lifespan="on"))
+    http_class: Any = partial(connections.Connection, timeout=0.5, most=100)
+    server = InThisProcess(uvicorn.Config(app, port=port, log_level="critical", lifespan="on", http=http_class))
     async with server.running(), open_http(f"http://127.0.0.1:{port}") as http:
         block = await make_block(http, limit=1_000_000)
         reader = socket.socket()

@@ -306,8 +306,8 @@ def prefix(request: dict[str, Any]) -> tuple[list[str], str]:
     """Return what a prompt cache keeps: all messages but the trailing memory, and everything else, byte for byte."""
     messages = request["messages"]
     assert messages[-1]["role"] == "system"
-    assert "<memory_blocks>" in messages[-1]["content"]
-    assert "<memory_blocks>" not in json.dumps(messages[:-1])
+    assert "<memory_blocks-" in messages[-1]["content"]
+    assert "<memory_blocks-" not in json.dumps(messages[:-1])
     rest = {name: value for name, value in request.items() if name != "messages"}
     return [json.dumps(message) for message in messages[:-1]], json.dumps(rest)
 

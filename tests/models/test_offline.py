@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from folkmoot.models.blocks_in_prompt import find_block, shown_blocks
+from folkmoot.models.blocks_in_prompt import ShownBlock, find_block, render_blocks, shown_blocks
 from folkmoot.models.offline import answer, pieces
 from folkmoot.models.prompt import (
     AssistantMessage,
@@ -30,13 +30,12 @@ TOOLS = [
     tool("memory_insert", "label", "new_string"),
     tool("conversation_search", "query"),
 ]
-MEMORY = """<memory_blocks>
-<block label="persona" read_only="false">I am a helpful agent.</block>
-<block label="organization" read_only="false" limit="4000">
-Organization: Letta
-</block>
-<block label="policies" read_only="true">Company Policy: Always be helpful &amp; respectful.</block>
-</memory_blocks>"""
+BLOCKS = [
+    ShownBlock("persona", "I am a helpful agent.", 4000, None, 1, "write"),
+    ShownBlock("organization", "Organization: Letta", 4000, None, 1, "write"),
+    ShownBlock("policies", "Company Policy: Always be helpful & respectful.", 4000, None, 1, "read"),
+]
+MEMORY = render_blocks(BLOCKS)
 RESULTS = json.dumps(
     {
         "query": "memory blocks",
@@ -169,15 +168,8 @@ def test_tool_choice_none() -> None:
 
 
 def test_blocks_are_read_from_the_prompt() -> None:
-    blocks = shown_blocks(MEMORY)
-    assert [(block.label, block.read_only) for block in blocks] == [
-        ("persona", False),
-        ("organization", False),
-        ("policies", True),
-    ]
-    assert blocks[2].value == "Company Policy: Always be helpful & respectful."
+    assert shown_blocks(MEMORY) == BLOCKS
     assert find_block([], "anything") is None
-    assert shown_blocks("<block>no label</block> <block label=") == []
 
 
 def test_words_are_streamed() -> None:

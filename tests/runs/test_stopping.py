@@ -13,9 +13,9 @@ from folkmoot.agents.creation import AgentPlan, create_agent
 from folkmoot.agents.events import TurnFailed
 from folkmoot.agents.turn_state import TurnRequest
 from folkmoot.conversations.messages import Message
-from folkmoot.errors import ProviderError
+from folkmoot.errors import ProviderError, ServerStopped
 from folkmoot.runs.log import is_last, read_events
-from folkmoot.runs.runs import _fail_dead
+from folkmoot.runs.runs import _fail_dead, find_run
 from folkmoot.runs.service import RunService
 from folkmoot.runs.supervisor import RunSupervisor
 from folkmoot.server.app import run_server
@@ -27,7 +27,7 @@ from folkmoot.store.engine import Transaction
 @pytest.fixture
 async def state(database_url: str) -> AsyncIterator[ServerState]:
     """A server's inside, without HTTP, so that a stop can come between two steps of the event loop."""
-    async with run_server(Settings(database=database_url), {}) as opened:
+    async with run_server(Settings(database=database_url, shutdown_wait=3600), {}) as opened:
         yield opened
 
 
@@ -93,5 +93,34 @@ async def test_a_run_that_ends_while_it_is_taken_for_dead_keeps_its_end(state: S
     assert sum(is_last(event) for _, event in events) == 1
 
 
+async def test_the_end_of_the_wait_is_set_once(
+    state: ServerState, agent_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closing gives no new time to a run that was not done when the time was over."""
+    asking = asyncio.Event()
+
+    async def no_answer(*_: Any, **__: Any) -> Any:
+        asking.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(type(state.services.models), "ask", no_answer)
+    run = await state.runs.start(asked(agent_id))
+    await asking.wait()
+    state.runs.supervisor.stop_after(0.01)
+    state.runs.supervisor.stop_after(3600)
+    async with asyncio.timeout(30):
+        await state.runs.supervisor.close()
+    ended = await state.store.read(lambda transaction: find_run(transaction, run.id))
+    assert (ended.status, ended.details["error"]["type"]) == ("failed", "server_stopped")
+
+
+async def test_a_run_that_begins_when_the_time_is_over_is_stopped(state: ServerState, agent_id: str) -> None:
+    state.runs.supervisor.stop_after(0)
+    await asyncio.sleep(0.01)
+    async with asyncio.timeout(30):
+        with pytest.raises(ServerStopped):
+            await state.runs.answer(asked(agent_id))
+
+
 def active(runs: RunService) -> list[str]:
-    return list(runs._supervisor.active)
+    return list(runs.supervisor.active)

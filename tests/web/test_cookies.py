@@ -1,19 +1,52 @@
-"""Sessions by themselves: how long they hold, and how a request tells where it comes from."""
+"""How a request tells where it comes from, and how often somebody may try to sign in."""
 
 from __future__ import annotations
 
-import pytest
+from folkmoot.server.access import comes_from_elsewhere
+from folkmoot.web.attempts import IN_ALL, PER_ADDRESS, SECONDS, Attempts
 
-from folkmoot.web.session import Sessions, comes_from_elsewhere
+
+class Clock:
+    """A time that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
-def test_a_session_ends_with_its_time_and_with_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    value = Sessions("one").begin()
-    headers = {b"cookie": f"folkmoot_session={value}".encode()}
-    assert Sessions("one").admits(headers)
-    assert not Sessions("two").admits(headers)
-    monkeypatch.setattr("time.time", lambda: 4e9)
-    assert not Sessions("one").admits(headers)
+def test_an_address_waits_after_its_failures_and_no_longer() -> None:
+    clock = Clock()
+    attempts = Attempts(clock)
+    for _ in range(PER_ADDRESS):
+        assert attempts.wait("192.0.2.7") == 0
+        attempts.failed("192.0.2.7")
+        clock.now += 1
+    assert attempts.wait("192.0.2.7") == SECONDS - PER_ADDRESS
+    assert attempts.wait("192.0.2.8") == 0
+    clock.now += SECONDS - PER_ADDRESS
+    assert attempts.wait("192.0.2.7") == 0
+
+
+def test_a_network_of_one_client_counts_as_one_address() -> None:
+    attempts = Attempts(Clock())
+    for number in range(PER_ADDRESS):
+        attempts.failed(f"2001:db8::{number}")
+    assert attempts.wait("2001:db8::ffff:1") > 0
+    assert attempts.wait("2001:db8:0:1::1") == 0
+
+
+def test_many_addresses_together_wait_too_and_are_not_remembered_for_ever() -> None:
+    clock = Clock()
+    attempts = Attempts(clock)
+    for number in range(IN_ALL * 3):
+        attempts.failed(f"10.0.{number // 256}.{number % 256}")
+    assert attempts.wait("192.0.2.7") == SECONDS
+    assert len(attempts._failures) == IN_ALL
+    clock.now += SECONDS
+    assert attempts.wait("192.0.2.7") == 0
+    assert not attempts._failures
 
 
 def test_programs_say_nothing_of_where_they_come_from() -> None:

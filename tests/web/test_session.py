@@ -7,10 +7,14 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from folkmoot.web.attempts import PER_ADDRESS, SECONDS
 from support.fixtures import NewBlock, StartServer
 from support.server import ServerProcess
 
-pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+once = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+
+PAGE = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+"""What a browser accepts when a person opens a page or sends a form."""
 
 KEY = "a-key-nobody-guesses-✓"
 
@@ -28,12 +32,20 @@ def visitor(guarded: ServerProcess) -> Iterator[httpx.Client]:
         yield client
 
 
+@once
 def test_the_key_is_asked_for_once(visitor: httpx.Client) -> None:
-    for path in ("/", "/blocks", "/blocks/new", "/agents", "/runs?status=failed", "/blocks/x"):
-        response = visitor.get(path)
+    for path in ("/", "/blocks", "/blocks/new", "/agents", "/runs?status=failed", "/blocks/x", "/docs", "/nothing"):
+        assert visitor.get(path).status_code == 401, path
+        response = visitor.get(path, headers=PAGE)
         assert response.status_code == 303, path
         assert response.headers["location"].startswith("/login?next=%2F"), path
-    assert visitor.get("/events").status_code == 303
+    assert (
+        visitor.get("/runs?status=failed", headers=PAGE).headers["location"] == "/login?next=%2Fruns%3Fstatus%3Dfailed"
+    )
+    assert visitor.get("/agents", headers={"hx-request": "true"}).headers["hx-redirect"] == "/login?next=%2Fagents"
+    assert visitor.get("/events", headers={"accept": "text/event-stream"}).status_code == 401
+    assert visitor.post("/blocks/new", headers={"hx-request": "true"}).status_code == 401, "what was written stays"
+    assert visitor.post("/logout", headers=PAGE).headers["location"] == "/login"
     assert visitor.post("/start").status_code == 401
     assert visitor.post("/blocks/new", data={"label": "a"}).status_code == 401
 
@@ -47,6 +59,7 @@ def test_the_key_is_asked_for_once(visitor: httpx.Client) -> None:
     cookie = right.headers["set-cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=strict" in cookie
+    assert "Secure" not in cookie, "the server does not speak TLS"
     assert "a-key" not in cookie
 
     assert visitor.get("/runs").status_code == 200
@@ -58,23 +71,26 @@ def test_the_key_is_asked_for_once(visitor: httpx.Client) -> None:
     assert visitor.get("/v1/blocks").status_code == 401
 
 
+@once
 def test_signing_in_leads_nowhere_else(visitor: httpx.Client) -> None:
     for address in ("https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)"):
         response = visitor.post("/login", data={"key": KEY, "next": address})
         assert response.headers["location"] == "/", address
 
 
+@once
 def test_what_needs_no_session_stays_open(visitor: httpx.Client) -> None:
     assert visitor.get("/login").status_code == 200
     assert visitor.get("/static/style.css").status_code == 200
     assert visitor.get("/v1/health/").status_code == 200
 
 
+@once
 def test_a_cookie_that_was_changed_opens_nothing(visitor: httpx.Client) -> None:
     visitor.post("/login", data={"key": KEY})
-    end, _, mac = visitor.cookies["folkmoot_session"].partition(".")
+    session, _, mac = visitor.cookies["folkmoot_session"].partition(".")
     visitor.cookies.clear()
-    for value in (f"{int(end) + 1}.{mac}", f"{end}.{mac[:-1]}", f"{end}.", "", ".", "9999999999.00", f"{end}.✓"):
+    for value in (f"{session[:-1]}.{mac}", f"{session}.{mac[:-1]}", f"{session}.", session, "", ".", f"{session}.✓"):
         headers = {"cookie": f"folkmoot_session={value}".encode()}
         assert visitor.get("/v1/blocks", headers=headers).status_code == 401, value
 
@@ -87,6 +103,7 @@ ELSEWHERE = (
 )
 
 
+@once
 @pytest.mark.parametrize("headers", ELSEWHERE)
 def test_a_page_of_another_site_changes_nothing(
     http: httpx.Client, new_block: NewBlock, headers: dict[str, str]
@@ -106,6 +123,7 @@ def test_a_page_of_another_site_changes_nothing(
     assert http.get(f"/v1/blocks/{block.id}", headers=headers).status_code == 200
 
 
+@once
 def test_a_session_does_not_help_a_page_of_another_site(guarded: ServerProcess, visitor: httpx.Client) -> None:
     visitor.post("/login", data={"key": KEY})
     fields = {"label": "a", "value": "b"}
@@ -113,3 +131,58 @@ def test_a_session_does_not_help_a_page_of_another_site(guarded: ServerProcess, 
     assert visitor.post("/v1/blocks", json=fields, headers={"origin": guarded.url}).status_code == 200
     bearer = {"authorization": f"Bearer {KEY}".encode(), "origin": b"https://other.example"}
     assert visitor.post("/v1/blocks", json=fields, headers=bearer).status_code == 200, "who has the key may"
+
+
+def test_signing_out_ends_the_session_everywhere_and_for_good(
+    guarded: ServerProcess, visitor: httpx.Client, start_server: StartServer, store: str
+) -> None:
+    visitor.post("/login", data={"key": KEY})
+    stolen = {"cookie": f"folkmoot_session={visitor.cookies['folkmoot_session']}"}
+    assert httpx.get(f"{guarded.url}/v1/agents", headers=stolen).status_code == 200
+    second = guarded.url
+    if store == "postgres":
+        second = start_server(env={"FOLKMOOT_API_KEY": KEY}).url
+        assert httpx.get(f"{second}/v1/agents", headers=stolen).status_code == 200, "one session for all processes"
+    assert visitor.post("/logout").headers["location"] == "/login"
+    for url in (guarded.url, second):
+        assert httpx.get(f"{url}/v1/agents", headers=stolen).status_code == 401
+    guarded.restart()
+    assert httpx.get(f"{guarded.url}/v1/agents", headers=stolen).status_code == 401
+
+
+@once
+def test_signing_out_ends_what_is_being_read(visitor: httpx.Client, guarded: ServerProcess) -> None:
+    visitor.post("/login", data={"key": KEY})
+    with visitor.stream("GET", "/events") as stream:
+        pieces = stream.iter_bytes()
+        next(pieces)
+        httpx.post(f"{guarded.url}/logout", cookies=dict(visitor.cookies))
+        for piece in pieces:
+            assert b"heartbeat" not in piece, "it goes on"
+
+
+@once
+def test_guessing_the_key_is_slow_and_is_logged(guarded: ServerProcess, visitor: httpx.Client) -> None:
+    for _ in range(PER_ADDRESS):
+        assert visitor.post("/login", data={"key": "a guess"}).status_code == 401
+    refused = visitor.post("/login", data={"key": KEY})
+    assert (refused.status_code, "set-cookie" in refused.headers) == (429, False)
+    assert 0 < int(refused.headers["retry-after"]) <= SECONDS
+    assert "Too many sign-ins" in refused.text
+    assert visitor.get("/v1/agents", headers={"authorization": f"Bearer {KEY}".encode()}).status_code == 200
+    log = guarded.log()
+    assert log.count("A sign-in from '127.0.0.1' failed") == PER_ADDRESS
+    assert "was not looked at" in log
+    assert "a guess" not in log
+    assert KEY not in log
+
+
+@once
+def test_a_proxy_is_believed_only_where_it_is_trusted(start_server: StartServer) -> None:
+    headers = {"x-forwarded-proto": "https", "x-forwarded-for": "192.0.2.7"}
+    for trusted, secure, address in (("10.0.0.0/8", False, "127.0.0.1"), ("10.0.0.0/8,127.0.0.1", True, "192.0.2.7")):
+        server = start_server(env={"FOLKMOOT_API_KEY": KEY, "FOLKMOOT_TRUSTED_PROXIES": trusted})
+        response = httpx.post(f"{server.url}/login", data={"key": KEY}, headers=headers)
+        assert ("Secure" in response.headers["set-cookie"]) is secure
+        assert f"signed in from '{address}'" in server.log()
+        server.stop()

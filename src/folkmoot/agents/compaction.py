@@ -20,6 +20,7 @@ from folkmoot.agents.context_window import SHORTEST, clip, size_of, size_of_mess
 from folkmoot.agents.services import Services
 from folkmoot.conversations.messages import Message, clean_text
 from folkmoot.errors import ContextOverflow, InvalidInput, NotFound, ProviderError
+from folkmoot.models.frames import render_frame
 from folkmoot.models.prompt import AssistantMessage, Prompt, PromptMessage, Usage, UserMessage
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,10 @@ MOST_CALLS = 12
 
 _LONGEST_REQUEST = 2000
 _LEFT_OUT = re.compile(r"\s*\(([\d,]+) earlier messages were left out; search them with conversation_search\)\s*$")
-_REQUEST = re.compile(r"\s*<request_being_answered>\n(.*)\n</request_being_answered>\s*$", re.DOTALL)
+_REQUEST = re.compile(
+    r"\s*<request_being_answered(-[a-z2-7]{10}|)>\n(?P<request>.*)\n</request_being_answered\1>\s*$", re.DOTALL
+)
+"""As `Summary.render` writes it; without a key as earlier versions stored it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ class Summary:
         text = text[: request.start()] if request else text
         left_out = _LEFT_OUT.search(text)
         text = text[: left_out.start()] if left_out else text
-        return cls(text, int(left_out[1].replace(",", "")) if left_out else 0, request[1] if request else "")
+        return cls(text, int(left_out[1].replace(",", "")) if left_out else 0, request["request"] if request else "")
 
     def render(self) -> str:
         r"""Return the summary as it is stored and shown.
@@ -103,13 +107,13 @@ class Summary:
         if self.left_out:
             parts.append(f"({self.left_out:,} earlier messages were left out; search them with conversation_search)")
         if self.request:
-            parts.append(f"<request_being_answered>\n{self.request}\n</request_being_answered>")
+            parts.append(render_frame("request_being_answered", self.request))
         return "\n\n".join(parts)
 
     def to_prompt_messages(self) -> list[PromptMessage]:
         """Return the summary as the first turn of a prompt; nothing while no message has left."""
         shown = self.render()
-        return [UserMessage(f"<summary_of_earlier_messages>\n{shown}\n</summary_of_earlier_messages>")] if shown else []
+        return [UserMessage(render_frame("summary_of_earlier_messages", shown))] if shown else []
 
 
 @dataclass(slots=True)
@@ -215,7 +219,8 @@ async def summarise(
     A transcript too long for one request is summarised piece by piece. A model that fails is passed over; when none is
     left, the messages that no summary has are counted.
     """
-    lines = [line for message in task.messages if (line := _line(message))]
+    # What begins at a line's start is a message; the further lines of a text cannot pass for one.
+    lines = [line.replace("\n", "\n  ") for message in task.messages if (line := _line(message))]
     text, usage, place, room = task.previous.text, Usage(), 0, task.room
     handles = list(dict.fromkeys([*([] if settings.by_itself else [settings.model or agent.model]), agent.model]))
     for _ in range(MOST_CALLS):
@@ -250,8 +255,8 @@ def words_of_request(messages: Sequence[Message], run_id: str) -> str:
 
 def _prompt(agent: Agent, settings: CompactionSettings, so_far: str, piece: str, longest: int) -> Prompt:
     wanted = f"{settings.prompt or PROMPT}\nWrite at most {max(longest // 8, 20):,} words."
-    before = f"<summary_so_far>\n{so_far}\n</summary_so_far>\n" if so_far else ""
-    turns: list[PromptMessage] = [UserMessage(f"{before}<messages>\n{piece}\n</messages>\nWrite the summary now.")]
+    before = render_frame("summary_so_far", so_far) + "\n" if so_far else ""
+    turns: list[PromptMessage] = [UserMessage(f"{before}{render_frame('messages', piece)}\nWrite the summary now.")]
     if settings.acknowledged:
         turns = [
             UserMessage(wanted),

@@ -7,11 +7,9 @@ keep hitting. They never become part of the history.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from html import escape
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -19,6 +17,7 @@ from folkmoot.agents.agents import Agent
 from folkmoot.conversations.conversations import Conversation
 from folkmoot.conversations.messages import Message
 from folkmoot.memory.attachments import attached_rows
+from folkmoot.models.blocks_in_prompt import ShownBlock, render_blocks
 from folkmoot.models.prompt import (
     AssistantMessage,
     Image,
@@ -36,21 +35,10 @@ from folkmoot.store.engine import Transaction
 
 
 @dataclass(frozen=True, slots=True)
-class SeenBlock:
+class SeenBlock(ShownBlock):
     """A block as it was shown to the model in one step."""
 
     id: str
-    label: str
-    value: str
-    limit: int
-    description: str | None
-    version: int
-    access: str
-
-    @property
-    def read_only(self) -> bool:
-        """Whether the agent can change it at all."""
-        return self.access == "read"
 
 
 async def read_blocks(transaction: Transaction, agent_id: str, conversation_id: str | None = None) -> list[SeenBlock]:
@@ -109,27 +97,8 @@ def render_memory(blocks: Sequence[SeenBlock], timezone: str, now: datetime) -> 
         local = now
     lines = [f"<now>{local:%A, %Y-%m-%d %H:%M %Z}</now>"]
     if blocks:
-        lines.append("<memory_blocks>")
-        lines.extend(_render_block(block) for block in blocks)
-        lines.append("</memory_blocks>")
+        lines.append(render_blocks(blocks))
     return "\n".join(lines)
-
-
-def _render_block(block: SeenBlock) -> str:
-    described = f"<description>{_inert(block.description)}</description>\n" if block.description else ""
-    return (
-        f'<block label="{escape(block.label)}" access="{block.access}" read_only="{str(block.read_only).lower()}" '
-        f'version="{block.version}" characters="{len(block.value)}" limit="{block.limit}">\n'
-        f"{described}<value>\n{_inert(block.value)}\n</value>\n</block>"
-    )
-
-
-def _inert(text: str) -> str:
-    """Return `text` unable to end its block or to begin another one, which an agent could fake for its readers."""
-    return _MARKUP.sub(r"&lt;\1", text)
-
-
-_MARKUP = re.compile(r"<(/?(?:block|value|description|memory_blocks|now)\b)")
 
 
 def model_options(configuration: Mapping[str, Any]) -> ModelOptions:

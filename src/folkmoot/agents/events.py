@@ -98,7 +98,17 @@ class TurnFailed:
     message: str
 
 
-Event: TypeAlias = RunBegun | Message | Piece | CompactionBegun | TurnEnd | TurnFailed
+@dataclass(frozen=True, slots=True)
+class ReadingCut:
+    """The process that reads a run which another one works on is stopping; it is in no log."""
+
+    run_id: str
+
+
+STOPPED = "server_stopped"
+"""The error's type of runs that end because their server is stopped, and of readings that are cut by that."""
+
+Event: TypeAlias = RunBegun | Message | Piece | CompactionBegun | TurnEnd | TurnFailed | ReadingCut
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,40 +1,65 @@
-"""The memory blocks as a prompt shows them, read back for the offline model."""
+"""The memory blocks as a prompt shows them, and as the offline model reads them back."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import unescape
 
-_BLOCK = re.compile(r"<(?:memory_)?block\b(?P<attributes>[^>]*)>(?P<value>.*?)</(?:memory_)?block>", re.DOTALL)
-_ATTRIBUTE = re.compile(r"([\w-]+)\s*=\s*\"([^\"]*)\"")
-_VALUE = re.compile(r"<value>(.*?)</value>", re.DOTALL)
-_TAG = re.compile(r"</?\w[^>]*>")
+from folkmoot.models.frames import Frame, read_frames, render_frames
+
+_OUTER = "memory_blocks"
 _ABOUT_SOMEONE = ("persona", "human")
 
 
 @dataclass(frozen=True, slots=True)
 class ShownBlock:
-    """A block of the prompt: `<block label="…" read_only="…">value</block>`."""
+    """A block as a model sees it. `access` is what the agent may do with it: write, append or read."""
 
     label: str
     value: str
-    read_only: bool
+    limit: int
+    description: str | None
+    version: int
+    access: str
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the agent can change it at all."""
+        return self.access == "read"
+
+
+def render_blocks(blocks: Sequence[ShownBlock]) -> str:
+    """Return the blocks for a prompt, their texts unchanged."""
+    return render_frames(_OUTER, [Frame("block", _attributes(block), block.value) for block in blocks])
 
 
 def shown_blocks(memory: str) -> list[ShownBlock]:
-    """Return the blocks in a prompt's memory text; what does not look like a block is passed over."""
-    blocks = []
-    for match in _BLOCK.finditer(memory):
-        attributes = dict(_ATTRIBUTE.findall(match["attributes"]))
-        label = unescape(attributes.get("label", "")).strip()
-        if not label:
-            continue
-        inner = _VALUE.search(match["value"])
-        value = unescape(inner[1] if inner else _TAG.sub("", match["value"])).strip()
-        blocks.append(ShownBlock(label, value, attributes.get("read_only", "false").lower() == "true"))
-    return blocks
+    """Return the blocks that `render_blocks` put into a prompt's memory."""
+    return [
+        ShownBlock(
+            label=frame.attributes["label"],
+            value=frame.text,
+            limit=int(frame.attributes["limit"]),
+            description=frame.attributes.get("description"),
+            version=int(frame.attributes["version"]),
+            access=frame.attributes["access"],
+        )
+        for frame in read_frames(memory, _OUTER)
+    ]
+
+
+def _attributes(block: ShownBlock) -> dict[str, str]:
+    described = {} if block.description is None else {"description": block.description}
+    return {
+        "label": block.label,
+        "access": block.access,
+        "read_only": str(block.read_only).lower(),
+        "version": str(block.version),
+        "characters": str(len(block.value)),
+        "limit": str(block.limit),
+        **described,
+    }
 
 
 def find_block(blocks: Sequence[ShownBlock], request: str) -> ShownBlock | None:

@@ -5,9 +5,8 @@ With a secret, a request carries `Folkmoot-Signature: t=<unix seconds>,v1=<hex>`
 it over the raw body, compares in constant time and refuses a time that is more than a few minutes off. The same run
 may arrive twice, since an answer can get lost.
 
-The address comes from whoever may start a run, so it must not lead into this server's own network: unless private
-addresses are allowed, all that the host resolves to has to be public. The connection goes to an address that was
-checked, never to the name again (which could by then resolve to another one), past any proxy, and follows no redirect.
+The address comes from whoever may start a run, so it must not lead into this server's own network (`outbound/`), and
+no redirect is followed.
 """
 
 from __future__ import annotations
@@ -15,16 +14,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import ipaddress
 import json
-import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from folkmoot.errors import InvalidInput
+from folkmoot.errors import AddressRefused, InvalidInput
+from folkmoot.outbound.addresses import check_url
 from folkmoot.store import clock
 
 if TYPE_CHECKING:
@@ -39,17 +36,6 @@ TIMEOUT = 10.0
 
 PAUSES = (1.0, 4.0, 16.0)
 """Seconds before each further try."""
-
-LONGEST_URL = 2083
-"""Characters, as the contract has it."""
-
-_MOST_ADDRESSES = 4
-"""Addresses of a host that one try connects to, each with its share of the time."""
-
-_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
-"""All of IPv6 that is assigned for addresses in the public network."""
-
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +54,7 @@ class _Callback:
     content: bytes
     secret: bytes | None
     allow_private: bool
-    tls: ssl.SSLContext
+    tls: ssl.SSLContext | None
 
     @property
     def host(self) -> str:
@@ -82,7 +68,10 @@ def check_callback_url(url: str, allow_private: bool) -> None:
         InvalidInput: it is no http or https address, has no host or has credentials in it, or its host is written
             as an address that is not public.
     """
-    _read_url(url, allow_private)
+    try:
+        check_url(url, "callback_url", allow_private=allow_private)
+    except AddressRefused as error:
+        raise AddressRefused(f"{error.message} FOLKMOOT_PRIVATE_CALLBACKS allows such addresses.") from error
 
 
 async def send_callback(
@@ -106,9 +95,10 @@ async def send_callback(
     """
     content = json.dumps(body, separators=(",", ":")).encode("ascii")
     try:
-        callback = _Callback(_read_url(url, allow_private), content, secret, allow_private, tls or _default_tls())
+        address = check_url(url, "callback_url", allow_private=allow_private)
     except InvalidInput as error:
         return CallbackResult(None, error.message, clock.now())
+    callback = _Callback(address, content, secret, allow_private, tls)
     for seconds in PAUSES:
         result, passing = await _try(callback)
         if not passing:
@@ -131,9 +121,9 @@ async def _try(callback: _Callback) -> tuple[CallbackResult, bool]:
     sent_at = clock.now()
     try:
         async with asyncio.timeout(TIMEOUT):
-            status = await _post(callback, await _resolve(callback))
+            status = await _post(callback)
     except InvalidInput as error:
-        return CallbackResult(None, error.message, sent_at), False
+        return CallbackResult(None, f"callback_url: {error.message}", sent_at), False
     except (TimeoutError, httpx.TimeoutException):
         return CallbackResult(None, f"{callback.host} did not answer within {TIMEOUT:g} seconds.", sent_at), True
     except (OSError, httpx.TransportError) as error:
@@ -144,103 +134,15 @@ async def _try(callback: _Callback) -> tuple[CallbackResult, bool]:
     return CallbackResult(status, f"{callback.host} answered with status {status}.", sent_at), passing
 
 
-async def _resolve(callback: _Callback) -> list[str]:
-    """Return the addresses of the callback's host, each of them checked.
+async def _post(callback: _Callback) -> int:
+    """Return the status of the answer, whose body stays unread."""
+    from folkmoot.outbound.connections import guarded_client  # HTTP clients only where they are used
 
-    Raises:
-        InvalidInput: the host is no name, or has an address that no callback may be sent to.
-        OSError: the name could not be resolved.
-    """
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.getaddrinfo(callback.host, None, type=socket.SOCK_STREAM)
-    except UnicodeError as error:  # a label of more than 63 characters
-        raise InvalidInput(f"callback_url: {callback.host!r} is not a host's name.") from error
-    addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
-    if not callback.allow_private and not all(map(_is_public, addresses)):
-        raise InvalidInput(f"callback_url: the host {callback.host} resolves to an address that is not public.")
-    return addresses[:_MOST_ADDRESSES]
-
-
-async def _post(callback: _Callback, addresses: Sequence[str]) -> int:
-    """Send to the first address that takes a connection; return the answer's status, its body unread."""
-    import httpx
-
-    headers = {
-        "Host": callback.url.netloc.decode("ascii"),
-        "Content-Type": "application/json",
-        "User-Agent": "Folkmoot",
-    }
+    headers = {"Content-Type": "application/json", "User-Agent": "Folkmoot"}
     if callback.secret is not None:
         headers[SIGNATURE_HEADER] = signature(callback.secret, int(time.time()), callback.content)
-    extensions = {"sni_hostname": callback.host.rstrip(".")}
-    timeout = httpx.Timeout(TIMEOUT, connect=TIMEOUT / len(addresses))
-    failure: Exception = OSError("no address")
-    async with httpx.AsyncClient(
-        verify=callback.tls, timeout=timeout, trust_env=False, follow_redirects=False
-    ) as client:
-        for address in addresses:
-            url = callback.url.copy_with(host=address)
-            try:
-                async with client.stream(
-                    "POST", url, content=callback.content, headers=headers, extensions=extensions
-                ) as response:
-                    return response.status_code
-            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-                failure = error
-    raise failure
-
-
-def _read_url(text: str, allow_private: bool) -> httpx.URL:
-    """Read a callback's address with the parser that the request is made with, so that the two cannot differ."""
-    import httpx
-
-    if len(text) > LONGEST_URL:
-        raise InvalidInput(f"callback_url: longer than {LONGEST_URL:,} characters.")
-    try:
-        url = httpx.URL(text)
-    except httpx.InvalidURL as error:
-        raise InvalidInput(f"callback_url: {error}") from error
-    host = url.raw_host.decode("ascii")
-    if url.scheme not in ("http", "https"):
-        raise InvalidInput("callback_url: has to begin with http:// or https://.")
-    if not host or "%" in host:
-        raise InvalidInput("callback_url: has no host.")
-    if url.userinfo:
-        raise InvalidInput("callback_url: must not hold a user or a password.")
-    if url.port is not None and not 0 < url.port < 65536:
-        raise InvalidInput(f"callback_url: {url.port} is not a port.")
-    if not allow_private and _is_plainly_private(host):
-        raise InvalidInput(f"callback_url: {host} is not a public address.")
-    return url
-
-
-def _is_plainly_private(host: str) -> bool:
-    """Whether a host is this machine or written as an address that is not public, such as 127.1 or 0x7f000001."""
-    host = host.rstrip(".").lower()
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return not _is_public(host if ":" in host else socket.inet_ntoa(socket.inet_aton(host)))
-    except OSError:
-        return False
-
-
-def _is_public(address: str) -> bool:
-    """Whether an address is one of the public network; one that stands for an IPv4 address counts as that."""
-    ip = ipaddress.ip_address(address)
-    if isinstance(ip, ipaddress.IPv6Address):
-        embedded = ip.ipv4_mapped or ip.sixtofour
-        if ip in _NAT64:
-            embedded = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
-        if embedded is None:
-            return ip in _GLOBAL_UNICAST and ip.is_global
-        ip = embedded
-    return ip.is_global and not ip.is_multicast and not ip.is_reserved
-
-
-@cache
-def _default_tls() -> ssl.SSLContext:
-    import httpx
-
-    return httpx.create_ssl_context()
+    async with (
+        guarded_client(allow_private=callback.allow_private, timeout=TIMEOUT, tls=callback.tls) as client,
+        client.stream("POST", callback.url, content=callback.content, headers=headers) as response,
+    ):
+        return response.status_code

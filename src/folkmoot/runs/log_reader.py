@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 
-from folkmoot.agents.events import Event, RunBegun
+from folkmoot.agents.events import Event, ReadingCut, RunBegun
 from folkmoot.runs.log import is_last, read_events
 from folkmoot.runs.reading import end_of_run, messages_of_run
 from folkmoot.runs.runs import Run, find_run, topic
@@ -15,13 +16,16 @@ LOOK_AGAIN_SECONDS = 1.0
 """How often a waiter looks by itself, should a wake-up from another process be lost."""
 
 
-async def follow_stored(store: Store, run_id: str, after: int) -> AsyncGenerator[tuple[int, Event], None]:
+async def follow_stored(
+    store: Store, run_id: str, after: int, stopped: asyncio.Event
+) -> AsyncGenerator[tuple[int, Event], None]:
     """Yield the events of a run's stored log behind number `after` with their numbers, as they come, to the last.
 
     Args:
         store: where the run is kept.
         run_id: which run.
         after: the number of the last event that was seen; 0 for all.
+        stopped: set when this process stops; the last event then says so, for the run may go on in another one.
 
     Raises:
         NotFound: there is no such run.
@@ -31,6 +35,7 @@ async def follow_stored(store: Store, run_id: str, after: int) -> AsyncGenerator
         return await find_run(transaction, run_id), await read_events(transaction, run_id, after)
 
     with store.signals.listening(topic(run_id)) as changed:
+        last_look = False
         while True:
             changed.clear()
             run, events = await store.read(read)
@@ -44,6 +49,10 @@ async def follow_stored(store: Store, run_id: str, after: int) -> AsyncGenerator
                     yield number, event
                 return
             if not events:
+                if last_look:
+                    yield after, ReadingCut(run_id)
+                    return
+                last_look = stopped.is_set()  # a run of this process is ending, and is given the time to say so
                 await wait_or_look_again(changed, LOOK_AGAIN_SECONDS)
 
 

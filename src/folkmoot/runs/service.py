@@ -14,12 +14,12 @@ from dataclasses import replace
 from typing import Any
 
 from folkmoot.agents.abandoned_calls import INTERRUPTED, settle_abandoned
-from folkmoot.agents.events import Event, TextPiece, TurnEnd, TurnFailed
+from folkmoot.agents.events import STOPPED, Event, TextPiece, TurnEnd, TurnFailed
 from folkmoot.agents.services import Services
 from folkmoot.agents.turn import preview_turn, take_turn
 from folkmoot.agents.turn_state import TurnRequest
 from folkmoot.conversations.conversations import lock_topic
-from folkmoot.errors import BadRequest, InvalidInput, NotFound, ProviderError
+from folkmoot.errors import BadRequest, InvalidInput, NotFound, ProviderError, ServerStopped
 from folkmoot.models.prompt import Prompt
 from folkmoot.runs.active import ActiveRun, Answer
 from folkmoot.runs.log import store_events
@@ -43,7 +43,7 @@ class RunService:
     def __init__(self, services: Services, supervisor: RunSupervisor) -> None:
         self._services = services
         self._store = services.store
-        self._supervisor = supervisor
+        self.supervisor = supervisor
         self._messenger = AgentMessenger(self.answer, self._leave)
 
     async def answer(self, request: TurnRequest) -> Answer:
@@ -54,6 +54,7 @@ class RunService:
             Conflict: a tool call waits for approval, and the request brings none.
             ProviderError: the model's provider failed; the run says why.
             StoreError: the database failed.
+            ServerStopped: the server was stopped before the turn's end.
         """
         active = self._begin(new_run(request), request, stored=False, logged=False)
         assert active.task is not None
@@ -64,6 +65,8 @@ class RunService:
                 return Answer(active.run, active.messages, TurnEnd("cancelled"))
             if request.asked_by is not None:
                 await self._store.write(lambda transaction: forget_asker(transaction, active.run.id))
+            elif self.supervisor.stopped.is_set() and active.task.cancelled() and not _is_cancelled():
+                raise ServerStopped from None
             raise
 
     async def start(self, request: TurnRequest) -> Run:
@@ -90,13 +93,13 @@ class RunService:
         Raises:
             NotFound: there is no such run.
         """
-        active = self._supervisor.active.get(run_id)
+        active = self.supervisor.active.get(run_id)
         if active is not None and active.logged and active.store == self._store:
             async with aclosing(active.log.follow(after)) as events:
                 async for numbered in events:
                     yield numbered
             return
-        async with aclosing(follow_stored(self._store, run_id, after)) as stored:
+        async with aclosing(follow_stored(self._store, run_id, after, self.supervisor.stopped)) as stored:
             async for numbered in stored:
                 yield numbered
 
@@ -106,7 +109,7 @@ class RunService:
         Raises:
             NotFound: there is no such run.
         """
-        active = self._supervisor.active.get(run_id)
+        active = self.supervisor.active.get(run_id)
         if active is not None and active.task is not None and active.store == self._store:
             active.stop(cancelled=True)
             await asyncio.wait([active.task])
@@ -133,10 +136,12 @@ class RunService:
         return run
 
     def _begin(self, run: Run, request: TurnRequest, *, stored: bool, logged: bool) -> ActiveRun:
-        active = ActiveRun(run, request, self._store, self._messenger, logged, pieces=self._supervisor.pieces)
-        self._supervisor.active[run.id] = active
+        active = ActiveRun(run, request, self._store, self._messenger, logged, pieces=self.supervisor.pieces)
+        self.supervisor.active[run.id] = active
         active.task = asyncio.create_task(self._work(active, stored=stored), name=run.id)
         active.task.add_done_callback(_retrieve)
+        if self.supervisor.stopped.is_set():
+            active.stop(cancelled=False)
         return active
 
     async def _work(self, active: ActiveRun, *, stored: bool) -> Answer:
@@ -153,27 +158,27 @@ class RunService:
             await asyncio.shield(self._fail(active, error))
             raise
         finally:
-            self._supervisor.active.pop(run.id, None)
+            self.supervisor.active.pop(run.id, None)
             if run.details.get("callback_url"):
-                self._supervisor.call_back(self._store, run.id)
+                self.supervisor.call_back(self._store, run.id)
 
     @asynccontextmanager
     async def _locked(self, run: Run, *, stored: bool) -> AsyncIterator[None]:
         """Hold the conversation: first among this process's runs, then among all processes'."""
-        queue = self._supervisor.queue(run.conversation_id)
+        queue = self.supervisor.queue(run.conversation_id)
         if not stored and (queue.locked() or run.asked_by is not None):
             await self._store.write(lambda transaction: store_run(transaction, run, "created"))
             stored = True
         if run.asked_by is not None:
             await self._store.read(lambda transaction: refuse_cycle(transaction, run))
         async with queue:
-            await self._supervisor.settle(run.conversation_id)
+            await self.supervisor.settle(run.conversation_id)
             with self._store.signals.listening(lock_topic(run.conversation_id)) as freed:
                 while not await self._store.write(
                     lambda transaction: begin_run(transaction, run, stored=stored)  # noqa: B023
                 ):
                     stored = True
-                    if not await self._supervisor.fail_dead(every=False):
+                    if not await self.supervisor.fail_dead(every=False):
                         await wait_or_look_again(freed, LOOK_AGAIN_SECONDS)
                         freed.clear()
             yield
@@ -198,7 +203,7 @@ class RunService:
             if ended and interrupted:
                 await settle_abandoned(transaction, run.conversation_id, INTERRUPTED)
 
-        await self._supervisor.end(self._store, run, store)
+        await self.supervisor.end(self._store, run, store)
         active.log.append([failed])
 
 
@@ -217,7 +222,7 @@ def _failure(active: ActiveRun, error: BaseException) -> tuple[TurnFailed, str]:
     if active.cancelled:
         return TurnFailed(run_id, "cancelled", type(error).__name__, str(error)), "cancelled"
     if isinstance(error, asyncio.CancelledError):
-        return TurnFailed(run_id, "error", "server_stopped", "The server was stopped before the run's end."), "failed"
+        return TurnFailed(run_id, "error", STOPPED, ServerStopped().message), "failed"
     reason = "llm_api_error" if isinstance(error, ProviderError) else "error"
     return TurnFailed(run_id, reason, type(error).__name__, str(error)), "failed"
 
@@ -227,6 +232,12 @@ def _partial_answer(active: ActiveRun) -> str:
     stored = {message.id for message in active.messages}
     pieces = (event for event in active.log.events if isinstance(event, TextPiece) and event.message_id not in stored)
     return "".join(piece.text for piece in pieces)
+
+
+def _is_cancelled() -> bool:
+    """Tell whether the task itself is to end, and not only what it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _retrieve(task: asyncio.Task[Answer]) -> None:

@@ -53,6 +53,10 @@ class RunSupervisor:
         self.pieces = asyncio.Event()
         """Set when a log has events that are not stored yet."""
 
+        self.stopped = asyncio.Event()
+        """Set when this process stops what it works on."""
+
+        self._until: float | None = None
         self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._tasks: list[asyncio.Task[None]] = []
         self._callbacks: set[asyncio.Task[None]] = set()
@@ -82,20 +86,35 @@ class RunSupervisor:
         """Return the lock that this process's runs of a conversation wait for, in order."""
         return self._queues.setdefault(conversation_id, asyncio.Lock())
 
+    def stop_after(self, seconds: float) -> None:
+        """Let the active runs go on for so many seconds at most; what is left then is stopped, and says so.
+
+        Of several such calls the earliest end counts.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        if self._until is None or until < self._until:
+            self._until = until
+            loop.call_at(until, self._stop)
+
     async def close(self) -> None:
-        """Give the active runs their time to end, then stop them and all else."""
+        """Give the active runs what is left of their time to end, then stop them and all else."""
         now = asyncio.get_running_loop().time
-        until = now() + self._services.settings.shutdown_wait
-        while (working := self._working()) and (left := until - now()) > 0:  # a run may begin others meanwhile
-            await asyncio.wait(working, timeout=left)
+        self.stop_after(self._services.settings.shutdown_wait)
+        while (working := self._working()) and self._until is not None and (left := self._until - now()) > 0:
+            await asyncio.wait(working, timeout=left)  # a run may begin others meanwhile
         while working := self._working():
-            for late in list(self.active.values()):
-                late.stop(cancelled=False)
+            self._stop()
             await asyncio.gather(*working, return_exceptions=True)
         for task in (*self._tasks, *self._callbacks):
             task.cancel()
         await asyncio.gather(*self._tasks, *self._callbacks, return_exceptions=True)
         self._listening.close()
+
+    def _stop(self) -> None:
+        self.stopped.set()
+        for late in list(self.active.values()):
+            late.stop(cancelled=False)
 
     def _working(self) -> list[asyncio.Task[Answer]]:
         return [active.task for active in self.active.values() if active.task is not None]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from folkmoot import __version__
 from folkmoot.agents.services import Services
@@ -20,8 +23,10 @@ from folkmoot.models.providers import OFFLINE, default_model
 from folkmoot.models.requests import ModelClient
 from folkmoot.runs.service import RunService
 from folkmoot.runs.supervisor import RunSupervisor
+from folkmoot.server.access import Access
 from folkmoot.server.errors import add_error_handlers
 from folkmoot.server.gate import Gate
+from folkmoot.server.hosts import Hosts
 from folkmoot.server.routes import (
     agents,
     all_messages,
@@ -40,11 +45,11 @@ from folkmoot.server.routes import (
 )
 from folkmoot.server.state import ServerState
 from folkmoot.settings import Settings, read_environ
+from folkmoot.store.files import close_data_folder
 from folkmoot.store.opening import open_store
 from folkmoot.store.sealing import Sealer
 from folkmoot.tools.registry import ToolRegistry
 from folkmoot.web.pages import add_pages
-from folkmoot.web.session import Sessions
 
 logger = logging.getLogger(__name__)
 
@@ -84,16 +89,52 @@ def create_app(settings: Settings, environ: Mapping[str, str] | None = None) -> 
             application.state.server = state
             yield
 
-    application = FastAPI(
-        title="Folkmoot", version=__version__, lifespan=lifespan, redirect_slashes=False, docs_url="/docs"
+    application = _Application(
+        title="Folkmoot",
+        version=__version__,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+        origins=settings.allowed_origins,
     )
     for router in ROUTERS:
         application.include_router(router)
-    sessions = Sessions(settings.api_key.get_secret_value() if settings.api_key is not None else None)
-    add_pages(application, sessions)
+    access = Access(settings.api_key.get_secret_value() if settings.api_key is not None else None)
+    add_pages(application, access)
     add_error_handlers(application)
-    application.add_middleware(Gate, sessions=sessions, max_body=settings.max_body)
+    any_name = settings.insecure and not access.needs_key and not settings.allowed_hosts
+    application.add_middleware(
+        Gate,
+        access=access,
+        hosts=Hosts(settings.host, settings.allowed_hosts, any_name=any_name),
+        origins=settings.allowed_origins,
+        max_body=settings.max_body,
+    )
     return application
+
+
+class _Application(FastAPI):
+    """FastAPI, behind what tells browsers that pages of other origins may read the answers, be they errors or not."""
+
+    def __init__(self, *, origins: Sequence[str], **options: Any) -> None:
+        super().__init__(**options)
+        self._origins = origins
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return the application with all that stands before it."""
+        stack = super().build_middleware_stack()
+        if not self._origins:
+            return stack
+        # Without cookies: a page of another origin proves itself with the key, where there is one.
+        return CORSMiddleware(
+            stack,
+            allow_origins=self._origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["ETag", "Retry-After", "WWW-Authenticate"],
+            allow_private_network=True,
+        )
 
 
 @asynccontextmanager
@@ -103,6 +144,7 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     Raises:
         StartupError: the database cannot be used.
     """
+    close_data_folder(settings.data.expanduser())
     store = await open_store(settings.database_url, settings.store_wait)
     client = ModelClient(settings, environ)
     secret = settings.secret_key.get_secret_value() if settings.secret_key is not None else None

@@ -26,8 +26,10 @@ def error_body(error: FolkmootError) -> dict[str, Any]:
     return {**body, "detail": error.message, **error.extra}
 
 
-def error_response(error: FolkmootError) -> Response:
-    """Return an error as a response with its own status."""
+def error_response(error: FolkmootError, path: str = "") -> Response:
+    """Return an error as a response with its own status, in the form that clients of `path` look for."""
+    if path.startswith(("/v1/chat/", "/openai/")):  # OpenAI's clients look for the message there
+        error.extra = {**error.extra, "error": {"message": error.message, "type": type(error).__name__}}
     headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorized) else {}
     if isinstance(error, StoreError):
         headers["Retry-After"] = "1"
@@ -40,11 +42,11 @@ def add_error_handlers(application: FastAPI) -> None:
 
     @application.exception_handler(FolkmootError)
     async def ours(request: Request, error: FolkmootError) -> Response:
-        return _refuse(request, error)
+        return error_response(error, request.url.path)
 
     @application.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        return _refuse(request, _explain(error.errors()))
+        return error_response(_explain(error.errors()), request.url.path)
 
     @application.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
@@ -55,12 +57,6 @@ def add_error_handlers(application: FastAPI) -> None:
     async def unexpected(request: Request, error: Exception) -> Response:
         logger.error("Unexpected error at %s %s", request.method, request.url.path, exc_info=error)
         return error_response(FolkmootError("Folkmoot failed at this request; the server's log says where."))
-
-
-def _refuse(request: Request, error: FolkmootError) -> Response:
-    if request.url.path.startswith(("/v1/chat/", "/openai/")):  # OpenAI's clients look for the message there
-        error.extra = {**error.extra, "error": {"message": error.message, "type": type(error).__name__}}
-    return error_response(error)
 
 
 def _about_route(request: Request, error: HTTPException) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -12,13 +11,8 @@ from weakref import WeakSet
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-logger = logging.getLogger(__name__)
-
 HEARTBEAT_SECONDS = 15.0
 """How long a stream is silent before it sends a comment, so that nobody in between takes it for dead."""
-
-SLOW_READER_SECONDS = 30.0
-"""How long a reader may leave an event unread before it is cut off; it can resume where it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +34,15 @@ class ServerSentEvent:
         return head.encode() + b"data: " + self.data + b"\n\n"
 
 
+STOPPING = ServerSentEvent(b'{"message": "The server is stopping. Open the stream again where it was."}', "stopping")
+"""The last event of an endless stream; it has no id, so that the one before it stays the last that was seen."""
+
+
 class EventStream(Response):
     """A response of server-sent events, as the events come.
 
     An event is asked for only when the one before was handed to the connection, so that a slow reader costs one event's
-    memory; one that takes longer than `SLOW_READER_SECONDS` is cut off.
+    memory. The connection cuts off a reader that is too slow (`server/connections.py`); it can resume where it was.
     """
 
     media_type = "text/event-stream"
@@ -64,12 +62,11 @@ class EventStream(Response):
         """Send the head at once, then the events, and comments between them when they are long in coming."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         sender = _Sender(send)
-        try:
-            await sender.send(b"")
-            await self._send_while_read(sender, receive)
-            await sender.send(b"", last=True)
-        except TimeoutError:
-            logger.warning("A reader of a stream was too slow and was cut off")
+        await sender.send(b"")
+        await self._send_while_read(sender, receive)
+        if self._stopping.done():
+            await sender.send(STOPPING.encode())
+        await sender.send(b"", last=True)
 
     def stop(self) -> None:
         """End the stream; its reader can resume it elsewhere or later."""
@@ -112,12 +109,8 @@ class _Sender:
         self._sent_at = 0.0
 
     async def send(self, body: bytes, *, last: bool = False) -> None:
-        """Send a piece.
-
-        Raises:
-            TimeoutError: the reader takes nothing more.
-        """
-        async with self._one_at_a_time, asyncio.timeout(SLOW_READER_SECONDS):
+        """Send a piece, once the reader has taken most of those before."""
+        async with self._one_at_a_time:
             await self._send({"type": "http.response.body", "body": body, "more_body": not last})
         self._sent_at = asyncio.get_running_loop().time()
 

@@ -1,13 +1,23 @@
-"""What every request passes before a route sees it: the path's last slash, the key, its origin, the body's size."""
+"""What every request passes before a route sees it: the path's last slash, the name it is for, who asks and from where,
+the body's size.
+
+Every path is closed, be there a route or not, unless it stands in `OPEN_PATHS` or below `OPEN_FOLDER`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from typing import Any, TypeAlias
+from urllib.parse import quote, urlencode
 
-from folkmoot.errors import BadRequest, CrossSite, FolkmootError, TooLarge, Unauthorized
+from starlette.responses import Response
+
+from folkmoot.errors import BadRequest, CrossSite, FolkmootError, Misdirected, TooLarge, Unauthorized
+from folkmoot.server.access import Access, Caller, comes_from_elsewhere
 from folkmoot.server.errors import error_response
-from folkmoot.web.session import Sessions, comes_from_elsewhere
+from folkmoot.server.hosts import Hosts, host_name
+from folkmoot.store.engine import Store
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -15,54 +25,139 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-OPEN_PATHS = frozenset({"/v1/health", "/v1/ready"})
+OPEN_PATHS = frozenset({"/v1/health", "/v1/ready", "/login"})
 """What may be asked without the key."""
+
+LOOK_AGAIN_SECONDS = 5.0
+"""How often it is looked whether the session of a request that goes on has been ended."""
+
+OPEN_FOLDER = "/static/"
+"""Below it are files that are the same for everybody."""
+
+
+def is_open(path: str) -> bool:
+    """Tell whether a path may be asked without the key."""
+    return path in OPEN_PATHS or path.startswith(OPEN_FOLDER)
 
 
 class Gate:
     """ASGI middleware in front of the whole application."""
 
-    def __init__(self, application: Application, sessions: Sessions, max_body: int) -> None:
+    def __init__(
+        self, application: Application, access: Access, hosts: Hosts, origins: Collection[str], max_body: int
+    ) -> None:
         """Guard `application`.
 
         Args:
-            application: what a request that passes goes to.
-            sessions: knows who may send requests under /v1: who has the key, or a session of the pages.
+            application: what a request that passes goes to; it finds who asks in the scope as `caller`, None on open
+                paths where nobody needs to be known.
+            access: knows who may send requests.
+            hosts: the names that the server answers under.
+            origins: the origins of other sites whose pages may change something.
             max_body: bytes that a body may have.
         """
         self._application = application
-        self._sessions = sessions
+        self._access = access
+        self._hosts = hosts
+        self._origins = frozenset(origin.encode() for origin in origins)
         self._max_body = max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request pass, or answer why not."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._application(scope, receive, send)
             return
-        # Clients differ in the last slash; a redirect would drop bodies and headers.
-        if scope["path"].startswith("/v1/") and scope["path"].endswith("/"):
-            scope["path"] = scope["path"].rstrip("/")
-        try:
-            self._check(scope)
-        except FolkmootError as error:
-            await error_response(error)(scope, receive, send)
+        if scope["type"] != "http":  # no route speaks WebSocket
+            await send({"type": "websocket.close", "code": 1008})
             return
+        # Clients differ in the last slash; a redirect would drop bodies and headers.
+        if scope["path"].endswith("/") and scope["path"].startswith(("/v1/", "/openai/")):
+            scope["path"] = scope["path"].rstrip("/")
+        headers = dict(scope["headers"])
+        try:
+            await self._check(scope, headers)
+        except Unauthorized as error:
+            await _lead_to_sign_in(scope, headers, error)(scope, receive, send)
+            return
+        except FolkmootError as error:
+            await error_response(error, scope["path"])(scope, receive, send)
+            return
+        caller: Caller | None = scope["caller"]
+        if caller is not None and caller.session_id is not None:
+            receive = self._until_session_ends(scope, headers, receive)
         limited = _Limited(receive, send, self._max_body)
         await self._application(scope, limited.receive, limited.send)
         if limited.exceeded:
             await error_response(_too_large(self._max_body))(scope, receive, send)
 
-    def _check(self, scope: Scope) -> None:
-        headers = dict(scope["headers"])
-        if scope["path"].startswith("/v1") and scope["path"] not in OPEN_PATHS and not self._sessions.admits(headers):
+    async def _check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+        host = _only_host(scope, headers)
+        opened = is_open(scope["path"])
+        store: Store | None = None if opened else scope["app"].state.server.store
+        caller = await self._access.identify(headers, store)
+        has_key = caller is not None and caller.known_by == "key"
+        # Who has the key is no page of a foreign name: it could not know the key.
+        if not self._hosts.serves(host, scope["server"][0] if scope["server"] else "") and not has_key:
+            raise Misdirected(
+                f"This server does not answer under the name {host_name(host)!r}. If it should, add the name to "
+                "FOLKMOOT_ALLOWED_HOSTS and start it again."
+            )
+        if caller is None and not opened:
             raise Unauthorized
-        if comes_from_elsewhere(scope["method"], headers) and not self._sessions.has_key(headers):
+        if not has_key and comes_from_elsewhere(scope["method"], headers) and not self._lets_in(caller, headers):
             raise CrossSite
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._max_body:
             raise _too_large(self._max_body)
         if "\0" in scope["path"] or b"%00" in scope.get("query_string", b""):
             raise BadRequest("The address contains a NUL character; remove it.")
+        scope["caller"] = caller
+
+    def _until_session_ends(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> Receive:
+        """Return `receive`, which also takes the client for gone once its session is over: streams end then."""
+
+        async def receive_or_leave() -> Message:
+            while True:
+                try:
+                    async with asyncio.timeout(LOOK_AGAIN_SECONDS):
+                        return await receive()
+                except TimeoutError:
+                    if await self._access.identify(headers, scope["app"].state.server.store) is None:
+                        return {"type": "http.disconnect"}
+
+        return receive_or_leave
+
+    def _lets_in(self, caller: Caller | None, headers: Mapping[bytes, bytes]) -> bool:
+        """Tell whether another site's page may change something without the key; never with a session's cookie."""
+        return caller is not None and caller.known_by == "nothing" and headers.get(b"origin") in self._origins
+
+
+def _only_host(scope: Scope, headers: Mapping[bytes, bytes]) -> bytes:
+    """Return a request's `Host` header.
+
+    Raises:
+        BadRequest: it has none, or several.
+    """
+    host = headers.get(b"host")
+    several = len(headers) != len(scope["headers"]) and sum(name == b"host" for name, _ in scope["headers"]) > 1
+    if host is None or several:
+        raise BadRequest("A request needs one Host header, which names the server it is for.")
+    return host
+
+
+def _lead_to_sign_in(scope: Scope, headers: Mapping[bytes, bytes], error: Unauthorized) -> Response:
+    """Return what somebody unknown is answered: a browser that asks for a page is led to the sign-in."""
+    reads = scope["method"] in ("GET", "HEAD")
+    inside_page = b"hx-request" in headers
+    if (inside_page and not reads) or not (inside_page or b"text/html" in headers.get(b"accept", b"")):
+        return error_response(error, scope["path"])
+    address = "/login"
+    if reads:
+        query = scope["query_string"].decode("latin-1")
+        address += "?" + urlencode({"next": quote(scope["path"]) + (f"?{query}" if query else "")})
+    if inside_page:
+        return Response(status_code=204, headers={"HX-Redirect": address})
+    return Response(status_code=303, headers={"Location": address})
 
 
 class _Limited:

@@ -7,12 +7,14 @@ import errno
 import gc
 import ipaddress
 import logging
+import math
 import os
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -25,11 +27,13 @@ from folkmoot import __version__
 from folkmoot.errors import StartupError
 from folkmoot.models.providers import configured
 from folkmoot.server.app import create_app
+from folkmoot.server.connections import Connection, make_room
 from folkmoot.server.event_stream import end_endless_streams
 from folkmoot.settings import Settings, read_environ
 from folkmoot.store.opening import open_store
 
-UVICORN: Mapping[str, Any] = {"access_log": False, "log_level": "warning", "proxy_headers": False}
+FAREWELL_SECONDS = 3.0
+"""How long what was stopped at the end of `FOLKMOOT_SHUTDOWN_WAIT` may take to say so."""
 
 
 def serve(options: Mapping[str, Any]) -> int:
@@ -38,6 +42,7 @@ def serve(options: Mapping[str, Any]) -> int:
     Args:
         options: settings from the command line, which come before variables and the `.env` file.
     """
+    os.umask(0o077)  # whatever this process and SQLite make is for its owner alone
     try:
         settings = read_settings(options)
         check_settings(settings)
@@ -78,11 +83,22 @@ def check_settings(settings: Settings) -> None:
             f"workers: {settings.workers} processes cannot share the embedded SQLite database. "
             "Use --database postgresql://…, or one worker."
         )
+    if settings.api_key is None and "*" in settings.allowed_origins:
+        raise StartupError(
+            "allowed_origins: with * and without a key every page on the internet could read and change everything. "
+            "Name the origins, or set FOLKMOOT_API_KEY."
+        )
     if settings.api_key is None and not settings.insecure and not is_loopback(settings.host):
         raise StartupError(
             f"host: {settings.host} can be reached by others and there is no key. Set FOLKMOOT_API_KEY, "
             "or say --insecure if everybody may read and change everything."
         )
+
+
+def _proxies(settings: Settings) -> Mapping[str, Any]:
+    """Return uvicorn's options about the proxies whose word on the client's address and scheme is taken."""
+    trusted = list(settings.trusted_proxies)
+    return {"proxy_headers": bool(trusted), "forwarded_allow_ips": trusted}
 
 
 def is_loopback(host: str) -> bool:
@@ -116,6 +132,18 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def uvicorn_options(settings: Settings) -> Mapping[str, Any]:
+    """Return what uvicorn is told, whoever starts it."""
+    most = make_room(settings.max_connections)
+    return {
+        "access_log": False,
+        "log_level": "warning",
+        "http": partial(Connection, timeout=settings.request_timeout, most=most),
+        "timeout_graceful_shutdown": math.ceil(settings.shutdown_wait + FAREWELL_SECONDS),
+        **_proxies(settings),
+    }
+
+
 class _Server(uvicorn.Server):
     """uvicorn, which a signal stops but does not kill afterwards: a stop that was asked for exits with 0."""
 
@@ -124,12 +152,22 @@ class _Server(uvicorn.Server):
         """Finish what is in flight at the first SIGINT or SIGTERM, give up at the second."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stop, number)
+            loop.add_signal_handler(number, self._stop)
         yield
 
-    def _stop(self, number: int) -> None:
-        end_endless_streams()
-        self.handle_exit(number, None)
+    def _stop(self) -> None:
+        begin_to_stop(self.config.loaded_app, at_once=self.should_exit)
+        self.should_exit, self.force_exit = True, self.should_exit
+
+
+def begin_to_stop(application: FastAPI, *, at_once: bool = False) -> None:
+    """End the endless streams, and give runs and requests in flight their time, or none.
+
+    It is one deadline for both: what is left at its end is stopped, and its streams say so.
+    """
+    end_endless_streams()
+    server = application.state.server
+    server.runs.supervisor.stop_after(0.0 if at_once else server.services.settings.shutdown_wait)
 
 
 def configure_logging(settings: Settings) -> None:
@@ -143,18 +181,29 @@ def _serve_with_workers(settings: Settings, listener: socket.socket) -> int:
     """Serve from several processes on one socket; one that dies is replaced."""
     asyncio.run(_check_database(settings))
     # The processes read the settings anew; what the command line said reaches them as variables.
-    for name, value in settings.model_dump(exclude_none=True, mode="json").items():
-        field = getattr(settings, name)
-        os.environ[f"FOLKMOOT_{name.upper()}"] = (
-            field.get_secret_value() if isinstance(field, SecretStr) else str(value)
-        )
+    for name, value in settings.model_dump(exclude_none=True).items():
+        os.environ[f"FOLKMOOT_{name.upper()}"] = _as_variable(value)
     config = uvicorn.Config(
-        "folkmoot.server.serving:worker_app", factory=True, workers=settings.workers, lifespan="on", **UVICORN
+        "folkmoot.server.serving:worker_app",
+        factory=True,
+        workers=settings.workers,
+        lifespan="on",
+        **uvicorn_options(settings),
     )
-    config.timeout_graceful_shutdown = int(settings.shutdown_wait)
     announce(settings, listener)
     Multiprocess(config, sockets=[listener]).run()
     return 0
+
+
+def _as_variable(value: Any) -> str:
+    """Return a setting as its variable.
+
+    >>> _as_variable(("a", "b")), _as_variable(SecretStr("key")), _as_variable(True)
+    ('a,b', 'key', 'True')
+    """
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def worker_app() -> FastAPI:
@@ -170,16 +219,16 @@ def worker_app() -> FastAPI:
         _spare_the_collector()
         async with open_server(app):
             for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, _ending_streams_before(signal.getsignal(number)))
+                signal.signal(number, _stopping_before(app, signal.getsignal(number)))
             yield
 
     application.router.lifespan_context = ending_streams
     return application
 
 
-def _ending_streams_before(handler: Any) -> Callable[[int, Any], None]:
+def _stopping_before(application: FastAPI, handler: Any) -> Callable[[int, Any], None]:
     def handle(number: int, frame: Any) -> None:
-        asyncio.get_event_loop().call_soon_threadsafe(end_endless_streams)
+        asyncio.get_event_loop().call_soon_threadsafe(begin_to_stop, application)
         handler(number, frame)
 
     return handle
@@ -198,13 +247,7 @@ async def _check_database(settings: Settings) -> None:
 async def _serve(settings: Settings, listener: socket.socket) -> int:
     application = create_app(settings)
     async with application.router.lifespan_context(application):
-        config = uvicorn.Config(
-            application,
-            lifespan="off",
-            **UVICORN,
-            timeout_graceful_shutdown=int(settings.shutdown_wait),
-        )
-        server = _Server(config)
+        server = _Server(uvicorn.Config(application, lifespan="off", **uvicorn_options(settings)))
         _spare_the_collector()
         announce(settings, listener)
         await server.serve(sockets=[listener])

@@ -82,6 +82,13 @@ class Engine(Protocol):
     async def write(self, work: Work[T], organization_id: str | None, together: str | None = None) -> T:
         """Run `work` in one transaction and return its result once the commit is durable."""
 
+    async def check(self) -> None:
+        """See whether work can be done.
+
+        Raises:
+            StoreUnavailable: the database cannot be reached or cannot be written.
+        """
+
     def matching(self, statement: Select[Any], words: Sequence[str]) -> Select[Any]:
         """Return `statement`, a select from messages, limited to those with one of `words`, the best first."""
 
@@ -127,6 +134,14 @@ class Store:
             StoreOverloaded: the wait for the database was too long; nothing was changed.
         """
         return self.engine.write(work, self.organization_id, together)
+
+    async def check(self) -> None:
+        """See whether work can be done.
+
+        Raises:
+            StoreUnavailable: the database cannot be reached or cannot be written.
+        """
+        await self.engine.check()
 
     def matching(self, statement: Select[Any], words: Sequence[str]) -> Select[Any]:
         """Return `statement`, a select from messages, limited to those with one of `words`, the best first."""

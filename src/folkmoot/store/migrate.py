@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from folkmoot.errors import StartupError
+from folkmoot.store.files import APPLICATION_ID
 from folkmoot.store.migrations import HEAD
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ def migrate_sqlite(path: Path) -> None:
     """
     try:
         with closing(sqlite3.connect(path)) as connection:
+            if connection.execute("PRAGMA application_id").fetchone() != (APPLICATION_ID,):
+                # Before there is any table: a file that is left half-made must be known as Folkmoot's.
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             found = [row[0] for row in connection.execute("SELECT version_num FROM alembic_version")]
     except sqlite3.OperationalError as error:
         if "no such table" not in str(error):

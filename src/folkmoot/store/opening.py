@@ -6,6 +6,12 @@ from pathlib import Path
 
 from folkmoot.errors import StartupError
 from folkmoot.store.engine import Store
+from folkmoot.store.files import (
+    check_database_file,
+    close_database_files,
+    make_private_file,
+    make_private_folder,
+)
 from folkmoot.store.signals import Signals
 
 
@@ -39,9 +45,13 @@ def _open_sqlite(path: Path, wait: float) -> Store:
     from folkmoot.store.migrate import migrate_sqlite
     from folkmoot.store.sqlite import SqliteEngine, lock_file
 
+    path = path.resolve()  # SQLite's own files, and the lock, lie beside the file and not beside a link to it
+    check_database_file(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(path.parent)
         lock = lock_file(path)
+        make_private_file(path)
+        close_database_files(path)
     except OSError as error:
         raise StartupError(f"The database {path} cannot be opened: {error.strerror}.") from error
     migrate_sqlite(path)

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, cast
 
 import asyncpg
-from sqlalchemy import Executable, Select, Table, func, literal_column
+from sqlalchemy import Executable, Select, Table, func, literal_column, select
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 
 from folkmoot.errors import (
@@ -44,6 +44,8 @@ LARGEST_BATCH = 50
 
 RETRY_PAUSE = 0.01
 """Seconds, about, before a transaction that met a deadlock is tried again; doubled each time."""
+
+_read_only = select(func.current_setting("transaction_read_only").label("read_only"))
 
 _ATTEMPTS = 5
 _COLLECT = 0.005
@@ -263,6 +265,20 @@ class PostgresEngine:
                     raise StoreOverloaded from error
                 await asyncio.sleep(random.random() * RETRY_PAUSE * 2**attempt)
         raise AssertionError("unreachable")
+
+    async def check(self) -> None:
+        """See that PostgreSQL can be reached and takes writes.
+
+        Raises:
+            StoreUnavailable: it cannot, or it is read-only, as a standby is.
+        """
+
+        async def ask(transaction: Transaction) -> Row | None:
+            return await transaction.first(_read_only)
+
+        row = await self.read(ask, None)
+        if row is not None and row["read_only"] == "on":
+            raise StoreUnavailable("PostgreSQL is read-only, as a standby is; point the database at the primary.")
 
     def matching(self, statement: Select[Any], words: Sequence[str]) -> Select[Any]:
         """Return `statement` limited to messages with one of `words`, the best first (ts_rank)."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from folkmoot.errors import StoreUnavailable
+from folkmoot.store.files import KEY_FILE, make_private_folder
 
 if TYPE_CHECKING:
     from cryptography.fernet import Fernet
@@ -28,7 +29,7 @@ class Sealer:
     def __init__(self, secret: str | None, folder: Path) -> None:
         """Use `secret` when there is one, else the key file in `folder`."""
         self._secret = secret
-        self._path = folder / "secret.key"
+        self._path = folder / KEY_FILE
         self._fernet: Fernet | None = None
 
     def seal(self, variables: Mapping[str, str]) -> str | None:
@@ -72,7 +73,7 @@ class Sealer:
         return secret
 
     def _make_key_file(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self._path.parent)
         # Linked into place whole, so that a process that starts at the same moment never reads half a key.
         new = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -24,8 +24,9 @@ from typing import IO, Any, cast
 from sqlalchemy import Executable, Select, Table, column, literal_column, table
 from sqlalchemy.dialects.sqlite.pysqlite import dialect as sqlite_dialect
 
-from folkmoot.errors import Conflict, InvalidInput, StartupError, StoreOverloaded, StoreUnavailable
+from folkmoot.errors import Conflict, InvalidInput, StartupError, StoreMoved, StoreOverloaded, StoreUnavailable
 from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, Statements, T, Work, narrowed
+from folkmoot.store.files import OpenFiles, make_private_file
 from folkmoot.store.signals import Signals
 from folkmoot.store.tables import messages
 
@@ -161,6 +162,8 @@ class SqliteEngine:
         self._writer = connect(path)
         self._reader = connect(path)
         self._reader.execute("PRAGMA query_only = ON")
+        self._reader.execute("SELECT 1 FROM sqlite_master").close()  # opens the write-ahead log
+        self._files = OpenFiles(path)
         self._queue: deque[_Pending] = deque()
         self._committing: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="folkmoot-commit")
@@ -199,6 +202,19 @@ class SqliteEngine:
             with contextlib.suppress(ValueError):
                 self._queue.remove(pending)
             raise
+
+    async def check(self) -> None:
+        """See that the file is readable, writable and in its place.
+
+        Raises:
+            StoreUnavailable: it is not.
+        """
+        self._files.check()
+        self._files.check_disk()
+        try:
+            self._reader.execute("SELECT 1 FROM sqlite_master").close()
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"The database cannot be read: {error}.") from error
 
     def matching(self, statement: Select[Any], words: Sequence[str]) -> Select[Any]:
         """Return `statement` limited to messages with one of `words`, the best first (FTS5's bm25)."""
@@ -246,17 +262,35 @@ class SqliteEngine:
                 if time.monotonic() > pause_at:  # nobody else uses this connection
                     await asyncio.sleep(0)
                     pause_at = time.monotonic() + LONGEST_WITHOUT_PAUSE
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._writer.commit)
-        except sqlite3.Error as error:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._commit_to_file)
+        except (sqlite3.Error, StoreUnavailable) as error:
             self._roll_back()
+            reason = f"The database cannot be written: {error}." if isinstance(error, sqlite3.Error) else str(error)
             for pending in batch:
-                pending.error = StoreUnavailable(f"The database cannot be written: {error}.")
+                pending.error = StoreUnavailable(reason)
                 pending.error.__cause__ = error
                 pending.settle()
             return
         for pending in batch:
             pending.settle()
         self.signals.wake(topics)
+
+    def _commit_to_file(self) -> None:
+        """Commit, if the file is there before and after: what is acknowledged is in the file that people see.
+
+        Raises:
+            StoreUnavailable: the file was deleted, replaced or made read-only.
+        """
+        try:
+            self._files.check()
+            self._writer.commit()
+            self._files.check()
+        except StoreMoved:
+            # What was committed goes from the log to the file it belongs to, wherever that is now: no log may stay
+            # beside another file, which SQLite would play it into.
+            self._roll_back()
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            raise
 
     def _run_in_savepoint(self, pending: _Pending, topics: list[str]) -> None:
         transaction = SqliteTransaction(self._writer, self._statements, pending.organization_id, [])
@@ -314,13 +348,17 @@ def lock_file(path: Path) -> IO[str]:
     Raises:
         StartupError: another process has it.
     """
-    lock = path.with_name(path.name + ".lock").open("a+")
+    place = path.with_name(path.name + ".lock")
+    make_private_file(place)
+    lock = place.open("a+")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        lock.seek(0)
+        with lock:
+            lock.seek(0)
+            pid = lock.read().strip() or "unknown"
         raise StartupError(
-            f"{path} is served by another Folkmoot process (pid {lock.read().strip() or 'unknown'}). "
+            f"{path} is served by another Folkmoot process (pid {pid}). "
             "Stop it, choose another --database, or use PostgreSQL for several processes."
         ) from error
     lock.truncate(0)

@@ -299,3 +299,12 @@ block_readers = Table(
     Column("created_at", BigInteger, nullable=False),
     PrimaryKeyConstraint("organization_id", "block_id", "version", "created_at", "step_id"),
 )
+
+sessions = Table(
+    "sessions",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "id"),
+)

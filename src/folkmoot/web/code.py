@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from folkmoot.models.frames import printable_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +27,14 @@ class Call:
         parts = ["curl -N" if self.streams else "curl"]
         if self.method != "GET":
             parts.append(f"-X {self.method}")
-        parts.append(f"{base_url}{self.path}")
+        parts.append(shlex.quote(f"{base_url}{self.path}"))
         lines = [" ".join(parts)]
         if with_key:
             lines.append('-H "Authorization: Bearer $FOLKMOOT_API_KEY"')
-        lines += [f"-H '{name}: {value}'" for name, value in self.headers.items()]
+        lines += ["-H " + shlex.quote(f"{name}: {value}") for name, value in self.headers.items()]
         if self.body is not None:
             lines.append("-H 'Content-Type: application/json'")
-            text = json.dumps(self.body, ensure_ascii=False).replace("'", "'\\''")
-            lines.append(f"-d '{text}'")
+            lines.append("-d " + shlex.quote(printable_json(self.body)))
         return " \\\n  ".join(lines)
 
 
@@ -41,7 +42,13 @@ def connect(base_url: str, with_key: bool) -> str:
     """Return the lines of Python that every call begins with."""
     key = 'os.environ["FOLKMOOT_API_KEY"]' if with_key else '"not-needed"'
     first = "import os\n" if with_key else ""
-    return f'{first}from letta_client import Letta, Stream\n\nclient = Letta(base_url="{base_url}", api_key={key})'
+    client = f"client = Letta(base_url={literal(base_url)}, api_key={key})"
+    return f"{first}from letta_client import Letta, Stream\n\n{client}"
+
+
+def literal(text: str) -> str:
+    r"""Return a text as Python writes it, in double quotes: `literal('say "no"')` gives `"say \"no\""`."""
+    return '"' + "".join(_WRITTEN.get(character) or repr(character)[1:-1] for character in text) + '"'
 
 
 def moot_calls() -> list[Call]:
@@ -61,10 +68,10 @@ def block_calls(block_id: str, version: int) -> list[Call]:
     agent = "agent-…"
     held = f"/v1/agents/{agent}/core-memory/blocks"
     return [
-        Call("Read it", "GET", path, f'block = client.blocks.retrieve("{block_id}")'),
+        Call("Read it", "GET", path, f'block = client.blocks.retrieve({literal(block_id)})'),
         Call("Watch it", "GET", f"{path}/watch", _raw("get", f"{path}/watch", _STREAM), streams=True),
         Call("Edit it, only if nobody has since", "PATCH", path,
-             f'client.blocks.update("{block_id}", value="…", extra_headers={{"If-Match": \'"{version}"\'}})',
+             f'client.blocks.update({literal(block_id)}, value="…", extra_headers={{"If-Match": \'"{version}"\'}})',
              {"value": "…"}, {"If-Match": f'"{version}"'}),
         Call("Who wrote each line", "GET", f"{path}/blame", _raw("get", f"{path}/blame")),
         Call("All its versions", "GET", f"{path}/history", _raw("get", f"{path}/history")),
@@ -74,11 +81,11 @@ def block_calls(block_id: str, version: int) -> list[Call]:
         Call("Which runs were shown it", "GET", f"{path}/readers?version={version}",
              _raw("get", f"{path}/readers?version={version}")),
         Call("Attach it to an agent", "PATCH", f"{held}/attach/{block_id}",
-             f'client.agents.blocks.attach("{block_id}", agent_id="{agent}", extra_body={{"access": "append"}})',
+             f'client.agents.blocks.attach({literal(block_id)}, agent_id="{agent}", extra_body={{"access": "append"}})',
              {"access": "append"}),
         Call("Detach it", "PATCH", f"{held}/detach/{block_id}",
-             f'client.agents.blocks.detach("{block_id}", agent_id="{agent}")'),
-        Call("Delete it", "DELETE", path, f'client.blocks.delete("{block_id}")'),
+             f'client.agents.blocks.detach({literal(block_id)}, agent_id="{agent}")'),
+        Call("Delete it", "DELETE", path, f'client.blocks.delete({literal(block_id)})'),
     ]  # fmt: skip
 
 
@@ -89,21 +96,22 @@ def agent_calls(agent_id: str, model: str) -> list[Call]:
     approval = {"type": "approval", "approvals": [{"type": "approval", "tool_call_id": "call_…", "approve": True}]}
     return [
         Call("Send a message and stream the answer", "POST", f"{path}/messages/stream",
-             f'for event in client.agents.messages.stream("{agent_id}", input="Hello", stream_tokens=True):\n'
+             f'for event in client.agents.messages.stream({literal(agent_id)}, input="Hello", stream_tokens=True):\n'
              "    print(event)", message, streams=True),
         Call("Approve a tool call", "POST", f"{path}/messages",
-             f'client.agents.messages.create("{agent_id}", messages=[{approval}])', {"messages": [approval]}),
+             f'client.agents.messages.create({literal(agent_id)}, messages=[{approval}])', {"messages": [approval]}),
         Call("Stop what it is doing", "POST", f"{path}/messages/cancel",
-             f'client.agents.messages.cancel("{agent_id}")'),
-        Call("List its messages", "GET", f"{path}/messages", f'client.agents.messages.list("{agent_id}")'),
+             f'client.agents.messages.cancel({literal(agent_id)})'),
+        Call("List its messages", "GET", f"{path}/messages", f'client.agents.messages.list({literal(agent_id)})'),
         Call("Watch its memory", "GET", f"{path}/core-memory/watch",
              _raw("get", f"{path}/core-memory/watch", _STREAM), streams=True),
-        Call("Change its settings", "PATCH", path, f'client.agents.update("{agent_id}", model="{model}")',
+        Call("Change its settings", "PATCH", path, f'client.agents.update({literal(agent_id)}, model={literal(model)})',
              {"model": model}),
         Call("Give it a tool", "PATCH", f"{path}/tools/attach/tool-…",
-             f'client.agents.tools.attach("tool-…", agent_id="{agent_id}")'),
-        Call("List its runs", "GET", f"/v1/runs?agent_id={agent_id}", f'client.runs.list(agent_id="{agent_id}")'),
-        Call("Delete it", "DELETE", path, f'client.agents.delete("{agent_id}")'),
+             f'client.agents.tools.attach("tool-…", agent_id={literal(agent_id)})'),
+        Call("List its runs", "GET", f"/v1/runs?agent_id={agent_id}",
+             f'client.runs.list(agent_id={literal(agent_id)})'),
+        Call("Delete it", "DELETE", path, f'client.agents.delete({literal(agent_id)})'),
     ]  # fmt: skip
 
 
@@ -120,12 +128,13 @@ def run_calls(run_id: str, agent_id: str) -> list[Call]:
     """Return the calls behind a run's page."""
     path = f"/v1/runs/{run_id}"
     return [
-        Call("Read it", "GET", path, f'client.runs.retrieve("{run_id}")'),
+        Call("Read it", "GET", path, f'client.runs.retrieve({literal(run_id)})'),
         Call("Follow it live", "GET", f"{path}/stream", _raw("get", f"{path}/stream", _STREAM), streams=True),
-        Call("Its steps", "GET", f"{path}/steps", f'client.runs.steps.list("{run_id}")'),
-        Call("Its messages", "GET", f"{path}/messages", f'client.runs.messages.list("{run_id}")'),
+        Call("Its steps", "GET", f"{path}/steps", f'client.runs.steps.list({literal(run_id)})'),
+        Call("Its messages", "GET", f"{path}/messages", f'client.runs.messages.list({literal(run_id)})'),
         Call("Cancel it", "POST", f"/v1/agents/{agent_id}/messages/cancel",
-             f'client.agents.messages.cancel("{agent_id}", run_ids=["{run_id}"])', {"run_ids": [run_id]}),
+             f'client.agents.messages.cancel({literal(agent_id)}, run_ids=[{literal(run_id)}])',
+             {"run_ids": [run_id]}),
     ]  # fmt: skip
 
 
@@ -139,12 +148,13 @@ def new_block_calls() -> list[Call]:
 def new_agent_calls(model: str) -> list[Call]:
     """Return the call behind the form for an agent."""
     body = {"name": "agent1", "model": model, "tools": ["web_search"], "block_ids": ["block-…"]}
-    python = f'client.agents.create(name="agent1", model="{model}", tools=["web_search"], block_ids=["block-…"])'
+    python = f'client.agents.create(name="agent1", model={literal(model)}, tools=["web_search"], block_ids=["block-…"])'
     return [Call("Create an agent", "POST", "/v1/agents", python, body)]
 
 
+_WRITTEN = {'"': '\\"', "'": "'"}
 _STREAM = "stream=True, stream_cls=Stream[object]"
 
 
 def _raw(method: str, path: str, more: str = "") -> str:
-    return f'client.{method}("{path}", cast_to=object{", " + more if more else ""})'
+    return f"client.{method}({literal(path)}, cast_to=object{', ' + more if more else ''})"

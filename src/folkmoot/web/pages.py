@@ -7,18 +7,21 @@ from typing import Any
 from fastapi import FastAPI, Response
 from starlette.staticfiles import StaticFiles
 
+from folkmoot.server.access import Access
+from folkmoot.server.gate import OPEN_FOLDER
 from folkmoot.web import live
+from folkmoot.web.attempts import Attempts
 from folkmoot.web.responses import SECURITY, STATIC, static_version
-from folkmoot.web.session import Sessions
-from folkmoot.web.views import agents, blocks, login, moot, runs, start
+from folkmoot.web.views import agents, blocks, description, login, moot, runs, start
 
 
-def add_pages(application: FastAPI, sessions: Sessions) -> None:
-    """Add the pages, their static files and their sessions to the application."""
-    application.state.sessions = sessions
-    for view in (login, moot, start, blocks, agents, runs, live):
+def add_pages(application: FastAPI, access: Access) -> None:
+    """Add the pages, their static files and the sign-in to the application."""
+    application.state.access = access
+    application.state.attempts = Attempts()
+    for view in (login, moot, start, blocks, agents, runs, live, description):
         application.include_router(view.router)
-    application.mount("/static", _Static(directory=STATIC), name="static")
+    application.mount(OPEN_FOLDER.rstrip("/"), _Static(directory=STATIC), name="static")
 
 
 class _Static(StaticFiles):

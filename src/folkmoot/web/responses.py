@@ -1,4 +1,4 @@
-"""How a page becomes a response: its template, its headers, its errors, and who may see it."""
+"""How a page becomes a response: its template, its headers, its errors."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
 
 from folkmoot import __version__
 from folkmoot.errors import FolkmootError, InvalidInput, MalformedId
+from folkmoot.server.access import Access
 from folkmoot.web import words
 from folkmoot.web.code import connect
-from folkmoot.web.session import Sessions
 
 STATIC = Path(__file__).parent / "static"
 
@@ -37,18 +36,13 @@ SECURITY = {
 
 
 class PageRoute(APIRoute):
-    """A page's route: whatever goes wrong is shown as a page too, and nobody sees one without a session."""
-
-    open = False
+    """A page's route: whatever goes wrong is shown as a page too."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler with errors turned into pages."""
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
-            sessions: Sessions = request.app.state.sessions
-            if not self.open and not sessions.admits(dict(request.scope["headers"])):
-                return _ask_for_key(request)
             try:
                 return await handler(request)
             except MalformedId as error:
@@ -61,15 +55,9 @@ class PageRoute(APIRoute):
         return handle
 
 
-class OpenRoute(PageRoute):
-    """A page that is shown without a session."""
-
-    open = True
-
-
-def page_router(route: type[PageRoute] = PageRoute) -> APIRouter:
+def page_router() -> APIRouter:
     """Return a router for pages, which are no part of the API's description."""
-    return APIRouter(route_class=route, include_in_schema=False, default_response_class=Response)
+    return APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=Response)
 
 
 def render(request: Request, template: str, status: int = 200, **values: Any) -> Response:
@@ -81,14 +69,14 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
         status: the response's status.
         values: what the template shows; every text is escaped.
     """
-    sessions: Sessions = request.app.state.sessions
+    access: Access = request.app.state.access
     body = (
         environment()
         .get_template(template)
         .render(
             request=request,
             path=request.url.path,
-            has_sessions=sessions.needed,
+            has_sessions=access.needs_key,
             base_url=str(request.base_url).rstrip("/"),
             **values,
         )
@@ -146,16 +134,6 @@ async def read_form(request: Request) -> dict[str, list[str]]:
         return parse_qs((await request.body()).decode(), keep_blank_values=True, max_num_fields=2000)
     except ValueError as error:
         raise InvalidInput("The form cannot be read; send it as a browser does.") from error
-
-
-def _ask_for_key(request: Request) -> Response:
-    if request.method != "GET" or request.headers.get("accept") == "text/event-stream":
-        raise HTTPException(401, "Sign in at /login first.")
-    target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    address = "/login?" + urlencode({"next": target})
-    if "hx-request" in request.headers:
-        return Response(status_code=204, headers={"HX-Redirect": address})
-    return redirect(address)
 
 
 def _first_problem(error: RequestValidationError) -> str:

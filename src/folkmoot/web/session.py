@@ -1,7 +1,8 @@
-"""Who may use the pages when the server has an API key: a cookie that is made from the key and is not the key.
+"""Sessions of the pages, where the server has an API key: a cookie that is made from the key and is not the key.
 
-The cookie holds when it ends and a MAC of that under the API key, so that every server process accepts it, none keeps a
-list, and a new key ends all sessions. A browser sends it by itself, so whatever it may change is also checked for
+The cookie names a row in the store and proves with a MAC under the API key that this server gave it out: made-up ones
+never reach the store, what the store holds opens nothing, and a new key ends all sessions. Without its row a session is
+over, in every process and for good. A browser sends the cookie by itself, so whatever it may change is also checked for
 where the request comes from (`comes_from_elsewhere`).
 """
 
@@ -9,80 +10,83 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import time
-from collections.abc import Mapping
+import secrets
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import urlsplit
+
+from sqlalchemy import bindparam, delete, select
+
+from folkmoot.store import clock
+from folkmoot.store.engine import Row, Store, Transaction
+from folkmoot.store.tables import sessions
 
 COOKIE = "folkmoot_session"
 
 LASTS = 30 * 24 * 3600
 """Seconds that a session lasts."""
 
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_this_one = sessions.c.id == bindparam("session_id")
+_unended = select(sessions.c.id).where(_this_one, sessions.c.expires_at > bindparam("now"))
+_end = delete(sessions).where(_this_one)
+_forget_expired = delete(sessions).where(sessions.c.expires_at <= bindparam("now"))
 
 
 class Sessions:
-    """Makes and checks the cookies of one API key."""
+    """Begins, finds and ends the sessions of one API key."""
 
-    def __init__(self, api_key: str | None) -> None:
-        """Guard with `api_key`; None lets everybody in."""
-        self._key = api_key.encode() if api_key is not None else None
+    def __init__(self, key: bytes) -> None:
+        """Make cookies with `key`."""
+        self._key = key
 
-    @property
-    def needed(self) -> bool:
-        """Whether the server has a key at all."""
-        return self._key is not None
+    async def begin(self, store: Store) -> str:
+        """Begin a session and return its cookie's value.
 
-    def is_key(self, given: bytes) -> bool:
-        """Tell whether somebody knows the API key."""
-        return self._key is not None and hmac.compare_digest(given, self._key)
+        Raises:
+            StoreError: it cannot be stored.
+        """
+        session_id, now = secrets.token_hex(16), clock.now()
 
-    def begin(self) -> str:
-        """Return the value of a new session's cookie."""
-        end = str(int(time.time()) + LASTS)
-        return f"{end}.{self._mac(end)}"
+        async def work(transaction: Transaction) -> None:
+            await transaction.run(_forget_expired, now=now)
+            row = {"id": session_id, "expires_at": now + LASTS * 1_000_000}
+            await transaction.insert(sessions, [row])
 
-    def admits(self, headers: Mapping[bytes, bytes]) -> bool:
-        """Tell whether a request carries the API key or a session's cookie."""
-        return not self.needed or self.has_key(headers) or self.has_session(headers)
+        await store.write(work)
+        return f"{session_id}.{self._mac(session_id)}"
 
-    def has_key(self, headers: Mapping[bytes, bytes]) -> bool:
-        """Tell whether a request carries the API key as a bearer token."""
-        scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
-        return scheme.lower() == b"bearer" and self.is_key(given.strip())
+    async def find(self, store: Store, cookies: bytes) -> str | None:
+        """Return the identifier of the session that a `Cookie` header names; None when there is none or it is over.
 
-    def has_session(self, headers: Mapping[bytes, bytes]) -> bool:
-        """Tell whether a request carries a session's cookie that still holds."""
-        end, _, mac = _cookie(headers).partition(".")
-        if not end.isascii() or not end.isdigit() or len(end) > 12 or not mac.isascii():
-            return False
-        return hmac.compare_digest(mac, self._mac(end)) and int(end) > time.time()
+        Raises:
+            StoreUnavailable: it cannot be looked up.
+        """
+        session_id, _, mac = _read_cookie(cookies).partition(".")
+        if not session_id.isascii() or not mac.isascii() or not hmac.compare_digest(mac, self._mac(session_id)):
+            return None
 
-    def _mac(self, end: str) -> str:
-        assert self._key is not None
-        return hmac.new(self._key, f"folkmoot page session until {end}".encode(), hashlib.sha256).hexdigest()
+        async def look(transaction: Transaction) -> Row | None:
+            return await transaction.first(_unended, session_id=session_id, now=clock.now())
 
+        return session_id if await store.read(look) is not None else None
 
-def comes_from_elsewhere(method: str, headers: Mapping[bytes, bytes]) -> bool:
-    """Tell whether a page of another site asks for a change through its visitor's browser.
+    async def end(self, store: Store, session_id: str) -> None:
+        """End a session for good.
 
-    Browsers say where a request comes from in `Sec-Fetch-Site`; those that do not, in `Origin`. Programs say neither.
-    """
-    if method in SAFE_METHODS:
-        return False
-    site = headers.get(b"sec-fetch-site")
-    if site is not None:
-        return site not in (b"same-origin", b"none")
-    origin = headers.get(b"origin")
-    if origin is None:
-        return False
-    return urlsplit(origin.decode("latin-1")).netloc.lower() != headers.get(b"host", b"").decode("latin-1").lower()
+        Raises:
+            StoreError: that cannot be stored.
+        """
+
+        async def work(transaction: Transaction) -> None:
+            await transaction.run(_end, session_id=session_id)
+
+        await store.write(work)
+
+    def _mac(self, session_id: str) -> str:
+        return hmac.new(self._key, f"folkmoot page session {session_id}".encode(), hashlib.sha256).hexdigest()
 
 
-def _cookie(headers: Mapping[bytes, bytes]) -> str:
+def _read_cookie(cookies: bytes) -> str:
     try:
-        morsel = SimpleCookie(headers.get(b"cookie", b"").decode("latin-1")).get(COOKIE)
+        morsel = SimpleCookie(cookies.decode("latin-1")).get(COOKIE)
     except CookieError:
         return ""
     return morsel.value if morsel is not None else ""

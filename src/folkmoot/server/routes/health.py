@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from sqlalchemy import literal, select
 
 from folkmoot import __version__
 from folkmoot.server.state import State
 from folkmoot.server.wire.common import Reply
-from folkmoot.store.engine import Row, Transaction
 
 router = APIRouter(tags=["health"])
-
-_ONE = select(literal(1).label("one"))
 
 
 class Health(Reply):
@@ -30,10 +26,6 @@ async def health() -> Health:
 
 @router.get("/v1/ready")
 async def ready(state: State) -> Health:
-    """Say that the server can reach its database; 503 when it cannot."""
-
-    async def ask(transaction: Transaction) -> Row | None:
-        return await transaction.first(_ONE)
-
-    await state.store.read(ask)
+    """Say that the server can reach its database and write to it; 503 when it cannot."""
+    await state.store.check()
     return Health(version=__version__, status="ok")

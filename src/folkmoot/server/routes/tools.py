@@ -70,6 +70,12 @@ async def count(wanted: Wanted, state: State, exclude_letta_tools: bool = False)
     return sum(not exclude_letta_tools or not tool.tool_type.startswith("letta_") for tool in found)
 
 
+@router.post("/add-base-tools", response_model=list[ToolReply])
+async def add_base(state: State) -> Response:
+    """Return the built-in tools, which every server has from its start; nothing is left to add."""
+    return json_response([ToolReply.of(tool) for tool in await state.store.read(state.services.tools.all)])
+
+
 @router.get("/{tool_id}", response_model=ToolReply)
 async def retrieve(tool_id: ToolId, state: State) -> Response:
     """Return a tool."""

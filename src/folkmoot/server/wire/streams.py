@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from folkmoot.agents.events import (
+    STOPPED,
     CompactionBegun,
     Event,
     Piece,
+    ReadingCut,
     ReasoningPiece,
     RunBegun,
     TextPiece,
@@ -24,6 +26,12 @@ from folkmoot.server.wire.messages import MessageShape, StopReason, UsageStatist
 
 STREAMED_AS_PIECES = frozenset(
     {"assistant_message", "reasoning_message", "tool_call_message", "approval_request_message"}
+)
+
+
+_CUT = (
+    "This server process was stopped; the run may go on in another one. "
+    "Follow it again, behind the last event that you saw."
 )
 
 
@@ -58,6 +66,8 @@ class StreamShape:
             return [_head(event, "ping", ping_id)] if self.pings else []
         if isinstance(event, TurnFailed):
             return _show_failure(event)
+        if isinstance(event, ReadingCut):
+            return [_error(event.run_id, STOPPED, _CUT)]
         if isinstance(event, TurnEnd):
             return [StopReason(stop_reason=event.stop_reason).model_dump(), show_usage(event).model_dump()]
         if isinstance(event, CompactionBegun):
@@ -87,15 +97,18 @@ def _show_failure(failed: TurnFailed) -> Sequence[Mapping[str, Any]]:
     stop_reason = {"message_type": "stop_reason", "stop_reason": failed.stop_reason}
     if failed.stop_reason == "cancelled":
         return [stop_reason]
-    error = {
+    return [_error(failed.run_id, failed.error_type, failed.message), stop_reason]
+
+
+def _error(run_id: str, error_type: str, message: str) -> Mapping[str, Any]:
+    return {
         "message_type": "error_message",
-        "run_id": failed.run_id,
-        "error_type": failed.error_type,
-        "message": failed.message,
+        "run_id": run_id,
+        "error_type": error_type,
+        "message": message,
         "detail": None,
         "seq_id": None,
     }
-    return [error, stop_reason]
 
 
 def show_usage(end: TurnEnd) -> UsageStatistics:

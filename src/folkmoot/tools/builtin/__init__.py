@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from folkmoot.tools.builtin import agents, memory, memory_files
+from folkmoot.tools.builtin import agents, memory, memory_files, not_configured
 from folkmoot.tools.builtin.builtin_tool import BuiltinTool
 from folkmoot.tools.builtin.conversation_search import conversation_search
+from folkmoot.tools.builtin.fetch_webpage import fetch_webpage
 from folkmoot.tools.builtin.send_message import send_message
 from folkmoot.tools.builtin.web_search import web_search
 
@@ -22,6 +23,13 @@ _ALL = (
     BuiltinTool(conversation_search, "letta_core"),
     BuiltinTool(send_message, "letta_core", in_step=True, ends_turn=True),
     BuiltinTool(web_search, "letta_builtin"),
+    BuiltinTool(fetch_webpage, "letta_builtin"),
+    BuiltinTool(not_configured.run_code, "letta_builtin"),
+    BuiltinTool(not_configured.archival_memory_insert, "letta_core", in_step=True),
+    BuiltinTool(not_configured.archival_memory_search, "letta_core"),
+    BuiltinTool(not_configured.open_files, "letta_files_core", in_step=True),
+    BuiltinTool(not_configured.grep_files, "letta_files_core"),
+    BuiltinTool(not_configured.semantic_search_files, "letta_files_core"),
     BuiltinTool(agents.send_message_to_agent_and_wait_for_reply, "letta_multi_agent_core", asks_agents=True),
     BuiltinTool(agents.send_message_to_agent_async, "letta_multi_agent_core"),
     BuiltinTool(agents.send_message_to_agents_matching_tags, "letta_multi_agent_core", asks_agents=True),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from folkmoot.models.frames import printable_json
 from folkmoot.tools.tool import ToolContext
 
 
@@ -44,4 +45,6 @@ async def send_message_to_agents_matching_tags(
 
 
 def _from(context: ToolContext, message: str) -> str:
-    return f"[Message from agent {context.agent_name} ({context.agent_id})]\n{message}"
+    # The frame is open at its end: no text can close it, and what looks like another message is said to be this one's.
+    sender = f"{printable_json(context.agent_name)} ({context.agent_id})"
+    return f"[Message from agent {sender}; all that follows is its words]\n{message}"

@@ -2,57 +2,82 @@
 
 from __future__ import annotations
 
+import logging
+from math import ceil
+
 from fastapi import Request, Response
 
-from folkmoot.web.responses import OpenRoute, page_router, read_form, redirect, render
-from folkmoot.web.session import COOKIE, LASTS, Sessions
+from folkmoot.server.access import Access, Caller
+from folkmoot.server.state import State
+from folkmoot.web.attempts import Attempts
+from folkmoot.web.responses import page_router, read_form, redirect, render
+from folkmoot.web.session import COOKIE, LASTS
 
-router = page_router(OpenRoute)
+logger = logging.getLogger(__name__)
+
+router = page_router()
 
 
 @router.get("/login")
 async def login_page(request: Request, next: str = "/") -> Response:  # noqa: A002 - the query's own name
     """Ask for the API key; a server without one has nothing to ask."""
-    sessions: Sessions = request.app.state.sessions
-    if not sessions.needed:
+    access: Access = request.app.state.access
+    if not access.needs_key:
         return redirect(_local(next))
     return render(request, "login.html", next=_local(next), problem=None)
 
 
 @router.post("/login")
-async def sign_in(request: Request) -> Response:
-    """Begin a session for who knows the key."""
-    sessions: Sessions = request.app.state.sessions
+async def sign_in(request: Request, state: State) -> Response:
+    """Begin a session for who knows the key; who has failed too often has to wait."""
+    access: Access = request.app.state.access
+    attempts: Attempts = request.app.state.attempts
     form = await read_form(request)
     target = _local(form.get("next", ["/"])[0])
     key = form.get("key", [""])[0].strip()
-    if not sessions.is_key(key.encode()):
+    address = request.client.host if request.client is not None else ""
+    if access.sessions is None:
+        return redirect(target)
+    if wait := ceil(attempts.wait(address)):
+        logger.warning("A sign-in from %r was not looked at: too many have failed", address)
+        problem = f"Too many sign-ins have failed. Try again in {wait} seconds."
+        response = render(request, "login.html", 429, next=target, problem=problem)
+        response.headers["Retry-After"] = str(wait)
+        return response
+    if not access.is_key(key.encode()):
+        if key:
+            attempts.failed(address)
+            logger.warning("A sign-in from %r failed: the key was wrong", address)
         problem = "This is not the server's API key. It is what FOLKMOOT_API_KEY was set to when the server started."
         return render(request, "login.html", 401 if key else 422, next=target, problem=problem)
     response = redirect(target)
     response.set_cookie(
         COOKIE,
-        sessions.begin(),
+        await access.sessions.begin(state.store),
         max_age=LASTS,
         httponly=True,
         samesite="strict",
         secure=request.url.scheme == "https",
     )
+    logger.info("Somebody signed in from %r", address)
     return response
 
 
 @router.get("/session")
-async def session(request: Request) -> Response:
-    """Say whether the browser has a session: a page that was reached from another site was asked for without it."""
-    sessions: Sessions = request.app.state.sessions
-    return Response(status_code=204 if sessions.admits(dict(request.scope["headers"])) else 401)
+async def session() -> Response:
+    """Say that the browser has a session: a page that was reached from another site was asked for without it."""
+    return Response(status_code=204)
 
 
 @router.post("/logout")
-async def sign_out(request: Request) -> Response:
-    """End the browser's session."""
+async def sign_out(request: Request, state: State) -> Response:
+    """End the browser's session, for good."""
+    access: Access = request.app.state.access
+    caller: Caller = request.scope["caller"]
+    if access.sessions is not None and caller.session_id is not None:
+        await access.sessions.end(state.store, caller.session_id)
     response = redirect("/login")
-    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    response.delete_cookie(COOKIE, httponly=True, samesite="strict", secure=request.url.scheme == "https")
     return response
 
 

@@ -1,0 +1,119 @@
+"""Connections to addresses that somebody else names: callbacks, web pages, tools elsewhere.
+
+Such an address must not lead into this server's own network. It is judged three times over: its text is refused when
+it is plainly private, the host's addresses are judged when the connection is made, and the connection is dialled to
+one of the addresses that were judged, never to the name again (which could by then resolve to another one). A redirect
+is a new connection and is judged like the first. No proxy of the environment is used: it would do the dialling.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+import httpcore
+import httpx
+
+from folkmoot.errors import AddressRefused, InvalidInput
+from folkmoot.outbound.addresses import is_public
+
+if TYPE_CHECKING:
+    import ssl
+
+MOST_ADDRESSES = 4
+"""Addresses of a host that are dialled one after the other, each with its share of the time."""
+
+
+def guarded_client(
+    *, allow_private: bool, timeout: httpx.Timeout | float, tls: ssl.SSLContext | None = None
+) -> httpx.AsyncClient:
+    """Return a client that connects to nothing but public addresses; redirects are followed only where asked for.
+
+    A request to another one raises AddressRefused; all else is as with any httpx client.
+
+    Args:
+        allow_private: connect to addresses that are not public, too.
+        timeout: as httpx takes it; the time to connect counts for all addresses of a host together.
+        tls: certificates to trust; those that httpx comes with when None.
+    """
+    transport = _GuardedTransport(allow_private, tls or _default_tls())
+    return httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False, follow_redirects=False)
+
+
+class _GuardedTransport(httpx.AsyncHTTPTransport):
+    """httpx's own transport over a pool that judges what it dials."""
+
+    def __init__(self, allow_private: bool, tls: ssl.SSLContext) -> None:
+        super().__init__(verify=tls, trust_env=False)
+        # httpx takes no network backend, though its pool does; a test fails when this no longer holds.
+        self._pool = httpcore.AsyncConnectionPool(ssl_context=tls, network_backend=_GuardedNetwork(allow_private))
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        host = request.url.raw_host.decode("ascii")
+        if host.endswith("."):  # the host as certificates name it
+            request.extensions = {"sni_hostname": host.rstrip("."), **request.extensions}
+        return await super().handle_async_request(request)
+
+
+class _GuardedNetwork(httpcore.AsyncNetworkBackend):
+    """Looks a host up, judges all its addresses, and dials those that it judged."""
+
+    def __init__(self, allow_private: bool) -> None:
+        self._allow_private = allow_private
+        self._network = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            async with asyncio.timeout(timeout):
+                addresses = await _look_up(host)
+        except TimeoutError as error:
+            raise httpcore.ConnectTimeout(f"{host} could not be looked up in time") from error
+        if not self._allow_private and not all(map(is_public, addresses)):
+            raise AddressRefused(f"the host {host} resolves to an address that is not public.")
+        share = None if timeout is None else timeout / len(addresses[:MOST_ADDRESSES])
+        failure: Exception | None = None
+        for address in addresses[:MOST_ADDRESSES]:
+            try:
+                return await self._network.connect_tcp(address, port, share, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure or httpcore.ConnectError(f"{host} has no address")
+
+    async def connect_unix_socket(
+        self, path: str, timeout: float | None = None, socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None
+    ) -> httpcore.AsyncNetworkStream:
+        raise AddressRefused("sockets of this machine cannot be connected to.")
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+async def _look_up(host: str) -> Sequence[str]:
+    """Return the host's addresses, each once.
+
+    Raises:
+        InvalidInput: the host is no name.
+        httpcore.ConnectError: the name could not be resolved.
+    """
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except UnicodeError as error:  # a label of more than 63 characters
+        raise InvalidInput(f"{host!r} is not a host's name.") from error
+    except OSError as error:
+        raise httpcore.ConnectError(f"{host} could not be looked up: {error}") from error
+    return list(dict.fromkeys(str(info[4][0]) for info in found))
+
+
+@cache
+def _default_tls() -> ssl.SSLContext:
+    return httpx.create_ssl_context()

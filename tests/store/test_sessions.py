@@ -1,0 +1,38 @@
+"""Sessions end with their time, with their key, and when they are ended."""
+
+from __future__ import annotations
+
+import pytest
+
+from folkmoot.store import clock
+from folkmoot.store.engine import Store
+from folkmoot.web.session import LASTS, Sessions
+
+
+def cookie(value: str) -> bytes:
+    return f"other=1; folkmoot_session={value}".encode()
+
+
+async def test_a_session_ends_with_its_time_and_with_its_key(opened: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = Sessions(b"one"), Sessions(b"two")
+    value = cookie(await one.begin(opened))
+    found = await one.find(opened, value)
+    assert found is not None
+    assert await two.find(opened, value) is None
+
+    later = clock.now() + LASTS * 1_000_000
+    monkeypatch.setattr(clock, "now", lambda: later)
+    assert await one.find(opened, value) is None
+    again = cookie(await one.begin(opened))
+    assert await one.find(opened, again) not in (None, found)
+
+
+async def test_a_session_that_was_ended_stays_so_and_the_others_go_on(opened: Store) -> None:
+    sessions = Sessions(b"one")
+    ended, other = cookie(await sessions.begin(opened)), cookie(await sessions.begin(opened))
+    found = await sessions.find(opened, ended)
+    assert found is not None
+    await sessions.end(opened, found)
+    await sessions.end(opened, found)
+    assert await sessions.find(opened, ended) is None
+    assert await sessions.find(opened, other) is not None
