@@ -1,7 +1,8 @@
 """What servers that speak OpenAI's Chat Completions API send a little off its schema, put right.
 
 Whole answers and the chunks of a stream become what OpenAI itself would have sent: arguments are text, a call has an id
-and an index of its own, tags of thoughts are pieces of their own, and an answer that is not whole is an error with a status.
+and an index of its own, tags of thoughts are pieces of their own, and an answer that is not whole is an error with a
+status.
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ BROKEN_OFF = frozenset({"error", "abort", "aborted", "cancelled", "failed", "ins
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 _DETAILS = ("prompt_tokens_details", "completion_tokens_details")
 _TELLING = frozenset(
-    {"insufficient_quota", "billing_hard_limit_reached", "context_length_exceeded", "model_not_found", "invalid_api_key"}
+    {
+        "insufficient_quota",
+        "billing_hard_limit_reached",
+        "context_length_exceeded",
+        "model_not_found",
+        "invalid_api_key",
+    }
 )
 """Codes of errors that say more than the status they go with."""
 
@@ -252,7 +259,7 @@ class ChatMender:
         """Give each call an index of its own and each piece of it a form that adds up; tell whether that was needed."""
         calls = delta["tool_calls"] if isinstance(delta["tool_calls"], list) else [delta["tool_calls"]]
         pieces = [self._call_piece(call) for call in calls if isinstance(call, dict)]
-        odd = pieces != delta["tool_calls"]
+        odd: bool = pieces != delta["tool_calls"]
         delta["tool_calls"] = pieces
         return odd
 

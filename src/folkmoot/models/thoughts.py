@@ -11,13 +11,13 @@ _QUOTES = ("`", '"', "'")
 
 
 class TagCutter:
-    """Cuts the pieces of an answer anew, so that each tag is a piece of its own.
+    r"""Cuts the pieces of an answer anew, so that each tag is a piece of its own.
 
     A tag in quotes is something that the answer talks about. A closing tag that nothing opened is dropped: what came
     before it has been read as the answer already.
 
     >>> cutter = TagCutter()
-    >>> [*cutter.feed("<thi"), *cutter.feed("nk>Two.</th"), *cutter.feed("ink>\\n\\nFour"), *cutter.end()]
+    >>> [*cutter.feed("<thi"), *cutter.feed("nk>Two.</th"), *cutter.feed("ink>\n\nFour"), *cutter.end()]
     ['<think>', 'Two.', '</think>', 'Four']
     """
 
@@ -70,9 +70,9 @@ class TagCutter:
 
 
 def with_sound_tags(text: str) -> str:
-    """Return a whole answer with its thoughts between tags that match; a lone closing tag ends a thought.
+    r"""Return a whole answer with its thoughts between tags that match; a lone closing tag ends a thought.
 
-    >>> with_sound_tags("Two and two.</think>\\n\\nFour.")
+    >>> with_sound_tags("Two and two.</think>\n\nFour.")
     '<think>Two and two.</think>Four.'
     """
     if "<" not in text:

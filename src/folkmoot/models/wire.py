@@ -1,7 +1,8 @@
 """Answers as providers really send them, mended before an SDK reads them: errors, bodies, events. No network here.
 
-What the SDKs expect is what the makers of each API send. Servers that speak the same API send more: an error with status
-200, keep-alive lines that are no JSON, text that is no UTF-8. `chat_wire` mends what is peculiar to Chat Completions.
+What the SDKs expect is what the makers of each API send. Servers that speak the same API send more: an error with
+status 200, keep-alive lines that are no JSON, text that is no UTF-8. `chat_wire` mends what is peculiar to Chat
+Completions.
 """
 
 from __future__ import annotations
