@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 5.0
 _ONLY_NEW_LIMIT = re.compile(r"(.*/)?(o\d|gpt-[5-9])")
 _NO_KEY = "none"
+_CACHE_MARK = "cache_control"
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +235,7 @@ def _send_plainly(client: AsyncOpenAI, habits: Habits) -> None:
     responses.create = plainly("/responses", Response, AsyncStream[ResponseStreamEvent], None)
 
 
-def _without(body: dict[str, Any], refused: set[str]) -> dict[str, Any]:
+def _without(body: Mapping[str, Any], refused: set[str]) -> dict[str, Any]:
     """Return a request less what is refused; the two names that a limit has stand in for each other."""
     kept = {name: value for name, value in body.items() if name not in refused}
     for name, other in (("max_tokens", "max_completion_tokens"), ("max_completion_tokens", "max_tokens")):
@@ -254,29 +255,41 @@ def _anthropic(resolved: ResolvedModel, http: httpx2.AsyncClient) -> Connection:
 
     from folkmoot.models.translation import Manner
 
-    client = AsyncAnthropic(
+    habits = Habits()
+
+    class Client(AsyncAnthropic):
+        """Leaves out what its server is known to refuse; the SDK copies clients, so this cannot be set on one."""
+
+        async def post(self, path: str, *, body: Any = None, options: Any = None, **rest: Any) -> Any:
+            options = options or {}
+            body = {
+                name: value for name, value in {**body, **(options.get("extra_json") or {})}.items() if _is_set(value)
+            }
+            habits.sent = frozenset([*body, _CACHE_MARK]) - {"max_tokens"}
+            if habits.refused:
+                body = _without(body, habits.refused)
+            if _CACHE_MARK in habits.refused:
+                body = _unmarked(body)
+            send: Any = super().post
+            return await send(path, body=body, options={**options, "extra_json": None}, **rest)
+
+    client = Client(
         api_key=resolved.key, base_url=resolved.address, http_client=http, timeout=http.timeout, max_retries=0
     )
-    habits, messages = Habits(), client.beta.messages
-    messages.create = _less_refused(messages.create, habits)  # type: ignore[method-assign]
     model = AnthropicModel(resolved.model, provider=AnthropicProvider(anthropic_client=client))
     manner = Manner("anthropic", model.system, True, re.compile(r"[A-Za-z0-9_-]{1,64}"), 40)
     return Connection(resolved, model, manner, habits)
 
 
-def _less_refused(create: Callable[..., Any], habits: Habits) -> Any:
-    """Return a client's method that leaves out what its server is known to refuse."""
-
-    async def less(**given: Any) -> Any:
-        extra = given.get("extra_body") or {}
-        habits.sent = frozenset([*given, *extra, "cache_control"]) - {"max_tokens"}
-        if habits.refused:
-            given = {name: value for name, value in given.items() if name not in habits.refused}
-            kept = {name: value for name, value in extra.items() if name not in habits.refused}
-            given |= {"extra_body": kept} if kept else {"extra_body": None}
-        return await create(**given)
-
-    return less
+def _unmarked(value: Any) -> Any:
+    """Return a request without its marks of what a provider shall keep in its cache."""
+    if isinstance(value, list | tuple):
+        return [_unmarked(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    mark = value.get(_CACHE_MARK)
+    is_marked = isinstance(mark, dict) and mark.get("type") == "ephemeral"
+    return {name: _unmarked(item) for name, item in value.items() if not (is_marked and name == _CACHE_MARK)}
 
 
 def _google(resolved: ResolvedModel, http: httpx2.AsyncClient) -> Connection:

@@ -17,6 +17,7 @@ _ODD_IN_NAME = re.compile(r"[^a-zA-Z0-9_-]")
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _BYTES = re.compile("[\udc80-\udcff]+")
 _BEGUN = re.compile("(?:[\ud800-\udbff]|[\udcc2-\udcf4][\udc80-\udcbf]{0,2})\\Z")
+_LONE = re.compile("[\ud800-\udfff]")
 _NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
 
 
@@ -55,13 +56,16 @@ def mended_name(name: str) -> str:
 def joined(text: str) -> str:
     r"""Return a text that came in pieces, its characters whole: halves of pairs, and bytes kept as lone surrogates.
 
+    What is the half of nothing becomes U+FFFD.
+
     >>> joined("\ud83d\ude00"), joined("caf\udcc3\udca9")
     ('😀', 'café')
     """
     if text.isascii():
         return text
     text = _PAIR.sub(lambda found: found[0].encode("utf-16", "surrogatepass").decode("utf-16"), text)
-    return _BYTES.sub(lambda found: found[0].encode("utf-8", "surrogateescape").decode("utf-8", "replace"), text)
+    text = _BYTES.sub(lambda found: found[0].encode("utf-8", "surrogateescape").decode("utf-8", "replace"), text)
+    return _LONE.sub("\ufffd", text)
 
 
 class Joints:

@@ -53,7 +53,7 @@ def settings_of(prompt: Prompt, connection: Connection) -> ModelSettings | None:
     options = prompt.options
     own = {"anthropic": _anthropic, "google": _google}.get(connection.manner.dialect, _openai)
     settings = own(options, connection)
-    if connection.manner.dialect == "anthropic" and "cache_control" not in connection.habits.refused:
+    if connection.manner.dialect == "anthropic":
         settings |= {"anthropic_cache_instructions": True, "anthropic_cache_tool_definitions": bool(prompt.tools)}
     temperature = _temperature(options, settings, connection)
     if temperature is not None:
