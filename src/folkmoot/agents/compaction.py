@@ -21,6 +21,7 @@ from folkmoot.agents.services import Services
 from folkmoot.conversations.messages import Message, clean_text
 from folkmoot.errors import ContextOverflow, InvalidInput, NotFound, ProviderError
 from folkmoot.models.prompt import AssistantTurn, Prompt, Turn, Usage, UserTurn
+from folkmoot.models.providers import DEFAULT_ALIAS
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ class CompactionSettings:
             by_itself=mode.startswith("self_compact"),
             keep=float(share) if isinstance(share, int | float) and 0 <= share <= 1 else cls().keep,
             longest=longest if isinstance(longest, int) and longest > 0 else None,
-            model=given.get("model") or None,
+            model=None if given.get("model") == DEFAULT_ALIAS else given.get("model") or None,
             prompt=given.get("prompt") or None,
             acknowledged=bool(given.get("prompt_acknowledgement")),
             options=given.get("model_settings") or {},
