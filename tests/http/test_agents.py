@@ -153,7 +153,8 @@ def test_an_embedding_is_shown_where_one_is_named(http: httpx.Client, embedding:
         created = http.post("/v1/agents/", json={"model": MODEL, **named}).json()
         assert created["embedding"] == named.get("embedding")
         config = created["embedding_config"]
-        assert (config and config["handle"]) == embedding
+        assert (config is None) == (embedding is None)
+        assert config is None or config["handle"] == embedding
         assert config is None or {"embedding_model", "embedding_endpoint_type", "embedding_dim"} <= config.keys()
 
 
