@@ -24,7 +24,7 @@ from folkmoot.agents.instructions import BLOCK_DESCRIPTIONS, SYSTEM, random_name
 from folkmoot.agents.listing import AgentFilter, count_agents, list_agents, list_tags
 from folkmoot.conversations.messages import Message
 from folkmoot.errors import InvalidInput, NotFound
-from folkmoot.models.providers import resolve
+from folkmoot.models.providers import DEFAULT_ALIAS
 from folkmoot.server.agent_views import Include, view_agent, view_listed
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.agents import AgentReply, AgentView, CreateAgent, ModifyApproval, UpdateAgent, show_agent
@@ -230,8 +230,7 @@ async def _new_agent(body: CreateAgent, state: ServerState) -> NewAgent:
         NotFound: the model's provider is unknown or not configured, or a tool does not exist.
         BadRequest: a tool's name is unknown.
     """
-    model = _model_handle(body) or await state.catalogue.default_model()
-    resolve(model, state.services.environ)
+    model = state.catalogue.handle_of(_model_handle(body) or await state.catalogue.default_model())
     base: Sequence[str] = BASE_TOOLS.get(body.agent_type, DEFAULT_TOOLS) if body.include_base_tools is not False else ()
     shared = MULTI_AGENT_TOOLS if body.include_multi_agent_tools else ()
     tools = tools_named([*base, *shared, *(body.tools or ())])
@@ -267,8 +266,7 @@ def _changes(body: UpdateAgent, state: ServerState) -> tuple[dict[str, Any], dic
             del changes[name]
     model = _model_handle(body)
     if model is not None:
-        resolve(model, state.services.environ)
-        changes["model"] = model
+        changes["model"] = state.catalogue.handle_of(model)
     if body.tool_ids is not None:
         changes["tools"] = [tool_of_id(tool_id) for tool_id in dict.fromkeys(body.tool_ids)]
     return changes, {**body.configuration(), **_sealed(body, state)}
@@ -281,6 +279,8 @@ def _model_handle(body: CreateAgent | UpdateAgent) -> str | None:
     older = body.llm_config
     if older is None or older.handle or not older.model:
         return older.handle if older is not None else None
+    if older.model == DEFAULT_ALIAS.partition("/")[2]:
+        return DEFAULT_ALIAS
     return f"{older.model_endpoint_type or 'openai'}/{older.model}"
 
 
