@@ -12,12 +12,12 @@ import pytest
 from fake_provider import Answer, Asked, FakeProvider, chat, claude, failure, gemini, responses, said
 
 from folkmoot.errors import ProviderError, ProviderRateLimit, ProviderRejected
-from folkmoot.models.prompt import Prompt, ReasoningDelta, Reply, TextDelta, ToolCallDelta, ToolSchema, UserTurn
+from folkmoot.models.prompt import Prompt, ReasoningDelta, Reply, TextDelta, ToolCallDelta, ToolSchema, UserMessage
 from folkmoot.models.requests import ModelClient
 
 NewClient = Callable[..., ModelClient]
 TOOL = ToolSchema("look", "Look.", {"type": "object", "properties": {}})
-PROMPT = Prompt("You are.", [UserTurn("hello")], tools=[TOOL])
+PROMPT = Prompt("You are.", [UserMessage("hello")], tools=[TOOL])
 GRIN = "\U0001f600"
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import bindparam, or_, select, update
 
-from folkmoot.agents.settling import INTERRUPTED, settle_pending
-from folkmoot.conversations.conversations import leave_turn
+from folkmoot.agents.abandoned_calls import INTERRUPTED, settle_abandoned
+from folkmoot.conversations.conversations import release_lock
 from folkmoot.errors import NotFound
 from folkmoot.identifiers import new_id
 from folkmoot.runs.log import append_events, failure_events
@@ -176,7 +176,7 @@ async def end_run(
         callback_patience: microseconds after which any process calls the run's `callback_url`, if nobody has by then.
     """
     now = clock.now()
-    await leave_turn(transaction, run.conversation_id, run.id)  # the conversation is locked first, as a step does
+    await release_lock(transaction, run.conversation_id, run.id)  # the conversation is locked first, as a step does
     ended = await transaction.run(
         _end,
         run_id=run.id,
@@ -251,6 +251,6 @@ async def _fail_dead(transaction: Transaction, run: Run) -> bool:
     if not await end_run(transaction, run, "failed", "error", {"error": error}, callback_patience=0):
         return False
     if run.status == "running" and run.details.get("decides"):
-        await settle_pending(transaction, run.conversation_id, INTERRUPTED)
+        await settle_abandoned(transaction, run.conversation_id, INTERRUPTED)
     await append_events(transaction, run.id, failure_events(run.id, "error", error))
     return True

@@ -27,7 +27,7 @@ MOST_ASKED = 50
 """How many agents one message may go to."""
 
 
-class Asking:
+class AgentMessenger:
     """Asks agents on behalf of others, and refuses what would wait on itself."""
 
     def __init__(

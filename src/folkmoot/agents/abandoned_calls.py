@@ -27,7 +27,7 @@ async def pending_in(transaction: Transaction, conversation: Conversation) -> Pe
     return find_pending(await messages_in_context(transaction, conversation.id, newest))
 
 
-async def settle_agent(transaction: Transaction, agent_id: str, run_ids: Sequence[str] | None) -> None:
+async def settle_abandoned_of_agent(transaction: Transaction, agent_id: str, run_ids: Sequence[str] | None) -> None:
     """Settle what is open in any of an agent's conversations, only because of these runs when they are given."""
     rows = await transaction.all(
         select(conversations.c.id)
@@ -40,10 +40,10 @@ async def settle_agent(transaction: Transaction, agent_id: str, run_ids: Sequenc
         .distinct()
     )
     for row in rows:
-        await settle_pending(transaction, row["id"], run_ids=run_ids)
+        await settle_abandoned(transaction, row["id"], run_ids=run_ids)
 
 
-async def settle_pending(
+async def settle_abandoned(
     transaction: Transaction, conversation_id: str, why: str = CANCELLED, run_ids: Sequence[str] | None = None
 ) -> None:
     """Give every open call of the conversation's approval request a return that says why nothing comes of it.

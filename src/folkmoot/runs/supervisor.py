@@ -9,8 +9,9 @@ from contextlib import ExitStack
 
 from folkmoot.agents.services import Services
 from folkmoot.errors import StoreError
-from folkmoot.runs.following import LOOK_AGAIN_SECONDS
+from folkmoot.runs.active import ActiveRun
 from folkmoot.runs.log import store_entries
+from folkmoot.runs.log_reader import LOOK_AGAIN_SECONDS
 from folkmoot.runs.pruning import prune_logs
 from folkmoot.runs.runs import (
     CANCEL_TOPIC,
@@ -23,7 +24,6 @@ from folkmoot.runs.runs import (
     topic,
 )
 from folkmoot.runs.telling import tell_callback
-from folkmoot.runs.under_way import RunUnderWay
 from folkmoot.store import clock
 from folkmoot.store.engine import Store, Transaction, Work
 from folkmoot.store.signals import wait_or_look_again
@@ -40,14 +40,14 @@ PRUNE_SECONDS = 60.0
 """How often streams are looked for that need not be kept any longer."""
 
 
-class Keeper:
+class RunSupervisor:
     """Keeps the leases of a process's runs, stores their pieces and ends, hears cancels, sends callbacks."""
 
-    def __init__(self, services: Services, under_way: Mapping[str, RunUnderWay]) -> None:
+    def __init__(self, services: Services, active: Mapping[str, ActiveRun]) -> None:
         """Keep these runs, by their identifiers."""
         self._services = services
         self._store = services.store
-        self._under_way = under_way
+        self._active = active
         self._tasks: list[asyncio.Task[None]] = []
         self._callbacks: set[asyncio.Task[None]] = set()
         self._pieces = asyncio.Event()
@@ -153,16 +153,16 @@ class Keeper:
         await wait_or_look_again(self._cancel_requested, LOOK_AGAIN_SECONDS)
         self._cancel_requested.clear()
         for run_id in await self._for_each_organization(cancel_requests):
-            if under_way := self._under_way.get(run_id):
-                under_way.stop(cancelled=True)
+            if active := self._active.get(run_id):
+                active.stop(cancelled=True)
 
     async def _for_each_organization(
         self, work: Callable[[Transaction, Sequence[str]], Awaitable[Sequence[str]]]
     ) -> list[str]:
         """Do `work` with the runs of this process, organisation by organisation, and return all that it returned."""
         active: dict[str | None, list[str]] = {}
-        for run_id, under_way in self._under_way.items():
-            active.setdefault(under_way.store.organization_id, []).append(run_id)
+        for run_id, active in self._active.items():
+            active.setdefault(active.store.organization_id, []).append(run_id)
 
         async def each(transaction: Transaction) -> list[str]:
             found: list[str] = []
@@ -179,7 +179,7 @@ class Keeper:
         self._pieces.clear()
         waiting = [
             (each.log, each.store.organization_id, each.run.id, each.log.stored, each.log.entries[each.log.stored :])
-            for each in self._under_way.values()
+            for each in self._active.values()
             if each.has_pieces
         ]
         if not waiting:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import bindparam, select, update
 
-from folkmoot.conversations.conversations import find_conversation, give_turn, take_free_turn
+from folkmoot.conversations.conversations import acquire_free_lock, acquire_lock, find_conversation
 from folkmoot.errors import Conflict
 from folkmoot.runs.runs import LEASE, Run, store_run, unfinished
 from folkmoot.store import clock
@@ -38,14 +38,14 @@ async def begin_run(transaction: Transaction, run: Run, *, stored: bool) -> bool
         NotFound: there is no such conversation.
         RunEnded: the run was ended while it waited.
     """
-    if not await take_free_turn(transaction, run.conversation_id, run.id):
+    if not await acquire_free_lock(transaction, run.conversation_id, run.id):
         conversation = await find_conversation(transaction, run.conversation_id, lock=True)
         held = conversation.turn_run_id
         if held not in (None, run.id) and await transaction.first(_is_unfinished, run_id=held) is not None:
             if not stored:
                 await store_run(transaction, run, "created")
             return False
-        await give_turn(transaction, run.conversation_id, run.id)
+        await acquire_lock(transaction, run.conversation_id, run.id)
     if not stored:
         await store_run(transaction, run, "running")
     elif not await transaction.run(_begin, run_id=run.id, now=clock.now(), expires=clock.now() + LEASE):
