@@ -116,8 +116,6 @@ _OF_AGENTS = (
     Allowed("*", "$*llm_config.display_name: a string instead of null", "the model's name"),
     Allowed("*", "$*llm_config.max_tokens: null instead of 16384", "OpenAI's list does not tell it"),
     Allowed("*", "$*llm_config.parallel_tool_calls: True instead of False", "Folkmoot runs them, and says so"),
-    Allowed("*", "$*model_settings.strict: missing", "not needed"),
-    Allowed("*", "$*model_settings.reasoning: missing", "not needed"),
     Allowed("*", "$*.compaction_settings.model: * instead of *", "the agent's own model writes its summaries"),
     Allowed("*", "$*embedding_config.embedding_endpoint: null instead of a string", "later: embeddings"),
     Allowed("*", "$[].message_ids[]: [] instead of 1 elements", "a list's agents come without their messages"),

@@ -181,6 +181,30 @@ def test_when_no_model_can_summarise_a_line_says_how_many_messages_are_missing(
     assert len(stored(client, agent)) == 13
 
 
+@pytest.mark.parametrize(
+    "said", ["OK.", "", "I'm sorry, but I can't help with that.", "Understood. Here is the summary:"]
+)
+def test_a_summary_that_says_nothing_is_asked_for_again_and_never_taken(
+    client: Letta, http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel, said: str
+) -> None:
+    agent = new_agent(compaction_settings={"mode": "all"})
+    client.agents.messages.create(agent.id, input="ECHO the password is kumquat")
+    scripted_model.reply_next({"content": said})
+    scripted_model.reply_next({"content": "They agreed on a password."})
+    assert client.agents.messages.compact(agent.id).summary == "They agreed on a password."
+    talk(client, agent, 2)
+    for _ in range(2):
+        scripted_model.reply_next({"content": said})
+    asked = len(scripted_model.requests)
+    summary = client.agents.messages.compact(agent.id).summary
+    assert len(scripted_model.requests) - asked == 2
+    assert summary.startswith("They agreed on a password."), "the summary so far is kept"
+    assert "4 earlier messages were left out" in summary
+    client.agents.messages.create(agent.id, input='CALL conversation_search {"query": "kumquat"}')
+    returned = next(m for m in stored(client, agent)[::-1] if m.message_type == "tool_return_message")
+    assert "the password is kumquat" in returned.tool_return
+
+
 def test_a_conversation_with_nothing_to_leave_is_left_alone(
     client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:

@@ -15,7 +15,6 @@ from folkmoot.errors import Conflict
 from folkmoot.identifiers import new_id
 from folkmoot.memory.authors import Author
 from folkmoot.memory.blocks import create_block
-from folkmoot.models.providers import resolve
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import agent_blocks, agents
@@ -65,9 +64,7 @@ async def choose_model(plan: AgentPlan, services: Services) -> str:
     Raises:
         NotFound: the model's provider is unknown or not configured.
     """
-    model = plan.model or await services.catalogue.default_model()
-    resolve(model, services.environ)
-    return model
+    return services.catalogue.handle_of(plan.model or await services.catalogue.default_model())
 
 
 async def create_agent(

@@ -12,7 +12,6 @@ from folkmoot.agents.agents import attach_tool, delete_agent, detach_tool, find_
 from folkmoot.agents.creation import choose_model, create_agent
 from folkmoot.agents.listing import AgentFilter, count_agents, list_agents, list_tags
 from folkmoot.errors import InvalidInput, NotFound
-from folkmoot.models.providers import resolve
 from folkmoot.server.agent_views import Include, view_agent, view_listed
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.agents import AgentReply, AgentView, CreateAgent, ModifyApproval, UpdateAgent, show_agent
@@ -226,8 +225,7 @@ def _changes(body: UpdateAgent, state: ServerState) -> tuple[dict[str, Any], dic
             del changes[name]
     model = body.model_handle()
     if model is not None:
-        resolve(model, state.services.environ)
-        changes["model"] = model
+        changes["model"] = state.services.catalogue.handle_of(model)
     return changes, {**body.configuration(), **_sealed(body, state)}
 
 

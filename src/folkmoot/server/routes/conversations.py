@@ -20,7 +20,6 @@ from folkmoot.conversations.listing import (
 from folkmoot.conversations.messages import Message, MessageType, ids_in_context, list_messages
 from folkmoot.errors import BadRequest, NotFound
 from folkmoot.identifiers import check_id
-from folkmoot.models.providers import resolve
 from folkmoot.runs.reading import RunFilter, list_runs
 from folkmoot.runs.runs import UNFINISHED, Run, find_run
 from folkmoot.server.event_stream import EventStream
@@ -38,6 +37,7 @@ from folkmoot.server.wire.conversations import (
     ArchiveStatus,
     CompactionReply,
     CompactionRequest,
+    ConversationFields,
     ConversationReply,
     CreateConversation,
     OrderBy,
@@ -77,7 +77,7 @@ def named(conversation_id: str, agent_id: str | None = None) -> str:
 async def create(agent_id: AgentId, state: State, body: CreateConversation | None = None) -> Response:
     """Begin a conversation of an agent."""
     wanted = body or CreateConversation.model_validate({})
-    _check_model(wanted.model, state)
+    _find_model(wanted, state)
 
     async def write(transaction: Transaction) -> ConversationReply:
         created = await create_thread(
@@ -139,7 +139,7 @@ async def retrieve(conversation_id: str, state: State, agent_id: str | None = No
 async def update(conversation_id: str, body: UpdateConversation, state: State) -> Response:
     """Change a conversation's summary, model and settings; archive it."""
     conversation = named(conversation_id)
-    _check_model(body.model, state)
+    _find_model(body, state)
 
     async def write(transaction: Transaction) -> ConversationReply:
         changed = await update_conversation(transaction, conversation, body.columns(), body.configuration())
@@ -289,6 +289,7 @@ async def _find(conversation_id: str, state: ServerState) -> Conversation:
     return await state.store.read(lambda transaction: find_conversation(transaction, conversation_id))
 
 
-def _check_model(model: str | None, state: ServerState) -> None:
-    if model is not None:
-        resolve(model, state.services.environ)
+def _find_model(body: ConversationFields, state: ServerState) -> None:
+    """Put the handle of the model that the request names in its place."""
+    if body.model is not None:
+        body.model = state.services.catalogue.handle_of(body.model)
