@@ -119,7 +119,9 @@ def test_an_include_adds_to_what_a_client_of_its_age_gets(
     assert shown(["agent.secrets"]) == plain | {"secrets"}
 
 
-def test_the_older_form_of_include_says_all_that_a_list_shows(http: httpx.Client, new_agent: NewAgent, tag: str) -> None:
+def test_the_older_form_of_include_says_all_that_a_list_shows(
+    http: httpx.Client, new_agent: NewAgent, tag: str
+) -> None:
     new_agent(tags=[tag])
     (agent,) = http.get("/v1/agents", params={"tags": tag, "include_relationships": "tags"}, headers=OLDER).json()
     assert (agent["tags"], agent["tools"]) == ([tag], [])

@@ -216,7 +216,7 @@ def show_message(message: Message, shape: MessageShape) -> AnyMessage:
         case "system_message":
             return SystemMessage(**_common(message), content=body["content"])
         case "user_message":
-            return UserMessage(**_common(message), content=body["content"])
+            return UserMessage(**_common(message), content=_text_alone(body["content"]))
         case "assistant_message":
             return AssistantMessage(**_common(message), content=body["content"])
         case "reasoning_message" if not body["reasoning"]:  # its provider shows nobody what was thought
@@ -245,6 +245,13 @@ def show_message(message: Message, shape: MessageShape) -> AnyMessage:
         case "event_message":
             return EventMessage(**_common(message), **body)
     raise AssertionError(f"no wire form for {message.message_type}")
+
+
+def _text_alone(content: str | list[dict[str, Any]]) -> str | list[dict[str, Any]]:
+    """Return the text of content that is one text and nothing else: that is how programs read it."""
+    if isinstance(content, list) and [part.get("type") for part in content] == ["text"]:
+        return str(content[0]["text"])
+    return content
 
 
 def _show_call(message: Message, shape: MessageShape) -> AnyMessage:

@@ -1,0 +1,104 @@
+"""Real programs get what they read: their recorded calls, made again in their order, are answered as recorded."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+from fields_read import differences
+from found_there import set_up, stand_in
+from program_marks import MARKS, Mark, expected_status
+from replaying import PROGRAMS, Call, Replay, load_calls
+
+from support.scripted_model import ScriptedModel
+from support.server import ServerProcess
+
+pytestmark = pytest.mark.xdist_group("programs")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A call's difference from what is recorded, and the mark that covers it."""
+
+    call: Call
+    difference: str
+    mark: Mark | None
+
+
+@pytest.fixture(scope="module")
+def findings(session_model: ScriptedModel, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Finding]]:
+    """Every program's differences, the meant ones too. Each begins with an empty server, as most did."""
+    home = tmp_path_factory.mktemp("programs")
+    found = {}
+    session_model.reset()
+    with (
+        ServerProcess(
+            database=f"sqlite:///{home / 'a.sqlite3'}", home=home, model_url=session_model.base_url
+        ) as server,
+        httpx.Client(base_url=server.url, timeout=60) as http,
+    ):
+        for program in PROGRAMS:
+            found[program] = list(_walk(load_calls(program), http))
+            _empty(http)
+    return found
+
+
+def _walk(calls: list[Call], http: httpx.Client) -> Iterator[Finding]:
+    """Make a program's calls and yield every difference."""
+    replay = Replay(http)
+    set_up(replay, calls)
+    for call in calls:
+        status = expected_status(call)
+        if status is None or not replay.is_possible(call):
+            replay.miss(call)
+            continue
+        found = [Finding(call, line, _mark(call, line)) for line in _made_again(call, status, replay)]
+        yield from found
+        if any(finding.mark and finding.mark.waits for finding in found):
+            if call.path.endswith("/import"):
+                stand_in(replay, call, calls)
+            replay.miss(call)
+
+
+def _made_again(call: Call, expected: int, replay: Replay) -> Iterator[str]:
+    status, body = replay.make(call)
+    if status != expected:
+        yield f"status {status} instead of {expected}: {str(body)[:300]}"
+    elif status == call.status:
+        yield from differences(call.response, body, replay.ids, replay.waiting)
+
+
+def _mark(call: Call, difference: str) -> Mark | None:
+    return next((mark for mark in MARKS if mark.covers(call, difference)), None)
+
+
+def _empty(http: httpx.Client) -> None:
+    """Take away what a program left."""
+    for kind in ("agents", "blocks", "runs"):
+        while things := http.get(f"/v1/{kind}", params={"limit": 100}).json():
+            for thing in things:
+                http.delete(f"/v1/{kind}/{thing['id']}")
+
+
+def _report(findings: Iterable[Finding]) -> str:
+    """Return each difference once, with the calls that show it."""
+    calls: defaultdict[str, list[str]] = defaultdict(list)
+    for finding in findings:
+        calls[f"{finding.call.name}  {finding.difference}"].append(finding.call.where)
+    lines = (f"{difference}\n      {len(where)} times, first {where[0]}" for difference, where in calls.items())
+    return f"{len(calls)} differences:\n" + "\n".join(lines)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_program_reads_what_it_read_before(findings: dict[str, list[Finding]], program: str) -> None:
+    unmeant = [finding for finding in findings[program] if finding.mark is None]
+    assert not unmeant, _report(unmeant)
+
+
+@pytest.mark.parametrize("mark", MARKS, ids=str)
+def test_a_mark_is_needed(findings: dict[str, list[Finding]], mark: Mark) -> None:
+    covered = [finding for program in findings.values() for finding in program if finding.mark is mark]
+    assert covered, "what this mark waits for is here, or the difference is gone; take it out of the table"
