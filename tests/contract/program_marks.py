@@ -1,4 +1,4 @@
-"""Where the recorded calls of programs are not the measure: what comes later, the recorded server's faults, what is meant.
+"""Where the recorded calls of programs are not the measure: what comes later, old faults, what is meant.
 
 `test_programs.py` fails where one of these lines is no longer needed.
 """

@@ -49,6 +49,15 @@ class Call:
         """What marks go by: `GET /v1/agents/{}/tools`."""
         return f"{self.method} {IDENTIFIER.sub('{}', self.path).rstrip('/')}"
 
+    def repeats(self, other: Call) -> bool:
+        """Tell whether a call asks the same as another and was answered the same."""
+        return (self.path, self.query, self.newer, self.response) == (
+            other.path,
+            other.query,
+            other.newer,
+            other.response,
+        )
+
     @property
     def where(self) -> str:
         """What a report goes by."""

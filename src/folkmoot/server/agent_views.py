@@ -10,6 +10,7 @@ from fastapi import Depends, Query, Request
 
 from folkmoot.agents.agents import Agent, find_agent
 from folkmoot.agents.listing import agents_of_ids, blocks_of_agents, last_run, tags_of_agents, tools_of_agents
+from folkmoot.agents.settling import pending_in
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.messages import ids_in_context
 from folkmoot.server.state import ServerState
@@ -79,6 +80,7 @@ async def view_agent(
     view = (await _views(transaction, [agent], parts, state))[0]
     conversation = await find_conversation(transaction, agent_id)
     message_ids = await ids_in_context(transaction, conversation.id, conversation.context_start)
+    waiting = await pending_in(transaction, conversation) if "agent.pending_approval" in parts else None
     last = await last_run(transaction, agent_id)
     return AgentView(
         agent=agent,
@@ -88,6 +90,7 @@ async def view_agent(
         tools=view.tools,
         tags=view.tags,
         variables=view.variables,
+        pending_approval=waiting.request if waiting else None,
         last_completion=last["completed_at"] if last else None,
         last_duration=last["completed_at"] - last["started_at"] if last else None,
         last_stop_reason=last["stop_reason"] if last else None,
