@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import httpx
-from recordings import Ids, events_of
+from recordings import NEWER_CLIENT, Ids, events_of
 
 HERE = Path(__file__).parent / "programs"
 PROGRAMS = sorted({re.sub(r"(-\d)?\.jsonl\.xz$", "", file.name) for file in HERE.glob("*.xz")})
@@ -25,8 +25,6 @@ PROGRAMS = sorted({re.sub(r"(-\d)?\.jsonl\.xz$", "", file.name) for file in HERE
 IDENTIFIER = re.compile(r"[a-z_]+-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|call_[0-9a-z]{8,}")
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 """What programs name to ask for a thing that is not there; the one user and organisation have it too."""
-
-NEWER_CLIENT = {"X-Stainless-Package-Version": "1.12.1"}
 
 
 @dataclass(frozen=True)
