@@ -90,6 +90,43 @@ def test_a_list_shows_of_each_agent_what_is_asked_for(
         assert full.tags == [tag]
 
 
+OLDER = {"user-agent": "letta-client/0.1.324"}
+NEWER = {"user-agent": "letta-client/1.12.1"}
+PARTS = {"blocks", "tools", "tags"}
+
+
+@pytest.mark.parametrize(("headers", "plain"), [(NEWER, set()), (OLDER, PARTS)], ids=["newer", "older"])
+@pytest.mark.parametrize("by_block", [False, True])
+def test_an_include_adds_to_what_a_client_of_its_age_gets(
+    http: httpx.Client,
+    new_agent: NewAgent,
+    new_block: NewBlock,
+    tag: str,
+    headers: dict[str, str],
+    plain: set[str],
+    by_block: bool,
+) -> None:
+    block = new_block()
+    new_agent(tags=[tag], block_ids=[block.id], secrets={"TOKEN": "t"})
+    path = f"/v1/blocks/{block.id}/agents" if by_block else "/v1/agents"
+
+    def shown(include: list[str]) -> set[str]:
+        (agent,) = http.get(path, params={"tags": tag, "include": include}, headers=headers).json()
+        return {name for name in (*PARTS, "secrets") if agent[name]}
+
+    assert shown([]) == plain
+    assert shown(["agent.tags"]) == plain | {"tags"}
+    assert shown(["agent.secrets"]) == plain | {"secrets"}
+
+
+def test_the_older_form_of_include_says_all_that_a_list_shows(
+    http: httpx.Client, new_agent: NewAgent, tag: str
+) -> None:
+    new_agent(tags=[tag])
+    (agent,) = http.get("/v1/agents", params={"tags": tag, "include_relationships": "tags"}, headers=OLDER).json()
+    assert (agent["tags"], agent["tools"]) == ([tag], [])
+
+
 @pytest.fixture
 def five(new_agent: NewAgent, tag: str) -> list[str]:
     """Five agents, oldest first."""

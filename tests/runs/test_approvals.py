@@ -73,6 +73,24 @@ def test_approve_through_the_official_client(
     assert len(scripted_model.requests) == 2
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+def test_an_agent_shows_what_it_waits_for_when_that_is_asked_for(
+    client: Letta, http: httpx.Client, new_agent: NewAgent
+) -> None:
+    agent = new_agent(tool_rules=[RULE])
+
+    def shown() -> Any:
+        return client.agents.retrieve(agent.id, include=["agent.pending_approval"]).pending_approval
+
+    assert shown() is None
+    (call_id,) = waiting(say(http, agent.id, SEARCH))
+    (request,) = [m for m in client.agents.messages.list(agent.id) if m.message_type == "approval_request_message"]
+    assert shown().model_dump() == request.model_dump()
+    assert client.agents.retrieve(agent.id).pending_approval is None
+    ok(decide(http, agent.id, approval(call_id)))
+    assert shown() is None
+
+
 @each_provider
 def test_the_tool_runs_only_after_approval(http: httpx.Client, new_agent: NewAgent, new_block: NewBlock) -> None:
     block = new_block(value="kept")

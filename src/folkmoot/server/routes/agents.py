@@ -102,7 +102,7 @@ async def list_all(
 
     async def read(transaction: Transaction) -> list[AgentView]:
         found = await list_agents(transaction, wanted, page)
-        return await view_listed(transaction, found, include, state)
+        return await view_listed(transaction, found, include.of_listed, state)
 
     return json_response([show_agent(view) for view in await state.store.read(read)])
 
@@ -116,7 +116,7 @@ async def count(wanted: Wanted, state: State) -> int:
 @router.get("/{agent_id}", response_model=AgentReply)
 async def retrieve(agent_id: AgentId, include: Include, state: State) -> Response:
     """Return an agent; with everything that belongs to it unless the request asks for less."""
-    view = await state.store.read(lambda transaction: view_agent(transaction, agent_id, state, include))
+    view = await state.store.read(lambda transaction: view_agent(transaction, agent_id, state, include.of_one))
     return json_response(show_agent(view))
 
 

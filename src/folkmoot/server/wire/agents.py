@@ -16,11 +16,13 @@ from folkmoot.agents.agents import Agent
 from folkmoot.agents.compaction import PROMPT, CompactionSettings
 from folkmoot.agents.creation import AgentPlan
 from folkmoot.agents.tool_rules import ToolRules
+from folkmoot.conversations.messages import Message
 from folkmoot.identifiers import USER
 from folkmoot.models.listing import ModelDescription
 from folkmoot.models.providers import DEFAULT_ALIAS
 from folkmoot.server.wire.blocks import BlockReply, CreateBlock
 from folkmoot.server.wire.common import BlockId, JsonObject, Reply, Request, Text, ToolId, moment
+from folkmoot.server.wire.messages import ApprovalRequestMessage, show_request
 from folkmoot.server.wire.models import EmbeddingConfig, LlmConfig
 from folkmoot.server.wire.sending import MessageCreate
 from folkmoot.server.wire.tools import ToolReply
@@ -284,7 +286,7 @@ class AgentReply(Reply):
     entity_id: str | None = None
     identity_ids: list[str] = []
     identities: list[dict[str, Any]] = []
-    pending_approval: dict[str, Any] | None = None
+    pending_approval: ApprovalRequestMessage | None = None
     message_buffer_autoclear: bool
     enable_sleeptime: bool | None
     multi_agent_group: dict[str, Any] | None = None
@@ -312,6 +314,7 @@ class AgentView:
     last_duration: int | None = None
     last_stop_reason: str | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
+    pending_approval: Message | None = None
 
 
 def show_agent(view: AgentView) -> AgentReply:
@@ -355,6 +358,7 @@ def show_agent(view: AgentView) -> AgentReply:
         max_files_open=settings.get("max_files_open") or 10,
         per_file_view_window_char_limit=settings.get("per_file_view_window_char_limit") or 25_000,
         hidden=agent.hidden,
+        pending_approval=None if view.pending_approval is None else show_request(view.pending_approval),
     )
 
 
