@@ -35,7 +35,8 @@ def test_the_key_is_asked_for_once(visitor: httpx.Client) -> None:
         assert response.headers["location"].startswith("/login?next=%2F"), path
     assert visitor.get("/events").status_code == 303
     assert visitor.post("/start").status_code == 401
-    assert visitor.post("/blocks/new", data={"label": "a"}).status_code == 401
+    for path in ("/blocks/new", "/blocks/x", "/blocks/x/delete", "/agents/x", "/agents/x/messages", "/runs/x/cancel"):
+        assert visitor.post(path, data={"label": "a"}).status_code == 401, path
 
     wrong = visitor.post("/login", data={"key": "wrong", "next": "/runs"})
     assert wrong.status_code == 401
@@ -95,6 +96,9 @@ def test_a_page_of_another_site_changes_nothing(
     for method, path, body in (
         ("POST", "/blocks/new", None),
         ("POST", "/start", None),
+        ("POST", f"/blocks/{block.id}", None),
+        ("POST", f"/blocks/{block.id}/delete", None),
+        ("POST", "/agents/x/messages", None),
         ("POST", f"/v1/blocks/{block.id}/revert", {"version": 1}),
         ("PATCH", f"/v1/blocks/{block.id}", {"value": "after"}),
         ("DELETE", f"/v1/blocks/{block.id}", None),

@@ -10,13 +10,13 @@ from starlette.staticfiles import StaticFiles
 from folkmoot.server.web import live
 from folkmoot.server.web.responses import SECURITY, STATIC, static_version
 from folkmoot.server.web.session import Sessions
-from folkmoot.server.web.views import agents, blocks, login, moot, runs, start
+from folkmoot.server.web.views import agent_forms, agents, block_forms, blocks, login, moot, runs, start
 
 
 def add_pages(application: FastAPI, sessions: Sessions) -> None:
     """Add the pages, their static files and their sessions to the application."""
     application.state.sessions = sessions
-    for view in (login, moot, start, blocks, agents, runs, live):
+    for view in (login, moot, start, blocks, block_forms, agents, agent_forms, runs, live):
         application.include_router(view.router)
     application.mount("/static", _Static(directory=STATIC), name="static")
 
