@@ -157,16 +157,19 @@ def take_examples(browser: Browser, http: httpx.Client) -> None:
     pages = {
         "research_team": "/blocks/{findings}",
         "policy_board": "/agents/{sales}",
-        "task_coordination": "/blocks/{tasks}",
+        "task_coordination": "/blocks/{tasks}?version=6",
         "specialists": "/",
     }
+    folds = {"policy_board": ".tool.failed summary", "task_coordination": "#history summary"}
+    heights = {"policy_board": 900, "specialists": 420}
     for name, address in pages.items():
         run_example(name)
         agents = {each["name"]: each["id"] for each in http.get("/v1/agents").json()}
         blocks = {each["label"]: each["id"] for each in http.get("/v1/blocks").json()}
         page = opened(browser, address.format(**agents, **blocks), LIGHT)
-        if name == "task_coordination":
-            page.locator("#history summary").click()
+        if name in folds:
+            page.locator(folds[name]).click()
+        page.set_viewport_size({"width": 1280, "height": heights.get(name, 800)})
         shot(page, name.replace("_", "-"))
         for kind, found in (("agents", agents), ("blocks", blocks)):
             for identifier in found.values():
