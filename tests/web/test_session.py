@@ -38,6 +38,11 @@ def test_the_key_is_asked_for_once(visitor: httpx.Client) -> None:
     for path in ("/blocks/new", "/blocks/x", "/blocks/x/delete", "/agents/x", "/agents/x/messages", "/runs/x/cancel"):
         assert visitor.post(path, data={"label": "a"}).status_code == 401, path
 
+    lapsed = visitor.post("/blocks/x/delete", headers={"accept": "text/html"})
+    assert lapsed.status_code == 401
+    assert "Sign in, then do it again." in lapsed.text
+    assert 'name="next" value="/blocks/x"' in lapsed.text
+
     wrong = visitor.post("/login", data={"key": "wrong", "next": "/runs"})
     assert wrong.status_code == 401
     assert "not the server&#39;s API key" in wrong.text

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Error, Locator, Page, Response, Route, expect
 
-from support.fixtures import NewAgent, NewBlock
+from support.fixtures import NewAgent, NewBlock, StartServer
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
 from web.conftest import PATIENCE, OpenPage, is_live
@@ -316,6 +316,17 @@ def test_a_run_is_cancelled_without_scripts(
         page.get_by_role("button", name="Cancel").click()
         expect(page).to_have_url(re.compile("/runs/run-"))
         look_until(page, page.locator(".facts .status-cancelled"))
+
+
+def test_signing_in_and_the_tutorial_need_no_scripts(open_plain: OpenPage, start_server: StartServer) -> None:
+    settings = {"FOLKMOOT_API_KEY": "the key", "FOLKMOOT_DEFAULT_MODEL": "offline/notetaker"}
+    page = open_plain("/", url=start_server(env=settings).url)
+    page.get_by_label("API key").fill("the key")
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Run the tutorial").click()
+    expect(page.get_by_role("link", name="organization")).to_be_visible()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
 def test_what_was_begun_before_the_scripts_came_goes_on_with_them(

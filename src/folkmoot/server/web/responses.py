@@ -101,8 +101,7 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
 
 def error_page(request: Request, status: int, message: str) -> Response:
     """Return an error as a page: what happened, and where to go from there."""
-    # A form's address is its page's, with what it does behind it.
-    back = request.url.path.rpartition("/")[0] if request.method == "POST" and status != 404 else ""
+    back = _page_of_form(request) if request.method == "POST" and status != 404 else ""
     title = {404: "There is nothing here", 403: "This is not allowed"}.get(status, "That did not work")
     return render(request, "error.html", status, title=title, message=message, back=back)
 
@@ -156,7 +155,16 @@ async def read_form(request: Request) -> dict[str, list[str]]:
     return {name: [text.replace("\r\n", "\n") for text in texts] for name, texts in fields.items()}
 
 
+def _page_of_form(request: Request) -> str:
+    """Return the page on which a form stands: a form's address is its page's, with what it does behind it."""
+    page, _, does = request.url.path.rpartition("/")
+    return page if does.isalpha() and does != "new" and page else request.url.path if page else "/"
+
+
 def _ask_for_key(request: Request) -> Response:
+    if request.method == "POST" and "text/html" in request.headers.get("accept", ""):
+        problem = "The session has ended. Sign in, then do it again."
+        return render(request, "login.html", 401, next=_page_of_form(request), problem=problem)
     if request.method != "GET" or request.headers.get("accept") == "text/event-stream":
         raise HTTPException(401, "Sign in at /login first.")
     target = request.url.path + (f"?{request.url.query}" if request.url.query else "")

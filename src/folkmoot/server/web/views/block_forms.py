@@ -31,7 +31,7 @@ async def edit(request: Request, block_id: BlockId, state: State) -> Response:
         return await block_page(request, block_id, state, error.status, editing=Editing(text, conflict=True))
     except (ValidationError, FolkmootError) as error:
         problem = " ".join(problems_of(error, ()).values())
-        return await block_page(request, block_id, state, 422, editing=Editing(text, problem))
+        return await block_page(request, block_id, state, 422, editing=Editing(text, int(version), problem))
     return redirect(f"/blocks/{block_id}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import Request, Response
@@ -67,9 +67,13 @@ class _About:
 
 @dataclass(frozen=True, slots=True)
 class Editing:
-    """An editor that is open: its text, and why it could not be saved. In a conflict somebody else has written."""
+    """An editor that is open: its text, the version it began with, and why it could not be saved.
 
-    text: str
+    Text and version are the block's own when None. In a conflict somebody else has written.
+    """
+
+    text: str | None = None
+    version: int | None = None
     problem: str = ""
     conflict: bool = False
 
@@ -127,10 +131,7 @@ async def show(
 
     `edit` opens the editor, `ask` a question about the block, such as whether to delete it.
     """
-    editing = None
-    if edit and version is None:
-        block = await state.store.read(lambda transaction: find_block(transaction, block_id))
-        editing = Editing(block.value)
+    editing = Editing() if edit and version is None else None
     return await block_page(request, block_id, state, version=version, ask=ask, editing=editing)
 
 
@@ -156,6 +157,9 @@ async def block_page(
         editing: the editor, when it is open.
     """
     about = await state.store.read(lambda transaction: _read(transaction, block_id, version))
+    if editing is not None:
+        text = about.text if editing.text is None else editing.text
+        editing = replace(editing, text=text, version=editing.version or about.block.version)
     lines = await _lines(about, state, with_diff=version is not None)
     now = clock.now()
     return render(
