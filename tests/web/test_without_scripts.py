@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 import httpx
 import pytest
 from playwright.sync_api import Browser, Error, Locator, Page, Response, Route, expect
+from playwright.sync_api import TimeoutError as TimedOut
 
 from support.fixtures import NewAgent, NewBlock, StartServer
 from support.scripted_model import ScriptedModel
@@ -145,13 +146,27 @@ def press(page: Page, control: Locator) -> str:
     page.on("response", note)
     control.click()
     try:
-        page.wait_for_function(f"(before) => ({SHOWN})() !== before", arg=before, timeout=PATIENCE)
-    except Error:
-        return "nothing changed"
+        wait_for_change(page, before)
+    except TimedOut:
+        return f"nothing changed at {page.url}"
     finally:
         page.remove_listener("response", note)
     said = page.locator(".problem:visible, .error:visible").count()
     return "" if said else ", ".join(refused)
+
+
+def wait_for_change(page: Page, before: str) -> None:
+    """Wait until a page shows something else; a look at a page that is just being left is repeated."""
+    for attempt in range(3):
+        try:
+            page.wait_for_function(f"(before) => ({SHOWN})() !== before", arg=before, timeout=PATIENCE)
+        except TimedOut:
+            raise
+        except Error:
+            if attempt == 2:
+                raise
+        else:
+            return
 
 
 KIND = """button => {
