@@ -7,21 +7,21 @@ from collections.abc import Mapping
 from fastapi import Request, Response
 from pydantic import ValidationError
 
-from folkmoot.agents.settling import pending_in
+from folkmoot.agents.abandoned_calls import pending_in
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.errors import FolkmootError
 from folkmoot.server.routes import agents as api
 from folkmoot.server.routes import core_memory, messages
 from folkmoot.server.sending import start_in_background
 from folkmoot.server.state import ServerState, State
-from folkmoot.server.web.forms import choices, problems_of, text_of
-from folkmoot.server.web.responses import page_router, read_form, redirect
-from folkmoot.server.web.views.agents import Decided, Refused, agent_page
 from folkmoot.server.wire.agents import ModifyApproval, UpdateAgent
 from folkmoot.server.wire.blocks import AttachBlock
 from folkmoot.server.wire.common import AgentId
 from folkmoot.server.wire.sending import SendMessages
 from folkmoot.store.engine import Transaction
+from folkmoot.web.forms import choices, problems_of, text_of
+from folkmoot.web.responses import page_router, read_form, redirect
+from folkmoot.web.views.agents import Decided, Refused, agent_page
 
 router = page_router()
 

@@ -9,11 +9,11 @@ from folkmoot.errors import FolkmootError, InvalidInput, PreconditionFailed
 from folkmoot.server.routes import blocks as api
 from folkmoot.server.routes import core_memory, history
 from folkmoot.server.state import State
-from folkmoot.server.web.forms import problems_of, text_of
-from folkmoot.server.web.responses import page_router, read_form, redirect
-from folkmoot.server.web.views.blocks import Editing, block_page
 from folkmoot.server.wire.blocks import AttachBlock, RevertBlock, UpdateBlock
 from folkmoot.server.wire.common import BlockId
+from folkmoot.web.forms import problems_of, text_of
+from folkmoot.web.responses import page_router, read_form, redirect
+from folkmoot.web.views.blocks import Editing, block_page
 
 router = page_router()
 
