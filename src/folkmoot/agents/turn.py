@@ -19,6 +19,7 @@ from folkmoot.agents.events import Event, TurnEnd
 from folkmoot.agents.history import read_history
 from folkmoot.agents.replies import reply_messages
 from folkmoot.agents.services import Services
+from folkmoot.agents.settling import settle_run
 from folkmoot.agents.steps import Step, store_step, trace_of
 from folkmoot.agents.tool_calls import PlannedCall, called_of, plan_call, return_message, run_in_step, run_outside
 from folkmoot.agents.tool_rules import Called, ToolRules
@@ -163,6 +164,7 @@ async def _settle(turn: TurnState, decisions: Decisions) -> tuple[list[Message],
         stored = await append_messages(transaction, request.conversation_id, [answer, *returns], request.run_id)
         called = called_since_asked([*turn.history.messages, *stored])
         ends = turn.ended_by_call(planned, outcomes, called)
+        await settle_run(transaction, pending, "end_turn")
         end = TurnEnd("tool_rule") if ends and not turn.rules.missing_before_exit(turn.names, called) else None
         await request.journal.record(transaction, stored[1:], end)
         return stored, end
