@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import and_, bindparam, delete, select, update
 
-from folkmoot.conversations.conversations import start_conversation
-from folkmoot.conversations.messages import Message
+from folkmoot.agents.instructions import system_content
+from folkmoot.conversations.conversations import last_run_at, start_conversation
+from folkmoot.conversations.messages import Message, set_system_message
 from folkmoot.errors import BadRequest, Conflict, NotFound
 from folkmoot.identifiers import ORGANIZATION, new_id
 from folkmoot.memory import attachments
@@ -19,6 +20,7 @@ from folkmoot.memory.authors import Author
 from folkmoot.memory.blocks import create_block, delete_block
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
+from folkmoot.store.paging import leave_places, leaving
 from folkmoot.store.tables import (
     agent_blocks,
     agent_tags,
@@ -27,6 +29,7 @@ from folkmoot.store.tables import (
     blocks,
     conversation_blocks,
     conversations,
+    runs,
 )
 from folkmoot.tools.builtin import BUILTIN_TOOLS, BUILTIN_TOOLS_BY_ID
 from folkmoot.tools.tool import Tool
@@ -84,7 +87,7 @@ class Agent:
 
 @dataclass(frozen=True, slots=True)
 class NewAgent:
-    """What an agent is made from; `first_messages` begin with its system message."""
+    """What an agent is made from; `first_messages` follow its system message."""
 
     name: str
     description: str | None
@@ -120,6 +123,12 @@ _copies_of_conversations = (
         & (conversations.c.id == conversation_blocks.c.conversation_id),
     )
     .where(conversations.c.organization_id == ORGANIZATION, conversations.c.agent_id == bindparam("agent_id"))
+)
+
+
+LAST_RUN = last_run_at(runs.c.agent_id == agents.c.id)
+_leaving = leaving(
+    agents, and_(agents.c.organization_id == ORGANIZATION, agents.c.id == bindparam("agent_id")), last_run_at=LAST_RUN
 )
 
 
@@ -169,7 +178,8 @@ async def create_agent(transaction: Transaction, new: NewAgent, author: Author) 
     existing = await _existing_blocks(transaction, new.block_ids)
     created = [await create_block(transaction, fields, author) for fields in new.new_blocks]
     await _attach_all(transaction, agent.id, existing + [(block.id, block.label) for block in created])
-    await start_conversation(transaction, agent.id, agent.id, new.first_messages)
+    system = Message("system_message", system_content(agent.system, agent.id, agent.id))
+    await start_conversation(transaction, agent.id, agent.id, [system, *new.first_messages])
     return agent
 
 
@@ -202,6 +212,8 @@ async def update_agent(
                 delete(table).where(table.c.organization_id == ORGANIZATION, table.c.agent_id == agent_id)
             )
             await write(transaction, agent_id, changes[name])
+    if "system" in changes:
+        await set_system_message(transaction, agent_id, system_content(changes["system"], agent_id, agent_id))
     if "block_ids" in changes:
         await _replace_blocks(transaction, agent_id, changes["block_ids"])
     return await find_agent(transaction, agent_id)
@@ -215,6 +227,7 @@ async def delete_agent(transaction: Transaction, agent_id: str) -> None:
     """
     for row in await transaction.all(_copies_of_conversations, agent_id=agent_id):
         await delete_block(transaction, row["block_id"])
+    await leave_places(transaction, _leaving, agent_id=agent_id)
     gone = await transaction.run(
         delete(agents).where(agents.c.organization_id == ORGANIZATION, agents.c.id == agent_id)
     )

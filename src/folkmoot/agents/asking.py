@@ -118,6 +118,8 @@ async def look(turn: TurnState) -> list[SeenBlock]:
 def prompt_of(turn: TurnState, incoming: Sequence[Message], seen: Sequence[SeenBlock]) -> Prompt:
     """Return what the model is asked next."""
     turns = turn.history.shown(incoming)
-    prompt = build_prompt(turn.agent, turn.request.instructions or turn.agent.system, turn.schemas, turns, seen)
+    request, agent = turn.request, turn.agent
+    instructions = request.instructions or agent.system
+    prompt = build_prompt(agent, request.conversation_id, instructions, turn.schemas, turns, seen)
     choice = turn.tool_choice
     return replace(prompt, options=replace(prompt.options, tool_choice=choice)) if choice else prompt

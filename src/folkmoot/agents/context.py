@@ -16,6 +16,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from folkmoot.agents.agents import Agent
+from folkmoot.agents.instructions import metadata_section
 from folkmoot.conversations.conversations import Conversation
 from folkmoot.conversations.messages import Message
 from folkmoot.memory.attachments import attached_rows
@@ -81,16 +82,30 @@ def for_conversation(agent: Agent, conversation: Conversation) -> Agent:
 
 
 def build_prompt(
-    agent: Agent, instructions: str, tools: Sequence[ToolSchema], turns: Sequence[Turn], blocks: Sequence[SeenBlock]
+    agent: Agent,
+    conversation_id: str,
+    instructions: str,
+    tools: Sequence[ToolSchema],
+    turns: Sequence[Turn],
+    blocks: Sequence[SeenBlock],
 ) -> Prompt:
     """Return the request for one step of the agent's turn."""
     return Prompt(
         instructions=instructions,
         turns=turns,
-        memory=render_memory(blocks, agent.timezone, datetime.now(UTC)),
+        memory=memory_text(agent, conversation_id, blocks),
         tools=tools,
         options=model_options(agent.configuration),
     )
+
+
+def memory_text(agent: Agent, conversation_id: str, blocks: Sequence[SeenBlock]) -> str:
+    """Return what a model reads behind the messages: whose conversation it is, the time, and the blocks.
+
+    The conversation is not named in the instructions: an agent's conversations share those in a provider's cache.
+    """
+    shown = render_memory(blocks, agent.timezone, datetime.now(UTC))
+    return f"{metadata_section(agent.id, conversation_id)}\n{shown}"
 
 
 def render_memory(blocks: Sequence[SeenBlock], timezone: str, now: datetime) -> str:
@@ -125,7 +140,7 @@ def _inert(text: str) -> str:
     return _MARKUP.sub(r"&lt;\1", text)
 
 
-_MARKUP = re.compile(r"<(/?(?:block|value|description|memory_blocks|now)\b)")
+_MARKUP = re.compile(r"<(/?(?:block|value|description|memory_blocks|memory_metadata|now)\b)")
 
 
 def model_options(configuration: Mapping[str, Any]) -> ModelOptions:

@@ -34,6 +34,7 @@ from folkmoot.agents.journal import Journal
 from folkmoot.agents.services import Services
 from folkmoot.conversations.conversations import Conversation, Counted, find_conversation, move_context
 from folkmoot.conversations.messages import Message, messages_in_context
+from folkmoot.errors import BadRequest
 from folkmoot.models.prompt import Prompt, Turn, Usage
 from folkmoot.store.engine import Transaction
 
@@ -237,6 +238,7 @@ async def compact_now(
 
     Raises:
         NotFound: there is no such conversation.
+        BadRequest: no message can leave its context.
     """
 
     async def read(transaction: Transaction) -> tuple[Agent, History]:
@@ -249,6 +251,11 @@ async def compact_now(
     wanted = CompactionSettings.read(settings or agent.configuration.get("compaction_settings"))
     compaction = Compaction(services, agent, wanted, "requested")
     prompt = prompt_of(history)
-    if leaving := choose_leaving(history, compaction, prompt):
-        await make_room(history, compaction, prompt, leaving)
+    leaving = choose_leaving(history, compaction, prompt)
+    if leaving is None:
+        raise BadRequest(
+            f"Nothing can be compacted in conversation {conversation_id}: {len(history.messages)} messages are in its "
+            "context. Say something first."
+        )
+    await make_room(history, compaction, prompt, leaving)
     return history.summary.render(), before, _shown_count(history)

@@ -18,6 +18,7 @@ from folkmoot.tools.tool import Tool
 class Parts:
     """An agent as its model sees it in one conversation."""
 
+    conversation_id: str
     agent: Agent
     tools: Sequence[Tool]
     blocks: Sequence[SeenBlock]
@@ -26,7 +27,7 @@ class Parts:
         """Return the prompt with which the next turn begins."""
         schemas = [tool.schema for tool in self.tools]
         turns = history.shown() if history is not None else []
-        return build_prompt(self.agent, self.agent.system, schemas, turns, self.blocks)
+        return build_prompt(self.agent, self.conversation_id, self.agent.system, schemas, turns, self.blocks)
 
 
 async def read_parts(transaction: Transaction, conversation_id: str) -> Parts:
@@ -38,7 +39,7 @@ async def read_parts(transaction: Transaction, conversation_id: str) -> Parts:
     conversation = await find_conversation(transaction, conversation_id)
     agent = for_conversation(await find_agent(transaction, conversation.agent_id), conversation)
     tools = await tools_of(transaction, agent.id)
-    return Parts(agent, tools, await read_blocks(transaction, agent.id, conversation_id))
+    return Parts(conversation_id, agent, tools, await read_blocks(transaction, agent.id, conversation_id))
 
 
 async def begin_prompt(transaction: Transaction, conversation_id: str) -> Callable[[History], Prompt]:

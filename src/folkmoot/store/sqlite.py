@@ -21,13 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-from sqlalchemy import Executable, Select, Table, column, literal_column, table
+from sqlalchemy import Executable, Select, Table, column, func, literal_column, or_, table
 from sqlalchemy.dialects.sqlite.pysqlite import dialect as sqlite_dialect
 
 from folkmoot.errors import Conflict, InvalidInput, StartupError, StoreOverloaded, StoreUnavailable
 from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, Statements, T, Work
 from folkmoot.store.signals import Signals
 from folkmoot.store.tables import messages
+from folkmoot.store.words import is_found_whole, pieces_of
 
 LONGEST_QUEUE = 10_000
 """Pieces of work that may wait for the disk before more are refused."""
@@ -192,11 +193,12 @@ class SqliteStore:
 
     def matching(self, statement: Select[Any], words: Sequence[str]) -> Select[Any]:
         """Return `statement` limited to messages with one of `words`, the best first (FTS5's bm25)."""
-        wanted = " OR ".join(f'"{word}"' for word in words)
+        wanted = " OR ".join(way for word in words for way in _ways(word))
         found = table("messages_fulltext", column("rowid"), column("rank"))
         return (
             statement.join(found, found.c.rowid == messages.c.search_id)
             .where(literal_column("messages_fulltext").op("MATCH")(wanted))
+            .where(or_(*(func.instr(messages.c.search_text, word) > 0 for word in words)))
             .order_by(found.c.rank)
         )
 
@@ -285,6 +287,13 @@ class SqliteStore:
     def _roll_back(self) -> None:
         if self._writer.in_transaction:
             self._writer.rollback()
+
+
+def _ways(word: str) -> list[str]:
+    """Return how FTS5 is asked for a word: as it is, and by its pieces."""
+    whole = [f'"{word}"'] if is_found_whole(word) else []
+    pieces = pieces_of(word)
+    return [*whole, f"({' AND '.join(pieces)})"] if pieces else whole
 
 
 def _at_once(work: Any) -> Any:

@@ -22,7 +22,6 @@ from folkmoot.agents.agents import (
 )
 from folkmoot.agents.instructions import BLOCK_DESCRIPTIONS, SYSTEM, random_name
 from folkmoot.agents.listing import AgentFilter, count_agents, list_agents, list_tags
-from folkmoot.conversations.messages import Message
 from folkmoot.errors import InvalidInput, NotFound
 from folkmoot.models.providers import resolve
 from folkmoot.server.agent_views import Include, view_agent, view_listed
@@ -39,6 +38,14 @@ router = APIRouter(prefix="/v1/agents", tags=["agents"])
 tags_router = APIRouter(prefix="/v1/tags", tags=["tags"])
 
 
+ORDERS: dict[str, Literal["created_at", "updated_at", "last_run_at"]] = {
+    "created_at": "created_at",
+    "updated_at": "updated_at",
+    "last_run_completion": "last_run_at",
+}
+"""What each name in a query orders a list by."""
+
+
 async def read_filter(
     name: str | None = None,
     query_text: str | None = None,
@@ -52,7 +59,7 @@ async def read_filter(
     identity_id: str | None = None,
     identifier_keys: Annotated[list[str] | None, Query()] = None,
     order_by: Literal["created_at", "updated_at", "last_run_completion"] | None = None,
-    sort_by: str | None = None,
+    sort_by: Literal["created_at", "updated_at", "last_run_completion"] | None = None,
 ) -> AgentFilter:
     """Read from the query which agents are wanted."""
     return AgentFilter(
@@ -66,7 +73,7 @@ async def read_filter(
         template_id=template_id,
         base_template_id=base_template_id,
         of_identities=bool(identity_id or identifier_keys),
-        order_by="updated_at" if (order_by or sort_by) == "updated_at" else "created_at",
+        order_by=ORDERS[order_by or sort_by or "created_at"],
     )
 
 
@@ -88,9 +95,9 @@ CHANGEABLE = frozenset(
 """Fields of a request that are columns of an agent, or lists that belong to it."""
 
 Wanted = Annotated[AgentFilter, Depends(read_filter)]
-NewestFirst = Annotated[Page, Depends(page_of("desc"))]
+NewestFirst = Annotated[Page, Depends(page_of("desc", by=None))]
 AsAttached = Annotated[Page, Depends(page_of("asc"))]
-ByName = Annotated[Page, Depends(page_of("asc"))]
+ByName = Annotated[Page, Depends(page_of("asc", by="name"))]
 
 
 @router.post("", response_model=AgentReply)
@@ -110,8 +117,8 @@ async def list_all(
     wanted: Wanted, page: NewestFirst, include: Include, state: State, ascending: bool | None = None
 ) -> Response:
     """List agents, the newest first unless the request says otherwise."""
-    if ascending:
-        page = replace(page, order="asc")
+    if ascending is not None:
+        page = replace(page, order="asc" if ascending else "desc")
 
     async def read(transaction: Transaction) -> list[AgentView]:
         found = await list_agents(transaction, wanted, page)
@@ -236,13 +243,12 @@ async def _new_agent(body: CreateAgent, state: ServerState) -> NewAgent:
     shared = MULTI_AGENT_TOOLS if body.include_multi_agent_tools else ()
     tools = tools_named([*base, *shared, *(body.tools or ())])
     tools = list(dict.fromkeys([*tools, *map(tool_of_id, body.tool_ids or ())]))
-    system = body.system if body.system is not None else SYSTEM
     first = [message.to_message() for message in body.initial_message_sequence or ()]
     return NewAgent(
         name=body.name or random_name(),
         description=body.description,
         agent_type=body.agent_type,
-        system=system,
+        system=body.system if body.system is not None else SYSTEM,
         model=model,
         embedding=body.embedding,
         timezone=body.timezone or "UTC",
@@ -255,7 +261,7 @@ async def _new_agent(body: CreateAgent, state: ServerState) -> NewAgent:
         tools=tools,
         block_ids=body.block_ids or (),
         new_blocks=[_with_description(block.model_dump()) for block in body.memory_blocks or ()],
-        first_messages=[Message("system_message", {"content": system}), *first],
+        first_messages=first,
     )
 
 

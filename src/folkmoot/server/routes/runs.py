@@ -55,8 +55,8 @@ async def list_all(
         stop_reason=stop_reason,
         background=background,
     )
-    if ascending:
-        page = Page(page.limit, page.after, page.before, "asc")
+    if ascending is not None:
+        page = Page(page.limit, page.after, page.before, "asc" if ascending else "desc")
     found = await state.store.read(lambda transaction: list_runs(transaction, wanted, page))
     return json_response([RunReply.of(run) for run in found])
 

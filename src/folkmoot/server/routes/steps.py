@@ -42,6 +42,8 @@ async def list_all(
     feedback: Literal["positive", "negative"] | None = None,
     has_feedback: bool | None = None,
     tags: Annotated[list[str] | None, Query()] = None,
+    trace_ids: Annotated[list[str] | None, Query(description="No step has one; finds nothing.")] = None,
+    project_id: Annotated[str | None, Query(description="The project of the steps' agents.")] = None,
 ) -> Response:
     """List steps, the newest first."""
     wanted = StepFilter(
@@ -53,6 +55,8 @@ async def list_all(
         feedback=feedback,
         has_feedback=has_feedback,
         tags=tags or (),
+        project_id=project_id,
+        nothing=bool(trace_ids),
     )
     found = await state.store.read(lambda transaction: list_steps(transaction, wanted, page))
     return json_response([StepReply.of(step, state.describe_model(step.model)) for step in found])

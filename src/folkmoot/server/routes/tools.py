@@ -24,12 +24,14 @@ async def read_wanted(
     search: str | None = None,
     tool_types: Annotated[list[str] | None, Query()] = None,
     exclude_tool_types: Annotated[list[str] | None, Query()] = None,
+    return_only_letta_tools: Annotated[bool, Query(description="Only built-in ones; all are, so far.")] = False,
 ) -> list[Tool]:
     """Return the tools that the query asks for, by name."""
 
     def is_wanted(tool: Tool) -> bool:
         return (
-            (name is None or tool.name == name)
+            (not return_only_letta_tools or tool.name in BUILTIN_TOOLS)
+            and (name is None or tool.name == name)
             and (not names or tool.name in names)
             and (not tool_ids or tool.id in tool_ids)
             and (not search or search.lower() in tool.name)
