@@ -11,6 +11,7 @@
     ├── Conflict                     409
     ├── PreconditionFailed           412  If-Match names another version
     ├── TooLarge                     413
+    ├── NotBuilt                     501  a route of the contract that this server does not have yet
     ├── StoreError                   503
     │   ├── StoreUnavailable         503  the database cannot be reached, or cannot write
     │   └── StoreOverloaded          503  the wait for the database was too long
@@ -116,6 +117,12 @@ class StoreUnavailable(StoreError):
 
 class StoreOverloaded(StoreError):
     """The database has more waiting work than it can take; nothing was changed. Try again in a moment."""
+
+
+class NotBuilt(FolkmootError):
+    """The contract has this, and this server does not do it yet."""
+
+    status = 501
 
 
 class ProviderError(FolkmootError):

@@ -18,7 +18,7 @@ from folkmoot.models.catalogue import Catalogue
 from folkmoot.models.providers import OFFLINE, default_model, resolve
 from folkmoot.models.requests import ModelClient
 from folkmoot.runs.turns import Turns
-from folkmoot.server.errors import add_error_handlers
+from folkmoot.server.errors import PROBLEMS, add_error_handlers
 from folkmoot.server.gate import Gate
 from folkmoot.server.routes import (
     agents,
@@ -35,6 +35,7 @@ from folkmoot.server.routes import (
     runs,
     steps,
     tools,
+    unbuilt,
 )
 from folkmoot.server.state import ServerState
 from folkmoot.server.web.pages import add_pages
@@ -47,6 +48,7 @@ logger = logging.getLogger(__name__)
 
 ROUTERS = (
     health.router,
+    unbuilt.router,  # before the others, which would take the names in its paths for identifiers
     blocks.router,
     history.router,
     history.agent_router,
@@ -61,6 +63,7 @@ ROUTERS = (
     chat_completions.router,
     runs.router,
     steps.router,
+    steps.telemetry_router,
     tools.router,
     models.router,
 )
@@ -82,7 +85,12 @@ def create_app(settings: Settings, environ: Mapping[str, str] | None = None) -> 
             yield
 
     application = FastAPI(
-        title="Folkmoot", version=__version__, lifespan=lifespan, redirect_slashes=False, docs_url="/docs"
+        title="Folkmoot",
+        version=__version__,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        docs_url="/docs",
+        responses=PROBLEMS,
     )
     for router in ROUTERS:
         application.include_router(router)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
+from pydantic import Field
 from sqlalchemy import literal, select
 
 from folkmoot import __version__
@@ -15,17 +16,22 @@ router = APIRouter(tags=["health"])
 _ONE = select(literal(1).label("one"))
 
 
-class Health(Reply):
-    """The server's version and whether it is well."""
+CONTRACT_VERSION = "0.16.8"
+"""The level of the API that is served: clients compare it, and tell people to update the server when it is lower."""
 
-    version: str
-    status: str
+
+class Health(Reply):
+    """What is served and whether it is well."""
+
+    version: str = Field(CONTRACT_VERSION, description="The level of the API that is served.")
+    folkmoot: str = Field(__version__, description="Folkmoot's own version.")
+    status: str = "ok"
 
 
 @router.get("/v1/health")
 async def health() -> Health:
     """Say that the server is there."""
-    return Health(version=__version__, status="ok")
+    return Health()
 
 
 @router.get("/v1/ready")
@@ -36,4 +42,4 @@ async def ready(state: State) -> Health:
         return await transaction.first(_ONE)
 
     await state.store.read(ask)
-    return Health(version=__version__, status="ok")
+    return Health()

@@ -94,10 +94,14 @@ async def delete(run_id: RunId, state: State) -> Deleted:
 
 @router.get("/{run_id}/messages", response_model=list[AnyMessage])
 async def list_messages(run_id: RunId, page: OldestFirst, state: State) -> Response:
-    """List the messages that the run added to its conversation, the oldest first unless the request says otherwise."""
-    await _find(run_id, state)
+    """List the messages that the run added to its conversation, the oldest first unless the request says otherwise.
+
+    Of a background run only those of the types that its request named, in the form that it asked for.
+    """
+    shape = _shape_of(await _find(run_id, state))
     messages = await state.store.read(lambda transaction: messages_of_run(transaction, run_id))
-    return json_response(show_messages(page_of_list(messages, page, lambda message: message.id), MessageShape()))
+    shown = show_messages(messages, shape.messages, shape.types)
+    return json_response(page_of_list(shown, page, lambda message: message.id))
 
 
 @router.get("/{run_id}/usage", response_model=RunUsage)
@@ -152,9 +156,21 @@ async def follow_from(run_id: RunId, state: State, body: FollowRun | None = None
 
 
 async def _follow(run_id: str, after: int, state: ServerState) -> Response:
-    await _find(run_id, state)
-    shape = StreamShape(MessageShape())
+    shape = _shape_of(await _find(run_id, state))
     return EventStream(as_server_sent(state.turns.follow(run_id, after, shape.encode)))
+
+
+def _shape_of(run: Run) -> StreamShape:
+    """Return how a run's messages are shown: those of a background run as its request asked for them."""
+    asked = run.details.get("request_config") if run.background else None
+    if not asked:
+        return StreamShape(MessageShape())
+    shape = MessageShape(
+        use_assistant_message=asked["use_assistant_message"],
+        tool_name=asked["assistant_message_tool_name"],
+        tool_argument=asked["assistant_message_tool_kwarg"],
+    )
+    return StreamShape(shape, types=asked["include_return_message_types"])
 
 
 async def _find(run_id: str, state: ServerState) -> Run:
