@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from letta_client import AsyncLetta, Letta
+from letta_client import AsyncLetta, BadRequestError, Letta
 from letta_client.types import AgentState
 
 from support.fixtures import NewAgent, each_provider
@@ -180,12 +180,15 @@ def test_when_no_model_can_summarise_a_line_says_how_many_messages_are_missing(
     assert len(stored(client, agent)) == 13
 
 
-def test_a_conversation_with_nothing_to_leave_is_left_alone(
+def test_a_conversation_with_nothing_to_leave_cannot_be_compacted(
     client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:
     agent = new_agent()
-    done = client.agents.messages.compact(agent.id)
-    assert (done.summary, done.num_messages_before, done.num_messages_after) == ("", 1, 1)
+    conversation = client.conversations.create(agent_id=agent.id)
+    with pytest.raises(BadRequestError, match="compact"):
+        client.agents.messages.compact(agent.id)
+    with pytest.raises(BadRequestError, match="compact"):
+        client.conversations.messages.compact(conversation.id)
     assert scripted_model.requests == []
 
 

@@ -392,14 +392,6 @@ def test_a_fork_shares_the_ids_of_the_messages_that_it_shares(
     assert http.get(f"/v1/messages/{mine[1]}").status_code == 200
 
 
-def test_an_empty_conversation_cannot_be_compacted(client: Letta, http: httpx.Client, new_agent: NewAgent) -> None:
-    agent = new_agent()
-    conversation = client.conversations.create(agent_id=agent.id)
-    for where in (f"conversations/{conversation.id}/compact", f"agents/{agent.id}/summarize"):
-        answer = http.post(f"/v1/{where}")
-        assert (answer.status_code, "compact" in answer.json()["detail"]) == (400, True)
-
-
 def test_default_is_the_main_conversation_wherever_one_is_named(
     client: Letta, http: httpx.Client, new_agent: NewAgent
 ) -> None:

@@ -100,16 +100,15 @@ def build_prompt(
 
 
 def memory_text(agent: Agent, conversation_id: str, blocks: Sequence[SeenBlock]) -> str:
-    """Return what a model reads behind the messages: whose conversation it is, the time, and the blocks.
+    """Return what a model reads behind the messages: the time, whose conversation it is, and the blocks.
 
     The conversation is not named in the instructions: an agent's conversations share those in a provider's cache.
     """
-    shown = render_memory(blocks, agent.timezone, datetime.now(UTC))
-    return f"{metadata_section(agent.id, conversation_id)}\n{shown}"
+    return render_memory(blocks, agent.timezone, datetime.now(UTC), metadata_section(agent.id, conversation_id))
 
 
-def render_memory(blocks: Sequence[SeenBlock], timezone: str, now: datetime) -> str:
-    """Return the text in which a model reads its blocks and the time.
+def render_memory(blocks: Sequence[SeenBlock], timezone: str, now: datetime, metadata: str = "") -> str:
+    """Return the text in which a model reads the time, what is said of its conversation, and its blocks.
 
     >>> print(render_memory([], "UTC", datetime(2026, 11, 22, 8, 5, tzinfo=UTC)))
     <now>Sunday, 2026-11-22 08:05 UTC</now>
@@ -118,7 +117,7 @@ def render_memory(blocks: Sequence[SeenBlock], timezone: str, now: datetime) -> 
         local = now.astimezone(ZoneInfo(timezone))
     except (ZoneInfoNotFoundError, ValueError):
         local = now
-    lines = [f"<now>{local:%A, %Y-%m-%d %H:%M %Z}</now>"]
+    lines = [f"<now>{local:%A, %Y-%m-%d %H:%M %Z}</now>", *([metadata] if metadata else [])]
     if blocks:
         lines.append("<memory_blocks>")
         lines.extend(_render_block(block) for block in blocks)

@@ -64,10 +64,12 @@ def named(conversation_id: str, agent_id: str | None = None) -> str:
         BadRequest: `default` without an agent.
         MalformedId: it is no such identifier.
     """
+    if agent_id is not None:
+        check_id("agent", agent_id)
     if conversation_id == MAIN_CONVERSATION:
         if agent_id is None:
             raise BadRequest(f"agent_id: say whose {MAIN_CONVERSATION} conversation is meant.")
-        return check_id("agent", agent_id)
+        return agent_id
     return check_id("agent" if conversation_id.startswith("agent-") else "conv", conversation_id, "conversation_id")
 
 
@@ -122,8 +124,7 @@ async def retrieve(conversation_id: str, state: State, agent_id: str | None = No
     conversation = named(conversation_id, agent_id)
 
     async def read(transaction: Transaction) -> ConversationReply:
-        found = await find_conversation(transaction, conversation)
-        return await _shown(transaction, found, whole=True)
+        return await _shown(transaction, await _find_of(transaction, conversation, agent_id), whole=True)
 
     return json_response(await state.store.read(read))
 
@@ -201,7 +202,7 @@ async def list_of_messages(
     shape = MessageShape(summaries=include_compaction_messages)
 
     async def read(transaction: Transaction) -> list[Message]:
-        await find_conversation(transaction, conversation)
+        await _find_of(transaction, conversation, agent_id)
         if group_id is not None:
             return []
         return await list_messages(transaction, conversation, page, types, summaries=include_compaction_messages)
@@ -296,6 +297,14 @@ async def _shown(transaction: Transaction, conversation: Conversation, *, whole:
     blocks = await isolated_block_ids(transaction, [conversation.id])
     shown = message_ids if whole or len(message_ids) > 1 else ()
     return ConversationReply.of(conversation, shown, blocks.get(conversation.id, ()))
+
+
+async def _find_of(transaction: Transaction, conversation_id: str, agent_id: str | None) -> Conversation:
+    """Return a conversation, which has to be the agent's when one is named."""
+    found = await find_conversation(transaction, conversation_id)
+    if agent_id not in (None, found.agent_id):
+        raise NotFound(f"Conversation {conversation_id} is none of agent {agent_id}")
+    return found
 
 
 async def _find(conversation_id: str, state: ServerState) -> Conversation:
