@@ -100,3 +100,25 @@ def test_health_tells_the_level_of_the_api_and_our_own_version(http: httpx.Clien
 
     for path in ("/v1/health", "/v1/ready"):
         assert http.get(path).json() == {"version": "0.16.8", "folkmoot": __version__, "status": "ok"}
+
+
+@once
+def test_the_description_tells_the_true_form_of_errors(http: httpx.Client, new_agent: NewAgent) -> None:
+    described = http.get("/openapi.json").json()["paths"]
+    for path, operations in described.items():
+        for operation in operations.values():
+            answers = operation["responses"]
+            assert {"409", "422", "4XX", "5XX"} <= set(answers), path
+            assert answers["422"]["content"]["application/json"]["schema"]["properties"]["detail"]["type"] == "string"
+    agent = new_agent(tool_rules=[{"type": "requires_approval", "tool_name": "conversation_search"}])
+    say = f"/v1/agents/{agent.id}/messages"
+    http.post(say, json={"input": "CALL conversation_search {}"}).raise_for_status()
+    errors = {
+        "409": http.post(say, json={"input": "hello?"}),
+        "422": http.get("/v1/agents/x"),
+        "4XX": http.get("/v1/agents/agent-00000000-0000-4000-8000-000000000000"),
+    }
+    for status, answer in errors.items():
+        assert str(answer.status_code).startswith(status.rstrip("X"))
+        schema = described["/v1/agents/{agent_id}"]["get"]["responses"][status]["content"]["application/json"]["schema"]
+        assert violations(schema, answer.json()) == []

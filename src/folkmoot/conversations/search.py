@@ -78,7 +78,7 @@ async def search_messages(store: Store, search: MessageSearch) -> list[FoundMess
     async def find(transaction: Transaction) -> list[FoundMessage]:
         return [FoundMessage.from_row(row) for row in await transaction.all(statement)]
 
-    return await store.read(find)
+    return await store.read_long(find)
 
 
 async def find_message(transaction: Transaction, message_id: str) -> FoundMessage:

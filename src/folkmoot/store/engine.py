@@ -68,6 +68,9 @@ class Store(Protocol):
     async def read(self, work: Work[T]) -> T:
         """Run `work`, which only reads; it sees everything that was committed before."""
 
+    async def read_long(self, work: Work[T]) -> T:
+        """Run `work`, which only reads and may look at many rows; it holds up nobody else meanwhile."""
+
     async def write(self, work: Work[T], together: str | None = None) -> T:
         """Run `work` in one transaction and return its result once the commit is durable.
 

@@ -1,9 +1,9 @@
 """The embedded engine: one SQLite file, one process.
 
 Statements run in place on the event loop's thread, since each takes some ten microseconds, less than a hop to another
-thread. Only COMMIT, which waits for the disk, runs elsewhere. Work that arrives meanwhile waits and then commits
-together (group commit), each piece in a savepoint of its own: many writers share one wait for the disk, and a piece
-that fails takes nobody with it.
+thread. Only COMMIT, which waits for the disk, runs elsewhere, and reads that may take long (`read_long`). Work that
+arrives during a COMMIT waits and then commits together (group commit), each piece in a savepoint of its own: many
+writers share one wait for the disk, and a piece that fails takes nobody with it.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ from folkmoot.store.words import is_found_whole, pieces_of
 
 LONGEST_QUEUE = 10_000
 """Pieces of work that may wait for the disk before more are refused."""
+
+LONG_READS = 2
+"""Long reads that run at once, each in a thread."""
 
 LONGEST_WITHOUT_PAUSE = 0.005
 """Seconds of work after which a batch lets the event loop turn to something else."""
@@ -134,6 +137,29 @@ class _Pending:
             self.future.set_result(self.result)
 
 
+class _Reader:
+    """A connection that only reads, for one thread."""
+
+    def __init__(self, path: Path) -> None:
+        """Open `path`."""
+        self.connection = connect(path)
+        self.connection.execute("PRAGMA query_only = ON")
+        self._statements = Statements(sqlite_dialect(paramstyle="qmark"))
+
+    def read(self, work: Work[T]) -> T:
+        """Run `work` on the newest committed state."""
+        try:
+            self.connection.execute("BEGIN")
+            try:
+                return cast("T", _at_once(work(SqliteTransaction(self.connection, self._statements))))
+            finally:
+                self.connection.execute("ROLLBACK")
+        except OverflowError as error:
+            raise InvalidInput("A number in the request is larger than the database can hold.") from error
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"The database cannot be read: {error}.") from error
+
+
 class SqliteStore:
     """A SQLite file that this process has to itself."""
 
@@ -151,24 +177,31 @@ class SqliteStore:
         self._wait = wait
         self._statements = Statements(sqlite_dialect(paramstyle="qmark"))
         self._writer = connect(path)
-        self._reader = connect(path)
-        self._reader.execute("PRAGMA query_only = ON")
+        self._reader = _Reader(path)
+        self._far_readers: deque[_Reader] = deque()
+        self._path = path
+        self._reading = ThreadPoolExecutor(LONG_READS, thread_name_prefix="folkmoot-read")
         self._queue: deque[_Pending] = deque()
         self._committing: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="folkmoot-commit")
 
     async def read(self, work: Work[T]) -> T:
         """Run `work` on the newest committed state."""
+        return self._reader.read(work)
+
+    async def read_long(self, work: Work[T]) -> T:
+        """Run `work` on the newest committed state, in a thread of its own."""
+        return await asyncio.get_running_loop().run_in_executor(self._reading, self._read_far, work)
+
+    def _read_far(self, work: Work[T]) -> T:
         try:
-            self._reader.execute("BEGIN")
-            try:
-                return cast("T", _at_once(work(SqliteTransaction(self._reader, self._statements))))
-            finally:
-                self._reader.execute("ROLLBACK")
-        except OverflowError as error:
-            raise InvalidInput("A number in the request is larger than the database can hold.") from error
-        except sqlite3.Error as error:
-            raise StoreUnavailable(f"The database cannot be read: {error}.") from error
+            reader = self._far_readers.pop()
+        except IndexError:  # all are at work
+            reader = _Reader(self._path)
+        try:
+            return reader.read(work)
+        finally:
+            self._far_readers.append(reader)
 
     async def write(self, work: Work[T], together: str | None = None) -> T:
         """Run `work` in a transaction; return when it is on the disk. All work shares transactions here.
@@ -207,7 +240,9 @@ class SqliteStore:
         if self._committing is not None:
             await self._committing
         self._thread.shutdown()
-        self._reader.close()
+        self._reading.shutdown()
+        for reader in (self._reader, *self._far_readers):
+            reader.connection.close()
         self._writer.close()
         self._lock.close()
 
