@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from itertools import chain
 
 LONGEST_TEXT = 100_000
 """Characters of a text that search sees; PostgreSQL's index takes no more than a megabyte for one row."""
@@ -52,18 +53,15 @@ def indexed_text(text: str) -> str:
     """Return what the full-text indexes keep of a text: its words, and behind them their pieces, each once.
 
     >>> indexed_text("go 会议")
-    'go 会议 qx4f1a qx8bae qx4f1a8bae'
+    'go 会议 qx4f1a qx4f1a8bae qx8bae'
     """
     words = words_of(text)
     pieces: dict[str, None] = {}
-    for word in dict.fromkeys(words):
+    for piece in chain.from_iterable(map(_indexed_pieces, dict.fromkeys(words))):
+        pieces[piece] = None
         if len(pieces) >= MOST_PIECES:
             break
-        if _IS_UNSPACED.match(word):
-            pieces.update(dict.fromkeys([*_encoded(word, 1), *_encoded(word, 2)]))
-        elif len(word) >= LONG_WORD:
-            pieces.update(dict.fromkeys(_letters(word)))
-    return " ".join([*words, *list(pieces)[:MOST_PIECES]])
+    return " ".join([*words, *pieces])
 
 
 def looked_for(query: str) -> list[str]:
@@ -89,7 +87,8 @@ def pieces_of(word: str) -> list[str]:
     (['qx4f1a8bae', 'qx8bae5ba4'], ['qxnot', 'qxote'], [])
     """
     if _IS_UNSPACED.match(word):
-        return list(dict.fromkeys(_encoded(word, min(2, len(word)))))
+        size = min(2, len(word))
+        return list(dict.fromkeys(_encoded(word[start : start + size]) for start in range(len(word) - size + 1)))
     return list(dict.fromkeys(_letters(word)))
 
 
@@ -98,12 +97,22 @@ def is_found_whole(word: str) -> bool:
     return _IS_UNSPACED.match(word) is None
 
 
+def _indexed_pieces(word: str) -> Iterator[str]:
+    """Yield what a text with this word is indexed by beside it."""
+    if not _IS_UNSPACED.match(word):
+        yield from _letters(word) if len(word) >= LONG_WORD else ()
+        return
+    for start in range(len(word)):
+        yield _encoded(word[start])
+        if start + 1 < len(word):
+            yield _encoded(word[start : start + 2])
+
+
 def _letters(word: str) -> Iterator[str]:
     for start in range(len(word) - _PIECE + 1):
         yield _MARK + word[start : start + _PIECE]
 
 
-def _encoded(word: str, size: int) -> Iterator[str]:
-    """Yield the runs of `size` characters, written in letters that every tokenizer leaves together."""
-    for start in range(len(word) - size + 1):
-        yield _MARK + "".join(f"{ord(character):04x}" for character in word[start : start + size])
+def _encoded(characters: str) -> str:
+    """Return characters written in letters that every tokenizer leaves together."""
+    return _MARK + "".join(f"{ord(character):04x}" for character in characters)
