@@ -40,7 +40,7 @@ class AgentFilter:
 async def list_agents(transaction: Transaction, wanted: AgentFilter, page: Page) -> list[Agent]:
     """Return a page of the agents."""
     statement = _filtered(select(agents), wanted)
-    key, computed = (wanted.order_by, "id"), {"last_run_at": LAST_RUN}
+    key, computed = tuple(dict.fromkeys((wanted.order_by, "created_at", "id"))), {"last_run_at": LAST_RUN}
     rows = await fetch_page(transaction, statement, agents, page, key=key, computed=computed)
     return [Agent.from_row(row) for row in rows]
 

@@ -48,7 +48,7 @@ async def list_conversations(transaction: Transaction, wanted: ConversationFilte
     if wanted.archived is not None:
         archived = conversations.c.archived_at
         statement = statement.where(archived.is_not(None) if wanted.archived else archived.is_(None))
-    key = (wanted.order_by, "id")
+    key = tuple(dict.fromkeys((wanted.order_by, "created_at", "id")))
     rows = await fetch_page(transaction, statement, conversations, page, key=key, computed={"last_run_at": _LAST_RUN})
     return [Conversation.from_row(row) for row in rows]
 
