@@ -25,7 +25,7 @@ from typing import Any, Literal, TypeAlias
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, case, exists, or_, select, update
 
-from folkmoot.identifiers import ORGANIZATION, new_id
+from folkmoot.identifiers import new_id
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
@@ -85,18 +85,16 @@ class Message:
 _in_context = (
     select(*(column for column in messages.c if not column.name.startswith("search_")))
     .where(
-        messages.c.organization_id == ORGANIZATION,
         messages.c.conversation_id == bindparam("conversation_id"),
         messages.c.sequence >= bindparam("context_start"),
         messages.c.message_type != "summary_message",
     )
     .order_by(messages.c.sequence)
 )
-_run_of_step = select(steps.c.run_id).where(steps.c.organization_id == ORGANIZATION, steps.c.id == bindparam("step_id"))
+_run_of_step = select(steps.c.run_id).where(steps.c.id == bindparam("step_id"))
 _of_step = (
     select(messages)
     .where(
-        messages.c.organization_id == ORGANIZATION,
         messages.c.run_id == bindparam("run_id"),
         messages.c.step_id == bindparam("step_id"),
     )
@@ -105,7 +103,6 @@ _of_step = (
 _set_first = (
     update(messages)
     .where(
-        messages.c.organization_id == ORGANIZATION,
         messages.c.conversation_id == bindparam("conversation_id"),
         messages.c.sequence == 0,
         messages.c.message_type == "system_message",
@@ -115,7 +112,6 @@ _set_first = (
 _context_ids = (
     select(messages.c.id)
     .where(
-        messages.c.organization_id == ORGANIZATION,
         messages.c.conversation_id == bindparam("conversation_id"),
         (messages.c.sequence >= bindparam("context_start")) | (messages.c.sequence == 0),
         messages.c.message_type != "summary_message",
@@ -132,7 +128,6 @@ async def store_messages(
         messages,
         [
             {
-                "organization_id": ORGANIZATION,
                 "conversation_id": conversation_id,
                 "sequence": first_sequence + position,
                 "id": message.id,
@@ -184,9 +179,7 @@ async def list_messages(
     Summaries are among them only when `types` or `summaries` asks for them: the older clients do not know them.
     `spoken` names the tool whose calls count as what the assistant says, and whose returns nobody wants to see.
     """
-    statement = select(messages).where(
-        messages.c.organization_id == ORGANIZATION, messages.c.conversation_id == conversation_id
-    )
+    statement = select(messages).where(messages.c.conversation_id == conversation_id)
     kind: ColumnElement[str] = messages.c.message_type
     if spoken is not None:
         by_tool = messages.c.name == spoken
@@ -232,7 +225,6 @@ def shown_once(statement: Select[Any]) -> Select[Any]:
     other = messages.alias("other")
     return statement.where(
         ~exists().where(
-            other.c.organization_id == ORGANIZATION,
             other.c.id == messages.c.id,
             other.c.search_id < messages.c.search_id,
         )

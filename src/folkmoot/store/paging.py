@@ -15,7 +15,6 @@ from typing import Any, Literal, TypeVar
 
 from sqlalchemy import ColumnElement, Insert, Select, Table, bindparam, cast, delete, insert, select, tuple_
 
-from folkmoot.identifiers import ORGANIZATION
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.tables import gone_items
@@ -93,9 +92,7 @@ async def _place(
     scope: ColumnElement[bool] | None,
 ) -> ColumnElement[Any] | None:
     """Return where an item stands in the list, or stood; None when that is not known."""
-    statement = select(*(column.label(name) for name, column in columns.items())).where(
-        table.c.organization_id == ORGANIZATION, table.c.id == cursor
-    )
+    statement = select(*(column.label(name) for name, column in columns.items())).where(table.c.id == cursor)
     row = await transaction.first(statement if scope is None else statement.where(scope))
     if row is None and all(name in gone_items.c for name in columns):
         row = await transaction.first(_gone, item_id=cursor)
@@ -121,10 +118,8 @@ async def leave_places(transaction: Transaction, statement: Insert, **parameters
     await transaction.run(statement, gone_at=now, **parameters)
 
 
-_gone = select(gone_items).where(gone_items.c.organization_id == ORGANIZATION, gone_items.c.id == bindparam("item_id"))
-_forget = delete(gone_items).where(
-    gone_items.c.organization_id == ORGANIZATION, gone_items.c.gone_at < bindparam("before")
-)
+_gone = select(gone_items).where(gone_items.c.id == bindparam("item_id"))
+_forget = delete(gone_items).where(gone_items.c.gone_at < bindparam("before"))
 
 
 def page_of_list(items: Sequence[T], page: Page, id_of: Callable[[T], str]) -> list[T]:
