@@ -561,3 +561,12 @@ def test_secrets_cannot_be_read_in_the_database_file(start_server: StartServer, 
     with Letta(base_url=server.url, api_key="unused", max_retries=0) as client:
         secrets = client.agents.retrieve(agent.id).secrets or []
     assert {secret.key: secret.value for secret in secrets} == {"SIMSALABIM": "OpenSesame2", "OLDER": "HocusPocus2"}
+
+
+def test_equal_tool_rules_are_kept_once(client: Letta, new_agent: NewAgent) -> None:
+    rule: Any = {"type": "exit_loop", "tool_name": "memory_insert"}
+    other: Any = {"type": "continue_loop", "tool_name": "memory_insert"}
+    agent = new_agent(tool_rules=[rule, other, {**rule, "prompt_template": None}, rule])
+    assert [each.type for each in agent.tool_rules or ()] == ["exit_loop", "continue_loop"]
+    changed = client.agents.update(agent.id, tool_rules=[other, other, rule])
+    assert [each.type for each in changed.tool_rules or ()] == ["continue_loop", "exit_loop"]

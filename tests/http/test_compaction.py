@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from letta_client import AsyncLetta, Letta
+from letta_client import AsyncLetta, BadRequestError, Letta
 from letta_client.types import AgentState
 
 from folkmoot.models.frames import render_frame
@@ -205,12 +205,15 @@ def test_a_summary_that_says_nothing_is_asked_for_again_and_never_taken(
     assert "the password is kumquat" in returned.tool_return
 
 
-def test_a_conversation_with_nothing_to_leave_is_left_alone(
+def test_a_conversation_with_nothing_to_leave_cannot_be_compacted(
     client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:
     agent = new_agent()
-    done = client.agents.messages.compact(agent.id)
-    assert (done.summary, done.num_messages_before, done.num_messages_after) == ("", 1, 1)
+    conversation = client.conversations.create(agent_id=agent.id)
+    with pytest.raises(BadRequestError, match="compact"):
+        client.agents.messages.compact(agent.id)
+    with pytest.raises(BadRequestError, match="compact"):
+        client.conversations.messages.compact(conversation.id)
     assert scripted_model.requests == []
 
 

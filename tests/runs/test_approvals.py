@@ -407,3 +407,35 @@ def test_a_call_under_approval_with_broken_arguments_fails_when_it_is_approved(
     turn = ok(decide(http, agent.id, approval(call_id)))
     assert turn["messages"][0]["status"] == "error"
     whole(http, agent.id)
+
+
+def test_the_errors_have_the_words_that_clients_match_on(http: httpx.Client, new_agent: NewAgent) -> None:
+    agent = new_agent(tool_rules=[RULE])
+    early = decide(http, agent.id, approval("call_9"))
+    assert early.status_code == 400
+    assert "No tool call is currently awaiting approval" in early.json()["detail"]
+    (call_id,) = waiting(say(http, agent.id, SEARCH))
+    pending = http.post(f"/v1/agents/{agent.id}/messages", json={"input": "hello?"})
+    assert pending.status_code == 409
+    assert "waiting for approval" in pending.json()["detail"]["message"]
+    wrong = decide(http, agent.id, approval("call_9"), approval("call_8"))
+    assert (wrong.status_code, wrong.json()["detail"]) == (
+        400,
+        f"Invalid tool call IDs. Expected '['{call_id}']', but received '['call_9', 'call_8']'.",
+    )
+
+
+@pytest.mark.parametrize(("settled", "reason"), [("decided", "end_turn"), ("cancelled", "cancelled")])
+def test_a_settled_run_does_not_show_as_waiting(
+    http: httpx.Client, new_agent: NewAgent, settled: str, reason: str
+) -> None:
+    agent = new_agent(tool_rules=[RULE])
+    (call_id,) = waiting(say(http, agent.id, f"{SEARCH}\nTHEN ECHO done"))
+    asked = {"agent_id": agent.id, "stop_reason": "requires_approval"}
+    (run,) = ok(http.get("/v1/runs", params=asked))
+    if settled == "decided":
+        ok(decide(http, agent.id, approval(call_id)))
+    else:
+        ok(http.post(f"/v1/agents/{agent.id}/messages/cancel"))
+    assert ok(http.get("/v1/runs", params=asked)) == []
+    assert ok(http.get(f"/v1/runs/{run['id']}"))["stop_reason"] == reason

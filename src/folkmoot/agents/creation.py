@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from folkmoot.agents.agents import Agent, columns_of, existing_blocks, write_tags, write_tools
-from folkmoot.agents.instructions import BLOCK_DESCRIPTIONS, SYSTEM, random_name
+from folkmoot.agents.instructions import BLOCK_DESCRIPTIONS, SYSTEM, random_name, system_content
 from folkmoot.agents.services import Services
 from folkmoot.conversations.conversations import start_conversation
 from folkmoot.conversations.messages import Message
@@ -114,8 +114,8 @@ async def create_agent(
     existing = await existing_blocks(transaction, plan.block_ids)
     created = [await create_block(transaction, _described(fields), author) for fields in plan.new_blocks]
     await _attach_all(transaction, agent.id, existing + [(block.id, block.label) for block in created])
-    first = [Message("system_message", {"content": agent.system}), *plan.first_messages]
-    await start_conversation(transaction, agent.id, agent.id, first)
+    system = Message("system_message", system_content(agent.system, agent.id, agent.id))
+    await start_conversation(transaction, agent.id, agent.id, [system, *plan.first_messages])
     return agent
 
 

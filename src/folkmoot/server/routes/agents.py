@@ -25,6 +25,14 @@ router = APIRouter(prefix="/v1/agents", tags=["agents"])
 tags_router = APIRouter(prefix="/v1/tags", tags=["tags"])
 
 
+ORDERS: dict[str, Literal["created_at", "updated_at", "last_run_at"]] = {
+    "created_at": "created_at",
+    "updated_at": "updated_at",
+    "last_run_completion": "last_run_at",
+}
+"""What each name in a query orders a list by."""
+
+
 async def read_filter(
     name: str | None = None,
     query_text: str | None = None,
@@ -38,7 +46,7 @@ async def read_filter(
     identity_id: str | None = None,
     identifier_keys: Annotated[list[str] | None, Query()] = None,
     order_by: Literal["created_at", "updated_at", "last_run_completion"] | None = None,
-    sort_by: str | None = None,
+    sort_by: Literal["created_at", "updated_at", "last_run_completion"] | None = None,
 ) -> AgentFilter:
     """Read from the query which agents are wanted."""
     return AgentFilter(
@@ -52,7 +60,7 @@ async def read_filter(
         template_id=template_id,
         base_template_id=base_template_id,
         of_identities=bool(identity_id or identifier_keys),
-        order_by="updated_at" if (order_by or sort_by) == "updated_at" else "created_at",
+        order_by=ORDERS[order_by or sort_by or "created_at"],
     )
 
 
@@ -74,9 +82,9 @@ CHANGEABLE = frozenset(
 """Fields of a request that are columns of an agent, or lists that belong to it."""
 
 Wanted = Annotated[AgentFilter, Depends(read_filter)]
-NewestFirst = Annotated[Page, Depends(page_of("desc"))]
+NewestFirst = Annotated[Page, Depends(page_of("desc", by=None))]
 AsAttached = Annotated[Page, Depends(page_of("asc"))]
-ByName = Annotated[Page, Depends(page_of("asc"))]
+ByName = Annotated[Page, Depends(page_of("asc", by="name"))]
 
 
 @router.post("", response_model=AgentReply)
@@ -97,8 +105,8 @@ async def list_all(
     wanted: Wanted, page: NewestFirst, include: Include, state: State, ascending: bool | None = None
 ) -> Response:
     """List agents, the newest first unless the request says otherwise."""
-    if ascending:
-        page = replace(page, order="asc")
+    if ascending is not None:
+        page = replace(page, order="asc" if ascending else "desc")
 
     async def read(transaction: Transaction) -> list[AgentView]:
         found = await list_agents(transaction, wanted, page)

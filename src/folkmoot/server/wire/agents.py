@@ -154,8 +154,7 @@ class AgentFields(Request):
     @field_validator("tool_rules")
     @classmethod
     def _readable(cls, rules: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
-        ToolRules.read(rules or ())
-        return rules
+        return None if rules is None else ToolRules.distinct(rules)
 
     @field_validator("timezone")
     @classmethod

@@ -82,7 +82,7 @@ class ConversationReply(Reply):
     def of(
         cls, conversation: Conversation, message_ids: Sequence[str] = (), block_ids: Sequence[str] = ()
     ) -> ConversationReply:
-        """Show a conversation; one where nothing was said shows no messages in context, as the contract has it."""
+        """Show a conversation."""
         own, last = conversation.configuration, conversation.last_message_at
         return cls(
             created_at=moment(conversation.created_at),
@@ -90,7 +90,7 @@ class ConversationReply(Reply):
             id=conversation.id,
             agent_id=conversation.agent_id,
             summary=conversation.summary,
-            in_context_message_ids=list(message_ids) if len(message_ids) > 1 else [],
+            in_context_message_ids=list(message_ids),
             isolated_block_ids=list(block_ids),
             model=own.get("model"),
             model_settings=_shown_settings(own.get("model_settings")),
