@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from letta_client import AuthenticationError, Letta
 
 from folkmoot.server.app import ROUTERS
-from support.fixtures import StartServer
+from support.fixtures import StartServer, one_store
 from support.server import ServerProcess
 
 KEY = "a-key-nobody-guesses-✓"
@@ -53,6 +53,7 @@ def routes() -> list[tuple[str, str]]:
     return found
 
 
+@one_store
 def test_every_route_but_health_wants_the_key(http: httpx.Client) -> None:
     wrong = (
         {},
@@ -79,11 +80,13 @@ def test_the_right_key_passes_every_route(http: httpx.Client) -> None:
         assert response.status_code not in (401, 403, 500), (method, path, response.text)
 
 
+@one_store
 def test_the_description_of_the_api_is_served(http: httpx.Client) -> None:
     assert len(http.get("/openapi.json", headers=bearer(KEY)).json()["paths"]) > 20
     assert http.get("/docs", headers=bearer(KEY)).status_code == 200
 
 
+@one_store
 def test_health_needs_no_key(http: httpx.Client) -> None:
     for path in OPEN:
         for variant in (path, path + "/"):
@@ -106,6 +109,7 @@ def test_health_needs_no_key(http: httpx.Client) -> None:
         "/v1/",
     ],
 )
+@one_store
 def test_no_way_of_writing_a_path_gets_round_the_key(http: httpx.Client, path: str) -> None:
     url = httpx.URL(str(http.base_url).rstrip("/")).copy_with(raw_path=path.encode())
     response = http.send(httpx.Request("GET", url))
@@ -113,6 +117,7 @@ def test_no_way_of_writing_a_path_gets_round_the_key(http: httpx.Client, path: s
     assert not response.text.startswith("[")
 
 
+@one_store
 def test_the_official_client_is_refused_with_another_key(guarded: ServerProcess) -> None:
     with (
         Letta(base_url=guarded.url, api_key="another-key", max_retries=0) as client,
@@ -128,6 +133,7 @@ def test_the_official_client_works_with_the_key(start_server: StartServer) -> No
         assert client.blocks.retrieve(block.id).updated_by["name"] == "admin"  # type: ignore[attr-defined]
 
 
+@one_store
 def test_the_key_is_not_in_the_log(guarded: ServerProcess, http: httpx.Client) -> None:
     http.get("/v1/agents", headers=bearer("a wrong one"))
     http.get("/v1/agents", headers=bearer(KEY))
@@ -137,13 +143,13 @@ def test_the_key_is_not_in_the_log(guarded: ServerProcess, http: httpx.Client) -
     assert "needed (FOLKMOOT_API_KEY)" in guarded.log()
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@one_store
 def test_a_public_server_with_a_key_starts(start_server: StartServer) -> None:
     server = start_server(env={"FOLKMOOT_API_KEY": "plain-key"}, args=["--host", "0.0.0.0"])
     assert httpx.get(server.url + "/v1/agents").status_code == 401
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@one_store
 def test_a_public_server_without_a_key_starts_when_it_is_said_to(start_server: StartServer) -> None:
     server = start_server(args=["--host", "0.0.0.0", "--insecure"])
     assert httpx.get(server.url + "/v1/agents").status_code == 200

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 
 from folkmoot.agents.events import Event
-from folkmoot.runs.log import DONE, RunLog, read_entries
+from folkmoot.runs.log import DONE, RunLog, failure_events, read_entries
 from folkmoot.runs.reading import end_of_run, messages_of_run
 from folkmoot.runs.runs import Run, find_run, topic
 from folkmoot.runs.under_way import Encoder
@@ -50,11 +50,15 @@ async def follow_stored(store: Store, run_id: str, after: int, encode: Encoder) 
 
 
 async def _without_log(store: Store, run: Run, after: int, encode: Encoder) -> list[str]:
-    """Return what a stream shows of a run that is over and kept no log: its messages and its end."""
+    """Return what a stream shows of a run that is over and kept no log: its messages and its end, or why it failed."""
     stored = await store.read(lambda transaction: messages_of_run(transaction, run.id))
+    error = run.details.get("error")
+    failed = run.status == "failed" and error is not None
     log = RunLog()
-    events: list[Event] = [*stored, end_of_run(run)]
+    events: list[Event] = [*stored, *(() if failed else (end_of_run(run),))]
     for event in events:
         log.append(encode(event))
+    if failed:
+        log.append(failure_events(run.id, run.stop_reason or "error", error))
     log.finish()
     return log.entries[after:] or [DONE]
