@@ -8,9 +8,9 @@ from typing import Annotated, TypeAlias
 
 from fastapi import Depends, Query, Request
 
+from folkmoot.agents.abandoned_calls import pending_in
 from folkmoot.agents.agents import Agent, find_agent
 from folkmoot.agents.listing import agents_of_ids, blocks_of_agents, last_run, tags_of_agents, tools_of_agents
-from folkmoot.agents.settling import pending_in
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.messages import ids_in_context
 from folkmoot.server.state import ServerState
