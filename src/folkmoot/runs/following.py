@@ -52,13 +52,12 @@ async def follow_stored(store: Store, run_id: str, after: int, encode: Encoder) 
 async def _without_log(store: Store, run: Run, after: int, encode: Encoder) -> list[str]:
     """Return what a stream shows of a run that is over and kept no log: its messages and its end, or why it failed."""
     stored = await store.read(lambda transaction: messages_of_run(transaction, run.id))
-    error = run.details.get("error")
-    failed = run.status == "failed" and error is not None
+    error = run.details.get("error") if run.status == "failed" else None
     log = RunLog()
-    events: list[Event] = [*stored, *(() if failed else (end_of_run(run),))]
+    events: list[Event] = [*stored] if error else [*stored, end_of_run(run)]
     for event in events:
         log.append(encode(event))
-    if failed:
+    if error:
         log.append(failure_events(run.id, run.stop_reason or "error", error))
     log.finish()
     return log.entries[after:] or [DONE]
