@@ -49,7 +49,7 @@ def serve(
     ] = False,
 ) -> None:
     """Start the server. Each option is also a FOLKMOOT_* variable."""
-    from folkmoot.server.serving import serve as run
+    from folkmoot.serving import serve as run
 
     options = {
         "host": host,

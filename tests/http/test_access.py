@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from letta_client import AuthenticationError, Letta
 from starlette.routing import BaseRoute, Mount, Route
 
-from folkmoot.server.app import create_app
+from folkmoot.application import create_app
 from folkmoot.server.gate import OPEN_FOLDER, OPEN_PATHS, is_open
 from folkmoot.settings import Settings
 from support.fixtures import StartServer

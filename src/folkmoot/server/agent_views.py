@@ -91,7 +91,7 @@ async def _views(
     blocks = await blocks_of_agents(transaction, ids) if "agent.blocks" in include else {}
     tools = await tools_of_agents(transaction, ids, state.services.tools) if "agent.tools" in include else {}
     tags = await tags_of_agents(transaction, ids) if "agent.tags" in include else {}
-    unseal = state.services.sealer.unseal if "agent.secrets" in include else lambda _: {}
+    unseal = state.services.sealer.unseal if "agent.secrets" in include and state.shows_secrets else lambda _: {}
     return [
         AgentView(
             agent=agent,

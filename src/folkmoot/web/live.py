@@ -122,11 +122,10 @@ class _Look:
 
     async def _edits(self, block_ids: list[str]) -> list[ServerSentEvent]:
         found = await self.state.store.read(lambda transaction: newest_versions(transaction, block_ids))
-        if len(found) < len(block_ids):
-            self.shape = ""
         news = [each for each in found.values() if self.versions.get(each.block_id) != each.version.number]
         self.versions |= {each.block_id: each.version.number for each in news}
-        gone = [_event("shape", {})] if len(found) < len(block_ids) else []
+        # What is not found was deleted, or is another organisation's: a look around tells the two apart.
+        gone = await self.around() if len(found) < len(block_ids) else []
         return [*([_event("edits", {"edits": [self._edit(each) for each in news]})] if news else []), *gone]
 
     def _edit(self, newest: Newest) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from folkmoot.agents.agents import attach_tool, delete_agent, detach_tool, find_agent, tools_of, update_agent
 from folkmoot.agents.creation import choose_model, create_agent
 from folkmoot.agents.listing import AgentFilter, count_agents, list_agents, list_tags
-from folkmoot.errors import InvalidInput, NotFound
+from folkmoot.errors import Forbidden, InvalidInput, NotFound
 from folkmoot.models.providers import resolve
 from folkmoot.server.agent_views import Include, view_agent, view_listed
 from folkmoot.server.state import ServerState, State
@@ -124,6 +124,8 @@ async def retrieve(agent_id: AgentId, include: Include, state: State) -> Respons
 @router.patch("/{agent_id}", response_model=AgentReply)
 async def update(agent_id: AgentId, body: UpdateAgent, state: State) -> Response:
     """Change an agent."""
+    if state.principal.policy is not None and (body.block_ids is not None or body.tool_ids is not None):
+        raise Forbidden("block_ids, tool_ids: a scoped token does not change which blocks and tools an agent has.")
     changes, configuration = _changes(body, state)
 
     async def write(transaction: Transaction) -> AgentView:

@@ -24,9 +24,9 @@ from pydantic import SecretStr, ValidationError
 from uvicorn.supervisors import Multiprocess
 
 from folkmoot import __version__
+from folkmoot.application import create_app
 from folkmoot.errors import StartupError
 from folkmoot.models.providers import configured
-from folkmoot.server.app import create_app
 from folkmoot.server.connections import Connection, make_room
 from folkmoot.server.event_stream import end_endless_streams
 from folkmoot.settings import Settings, read_environ
@@ -184,7 +184,7 @@ def _serve_with_workers(settings: Settings, listener: socket.socket) -> int:
     for name, value in settings.model_dump(exclude_none=True).items():
         os.environ[f"FOLKMOOT_{name.upper()}"] = _as_variable(value)
     config = uvicorn.Config(
-        "folkmoot.server.serving:worker_app",
+        "folkmoot.serving:worker_app",
         factory=True,
         workers=settings.workers,
         lifespan="on",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from folkmoot.access.sessions import LASTS, Sessions
 from folkmoot.store import clock
 from folkmoot.store.engine import Store
-from folkmoot.web.session import LASTS, Sessions
 
 
 def cookie(value: str) -> bytes:
