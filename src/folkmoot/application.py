@@ -24,7 +24,7 @@ from folkmoot.models.providers import OFFLINE, default_model
 from folkmoot.models.requests import ModelClient
 from folkmoot.runs.service import RunService
 from folkmoot.runs.supervisor import RunSupervisor
-from folkmoot.server.errors import add_error_handlers
+from folkmoot.server.errors import PROBLEMS, add_error_handlers
 from folkmoot.server.gate import Gate
 from folkmoot.server.hosts import Hosts
 from folkmoot.server.routes import (
@@ -45,6 +45,7 @@ from folkmoot.server.routes import (
     steps,
     tokens,
     tools,
+    unbuilt,
 )
 from folkmoot.server.state import ServerState
 from folkmoot.settings import Settings, read_environ
@@ -58,6 +59,7 @@ logger = logging.getLogger(__name__)
 
 ROUTERS = (
     health.router,
+    unbuilt.router,  # before the others, which would take the names in its paths for identifiers
     blocks.router,
     history.router,
     history.agent_router,
@@ -72,6 +74,7 @@ ROUTERS = (
     chat_completions.router,
     runs.router,
     steps.router,
+    steps.telemetry_router,
     tools.router,
     models.router,
     keys.router,
@@ -107,6 +110,7 @@ def create_app(settings: Settings, environ: Mapping[str, str] | None = None) -> 
         docs_url=None,
         redoc_url=None,
         origins=settings.allowed_origins,
+        responses=PROBLEMS,
     )
     for router in ROUTERS:
         application.include_router(router)

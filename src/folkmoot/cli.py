@@ -67,11 +67,18 @@ def demo(
     model: Annotated[
         str | None, typer.Option(help="Handle of the model. [the first configured one, else the offline one]")
     ] = None,
+    example: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Run an example in its place: research_team, policy_board, task_coordination or specialists.",
+        ),
+    ] = None,
 ) -> None:
-    """Run the shared-memory tutorial on a server of its own and show what happens."""
+    """Run the shared-memory tutorial, or an example, on a server of its own and show what happens."""
     from folkmoot.demo import run
 
-    sys.exit(run(model))
+    sys.exit(run(model, example))
 
 
 def main() -> None:

@@ -14,6 +14,7 @@
     ├── PreconditionFailed           412  If-Match names another version
     ├── TooLarge                     413
     ├── Misdirected                  421  the request is for a name that is not the server's
+    ├── NotBuilt                     501  a route of the contract that this server does not have yet
     ├── StoreError                   503
     │   ├── StoreUnavailable         503  the database cannot be reached, or cannot write
     │   │   └── StoreMoved           503  the database's file was deleted or replaced
@@ -164,6 +165,12 @@ class StoreMoved(StoreUnavailable):
 
 class StoreOverloaded(StoreError):
     """The database has more waiting work than it can take; nothing was changed. Try again in a moment."""
+
+
+class NotBuilt(FolkmootError):
+    """The contract has this, and this server does not do it yet."""
+
+    status = 501
 
 
 class ProviderError(FolkmootError):

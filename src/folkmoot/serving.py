@@ -147,6 +147,10 @@ def uvicorn_options(settings: Settings) -> Mapping[str, Any]:
 class _Server(uvicorn.Server):
     """uvicorn, which a signal stops but does not kill afterwards: a stop that was asked for exits with 0."""
 
+    def __init__(self, application: FastAPI, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._application = application  # uvicorn's own may be wrapped, to read a proxy's headers
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Finish what is in flight at the first SIGINT or SIGTERM, give up at the second."""
@@ -156,7 +160,7 @@ class _Server(uvicorn.Server):
         yield
 
     def _stop(self) -> None:
-        begin_to_stop(self.config.loaded_app, at_once=self.should_exit)
+        begin_to_stop(self._application, at_once=self.should_exit)
         self.should_exit, self.force_exit = True, self.should_exit
 
 
@@ -247,7 +251,7 @@ async def _check_database(settings: Settings) -> None:
 async def _serve(settings: Settings, listener: socket.socket) -> int:
     application = create_app(settings)
     async with application.router.lifespan_context(application):
-        server = _Server(uvicorn.Config(application, lifespan="off", **uvicorn_options(settings)))
+        server = _Server(application, uvicorn.Config(application, lifespan="off", **uvicorn_options(settings)))
         _spare_the_collector()
         announce(settings, listener)
         await server.serve(sockets=[listener])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-PASSED_ON = ("PATH", "PYTHONPATH", "LANG", "LC_ALL")
+PASSED_ON = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "COVERAGE_PROCESS_CONFIG")
 LONGEST = 60.0
 
 Folkmoot = Callable[..., subprocess.CompletedProcess[str]]

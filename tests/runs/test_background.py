@@ -358,3 +358,14 @@ async def test_many_runs_of_many_agents_at_once(
         assert last_run(http, agent.id)["status"] == "completed"
         with streaming(http, agent.id, "ECHO and on") as reading:
             reading.rest()
+
+
+def test_the_types_that_a_background_request_names_hold_for_its_messages(
+    http: httpx.Client, new_agent: NewAgent
+) -> None:
+    agent = new_agent()
+    run_id = start(http, agent.id, ASKED, include_return_message_types=["assistant_message", "tool_call_message"])
+    followed(http, run_id)
+    listed = ok(http.get(f"/v1/runs/{run_id}/messages", params={"limit": 1}))
+    listed += ok(http.get(f"/v1/runs/{run_id}/messages", params={"after": listed[-1]["id"]}))
+    assert kinds(listed) == ["tool_call_message", "assistant_message"]

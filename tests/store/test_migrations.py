@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -20,9 +22,12 @@ from sqlalchemy import Connection, create_engine, inspect
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from folkmoot.conversations.search import MessageSearch, search_messages
+from folkmoot.identifiers import ORGANIZATION
 from folkmoot.store.migrate import configuration, migrate_postgres, migrate_sqlite, upgrade
 from folkmoot.store.migrations import HEAD
-from folkmoot.store.tables import metadata
+from folkmoot.store.opening import open_store
+from folkmoot.store.tables import agents, conversations, messages, metadata
 
 ENGINES_OWN = re.compile(r"messages_fulltext.*|alembic_version")
 """What is not in `tables.py`."""
@@ -179,3 +184,46 @@ async def test_a_migration_that_fails_leaves_no_half_schema(database_url: str) -
     with closing(sqlite3.connect(path)) as database:
         tables = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     assert tables == ["messages"]
+
+
+async def test_what_was_said_before_is_found_as_what_is_said_now(database_url: str) -> None:
+    """The index of the older versions knew no words inside words, and a message was in one conversation only."""
+
+    def older(connection: Connection) -> None:
+        config = configuration()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+        ours = {"organization_id": ORGANIZATION}
+        long_ago = {"created_at": 1, "updated_at": 1}
+        agent = {"name": "a", "agent_type": "letta_v1_agent", "system": "", "model": "m", "timezone": "UTC"}
+        connection.execute(agents.insert().values(**ours, **long_ago, **agent, id="agent-1", configuration="{}"))
+        numbers = {"next_sequence": 1, "context_start": 0, "prompt_tokens": 0, "prompt_size": 0, "last_message_at": 1}
+        conversation = {**ours, **long_ago, **numbers, "agent_id": "agent-1", "hidden": False, "configuration": "{}"}
+        connection.execute(conversations.insert(), [{**conversation, "id": each} for each in ("agent-1", "conv-1")])
+        body = json.dumps({"content": [{"type": "text", "text": "下周的会议"}]})
+        connection.execute(messages.insert().values(**_message("agent-1", 1), body=body, search_text="下周的会议"))
+
+    await on_connection(database_url, older)
+    await migrate(database_url)
+
+    def fork(connection: Connection) -> None:
+        connection.execute(messages.insert().values(**_message("conv-1", 2), body="{}", search_text=""))
+
+    await on_connection(database_url, fork)
+    store = await open_store(database_url, 5)
+    found = await search_messages(store, MessageSearch(query="会议"))
+    await store.close()
+    assert [(each.message.id, each.conversation_id) for each in found] == [("message-1", "agent-1")]
+
+
+def _message(conversation_id: str, search_id: int) -> dict[str, Any]:
+    return {
+        "organization_id": ORGANIZATION,
+        "conversation_id": conversation_id,
+        "sequence": 0,
+        "id": "message-1",
+        "agent_id": "agent-1",
+        "message_type": "user_message",
+        "search_id": search_id,
+        "created_at": 1,
+    }

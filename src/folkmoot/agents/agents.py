@@ -7,14 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import and_, bindparam, delete, select, update
 
+from folkmoot.agents.instructions import system_content
+from folkmoot.conversations.conversations import last_run_at
+from folkmoot.conversations.messages import set_system_message
 from folkmoot.errors import Conflict, NotFound
 from folkmoot.memory import attachments
 from folkmoot.memory.attachments import attach
 from folkmoot.memory.blocks import delete_block
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
+from folkmoot.store.paging import leave_places, leaving
 from folkmoot.store.tables import (
     agent_blocks,
     agent_tags,
@@ -23,6 +27,7 @@ from folkmoot.store.tables import (
     blocks,
     conversation_blocks,
     conversations,
+    runs,
 )
 from folkmoot.tools.registry import ToolRegistry
 from folkmoot.tools.tool import Tool
@@ -95,6 +100,10 @@ _copies_of_conversations = (
 )
 
 
+LAST_RUN = last_run_at(runs.c.agent_id == agents.c.id)
+_leaving = leaving(agents, and_(agents.c.id == bindparam("agent_id")), last_run_at=LAST_RUN)
+
+
 async def find_agent(transaction: Transaction, agent_id: str, *, lock: bool = False) -> Agent:
     """Return the agent; with `lock`, nobody else can change it before the transaction ends.
 
@@ -134,6 +143,8 @@ async def update_agent(
         if name in changes:
             await transaction.run(delete(table).where(table.c.agent_id == agent_id))
             await write(transaction, agent_id, changes[name])
+    if "system" in changes:
+        await set_system_message(transaction, agent_id, system_content(changes["system"], agent_id, agent_id))
     if "block_ids" in changes:
         await _replace_blocks(transaction, agent_id, changes["block_ids"])
     return await find_agent(transaction, agent_id)
@@ -147,6 +158,7 @@ async def delete_agent(transaction: Transaction, agent_id: str) -> None:
     """
     for row in await transaction.all(_copies_of_conversations, agent_id=agent_id):
         await delete_block(transaction, row["block_id"])
+    await leave_places(transaction, _leaving, agent_id=agent_id)
     gone = await transaction.run(delete(agents).where(agents.c.id == agent_id))
     if not gone:
         raise NotFound(f"Agent with ID {agent_id} not found")

@@ -15,18 +15,19 @@ from folkmoot.identifiers import ORGANIZATION
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
-ADMINISTRATION = ("/v1/keys", "/v1/client-side-access-tokens", "/v1/organizations")
-"""Paths for admins, and all below them; reading them too."""
-
-OF_ALL_ORGANIZATIONS = "/v1/organizations"
-"""For admins of the default organisation only."""
 
 _AGENT = r"/v1/agents/(agent-[^/]+)"
 
 
 def _one_of(*paths: str) -> re.Pattern[str]:
-    return re.compile("|".join(f"(?:{path})" for path in paths))
+    return re.compile("|".join(f"(?:{path})" for path in paths), re.DOTALL)
 
+
+ORGANIZATIONS = _one_of("/v1/organizations", "/v1/organizations/[^/]+")
+"""For admins of the default organisation only."""
+
+ADMINISTRATION = _one_of("/v1/keys(?:/.*)?", "/v1/client-side-access-tokens(?:/.*)?", ORGANIZATIONS.pattern)
+"""For admins, whatever the method."""
 
 READING_POSTS = _one_of(
     "/logout",
@@ -67,13 +68,13 @@ def authorize(principal: Principal, method: str, path: str) -> None:
         raise Forbidden(
             f"{method} {path} needs the role {needed}; the key {principal.name!r} has the role {principal.role}."
         )
-    if _is_below(path, OF_ALL_ORGANIZATIONS) and principal.organization_id != ORGANIZATION:
+    if ORGANIZATIONS.fullmatch(path) and principal.organization_id != ORGANIZATION:
         raise Forbidden("Organisations are administered with an admin's key of the default organisation.")
 
 
 def role_for(method: str, path: str) -> Role:
     """Return the role that a request needs at least."""
-    if any(_is_below(path, each) for each in ADMINISTRATION):
+    if ADMINISTRATION.fullmatch(path):
         return "admin"
     if method in SAFE_METHODS or (method == "POST" and READING_POSTS.fullmatch(path)):
         return "reader"
@@ -88,7 +89,3 @@ def _check_policy(principal: Principal, method: str, path: str) -> None:
         if match is not None and access in principal.policy.agents.get(match[1], ()):
             return
     raise Forbidden(f"This token's policy does not open {method} {path}.")
-
-
-def _is_below(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(f"{folder}/")

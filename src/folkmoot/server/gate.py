@@ -193,10 +193,11 @@ def _lead_to_sign_in(scope: Scope, headers: Mapping[bytes, bytes], error: Unauth
     inside_page = b"hx-request" in headers
     if (inside_page and not reads) or not (inside_page or b"text/html" in headers.get(b"accept", b"")):
         return error_response(error, scope["path"])
-    address = "/login"
-    if reads:
-        query = scope["query_string"].decode("latin-1")
-        address += "?" + urlencode({"next": quote(scope["path"]) + (f"?{query}" if query else "")})
+    query = scope["query_string"].decode("latin-1")
+    wanted = {"next": quote(scope["path"]) + (f"?{query}" if query else "")}
+    if not reads:  # a form whose session has ended: back to the page that it stands on
+        wanted = {"next": quote(scope["path"].rpartition("/")[0] or "/"), "ended": "true"}
+    address = "/login?" + urlencode(wanted)
     if inside_page:
         return Response(status_code=204, headers={"HX-Redirect": address})
     return Response(status_code=303, headers={"Location": address})

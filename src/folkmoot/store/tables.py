@@ -223,7 +223,7 @@ messages = Table(
     Column("step_id", Text),
     Column("created_at", BigInteger, nullable=False),
     PrimaryKeyConstraint("organization_id", "conversation_id", "sequence"),
-    UniqueConstraint("organization_id", "id", name="messages_id"),
+    UniqueConstraint("organization_id", "id", "conversation_id", name="messages_id"),
     ForeignKeyConstraint(
         ["organization_id", "conversation_id"],
         ["conversations.organization_id", "conversations.id"],
@@ -255,6 +255,7 @@ runs = Table(
     PrimaryKeyConstraint("organization_id", "id"),
     Index("runs_by_age", "organization_id", "created_at", "id"),
     Index("runs_by_agent", "organization_id", "agent_id", "created_at", "id"),
+    Index("runs_by_conversation", "organization_id", "conversation_id", "created_at", "id"),
     Index("runs_by_status", "organization_id", "status", "created_at"),
     _index_of_few("runs_by_asker", "asked_by"),
     # What a process looks for in all organisations at once, so without the organisation in front.
@@ -293,6 +294,20 @@ steps = Table(
     PrimaryKeyConstraint("organization_id", "id"),
     Index("steps_by_age", "organization_id", "created_at", "id"),
     Index("steps_by_run", "organization_id", "run_id", "created_at", "id"),
+)
+
+gone_items = Table(
+    "gone_items",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column("created_at", BigInteger, comment="where it stood in a list that is ordered by this, and so on"),
+    Column("updated_at", BigInteger),
+    Column("last_message_at", BigInteger),
+    Column("last_run_at", BigInteger),
+    Column("gone_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "id"),
+    Index("gone_items_by_age", "organization_id", "gone_at"),
 )
 
 block_readers = Table(

@@ -27,11 +27,13 @@ class ToolFilter:
     search: str | None = None
     tool_types: Sequence[str] = ()
     exclude_tool_types: Sequence[str] = ()
+    only_builtin: bool = False
 
     def takes(self, tool: Tool) -> bool:
         """Tell whether a tool is wanted."""
         return (
-            (self.name is None or tool.name == self.name)
+            (not self.only_builtin or tool.tool_type.startswith("letta_"))
+            and (self.name is None or tool.name == self.name)
             and (not self.names or tool.name in self.names)
             and (not self.tool_ids or tool.id in self.tool_ids)
             and (not self.search or self.search.lower() in tool.name.lower())
@@ -47,9 +49,18 @@ async def read_filter(
     search: str | None = None,
     tool_types: Annotated[list[str] | None, Query()] = None,
     exclude_tool_types: Annotated[list[str] | None, Query()] = None,
+    return_only_letta_tools: Annotated[bool, Query(description="Only built-in ones.")] = False,
 ) -> ToolFilter:
     """Read from the query which tools are wanted."""
-    return ToolFilter(name, names or (), tool_ids or (), search, tool_types or (), exclude_tool_types or ())
+    return ToolFilter(
+        name=name,
+        names=names or (),
+        tool_ids=tool_ids or (),
+        search=search,
+        tool_types=tool_types or (),
+        exclude_tool_types=exclude_tool_types or (),
+        only_builtin=return_only_letta_tools,
+    )
 
 
 Wanted = Annotated[ToolFilter, Depends(read_filter)]

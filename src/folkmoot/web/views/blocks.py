@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import Request, Response
@@ -65,6 +65,19 @@ class _About:
     palette: Palette
 
 
+@dataclass(frozen=True, slots=True)
+class Editing:
+    """An editor that is open: its text, the version it began with, and why it could not be saved.
+
+    Text and version are the block's own when None. In a conflict somebody else has written.
+    """
+
+    text: str | None = None
+    version: int | None = None
+    problem: str = ""
+    conflict: bool = False
+
+
 @router.get("/blocks")
 async def list_all(request: Request, state: State, q: str = "", after: str | None = None) -> Response:
     """List blocks, the newest first."""
@@ -92,7 +105,6 @@ async def create(request: Request, state: State) -> Response:
     form = await read_form(request)
     names = ("label", "value", "limit", "description", "tags", "read_only")
     values = {name: text_of(form, name) for name in names}
-    values["value"] = values["value"].replace("\r\n", "\n")
     try:
         body = CreateBlock.model_validate(
             {
@@ -112,15 +124,51 @@ async def create(request: Request, state: State) -> Response:
 
 
 @router.get("/blocks/{block_id}")
-async def show(request: Request, block_id: BlockId, state: State, version: int | None = None) -> Response:
-    """Show a block as it is now, live, or as it was at a version."""
+async def show(
+    request: Request, block_id: BlockId, state: State, version: int | None = None, edit: str = "", ask: str = ""
+) -> Response:
+    """Show a block as it is now, live, or as it was at a version.
+
+    `edit` opens the editor, `ask` a question about the block, such as whether to delete it.
+    """
+    editing = Editing() if edit and version is None else None
+    return await block_page(request, block_id, state, version=version, ask=ask, editing=editing)
+
+
+async def block_page(
+    request: Request,
+    block_id: str,
+    state: ServerState,
+    status: int = 200,
+    *,
+    version: int | None = None,
+    ask: str = "",
+    editing: Editing | None = None,
+) -> Response:
+    """Return a block's page.
+
+    Args:
+        request: what it answers.
+        block_id: whose page.
+        state: the server's.
+        status: the response's status.
+        version: which version it shows; the newest, live, when None.
+        ask: the question that is open: `delete`, `revert`, or none.
+        editing: the editor, when it is open.
+    """
     about = await state.store.read(lambda transaction: _read(transaction, block_id, version))
+    if editing is not None:
+        text = about.text if editing.text is None else editing.text
+        editing = replace(editing, text=text, version=editing.version or about.block.version)
     lines = await _lines(about, state, with_diff=version is not None)
     now = clock.now()
     return render(
         request,
         "block.html",
+        status,
         about=about,
+        ask=ask,
+        editing=editing,
         block=about.block,
         palette=about.palette,
         lines=lines,

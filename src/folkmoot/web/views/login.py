@@ -18,14 +18,17 @@ logger = logging.getLogger(__name__)
 
 router = page_router()
 
+ENDED = "The session has ended. Sign in, then do it again."
+"""What somebody reads whose form came after the end of the session."""
+
 
 @router.get("/login")
-async def login_page(request: Request, next: str = "/") -> Response:  # noqa: A002 - the query's own name
+async def login_page(request: Request, next: str = "/", ended: bool = False) -> Response:  # noqa: A002 - the query's own name
     """Ask for the API key; a server without one has nothing to ask."""
     authentication: Authentication = request.app.state.authentication
     if not authentication.needs_key:
         return redirect(_local(next))
-    return render(request, "login.html", next=_local(next), problem=None)
+    return render(request, "login.html", next=_local(next), problem=ENDED if ended else None)
 
 
 @router.post("/login")
