@@ -18,6 +18,7 @@ from typing import Any
 from fastapi import Response
 
 from folkmoot.agents.listing import AgentFilter, list_agents
+from folkmoot.agents.overview import Newest, agent_names, moot_shape, newest_versions
 from folkmoot.errors import StoreError
 from folkmoot.runs.reading import RunFilter, list_runs
 from folkmoot.runs.runs import UNFINISHED
@@ -27,7 +28,6 @@ from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page
 from folkmoot.store.signals import EVERYTHING
 from folkmoot.web.colours import Palette, read_palette
-from folkmoot.web.reading import Newest, agent_names, moot_shape, newest_versions
 from folkmoot.web.responses import page_router
 from folkmoot.web.words import author_name, edit_words, iso
 

@@ -161,7 +161,7 @@ async def list_tools(agent_id: AgentId, page: AsAttached, state: State) -> Respo
         return await tools_of(transaction, agent_id, state.services.tools)
 
     tools = page_of_list(await state.store.read(read), page, lambda tool: tool.id)
-    return json_response([ToolReply.of(tool) for tool in tools])
+    return json_response([ToolReply.of(tool, state.principal.organization_id) for tool in tools])
 
 
 @router.patch("/{agent_id}/tools/attach/{tool_id}", response_model=AgentReply)

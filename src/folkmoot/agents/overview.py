@@ -1,4 +1,4 @@
-"""What the pages read that the API has no question for: counts, times and who holds what, for many at once."""
+"""What an overview of everything reads: counts, times and who holds what, for many agents and blocks at once."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from folkmoot.store.tables import agent_blocks, agents, block_readers, block_ver
 
 MOST_ATTACHMENTS = 20_000
 MOST_EDITS = 5_000
+
+_agents_by_age = select(agents.c.id).order_by(agents.c.created_at, agents.c.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,11 @@ async def agent_names(transaction: Transaction, agent_ids: Sequence[str]) -> Map
         return {}
     statement = select(agents.c.id, agents.c.name).where(agents.c.id.in_(list(dict.fromkeys(agent_ids))))
     return {row["id"]: row["name"] for row in await transaction.all(statement)}
+
+
+async def agents_by_age(transaction: Transaction) -> list[str]:
+    """Return the identifiers of all agents, in the order in which they were created."""
+    return [row["id"] for row in await transaction.all(_agents_by_age)]
 
 
 async def moot_shape(transaction: Transaction) -> str:
