@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, select
 
 from folkmoot.agents.agents import Agent
 from folkmoot.memory.attachments import Access, Attachment
@@ -69,7 +69,7 @@ async def newest_versions(transaction: Transaction, block_ids: Sequence[str]) ->
         select(block_versions, blocks.c.label, blocks.c.character_limit)
         .join(
             blocks,
-            blocks.c.id == block_versions.c.block_id & (blocks.c.version == block_versions.c.version),
+            and_(blocks.c.id == block_versions.c.block_id, blocks.c.version == block_versions.c.version),
         )
         .where(block_versions.c.block_id.in_(list(block_ids)))
     )

@@ -85,7 +85,8 @@ class _Look:
         edited = [topic.partition(":")[2] for topic in topics if topic.startswith("block:")]
         if edited:
             told += await self._edits(edited)
-        if any(topic.startswith("attachments:") for topic in topics):
+        attached = [topic.partition(":")[2] for topic in topics if topic.startswith("attachments:")]
+        if attached and await self.state.store.read(lambda transaction: agent_names(transaction, attached)):
             told.append(_event("shape", {}))
         due = time.monotonic() - self.looked_around >= LOOK_AGAIN_SECONDS
         if due or any(topic.startswith(("run:", "turn:")) for topic in topics):
