@@ -11,8 +11,8 @@ from typing import Any
 
 import httpx
 import pytest
+from tenants import NewOrganization, Organization, bearer
 
-from conftest import NewOrganization, Organization, bearer
 from folkmoot.application import create_app
 from folkmoot.settings import Settings
 from support.routes import walk

@@ -25,6 +25,7 @@ TOLD_OTHERWISE = {
     "data",
     "database",
     "api_key",
+    "url",
     "allowed_hosts",
     "allowed_origins",
     "trusted_proxies",
