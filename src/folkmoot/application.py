@@ -18,11 +18,9 @@ from folkmoot.access.authentication import Authentication
 from folkmoot.access.principals import ADMIN, LOCAL
 from folkmoot.agents.services import Services
 from folkmoot.errors import FolkmootError
-from folkmoot.identifiers import ORGANIZATION
 from folkmoot.models.catalogue import Catalogue
 from folkmoot.models.providers import OFFLINE, default_model
 from folkmoot.models.requests import ModelClient
-from folkmoot.runs.service import RunService
 from folkmoot.runs.supervisor import RunSupervisor
 from folkmoot.server.errors import PROBLEMS, add_error_handlers
 from folkmoot.server.gate import Gate
@@ -167,13 +165,13 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     sealer = Sealer(secret, settings.data.expanduser())
     catalogue = Catalogue(settings, environ)
 
-    services = Services(store.of(ORGANIZATION), client, settings, environ, sealer, catalogue, ToolRegistry())
+    services = Services(store, client, settings, environ, sealer, catalogue, ToolRegistry())
     supervisor = RunSupervisor(services)
     principal = LOCAL if settings.api_key is None else ADMIN
     warming = asyncio.create_task(_warm_up(client, settings, environ))
     try:
         await supervisor.open(alone=settings.database_url.startswith("sqlite"))
-        yield ServerState(services, RunService(services, supervisor, principal), principal)
+        yield ServerState(services, supervisor, principal)
     finally:
         warming.cancel()
         await supervisor.close()

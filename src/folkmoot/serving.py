@@ -158,7 +158,7 @@ def begin_to_stop(application: FastAPI, *, at_once: bool = False) -> None:
     """
     end_endless_streams()
     server = application.state.server
-    server.runs.supervisor.stop_after(0.0 if at_once else server.services.settings.shutdown_wait)
+    server.supervisor.stop_after(0.0 if at_once else server.shared.settings.shutdown_wait)
 
 
 def configure_logging(settings: Settings) -> None:

@@ -263,10 +263,10 @@ def test_the_official_clients_scoped_tokens(guarded: ServerProcess, new_organiza
 def test_secrets_are_shown_to_who_may_set_them(guarded: ServerProcess, new_organization: NewOrganization) -> None:
     owner = new_organization()
     agent = owner.ask(
-        "POST", "/v1/agents", json={"name": "a", "model": "openai/gpt-4o-mini", "secrets": {"K": "hidden"}}
+        "POST", "/v1/agents", json={"name": "a", "model": "openai/gpt-4o-mini", "secrets": {"K": "the-secret"}}
     )
     reader = new_key(owner.http, role="reader")["key"]
     path = f"/v1/agents/{agent['id']}?include=agent.secrets"
-    assert "hidden" in owner.http.get(path).text
+    assert "the-secret" in owner.http.get(path).text
     answer = httpx.get(guarded.url + path, headers=bearer(reader))
-    assert (answer.status_code, "hidden" in answer.text) == (200, False)
+    assert (answer.status_code, "the-secret" in answer.text) == (200, False)

@@ -7,6 +7,7 @@ than most requests do.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -15,21 +16,34 @@ from folkmoot.access.principals import Principal
 from folkmoot.agents.services import Services
 from folkmoot.memory.authors import Author
 from folkmoot.runs.service import RunService
+from folkmoot.runs.supervisor import RunSupervisor
 from folkmoot.store.engine import Store
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ServerState:
-    """The parts of a running server, bound to one principal and so to one organisation."""
+    """The parts of a running server, bound to one principal and so to one organisation; each is made when it is used."""
 
-    services: Services
-    runs: RunService
+    shared: Services
+    """The parts as the whole process has them."""
+
+    supervisor: RunSupervisor
     principal: Principal
 
-    @property
+    @cached_property
     def store(self) -> Store:
         """The database as the principal's organisation sees it."""
-        return self.services.store
+        return self.shared.store.of(self.principal.organization_id)
+
+    @cached_property
+    def services(self) -> Services:
+        """What rooms work with, for the principal's organisation."""
+        return replace(self.shared, store=self.store)
+
+    @cached_property
+    def runs(self) -> RunService:
+        """What takes turns on the principal's behalf."""
+        return RunService(self.services, self.supervisor, self.principal)
 
     @property
     def author(self) -> Author:
@@ -43,8 +57,7 @@ class ServerState:
 
     def of(self, principal: Principal) -> ServerState:
         """Return the same server's parts for another principal."""
-        services = replace(self.services, store=self.services.store.of(principal.organization_id))
-        return ServerState(services, RunService(services, self.runs.supervisor, principal), principal)
+        return ServerState(self.shared, self.supervisor, principal)
 
 
 async def state_of(request: Request) -> ServerState:

@@ -86,7 +86,8 @@ class _Look:
         if edited:
             told += await self._edits(edited)
         attached = [topic.partition(":")[2] for topic in topics if topic.startswith("attachments:")]
-        if attached and await self.state.store.read(lambda transaction: agent_names(transaction, attached)):
+        own = await self.state.store.read(lambda transaction: agent_names(transaction, attached))
+        if own:  # else they are another organisation's
             told.append(_event("shape", {}))
         due = time.monotonic() - self.looked_around >= LOOK_AGAIN_SECONDS
         if due or any(topic.startswith(("run:", "turn:")) for topic in topics):
