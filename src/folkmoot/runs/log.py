@@ -2,7 +2,8 @@
 
 Whoever reads on the process that works on the run reads the memory, everybody else the store. Events of a step are
 stored in the step's own transaction; pieces of a reply that is being written are stored a little later. The log keeps
-what happened; how it is shown is the reader's business. A message is kept once, among the messages: the log names it.
+what happened; how it is shown is the reader's business. A message is kept once, among the messages: the log names it,
+or holds the pieces in which it came.
 """
 
 from __future__ import annotations
