@@ -208,6 +208,14 @@ def test_another_process_follows_a_run_that_is_under_way(
         assert ok(other.get(f"/v1/runs/{run_id}"))["status"] == "completed"
 
 
+def test_a_run_that_is_over_is_replayed_as_its_own_after_a_fork(http: httpx.Client, new_agent: NewAgent) -> None:
+    """A fork shares the messages, which are of no run there."""
+    agent = new_agent().id
+    everything = answered(http, agent, ASKED)
+    ok(http.post("/v1/conversations/default/fork", params={"agent_id": agent}))
+    assert followed(http, json.loads(everything[0])["run_id"]) == everything
+
+
 def test_a_run_can_be_followed_after_a_restart(start_server: StartServer) -> None:
     server = start_server()
     with httpx.Client(base_url=server.url, timeout=60) as http:

@@ -117,7 +117,10 @@ async def read_events(transaction: Transaction, run_id: str, after: int) -> list
     named = [data["id"] for _, data in rows if data["kind"] == "Message"]
     said: dict[str, Message] = {}
     if named:
-        found = await transaction.all(select(messages).where(messages.c.id.in_(named)))
+        found = await transaction.all(
+            # A fork shares the messages; there they are of no run.
+            select(messages).where(messages.c.run_id == run_id, messages.c.id.in_(named))
+        )
         said = {row["id"]: Message.from_row(row) for row in found}
     decoded = ((number, _decode(data, said)) for number, data in rows)
     return [(number, event) for number, event in decoded if event is not None]
