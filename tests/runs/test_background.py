@@ -105,6 +105,19 @@ def test_who_has_seen_everything_is_told_that_it_is_the_end(
     assert followed(http, run_id, len(everything) + beyond) == [DONE]
 
 
+@one_store
+def test_who_saw_more_than_was_stored_is_told_of_the_failure(
+    http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    """A process that is killed has shown pieces that it had not stored yet: the end has a lower number than those."""
+    scripted_model.fail_next(400)
+    run_id = start(http, new_agent().id, "ECHO hello")
+    number = last_number(followed(http, run_id)) + 50
+    error, stop_reason = read(followed(http, run_id, number))
+    assert (error["message_type"], stop_reason["stop_reason"]) == ("error_message", "llm_api_error")
+    assert error["seq_id"] > number
+
+
 @TOKENS
 def test_the_official_client_follows_and_resumes(client: Letta, new_agent: NewAgent, tokens: bool) -> None:
     run = client.agents.messages.create_async(new_agent().id, input=ASKED, extra_body={"stream_tokens": tokens})
