@@ -252,6 +252,12 @@ runs = Table(
     Index("runs_by_agent", "organization_id", "agent_id", "created_at", "id"),
     Index("runs_by_conversation", "organization_id", "conversation_id", "created_at", "id"),
     Index("runs_by_status", "organization_id", "status", "created_at"),
+    Index(  # dead runs are looked for in every organisation at once
+        "runs_by_lease",
+        "lease_expires_at",
+        sqlite_where=text("lease_expires_at IS NOT NULL"),
+        postgresql_where=text("lease_expires_at IS NOT NULL"),
+    ),
     _index_of_few("runs_by_asker", "asked_by"),
     _index_of_few("runs_by_callback", "callback_due"),
 )
