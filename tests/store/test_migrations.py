@@ -203,7 +203,12 @@ async def test_what_was_said_before_is_found_as_what_is_said_now(database_url: s
         connection.execute(conversations.insert(), [{**conversation, "id": each} for each in ("agent-1", "conv-1")])
         body = json.dumps({"content": [{"type": "text", "text": "下周的会议"}]})
         connection.execute(messages.insert().values(**_message("agent-1", 1), body=body, search_text="下周的会议"))
-        run = {"agent_id": "agent-1", "conversation_id": "agent-1", "status": "completed", "details": "{}"}
+        run: dict[str, Any] = {
+            "agent_id": "agent-1",
+            "conversation_id": "agent-1",
+            "status": "completed",
+            "details": "{}",
+        }
         run |= {"background": False, "cancel_requested": False, "created_at": 1}
         connection.execute(runs.insert().values(**ours, **run, id="run-1"))
         line = json.dumps({"message_type": "ping"})  # logs held what streams showed
