@@ -109,8 +109,8 @@ async def append_last(transaction: Transaction, run_id: str, event: TurnFailed) 
         await store_events(transaction, run_id, int(row["sequence"]), [event])
 
 
-async def read_events(transaction: Transaction, run_id: str, after: int) -> list[tuple[int, Event]]:
-    """Return some of the stored events behind number `after`; a message that was deleted since is passed over."""
+async def read_events(transaction: Transaction, run_id: str, after: int) -> list[tuple[int, Event | None]]:
+    """Return some of the stored events behind number `after` with their numbers; None for a message deleted since."""
     rows = [
         (row["sequence"], json.loads(row["data"])) for row in await transaction.all(_after, run_id=run_id, after=after)
     ]
@@ -122,8 +122,7 @@ async def read_events(transaction: Transaction, run_id: str, after: int) -> list
             select(messages).where(messages.c.run_id == run_id, messages.c.id.in_(named))
         )
         said = {row["id"]: Message.from_row(row) for row in found}
-    decoded = ((number, _decode(data, said)) for number, data in rows)
-    return [(number, event) for number, event in decoded if event is not None]
+    return [(number, _decode(data, said)) for number, data in rows]
 
 
 _KINDS = {each.__name__: each for each in (RunBegun, TextPiece, ReasoningPiece, CallPiece, TurnFailed)}

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import and_, bindparam, delete, select
 
-from folkmoot.agents.events import TurnEnd
+from folkmoot.agents.events import TurnEnd, TurnFailed
 from folkmoot.agents.steps import usage_of_steps
 from folkmoot.conversations.conversations import in_conversation
 from folkmoot.conversations.messages import Message
@@ -31,11 +31,14 @@ class RunFilter:
     statuses: Sequence[str] = ()
     stop_reason: str | None = None
     background: bool | None = None
+    ids: Sequence[str] | None = None
 
 
 async def list_runs(transaction: Transaction, wanted: RunFilter, page: Page) -> list[Run]:
     """Return a page of the runs, by time of creation."""
     statement = select(runs)
+    if wanted.ids is not None:
+        statement = statement.where(runs.c.id.in_(list(wanted.ids)))
     if wanted.agent_ids:
         statement = statement.where(runs.c.agent_id.in_(list(wanted.agent_ids)))
     if wanted.conversation_id is not None:
@@ -71,6 +74,12 @@ async def usage_of_run(transaction: Transaction, run: Run) -> tuple[Usage, int]:
         return await usage_of_steps(transaction, run.id)
     end = end_of_run(run)
     return end.usage, end.step_count
+
+
+def last_event(run: Run) -> TurnEnd | TurnFailed:
+    """Return the last event of a run that is over, as its row tells it."""
+    error = run.details.get("error")
+    return TurnFailed(run.id, run.stop_reason or "error", error["type"], error["message"]) if error else end_of_run(run)
 
 
 def end_of_run(run: Run) -> TurnEnd:

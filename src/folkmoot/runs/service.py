@@ -26,6 +26,7 @@ from folkmoot.runs.active import ActiveRun, Answer
 from folkmoot.runs.log import store_events
 from folkmoot.runs.log_reader import LOOK_AGAIN_SECONDS, follow_stored
 from folkmoot.runs.messenger import AgentMessenger
+from folkmoot.runs.reading import last_event
 from folkmoot.runs.runs import LEASE, Run, end_run, find_run, request_cancel, store_run, topic
 from folkmoot.runs.scheduler import begin_run, forget_asker, refuse_cycle
 from folkmoot.runs.supervisor import RunSupervisor
@@ -199,15 +200,20 @@ class RunService:
         refused = isinstance(error, BadRequest | InvalidInput | NotFound)
         interrupted = active.begun and active.request.decisions is not None and not refused
 
+        last: list[Event] = [failed]
+
         async def store(transaction: Transaction) -> None:
-            ended = await end_run(transaction, run, status, failed.stop_reason, details)
-            if ended and active.logged:
+            if not await end_run(transaction, run, status, failed.stop_reason, details):
+                with suppress(NotFound):  # it had ended, whatever we were told, or was deleted
+                    last[:] = [last_event(await find_run(transaction, run.id))]
+                return
+            if active.logged:
                 await store_events(transaction, run.id, before, events)
-            if ended and interrupted:
+            if interrupted:
                 await settle_abandoned(transaction, run.conversation_id, INTERRUPTED)
 
         await self.supervisor.end(self._store, run, store)
-        active.log.append([failed])
+        active.log.append(last)
 
 
 def new_run(request: TurnRequest, principal: Principal) -> Run:

@@ -205,7 +205,8 @@ class Statements:
     ) -> tuple[str, list[list[Any]]]:
         """Return an INSERT's SQL and each row's values in order; the rows become the organisation's."""
         if organization_id is not None and COLUMN in table.c:
-            assert COLUMN not in rows[0], "a row belongs to its transaction's organisation"
+            if any(COLUMN in row for row in rows):
+                raise AssertionError("a row belongs to its transaction's organisation")
             rows = [{COLUMN: organization_id, **row} for row in rows]
         columns = tuple(rows[0])
         compiled = self._inserts.get((table.name, columns))

@@ -73,8 +73,8 @@ async def cancel(agent_id: AgentId, state: State, body: CancelRuns | None = None
     What waits for a decision because of them is settled, so that the agent can be talked to again.
     """
     named = body.run_ids if body is not None else None
-    wanted = RunFilter(agent_ids=[agent_id], statuses=() if named is not None else UNFINISHED)
-    outcomes = await cancel_runs(wanted, state, named)
+    wanted = RunFilter(agent_ids=[agent_id], statuses=() if named is not None else UNFINISHED, ids=named)
+    outcomes = await cancel_runs(wanted, state)
     await state.store.write(lambda transaction: settle_abandoned_of_agent(transaction, agent_id, named))
     return {**dict.fromkeys(named or (), "not a run of this agent"), **outcomes}
 
