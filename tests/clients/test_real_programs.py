@@ -85,7 +85,6 @@ def test_letta_code_makes_an_agent_talks_to_it_and_finds_what_was_said(
     assert agent.id in [each["id"] for each in listed["items"]]
 
 
-@pytest.mark.xfail(strict=True, reason="fetch_webpage is not there yet; take this mark away when it is")
 def test_letta_code_gets_its_default_tools(run: Run, server: ServerProcess, scripted_model: ScriptedModel) -> None:
     env = {"LETTA_BASE_URL": server.url, "LETTA_API_KEY": "unused", "DISABLE_AUTOUPDATER": "1"}
     run([letta_code(), "-p", "ECHO hello", "--output-format", "json", "--new-agent", "--model", MODEL], **env)

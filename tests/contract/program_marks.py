@@ -57,7 +57,7 @@ class Mark:
 
 _LATER_ROUTES = (
     *(Mark(FILES, f"* /v1/{kind}*") for kind in ("folders", "archives")),
-    *(Mark(FILES, f"* /v1/agents/{{}}/{kind}*") for kind in ("archival-memory", "folders", "files", "sources")),
+    *(Mark(FILES, f"* /v1/agents/{{}}/{kind}*") for kind in ("archival-memory", "files")),
     *(Mark(TOOLS, call) for call in ("PUT /v1/tools", "POST /v1/tools", "DELETE /v1/tools/{}")),
     *(Mark(MCP, call) for call in ("* /v1/mcp-servers*", "* /v1/tools/mcp*")),
     *(Mark(MOVING, f"* /v1/agents/{call}") for call in ("import", "{}/export")),
@@ -70,7 +70,6 @@ _LATER_TOOLS = (
         for name in ("archival_memory_insert", "archival_memory_search", "*_files")
     ),
     Mark(TOOLS, difference="*: without run_code*"),
-    Mark(SAME, difference="*: without fetch_webpage"),
     *(
         Mark(REST, difference=f"*: without {name}")
         for name in ("store_memories", "rethink_user_memory", "finish_rethinking_memory", "search_memory")
@@ -89,8 +88,6 @@ _LATER_ANSWERS = (
     Mark(REST, "*", "*.tools[]: without send_message"),
     Mark(REST, "POST /v1/agents", "*.tools[]: with memory_*", "co"),
     Mark(REST, "GET /v1/agents/{}/messages", "*", "agentic-learning"),
-    Mark(SAME, "*", "*Conversation default not found*"),
-    Mark(SAME, "POST /v1/agents", "*There is no model letta/letta-free*"),
 )
 
 _MODELS = (
@@ -164,7 +161,6 @@ _COPIES = "a conversation's copies of blocks go with its agent"
 _COPIED = (
     Mark(_COPIES, "GET /v1/blocks", "$[]: without customer", "lettactl-full"),
     Mark(_COPIES, "DELETE /v1/blocks/{}", "status 404 instead of 200*", "lettactl-full"),
-    Mark(SAME, "GET /v1/blocks", "status 422*after: *", "lettactl-full"),
 )
 
 MARKS = (
@@ -211,6 +207,17 @@ INSTEAD = (
     *(
         Instead("the model that it picks is here", status, None, "*", "claude-subconscious", "*, it picks another")
         for status in (200, 404)
+    ),
+    *(
+        Instead("what is not built answers its empty form", 404, 200, f"GET /v1/{path}")
+        for path in (
+            *("projects", "templates", "environments", "metadata/balance", "organizations/self/quotas"),
+            "agents/{}/schedule",
+        )
+    ),
+    *(
+        Instead("what is not built says so", 404, 501, f"POST /v1/{path}")
+        for path in ("projects", "templates/*", "agents/{}/schedule")
     ),
     Instead("a run can be deleted", 500, 200, "DELETE /v1/runs/{}"),
     *(

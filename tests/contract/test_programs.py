@@ -14,10 +14,8 @@ from found_there import set_up, stand_in
 from program_marks import MARKS, Mark, expected_status
 from replaying import PROGRAMS, Call, Replay, load_calls
 
-from support.scripted_model import ScriptedModel
+from support.fixtures import StartServer
 from support.server import ServerProcess
-
-pytestmark = pytest.mark.xdist_group("programs")
 
 STARTS = 5
 DOCS = Path(__file__).parent.parent.parent / "docs" / "programs.md"
@@ -32,23 +30,33 @@ class Finding:
     mark: Mark | None
 
 
-@pytest.fixture(scope="module")
-def findings(session_model: ScriptedModel, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Finding]]:
-    """Every program's differences, the meant ones too. Each begins with an empty server, as most did."""
-    home = tmp_path_factory.mktemp("programs")
-    found = {}
-    session_model.reset()
-    with (
-        ServerProcess(
-            database=f"sqlite:///{home / 'a.sqlite3'}", home=home, model_url=session_model.base_url
-        ) as server,
-        httpx.Client(base_url=server.url, timeout=60) as http,
-    ):
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+def test_programs_read_what_they_read_before(start_server: StartServer) -> None:
+    """One test for all, since what they tell together says which marks are needed: it walks through them once."""
+    server = start_server()
+    findings: dict[str, list[Finding]] = {}
+    with httpx.Client(base_url=server.url, timeout=60) as http:
         _wait_for_models(server, http)
         for program in PROGRAMS:
-            found[program] = list(_walk(load_calls(program), http))
+            findings[program] = list(_walk(load_calls(program), http))
             _empty(http)
-    return found
+    everything = [finding for found in findings.values() for finding in found]
+    unmeant = [finding for finding in everything if finding.mark is None]
+    assert not unmeant, _report(unmeant)
+    unneeded = [str(mark) for mark in MARKS if not any(finding.mark is mark for finding in everything)]
+    assert unneeded == [], "what these wait for is here, or the difference is gone; take them out of the table"
+    assert _told_by_the_docs() == {program: _waits(found) for program, found in findings.items()}
+
+
+def _waits(findings: Iterable[Finding]) -> set[str]:
+    """Return the capabilities that some calls wait for."""
+    return {finding.mark.reason for finding in findings if finding.mark and finding.mark.waits}
+
+
+def _told_by_the_docs() -> dict[str, set[str]]:
+    """Return what each program waits for by the last column of its row."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in DOCS.read_text().splitlines()]
+    return {row[0]: set(filter(None, row[3].split("; "))) for row in rows if row[0] in PROGRAMS}
 
 
 def _wait_for_models(server: ServerProcess, http: httpx.Client) -> None:
@@ -117,23 +125,3 @@ def _report(findings: Iterable[Finding]) -> str:
         calls[f"{finding.call.name}  {finding.difference}"].append(finding.call.where)
     lines = (f"{difference}\n      {len(where)} times, first {where[0]}" for difference, where in calls.items())
     return f"{len(calls)} differences:\n" + "\n".join(lines)
-
-
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_a_program_reads_what_it_read_before(findings: dict[str, list[Finding]], program: str) -> None:
-    unmeant = [finding for finding in findings[program] if finding.mark is None]
-    assert not unmeant, _report(unmeant)
-
-
-@pytest.mark.parametrize("mark", MARKS, ids=str)
-def test_a_mark_is_needed(findings: dict[str, list[Finding]], mark: Mark) -> None:
-    covered = [finding for program in findings.values() for finding in program if finding.mark is mark]
-    assert covered, "what this mark waits for is here, or the difference is gone; take it out of the table"
-
-
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_the_docs_tell_what_a_program_waits_for(findings: dict[str, list[Finding]], program: str) -> None:
-    waits = {finding.mark.reason for finding in findings[program] if finding.mark and finding.mark.waits}
-    (row,) = [line for line in DOCS.read_text().splitlines() if line.startswith(f"| {program} |")]
-    told = row.split("|")[4].strip()
-    assert {part.strip() for part in told.split(";") if part} == waits
