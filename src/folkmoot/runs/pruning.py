@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from sqlalchemy import delete, not_, select
 
 from folkmoot.runs.runs import unfinished
@@ -25,7 +27,7 @@ async def prune_logs(transaction: Transaction, after: int, before: int) -> int |
         The time of the last of them, to go on from; None when none is left.
     """
     old = await transaction.all(
-        select(runs.c.id, runs.c.created_at)
+        select(runs.c.organization_id, runs.c.id, runs.c.created_at)
         .where(
             runs.c.created_at > after,
             runs.c.created_at < before,
@@ -36,5 +38,9 @@ async def prune_logs(transaction: Transaction, after: int, before: int) -> int |
     )
     if not old:
         return None
-    await transaction.run(delete(run_events).where(run_events.c.run_id.in_([row["id"] for row in old])))
+    by_organization: defaultdict[str, list[str]] = defaultdict(list)
+    for row in old:
+        by_organization[row["organization_id"]].append(row["id"])
+    for organization_id, run_ids in by_organization.items():  # the log's key begins with the organisation
+        await transaction.within(organization_id).run(delete(run_events).where(run_events.c.run_id.in_(run_ids)))
     return int(old[-1]["created_at"])
