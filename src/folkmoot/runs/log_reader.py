@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
-from folkmoot.agents.events import Event, ReadingCut, RunBegun
+from folkmoot.agents.events import Event, ReadingCut, RunBegun, WholeMessage
 from folkmoot.runs.log import is_last, read_events
 from folkmoot.runs.reading import end_of_run, messages_of_run
 from folkmoot.runs.runs import Run, find_run, topic
@@ -59,6 +59,6 @@ async def follow_stored(
 async def _without_log(store: Store, run: Run, after: int) -> list[tuple[int, Event]]:
     """Return what happened in a run that is over and kept no log, as its messages and its end tell it."""
     stored = await store.read(lambda transaction: messages_of_run(transaction, run.id))
-    events: list[Event] = [RunBegun(run.id), *stored, end_of_run(run)]
+    events: list[Event] = [RunBegun(run.id), *map(WholeMessage, stored), end_of_run(run)]
     numbered = list(enumerate(events, 1))
     return numbered[after:]

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, select
 
 from folkmoot.agents.events import TurnEnd
 from folkmoot.agents.steps import usage_of_steps
+from folkmoot.conversations.conversations import forget_runs
 from folkmoot.conversations.messages import Message
 from folkmoot.models.prompt import Usage
 from folkmoot.runs.runs import Run, find_run
@@ -53,13 +54,13 @@ async def messages_of_run(transaction: Transaction, run_id: str) -> list[Message
 
 
 async def delete_run(transaction: Transaction, run_id: str) -> None:
-    """Delete what is kept of a run; its messages stay.
+    """Delete what is kept of a run; its messages stay, and for a time the figures of its steps.
 
     Raises:
         NotFound: there is no such run.
     """
     await find_run(transaction, run_id)
-    await transaction.run(delete(runs).where(runs.c.id == run_id))
+    await forget_runs(transaction, runs.c.id == run_id)
 
 
 async def usage_of_run(transaction: Transaction, run: Run) -> tuple[Usage, int]:

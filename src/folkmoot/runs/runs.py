@@ -17,7 +17,7 @@ from folkmoot.identifiers import new_id
 from folkmoot.runs.log import append_last
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
-from folkmoot.store.tables import runs
+from folkmoot.store.tables import agents, runs
 
 LEASE = 15_000_000
 """Microseconds after which a running run whose process said nothing counts as dead."""
@@ -82,6 +82,9 @@ class Run:
         )
 
 
+_shared_lock_of_agent = (
+    select(agents.c.id).where(agents.c.id == bindparam("agent_id")).with_for_update(read=True, key_share=True)
+)
 _by_id = select(runs).where(runs.c.id == bindparam("run_id"))
 unfinished = or_(*(runs.c.status == status for status in UNFINISHED))
 _end = (
@@ -135,8 +138,14 @@ async def find_run(transaction: Transaction, run_id: str) -> Run:
 
 
 async def store_run(transaction: Transaction, run: Run, status: str) -> None:
-    """Store a new run: `created` while it waits for its turn, `running` when it has it."""
+    """Store a new run: `created` while it waits for its turn, `running` when it has it.
+
+    Raises:
+        NotFound: its agent was deleted meanwhile.
+    """
     now = clock.now()
+    if status == "created" and await transaction.first(_shared_lock_of_agent, agent_id=run.agent_id) is None:
+        raise NotFound(f"Agent with ID {run.agent_id} not found")
     transaction.signal(topic(run.id))
     await transaction.insert(
         runs,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from folkmoot.agents.steps import StoredStep
+from folkmoot.agents.steps import StoredStep, Trace
 from folkmoot.conversations.messages import Message
 from folkmoot.identifiers import ORGANIZATION
 from folkmoot.models.listing import ModelDescription
@@ -195,17 +195,15 @@ class TraceReply(Reply):
     response_json: dict[str, Any]
 
     @classmethod
-    def of(cls, step: StoredStep) -> TraceReply | None:
-        """Show a step's trace, if the server keeps traces."""
-        if step.trace is None:
-            return None
+    def of(cls, step: StoredStep, trace: Trace) -> TraceReply:
+        """Show a step's trace."""
         return cls(
             id=step.id.replace("step-", "provider_trace-", 1),
             step_id=step.id,
             run_id=step.run_id,
             agent_id=step.agent_id,
-            request_json=step.trace["request"],
-            response_json=step.trace["response"],
+            request_json=dict(trace.request),
+            response_json=dict(trace.response),
         )
 
 

@@ -18,6 +18,7 @@ from folkmoot.agents.events import (
     TextPiece,
     TurnEnd,
     TurnFailed,
+    WholeMessage,
 )
 from folkmoot.conversations.messages import Message
 from folkmoot.runs.runs import Run
@@ -70,11 +71,12 @@ class StreamShape:
             return [_error(event.run_id, STOPPED, _CUT)]
         if isinstance(event, TurnEnd):
             return [StopReason(stop_reason=event.stop_reason).model_dump(), show_usage(event).model_dump()]
-        if isinstance(event, CompactionBegun):
+        in_pieces = self.in_pieces and not isinstance(event, WholeMessage)
+        if isinstance(event, CompactionBegun | WholeMessage):
             event = event.message
         if isinstance(event, Message):
             shown = show_messages([event], self.messages, self.types)
-            if self.in_pieces:
+            if in_pieces:
                 shown = [message for message in shown if message.message_type not in STREAMED_AS_PIECES]
             return [message.model_dump(mode="json") for message in shown]
         piece = self._show_piece(event)
