@@ -78,8 +78,8 @@ async def list_active(
 
 @router.get("/{run_id}", response_model=RunReply)
 async def retrieve(run_id: RunId, state: State) -> Response:
-    """Return a run; a failed one says why."""
-    return json_response(RunReply.of(await _find(run_id, state)))
+    """Return a run; a failed one says why, and what was said in vain."""
+    return json_response(RunReply.of(await _find(run_id, state), whole=True))
 
 
 @router.delete("/{run_id}")

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from pydantic import Field
+
 from folkmoot.agents.steps import StoredStep, Trace
 from folkmoot.conversations.messages import Message
 from folkmoot.identifiers import ORGANIZATION
@@ -13,10 +15,11 @@ from folkmoot.models.listing import ModelDescription
 from folkmoot.models.prompt import Usage
 from folkmoot.runs.runs import Run
 from folkmoot.server.wire.common import Reply, moment
+from folkmoot.server.wire.sending import sent_again
 
 
 class RunReply(Reply):
-    """A run; `error` is Folkmoot's own field."""
+    """A run; `error`, `input_messages` and `partial_answer` are Folkmoot's own fields."""
 
     id: str
     status: str
@@ -36,10 +39,19 @@ class RunReply(Reply):
     ttft_ns: int | None
     total_duration_ns: int | None
     error: dict[str, Any] | None
+    input_messages: list[dict[str, Any]] | None = Field(
+        None,
+        description="What was said to a run that failed or was cancelled, where it is not in the conversation, in the "
+        "form in which it is sent; null in lists.",
+    )
+    partial_answer: str | None = Field(
+        None,
+        description="What such a run's model had written of an answer that is not in the conversation; null in lists.",
+    )
 
     @classmethod
-    def of(cls, run: Run) -> RunReply:
-        """Show a run."""
+    def of(cls, run: Run, *, whole: bool = False) -> RunReply:
+        """Show a run; `whole` with all that was said to it in vain, which may be long."""
         details = run.details
         sent = details.get("callback_sent_at")
         return cls(
@@ -60,6 +72,8 @@ class RunReply(Reply):
             ttft_ns=details.get("ttft_ns"),
             total_duration_ns=run.duration_ns,
             error=details.get("error"),
+            input_messages=[sent_again(message) for message in run.said] or None if whole and run.is_over else None,
+            partial_answer=details.get("partial_answer") if whole else None,
         )
 
 
