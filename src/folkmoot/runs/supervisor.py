@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 from folkmoot.agents.services import Services
 from folkmoot.errors import StoreError
 from folkmoot.runs.active import ActiveRun, Answer
+from folkmoot.runs.callbacks import tell_callback
 from folkmoot.runs.log import store_events
 from folkmoot.runs.log_reader import LOOK_AGAIN_SECONDS
 from folkmoot.runs.pruning import Pruning
@@ -24,7 +25,6 @@ from folkmoot.runs.runs import (
     fail_dead_runs,
     topic,
 )
-from folkmoot.runs.telling import tell_callback
 from folkmoot.store.engine import Store, Transaction, Work
 from folkmoot.store.signals import wait_or_look_again
 
