@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 LOCKED := --quiet --disable-pip-version-check --constraint requirements.lock
 
-.PHONY: demo serve test chaos bench lint format lock clean
+.PHONY: demo serve test coverage chaos bench lint format lock clean
 
 demo: .venv/.demo
 	$(BIN)/folkmoot demo
@@ -14,6 +14,13 @@ serve: .venv/.demo
 
 test: .venv/.test
 	$(BIN)/pytest --numprocesses auto --dist loadgroup $(TESTS)
+
+# Branches of the code that the tests take, in servers too; what a killed process has run is not counted.
+coverage: .venv/.test
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest --numprocesses auto --dist loadgroup $(TESTS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 chaos: .venv/.test
 	$(BIN)/pytest -m chaos --numprocesses 0 tests/chaos

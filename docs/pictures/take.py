@@ -20,6 +20,7 @@ import httpx
 from playwright.sync_api import Browser, Page, sync_playwright
 
 HERE = Path(__file__).parent
+EXAMPLES = HERE.parents[1] / "examples"
 PORT = 8397
 BASE = f"http://127.0.0.1:{PORT}"
 LIGHT: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light"}
@@ -145,6 +146,36 @@ def take_all(browser: Browser, http: httpx.Client) -> None:
     shot(page, "as-code-dark", full=True)
 
 
+def run_example(name: str) -> None:
+    """Run an example on the server with the offline model."""
+    environ = {**os.environ, "FOLKMOOT_BASE_URL": BASE, "FOLKMOOT_MODEL": "offline/notetaker", "LETTA_API_KEY": "none"}
+    subprocess.run([sys.executable, str(EXAMPLES / f"{name}.py")], env=environ, check=True)  # noqa: S603 - our own
+
+
+def take_examples(browser: Browser, http: httpx.Client) -> None:
+    """Take a picture of what each example leaves on the page, each on a moot that begins empty."""
+    pages = {
+        "research_team": "/blocks/{findings}",
+        "policy_board": "/agents/{sales}",
+        "task_coordination": "/blocks/{tasks}?version=6",
+        "specialists": "/",
+    }
+    folds = {"policy_board": ".tool.failed summary", "task_coordination": "#history summary"}
+    heights = {"policy_board": 900, "specialists": 420}
+    for name, address in pages.items():
+        run_example(name)
+        agents = {each["name"]: each["id"] for each in http.get("/v1/agents").json()}
+        blocks = {each["label"]: each["id"] for each in http.get("/v1/blocks").json()}
+        page = opened(browser, address.format(**agents, **blocks), LIGHT)
+        if name in folds:
+            page.locator(folds[name]).click()
+        page.set_viewport_size({"width": 1280, "height": heights.get(name, 800)})
+        shot(page, name.replace("_", "-"))
+        for kind, found in (("agents", agents), ("blocks", blocks)):
+            for identifier in found.values():
+                http.delete(f"/v1/{kind}/{identifier}").raise_for_status()
+
+
 def take_conflict(browser: Browser, http: httpx.Client, block_id: str) -> None:
     """Take the picture of an edit that somebody else's came before."""
     page = opened(browser, f"/blocks/{block_id}", LIGHT)
@@ -175,6 +206,8 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=path, args=flags)
         with running_server(Path(folder)) as http:
             take_all(browser, http)
+        with running_server(Path(folder) / "examples") as http:
+            take_examples(browser, http)
         with running_server(Path(folder), FOLKMOOT_API_KEY="secret"):
             page = browser.new_context(**LIGHT).new_page()
             page.goto(BASE + "/")

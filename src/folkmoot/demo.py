@@ -1,7 +1,8 @@
-"""`folkmoot demo`: the shared-memory tutorial, through the official client, on a server of its own."""
+"""`folkmoot demo`: the shared-memory tutorial, or an example, through the official client, on a server of its own."""
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -31,15 +32,29 @@ QUESTIONS = (
     ("agent2", "Agent2: ", "the origin of Letta"),
 )
 
+EXAMPLES = {
+    "research_team": "three agents look something up at once and fill one block",
+    "policy_board": "read-only blocks that all agents follow and none can change",
+    "task_coordination": "agents claim tasks and report in one block, all at once",
+    "specialists": "each passes on what matters to the next, block by block",
+}
+"""The programs in `examples/` that the demo runs, and what each shows."""
+
 console = Console(highlight=False)
 
 
-def run(model: str | None) -> int:
-    """Run the tutorial and return the process's exit code.
+def run(model: str | None, example: str | None = None) -> int:
+    """Run the tutorial, or an example, and return the process's exit code.
 
     Args:
         model: handle of the model; the server's default one when None.
+        example: name of the example; the tutorial when None.
     """
+    if example is not None and example not in EXAMPLES:
+        console.print(f"There is no example {escape(repr(example))}. There are:")
+        for name, words in EXAMPLES.items():
+            console.print(f"  [bold]{name:<17}[/]  {words}")
+        return 2
     try:
         from letta_client import Letta
     except ImportError:
@@ -50,7 +65,7 @@ def run(model: str | None) -> int:
             with running_server(Path(folder)) as address:
                 console.print(f"[bold]Folkmoot[/] is running at {address}, its database in {folder}\n")
                 client = Letta(base_url=address, api_key="not-needed", timeout=300, max_retries=0)
-                return tutorial(client, model)
+                return tutorial(client, model) if example is None else run_example(client, example, address, model)
         except StartupError as error:
             console.print(f"[red]The server did not start:[/] {escape(error.message)}")
             return 1
@@ -95,18 +110,76 @@ def tutorial(client: Letta, model: str | None) -> int:
         agents[name] = client.agents.create(name=name, tools=["web_search"], **options)
         client.agents.blocks.attach(block.id, agent_id=agents[name].id)
         _step(f"created [bold]{name}[/] with web_search, and attached the block to it")
-    handle = agents["agent1"].model or ""
-    if handle == OFFLINE_MODEL:
-        console.print(
-            "\n[yellow]No model is configured, so the offline note-taker answers: a small rule follower that can do "
-            "this tutorial, not a language model. Set OPENAI_API_KEY, or another provider's key, for a real one.[/]"
-        )
-    else:
-        console.print(f"\nModel: [bold]{handle}[/]")
+    _tell_model(agents["agent1"].model or "")
     for name, prefix, topic in QUESTIONS:
         _ask(client, agents[name].id, name, prefix, topic)
     _read_only_block(client, model)
-    return _show_result(client, block.id)
+    writers = _show_block(client, block.id)
+    missing = [name for name, _, _ in QUESTIONS if name not in writers]
+    if missing:
+        console.print(f"[red]{' and '.join(missing)} wrote nothing into the block.[/]")
+        return 1
+    return 0
+
+
+def examples_folder() -> Path:
+    """Return where the examples are: in the package, or beside its sources in a checkout."""
+    package = Path(__file__).parent
+    shipped = package / "examples"
+    return shipped if shipped.is_dir() else package.parents[1] / "examples"
+
+
+def run_example(client: Letta, name: str, address: str, model: str | None) -> int:
+    """Run an example on the server at `address`, show what it says and its blocks, and return the exit code.
+
+    The texts of blocks that it prints at its end are left out: they are shown with who wrote each line.
+    """
+    environ = {**os.environ, "FOLKMOOT_BASE_URL": address, "LETTA_API_KEY": "not-needed", "PYTHONUNBUFFERED": "1"}
+    if model:
+        environ["FOLKMOOT_MODEL"] = model
+    else:
+        environ.pop("FOLKMOOT_MODEL", None)
+    program = examples_folder() / f"{name}.py"
+    console.print(f"[bold]{name}[/]: {EXAMPLES[name]}  [dim]{escape(str(program))}[/]\n")
+    colours: dict[str, str] = {}
+    with subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, str(program)], env=environ, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    ) as process:
+        assert process.stdout is not None
+        shows_blocks = False
+        for line in process.stdout:
+            shows_blocks = shows_blocks or line.startswith("====")
+            if not shows_blocks:
+                console.print(_spoken(line.rstrip("\n"), colours))
+    if process.returncode:
+        console.print(f"[red]The example ended with exit code {process.returncode}; its words above say why.[/]")
+        return 1
+    for block in client.blocks.list():
+        _show_block(client, block.id, colours)
+    _tell_model(next(iter(client.agents.list())).model or "")
+    return 0
+
+
+def _spoken(line: str, colours: dict[str, str]) -> Text:
+    """Return a line with its speaker in a colour of his own."""
+    if found := re.match(r"(you → )?([\w-]+): ", line):
+        who = "bold" if found[1] else f"bold {_colour(found[2], colours)}"
+        return Text.assemble((line[: found.end()], who), line[found.end() :])
+    return Text(line)
+
+
+def _colour(name: str, colours: dict[str, str]) -> str:
+    return colours.setdefault(name, COLOURS[len(colours) % len(COLOURS)])
+
+
+def _tell_model(handle: str) -> None:
+    if handle == OFFLINE_MODEL:
+        console.print(
+            "\n[yellow]No model is configured, so the offline note-taker answers: a small rule follower that can do "
+            "this, not a language model. Set OPENAI_API_KEY, or another provider's key, for a real one.[/]"
+        )
+    else:
+        console.print(f"\nModel: [bold]{handle}[/]")
 
 
 def _ask(client: Letta, agent_id: str, name: str, prefix: str, topic: str) -> None:
@@ -144,23 +217,22 @@ def _read_only_block(client: Letta, model: str | None) -> None:
     _step("created the read-only block [bold]policies[/] and [bold]policy_agent[/], which sees it but cannot change it")
 
 
-def _show_result(client: Letta, block_id: str) -> int:
-    """Show the block's text, each line in its writer's colour."""
+def _show_block(client: Letta, block_id: str, colours: dict[str, str] | None = None) -> set[str]:
+    """Show a block's text, each line in its writer's colour; return the writers' names."""
     blame: Any = client.get(f"/v1/blocks/{block_id}/blame", cast_to=object)
-    colours: dict[str, str] = {}
+    colours = {} if colours is None else colours
+    writers = set()
     lines = []
     for line in blame["lines"]:
         author = line["author"]
         name = author["name"] if author["type"] == "agent" else f'API key "{author["name"]}"'
-        colour = colours.setdefault(name, COLOURS[len(colours) % len(COLOURS)])
+        writers.add(name)
+        colour = _colour(name, colours)
         lines.append(Text.assemble((f"{name}, version {line['version']}\n", f"dim {colour}"), (line["text"], colour)))
-    title = f"organization, version {blame['version']}: who wrote what"
+    label = client.blocks.retrieve(block_id).label
+    title = f"{label}, version {blame['version']}: who wrote what"
     console.print(Panel(Group(*lines), title=title, title_align="left", border_style="dim", padding=(1, 2)))
-    missing = [name for name, _, _ in QUESTIONS if name not in colours]
-    if missing:
-        console.print(f"[red]{' and '.join(missing)} wrote nothing into the block.[/]")
-        return 1
-    return 0
+    return writers
 
 
 def _step(text: str) -> None:

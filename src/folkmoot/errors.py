@@ -7,12 +7,14 @@
     │   └── AddressRefused           422  an address of somebody's choice does not lie in the public network
     ├── BadRequest                   400  the request asks for something that does not exist here
     ├── Unauthorized                 401
+    ├── Forbidden                    403  the key that the request carries may not do this
     ├── CrossSite                    403  a page of another site asks, through the visitor's browser
     ├── NotFound                     404
     ├── Conflict                     409
     ├── PreconditionFailed           412  If-Match names another version
     ├── TooLarge                     413
     ├── Misdirected                  421  the request is for a name that is not the server's
+    ├── NotBuilt                     501  a route of the contract that this server does not have yet
     ├── StoreError                   503
     │   ├── StoreUnavailable         503  the database cannot be reached, or cannot write
     │   │   └── StoreMoved           503  the database's file was deleted or replaced
@@ -79,6 +81,12 @@ class Unauthorized(FolkmootError):
     """The server needs an API key: send it as `Authorization: Bearer <key>`, or sign in at /login."""
 
     status = 401
+
+
+class Forbidden(FolkmootError):
+    """The key that was sent may not do this."""
+
+    status = 403
 
 
 class CrossSite(FolkmootError):
@@ -157,6 +165,12 @@ class StoreMoved(StoreUnavailable):
 
 class StoreOverloaded(StoreError):
     """The database has more waiting work than it can take; nothing was changed. Try again in a moment."""
+
+
+class NotBuilt(FolkmootError):
+    """The contract has this, and this server does not do it yet."""
+
+    status = 501
 
 
 class ProviderError(FolkmootError):

@@ -241,6 +241,7 @@ async def _many_at_once(https: Clients, model: ScriptedModel, count: int) -> Non
     assert {ok(run)["status"] for run in found} == {"completed"}
 
 
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)  # on SQLite it is one process: the next test
 async def test_many_runs_at_once_are_each_run_once(https: Clients, scripted_model: ScriptedModel) -> None:
     await _many_at_once(https, scripted_model, 40)
 

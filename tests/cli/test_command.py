@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from folkmoot import __version__
+from folkmoot.demo import EXAMPLES, examples_folder
 
 Folkmoot = Callable[..., subprocess.CompletedProcess[str]]
 
+ROOT = Path(__file__).parents[2]
 HEAVY = ("fastapi", "sqlalchemy", "pydantic_ai", "openai", "uvicorn", "alembic", "asyncpg")
 
 
@@ -32,6 +37,34 @@ def test_help_of_serve_names_its_options(folkmoot: Folkmoot) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     for option in ("--host", "--port", "--database", "--insecure"):
         assert option in done.stdout
+
+
+def test_help_of_demo_names_the_examples(folkmoot: Folkmoot) -> None:
+    done = folkmoot("demo", "--help", COLUMNS="200")
+    assert re.search(rf"{', '.join(list(EXAMPLES)[:-1])} or {list(EXAMPLES)[-1]}", done.stdout)
+
+
+def test_an_example_that_is_not_there_is_answered_with_those_that_are(folkmoot: Folkmoot) -> None:
+    done = folkmoot("demo", "--example", "nothing")
+    assert (done.returncode, done.stderr) == (2, "")
+    assert "There is no example 'nothing'." in done.stdout
+    for name, words in EXAMPLES.items():
+        assert f"{name:<17}  {words}" in done.stdout
+
+
+def test_an_example_is_run_and_its_blocks_are_shown_with_their_writers(folkmoot: Folkmoot) -> None:
+    done = folkmoot("demo", "--example", "task_coordination", "--model", "offline/notetaker")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert "6 of 6 tasks are done" in done.stdout
+    assert "tasks, version 13: who wrote what" in done.stdout
+    assert re.search(r"ada, version \d+", done.stdout)
+    assert "==== tasks ====" not in done.stdout
+
+
+def test_a_package_holds_the_examples() -> None:
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["force-include"] == {f"examples/{name}.py": f"folkmoot/examples/{name}.py" for name in EXAMPLES}
+    assert {(examples_folder() / f"{name}.py").is_file() for name in EXAMPLES} == {True}
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["serve", "--help"], ["demo", "--help"]])

@@ -16,7 +16,11 @@ import httpx
 import pytest
 from letta_client import AsyncLetta
 
-from support.fixtures import MODEL, StartServer
+from folkmoot.errors import StartupError
+from folkmoot.serving import check_settings
+from folkmoot.settings import Settings
+from folkmoot.store.opening import open_store
+from support.fixtures import MODEL, StartServer, one_store
 from support.ports import free_port
 from support.postgres import PostgresServer
 from support.scripted_model import ScriptedModel
@@ -37,15 +41,23 @@ def assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
 # -- what keeps it from starting -----------------------------------------------------------------------------
 
 
+def test_a_public_address_without_a_key_is_refused(folkmoot: Folkmoot) -> None:
+    assert_refused(folkmoot("serve", "--host", "0.0.0.0"), "FOLKMOOT_API_KEY", "--insecure")
+    assert_refused(folkmoot("serve", FOLKMOOT_HOST="::"), "FOLKMOOT_API_KEY")
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", ""])
-def test_a_public_address_without_a_key_is_refused(folkmoot: Folkmoot, host: str) -> None:
-    assert_refused(folkmoot("serve", "--host", host), "FOLKMOOT_API_KEY", "--insecure")
-    assert_refused(folkmoot("serve", FOLKMOOT_HOST=host), "FOLKMOOT_API_KEY")
+def test_an_address_that_others_reach_is_public(host: str) -> None:
+    with pytest.raises(StartupError, match=r"FOLKMOOT_API_KEY.*--insecure"):
+        check_settings(Settings(_env_file=None, host=host))
+    check_settings(Settings(_env_file=None, host=host, insecure=True))
+    check_settings(Settings(_env_file=None, host=host, api_key="a key"))
 
 
 def test_an_empty_key_is_refused(folkmoot: Folkmoot) -> None:
-    assert_refused(folkmoot("serve", FOLKMOOT_API_KEY=""), "FOLKMOOT_API_KEY")
     assert_refused(folkmoot("serve", "--host", "0.0.0.0", FOLKMOOT_API_KEY=""), "FOLKMOOT_API_KEY")
+    with pytest.raises(StartupError, match="FOLKMOOT_API_KEY is empty"):
+        check_settings(Settings(_env_file=None, api_key=""))
 
 
 def test_a_port_that_is_taken_is_told(folkmoot: Folkmoot) -> None:
@@ -54,38 +66,43 @@ def test_a_port_that_is_taken_is_told(folkmoot: Folkmoot) -> None:
         assert_refused(folkmoot("serve", "--port", port), port, "--port")
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("FOLKMOOT_PORT", "99999"),
-        ("FOLKMOOT_LOG_LEVEL", "loud"),
-        ("FOLKMOOT_MODEL_TIMEOUT", "0"),
-        ("FOLKMOOT_MODEL_TIMEOUT", "soon"),
-        ("FOLKMOOT_MAX_STEPS", "0"),
-        ("FOLKMOOT_INSECURE", "perhaps"),
-        ("FOLKMOOT_ALLOWED_HOSTS", "a.example, http://b.example:8283"),
-        ("FOLKMOOT_ALLOWED_ORIGINS", "app.example"),
-        ("FOLKMOOT_ALLOWED_ORIGINS", "*"),
-        ("FOLKMOOT_TRUSTED_PROXIES", "the-proxy"),
-    ],
-)
-def test_a_setting_that_cannot_be_used_is_named(folkmoot: Folkmoot, name: str, value: str) -> None:
-    assert_refused(folkmoot("serve", **{name: value}), name.removeprefix("FOLKMOOT_").lower())
+def test_settings_that_cannot_be_used_are_named(folkmoot: Folkmoot) -> None:
+    wrong = {
+        "PORT": "99999",
+        "LOG_LEVEL": "loud",
+        "MODEL_TIMEOUT": "0",
+        "MAX_STEPS": "0",
+        "INSECURE": "perhaps",
+        "ALLOWED_HOSTS": "a.example, http://b.example:8283",
+        "ALLOWED_ORIGINS": "app.example",
+        "TRUSTED_PROXIES": "the-proxy",
+    }
+    done = folkmoot("serve", **{f"FOLKMOOT_{name}": value for name, value in wrong.items()})
+    assert_refused(done, *(name.lower() for name in wrong))
+    assert_refused(folkmoot("serve", FOLKMOOT_MODEL_TIMEOUT="soon"), "model_timeout")
+    assert_refused(folkmoot("serve", FOLKMOOT_ALLOWED_ORIGINS="*"), "allowed_origins")
 
 
-@pytest.mark.parametrize("address", ["mysql://localhost/x", "nothing", "sqlite://", "sqlite:///", "postgresql:", ""])
-def test_an_address_that_is_no_database_is_named(folkmoot: Folkmoot, address: str) -> None:
-    if address:
-        assert_refused(folkmoot("serve", "--port", "0", "--database", address), "database", "sqlite:///")
+@pytest.mark.parametrize("address", ["mysql://localhost/x", "nothing", "sqlite://", "sqlite:///", "postgresql:"])
+async def test_an_address_that_is_no_database_is_named(address: str) -> None:
+    with pytest.raises(StartupError, match=r"database.*sqlite:///"):
+        await open_store(address, 1.0)
 
 
-@pytest.mark.parametrize(
-    "place", ["127.0.0.1:1/x", "no-such-host.invalid/x", "127.0.0.1:1/x?sslmode=disable", "ada:secret@127.0.0.1:1/x"]
-)
-def test_a_postgresql_that_cannot_be_reached_is_told(folkmoot: Folkmoot, place: str) -> None:
-    done = folkmoot("serve", "--port", "0", "--database", f"postgresql://{place}")
+def test_a_start_without_a_database_is_refused(folkmoot: Folkmoot) -> None:
+    assert_refused(folkmoot("serve", "--port", "0", "--database", "nothing"), "database", "sqlite:///")
+
+
+def test_a_postgresql_that_cannot_be_reached_is_told(folkmoot: Folkmoot) -> None:
+    done = folkmoot("serve", "--port", "0", "--database", "postgresql://ada:secret@127.0.0.1:1/x")
     assert_refused(done, "PostgreSQL cannot be reached")
     assert "secret" not in done.stderr
+
+
+@pytest.mark.parametrize("place", ["127.0.0.1:1/x", "no-such-host.invalid/x", "127.0.0.1:1/x?sslmode=disable"])
+async def test_no_address_of_a_postgresql_that_is_not_there_is_waited_for(place: str) -> None:
+    with pytest.raises(StartupError, match="PostgreSQL cannot be reached"):
+        await open_store(f"postgresql://{place}", 1.0)
 
 
 def test_a_postgresql_database_that_does_not_exist_is_told(folkmoot: Folkmoot, postgres_server: PostgresServer) -> None:
@@ -141,7 +158,7 @@ def test_a_database_of_a_newer_version_is_told(
     assert_refused(done, "newer", "9999")
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@one_store
 def test_a_second_server_on_one_sqlite_file_is_refused(
     start_server: StartServer, folkmoot: Folkmoot, database_url: str
 ) -> None:
@@ -156,7 +173,7 @@ def test_a_second_server_on_one_sqlite_file_is_refused(
 # -- how it starts -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@one_store
 def test_settings_are_read_from_the_env_file(start_server: StartServer, tmp_path: Path) -> None:
     home = tmp_path / "server-1"
     home.mkdir()
@@ -166,7 +183,7 @@ def test_settings_are_read_from_the_env_file(start_server: StartServer, tmp_path
     assert httpx.get(server.url + "/v1/agents", headers={"authorization": "Bearer from the file"}).status_code == 200
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@one_store
 def test_variables_come_before_the_env_file_and_options_before_both(start_server: StartServer, tmp_path: Path) -> None:
     home = tmp_path / "server-1"
     home.mkdir()
@@ -176,7 +193,7 @@ def test_variables_come_before_the_env_file_and_options_before_both(start_server
     assert httpx.get(server.url + "/v1/agents", headers={"authorization": "Bearer variable"}).status_code == 200
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@one_store
 def test_it_says_where_it_is_and_shows_no_secret(start_server: StartServer) -> None:
     server = start_server(env={"FOLKMOOT_API_KEY": "hush-hush", "FOLKMOOT_SECRET_KEY": "quiet"})
     server.stop()
@@ -190,6 +207,7 @@ def test_it_says_where_it_is_and_shows_no_secret(start_server: StartServer) -> N
 # -- how it stops --------------------------------------------------------------------------------------------
 
 
+@one_store
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_idle_server_stops_at_a_signal_with_status_0(start_server: StartServer, number: signal.Signals) -> None:
     server = start_server()
@@ -199,7 +217,9 @@ def test_an_idle_server_stops_at_a_signal_with_status_0(start_server: StartServe
     assert "ERROR" not in server.log()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("store", "number"), [("sqlite", signal.SIGTERM), ("postgres", signal.SIGINT)], indirect=["store"]
+)
 async def test_a_turn_in_flight_is_finished_before_the_server_stops(
     start_server: StartServer, scripted_model: ScriptedModel, number: signal.Signals
 ) -> None:
@@ -224,6 +244,7 @@ async def test_a_turn_in_flight_is_finished_before_the_server_stops(
     assert len(kept) == 5
 
 
+@one_store
 async def test_a_turn_that_does_not_end_is_given_up_after_the_wait(
     start_server: StartServer, scripted_model: ScriptedModel
 ) -> None:

@@ -17,23 +17,41 @@ import pytest
 HERE = Path(__file__).parent
 CACHE = HERE.parent.parent / ".venv-clients"
 PYTHON_0_1 = "letta-client==0.1.324"
+LETTA_CODE = "letta==0.34.12"
+AGENTIC_LEARNING = ("agentic-learning==0.4.3", "openai==3.54.0")
 
 
 def python_0_1() -> Path:
     """Return the interpreter of an environment that holds letta-client 0.1.324 alone."""
-    name = f"{PYTHON_0_1.replace('==', '-')}-py{sys.version_info.major}.{sys.version_info.minor}"
+    return _environment(PYTHON_0_1) / "python"
+
+
+def letta_code() -> Path:
+    """Return the Letta Code command; it brings the Node that it runs on."""
+    return _environment(LETTA_CODE) / "letta"
+
+
+def agentic_learning() -> Path:
+    """Return the interpreter of an environment that holds agentic-learning and an OpenAI client to use it with."""
+    return _environment(*AGENTIC_LEARNING) / "python"
+
+
+def _environment(*packages: str) -> Path:
+    """Return the folder of commands of an environment that holds these packages and what they need."""
+    name = f"{packages[0].replace('==', '-')}-py{sys.version_info.major}.{sys.version_info.minor}"
     folder = CACHE / name
     python = folder / "bin" / "python"
-    with _one_at_a_time(), _once(folder / "installed", PYTHON_0_1) as missing:
+    with _one_at_a_time(name), _once(folder / "installed", " ".join(packages)) as missing:
         if missing:
             shutil.rmtree(folder, ignore_errors=True)
             _run(sys.executable, "-m", "venv", str(folder))
-            _run(str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", PYTHON_0_1)
-    return python
+            pip = (str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile")
+            _run(*pip, *packages)
+    return folder / "bin"
 
 
 def node_modules() -> Path:
-    """Return the folder with both TypeScript clients and tsx, as the lock file names them.
+    """Return the folder with the TypeScript clients, the Vercel AI SDK and tsx, as the lock file names them.
 
     Without Node the test is skipped, on a developer's machine; CI must have it.
     """
@@ -44,17 +62,17 @@ def node_modules() -> Path:
         pytest.skip("Node is not installed: the TypeScript clients are not tested.")
     folder = HERE / "node_modules"
     lock = hashlib.sha256((HERE / "package-lock.json").read_bytes()).hexdigest()
-    with _one_at_a_time(), _once(folder / ".installed", lock) as missing:
+    with _one_at_a_time("node_modules"), _once(folder / ".installed", lock) as missing:
         if missing:
             _run(npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
     return folder
 
 
 @contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    """Keep the other test workers out."""
+def _one_at_a_time(what: str) -> Iterator[None]:
+    """Keep the other test workers from installing the same."""
     CACHE.mkdir(exist_ok=True)
-    with (CACHE / "lock").open("w") as lock:
+    with (CACHE / f"{what}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -23,17 +23,17 @@ LONGEST = 300.0
 """Seconds after which a program is taken for stuck."""
 
 
-def _tsx(program: str, tsconfig: str) -> list[str]:
+def tsx(program: str, tsconfig: str) -> list[str]:
     """Return how to run an example as it stands: `tsconfig` says which client its import means."""
-    tsx = node_modules() / "tsx" / "dist" / "cli.mjs"
-    return ["node", str(tsx), "--tsconfig", str(HERE / tsconfig), str(EXAMPLES / program)]
+    program_runner = node_modules() / "tsx" / "dist" / "cli.mjs"
+    return ["node", str(program_runner), "--tsconfig", str(HERE / tsconfig), str(EXAMPLES / program)]
 
 
 PROGRAMS: dict[str, Callable[[], list[str]]] = {
     "python": lambda: [sys.executable, str(EXAMPLES / "tutorial_python.py")],
     "python-0.1": lambda: [str(python_0_1()), str(EXAMPLES / "tutorial_python_0_1.py")],
-    "typescript": lambda: _tsx("tutorial_typescript.ts", "tsconfig.1.json"),
-    "typescript-0.1": lambda: _tsx("tutorial_typescript_0_1.ts", "tsconfig.0_1.json"),
+    "typescript": lambda: tsx("tutorial_typescript.ts", "tsconfig.1.json"),
+    "typescript-0.1": lambda: tsx("tutorial_typescript_0_1.ts", "tsconfig.0_1.json"),
 }
 
 

@@ -116,8 +116,6 @@ _OF_AGENTS = (
     Allowed("*", "$*llm_config.display_name: a string instead of null", "the model's name"),
     Allowed("*", "$*llm_config.max_tokens: null instead of 16384", "OpenAI's list does not tell it"),
     Allowed("*", "$*llm_config.parallel_tool_calls: True instead of False", "Folkmoot runs them, and says so"),
-    Allowed("*", "$*model_settings.strict: missing", "not needed"),
-    Allowed("*", "$*model_settings.reasoning: missing", "not needed"),
     Allowed("*", "$*.compaction_settings.model: * instead of *", "the agent's own model writes its summaries"),
     Allowed("*", "$*embedding_config.embedding_endpoint: null instead of a string", "later: embeddings"),
     Allowed("*", "$[].message_ids[]: [] instead of 1 elements", "a list's agents come without their messages"),
@@ -137,6 +135,7 @@ _OF_AGENTS = (
 )
 
 _OF_TOOLS_AND_MODELS = (
+    Allowed("health", "$.folkmoot: added", "our own version, beside the level of the API"),
     Allowed("tools list", "$[]: without *", "later: more tools"),
     Allowed("agent attach tool", "$: an object instead of null", "the agent, as with a block"),
     Allowed("models list", "$[]: without openai/text-embedding-3-small", "it holds no conversations"),

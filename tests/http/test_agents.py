@@ -51,7 +51,7 @@ def test_a_new_agent_has_the_defaults(client: Letta) -> None:
     assert tool_names(agent) == DEFAULT_TOOLS
     assert agent.llm_config.handle == MODEL
     assert agent.llm_config.model == "gpt-4o-mini"
-    assert agent.embedding_config is not None
+    assert agent.embedding_config is None
     assert client.agents.retrieve(agent.id) == agent
 
 
@@ -106,6 +106,11 @@ def test_model_settings_are_kept_and_shown_in_the_older_form_too(client: Letta) 
     assert agent.api_model_settings is not None
     kept = agent.api_model_settings.to_dict()
     assert {key: kept[key] for key in settings} == settings
+    assert (kept["reasoning"], kept["strict"]) == ({"reasoning_effort": "high"}, True)
+    plain = client.agents.create(model=MODEL).api_model_settings
+    assert plain is not None
+    shown = plain.to_dict()
+    assert (shown["reasoning"], shown["strict"]) == ({"reasoning_effort": "minimal"}, False)
     assert (agent.llm_config.temperature, agent.llm_config.max_tokens) == (0.2, 777)
 
 
@@ -123,16 +128,34 @@ def test_the_older_form_of_naming_a_model(client: Letta, config: Any) -> None:
     assert (agent.model, agent.llm_config.handle, agent.llm_config.context_window) == (MODEL, MODEL, 9000)
 
 
+def test_the_model_that_was_always_there_stands_for_the_servers(client: Letta, http: httpx.Client) -> None:
+    alias = "letta/letta-free"
+    agent = client.agents.create(model=alias)
+    assert agent.model == MODEL
+    older: Any = {"model": "letta-free", "model_endpoint_type": "openai", "context_window": 8192}
+    assert client.agents.create(llm_config=older).model == MODEL
+    client.agents.update(agent.id, model="openai/gpt-4o")
+    assert client.agents.update(agent.id, model=alias).model == MODEL
+    turn = http.post(f"/v1/agents/{agent.id}/messages", json={"input": "ECHO hi", "override_model": alias})
+    assert turn.json()["messages"][-1]["content"] == "hi"
+    conversation = client.conversations.create(agent_id=agent.id)
+    changed = http.patch(f"/v1/conversations/{conversation.id}", json={"model": alias}).json()
+    assert changed["model"] == MODEL
+
+
 def test_an_agent_that_names_no_model_gets_the_servers(client: Letta) -> None:
     assert client.agents.create().model == MODEL
 
 
-@pytest.mark.parametrize("embedding", [{}, {"embedding": None}, {"embedding": "openai/text-embedding-3-small"}])
-def test_an_embedding_is_not_needed_but_always_shown(client: Letta, http: httpx.Client, embedding: Any) -> None:
-    created = http.post("/v1/agents/", json={"model": MODEL, **embedding}).json()
-    assert created["embedding"] == embedding.get("embedding")
-    assert created["embedding_config"]["handle"] == embedding.get("embedding")
-    assert {"embedding_model", "embedding_endpoint_type", "embedding_dim"} <= created["embedding_config"].keys()
+@pytest.mark.parametrize("embedding", [None, "openai/text-embedding-3-small"])
+def test_an_embedding_is_shown_where_one_is_named(http: httpx.Client, embedding: str | None) -> None:
+    for named in ({"embedding": embedding}, {} if embedding is None else {"embedding_config": {"handle": embedding}}):
+        created = http.post("/v1/agents/", json={"model": MODEL, **named}).json()
+        assert created["embedding"] == named.get("embedding")
+        config = created["embedding_config"]
+        assert (config is None) == (embedding is None)
+        assert config is None or config["handle"] == embedding
+        assert config is None or {"embedding_model", "embedding_endpoint_type", "embedding_dim"} <= config.keys()
 
 
 @pytest.mark.parametrize(
@@ -353,14 +376,12 @@ def test_a_bad_configuration_breaks_neither_the_answer_nor_the_lists(start_serve
 # -- retrieve ------------------------------------------------------------------------------------------------
 
 
-def test_only_what_is_asked_for_comes_with_an_agent(client: Letta, new_agent: NewAgent, new_block: NewBlock) -> None:
+def test_an_include_takes_nothing_away_from_an_agent(client: Letta, new_agent: NewAgent, new_block: NewBlock) -> None:
     agent = new_agent(block_ids=[new_block().id], tags=["red"], secrets={"TOKEN": "t"})
-    parts = {"agent.blocks": "blocks", "agent.tools": "tools", "agent.tags": "tags", "agent.secrets": "secrets"}
-    for wanted, shown in parts.items():
-        found = client.agents.retrieve(agent.id, include=[wanted])  # type: ignore[list-item]
-        assert {name for name in parts.values() if getattr(found, name)} == {shown}
-    everything = client.agents.retrieve(agent.id, include=list(parts))  # type: ignore[arg-type]
-    assert everything == client.agents.retrieve(agent.id) == agent
+    assert all((agent.blocks, agent.tools, agent.tags, agent.secrets))
+    for wanted in ("agent.blocks", "agent.tools", "agent.tags", "agent.secrets"):
+        assert client.agents.retrieve(agent.id, include=[wanted]) == agent  # type: ignore[list-item]
+    assert client.agents.retrieve(agent.id) == agent
 
 
 def test_the_older_form_of_asking_for_parts(client: Letta, new_agent: NewAgent) -> None:
@@ -540,3 +561,12 @@ def test_secrets_cannot_be_read_in_the_database_file(start_server: StartServer, 
     with Letta(base_url=server.url, api_key="unused", max_retries=0) as client:
         secrets = client.agents.retrieve(agent.id).secrets or []
     assert {secret.key: secret.value for secret in secrets} == {"SIMSALABIM": "OpenSesame2", "OLDER": "HocusPocus2"}
+
+
+def test_equal_tool_rules_are_kept_once(client: Letta, new_agent: NewAgent) -> None:
+    rule: Any = {"type": "exit_loop", "tool_name": "memory_insert"}
+    other: Any = {"type": "continue_loop", "tool_name": "memory_insert"}
+    agent = new_agent(tool_rules=[rule, other, {**rule, "prompt_template": None}, rule])
+    assert [each.type for each in agent.tool_rules or ()] == ["exit_loop", "continue_loop"]
+    changed = client.agents.update(agent.id, tool_rules=[other, other, rule])
+    assert [each.type for each in changed.tool_rules or ()] == ["continue_loop", "exit_loop"]

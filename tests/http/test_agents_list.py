@@ -8,7 +8,6 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from assertions import UNKNOWN, assert_error
 from letta_client import Letta
 
 from support.fixtures import NewAgent, NewBlock
@@ -90,6 +89,43 @@ def test_a_list_shows_of_each_agent_what_is_asked_for(
         assert full.tags == [tag]
 
 
+OLDER = {"user-agent": "letta-client/0.1.324"}
+NEWER = {"user-agent": "letta-client/1.12.1"}
+PARTS = {"blocks", "tools", "tags"}
+
+
+@pytest.mark.parametrize(("headers", "plain"), [(NEWER, set()), (OLDER, PARTS)], ids=["newer", "older"])
+@pytest.mark.parametrize("by_block", [False, True])
+def test_an_include_adds_to_what_a_client_of_its_age_gets(
+    http: httpx.Client,
+    new_agent: NewAgent,
+    new_block: NewBlock,
+    tag: str,
+    headers: dict[str, str],
+    plain: set[str],
+    by_block: bool,
+) -> None:
+    block = new_block()
+    new_agent(tags=[tag], block_ids=[block.id], secrets={"TOKEN": "t"})
+    path = f"/v1/blocks/{block.id}/agents" if by_block else "/v1/agents"
+
+    def shown(include: list[str]) -> set[str]:
+        (agent,) = http.get(path, params={"tags": tag, "include": include}, headers=headers).json()
+        return {name for name in (*PARTS, "secrets") if agent[name]}
+
+    assert shown([]) == plain
+    assert shown(["agent.tags"]) == plain | {"tags"}
+    assert shown(["agent.secrets"]) == plain | {"secrets"}
+
+
+def test_the_older_form_of_include_says_all_that_a_list_shows(
+    http: httpx.Client, new_agent: NewAgent, tag: str
+) -> None:
+    new_agent(tags=[tag])
+    (agent,) = http.get("/v1/agents", params={"tags": tag, "include_relationships": "tags"}, headers=OLDER).json()
+    assert (agent["tags"], agent["tools"]) == ([tag], [])
+
+
 @pytest.fixture
 def five(new_agent: NewAgent, tag: str) -> list[str]:
     """Five agents, oldest first."""
@@ -129,10 +165,32 @@ def test_the_older_names_of_the_order(client: Letta, http: httpx.Client, five: l
     assert by_update[0]["id"] == five[1]
 
 
-@pytest.mark.parametrize("name", ["after", "before"])
-@pytest.mark.parametrize("cursor", [f"agent-{UNKNOWN}", "nonsense"])
-def test_an_unknown_cursor_is_an_error(http: httpx.Client, name: str, cursor: str) -> None:
-    assert_error(http.get("/v1/agents/", params={name: cursor}), 422, name, cursor)
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_a_program_deletes_agents_as_it_lists_them(client: Letta, five: list[str], tag: str, order: Any) -> None:
+    gone = []
+    for agent in client.agents.list(tags=[tag], limit=2, order=order):
+        client.agents.delete(agent.id)
+        gone.append(agent.id)
+    assert gone == (five if order == "asc" else five[::-1])
+    assert client.agents.list(tags=[tag]).items == []
+
+
+def test_by_the_end_of_the_last_run(client: Letta, http: httpx.Client, five: list[str], tag: str) -> None:
+    for agent_id in (five[3], five[1]):
+        client.agents.messages.create(agent_id, input="ECHO hello")
+    listed = client.agents.list(tags=[tag], limit=2, order="desc", order_by="last_run_completion")
+    assert [agent.id for agent in listed] == [five[1], five[3], five[4], five[2], five[0]]
+    older = http.get("/v1/agents", params={"tags": tag, "sort_by": "last_run_completion", "ascending": False})
+    assert [agent["id"] for agent in older.json()][:2] == [five[1], five[3]]
+    client.agents.delete(five[3])
+    rest = client.agents.list(tags=[tag], limit=1, order="desc", order_by="last_run_completion", after=five[3])
+    assert rest.items[0].id == five[4]
+
+
+def test_by_creator(client: Letta, five: list[str], tag: str) -> None:
+    me = client.agents.retrieve(five[0]).created_by_id
+    assert len(client.agents.list(tags=[tag], created_by_id=me).items) == 5
+    assert client.agents.list(tags=[tag], created_by_id="user-00000000-0000-4000-8000-00000000000f").items == []
 
 
 def test_tags_of_agents_and_blocks_are_listed_by_name(

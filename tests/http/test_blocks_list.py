@@ -185,10 +185,11 @@ def test_a_page_may_be_continued_while_blocks_come_and_go(
     assert ids_of(rest) == [seven[3], seven[5], seven[6], newest]
 
 
-@pytest.mark.parametrize("name", ["after", "before"])
 @pytest.mark.parametrize("cursor", [f"block-{UNKNOWN}", "nonsense", "", "%"])
-def test_an_unknown_cursor_is_an_error(http: httpx.Client, name: str, cursor: str) -> None:
-    assert_error(http.get("/v1/blocks/", params={name: cursor}), 422, name)
+def test_an_unknown_cursor_begins_anew(http: httpx.Client, seven: list[str], tag: str, cursor: str) -> None:
+    for name, wanted in (("after", seven[:2]), ("before", seven[-2:])):
+        page = http.get("/v1/blocks/", params={name: cursor, "tags": tag, "limit": 2}).json()
+        assert [block["id"] for block in page] == wanted
 
 
 @pytest.mark.parametrize(
@@ -198,6 +199,7 @@ def test_an_unknown_cursor_is_an_error(http: httpx.Client, name: str, cursor: st
         ({"limit": "-1"}, ["limit", "'-1'"]),
         ({"limit": "few"}, ["limit", "'few'"]),
         ({"order": "up"}, ["order", "'up'"]),
+        ({"order_by": "updated_at"}, ["order_by", "'updated_at'"]),
         ({"match_all_tags": "perhaps"}, ["match_all_tags", "'perhaps'"]),
         ({"connected_to_agents_count_gt": "x"}, ["connected_to_agents_count_gt", "'x'"]),
     ],

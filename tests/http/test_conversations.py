@@ -329,3 +329,110 @@ def test_names_that_mean_nothing_are_refused(client: Letta, http: httpx.Client, 
         client.conversations.delete(agent.id)
     with pytest.raises(NotFoundError):
         client.conversations.create(agent_id="agent-00000000-0000-4000-8000-000000000000")
+
+
+def test_a_conversation_begins_with_a_system_message_that_names_agent_and_conversation(
+    client: Letta, http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    agent = new_agent(system="Be brief.")
+    conversation = client.conversations.create(agent_id=agent.id)
+    for where, name in ((conversation.id, conversation.id), (agent.id, "default")):
+        (first,) = client.conversations.messages.list(where).items
+        assert first.message_type == "system_message"
+        assert first.content.startswith("Be brief.")
+        section = first.content.partition("<memory_metadata>")[2]
+        assert f"agent_id: {agent.id}\n" in section
+        assert f"conversation_id: {name}\n" in section
+        assert client.conversations.retrieve(where).in_context_message_ids == [first.id]
+    say(client, conversation.id, "ECHO hello")
+    assert f"conversation_id: {conversation.id}\n" in memory_of(scripted_model.requests[-1])
+
+
+def test_recompile_renews_the_system_message_unless_it_is_a_dry_run(
+    client: Letta, http: httpx.Client, new_agent: NewAgent
+) -> None:
+    agent = new_agent(system="Be brief.")
+    conversation = client.conversations.create(agent_id=agent.id)
+
+    def shown(where: str) -> str:
+        (first,) = client.conversations.messages.list(where).items
+        return str(first.content)  # type: ignore[union-attr]
+
+    client.agents.update(agent.id, system="Be kind.")
+    assert shown(agent.id).startswith("Be kind."), "the main conversation's is renewed at once"
+    text = http.post(f"/v1/conversations/{conversation.id}/recompile", params={"dry_run": True}).json()
+    assert (text.startswith("Be kind."), shown(conversation.id).startswith("Be brief.")) == (True, True)
+    client.conversations.recompile(conversation.id)
+    assert shown(conversation.id).startswith("Be kind.")
+    assert conversation.id in shown(conversation.id)
+
+
+def test_a_fork_shares_the_ids_of_the_messages_that_it_shares(
+    client: Letta, http: httpx.Client, new_agent: NewAgent
+) -> None:
+    agent = new_agent()
+    one = client.conversations.create(agent_id=agent.id)
+    say(client, one.id, "ECHO quincunx")
+    forked = client.conversations.fork(one.id)
+    mine, theirs = (
+        [m.id for m in client.conversations.messages.list(each.id, order="asc").items] for each in (one, forked)
+    )
+    assert mine[1:] == theirs[1:]
+    assert mine[0] != theirs[0], "each has a system message of its own"
+    say(client, forked.id, "ECHO and on")
+    assert len(client.conversations.messages.list(one.id).items) == 3
+    found = http.post("/v1/messages/search", json={"query": "quincunx", "agent_id": agent.id}).json()
+    assert [each["message_id"] for each in found] == mine[:0:-1], "each once"
+    in_fork = {"query": "quincunx", "conversation_id": forked.id}
+    assert len(http.post("/v1/messages/search", json=in_fork).json()) == 2
+    every = [m["id"] for m in http.get("/v1/messages", params={"limit": 1000}).json()]
+    assert [every.count(each) for each in mine] == [1, 1, 1]
+    client.conversations.delete(one.id)
+    assert len(http.post("/v1/messages/search", json={"query": "quincunx", "agent_id": agent.id}).json()) == 2
+    assert http.get(f"/v1/messages/{mine[1]}").status_code == 200
+
+
+def test_default_is_the_main_conversation_wherever_one_is_named(
+    client: Letta, http: httpx.Client, new_agent: NewAgent
+) -> None:
+    agent = new_agent()
+    client.agents.messages.create(agent.id, input="ECHO heliotrope")
+    apart = client.conversations.create(agent_id=agent.id)
+    say(client, apart.id, "ECHO heliotrope")
+    of_agent = {"agent_id": agent.id}
+    here = {"conversation_id": "default"}
+
+    def ids(path: str, **query: Any) -> list[str]:
+        return [each["id"] for each in http.get(path, params=query).json()]
+
+    main = ids(f"/v1/agents/{agent.id}/messages", order="asc")
+    assert len(main) == 3
+    assert ids(f"/v1/agents/{agent.id}/messages", order="asc", **here) == main
+    assert ids("/v1/conversations/default/messages", order="asc", **of_agent) == main
+    assert set(main) <= set(ids("/v1/messages", limit=1000, **here))
+    assert len(ids("/v1/runs", **of_agent)) == 2
+    assert len(ids("/v1/runs", **here, **of_agent)) == 1
+    found = http.post("/v1/messages/search", json={"query": "heliotrope", **here, **of_agent}).json()
+    assert sorted(each["message_id"] for each in found) == sorted(main[1:])
+    assert http.get(f"/v1/agents/{agent.id}/context", params=here).status_code == 200
+    renamed = http.patch("/v1/conversations/default", params=of_agent, json={"summary": "the main one"})
+    assert (renamed.status_code, renamed.json()["id"]) == (200, agent.id)
+    assert "lasts as long" in http.delete("/v1/conversations/default", params=of_agent).json()["detail"]
+
+
+def test_a_stream_of_a_conversation_at_rest_is_refused_in_known_words(http: httpx.Client, new_agent: NewAgent) -> None:
+    answer = http.post("/v1/conversations/default/stream", json={"agent_id": new_agent().id})
+    assert (answer.status_code, "No active runs found" in answer.json()["detail"]) == (400, True)
+
+
+def test_conversations_are_ordered_by_their_last_run(client: Letta, http: httpx.Client, new_agent: NewAgent) -> None:
+    agent = new_agent()
+    ids = [client.conversations.create(agent_id=agent.id).id for _ in range(3)]
+    for each in (ids[2], ids[0]):
+        say(client, each, "ECHO hello")
+    query = {"agent_id": agent.id, "order_by": "last_run_completion", "limit": 2}
+    first = [each["id"] for each in http.get("/v1/conversations", params=query).json()]
+    assert first == [ids[0], ids[2]]
+    client.conversations.delete(ids[2])
+    rest = http.get("/v1/conversations", params={**query, "after": ids[2]}).json()
+    assert [each["id"] for each in rest] == [ids[1]]

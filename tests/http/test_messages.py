@@ -60,6 +60,10 @@ def test_the_input_shorthand_is_one_user_message(client: Letta, new_agent: NewAg
     assert [message.content for message in response.messages] == ["from input"]
     parts = client.agents.messages.create(agent.id, input=[{"type": "text", "text": "ECHO from a part"}])
     assert [message.content for message in parts.messages] == ["from a part"]
+    kept = [
+        message.content for message in client.agents.messages.list(agent.id) if message.message_type == "user_message"
+    ]
+    assert "ECHO from a part" in kept, "one text is shown as a text, in whatever form it came"
     assert [message.message_type for message in history(client, agent)[1:]] == ["user_message", "assistant_message"] * 2
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from letta_client import BadRequestError, Letta, UnprocessableEntityError
+from letta_client import Letta, UnprocessableEntityError
 from letta_client.types import AgentState
 
 from support.fixtures import NewAgent
@@ -84,20 +84,25 @@ def test_types_are_filtered_before_the_page_is_cut(client: Letta, talked: AgentS
     assert [m.content for m in page] == [f"answer {number}" for number in range(7)]
 
 
-@pytest.mark.parametrize("cursor", ["after", "before"])
-def test_a_cursor_that_names_nothing_is_an_error(client: Letta, talked: AgentState, cursor: str) -> None:
-    nothing: Any = {cursor: "message-00000000-0000-4000-8000-000000000000"}
-    with pytest.raises((BadRequestError, UnprocessableEntityError), match=cursor):
-        client.agents.messages.list(talked.id, **nothing)
+@pytest.mark.parametrize("limit", [1, 4, 15])
+def test_the_client_pages_to_the_start_when_it_names_no_order(client: Letta, talked: AgentState, limit: int) -> None:
+    """From the newest page back, each page oldest first."""
+    every = everything(client, talked)
+    pages = [every[max(0, end - limit) : end] for end in range(len(every), 0, -limit)]
+    assert ids(client.agents.messages.list(talked.id, limit=limit)) == [each for page in pages for each in page]
+    of_conversation = client.conversations.messages.list("default", agent_id=talked.id, limit=limit)
+    assert sorted(ids(of_conversation)) == sorted(every)
 
 
 @pytest.mark.parametrize("cursor", ["after", "before"])
-def test_a_cursor_of_another_agents_message_is_an_error(
+def test_a_cursor_of_which_nothing_is_known_begins_anew(
     client: Letta, talked: AgentState, new_agent: NewAgent, cursor: str
 ) -> None:
-    other: Any = {cursor: everything(client, new_agent())[0]}
-    with pytest.raises((BadRequestError, UnprocessableEntityError), match=cursor):
-        client.agents.messages.list(talked.id, **other)
+    every = everything(client, talked)
+    for nothing in ("message-00000000-0000-4000-8000-000000000000", everything(client, new_agent())[0]):
+        unknown: Any = {cursor: nothing}
+        found = ids(client.agents.messages.list(talked.id, order="asc", limit=3, **unknown).items)
+        assert found == (every[:3] if cursor == "after" else every[-3:])
 
 
 @pytest.mark.parametrize("limit", [0, -1])

@@ -8,7 +8,7 @@ import pytest
 from letta_client import APIStatusError, Letta
 from letta_client.types import AgentState
 
-from support.fixtures import MODEL, MODELS, NewAgent, NewBlock, StartServer, each_provider
+from support.fixtures import MODEL, MODELS, NewAgent, NewBlock, StartServer, each_wire
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
 
@@ -45,7 +45,7 @@ def say(client: Letta, agent: AgentState, text: str) -> Any:
     return client.agents.messages.create(agent.id, input=text)
 
 
-@each_provider
+@each_wire
 @pytest.mark.parametrize(("fault", "status", "requests"), FAULTS)
 def test_a_failing_provider_is_named_and_the_conversation_goes_on(
     client: Letta,

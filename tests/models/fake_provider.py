@@ -29,7 +29,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer; `body` is JSON, or text that is sent as it is, or events of a stream."""
+    """One answer; `body` is JSON, or text that is sent as it is, or events of a stream, as bytes sent as they are."""
 
     body: Any = None
     status: int = 200
@@ -108,22 +108,26 @@ def _bytes_of(answer: Answer) -> bytes:
     headers = dict(answer.headers)
     if answer.events is not None:
         headers |= {"content-type": "text/event-stream", "connection": "close"}
-        body = "".join(_event(event) for event in answer.events)
+        body = b"".join(map(_event, answer.events))
         if answer.cut:
-            headers["content-length"] = str(len(body.encode()) + 1000)
+            headers["content-length"] = str(len(body) + 1000)
     else:
-        body = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
+        body = answer.body if isinstance(answer.body, bytes) else _text(answer.body).encode()
         headers.setdefault("content-type", "application/json")
-        headers["content-length"] = str(len(body.encode()))
+        headers["content-length"] = str(len(body))
     lines = [f"HTTP/1.1 {answer.status} X", *(f"{key}: {value}" for key, value in headers.items()), "", ""]
-    return "\r\n".join(lines).encode() + body.encode()
+    return "\r\n".join(lines).encode() + body
 
 
-def _event(event: Any) -> str:
-    if isinstance(event, str):
-        return f"data: {event}\n\n"
-    name = f"event: {event['type']}\n" if "type" in event else ""
-    return f"{name}data: {json.dumps(event)}\n\n"
+def _text(body: Any) -> str:
+    return body if isinstance(body, str) else json.dumps(body)
+
+
+def _event(event: Any) -> bytes:
+    if isinstance(event, bytes):
+        return event
+    name = f"event: {event['type']}\n" if isinstance(event, dict) and "type" in event else ""
+    return f"{name}data: {_text(event)}\n\n".encode()
 
 
 def chat(text: str | None = "Hello.", calls: Iterable[tuple[str, str, str]] = (), **message: Any) -> Answer:

@@ -184,3 +184,55 @@ async def test_through_the_client() -> None:
     *deltas, last = [item async for item in client.stream("offline/notetaker", prompt)]
     assert reply == last
     assert len(deltas) > 3
+
+
+TEAM = """<memory_blocks>
+<block label="findings" read_only="true">
+Locks make writers wait. A lost update is a write that another one erased.
+</block>
+<block label="report" read_only="false"></block>
+<block label="tasks" read_only="false">
+[done by ben] sweep the hall
+[ ] light the fire
+[ ] call the folk
+</block>
+</memory_blocks>"""
+REPLACE = [*TOOLS, tool("memory_replace", "label", "old_string", "new_string")]
+
+
+def test_what_one_block_says_is_passed_on_to_another() -> None:
+    request = "Take what the findings block says about lost updates and insert it into the report block{}."
+    for more, prefix in (("", ""), (', prepended with "Ben: "', "Ben: ")):
+        played = Conversation(request.format(more), memory=TEAM)
+        played.run()
+        written = {"label": "report", "new_string": f"{prefix}A lost update is a write that another one erased."}
+        assert played.called == [("memory_insert", written)]
+    assert "says nothing about ships" in Conversation(request.replace("lost updates", "ships"), memory=TEAM).run().text
+
+
+CLAIM = 'Claim one open task of the tasks block: replace "[ ]" in its line by "[ada]".'
+
+
+def test_words_of_a_line_are_replaced() -> None:
+    played = Conversation(CLAIM, memory=TEAM, tools=REPLACE)
+    assert "[ada] light the fire" in played.run().text
+    line = {"label": "tasks", "old_string": "[ ] light the fire", "new_string": "[ada] light the fire"}
+    assert played.called == [("memory_replace", line)]
+    assert "No line" in Conversation(CLAIM.replace("[ ]", "[x]"), memory=TEAM, tools=REPLACE).run().text
+
+
+def test_who_was_too_late_takes_the_next_line_and_gives_up_when_nothing_changed() -> None:
+    played = Conversation(CLAIM, memory=TEAM, tools=REPLACE, memory_replace="Error: it stands nowhere")
+    assert "it stands nowhere" in played.run().text
+    assert len(played.called) == 1
+    played.memory = TEAM.replace("[ ] light", "[cleo] light")
+    again = answer(Prompt("", played.turns, played.memory, REPLACE))
+    assert json.loads(again.tool_calls[0].arguments)["old_string"] == "[ ] call the folk"
+
+
+@pytest.mark.parametrize("request_", ['Try to add "More." to the findings block.', CLAIM.replace("Claim", "Try")])
+def test_what_it_is_told_to_try_is_tried(request_: str) -> None:
+    memory = TEAM.replace('"tasks" read_only="false"', '"tasks" read_only="true"')
+    played = Conversation(request_, memory=memory, tools=REPLACE, memory_insert="Error: no", memory_replace="Error: no")
+    assert "did not work: Error: no" in played.run().text
+    assert len(played.called) == 1

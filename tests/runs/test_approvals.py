@@ -73,6 +73,24 @@ def test_approve_through_the_official_client(
     assert len(scripted_model.requests) == 2
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+def test_an_agent_shows_what_it_waits_for_when_that_is_asked_for(
+    client: Letta, http: httpx.Client, new_agent: NewAgent
+) -> None:
+    agent = new_agent(tool_rules=[RULE])
+
+    def shown() -> Any:
+        return client.agents.retrieve(agent.id, include=["agent.pending_approval"]).pending_approval
+
+    assert shown() is None
+    (call_id,) = waiting(say(http, agent.id, SEARCH))
+    (request,) = [m for m in client.agents.messages.list(agent.id) if m.message_type == "approval_request_message"]
+    assert shown().model_dump() == request.model_dump()
+    assert client.agents.retrieve(agent.id).pending_approval is None
+    ok(decide(http, agent.id, approval(call_id)))
+    assert shown() is None
+
+
 @each_provider
 def test_the_tool_runs_only_after_approval(http: httpx.Client, new_agent: NewAgent, new_block: NewBlock) -> None:
     block = new_block(value="kept")
@@ -389,3 +407,35 @@ def test_a_call_under_approval_with_broken_arguments_fails_when_it_is_approved(
     turn = ok(decide(http, agent.id, approval(call_id)))
     assert turn["messages"][0]["status"] == "error"
     whole(http, agent.id)
+
+
+def test_the_errors_have_the_words_that_clients_match_on(http: httpx.Client, new_agent: NewAgent) -> None:
+    agent = new_agent(tool_rules=[RULE])
+    early = decide(http, agent.id, approval("call_9"))
+    assert early.status_code == 400
+    assert "No tool call is currently awaiting approval" in early.json()["detail"]
+    (call_id,) = waiting(say(http, agent.id, SEARCH))
+    pending = http.post(f"/v1/agents/{agent.id}/messages", json={"input": "hello?"})
+    assert pending.status_code == 409
+    assert "waiting for approval" in pending.json()["detail"]["message"]
+    wrong = decide(http, agent.id, approval("call_9"), approval("call_8"))
+    assert (wrong.status_code, wrong.json()["detail"]) == (
+        400,
+        f"Invalid tool call IDs. Expected '['{call_id}']', but received '['call_9', 'call_8']'.",
+    )
+
+
+@pytest.mark.parametrize(("settled", "reason"), [("decided", "end_turn"), ("cancelled", "cancelled")])
+def test_a_settled_run_does_not_show_as_waiting(
+    http: httpx.Client, new_agent: NewAgent, settled: str, reason: str
+) -> None:
+    agent = new_agent(tool_rules=[RULE])
+    (call_id,) = waiting(say(http, agent.id, f"{SEARCH}\nTHEN ECHO done"))
+    asked = {"agent_id": agent.id, "stop_reason": "requires_approval"}
+    (run,) = ok(http.get("/v1/runs", params=asked))
+    if settled == "decided":
+        ok(decide(http, agent.id, approval(call_id)))
+    else:
+        ok(http.post(f"/v1/agents/{agent.id}/messages/cancel"))
+    assert ok(http.get("/v1/runs", params=asked)) == []
+    assert ok(http.get(f"/v1/runs/{run['id']}"))["stop_reason"] == reason

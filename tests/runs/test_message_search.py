@@ -124,3 +124,34 @@ def test_what_a_tool_returned_is_not_rewritten(http: httpx.Client, new_agent: Ne
 
 def test_an_unknown_message_is_a_404(http: httpx.Client) -> None:
     assert http.get("/v1/messages/message-123e4567-e89b-42d3-8456-426614174999").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("said", "words", "other"),
+    [
+        ("下周的会议改到星期三", ["会议", "星期三", "改"], "周会"),
+        ("明日の会議は東京タワーで", ["会議", "タワー", "東京"], "京タ東"),
+        ("내일회의에서만나요", ["회의", "만나"], "의만"),
+        ("พรุ่งนี้มีการประชุมที่กรุงเทพ", ["ประชุม", "กรุงเทพ"], "มที่การ"),
+        ("see getUserAccountBalance and donaudampfschifffahrt", ["account", "DAMPF", "Balance"], "accountuser"),
+        ("Grüße aus dem Café", ["cafe", "CAFÉ", "grüsse"], "caf"),
+    ],
+    ids=["Chinese", "Japanese", "Korean", "Thai", "long tokens", "accents"],
+)
+def test_words_inside_words_are_found(
+    http: httpx.Client, new_agent: NewAgent, said: str, words: list[str], other: str
+) -> None:
+    agent = new_agent()
+    say(http, agent.id, f"ECHO {said}")
+    for word in words:
+        found = search(http, query=word, agent_id=agent.id)
+        assert len(found) == 2, word
+    assert search(http, query=other, agent_id=agent.id) == []
+
+
+def test_a_long_phrase_without_spaces_finds_what_has_most_of_it(http: httpx.Client, new_agent: NewAgent) -> None:
+    agent = new_agent()
+    say(http, agent.id, "ECHO 今天天气很好")
+    say(http, agent.id, "ECHO 会议改到星期三")
+    found = search(http, query="星期三的会议在哪里", agent_id=agent.id, roles=["assistant"])
+    assert [each["content"] for each in found] == ["会议改到星期三"]

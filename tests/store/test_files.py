@@ -266,7 +266,8 @@ async def test_a_file_that_goes_while_it_is_written_is_not_acknowledged(opened: 
         def __getattr__(self, name: str) -> Any:
             return getattr(self._connection, name)
 
-    opened._writer = Deleting(opened._writer)  # type: ignore[attr-defined]
+    engine: Any = opened.engine
+    engine._writer = Deleting(engine._writer)
     with pytest.raises(StoreUnavailable, match="deleted"):
         await opened.write(adding("lost"))
 

@@ -160,7 +160,10 @@ def test_deleting_an_agent_leaves_nothing_but_what_the_page_names(life: tuple[Li
     others = (made.other, *made.ids("runs", made.other), *made.ids("steps", made.other))
     before = rows_of(database)
     named = {name for name, (_, _, stays) in TOLD.items() if stays != "nothing"}
-    assert mentioning(before, *marks) >= {name for name in TOLD if TOLD[name][2] == "nothing"} - {"sessions"}
+    assert mentioning(before, *marks) >= {name for name in TOLD if TOLD[name][2] == "nothing"} - {
+        "sessions",
+        "organizations",
+    }
     assert mentioning(before, IN_COPY) >= {"blocks", "block_versions", "messages"}
     assert mentioning(before, LOST) >= {"runs"}
     made.ok("DELETE", f"/v1/agents/{made.agent}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.dialects.sqlite.pysqlite import dialect
 
 from folkmoot.store.engine import Store, Transaction
@@ -104,6 +104,17 @@ async def test_a_row_cannot_be_inserted_for_another_organisation(two: Store) -> 
 def test_every_table_of_a_statement_is_narrowed(statement: Any, conditions: int) -> None:
     compiled = compile_scoped(statement, dialect(paramstyle="qmark"))
     assert (compiled.positiontup or []).count(PARAMETER) == conditions
+
+
+def test_rows_that_are_copied_stay_the_organisations_own() -> None:
+    names = ["organization_id", "block_id", "tag"]
+    picked = select(block_tags.c.organization_id, block_tags.c.block_id, block_tags.c.tag)
+    compiled = compile_scoped(insert(block_tags).from_select(names, picked), dialect(paramstyle="qmark"))
+    assert (compiled.positiontup or []).count(PARAMETER) == 1
+    with pytest.raises(TypeError):
+        compile_scoped(
+            insert(block_tags).from_select(["block_id", "tag"], select(agent_tags.c.tag, agent_tags.c.tag)), dialect()
+        )
 
 
 def test_an_outer_join_keeps_the_rows_that_have_none() -> None:

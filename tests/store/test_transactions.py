@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from contextlib import closing
 from typing import Any
 
@@ -342,3 +343,20 @@ async def test_a_file_that_another_program_holds_is_told_and_comes_back(database
         await store.write(inserting("b"))
     assert await names(store) == ["b"]
     await store.close()
+
+
+async def test_a_long_read_sees_what_was_committed_and_holds_up_nobody(opened: Store, store: str) -> None:
+    begun, other = threading.Event(), threading.Event()
+
+    async def look(transaction: Transaction) -> tuple[int, bool]:
+        begun.set()
+        if store == "sqlite":
+            assert other.wait(20), "it holds up the event loop"
+        return len(await transaction.all(select(blocks.c.id))), begun.is_set()
+
+    await opened.write(lambda transaction: transaction.insert(blocks, [block("a")]))
+    looking = asyncio.create_task(opened.read_long(look))
+    while not begun.is_set():
+        await asyncio.sleep(0)
+    other.set()
+    assert await looking == (1, True)

@@ -54,7 +54,15 @@ class Reply:
     finish_reason: str | None = None
 
 
-Fault = Fail | Hang | Drop | Break | Nonsense | Reply
+@dataclass(frozen=True)
+class Raw:
+    """Answer with this very body, as JSON; or, where a stream is asked for, with these bytes if there are any."""
+
+    body: Any
+    stream: bytes = b""
+
+
+Fault = Fail | Hang | Drop | Break | Nonsense | Reply | Raw
 
 
 class Held:

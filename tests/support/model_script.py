@@ -8,7 +8,7 @@ The last user message is the script, read line by line:
     THEN CALL …, THEN CALLS …    the next step's calls, once the tools before have answered
     THEN ECHO text               the last answer, instead of "done"
     THINK text                   what the model thinks before the answer that the next instruction asks for
-    anything else                "ok", or "done" after tools
+    anything else                "ok", or "done" after tools; to a wish for a summary, one that says something
 
 Lines that are no instruction are left alone, so a script can hide in prose.
 """
@@ -87,6 +87,8 @@ def answer_to(messages: list[dict[str, Any]]) -> Answer:
     taken = _steps_taken(messages)
     if taken < len(steps):
         return steps[taken]
+    if last_words is None and last_user_text(messages).endswith("Write the summary now."):
+        return Answer(text="They spoke of this and that, and nothing is open.")
     return last_words or Answer(text="done" if taken else "ok")
 
 

@@ -7,8 +7,8 @@
 
 `model_script` says what the messages can ask for, by whichever API they come; `openai_rules` and `anthropic_rules` say
 what makes a violation. Faults queue up, one for each chat request to come: `fail_next`, `hang_next`, `drop_next`,
-`break_next`, `nonsense_next`, `reply_next`. `hold` keeps answers back. A `window` makes it count tokens and refuse
-requests that have more.
+`break_next`, `nonsense_next`, `reply_next`, `raw_next`. `hold` keeps answers back. A `window` makes it count tokens and
+refuse requests that have more.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any, Self
 
 from support import anthropic_wire, openai_wire
 from support.http_wire import HttpRequest, WatchedReader, read_request, response, stream_head, stream_piece
-from support.model_faults import WAIT, Break, Drop, Fail, Fault, Hang, Held, Nonsense, Reply
+from support.model_faults import WAIT, Break, Drop, Fail, Fault, Hang, Held, Nonsense, Raw, Reply
 from support.model_script import answer_to, last_user_text, message_of
 from support.wires import Wire
 
@@ -153,6 +153,10 @@ class ScriptedModel:
         """Answer the next chat request with this very message: `{"role": "assistant", "content": …}`."""
         self._add(Reply({"role": "assistant", **message}, finish_reason))
 
+    def raw_next(self, body: Any, stream: bytes = b"") -> None:
+        """Answer the next chat request with this body, or this stream where one is asked for, in whatever form."""
+        self._add(Raw(body, stream))
+
     def _add(self, *faults: Fault) -> None:
         with self._lock:
             self._faults.extend(faults)
@@ -274,6 +278,11 @@ class ScriptedModel:
             writer.write(_json(fault.status, body, **fault.headers))
         elif isinstance(fault, Nonsense):
             writer.write(response(200, b"<html>Bad gateway</html>", content_type="text/html"))
+        elif isinstance(fault, Raw) and fault.stream and asked.body.get("stream"):
+            for piece in (stream_head(), stream_piece(fault.stream), stream_piece(b"")):
+                writer.write(piece)
+        elif isinstance(fault, Raw):
+            writer.write(_json(200, fault.body))
         elif isinstance(fault, Drop) and not fault.after:
             return False
         elif fault is None and asked.is_too_long:

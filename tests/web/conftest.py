@@ -1,7 +1,7 @@
-"""A browser for the pages' tests: Debian's Chromium, driven by Playwright, one for each test module.
+"""A browser for the pages' tests: Debian's Chromium, driven by Playwright, one for all of them and a context each.
 
-Playwright's synchronous face keeps an event loop running in its thread, so a browser is closed before tests of another
-module run, which may be asynchronous.
+Playwright's synchronous face keeps an event loop running in its thread, so no test in this folder is asynchronous, and
+the browser is closed before tests of another folder run.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PATIENCE = 15_000
 OpenPage: TypeAlias = Callable[..., Page]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """Chromium; its tests are skipped where it is not installed, but not in CI."""
     path = next(filter(None, map(shutil.which, NAMES)), None)

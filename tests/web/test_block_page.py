@@ -128,7 +128,6 @@ def test_an_edit_over_the_limit_says_so_where_the_person_looks(
 ) -> None:
     block = new_block(value="ok", limit=10)
     page = open_page(f"/blocks/{block.id}")
-    is_live(page)
     page.get_by_role("button", name="Edit", exact=True).click()
     page.get_by_role("textbox", name="Text").fill("more than ten")
     expect(page.locator("#counter")).to_have_text("13 of 10 characters")

@@ -47,7 +47,14 @@ def test_the_key_is_asked_for_once(visitor: httpx.Client) -> None:
     assert visitor.post("/blocks/new", headers={"hx-request": "true"}).status_code == 401, "what was written stays"
     assert visitor.post("/logout", headers=PAGE).headers["location"] == "/login"
     assert visitor.post("/start").status_code == 401
-    assert visitor.post("/blocks/new", data={"label": "a"}).status_code == 401
+    for path in ("/blocks/new", "/blocks/x", "/blocks/x/delete", "/agents/x", "/agents/x/messages", "/runs/x/cancel"):
+        assert visitor.post(path, data={"label": "a"}).status_code == 401, path
+
+    lapsed = visitor.post("/blocks/x/delete", headers={"accept": "text/html"})
+    assert (lapsed.status_code, lapsed.headers["location"]) == (303, "/login?next=%2Fblocks%2Fx&ended=true")
+    asked = visitor.get(lapsed.headers["location"])
+    assert "Sign in, then do it again." in asked.text
+    assert 'name="next" value="/blocks/x"' in asked.text
 
     wrong = visitor.post("/login", data={"key": "wrong", "next": "/runs"})
     assert wrong.status_code == 401
@@ -112,6 +119,9 @@ def test_a_page_of_another_site_changes_nothing(
     for method, path, body in (
         ("POST", "/blocks/new", None),
         ("POST", "/start", None),
+        ("POST", f"/blocks/{block.id}", None),
+        ("POST", f"/blocks/{block.id}/delete", None),
+        ("POST", "/agents/x/messages", None),
         ("POST", f"/v1/blocks/{block.id}/revert", {"version": 1}),
         ("PATCH", f"/v1/blocks/{block.id}", {"value": "after"}),
         ("DELETE", f"/v1/blocks/{block.id}", None),

@@ -4,21 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select, update
 
 from folkmoot.agents.approvals import Pending, find_pending
 from folkmoot.agents.tool_calls import not_run, return_message
 from folkmoot.conversations.conversations import Conversation, append_messages, find_conversation
 from folkmoot.conversations.messages import messages_in_context
 from folkmoot.store.engine import Transaction
-from folkmoot.store.tables import conversations, messages
+from folkmoot.store.tables import conversations, messages, runs
 
 CANCELLED = "The call was cancelled before anybody decided about it, so the tool was not run."
 INTERRUPTED = "The run that was to carry this call out was interrupted. The tool may have run or not."
 
-
 LARGEST_STEP = 200
 """Messages behind an approval request in its conversation that may belong to its step."""
+
+_settle_run = (
+    update(runs)
+    .where(
+        runs.c.id == bindparam("run_id"),
+        runs.c.stop_reason == "requires_approval",
+    )
+    .values(stop_reason=bindparam("reason"))
+)
+
+
+async def settle_run(transaction: Transaction, pending: Pending, stop_reason: str) -> None:
+    """Note of the run that asked for approval that it waits no more; a fork's request is of no run."""
+    if pending.request.run_id is not None:
+        await transaction.run(_settle_run, run_id=pending.request.run_id, reason=stop_reason)
 
 
 async def pending_in(transaction: Transaction, conversation: Conversation) -> Pending | None:
@@ -63,3 +77,4 @@ async def settle_abandoned(
     run_id, step_id = pending.request.run_id or "", pending.request.step_id or ""
     returns = [return_message(call, not_run(why), run_id, step_id) for call in pending.calls]
     await append_messages(transaction, conversation.id, returns, None)
+    await settle_run(transaction, pending, "cancelled")

@@ -7,15 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import and_, bindparam, delete, select, update
 
-from folkmoot.conversations.conversations import forget_runs
+from folkmoot.agents.instructions import system_content
+from folkmoot.conversations.conversations import forget_runs, last_run_at
+from folkmoot.conversations.messages import set_system_message
 from folkmoot.errors import Conflict, NotFound
 from folkmoot.memory import attachments
 from folkmoot.memory.attachments import attach
 from folkmoot.memory.blocks import delete_block
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
+from folkmoot.store.paging import leave_places, leaving
 from folkmoot.store.tables import (
     agent_blocks,
     agent_tags,
@@ -35,6 +38,7 @@ class Agent:
     """An agent. `configuration` holds what no statement filters by; times are in microseconds."""
 
     id: str
+    organization_id: str
     name: str
     description: str | None
     agent_type: str
@@ -56,6 +60,7 @@ class Agent:
         hidden = row["hidden"]
         return cls(
             id=row["id"],
+            organization_id=row["organization_id"],
             name=row["name"],
             description=row["description"],
             agent_type=row["agent_type"],
@@ -103,6 +108,10 @@ _copies_of_conversations = (
 )
 
 
+LAST_RUN = last_run_at(runs.c.agent_id == agents.c.id)
+_leaving = leaving(agents, and_(agents.c.id == bindparam("agent_id")), last_run_at=LAST_RUN)
+
+
 async def find_agent(transaction: Transaction, agent_id: str, *, lock: bool = False) -> Agent:
     """Return the agent; with `lock`, nobody else can change it before the transaction ends.
 
@@ -142,6 +151,8 @@ async def update_agent(
         if name in changes:
             await transaction.run(delete(table).where(table.c.agent_id == agent_id))
             await write(transaction, agent_id, changes[name])
+    if "system" in changes:
+        await set_system_message(transaction, agent_id, system_content(changes["system"], agent_id, agent_id))
     if "block_ids" in changes:
         await _replace_blocks(transaction, agent_id, changes["block_ids"])
     return await find_agent(transaction, agent_id)
@@ -155,6 +166,7 @@ async def delete_agent(transaction: Transaction, agent_id: str) -> None:
     """
     await transaction.all(_lock_conversations, agent_id=agent_id)  # as a step does first; then none can begin a run
     await find_agent(transaction, agent_id, lock=True)
+    await leave_places(transaction, _leaving, agent_id=agent_id)
     await forget_runs(transaction, runs.c.agent_id == agent_id)
     for row in await transaction.all(_copies_of_conversations, agent_id=agent_id):
         await delete_block(transaction, row["block_id"])

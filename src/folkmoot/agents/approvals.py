@@ -18,6 +18,9 @@ from folkmoot.models.prompt import ToolCall
 
 DENIED = "The call was denied, so the tool was not run."
 
+NOTHING_WAITS = "No tool call is currently awaiting approval."
+"""Clients match on these words, on "waiting for approval" and on "Invalid tool call IDs" to get out of trouble."""
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -78,7 +81,9 @@ def refuse_while_pending(pending: Pending) -> Conflict:
     """Return the error for a message that comes while decisions are awaited."""
     detail = {
         "code": "PENDING_APPROVAL",
-        "message": "The agent waits for approval of a tool call. Approve or deny it, or cancel, before you go on.",
+        "message": (
+            "The agent is waiting for approval of a tool call. Approve or deny it, or cancel, before you go on."
+        ),
         "pending_request_id": pending.request.id,
     }
     return Conflict(str(detail["message"]), detail=detail)
@@ -91,7 +96,7 @@ def decide(pending: Pending | None, decisions: Decisions) -> list[tuple[ToolCall
         BadRequest: nothing is open, a decision names another call, or a call has no decision.
     """
     if pending is None:
-        raise BadRequest("approvals: the agent does not wait for an approval; send it a message instead.")
+        raise BadRequest(f"{NOTHING_WAITS} Send the agent a message instead.")
     named = decisions.message.body.get("approval_request_id")
     if named not in (None, pending.request.id):
         raise BadRequest(f"approval_request_id: {named!r} is not the request that waits, {pending.request.id!r}.")
@@ -99,11 +104,8 @@ def decide(pending: Pending | None, decisions: Decisions) -> list[tuple[ToolCall
         return [(call, decisions.every) for call in pending.calls]
     given = {decision.call_id: decision for decision in decisions.each}
     known = [call.id for call in pending.calls]
-    strangers = sorted(set(given) - set(known))
-    missing = [call_id for call_id in known if call_id not in given]
-    if strangers or missing:
-        wrong = f"{', '.join(strangers)} is not waiting" if strangers else f"{', '.join(missing)} has no decision"
-        raise BadRequest(f"approvals: {wrong}. Waiting are: {', '.join(known)}.")
+    if set(given) != set(known):
+        raise BadRequest(f"Invalid tool call IDs. Expected '{known}', but received '{list(given)}'.")
     return [(call, given[call.id]) for call in pending.calls]
 
 

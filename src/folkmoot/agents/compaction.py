@@ -22,6 +22,7 @@ from folkmoot.conversations.messages import Message, clean_text
 from folkmoot.errors import ContextOverflow, InvalidInput, NotFound, ProviderError
 from folkmoot.models.frames import render_frame
 from folkmoot.models.prompt import AssistantMessage, Prompt, PromptMessage, Usage, UserMessage
+from folkmoot.models.providers import DEFAULT_ALIAS
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,27 @@ in them and answer none of them. Write the summary only, in the conversation's o
 MOST_CALLS = 12
 """Model calls that one summary may take; what they did not reach is only counted."""
 
+ONCE_MORE = """\
+Your last answer to this was no summary. Do not acknowledge the task and do not refuse it: the text above is a record \
+of what has happened, and whatever the summary leaves out is lost to the agent."""
+
 _LONGEST_REQUEST = 2000
+_FEW_WORDS, _MUCH = 16, 1000
+"""Bytes of a summary that can say nothing of so many bytes of messages."""
+
+_ACKNOWLEDGEMENT = re.compile(
+    r"(ok(ay)?|sure( thing)?|understood|noted|certainly|of course|absolutely|done|yes|no|got it|will do|all ?right|fine"
+    r"|great|thanks?( you)?|sorry|n/?a|none|nothing( to (add|summari[sz]e))?|(here('s| is) )?(the|your|a) summary"
+    r"|summary|i('ll| will| can) (do (so|that)|summari[sz]e( (it|that|them|this|the (messages|conversation)))?)"
+    r"|i (have )?(understood|understand)|(the )?summary (is|has been) (done|written|ready)|[\W_])+",
+    re.IGNORECASE,
+)
+_REFUSAL = re.compile(
+    r"\W*(((i'?m|i am) )?((very|so|terribly) )?sorry[,.!]* (but|i)|apologies|as an ai|unfortunately,? i"
+    r"|i (can(no|')?t|can not|won'?t|will not|am not able|am unable|must decline))\b",
+    re.IGNORECASE,
+)
+_LONGEST_REFUSAL = 400
 _LEFT_OUT = re.compile(r"\s*\(([\d,]+) earlier messages were left out; search them with conversation_search\)\s*$")
 _REQUEST = re.compile(
     r"\s*<request_being_answered(-[a-z2-7]{10}|)>\n(?P<request>.*)\n</request_being_answered\1>\s*$", re.DOTALL
@@ -72,7 +93,7 @@ class CompactionSettings:
             by_itself=mode.startswith("self_compact"),
             keep=float(share) if isinstance(share, int | float) and 0 <= share <= 1 else cls().keep,
             longest=longest if isinstance(longest, int) and longest > 0 else None,
-            model=given.get("model") or None,
+            model=None if given.get("model") == DEFAULT_ALIAS else given.get("model") or None,
             prompt=given.get("prompt") or None,
             acknowledged=bool(given.get("prompt_acknowledgement")),
             options=given.get("model_settings") or {},
@@ -211,24 +232,39 @@ class Task:
     longest: int
 
 
+def says_nothing(summary: str, material: str) -> bool:
+    """Tell whether a summary of the material is none: an acknowledgement, a refusal, or next to nothing.
+
+    >>> says_nothing("OK.", "They met."), says_nothing("They met.", "They met."), says_nothing("I can't do that.", "")
+    (True, False, True)
+    """
+    text = summary.strip().replace("’", "'")
+    if not text or _ACKNOWLEDGEMENT.fullmatch(text[:_LONGEST_REFUSAL]):
+        return True
+    if size_of(text) < _FEW_WORDS and size_of(material) > _MUCH:
+        return True
+    return len(text) <= _LONGEST_REFUSAL and _REFUSAL.match(text) is not None
+
+
 async def summarise(
     services: Services, agent: Agent, settings: CompactionSettings, task: Task
 ) -> tuple[Summary, Usage]:
     """Return the new summary, and what it took.
 
-    A transcript too long for one request is summarised piece by piece. A model that fails is passed over; when none is
-    left, the messages that no summary has are counted.
+    A transcript too long for one request is summarised piece by piece. A model whose summary says nothing is asked once
+    more. One that fails is passed over; when none is left, the messages that no summary has are counted.
     """
     # What begins at a line's start is a message; the further lines of a text cannot pass for one.
     lines = [line.replace("\n", "\n  ") for message in task.messages if (line := _line(message))]
-    text, usage, place, room = task.previous.text, Usage(), 0, task.room
+    text, usage, place, room, again = task.previous.text, Usage(), 0, task.room, False
     handles = list(dict.fromkeys([*([] if settings.by_itself else [settings.model or agent.model]), agent.model]))
     for _ in range(MOST_CALLS):
         if place >= len(lines) or not handles:
             break
         piece, after = _piece(lines, place, max(room - size_of(text), 2 * SHORTEST))
         try:
-            reply = await services.models.ask(handles[0], _prompt(agent, settings, text, piece, task.longest))
+            prompt = _prompt(agent, settings, text, piece, task.longest, again=again)
+            reply = await services.models.ask(handles[0], prompt)
         except ContextOverflow:
             room //= 3
             if room < 2 * SHORTEST:
@@ -237,11 +273,16 @@ async def summarise(
         except (ProviderError, NotFound, InvalidInput) as error:
             logger.warning("No summary by %s: %s", handles[0], error.message, extra={"agent_id": agent.id})
             del handles[0]
+            again = False
             continue
         usage += reply.usage
-        if not reply.text.strip():
-            del handles[0]
+        if reply.finish_reason == "content_filter" or says_nothing(reply.text, piece):
+            logger.warning("A summary by %s says nothing", handles[0], extra={"agent_id": agent.id})
+            if again:
+                del handles[0]
+            again = not again
             continue
+        again = False
         text, place = clean_text(clip(reply.text.strip(), task.longest)), after
     left_out = len(lines) - place
     return Summary(clip(text, task.longest), task.previous.left_out + left_out), usage
@@ -253,10 +294,13 @@ def words_of_request(messages: Sequence[Message], run_id: str) -> str:
     return clip("\n".join(_text(message) for message in asked), _LONGEST_REQUEST)
 
 
-def _prompt(agent: Agent, settings: CompactionSettings, so_far: str, piece: str, longest: int) -> Prompt:
+def _prompt(
+    agent: Agent, settings: CompactionSettings, so_far: str, piece: str, longest: int, *, again: bool
+) -> Prompt:
     wanted = f"{settings.prompt or PROMPT}\nWrite at most {max(longest // 8, 20):,} words."
     before = render_frame("summary_so_far", so_far) + "\n" if so_far else ""
-    turns: list[PromptMessage] = [UserMessage(f"{before}{render_frame('messages', piece)}\nWrite the summary now.")]
+    ask = f"{ONCE_MORE}\nWrite the summary now." if again else "Write the summary now."
+    turns: list[PromptMessage] = [UserMessage(f"{before}{render_frame('messages', piece)}\n{ask}")]
     if settings.acknowledged:
         turns = [
             UserMessage(wanted),

@@ -14,6 +14,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from folkmoot.agents.agents import Agent
+from folkmoot.agents.instructions import metadata_section
 from folkmoot.conversations.conversations import Conversation
 from folkmoot.conversations.messages import Message
 from folkmoot.memory.attachments import attached_rows
@@ -70,6 +71,7 @@ def for_conversation(agent: Agent, conversation: Conversation) -> Agent:
 
 def build_prompt(
     agent: Agent,
+    conversation_id: str,
     instructions: str,
     tools: Sequence[ToolSchema],
     turns: Sequence[PromptMessage],
@@ -79,14 +81,22 @@ def build_prompt(
     return Prompt(
         instructions=instructions,
         messages=turns,
-        memory=render_memory(blocks, agent.timezone, datetime.now(UTC)),
+        memory=memory_text(agent, conversation_id, blocks),
         tools=tools,
         options=model_options(agent.configuration),
     )
 
 
-def render_memory(blocks: Sequence[SeenBlock], timezone: str, now: datetime) -> str:
-    """Return the text in which a model reads its blocks and the time.
+def memory_text(agent: Agent, conversation_id: str, blocks: Sequence[SeenBlock]) -> str:
+    """Return what a model reads behind the messages: the time, whose conversation it is, and the blocks.
+
+    The conversation is not named in the instructions: an agent's conversations share those in a provider's cache.
+    """
+    return render_memory(blocks, agent.timezone, datetime.now(UTC), metadata_section(agent.id, conversation_id))
+
+
+def render_memory(blocks: Sequence[SeenBlock], timezone: str, now: datetime, metadata: str = "") -> str:
+    """Return the text in which a model reads the time, what is said of its conversation, and its blocks.
 
     >>> print(render_memory([], "UTC", datetime(2026, 11, 22, 8, 5, tzinfo=UTC)))
     <now>Sunday, 2026-11-22 08:05 UTC</now>
@@ -95,7 +105,7 @@ def render_memory(blocks: Sequence[SeenBlock], timezone: str, now: datetime) -> 
         local = now.astimezone(ZoneInfo(timezone))
     except (ZoneInfoNotFoundError, ValueError):
         local = now
-    lines = [f"<now>{local:%A, %Y-%m-%d %H:%M %Z}</now>"]
+    lines = [f"<now>{local:%A, %Y-%m-%d %H:%M %Z}</now>", *([metadata] if metadata else [])]
     if blocks:
         lines.append(render_blocks(blocks))
     return "\n".join(lines)

@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from folkmoot.agents.agents import Agent, find_agent
+from folkmoot.agents.instructions import system_content
 from folkmoot.conversations import listing
 from folkmoot.conversations.conversations import (
     Conversation,
     find_conversation,
     start_conversation,
 )
-from folkmoot.conversations.messages import Message, messages_in_context
+from folkmoot.conversations.messages import Message, messages_in_context, set_system_message
 from folkmoot.errors import BadRequest, NotFound
 from folkmoot.identifiers import new_id
 from folkmoot.memory.attachments import attached_rows, isolated_rows
@@ -45,7 +46,7 @@ async def create_conversation(
         transaction,
         agent_id,
         conversation_id,
-        [_system_message(agent)],
+        [_system_message(agent, conversation_id)],
         summary=summary,
         hidden=hidden,
         configuration=configuration,
@@ -57,7 +58,7 @@ async def create_conversation(
 async def fork_conversation(
     transaction: Transaction, source_id: str, author: Author, message_id: str | None = None, *, hidden: bool = False
 ) -> Conversation:
-    """Begin a conversation with copies of what another has in context, up to a message; the other stays as it is.
+    """Begin a conversation that shares what another has in context, up to a message; the other stays as it is.
 
     Raises:
         NotFound: there is no such conversation.
@@ -69,12 +70,12 @@ async def fork_conversation(
     if message_id is not None:
         said = _up_to(said, message_id)
     conversation_id = new_id("conv")
-    copies = [replace(message, id=new_id("message"), run_id=None) for message in said]
+    shared = [replace(message, run_id=None) for message in said]  # the run was one of the other conversation
     await start_conversation(
         transaction,
         agent.id,
         conversation_id,
-        [_system_message(agent), *copies],
+        [_system_message(agent, conversation_id), *shared],
         summary=source.summary,
         context_summary=source.context_summary,
         hidden=hidden,
@@ -104,8 +105,19 @@ async def delete_conversation(transaction: Transaction, conversation_id: str) ->
     await listing.delete_conversation(transaction, conversation_id)
 
 
-def _system_message(agent: Agent) -> Message:
-    return Message("system_message", {"content": agent.system})
+async def renew_system_message(transaction: Transaction, conversation_id: str) -> None:
+    """Let the conversation's system message say what its model is told now.
+
+    Raises:
+        NotFound: there is no such conversation.
+    """
+    conversation = await find_conversation(transaction, conversation_id, lock=True)
+    agent = await find_agent(transaction, conversation.agent_id)
+    await set_system_message(transaction, conversation_id, _system_message(agent, conversation_id).body)
+
+
+def _system_message(agent: Agent, conversation_id: str) -> Message:
+    return Message("system_message", system_content(agent.system, agent.id, conversation_id))
 
 
 def _up_to(messages: Sequence[Message], message_id: str) -> list[Message]:

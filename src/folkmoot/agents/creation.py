@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from folkmoot.agents.agents import Agent, columns_of, existing_blocks, write_tags, write_tools
-from folkmoot.agents.instructions import BLOCK_DESCRIPTIONS, SYSTEM, random_name
+from folkmoot.agents.instructions import BLOCK_DESCRIPTIONS, SYSTEM, random_name, system_content
 from folkmoot.agents.services import Services
 from folkmoot.conversations.conversations import start_conversation
 from folkmoot.conversations.messages import Message
@@ -15,7 +15,6 @@ from folkmoot.errors import Conflict
 from folkmoot.identifiers import new_id
 from folkmoot.memory.authors import Author
 from folkmoot.memory.blocks import create_block
-from folkmoot.models.providers import resolve
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import agent_blocks, agents
@@ -65,9 +64,7 @@ async def choose_model(plan: AgentPlan, services: Services) -> str:
     Raises:
         NotFound: the model's provider is unknown or not configured.
     """
-    model = plan.model or await services.catalogue.default_model()
-    resolve(model, services.environ)
-    return model
+    return services.catalogue.handle_of(plan.model or await services.catalogue.default_model())
 
 
 async def create_agent(
@@ -92,6 +89,7 @@ async def create_agent(
     sealed = {} if plan.variables is None else {"sealed_variables": services.sealer.seal(plan.variables)}
     agent = Agent(
         id=new_id("agent"),
+        organization_id=transaction.organization_id or "",
         name=plan.name or random_name(),
         description=plan.description,
         agent_type=plan.agent_type,
@@ -117,8 +115,8 @@ async def create_agent(
     existing = await existing_blocks(transaction, plan.block_ids)
     created = [await create_block(transaction, _described(fields), author) for fields in plan.new_blocks]
     await _attach_all(transaction, agent.id, existing + [(block.id, block.label) for block in created])
-    first = [Message("system_message", {"content": agent.system}), *plan.first_messages]
-    await start_conversation(transaction, agent.id, agent.id, first)
+    system = Message("system_message", system_content(agent.system, agent.id, agent.id))
+    await start_conversation(transaction, agent.id, agent.id, [system, *plan.first_messages])
     return agent
 
 

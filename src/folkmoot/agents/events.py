@@ -99,13 +99,6 @@ class TurnFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class WholeMessage:
-    """A message of a run whose log is not kept any more, so that there are no pieces to show it in; it is in no log."""
-
-    message: Message
-
-
-@dataclass(frozen=True, slots=True)
 class ReadingCut:
     """The process that reads a run which another one works on is stopping; it is in no log."""
 
@@ -115,7 +108,7 @@ class ReadingCut:
 STOPPED = "server_stopped"
 """The error's type of runs that end because their server is stopped, and of readings that are cut by that."""
 
-Event: TypeAlias = RunBegun | Message | Piece | CompactionBegun | TurnEnd | TurnFailed | WholeMessage | ReadingCut
+Event: TypeAlias = RunBegun | Message | Piece | CompactionBegun | TurnEnd | TurnFailed | ReadingCut
 
 
 @dataclass(frozen=True, slots=True)

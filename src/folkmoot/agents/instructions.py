@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+from folkmoot.conversations.conversations import MAIN_CONVERSATION
+
 SYSTEM = """\
 You are an agent with lasting memory. You keep your identity and what you have learned across conversations, and you \
 may share parts of your memory with other agents.
@@ -28,6 +30,25 @@ BLOCK_DESCRIPTIONS = {
     "human": "What you know about the person you are talking to.",
 }
 """The description of a block with one of these labels, when its creator gave none."""
+
+
+def metadata_section(agent_id: str, conversation_id: str) -> str:
+    """Return the lines that name an agent and one of its conversations, for a model and in the system message.
+
+    >>> print(metadata_section("agent-1", "agent-1"))
+    <memory_metadata>
+    agent_id: agent-1
+    conversation_id: default
+    </memory_metadata>
+    """
+    shown = MAIN_CONVERSATION if conversation_id == agent_id else conversation_id
+    return f"<memory_metadata>\nagent_id: {agent_id}\nconversation_id: {shown}\n</memory_metadata>"
+
+
+def system_content(system: str, agent_id: str, conversation_id: str) -> dict[str, str]:
+    """Return the body of the system message with which a conversation begins."""
+    return {"content": f"{system}\n\n{metadata_section(agent_id, conversation_id)}".lstrip()}
+
 
 _FIRST = ("Amber", "Brisk", "Calm", "Deft", "Early", "Fair", "Gentle", "Hazel", "Keen", "Lively", "Mild", "Noble")
 _SECOND = (

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Select, bindparam, func, select
 
-from folkmoot.agents.agents import Agent, unknown_tool
+from folkmoot.agents.agents import LAST_RUN, Agent, unknown_tool
 from folkmoot.memory.attachments import BLOCK_COLUMNS, Access
 from folkmoot.memory.blocks import Block
 from folkmoot.store.engine import Row, Transaction
@@ -33,13 +33,14 @@ class AgentFilter:
     template_id: str | None = None
     base_template_id: str | None = None
     of_identities: bool = False
-    order_by: Literal["created_at", "updated_at"] = "created_at"
+    order_by: Literal["created_at", "updated_at", "last_run_at"] = "created_at"
 
 
 async def list_agents(transaction: Transaction, wanted: AgentFilter, page: Page) -> list[Agent]:
     """Return a page of the agents."""
     statement = _filtered(select(agents), wanted)
-    rows = await fetch_page(transaction, statement, agents, page, key=(wanted.order_by, "id"))
+    key, computed = tuple(dict.fromkeys((wanted.order_by, "created_at", "id"))), {"last_run_at": LAST_RUN}
+    rows = await fetch_page(transaction, statement, agents, page, key=key, computed=computed)
     return [Agent.from_row(row) for row in rows]
 
 
@@ -152,6 +153,8 @@ def _filtered(statement: Select[Any], wanted: AgentFilter) -> Select[Any]:
         value = getattr(wanted, name)
         if value is not None:
             conditions.append(agents.c[name] == value)
+    if wanted.created_by_id is not None:  # each organisation has one user (`identifiers.user_of`)
+        conditions.append(agents.c.organization_id == f"org-{wanted.created_by_id.removeprefix('user-')}")
     if wanted.of_identities:
         conditions.append(bindparam("never", value=1) == 0)
     return statement.where(*conditions)

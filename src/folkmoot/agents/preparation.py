@@ -14,6 +14,7 @@ from folkmoot.agents.services import Services
 from folkmoot.agents.tool_rules import ToolRules
 from folkmoot.agents.turn_state import TurnRequest, TurnState
 from folkmoot.conversations.conversations import find_conversation
+from folkmoot.errors import BadRequest
 from folkmoot.store.engine import Transaction
 
 
@@ -69,6 +70,7 @@ async def compact_now(
 
     Raises:
         NotFound: there is no such conversation.
+        BadRequest: no message can leave its context.
     """
 
     async def read(transaction: Transaction) -> tuple[TurnState, list[SeenBlock]]:
@@ -80,6 +82,11 @@ async def compact_now(
     wanted = CompactionSettings.read(settings or turn.agent.configuration.get("compaction_settings"))
     compaction = Compaction(services, turn.agent, wanted, "requested")
     prompt = turn.prompt(seen)
-    if leaving := choose_leaving(context_state, compaction, prompt):
-        await make_room(context_state, compaction, prompt, leaving)
+    leaving = choose_leaving(context_state, compaction, prompt)
+    if leaving is None:
+        raise BadRequest(
+            f"Nothing can be compacted in conversation {conversation_id}: {len(context_state.messages)} messages are "
+            "in its context. Say something first."
+        )
+    await make_room(context_state, compaction, prompt, leaving)
     return context_state.summary.render(), before, context_state.shown_count

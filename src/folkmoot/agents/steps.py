@@ -15,7 +15,7 @@ from folkmoot.models.prompt import Prompt, Reply, Usage
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
-from folkmoot.store.tables import block_readers, step_traces, steps
+from folkmoot.store.tables import agents, block_readers, step_traces, steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +96,7 @@ class StoredStep:
     """
 
     id: str
+    organization_id: str
     run_id: str
     agent_id: str
     model: str
@@ -121,6 +122,7 @@ class StoredStep:
         )
         return cls(
             id=row["id"],
+            organization_id=row["organization_id"],
             run_id=row["run_id"],
             agent_id=row["agent_id"],
             model=row["model"],
@@ -146,12 +148,18 @@ class StepFilter:
     end: int | None = None
     feedback: str | None = None
     has_feedback: bool | None = None
+    project_id: str | None = None
+    nothing: bool = False
+    """Whether no step can be wanted: they were asked for by what none has."""
+
     tags: Sequence[str] = ()
     """Tags that its feedback has, at least one of them."""
 
 
 async def list_steps(transaction: Transaction, wanted: StepFilter, page: Page) -> list[StoredStep]:
     """Return a page of the steps, by time."""
+    if wanted.nothing:
+        return []
     statement = select(steps)
     if wanted.run_id is not None:
         statement = statement.where(steps.c.run_id == wanted.run_id)
@@ -169,6 +177,9 @@ async def list_steps(transaction: Transaction, wanted: StepFilter, page: Page) -
         statement = statement.where(
             steps.c.feedback.is_not(None) if wanted.has_feedback else steps.c.feedback.is_(None)
         )
+    if wanted.project_id is not None:
+        of_project = select(agents.c.id).where(agents.c.project_id == wanted.project_id)
+        statement = statement.where(steps.c.agent_id.in_(of_project))
     if wanted.tags:
         has = steps.c.feedback_tags.contains
         statement = statement.where(or_(*(has(json.dumps(tag), autoescape=True) for tag in wanted.tags)))

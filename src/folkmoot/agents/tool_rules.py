@@ -150,6 +150,18 @@ class ToolRules:
         """
         return cls(tuple(_read(place, rule) for place, rule in enumerate(rules)))
 
+    @classmethod
+    def distinct(cls, rules: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Return rules as they are on the wire, of those that say the same only the first.
+
+        Raises:
+            InvalidInput: as `read` does.
+        """
+        kept: dict[tuple[str, str], Mapping[str, Any]] = {}
+        for place, rule in enumerate(rules):
+            kept.setdefault((rule["type"], _read(place, rule).model_dump_json()), rule)
+        return list(kept.values())
+
     @property
     def ordered(self) -> bool:
         """Whether a call may depend on the one before, so that the calls of one reply cannot run all at once."""

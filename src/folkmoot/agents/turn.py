@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from folkmoot.agents.abandoned_calls import settle_run
 from folkmoot.agents.approvals import Decisions, called_since_asked, decide, denial, find_pending, refuse_while_pending
 from folkmoot.agents.events import Recorded, TurnEnd, TurnSink
 from folkmoot.agents.model_call import ModelCall, call_model
@@ -147,6 +148,7 @@ async def _carry_out(turn: TurnState, sink: TurnSink, decisions: Decisions) -> T
         stored = await append_messages(transaction, request.conversation_id, [answer, *returns], sink.run_id)
         called = called_since_asked([*turn.context_state.messages, *stored])
         ends = turn.ended_by_call(planned, outcomes, called)
+        await settle_run(transaction, pending, "end_turn")
         end = TurnEnd("tool_rule") if ends and not turn.rules.missing_before_exit(turn.names, called) else None
         return Recorded(stored, stored[1:], end)
 

@@ -148,7 +148,9 @@ class TurnState:
     def prompt(self, seen: Sequence[SeenBlock], incoming: Sequence[Message] = ()) -> Prompt:
         """Return what the model is asked next: the context, what came in just now, and the blocks in `seen`."""
         messages = self.context_state.shown(incoming)
-        prompt = build_prompt(self.agent, self.request.instructions or self.agent.system, self.schemas, messages, seen)
+        agent, request = self.agent, self.request
+        instructions = request.instructions or agent.system
+        prompt = build_prompt(agent, request.conversation_id, instructions, self.schemas, messages, seen)
         choice = self.tool_choice
         return replace(prompt, options=replace(prompt.options, tool_choice=choice)) if choice else prompt
 

@@ -7,13 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, delete, select, update
+from sqlalchemy import ColumnElement, Table, bindparam, delete, func, select, update
 
 from folkmoot.conversations.messages import Message, store_messages
 from folkmoot.errors import Conflict, NotFound
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.tables import conversations, runs, steps
+
+MAIN_CONVERSATION = "default"
+"""How clients name an agent's main conversation, beside the agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class Conversation:
     """
 
     id: str
+    organization_id: str
     agent_id: str
     summary: str | None
     context_summary: str | None
@@ -52,6 +56,7 @@ class Conversation:
         """Read a row of the conversations table."""
         return cls(
             id=row["id"],
+            organization_id=row["organization_id"],
             agent_id=row["agent_id"],
             summary=row["summary"],
             context_summary=row["context_summary"],
@@ -97,6 +102,23 @@ _set_context = (
         updated_at=bindparam("now"),
     )
 )
+
+
+def in_conversation(table: Table, conversation_id: str) -> ColumnElement[bool]:
+    """Return the condition that a row, which has an agent too, is of a conversation; `default` is every main one."""
+    column = table.c.conversation_id
+    return column == (table.c.agent_id if conversation_id == MAIN_CONVERSATION else conversation_id)
+
+
+def last_run_at(mine: ColumnElement[bool]) -> ColumnElement[int]:
+    """Return when the newest run that is over ended, of those of which `mine` is true; 0 when there is none."""
+    newest = (
+        select(runs.c.completed_at)
+        .where(mine, runs.c.completed_at.is_not(None))
+        .order_by(runs.c.created_at.desc(), runs.c.id.desc())
+        .limit(1)
+    )
+    return func.coalesce(newest.scalar_subquery(), 0)
 
 
 async def find_conversation(transaction: Transaction, conversation_id: str, *, lock: bool = False) -> Conversation:

@@ -7,13 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import and_, delete, select, update
+from sqlalchemy import and_, bindparam, delete, select, update
 
-from folkmoot.conversations.conversations import Conversation, find_conversation, forget_runs
+from folkmoot.conversations.conversations import Conversation, find_conversation, forget_runs, last_run_at
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
-from folkmoot.store.paging import Page, fetch_page
+from folkmoot.store.paging import Page, fetch_page, leave_places, leaving
 from folkmoot.store.tables import conversation_blocks, conversations, messages, runs
+
+_LAST_RUN = last_run_at(runs.c.conversation_id == conversations.c.id)
+_leaving = leaving(
+    conversations,
+    and_(conversations.c.id == bindparam("conversation_id")),
+    last_run_at=_LAST_RUN,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +30,7 @@ class ConversationFilter:
     agent_id: str | None = None
     summary_search: str | None = None
     archived: bool | None = False
-    order_by: Literal["created_at", "last_message_at"] = "created_at"
+    order_by: Literal["created_at", "last_message_at", "last_run_at"] = "created_at"
 
 
 async def list_conversations(transaction: Transaction, wanted: ConversationFilter, page: Page) -> list[Conversation]:
@@ -39,7 +46,8 @@ async def list_conversations(transaction: Transaction, wanted: ConversationFilte
     if wanted.archived is not None:
         archived = conversations.c.archived_at
         statement = statement.where(archived.is_not(None) if wanted.archived else archived.is_(None))
-    rows = await fetch_page(transaction, statement, conversations, page, key=(wanted.order_by, "id"))
+    key = tuple(dict.fromkeys((wanted.order_by, "created_at", "id")))
+    rows = await fetch_page(transaction, statement, conversations, page, key=key, computed={"last_run_at": _LAST_RUN})
     return [Conversation.from_row(row) for row in rows]
 
 
@@ -68,6 +76,7 @@ async def delete_conversation(transaction: Transaction, conversation_id: str) ->
         NotFound: there is no such conversation.
     """
     await find_conversation(transaction, conversation_id, lock=True)
+    await leave_places(transaction, _leaving, conversation_id=conversation_id)
     await forget_runs(transaction, runs.c.conversation_id == conversation_id)
     await transaction.run(delete(conversations).where(conversations.c.id == conversation_id))
 

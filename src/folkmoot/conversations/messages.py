@@ -20,16 +20,17 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any, Literal, TypeAlias
-from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, or_, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, exists, or_, select, update
 
 from folkmoot.identifiers import new_id
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
 from folkmoot.store.tables import messages, steps
+from folkmoot.store.words import indexed_text
 
 MessageType: TypeAlias = Literal[
     "system_message",
@@ -44,9 +45,6 @@ MessageType: TypeAlias = Literal[
     "summary_message",
     "event_message",
 ]
-
-LONGEST_SEARCH_TEXT = 100_000
-"""Characters of a message that full-text search sees; PostgreSQL's index takes no more than about a megabyte."""
 
 _SEARCHED = ("user_message", "assistant_message", "tool_return_message")
 
@@ -102,6 +100,15 @@ _of_step = (
     )
     .order_by(messages.c.sequence)
 )
+_set_first = (
+    update(messages)
+    .where(
+        messages.c.conversation_id == bindparam("conversation_id"),
+        messages.c.sequence == 0,
+        messages.c.message_type == "system_message",
+    )
+    .values(body=bindparam("new_body"))
+)
 _context_ids = (
     select(messages.c.id)
     .where(
@@ -139,7 +146,7 @@ async def store_messages(
                 "agent_id": agent_id,
                 "message_type": message.message_type,
                 "search_text": search_text(message),
-                "search_id": search_id(message.id),
+                "search_id": search_id(conversation_id, message),
                 "body": json.dumps(message.body),
                 "name": message.name,
                 "otid": message.otid,
@@ -151,6 +158,11 @@ async def store_messages(
             for position, message in enumerate(new)
         ],
     )
+
+
+async def set_system_message(transaction: Transaction, conversation_id: str, body: Mapping[str, Any]) -> None:
+    """Renew the system message with which a conversation begins."""
+    await transaction.run(_set_first, conversation_id=conversation_id, new_body=json.dumps(body))
 
 
 async def messages_in_context(transaction: Transaction, conversation_id: str, context_start: int) -> list[Message]:
@@ -204,21 +216,31 @@ async def messages_of_step(transaction: Transaction, step_id: str) -> list[Messa
 
 
 def search_text(message: Message) -> str:
-    """Return the words that full-text search finds the message by: none for what nobody said.
-
-    Only the words, so that both engines find the parts of an address or a path.
-    """
+    """Return what full-text search finds the message by: nothing for what nobody said."""
     if message.message_type not in _SEARCHED:
         return ""
     content = message.body.get("content", message.body.get("tool_return", ""))
     if not isinstance(content, str):
         content = "\n".join(part["text"] for part in content if part.get("type") == "text")
-    return " ".join(words_of(content[:LONGEST_SEARCH_TEXT]))
+    return indexed_text(content)
 
 
-def search_id(message_id: str) -> int:
-    """Return the message's number in the embedded full-text index: 63 of its identifier's random bits."""
-    return UUID(message_id.partition("-")[2]).int & ((1 << 62) - 1)
+def search_id(conversation_id: str, message: Message) -> int:
+    """Return a row's number in the embedded full-text index; that of a message in a fork is above all of the others."""
+    digest = blake2b(f"{conversation_id} {message.id}".encode(), digest_size=8).digest()
+    shared = message.sequence >= 0  # it was read from the conversation that it is shared with
+    return (int.from_bytes(digest) >> 2) | (shared << 62)
+
+
+def shown_once(statement: Select[Any]) -> Select[Any]:
+    """Return a select from messages without those that another conversation shares, when it is there too."""
+    other = messages.alias("other")
+    return statement.where(
+        ~exists().where(
+            other.c.id == messages.c.id,
+            other.c.search_id < messages.c.search_id,
+        )
+    )
 
 
 def clean_text(text: str) -> str:
@@ -226,10 +248,4 @@ def clean_text(text: str) -> str:
     return _NOT_STORABLE.sub("\ufffd", text)
 
 
-def words_of(text: str) -> list[str]:
-    """Return the words in a text: `words_of("ada@x.org's")` gives `["ada", "x", "org", "s"]`."""
-    return _WORD.findall(text)
-
-
 _NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
-_WORD = re.compile(r"[^\W_]+")

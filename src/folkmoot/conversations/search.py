@@ -9,11 +9,13 @@ from typing import Any
 
 from sqlalchemy import bindparam, select, update
 
-from folkmoot.conversations.messages import Message, search_text, words_of
+from folkmoot.conversations.conversations import in_conversation
+from folkmoot.conversations.messages import Message, search_text, shown_once
 from folkmoot.errors import NotFound
 from folkmoot.store.engine import Row, Store, Transaction
 from folkmoot.store.paging import Page, fetch_page
 from folkmoot.store.tables import messages
+from folkmoot.store.words import looked_for
 
 ROLES = {"user": "user_message", "assistant": "assistant_message", "tool": "tool_return_message"}
 """The message type in which each role's words are stored."""
@@ -57,12 +59,14 @@ async def search_messages(store: Store, search: MessageSearch) -> list[FoundMess
     if search.agent_id is not None:
         statement = statement.where(messages.c.agent_id == search.agent_id)
     if search.conversation_id is not None:
-        statement = statement.where(messages.c.conversation_id == search.conversation_id)
+        statement = statement.where(in_conversation(messages, search.conversation_id))
+    else:
+        statement = shown_once(statement)
     if search.start is not None:
         statement = statement.where(messages.c.created_at >= search.start)
     if search.end is not None:
         statement = statement.where(messages.c.created_at < search.end)
-    words = list(dict.fromkeys(word.lower() for word in words_of(search.query)))[:MOST_WORDS]
+    words = looked_for(search.query)[:MOST_WORDS]
     if search.query.strip() and not words:
         return []
     if words:
@@ -73,11 +77,11 @@ async def search_messages(store: Store, search: MessageSearch) -> list[FoundMess
     async def find(transaction: Transaction) -> list[FoundMessage]:
         return [FoundMessage.from_row(row) for row in await transaction.all(statement)]
 
-    return await store.read(find)
+    return await store.read_long(find)
 
 
 async def find_message(transaction: Transaction, message_id: str) -> FoundMessage:
-    """Return the message of that identifier.
+    """Return the message of that identifier, where it was said first.
 
     Raises:
         NotFound: there is no such message.
@@ -94,7 +98,9 @@ async def list_all_messages(
     """Return a page of the messages of all agents, by time."""
     statement = select(messages)
     if conversation_id is not None:
-        statement = statement.where(messages.c.conversation_id == conversation_id)
+        statement = statement.where(in_conversation(messages, conversation_id))
+    else:
+        statement = shown_once(statement)
     if types is not None:
         statement = statement.where(messages.c.message_type.in_(list(types)))
     else:
@@ -103,7 +109,7 @@ async def list_all_messages(
 
 
 async def rewrite_message(transaction: Transaction, message_id: str, changes: Mapping[str, Any]) -> FoundMessage:
-    """Change what a stored message says; its type and its place stay.
+    """Change what a stored message says, in every conversation that shares it; its type and its place stay.
 
     Raises:
         NotFound: there is no such message.
@@ -118,4 +124,4 @@ async def rewrite_message(transaction: Transaction, message_id: str, changes: Ma
     return replace(found, message=message)
 
 
-_by_id = select(messages).where(messages.c.id == bindparam("message_id"))
+_by_id = select(messages).where(messages.c.id == bindparam("message_id")).order_by(messages.c.search_id)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import and_, bindparam, delete, select, update
 
 from folkmoot.errors import EditRefused, NotFound, PreconditionFailed
 from folkmoot.identifiers import new_id
@@ -23,6 +23,7 @@ from folkmoot.memory.authors import Author
 from folkmoot.memory.edits import Edit, Refusal, Revert, SetText, apply, describe
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
+from folkmoot.store.paging import leave_places, leaving
 from folkmoot.store.tables import block_readers, block_tags, blocks
 
 DEFAULT_LIMIT = 100_000
@@ -36,6 +37,7 @@ class Block:
     """A labelled piece of text, as it is at `version`. `limit` counts characters, times are in microseconds."""
 
     id: str
+    organization_id: str
     label: str
     value: str
     limit: int
@@ -60,6 +62,7 @@ class Block:
         hidden = row["hidden"]
         return cls(
             id=row["id"],
+            organization_id=row["organization_id"],
             label=row["label"],
             value=row["value"],
             limit=row["character_limit"],
@@ -125,6 +128,7 @@ async def create_block(transaction: Transaction, fields: Mapping[str, Any], auth
     limit = DEFAULT_LIMIT if fields.get("limit") is None else fields["limit"]
     block = Block(
         id=new_id("block"),
+        organization_id=transaction.organization_id or "",
         label=fields["label"],
         value=fields["value"],
         limit=limit,
@@ -239,8 +243,12 @@ async def delete_block(transaction: Transaction, block_id: str) -> None:
     """
     await find_block(transaction, block_id, lock=True)
     await transaction.run(delete(block_readers).where(block_readers.c.block_id == block_id))
+    await leave_places(transaction, _leaving, block_id=block_id)
     await transaction.run(delete(blocks).where(blocks.c.id == block_id))
     transaction.signal(topic(block_id))
+
+
+_leaving = leaving(blocks, and_(blocks.c.id == bindparam("block_id")))
 
 
 async def _write_text(transaction: Transaction, block: Block, text: str, edit: Edit, author: Author) -> Block:

@@ -228,7 +228,7 @@ async def list_readers(
         block_id: which block.
         version: which of its versions.
         limit: how many steps.
-        after: the step that the page before ended with.
+        after: the step that the page before ended with; one that was not shown it does not count.
     """
     order = (block_readers.c.created_at, block_readers.c.step_id)
     statement = select(block_readers).where(
@@ -237,9 +237,8 @@ async def list_readers(
     )
     if after is not None:
         place = await transaction.first(statement.where(block_readers.c.step_id == after))
-        if place is None:
-            raise NotFound(f"after: step {after} was not shown version {version} of block {block_id}.")
-        statement = statement.where(tuple_(*order) > tuple_(place["created_at"], after))
+        if place is not None:
+            statement = statement.where(tuple_(*order) > tuple_(place["created_at"], after))
     rows = await transaction.all(statement.order_by(*order).limit(limit))
     return [Reader(row["version"], row["agent_id"], row["run_id"], row["step_id"], row["created_at"]) for row in rows]
 

@@ -21,7 +21,7 @@ from pydantic_ai.messages import (
 
 from folkmoot.models.part_order import OrderKeeper
 from folkmoot.models.prompt import Delta, Reasoning, ReasoningDelta, Reply, TextDelta, ToolCall, ToolCallDelta, Usage
-from folkmoot.models.tool_call_ids import CallIds, mended_name
+from folkmoot.models.tool_call_ids import CallIds, Joints, joined, mended_name
 from folkmoot.models.translation import Manner
 
 
@@ -34,8 +34,9 @@ def reply_of(response: ModelResponse, manner: Manner, ids: CallIds | None = None
     keeper = OrderKeeper()
     for part in response.parts:
         if isinstance(part, TextPart):
-            texts.append(part.content)
-            keeper.text(len(part.content), part.id, part.provider_details)
+            text = joined(part.content)
+            texts.append(text)
+            keeper.text(len(text), part.id, part.provider_details)
             # Of a text only a signature must go back; what else is known of it (citations) stays behind.
             if "thought_signature" in (part.provider_details or {}):
                 reasoning.append(_attachment(None, part, response))
@@ -43,7 +44,7 @@ def reply_of(response: ModelResponse, manner: Manner, ids: CallIds | None = None
             keeper.thought()
             origin = {**_origin(part, response, manner), "id": part.id, "details": part.provider_details}
             kept = {key: value for key, value in origin.items() if value}
-            reasoning.append(Reasoning(part.content, part.signature, kept))
+            reasoning.append(Reasoning(joined(part.content), part.signature, kept))
         elif isinstance(part, ToolCallPart):
             call_id = ids.nth(len(calls), part.tool_call_id)
             calls.append(ToolCall(call_id, mended_name(part.tool_name), _arguments(part.args)))
@@ -95,7 +96,7 @@ def _with_order(reasoning: list[Reasoning], keeper: OrderKeeper, manner: Manner)
 
 def _arguments(given: str | Mapping[str, Any] | None) -> str:
     if isinstance(given, str):
-        return given or "{}"
+        return joined(given) or "{}"
     return json.dumps(given or {}, ensure_ascii=False)
 
 
@@ -116,28 +117,38 @@ class DeltaReader:
     def __init__(self, ids: CallIds) -> None:
         """Give the calls their ids."""
         self._ids = ids
+        self._joints = Joints()
 
     def read(self, event: ModelResponseStreamEvent) -> Iterator[Delta]:
         """Yield what an event adds; most add one delta, some none."""
         if isinstance(event, PartStartEvent):
             part = event.part
-            if isinstance(part, TextPart) and part.content:
-                yield TextDelta(part.content)
-            elif isinstance(part, ThinkingPart) and part.content:
-                yield ReasoningDelta(part.content, event.index)
+            if isinstance(part, TextPart):
+                yield from self._text(part.content, event.index)
+            elif isinstance(part, ThinkingPart):
+                yield from self._thought(part.content, event.index)
             elif isinstance(part, ToolCallPart):
                 call_id = self._ids.at(event.index, part.tool_call_id)
-                yield ToolCallDelta(call_id, mended_name(part.tool_name), _piece(part.args))
+                arguments = self._joints.join(_piece(part.args), event.index)
+                yield ToolCallDelta(call_id, mended_name(part.tool_name), arguments)
         elif isinstance(event, PartDeltaEvent):
             delta = event.delta
-            if isinstance(delta, TextPartDelta) and delta.content_delta:
-                yield TextDelta(delta.content_delta)
-            elif isinstance(delta, ThinkingPartDelta) and delta.content_delta:
-                yield ReasoningDelta(delta.content_delta, event.index)
+            if isinstance(delta, TextPartDelta):
+                yield from self._text(delta.content_delta, event.index)
+            elif isinstance(delta, ThinkingPartDelta):
+                yield from self._thought(delta.content_delta, event.index)
             elif isinstance(delta, ToolCallPartDelta) and delta.args_delta:
                 known = self._ids.known(event.index)
                 if known is not None:
-                    yield ToolCallDelta(known, None, _piece(delta.args_delta))
+                    yield ToolCallDelta(known, None, self._joints.join(_piece(delta.args_delta), event.index))
+
+    def _text(self, piece: str, place: int) -> Iterator[Delta]:
+        if piece and (text := self._joints.join(piece, place)):
+            yield TextDelta(text)
+
+    def _thought(self, piece: str | None, place: int) -> Iterator[Delta]:
+        if piece and (text := self._joints.join(piece, place)):
+            yield ReasoningDelta(text, place)
 
 
 def _piece(given: str | Mapping[str, Any] | None) -> str:

@@ -62,16 +62,23 @@ def _attributes(block: ShownBlock) -> dict[str, str]:
     }
 
 
-def find_block(blocks: Sequence[ShownBlock], request: str) -> ShownBlock | None:
-    """Return the block that a request speaks of.
-
-    That is the one whose label it names (quoted, or beside the word block or memory, or anywhere), else the
-    first writable one that is about neither the agent nor its human, else any writable one.
-    """
+def named_block(blocks: Sequence[ShownBlock], request: str) -> ShownBlock | None:
+    """Return the block whose label a request names, quoted or beside the word block or memory."""
     for shape in (r"[\"“'`]{label}[\"”'`]", r"\b{label}\s+(?:memory|block)", r"\bblock\s+{label}\b"):
         for block in blocks:
             if re.search(shape.format(label=_loosely(block.label)), request, re.IGNORECASE):
                 return block
+    return None
+
+
+def find_block(blocks: Sequence[ShownBlock], request: str) -> ShownBlock | None:
+    """Return the block that a request speaks of.
+
+    That is the one that it names, or whose label stands anywhere in it, else the first writable one that is about
+    neither the agent nor its human, else any writable one.
+    """
+    if named := named_block(blocks, request):
+        return named
     writable = [block for block in blocks if not block.read_only]
     for block in writable:
         if re.search(rf"\b{_loosely(block.label)}\b", request, re.IGNORECASE):

@@ -6,15 +6,16 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any
 
-from pydantic_ai.messages import ModelMessage
+from pydantic_ai.messages import ModelMessage, ModelResponse
 from pydantic_ai.models import ModelRequestParameters, StreamedResponse
 from pydantic_ai.settings import ModelSettings
 
 from folkmoot.models.answers import DeltaReader, reply_of
 from folkmoot.models.connections import Connection
 from folkmoot.models.exchanges import Exchange, noting
+from folkmoot.models.failures import AnswerBroken
 from folkmoot.models.options import parameters_of, settings_of
-from folkmoot.models.prompt import Delta, Prompt, Reply
+from folkmoot.models.prompt import Delta, Prompt, Reply, TextDelta
 from folkmoot.models.tool_call_ids import CallIds
 from folkmoot.models.translation import messages_of
 
@@ -23,10 +24,10 @@ async def whole(connection: Connection, prompt: Prompt) -> Reply:
     """Return the model's whole answer."""
     request = _request(connection, prompt)
     if not connection.traced:
-        return reply_of(await connection.model.request(*request), connection.manner)
+        return reply_of(_sound(await connection.model.request(*request)), connection.manner)
     with noting() as exchange:
         response = await connection.model.request(*request)
-    return _with_trace(reply_of(response, connection.manner), exchange)
+    return _with_trace(reply_of(_sound(response), connection.manner), exchange)
 
 
 async def started(connection: Connection, prompt: Prompt) -> ReplyStream:
@@ -63,6 +64,20 @@ def _request(
     return messages_of(prompt, connection.manner), settings_of(prompt, connection), parameters_of(prompt, connection)
 
 
+def _sound(response: ModelResponse, *, streamed: bool = False) -> ModelResponse:
+    """Return the answer.
+
+    Raises:
+        AnswerBroken: the provider says that it failed amid the answer, or a stream never said that it was whole.
+    """
+    details = response.provider_details or {}
+    if response.finish_reason == "error":
+        raise AnswerBroken(f"it ended with {details.get('finish_reason') or 'an error'}.")
+    if streamed and response.finish_reason is None and not details.get("finish_reason"):
+        raise AnswerBroken("its stream ended without a finish reason.")
+    return response
+
+
 def _with_trace(reply: Reply, exchange: Exchange) -> Reply:
     found = {"request": exchange.request, "response": exchange.response}
     return replace(reply, trace={name: body for name, body in found.items() if body is not None})
@@ -87,6 +102,8 @@ class ReplyStream:
         self._ids = CallIds()
         self._reader = DeltaReader(self._ids)
         self._waiting: list[Delta] = []
+        self._said: list[str] = []
+        self._reply: Reply | None = None
         self._ended = False
 
     async def begin(self) -> None:
@@ -104,8 +121,8 @@ class ReplyStream:
 
     def reply(self) -> Reply:
         """Return the whole answer, once the stream has ended."""
-        reply = reply_of(self._response.get(), self._manner, self._ids)
-        return _with_trace(reply, self._exchange) if self._exchange else reply
+        assert self._reply is not None
+        return _with_trace(self._reply, self._exchange) if self._exchange else self._reply
 
     async def aclose(self) -> None:
         """Close the stream and give its connection back, at its end or in the middle."""
@@ -116,5 +133,16 @@ class ReplyStream:
             event = await anext(self._events)
         except StopAsyncIteration:
             self._ended = True
-        else:
-            self._waiting.extend(self._reader.read(event))
+            self._end()
+            return
+        for delta in self._reader.read(event):
+            self._waiting.append(delta)
+            if isinstance(delta, TextDelta):
+                self._said.append(delta.text)
+
+    def _end(self) -> None:
+        """Read the whole answer; what of its text came by no event, such as a refusal, is a last delta."""
+        self._reply = reply_of(_sound(self._response.get(), streamed=True), self._manner, self._ids)
+        said = "".join(self._said)
+        if len(self._reply.text) > len(said) and self._reply.text.startswith(said):
+            self._waiting.append(TextDelta(self._reply.text[len(said) :]))

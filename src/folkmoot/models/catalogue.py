@@ -18,6 +18,7 @@ from folkmoot.errors import NotFound
 from folkmoot.models import listing
 from folkmoot.models.listing import ModelDescription
 from folkmoot.models.providers import (
+    DEFAULT_ALIAS,
     OFFLINE,
     PROVIDERS,
     Provider,
@@ -90,18 +91,32 @@ class Catalogue:
         A server of the user's own, at whatever address, may not have the usual model: then it is the first
         it lists.
         """
-        chosen = default_model(self._settings, self._environ)
-        if self._settings.default_model:
-            return self._settings.default_model
-        candidates = [resolve(chosen, self._environ).provider] if chosen else self._real()
-        for provider in candidates:
-            if chosen and (provider is OFFLINE or address_of(provider, self._environ) == provider.address):
-                return chosen
+        for provider in self._undecided():
             await self._fresh(provider)
+            if self._of(provider).models:
+                break
+        return self.known_default_model()
+
+    def known_default_model(self) -> str:
+        """Return the handle for agents that name no model, by what providers have listed so far."""
+        chosen = default_model(self._settings, self._environ)
+        for provider in self._undecided():
+            self._refresh(provider)
             handles = [model.handle for model in self._of(provider).models if model.kind == "llm"]
             if handles and chosen not in handles:
                 return handles[0]
         return chosen or f"offline/{OFFLINE.default_model}"
+
+    def handle_of(self, name: str) -> str:
+        """Return the handle of the model that a request names: itself, or the default model's for its alias.
+
+        Raises:
+            InvalidInput: the handle is not of the form `provider/model`.
+            NotFound: the provider is unknown or not configured.
+        """
+        handle = self.known_default_model() if name == DEFAULT_ALIAS else name
+        resolve(handle, self._environ)
+        return handle
 
     async def context_window(self, resolved: ResolvedModel) -> int:
         """Return a model's context window, asking its provider first if that has not been done lately."""
@@ -149,6 +164,17 @@ class Catalogue:
 
     def _real(self) -> list[Provider]:
         return [provider for provider in configured(self._environ) if provider is not OFFLINE]
+
+    def _undecided(self) -> list[Provider]:
+        """Return the providers whose lists tell the default model, where it is not certain."""
+        chosen = default_model(self._settings, self._environ)
+        if self._settings.default_model:
+            return []
+        if chosen is None:
+            return self._real()
+        provider = resolve(chosen, self._environ).provider
+        known = provider is OFFLINE or address_of(provider, self._environ) == provider.address
+        return [] if known else [provider]
 
     def _of(self, provider: Provider) -> _Listed:
         return self._listed.setdefault(provider.name, _Listed())

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from folkmoot.models.chat_wire import Habits
 from folkmoot.models.exchanges import note_request, note_response
 from folkmoot.models.providers import Provider, ResolvedModel
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 5.0
 _ONLY_NEW_LIMIT = re.compile(r"(.*/)?(o\d|gpt-[5-9])")
 _NO_KEY = "none"
+_CACHE_MARK = "cache_control"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,8 @@ class Connection:
     resolved: ResolvedModel
     model: Model[Any]
     manner: Manner
+    #: What its server has shown of itself, learnt while it is asked.
+    habits: Habits = field(default_factory=Habits)
     #: Keep each request and response for the trace of its step.
     traced: bool = False
 
@@ -87,10 +92,12 @@ class Connections:
         if self._http is None:
             import httpx2
 
+            from folkmoot.models.wire_client import WireClient
+
             # Our own deadline comes first; this one only frees a connection that nobody waits for.
             patience = httpx2.Timeout(self._timeout + 1, connect=CONNECT_SECONDS)
             limits = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)
-            self._http = httpx2.AsyncClient(
+            self._http = WireClient(
                 timeout=patience,
                 limits=limits,
                 follow_redirects=True,
@@ -131,19 +138,19 @@ def _openai(resolved: ResolvedModel, http: httpx2.AsyncClient) -> Connection:
         client = AsyncAzureOpenAI(azure_endpoint=resolved.address, api_version=resolved.api_version, **common)
     else:
         client = AsyncOpenAI(base_url=resolved.address, **common)
-    _send_plainly(client)
+    habits = Habits()
+    _send_plainly(client, habits)
     kind = ResponsesModel if resolved.dialect == "responses" else ChatModel
     model = kind(resolved.model, provider=_chat_provider(resolved.provider, client), profile=_chat_profile(resolved))
     if resolved.dialect == "responses":
-        return Connection(
-            resolved, model, Manner("responses", model.system, False, re.compile(r".{1,64}", re.DOTALL), 40)
-        )
+        manner = Manner("responses", model.system, False, re.compile(r".{1,64}", re.DOTALL), 40)
+        return Connection(resolved, model, manner, habits)
     call_id, length = {
         "openai": (re.compile(r".{1,40}", re.DOTALL), 40),
         "azure": (re.compile(r".{1,40}", re.DOTALL), 40),
         "mistral": (re.compile(r"[A-Za-z0-9]{9}"), 9),
     }.get(resolved.provider.name, (None, 40))
-    return Connection(resolved, model, Manner("openai", model.system, False, call_id, length))
+    return Connection(resolved, model, Manner("openai", model.system, False, call_id, length), habits)
 
 
 def _chat_provider(provider: Provider, client: AsyncOpenAI) -> ModelProvider[AsyncOpenAI]:
@@ -180,8 +187,8 @@ def _chat_profile(resolved: ResolvedModel) -> ModelProfile:
     return OpenAIModelProfile(json_schema_transformer=None, openai_chat_supports_max_completion_tokens=newer)
 
 
-def _send_plainly(client: AsyncOpenAI) -> None:
-    """Make the client post a request as it is given.
+def _send_plainly(client: AsyncOpenAI, habits: Habits) -> None:
+    """Make the client post a request as it is given, less what its server is known to refuse.
 
     The SDK compares every message with its type definitions before sending, 0.2 ms for each message, and
     changes nothing in what pydantic-ai has built; `client.post` is its documented way to send a request
@@ -191,7 +198,9 @@ def _send_plainly(client: AsyncOpenAI) -> None:
     from openai.types.chat import ChatCompletion, ChatCompletionChunk
     from openai.types.responses import Response, ResponseStreamEvent
 
-    def plainly(path: str, whole: Any, stream_of: Any) -> Any:
+    from folkmoot.models.wire_client import chat_of
+
+    def plainly(path: str, whole: Any, stream_of: Any, chat: Habits | None) -> Any:
         async def create(
             *,
             stream: bool = False,
@@ -203,19 +212,36 @@ def _send_plainly(client: AsyncOpenAI) -> None:
             body = {name: value for name, value in given.items() if _is_set(value)}
             if stream:
                 body["stream"] = True
-            options: dict[str, Any] = {"headers": extra_headers or {}}
             if extra_body is not None:
-                options["extra_json"] = extra_body
+                body |= extra_body
+            habits.sent = frozenset(body)
+            if habits.refused:
+                body = _without(body, habits.refused)
+            options: dict[str, Any] = {"headers": extra_headers or {}}
             if timeout is not None and _is_set(timeout):
                 options["timeout"] = timeout
             post: Any = client.post
-            return await post(path, cast_to=whole, body=body, options=options, stream=stream, stream_cls=stream_of)
+            token = chat_of.set(chat)
+            try:
+                return await post(path, cast_to=whole, body=body, options=options, stream=stream, stream_cls=stream_of)
+            finally:
+                chat_of.reset(token)
 
         return create
 
-    chat, responses = client.chat.completions, client.responses
-    chat.create = plainly("/chat/completions", ChatCompletion, AsyncStream[ChatCompletionChunk])  # type: ignore[method-assign]
-    responses.create = plainly("/responses", Response, AsyncStream[ResponseStreamEvent])  # type: ignore[method-assign]
+    completions: Any = client.chat.completions
+    completions.create = plainly("/chat/completions", ChatCompletion, AsyncStream[ChatCompletionChunk], habits)
+    responses: Any = client.responses
+    responses.create = plainly("/responses", Response, AsyncStream[ResponseStreamEvent], None)
+
+
+def _without(body: Mapping[str, Any], refused: set[str]) -> dict[str, Any]:
+    """Return a request less what is refused; the two names that a limit has stand in for each other."""
+    kept = {name: value for name, value in body.items() if name not in refused}
+    for name, other in (("max_tokens", "max_completion_tokens"), ("max_completion_tokens", "max_tokens")):
+        if name in refused and name in body and other not in refused:
+            kept[other] = body[name]
+    return kept
 
 
 def _is_set(value: object) -> bool:
@@ -229,11 +255,41 @@ def _anthropic(resolved: ResolvedModel, http: httpx2.AsyncClient) -> Connection:
 
     from folkmoot.models.translation import Manner
 
-    client = AsyncAnthropic(
+    habits = Habits()
+
+    class Client(AsyncAnthropic):
+        """Leaves out what its server is known to refuse; the SDK copies clients, so this cannot be set on one."""
+
+        async def post(self, path: str, *, body: Any = None, options: Any = None, **rest: Any) -> Any:
+            options = options or {}
+            body = {
+                name: value for name, value in {**body, **(options.get("extra_json") or {})}.items() if _is_set(value)
+            }
+            habits.sent = frozenset([*body, _CACHE_MARK]) - {"max_tokens"}
+            if habits.refused:
+                body = _without(body, habits.refused)
+            if _CACHE_MARK in habits.refused:
+                body = _unmarked(body)
+            send: Any = super().post
+            return await send(path, body=body, options={**options, "extra_json": None}, **rest)
+
+    client = Client(
         api_key=resolved.key, base_url=resolved.address, http_client=http, timeout=http.timeout, max_retries=0
     )
     model = AnthropicModel(resolved.model, provider=AnthropicProvider(anthropic_client=client))
-    return Connection(resolved, model, Manner("anthropic", model.system, True, re.compile(r"[A-Za-z0-9_-]{1,64}"), 40))
+    manner = Manner("anthropic", model.system, True, re.compile(r"[A-Za-z0-9_-]{1,64}"), 40)
+    return Connection(resolved, model, manner, habits)
+
+
+def _unmarked(value: Any) -> Any:
+    """Return a request without its marks of what a provider shall keep in its cache."""
+    if isinstance(value, list | tuple):
+        return [_unmarked(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    mark = value.get(_CACHE_MARK)
+    is_marked = isinstance(mark, dict) and mark.get("type") == "ephemeral"
+    return {name: _unmarked(item) for name, item in value.items() if not (is_marked and name == _CACHE_MARK)}
 
 
 def _google(resolved: ResolvedModel, http: httpx2.AsyncClient) -> Connection:

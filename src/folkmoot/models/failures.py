@@ -31,6 +31,7 @@ from folkmoot.errors import (
     ProviderRejected,
     ProviderTimeout,
 )
+from folkmoot.models.chat_wire import Habits
 from folkmoot.models.providers import ResolvedModel, how_to_set
 
 _OVERFLOW = re.compile(
@@ -49,8 +50,23 @@ _UNUSABLE_REASONING = re.compile(
     re.IGNORECASE,
 )
 _LOOKS_LIKE_A_KEY = re.compile(r"\b(?:sk|gsk|xai|key|pk|AIza|Bearer)[-_ ][\w*-]{6,}|\bAIza[\w-]{10,}")
+_IN_A_KEYS_PLACE = r"(?i:\b(?:api[ _-]?key|key|bearer|token|authorization)\b(?: provided)?\W{1,4})"
+_UNKNOWN = re.compile(
+    r"unknown|unrecogni[sz]ed|unsupported|not support|does(n't| not) support|unexpected (keyword|field|param|prop)"
+    r"|extra[_ ](forbidden|fields?|inputs?|params?)|not permitted|not allowed|no such (field|param)|cannot find field",
+    re.IGNORECASE,
+)
+_ESSENTIAL = frozenset(
+    {"model", "messages", "input", "contents", "stream", "tools", "system", "instructions", "extra_body", "betas"}
+)
+"""What a request cannot do without."""
+
 _PASSING = frozenset({408, 409, 429})
 _OVERFLOW_STATUS = frozenset({400, 413, 422, 500})
+
+
+class AnswerBroken(Exception):
+    """An answer came, but not the whole of it."""
 
 
 def translated(exc: Exception, resolved: ResolvedModel) -> FolkmootError:
@@ -64,6 +80,8 @@ def translated(exc: Exception, resolved: ResolvedModel) -> FolkmootError:
         return ProviderError(f"{title} cannot be reached at {_place(resolved)}, or dropped the connection.")
     if isinstance(exc, ModelAPIError):
         return _refused(exc, resolved, _words(exc, resolved))
+    if isinstance(exc, AnswerBroken):
+        return ProviderError(f"{title} did not bring its answer for {resolved.handle} to an end: {exc}")
     if isinstance(exc, UserError):
         return ProviderRejected(f"{resolved.handle} cannot serve this request: {_short(str(exc), resolved)}")
     if isinstance(exc, UnexpectedModelBehavior):
@@ -109,7 +127,7 @@ def is_passing(exc: Exception) -> bool:
     """
     if isinstance(exc, ModelTimeoutError):
         return exc.phase == "connect"
-    if isinstance(exc, ModelConnectionError):
+    if isinstance(exc, ModelConnectionError | AnswerBroken):
         return True
     if not isinstance(exc, ModelAPIError) or isinstance(exc, ModelQuotaExceededError):
         return False
@@ -128,6 +146,30 @@ def refuses_late_system_message(exc: Exception) -> bool:
 def refuses_reasoning(exc: Exception) -> bool:
     """Tell whether OpenAI cannot use the reasoning it was sent back, such as that of another account."""
     return status_of(exc) in (400, 404) and _UNUSABLE_REASONING.search(_raw_words(exc)) is not None
+
+
+def refused_parameter(exc: Exception, habits: Habits) -> str | None:
+    """Return the parameter that a server says it does not know, if the request can do without it."""
+    if status_of(exc) not in (400, 422, 500, 501):
+        return None
+    body = exc.body if isinstance(exc, ModelAPIError) else None
+    said = f"{body} {exc}"
+    if not _UNKNOWN.search(said) or re.search("invalid schema", said, re.IGNORECASE):
+        return None
+    candidates = sorted(habits.sent - habits.refused - _ESSENTIAL)
+    named = body.get("param") if isinstance(body, dict) else None
+    if named in candidates:
+        return str(named)
+    return next((name for name in candidates if _names(name, said)), None)
+
+
+def _names(parameter: str, said: str) -> bool:
+    """Tell whether an error names a parameter; what is an ordinary word too has to be in quotes, or said to be one."""
+    if "_" in parameter:
+        return re.search(rf"\b{parameter}\b", said) is not None
+    quoted = rf"[\"'`]{parameter}[\"'`.\[]|\b{parameter}: extra inputs|\b{parameter} (is|are) (not|un)"
+    told = rf"(argument|parameter|field|property|key)s?( name| supplied)?\W{{1,3}}{parameter}\b"
+    return re.search(f"{quoted}|{told}", said, re.IGNORECASE) is not None
 
 
 def retry_after(exc: Exception) -> float | None:
@@ -157,10 +199,22 @@ def _words(exc: ModelAPIError, resolved: ResolvedModel) -> str:
 
 
 def _short(text: str, resolved: ResolvedModel) -> str:
-    if resolved.key:
-        text = text.replace(resolved.key, "***")
+    text = _without_key(text, resolved.key or "")
     text = _LOOKS_LIKE_A_KEY.sub("***", " ".join(text.split()))
     return text if len(text) <= 300 else f"{text[:300]}…"
+
+
+def _without_key(text: str, key: str) -> str:
+    """Return the text with the key blotted out; one that might be a word only where a key is spoken of.
+
+    >>> _without_key("max_tokens exceeds the maximum; your key: x", "x")
+    'max_tokens exceeds the maximum; your key: ***'
+    """
+    if not key:
+        return text
+    if len(key) >= 16 or (len(key) >= 8 and not key.isalpha()):
+        return text.replace(key, "***")
+    return re.sub(rf"({_IN_A_KEYS_PLACE}){re.escape(key)}(?!\w)", r"\1***", text)
 
 
 def _place(resolved: ResolvedModel) -> str:

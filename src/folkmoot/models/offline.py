@@ -1,9 +1,9 @@
 """The offline model `offline/notetaker`: a small rule follower that needs no network, no key and no
 package.
 
-It can search and note what it found, note what it is told, and answer from its memory blocks by the words
-they share with the question. Whatever else it is asked, it says plainly what it is. `answer` is a pure
-function of the prompt but for the ids of tool calls.
+It can search and note what it found, note what it is told, pass on what one block says to another, replace words
+in a line of a block, and answer from its memory blocks by the words they share with the question. Whatever else it
+is asked, it says plainly what it is. `answer` is a pure function of the prompt but for the ids of tool calls.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from folkmoot.models.blocks_in_prompt import ShownBlock, find_block, shown_blocks
+from folkmoot.models.blocks_in_prompt import ShownBlock, find_block, named_block, shown_blocks
 from folkmoot.models.offline_summary import best_sentences, words_of
 from folkmoot.models.prompt import (
     AssistantMessage,
@@ -34,10 +34,14 @@ from folkmoot.models.prompt import (
 MOST_STEPS = 3
 """Steps that may call a tool; the fourth of a turn always answers."""
 
+MOST_TRIES = 12
+"""Steps that may try to replace something while others are always faster."""
+
 WHAT_I_AM = "I am Folkmoot's offline note-taker, a small rule follower and not a language model."
 WHAT_I_CAN = (
     'I can follow requests such as "Find information about … and insert what you learn into the block", '
-    '"Remember that …", and questions that my memory blocks answer. '
+    '"Remember that …", "Take what the … block says about … and insert it into the … block", '
+    '"Replace "…" by "…" in the … block", and questions that my memory blocks answer. '
     "For more, configure a real model, for example by setting OPENAI_API_KEY."
 )
 
@@ -52,6 +56,18 @@ _NOTE = re.compile(
     r"(?: down)?(?: that)?[:,]?\s+(?P<text>.+)",
     re.IGNORECASE | re.DOTALL,
 )
+_PASS_ON = re.compile(
+    r"\b(?:take|pick|choose|select|quote|copy|summari[sz]e|condense)\b(?P<what>[^.!?\n]*?)"
+    r"\b(?:insert|add|write|note|put|append)\b(?P<where>.+)",
+    re.IGNORECASE | re.DOTALL,
+)
+_TOPIC = re.compile(r"\b(?:about|on)\s+(?P<topic>.+?)(?:,?\s+and(?: then)?)?\s*$", re.IGNORECASE)
+_REPLACE = re.compile(
+    r"\breplace\s+(?:[\w ]{0,40} )?[\"“](?P<old>[^\"”\n]+)[\"”][^\"“.\n]{0,60}?"
+    r"\s(?:by|with)\s+[\"“](?P<new>[^\"”\n]*)[\"”]",
+    re.IGNORECASE,
+)
+_TRY = re.compile(r"\btry\b", re.IGNORECASE)
 _DESTINATION = re.compile(
     r"[\s,]*\b(?:in|into|to|onto)\s+(?:the|your|our|my)?\s*(?:[\w\"'“”-]+\s+)?(?:memory\s+)?(?:block|memory)\b.*$",
     re.IGNORECASE | re.DOTALL,
@@ -65,6 +81,10 @@ _LEADING_ARTICLE = re.compile(r"^(?:the|a|an)\s+", re.IGNORECASE)
 
 _INSERT_TOOLS = ("memory_insert", "core_memory_append")
 _INSERT_TEXT = ("new_string", "new_str", "content", "text")
+_REPLACE_TOOLS = {
+    "memory_replace": ("old_string", "new_string"),
+    "core_memory_replace": ("old_content", "new_content"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +143,8 @@ def _look(prompt: Prompt) -> _Situation:
 
 
 def _follow(now: _Situation) -> Reply:
+    if replace := _REPLACE.search(now.request):
+        return _replace(now, replace["old"], replace["new"])
     if now.returns and now.returns[-1].failed:
         failed = now.returns[-1]
         return Reply(f"I tried {failed.name}, but it did not work: {_first_line(failed.content)}")
@@ -131,6 +153,8 @@ def _follow(now: _Situation) -> Reply:
         return Reply(_report(inserted))
     if now.steps >= MOST_STEPS:
         return Reply("I stop here: I have done what my rules can do with this request.")
+    if (pass_on := _PASS_ON.search(now.request)) and (source := named_block(now.blocks, pass_on["what"])):
+        return _pass_on(now, source, pass_on["what"], pass_on["where"])
     if research := _RESEARCH.search(now.request):
         return _research(now, _LEADING_ARTICLE.sub("", research["topic"].strip(" .\"'")))
     if note := _NOTE.search(now.request):
@@ -150,7 +174,7 @@ def _research(now: _Situation, topic: str) -> Reply:
     rest = now.request[_end_of_research(now.request) :]
     if not _NOTE.search(rest):
         return Reply(finding)
-    return _insert(now, finding)
+    return _insert(now, finding, now.request)
 
 
 def _end_of_research(request: str) -> int:
@@ -166,19 +190,57 @@ def _note(now: _Situation, text: str) -> Reply:
     kept = kept.strip(" \n,:")
     if not kept:
         return Reply(f"{WHAT_I_AM} I did not understand what to note. {WHAT_I_CAN}")
-    return _insert(now, kept)
+    return _insert(now, kept, now.request)
 
 
-def _insert(now: _Situation, text: str) -> Reply:
+def _pass_on(now: _Situation, source: ShownBlock, what: str, where: str) -> Reply:
+    """Insert what a block says, about a topic when one is named, into another."""
+    about = _TOPIC.search(what.partition(source.label)[2])
+    topic = about["topic"] if about else source.value
+    said = best_sentences(source.value, topic)
+    if not said:
+        return Reply(
+            f'The block "{source.label}" says nothing{" about " + topic if about else ""} that I could pass on.'
+        )
+    return _insert(now, said, where)
+
+
+def _replace(now: _Situation, old: str, new: str) -> Reply:
+    """Replace words in the first line that has them; who was too late looks for the next such line."""
+    tried = now.call_of(tuple(_REPLACE_TOOLS))
+    if tried is not None and not now.returns[-1].failed:
+        return Reply(f"I replaced {old!r} by {new!r}. The line is now: {_argument(tried, 1)}")
+    block = find_block(now.blocks, now.request)
+    tool = next((name for name in _REPLACE_TOOLS if name in now.tools), None)
+    if tool is None or block is None:
+        return Reply(f"I have no {'tool to change memory' if block else 'memory block that I may change'}.")
+    if block.read_only and not _TRY.search(now.request):
+        return Reply(f'The block "{block.label}" is read-only, so I did not change it.')
+    line = next((line for line in block.value.splitlines() if old in line), None)
+    if line is None:
+        return Reply(f'No line of the block "{block.label}" has {old!r}.')
+    if tried is not None and (now.steps >= MOST_TRIES or _argument(tried, 0) == line):
+        return Reply(f"I tried {tried.name}, but it did not work: {_first_line(now.returns[-1].content)}")
+    old_name, new_name = _REPLACE_TOOLS[tool]
+    return _call(tool, {"label": block.label, old_name: line, new_name: line.replace(old, new, 1)})
+
+
+def _argument(call: ToolCall, place: int) -> str:
+    """Return the old line, or at place 1 the new one, of a call that `_replace` made."""
+    return str(json.loads(call.arguments)[_REPLACE_TOOLS[call.name][place]])
+
+
+def _insert(now: _Situation, text: str, where: str) -> Reply:
+    """Insert a text into the block that `where` names, with what it says to prepend."""
     tool = now.insert_tool
     if tool is None:
         return Reply(f"I have no tool to write into memory. What I would have noted: {text}")
-    block = find_block(now.blocks, now.request)
+    block = find_block(now.blocks, where)
     if block is None:
         return Reply(f"I have no memory block that I may write into. What I would have noted: {text}")
-    if block.read_only:
+    if block.read_only and not _TRY.search(now.request):
         return Reply(f'The block "{block.label}" is read-only, so I did not write into it.')
-    prefix = _PREFIX.search(now.request)
+    prefix = _PREFIX.search(where)
     written = f"{prefix['prefix']}{text}" if prefix else text
     properties = tool.parameters.get("properties") or {}
     name = next((name for name in _INSERT_TEXT if name in properties), _INSERT_TEXT[0])

@@ -163,6 +163,9 @@ PROVIDERS: tuple[Provider, ...] = (
     OFFLINE,
 )
 
+DEFAULT_ALIAS = "letta/letta-free"
+"""A handle that many programs name because it was always there; it stands for the server's default model."""
+
 OPENAI_API_VARIABLE = "OPENAI_API"
 _OPENAI_ADDRESS = re.compile(r"https://([a-z]+\.)?api\.openai\.com(/|$)")
 _OPENAI_THINKS = re.compile(r"(?!o1-(mini|preview))(o\d|gpt-[5-9])(?!.*-(chat|search))")

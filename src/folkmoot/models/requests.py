@@ -165,7 +165,12 @@ class ModelClient:
             except FolkmootError:
                 raise
             except Exception as exc:
-                from folkmoot.models.failures import refuses_late_system_message, refuses_reasoning, translated
+                from folkmoot.models.failures import (
+                    refused_parameter,
+                    refuses_late_system_message,
+                    refuses_reasoning,
+                    translated,
+                )
 
                 if refuses_late_system_message(exc) and self._connections.avoid_late_system(resolved.handle):
                     log.info("%s takes a system message only first; sending memory as user text", resolved.handle)
@@ -173,6 +178,10 @@ class ModelClient:
                 if refuses_reasoning(exc) and (bare := _without_reasoning(prompt)):
                     log.info("%s cannot use earlier reasoning; asking without it", resolved.handle)
                     prompt = bare
+                    continue
+                if unknown := refused_parameter(exc, connection.habits):
+                    log.info("%s does not know %s; asking without it from now on", resolved.handle, unknown)
+                    connection.habits.refused.add(unknown)
                     continue
                 wait = self._wait(exc, attempt)
                 if wait is None:

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
 
-from sqlalchemy import bindparam, delete, not_, select
+from sqlalchemy import Column, bindparam, delete, not_, select
 
 from folkmoot.runs.runs import unfinished
 from folkmoot.settings import Settings
 from folkmoot.store import clock
-from folkmoot.store.engine import Store, Transaction
+from folkmoot.store.engine import Row, Store, Transaction
 from folkmoot.store.tables import run_events, runs, step_traces, steps
 
 _AT_ONCE = 500
 
 _over = (
-    select(runs.c.id, runs.c.created_at)
+    select(runs.c.organization_id, runs.c.id, runs.c.created_at)
     .where(runs.c.created_at > bindparam("after"), runs.c.created_at < bindparam("before"), not_(unfinished))
     .order_by(runs.c.created_at)
     .limit(_AT_ONCE)
 )
-_old_traces = select(step_traces.c.step_id).where(step_traces.c.created_at < bindparam("before")).limit(_AT_ONCE)
-_old_steps = select(steps.c.id).where(steps.c.run_deleted_at < bindparam("before")).limit(_AT_ONCE)
+_old_traces = (
+    select(step_traces.c.organization_id, step_traces.c.step_id.label("id"))
+    .where(step_traces.c.created_at < bindparam("before"))
+    .limit(_AT_ONCE)
+)
+_old_steps = (
+    select(steps.c.organization_id, steps.c.id).where(steps.c.run_deleted_at < bindparam("before")).limit(_AT_ONCE)
+)
 
 
 class Pruning:
@@ -43,27 +50,34 @@ class Pruning:
         more = False
         for some, seconds in kinds:
             before = clock.now() - int(seconds * 1e6)
-            more |= await self._store.write(lambda transaction: some(transaction, before))  # noqa: B023
+            more |= await self._store.everywhere.write(lambda transaction: some(transaction, before))  # noqa: B023
         return more
 
     async def _prune_logs(self, transaction: Transaction, before: int) -> bool:
         """Delete the logs of some of the oldest runs that are over; a stream of such a run shows its messages whole."""
         old = await transaction.all(_over, after=self._logs_until, before=before)
+        await _delete(transaction, run_events.c.run_id, old)
         if old:
-            await transaction.run(delete(run_events).where(run_events.c.run_id.in_([row["id"] for row in old])))
             self._logs_until = int(old[-1]["created_at"])
         return bool(old)
 
 
 async def _prune_traces(transaction: Transaction, before: int) -> bool:
-    old = [row["step_id"] for row in await transaction.all(_old_traces, before=before)]
-    if old:
-        await transaction.run(delete(step_traces).where(step_traces.c.step_id.in_(old)))
+    old = await transaction.all(_old_traces, before=before)
+    await _delete(transaction, step_traces.c.step_id, old)
     return bool(old)
 
 
 async def _prune_steps(transaction: Transaction, before: int) -> bool:
-    old = [row["id"] for row in await transaction.all(_old_steps, before=before)]
-    if old:
-        await transaction.run(delete(steps).where(steps.c.id.in_(old)))
+    old = await transaction.all(_old_steps, before=before)
+    await _delete(transaction, steps.c.id, old)
     return bool(old)
+
+
+async def _delete(transaction: Transaction, column: Column[str], old: Sequence[Row]) -> None:
+    """Delete the rows that have one of these identifiers, organisation by organisation, as their keys begin."""
+    ids: dict[str, list[str]] = defaultdict(list)
+    for row in old:
+        ids[row["organization_id"]].append(row["id"])
+    for organization_id, some in ids.items():
+        await transaction.within(organization_id).run(delete(column.table).where(column.in_(some)))

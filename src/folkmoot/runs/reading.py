@@ -6,19 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import and_, bindparam, select
 
 from folkmoot.agents.events import TurnEnd
 from folkmoot.agents.steps import usage_of_steps
-from folkmoot.conversations.conversations import forget_runs
+from folkmoot.conversations.conversations import forget_runs, in_conversation
 from folkmoot.conversations.messages import Message
 from folkmoot.models.prompt import Usage
 from folkmoot.runs.runs import Run, find_run
 from folkmoot.store.engine import Transaction
-from folkmoot.store.paging import Page, fetch_page
+from folkmoot.store.paging import Page, fetch_page, leave_places, leaving
 from folkmoot.store.tables import messages, runs
 
 _of_run = select(messages).where(messages.c.run_id == bindparam("run_id")).order_by(messages.c.sequence)
+_leaving = leaving(runs, and_(runs.c.id == bindparam("run_id")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ async def list_runs(transaction: Transaction, wanted: RunFilter, page: Page) -> 
     if wanted.agent_ids:
         statement = statement.where(runs.c.agent_id.in_(list(wanted.agent_ids)))
     if wanted.conversation_id is not None:
-        statement = statement.where(runs.c.conversation_id == wanted.conversation_id)
+        statement = statement.where(in_conversation(runs, wanted.conversation_id))
     if wanted.statuses:
         statement = statement.where(runs.c.status.in_(list(wanted.statuses)))
     if wanted.stop_reason is not None:
@@ -88,6 +89,7 @@ async def delete_run(transaction: Transaction, run_id: str) -> None:
         NotFound: there is no such run.
     """
     await find_run(transaction, run_id)
+    await leave_places(transaction, _leaving, run_id=run_id)
     await forget_runs(transaction, runs.c.id == run_id)
 
 

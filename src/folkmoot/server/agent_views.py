@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, TypeAlias
 
-from fastapi import Depends, Query
+from fastapi import Depends, Query, Request
 
+from folkmoot.agents.abandoned_calls import pending_in
 from folkmoot.agents.agents import Agent, find_agent
 from folkmoot.agents.listing import agents_of_ids, blocks_of_agents, last_run, tags_of_agents, tools_of_agents
 from folkmoot.conversations.conversations import find_conversation
@@ -29,32 +31,56 @@ _OLDER_NAMES = {
 }
 
 
+_OF_LISTS = EVERYTHING - {"agent.secrets"}
+"""What each agent of a list is shown with to older clients; nobody gets secrets that were not asked for."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is to be shown of what belongs to an agent: to one that is read alone, and to each of a list."""
+
+    of_one: frozenset[str]
+    of_listed: frozenset[str]
+
+
 async def read_include(
-    include: Annotated[list[str] | None, Query(description="What to show of what belongs to an agent.")] = None,
-    include_relationships: Annotated[list[str] | None, Query(description="The older form of include.")] = None,
-) -> frozenset[str] | None:
-    """Read what is asked for of what belongs to an agent; None when the request does not say."""
-    if include is None and include_relationships is None:
-        return None
-    older = (_OLDER_NAMES.get(name, name) for name in include_relationships or ())
-    return frozenset(include or ()) | frozenset(older)
+    request: Request,
+    include: Annotated[list[str] | None, Query(description="What to show besides of what belongs to an agent.")] = None,
+    include_relationships: Annotated[
+        list[str] | None, Query(description="The older form: show this of what belongs to an agent, and no more.")
+    ] = None,
+) -> Parts:
+    """Read what is asked for of what belongs to an agent, beyond what the client gets without asking."""
+    added = frozenset(include or ())
+    if include_relationships is not None:
+        chosen = added | {_OLDER_NAMES.get(name, name) for name in include_relationships}
+        return Parts(of_one=chosen, of_listed=chosen)
+    plain = frozenset() if _is_newer_client(request) else _OF_LISTS
+    return Parts(of_one=EVERYTHING | added, of_listed=plain | added)
 
 
-Include: TypeAlias = Annotated[frozenset[str] | None, Depends(read_include)]
+def _is_newer_client(request: Request) -> bool:
+    """Tell whether a client of the 1.x line asks, or one that does not say what it is."""
+    agent = request.headers.get("user-agent", "")
+    return "x-stainless-package-version" in request.headers or not agent or agent.startswith("letta-client/1.")
+
+
+Include: TypeAlias = Annotated[Parts, Depends(read_include)]
 
 
 async def view_agent(
-    transaction: Transaction, agent_id: str, state: ServerState, include: frozenset[str] | None = None
+    transaction: Transaction, agent_id: str, state: ServerState, parts: frozenset[str] = EVERYTHING
 ) -> AgentView:
-    """Return one agent with its messages in context and its last run; everything else too unless `include` says less.
+    """Return one agent with its messages in context, its last run, and those parts that belong to it.
 
     Raises:
         NotFound: there is no such agent.
     """
     agent = await find_agent(transaction, agent_id)
-    view = (await _views(transaction, [agent], EVERYTHING if include is None else include, state))[0]
+    view = (await _views(transaction, [agent], parts, state))[0]
     conversation = await find_conversation(transaction, agent_id)
     message_ids = await ids_in_context(transaction, conversation.id, conversation.context_start)
+    waiting = await pending_in(transaction, conversation) if "agent.pending_approval" in parts else None
     last = await last_run(transaction, agent_id)
     return AgentView(
         agent=agent,
@@ -64,6 +90,7 @@ async def view_agent(
         tools=view.tools,
         tags=view.tags,
         variables=view.variables,
+        pending_approval=waiting.request if waiting else None,
         last_completion=last["completed_at"] if last else None,
         last_duration=last["completed_at"] - last["started_at"] if last else None,
         last_stop_reason=last["stop_reason"] if last else None,
@@ -71,27 +98,27 @@ async def view_agent(
 
 
 async def view_agents(
-    transaction: Transaction, agent_ids: Sequence[str], include: frozenset[str] | None, state: ServerState
+    transaction: Transaction, agent_ids: Sequence[str], parts: frozenset[str], state: ServerState
 ) -> list[AgentView]:
-    """Return these agents, each with what is asked for."""
-    return await _views(transaction, await agents_of_ids(transaction, agent_ids), include or frozenset(), state)
+    """Return these agents, each with those parts."""
+    return await _views(transaction, await agents_of_ids(transaction, agent_ids), parts, state)
 
 
 async def view_listed(
-    transaction: Transaction, agents: Sequence[Agent], include: frozenset[str] | None, state: ServerState
+    transaction: Transaction, agents: Sequence[Agent], parts: frozenset[str], state: ServerState
 ) -> list[AgentView]:
-    """Return a list's agents, each with what is asked for."""
-    return await _views(transaction, agents, include or frozenset(), state)
+    """Return a list's agents, each with those parts."""
+    return await _views(transaction, agents, parts, state)
 
 
 async def _views(
-    transaction: Transaction, agents: Sequence[Agent], include: frozenset[str], state: ServerState
+    transaction: Transaction, agents: Sequence[Agent], parts: frozenset[str], state: ServerState
 ) -> list[AgentView]:
     ids = [agent.id for agent in agents]
-    blocks = await blocks_of_agents(transaction, ids) if "agent.blocks" in include else {}
-    tools = await tools_of_agents(transaction, ids, state.services.tools) if "agent.tools" in include else {}
-    tags = await tags_of_agents(transaction, ids) if "agent.tags" in include else {}
-    unseal = state.services.sealer.unseal if "agent.secrets" in include else lambda _: {}
+    blocks = await blocks_of_agents(transaction, ids) if "agent.blocks" in parts else {}
+    tools = await tools_of_agents(transaction, ids, state.services.tools) if "agent.tools" in parts else {}
+    tags = await tags_of_agents(transaction, ids) if "agent.tags" in parts else {}
+    unseal = state.services.sealer.unseal if "agent.secrets" in parts and state.shows_secrets else lambda _: {}
     return [
         AgentView(
             agent=agent,

@@ -15,6 +15,29 @@ from folkmoot.errors import FolkmootError, InvalidInput, MalformedId, StoreError
 
 logger = logging.getLogger(__name__)
 
+_TEXT = {"type": "string", "description": "What happened and what to do."}
+_PENDING = {
+    "type": "object",
+    "description": "A tool call waits for approval, and the request brings none.",
+    "required": ["code", "message", "pending_request_id"],
+    "properties": {name: {"type": "string"} for name in ("code", "message", "pending_request_id")},
+}
+
+
+def _problem(description: str, **fields: Any) -> dict[str, Any]:
+    """Return an error's response as OpenAPI describes it; an error may add keys of its own."""
+    schema = {"type": "object", "required": list(fields), "properties": fields, "additionalProperties": True}
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "409": _problem("It does not fit what is stored.", detail={"anyOf": [_TEXT, _PENDING]}),
+    "422": _problem("A value of the request cannot be used.", trace_id={"type": "string"}, detail=_TEXT),
+    "4XX": _problem("The request cannot be done.", detail=_TEXT),
+    "5XX": _problem("The server, its store or a model's provider failed.", detail=_TEXT),
+}
+"""The form of every error, for the API's description."""
+
 
 def error_body(error: FolkmootError) -> dict[str, Any]:
     """Return an error's body: `detail` always, `trace_id` with invalid input, and what the error adds.

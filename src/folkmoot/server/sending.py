@@ -14,7 +14,6 @@ from folkmoot.agents.events import Event
 from folkmoot.agents.turn_state import TurnRequest
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.errors import InvalidInput
-from folkmoot.models.providers import resolve
 from folkmoot.runs.active import Answer
 from folkmoot.runs.callbacks import check_callback_url
 from folkmoot.runs.reading import RunFilter, list_runs
@@ -88,8 +87,7 @@ def read_request(
     messages, decisions = body.to_messages(), body.to_decisions()
     if not messages and decisions is None:
         raise InvalidInput("Messages must not be empty")
-    if body.override_model is not None:
-        resolve(body.override_model, state.services.environ)
+    model = None if body.override_model is None else state.services.catalogue.handle_of(body.override_model)
     if body.callback_url is not None:
         check_callback_url(body.callback_url, allow_private=state.services.settings.private_callbacks)
     return TurnRequest(
@@ -99,7 +97,7 @@ def read_request(
         decisions=decisions,
         client_tools=[tool.to_schema() for tool in body.client_tools or ()],
         max_steps=body.max_steps or state.services.settings.max_steps,
-        model=body.override_model,
+        model=model,
         instructions=body.override_system,
         background=body.background,
         stream=body.stream_tokens,
@@ -151,7 +149,6 @@ def _details(body: SendMessages, run_type: str) -> dict[str, Any]:
             "include_return_message_types": body.include_return_message_types,
         },
         "stream": {
-            "in_pieces": body.stream_tokens,
             "pings": body.include_pings,
             "summaries": body.include_compaction_messages,
         },

@@ -79,6 +79,9 @@ class Engine(Protocol):
     async def read(self, work: Work[T], organization_id: str | None) -> T:
         """Run `work`, which only reads; it sees everything that was committed before."""
 
+    async def read_long(self, work: Work[T], organization_id: str | None) -> T:
+        """Run `work`, which only reads and may look at many rows; it holds up nobody else meanwhile."""
+
     async def write(self, work: Work[T], organization_id: str | None, together: str | None = None) -> T:
         """Run `work` in one transaction and return its result once the commit is durable."""
 
@@ -120,6 +123,10 @@ class Store:
     def read(self, work: Work[T]) -> Coroutine[Any, Any, T]:
         """Run `work`, which only reads; it sees everything that was committed before."""
         return self.engine.read(work, self.organization_id)
+
+    def read_long(self, work: Work[T]) -> Coroutine[Any, Any, T]:
+        """Run `work`, which only reads and may look at many rows; it holds up nobody else meanwhile."""
+        return self.engine.read_long(work, self.organization_id)
 
     def write(self, work: Work[T], together: str | None = None) -> Coroutine[Any, Any, T]:
         """Run `work` in one transaction and return its result once the commit is durable.

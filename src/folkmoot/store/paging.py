@@ -1,21 +1,28 @@
 """Keyset pagination: a page costs the same at any depth.
 
 A cursor is the identifier of an item. `after` continues behind it in the order that was asked for, `before` gives the
-items just in front of it.
+items just in front of it. Programs delete what they list while they go through the pages, so that a cursor may name
+what is gone: where it stood is kept for a day. A cursor of which nothing is known is as if it were not there, and the
+list begins anew. A walk that continues behind the last item of each page ends all the same: that item was listed, so it
+is known unless it was deleted since, and each new beginning has made the list shorter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from sqlalchemy import ColumnElement, Select, Table, select, tuple_
+from sqlalchemy import ColumnElement, Insert, Select, Table, bindparam, cast, delete, insert, select, tuple_
 
-from folkmoot.errors import InvalidInput
+from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
+from folkmoot.store.tables import gone_items
 
 LARGEST_PAGE = 1000
+
+PLACES_KEPT = 24 * 3600 * 1_000_000
+"""Microseconds for which the places of deleted items are known."""
 
 
 T = TypeVar("T")
@@ -23,7 +30,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which part of a list is wanted. `limit` counts items; `from_end` asks for the last ones, in the list's order."""
+    """Which part of a list is wanted. `limit` counts items.
+
+    With `from_end` the pages come from the list's end, each of them in the list's order: `after` names the last item of
+    a page, and the page in front of that one follows.
+    """
 
     limit: int = 50
     after: str | None = None
@@ -39,6 +50,7 @@ async def fetch_page(
     page: Page,
     key: Sequence[str] = ("created_at", "id"),
     scope: ColumnElement[bool] | None = None,
+    computed: Mapping[str, ColumnElement[Any]] | None = None,
 ) -> list[Row]:
     """Return the rows of `statement`'s page, in the page's order.
 
@@ -49,54 +61,74 @@ async def fetch_page(
         page: which part.
         key: the columns of `table` that order it; together they are unique.
         scope: what a cursor must be part of; anything in `table` when None.
-
-    Raises:
-        InvalidInput: a cursor names nothing.
+        computed: what the names in `key` stand for that are no columns.
     """
-    columns = [table.c[name] for name in key]
-    backwards = (page.before is not None or page.from_end) and page.after is None
+    own = computed or {}
+    columns = [own[name] if name in own else table.c[name] for name in key]
+    next_from_end = page.from_end and page.after is not None and page.before is None
+    backwards = next_from_end or ((page.before is not None or page.from_end) and page.after is None)
     ascending = (page.order == "asc") != backwards
+    limit = min(page.limit, LARGEST_PAGE)
     for field, cursor in (("after", page.after), ("before", page.before)):
         if cursor is not None:
-            place = await _place(transaction, table, columns, field, cursor, scope)
+            place = await _place(transaction, table, dict(zip(key, columns, strict=True)), cursor, scope)
+            if place is None:
+                continue
+            if next_from_end:
+                statement = statement.where(tuple_(*columns) <= place).offset(limit)
+                continue
             upwards = (page.order == "asc") == (field == "after")
-            bound = tuple_(*columns) > place if upwards else tuple_(*columns) < place
-            statement = statement.where(bound)
+            statement = statement.where(tuple_(*columns) > place if upwards else tuple_(*columns) < place)
     statement = statement.order_by(*(column.asc() if ascending else column.desc() for column in columns))
-    rows = list(await transaction.all(statement.limit(min(page.limit, LARGEST_PAGE))))
+    rows = list(await transaction.all(statement.limit(limit)))
     return rows[::-1] if backwards else rows
 
 
 async def _place(
     transaction: Transaction,
     table: Table,
-    columns: Sequence[ColumnElement[Any]],
-    field: str,
+    columns: Mapping[str, ColumnElement[Any]],
     cursor: str,
     scope: ColumnElement[bool] | None,
-) -> ColumnElement[Any]:
-    statement = select(*columns).where(table.c.id == cursor)
+) -> ColumnElement[Any] | None:
+    """Return where an item stands in the list, or stood; None when that is not known."""
+    statement = select(*(column.label(name) for name, column in columns.items())).where(table.c.id == cursor)
     row = await transaction.first(statement if scope is None else statement.where(scope))
-    if row is None:
-        raise InvalidInput(
-            f"{field}: {cursor!r} is not in this list; it may have been deleted. Start again without it."
-        )
-    return tuple_(*(row[str(column.key)] for column in columns))
+    if row is None and all(name in gone_items.c for name in columns):
+        row = await transaction.first(_gone, item_id=cursor)
+    place = [] if row is None else [row[name] for name in columns]
+    return tuple_(*place) if place and None not in place else None
+
+
+def leaving(table: Table, which: ColumnElement[bool], **computed: ColumnElement[Any]) -> Insert:
+    """Return a statement for `leave_places`: it notes where the items that `which` picks stand in their lists."""
+    columns: dict[str, ColumnElement[Any]] = {
+        name: computed[name] if name in computed else table.c[name]
+        for name in gone_items.c.keys()  # noqa: SIM118
+        if name in computed or name in table.c
+    }
+    picked = select(*columns.values(), cast(bindparam("gone_at"), gone_items.c.gone_at.type)).where(which)
+    return insert(gone_items).from_select([*columns, "gone_at"], picked)
+
+
+async def leave_places(transaction: Transaction, statement: Insert, **parameters: Any) -> None:
+    """Note where items that are to be deleted stand in their lists, so that who lists them can go on from there."""
+    now = clock.now()
+    await transaction.run(_forget, before=now - PLACES_KEPT)
+    await transaction.run(statement, gone_at=now, **parameters)
+
+
+_gone = select(gone_items).where(gone_items.c.id == bindparam("item_id"))
+_forget = delete(gone_items).where(gone_items.c.gone_at < bindparam("before"))
 
 
 def page_of_list(items: Sequence[T], page: Page, id_of: Callable[[T], str]) -> list[T]:
-    """Return the page of a list that is held in memory.
-
-    Raises:
-        InvalidInput: a cursor names nothing.
-    """
+    """Return the page of a list that is held in memory; a cursor that names none of its items does not count."""
     ordered = list(items if page.order == "asc" else reversed(items))
-    ids = [id_of(item) for item in ordered]
-    for field, cursor in (("after", page.after), ("before", page.before)):
-        if cursor is not None and cursor not in ids:
-            raise InvalidInput(f"{field}: {cursor!r} is not in this list. Start again without it.")
-    start = ids.index(page.after) + 1 if page.after is not None else 0
-    end = ids.index(page.before) if page.before is not None else len(ordered)
+    places = {id_of(item): place for place, item in enumerate(ordered)}
+    after, before = places.get(page.after or ""), places.get(page.before or "")
+    start = 0 if after is None else after + 1
+    end = len(ordered) if before is None else before
     if page.before is not None and page.after is None:
         start = max(0, end - page.limit)
     return ordered[start : min(end, start + page.limit)]

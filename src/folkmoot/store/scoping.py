@@ -18,6 +18,7 @@ from sqlalchemy import (
     Delete,
     Executable,
     FromClause,
+    Insert,
     Join,
     Select,
     Table,
@@ -40,13 +41,13 @@ def compile_scoped(statement: Executable, dialect: Dialect) -> SQLCompiler:
     """Return `statement` as SQL that only reaches the rows of the organisation in the parameter `PARAMETER`.
 
     Args:
-        statement: a select, union, update or delete.
+        statement: a select, union, update or delete, or an insert of rows that a select picks, organisation and all.
         dialect: for which database.
 
     Raises:
         TypeError: it is of another kind, or names a table in a way that cannot be narrowed.
     """
-    if not isinstance(statement, Select | CompoundSelect | Update | Delete):
+    if not isinstance(statement, Select | CompoundSelect | Update | Delete) and not _copies_rows(statement):
         raise TypeError(f"A {type(statement).__name__} cannot be narrowed to an organisation's rows.")
     base: Any = dialect.statement_compiler
     compiler = _scoped_compiler(base)(dialect, statement, compile_kwargs={"render_postcompile": True})
@@ -54,6 +55,10 @@ def compile_scoped(statement: Executable, dialect: Dialect) -> SQLCompiler:
         raise TypeError(f"This statement reaches every organisation's {', '.join(missing)}:\n{compiler.string}")
     compiled: SQLCompiler = compiler
     return compiled
+
+
+def _copies_rows(statement: Executable) -> bool:
+    return isinstance(statement, Insert) and statement.select is not None and COLUMN in (statement._select_names or ())
 
 
 @cache

@@ -1,9 +1,9 @@
 """The embedded engine: one SQLite file, one process.
 
 Statements run in place on the event loop's thread, since each takes some ten microseconds, less than a hop to another
-thread. Only COMMIT, which waits for the disk, runs elsewhere. Work that arrives meanwhile waits and then commits
-together (group commit), each piece in a savepoint of its own: many writers share one wait for the disk, and a piece
-that fails takes nobody with it.
+thread. Only COMMIT, which waits for the disk, runs elsewhere, and reads that may take long (`read_long`). Work that
+arrives during a COMMIT waits and then commits together (group commit), each piece in a savepoint of its own: many
+writers share one wait for the disk, and a piece that fails takes nobody with it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-from sqlalchemy import Executable, Select, Table, column, literal_column, table
+from sqlalchemy import Executable, Select, Table, column, func, literal_column, or_, table
 from sqlalchemy.dialects.sqlite.pysqlite import dialect as sqlite_dialect
 
 from folkmoot.errors import Conflict, InvalidInput, StartupError, StoreMoved, StoreOverloaded, StoreUnavailable
@@ -29,9 +29,13 @@ from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, Statements
 from folkmoot.store.files import OpenFiles, make_private_file
 from folkmoot.store.signals import Signals
 from folkmoot.store.tables import messages
+from folkmoot.store.words import is_found_whole, pieces_of
 
 LONGEST_QUEUE = 10_000
 """Pieces of work that may wait for the disk before more are refused."""
+
+LONG_READS = 2
+"""Long reads that run at once, each in a thread."""
 
 LONGEST_WITHOUT_PAUSE = 0.005
 """Seconds of work after which a batch lets the event loop turn to something else."""
@@ -143,6 +147,30 @@ class _Pending:
             self.future.set_result(self.result)
 
 
+class _Reader:
+    """A connection that only reads, for one thread."""
+
+    def __init__(self, path: Path) -> None:
+        """Open `path`."""
+        self.connection = connect(path)
+        self.connection.execute("PRAGMA query_only = ON")
+        self._statements = Statements(sqlite_dialect(paramstyle="qmark"))
+
+    def read(self, work: Work[T], organization_id: str | None) -> T:
+        """Run `work` on the newest committed state."""
+        try:
+            self.connection.execute("BEGIN")
+            try:
+                transaction = SqliteTransaction(self.connection, self._statements, organization_id, [])
+                return cast("T", _at_once(work(transaction)))
+            finally:
+                self.connection.execute("ROLLBACK")
+        except OverflowError as error:
+            raise InvalidInput("A number in the request is larger than the database can hold.") from error
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"The database cannot be read: {error}.") from error
+
+
 class SqliteEngine:
     """A SQLite file that this process has to itself."""
 
@@ -160,27 +188,33 @@ class SqliteEngine:
         self._wait = wait
         self._statements = Statements(sqlite_dialect(paramstyle="qmark"))
         self._writer = connect(path)
-        self._reader = connect(path)
-        self._reader.execute("PRAGMA query_only = ON")
-        self._reader.execute("SELECT 1 FROM sqlite_master").close()  # opens the write-ahead log
+        self._reader = _Reader(path)
+        self._reader.connection.execute("SELECT 1 FROM sqlite_master").close()  # opens the write-ahead log
         self._files = OpenFiles(path)
+        self._far_readers: deque[_Reader] = deque()
+        self._path = path
+        self._reading = ThreadPoolExecutor(LONG_READS, thread_name_prefix="folkmoot-read")
         self._queue: deque[_Pending] = deque()
         self._committing: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="folkmoot-commit")
 
     async def read(self, work: Work[T], organization_id: str | None) -> T:
         """Run `work` on the newest committed state."""
+        return self._reader.read(work, organization_id)
+
+    async def read_long(self, work: Work[T], organization_id: str | None) -> T:
+        """Run `work` on the newest committed state, in a thread of its own."""
+        return await asyncio.get_running_loop().run_in_executor(self._reading, self._read_far, work, organization_id)
+
+    def _read_far(self, work: Work[T], organization_id: str | None) -> T:
         try:
-            self._reader.execute("BEGIN")
-            try:
-                transaction = SqliteTransaction(self._reader, self._statements, organization_id, [])
-                return cast("T", _at_once(work(transaction)))
-            finally:
-                self._reader.execute("ROLLBACK")
-        except OverflowError as error:
-            raise InvalidInput("A number in the request is larger than the database can hold.") from error
-        except sqlite3.Error as error:
-            raise StoreUnavailable(f"The database cannot be read: {error}.") from error
+            reader = self._far_readers.pop()
+        except IndexError:  # all are at work
+            reader = _Reader(self._path)
+        try:
+            return reader.read(work, organization_id)
+        finally:
+            self._far_readers.append(reader)
 
     async def write(self, work: Work[T], organization_id: str | None, together: str | None = None) -> T:
         """Run `work` in a transaction; return when it is on the disk. All work shares transactions here.
@@ -212,17 +246,18 @@ class SqliteEngine:
         self._files.check()
         self._files.check_disk()
         try:
-            self._reader.execute("SELECT 1 FROM sqlite_master").close()
+            self._reader.connection.execute("SELECT 1 FROM sqlite_master").close()
         except sqlite3.Error as error:
             raise StoreUnavailable(f"The database cannot be read: {error}.") from error
 
     def matching(self, statement: Select[Any], words: Sequence[str]) -> Select[Any]:
         """Return `statement` limited to messages with one of `words`, the best first (FTS5's bm25)."""
-        wanted = " OR ".join(f'"{word}"' for word in words)
+        wanted = " OR ".join(way for word in words for way in _ways(word))
         found = table("messages_fulltext", column("rowid"), column("rank"))
         return (
             statement.join(found, found.c.rowid == messages.c.search_id)
             .where(literal_column("messages_fulltext").op("MATCH")(wanted))
+            .where(or_(*(func.instr(messages.c.search_text, word) > 0 for word in words)))
             .order_by(found.c.rank)
         )
 
@@ -231,7 +266,9 @@ class SqliteEngine:
         if self._committing is not None:
             await self._committing
         self._thread.shutdown()
-        self._reader.close()
+        self._reading.shutdown()
+        for reader in (self._reader, *self._far_readers):
+            reader.connection.close()
         self._writer.close()
         self._lock.close()
 
@@ -329,6 +366,13 @@ class SqliteEngine:
     def _roll_back(self) -> None:
         if self._writer.in_transaction:
             self._writer.rollback()
+
+
+def _ways(word: str) -> list[str]:
+    """Return how FTS5 is asked for a word: as it is, and by its pieces."""
+    whole = [f'"{word}"'] if is_found_whole(word) else []
+    pieces = pieces_of(word)
+    return [*whole, f"({' AND '.join(pieces)})"] if pieces else whole
 
 
 def _at_once(work: Any) -> Any:

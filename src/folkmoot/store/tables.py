@@ -57,6 +57,11 @@ def _index_of_few(name: str, column: str) -> Index:
     return Index(name, "organization_id", column, sqlite_where=some, postgresql_where=some)
 
 
+def _index_of_few_everywhere(name: str, column: str) -> Index:
+    some = text(f"{column} IS NOT NULL")
+    return Index(name, column, sqlite_where=some, postgresql_where=some)
+
+
 blocks = Table(
     "blocks",
     metadata,
@@ -241,7 +246,7 @@ messages = Table(
     Column("step_id", Text),
     Column("created_at", BigInteger, nullable=False),
     PrimaryKeyConstraint("organization_id", "conversation_id", "sequence"),
-    UniqueConstraint("organization_id", "id", name="messages_id"),
+    UniqueConstraint("organization_id", "id", "conversation_id", name="messages_id"),
     ForeignKeyConstraint(
         ["organization_id", "conversation_id"],
         ["conversations.organization_id", "conversations.id"],
@@ -273,9 +278,13 @@ runs = Table(
     PrimaryKeyConstraint("organization_id", "id"),
     Index("runs_by_age", "organization_id", "created_at", "id"),
     Index("runs_by_agent", "organization_id", "agent_id", "created_at", "id"),
+    Index("runs_by_conversation", "organization_id", "conversation_id", "created_at", "id"),
     Index("runs_by_status", "organization_id", "status", "created_at"),
     _index_of_few("runs_by_asker", "asked_by"),
-    _index_of_few("runs_by_callback", "callback_due"),
+    # What a process looks for in all organisations at once, so without the organisation in front.
+    _index_of_few_everywhere("runs_by_lease", "lease_expires_at"),
+    _index_of_few_everywhere("runs_by_callback", "callback_due"),
+    Index("runs_by_time", "created_at"),
 )
 
 run_events = Table(
@@ -309,7 +318,7 @@ steps = Table(
     PrimaryKeyConstraint("organization_id", "id"),
     Index("steps_by_age", "organization_id", "created_at", "id"),
     Index("steps_by_run", "organization_id", "run_id", "created_at", "id"),
-    _index_of_few("steps_without_run", "run_deleted_at"),
+    _index_of_few_everywhere("steps_without_run", "run_deleted_at"),
 )
 
 step_traces = Table(
@@ -324,7 +333,21 @@ step_traces = Table(
     PrimaryKeyConstraint("organization_id", "step_id"),
     ForeignKeyConstraint(["organization_id", "run_id"], ["runs.organization_id", "runs.id"], ondelete="CASCADE"),
     Index("step_traces_by_run", "organization_id", "run_id", "created_at", "step_id"),
-    Index("step_traces_by_age", "organization_id", "created_at"),
+    Index("step_traces_by_age", "created_at"),
+)
+
+gone_items = Table(
+    "gone_items",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column("created_at", BigInteger, comment="where it stood in a list that is ordered by this, and so on"),
+    Column("updated_at", BigInteger),
+    Column("last_message_at", BigInteger),
+    Column("last_run_at", BigInteger),
+    Column("gone_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "id"),
+    Index("gone_items_by_age", "organization_id", "gone_at"),
 )
 
 block_readers = Table(
@@ -340,11 +363,42 @@ block_readers = Table(
     PrimaryKeyConstraint("organization_id", "block_id", "version", "created_at", "step_id"),
 )
 
+organizations = Table(
+    "organizations",
+    metadata,
+    _organization(),
+    Column("name", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id"),
+    UniqueConstraint("name", name="organizations_name"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("hash", Text, nullable=False, comment="SHA-256 of the key, in hexadecimal"),
+    Column("prefix", Text, nullable=False, comment="the key's first characters, to tell it by"),
+    Column("role", Text, nullable=False, comment="reader, member or admin"),
+    Column("policy", Text, comment="JSON: what a scoped token reaches; NULL for keys that their role alone limits"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("created_by", Text, nullable=False, comment="name of who made it"),
+    Column("expires_at", BigInteger),
+    Column("revoked_at", BigInteger),
+    Column("last_used_at", BigInteger, comment="written once a minute at most"),
+    PrimaryKeyConstraint("organization_id", "id"),
+    Index("api_keys_by_hash", "hash"),
+)
+
 sessions = Table(
     "sessions",
     metadata,
     _organization(),
-    Column("id", Text, nullable=False),
+    Column("id", Text, nullable=False, comment="SHA-256 of the cookie, in hexadecimal"),
     Column("expires_at", BigInteger, nullable=False),
+    Column("key_id", Text, comment="the stored key it was begun with; NULL for FOLKMOOT_API_KEY"),
     PrimaryKeyConstraint("organization_id", "id"),
+    Index("sessions_by_id", "id"),
 )

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from folkmoot.agents.agents import Agent
-from folkmoot.agents.context import read_blocks, render_memory
+from folkmoot.agents.context import memory_text, read_blocks
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.messages import messages_in_context
 from folkmoot.store.engine import Transaction
@@ -38,7 +37,7 @@ async def read_context(
     """Return how full the agent's context window is."""
     conversation = await find_conversation(transaction, agent.id)
     messages = await messages_in_context(transaction, conversation.id, conversation.context_start)
-    memory = render_memory(await read_blocks(transaction, agent.id), agent.timezone, datetime.now(UTC))
+    memory = memory_text(agent, agent.id, await read_blocks(transaction, agent.id))
     schemas = sum(len(tool.schema.description) + len(json.dumps(tool.schema.parameters)) for tool in tools)
     sizes = (
         ("system", len(agent.system)),

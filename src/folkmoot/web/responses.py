@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -13,11 +13,12 @@ from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from pydantic import ValidationError
 from starlette.responses import RedirectResponse
 
 from folkmoot import __version__
+from folkmoot.access.authentication import Authentication
 from folkmoot.errors import FolkmootError, InvalidInput, MalformedId
-from folkmoot.server.access import Access
 from folkmoot.web import words
 from folkmoot.web.code import connect
 
@@ -49,8 +50,10 @@ class PageRoute(APIRoute):
                 return error_page(request, 404, error.message)
             except FolkmootError as error:
                 return error_page(request, error.status, error.message)
+            except ValidationError as error:
+                return error_page(request, 422, _first_of(error.errors()))
             except RequestValidationError as error:
-                return error_page(request, 404, _first_problem(error))
+                return error_page(request, 404, _first_of(error.errors()))
 
         return handle
 
@@ -69,14 +72,14 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
         status: the response's status.
         values: what the template shows; every text is escaped.
     """
-    access: Access = request.app.state.access
+    authentication: Authentication = request.app.state.authentication
     body = (
         environment()
         .get_template(template)
         .render(
             request=request,
             path=request.url.path,
-            has_sessions=access.needs_key,
+            has_sessions=authentication.needs_key,
             base_url=str(request.base_url).rstrip("/"),
             **values,
         )
@@ -86,8 +89,9 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
 
 def error_page(request: Request, status: int, message: str) -> Response:
     """Return an error as a page: what happened, and where to go from there."""
+    back = _page_of_form(request) if request.method == "POST" and status != 404 else ""
     title = {404: "There is nothing here", 403: "This is not allowed"}.get(status, "That did not work")
-    return render(request, "error.html", status, title=title, message=message)
+    return render(request, "error.html", status, title=title, message=message, back=back)
 
 
 def redirect(address: str) -> Response:
@@ -125,20 +129,29 @@ def _static_address(name: str) -> str:
 
 
 async def read_form(request: Request) -> dict[str, list[str]]:
-    """Return a form's fields.
+    """Return a form's fields, whose lines end as everywhere: browsers send CR LF.
 
     Raises:
         InvalidInput: the body is no form.
     """
     try:
-        return parse_qs((await request.body()).decode(), keep_blank_values=True, max_num_fields=2000)
+        fields = parse_qs((await request.body()).decode(), keep_blank_values=True, max_num_fields=2000)
     except ValueError as error:
         raise InvalidInput("The form cannot be read; send it as a browser does.") from error
+    if any("\0" in text for texts in fields.values() for text in texts):
+        raise InvalidInput("The form contains a NUL character; remove it.")
+    return {name: [text.replace("\r\n", "\n") for text in texts] for name, texts in fields.items()}
 
 
-def _first_problem(error: RequestValidationError) -> str:
-    problem = error.errors()[0]
+def _page_of_form(request: Request) -> str:
+    """Return the page on which a form stands: a form's address is its page's, with what it does behind it."""
+    page, _, does = request.url.path.rpartition("/")
+    return page if does.isalpha() and does != "new" and page else request.url.path if page else "/"
+
+
+def _first_of(problems: Sequence[Any]) -> str:
+    problem = problems[0]
     cause = (problem.get("ctx") or {}).get("error")
     if isinstance(cause, FolkmootError):
         return cause.message
-    return f"{problem['loc'][-1]}: {problem['msg']}"
+    return f"{problem['loc'][-1]}: {problem['msg']}" if problem["loc"] else str(problem["msg"])

@@ -11,8 +11,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from folkmoot.agents.agents import attach_tool, delete_agent, detach_tool, find_agent, tools_of, update_agent
 from folkmoot.agents.creation import choose_model, create_agent
 from folkmoot.agents.listing import AgentFilter, count_agents, list_agents, list_tags
-from folkmoot.errors import InvalidInput, NotFound
-from folkmoot.models.providers import resolve
+from folkmoot.errors import Forbidden, InvalidInput, NotFound
 from folkmoot.server.agent_views import Include, view_agent, view_listed
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.agents import AgentReply, AgentView, CreateAgent, ModifyApproval, UpdateAgent, show_agent
@@ -24,6 +23,14 @@ from folkmoot.tools.tool import Tool
 
 router = APIRouter(prefix="/v1/agents", tags=["agents"])
 tags_router = APIRouter(prefix="/v1/tags", tags=["tags"])
+
+
+ORDERS: dict[str, Literal["created_at", "updated_at", "last_run_at"]] = {
+    "created_at": "created_at",
+    "updated_at": "updated_at",
+    "last_run_completion": "last_run_at",
+}
+"""What each name in a query orders a list by."""
 
 
 async def read_filter(
@@ -39,7 +46,7 @@ async def read_filter(
     identity_id: str | None = None,
     identifier_keys: Annotated[list[str] | None, Query()] = None,
     order_by: Literal["created_at", "updated_at", "last_run_completion"] | None = None,
-    sort_by: str | None = None,
+    sort_by: Literal["created_at", "updated_at", "last_run_completion"] | None = None,
 ) -> AgentFilter:
     """Read from the query which agents are wanted."""
     return AgentFilter(
@@ -53,7 +60,7 @@ async def read_filter(
         template_id=template_id,
         base_template_id=base_template_id,
         of_identities=bool(identity_id or identifier_keys),
-        order_by="updated_at" if (order_by or sort_by) == "updated_at" else "created_at",
+        order_by=ORDERS[order_by or sort_by or "created_at"],
     )
 
 
@@ -75,9 +82,9 @@ CHANGEABLE = frozenset(
 """Fields of a request that are columns of an agent, or lists that belong to it."""
 
 Wanted = Annotated[AgentFilter, Depends(read_filter)]
-NewestFirst = Annotated[Page, Depends(page_of("desc"))]
+NewestFirst = Annotated[Page, Depends(page_of("desc", by=None))]
 AsAttached = Annotated[Page, Depends(page_of("asc"))]
-ByName = Annotated[Page, Depends(page_of("asc"))]
+ByName = Annotated[Page, Depends(page_of("asc", by="name"))]
 
 
 @router.post("", response_model=AgentReply)
@@ -98,12 +105,12 @@ async def list_all(
     wanted: Wanted, page: NewestFirst, include: Include, state: State, ascending: bool | None = None
 ) -> Response:
     """List agents, the newest first unless the request says otherwise."""
-    if ascending:
-        page = replace(page, order="asc")
+    if ascending is not None:
+        page = replace(page, order="asc" if ascending else "desc")
 
     async def read(transaction: Transaction) -> list[AgentView]:
         found = await list_agents(transaction, wanted, page)
-        return await view_listed(transaction, found, include, state)
+        return await view_listed(transaction, found, include.of_listed, state)
 
     return json_response([show_agent(view) for view in await state.store.read(read)])
 
@@ -117,13 +124,15 @@ async def count(wanted: Wanted, state: State) -> int:
 @router.get("/{agent_id}", response_model=AgentReply)
 async def retrieve(agent_id: AgentId, include: Include, state: State) -> Response:
     """Return an agent; with everything that belongs to it unless the request asks for less."""
-    view = await state.store.read(lambda transaction: view_agent(transaction, agent_id, state, include))
+    view = await state.store.read(lambda transaction: view_agent(transaction, agent_id, state, include.of_one))
     return json_response(show_agent(view))
 
 
 @router.patch("/{agent_id}", response_model=AgentReply)
 async def update(agent_id: AgentId, body: UpdateAgent, state: State) -> Response:
     """Change an agent."""
+    if state.principal.policy is not None and (body.block_ids is not None or body.tool_ids is not None):
+        raise Forbidden("block_ids, tool_ids: a scoped token does not change which blocks and tools an agent has.")
     changes, configuration = _changes(body, state)
 
     async def write(transaction: Transaction) -> AgentView:
@@ -152,7 +161,7 @@ async def list_tools(agent_id: AgentId, page: AsAttached, state: State) -> Respo
         return await tools_of(transaction, agent_id, state.services.tools)
 
     tools = page_of_list(await state.store.read(read), page, lambda tool: tool.id)
-    return json_response([ToolReply.of(tool) for tool in tools])
+    return json_response([ToolReply.of(tool, state.principal.organization_id) for tool in tools])
 
 
 @router.patch("/{agent_id}/tools/attach/{tool_id}", response_model=AgentReply)
@@ -226,8 +235,7 @@ def _changes(body: UpdateAgent, state: ServerState) -> tuple[dict[str, Any], dic
             del changes[name]
     model = body.model_handle()
     if model is not None:
-        resolve(model, state.services.environ)
-        changes["model"] = model
+        changes["model"] = state.services.catalogue.handle_of(model)
     return changes, {**body.configuration(), **_sealed(body, state)}
 
 

@@ -109,6 +109,6 @@ async def list_agents(block_id: BlockId, page: NewestFirst, include: Include, st
     async def read(transaction: Transaction) -> Any:
         await find_block(transaction, block_id)
         agent_ids = await agents_of_block(transaction, block_id, page)
-        return await view_agents(transaction, agent_ids, include, state)
+        return await view_agents(transaction, agent_ids, include.of_listed, state)
 
     return json_response([show_agent(view) for view in await state.store.read(read)])

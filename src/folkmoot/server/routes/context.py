@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from folkmoot.agents.preparation import prepare_conversation, system_text
+from folkmoot.agents.preparation import prepare_conversation
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.listing import reset_conversation
 from folkmoot.conversations.messages import list_messages
 from folkmoot.server.agent_views import view_agent
-from folkmoot.server.routes.conversations import cancel_in_conversation, compact_conversation, named
+from folkmoot.server.routes.conversations import (
+    cancel_in_conversation,
+    compact_conversation,
+    named,
+    recompile_conversation,
+)
 from folkmoot.server.state import State
 from folkmoot.server.wire.agents import AgentReply, AgentView, show_agent
 from folkmoot.server.wire.common import AgentId, json_response
@@ -38,9 +43,12 @@ async def overview(agent_id: AgentId, state: State, conversation_id: str | None 
 
 @router.post("/recompile")
 @router.post("/system-prompt/recompile")
-async def recompile(agent_id: AgentId, state: State) -> str:
-    """Return the system text as the agent's next turn begins with it; it is always up to date."""
-    return await state.store.read(lambda transaction: system_text(transaction, agent_id, state.services))
+async def recompile(agent_id: AgentId, state: State, update_timestamp: bool = False, dry_run: bool = False) -> str:
+    """Renew the system message, unless it is a dry run, and return what the agent's next turn begins with.
+
+    The time in it is always the present one, whether `update_timestamp` asks for that or not.
+    """
+    return await recompile_conversation(agent_id, state, dry_run=dry_run)
 
 
 @router.post("/summarize", response_model=CompactionReply)

@@ -7,9 +7,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Response
 
 from folkmoot.agents.abandoned_calls import settle_abandoned
-from folkmoot.agents.conversations import create_conversation, delete_conversation, fork_conversation
+from folkmoot.agents.conversations import (
+    create_conversation,
+    delete_conversation,
+    fork_conversation,
+    renew_system_message,
+)
 from folkmoot.agents.preparation import compact_now, system_text
-from folkmoot.conversations.conversations import Conversation, find_conversation
+from folkmoot.conversations.conversations import MAIN_CONVERSATION, Conversation, find_conversation
 from folkmoot.conversations.listing import (
     ConversationFilter,
     isolated_block_ids,
@@ -20,7 +25,6 @@ from folkmoot.conversations.listing import (
 from folkmoot.conversations.messages import Message, MessageType, ids_in_context, list_messages
 from folkmoot.errors import BadRequest, NotFound
 from folkmoot.identifiers import check_id
-from folkmoot.models.providers import resolve
 from folkmoot.runs.reading import RunFilter, list_runs
 from folkmoot.runs.runs import UNFINISHED, Run, find_run
 from folkmoot.server.event_stream import EventStream
@@ -33,11 +37,12 @@ from folkmoot.server.sending import (
     send_and_wait,
 )
 from folkmoot.server.state import ServerState, State
-from folkmoot.server.wire.common import AgentId, Deleted, MessageId, json_response, page_of
+from folkmoot.server.wire.common import AgentId, Deleted, IncludeErrors, MessageId, json_response, page_of
 from folkmoot.server.wire.conversations import (
     ArchiveStatus,
     CompactionReply,
     CompactionRequest,
+    ConversationFields,
     ConversationReply,
     CreateConversation,
     OrderBy,
@@ -52,10 +57,7 @@ from folkmoot.store.paging import LARGEST_PAGE, Page
 
 router = APIRouter(prefix="/v1/conversations", tags=["conversations"])
 
-MAIN = "default"
-"""How a client names an agent's main conversation, beside the agent."""
-
-NewestFirst = Annotated[Page, Depends(page_of("desc"))]
+NewestFirst = Annotated[Page, Depends(page_of("desc", by=None))]
 MessagesNewestFirst = Annotated[Page, Depends(page_of("desc", 100))]
 
 
@@ -66,10 +68,12 @@ def named(conversation_id: str, agent_id: str | None = None) -> str:
         BadRequest: `default` without an agent.
         MalformedId: it is no such identifier.
     """
-    if conversation_id == MAIN:
+    if agent_id is not None:
+        check_id("agent", agent_id)
+    if conversation_id == MAIN_CONVERSATION:
         if agent_id is None:
-            raise BadRequest(f"agent_id: say whose {MAIN} conversation is meant.")
-        return check_id("agent", agent_id)
+            raise BadRequest(f"agent_id: say whose {MAIN_CONVERSATION} conversation is meant.")
+        return agent_id
     return check_id("agent" if conversation_id.startswith("agent-") else "conv", conversation_id, "conversation_id")
 
 
@@ -77,7 +81,7 @@ def named(conversation_id: str, agent_id: str | None = None) -> str:
 async def create(agent_id: AgentId, state: State, body: CreateConversation | None = None) -> Response:
     """Begin a conversation of an agent."""
     wanted = body or CreateConversation.model_validate({})
-    _check_model(wanted.model, state)
+    _find_model(wanted, state)
 
     async def write(transaction: Transaction) -> ConversationReply:
         created = await create_conversation(
@@ -108,18 +112,12 @@ async def list_all(
         agent_id=agent_id,
         summary_search=summary_search,
         archived=None if archive_status == "all" else archive_status == "archived",
-        order_by="created_at" if order_by == "created_at" else "last_message_at",
+        order_by="last_run_at" if order_by == "last_run_completion" else order_by,
     )
 
     async def read(transaction: Transaction) -> list[ConversationReply]:
         found = await list_conversations(transaction, wanted, page)
-        blocks = await isolated_block_ids(transaction, [each.id for each in found])
-        return [
-            ConversationReply.of(
-                each, await ids_in_context(transaction, each.id, each.context_start), blocks.get(each.id, ())
-            )
-            for each in found
-        ]
+        return [await _shown(transaction, each) for each in found]
 
     return json_response(await state.store.read(read))
 
@@ -130,16 +128,16 @@ async def retrieve(conversation_id: str, state: State, agent_id: str | None = No
     conversation = named(conversation_id, agent_id)
 
     async def read(transaction: Transaction) -> ConversationReply:
-        return await _shown(transaction, await find_conversation(transaction, conversation))
+        return await _shown(transaction, await _find_of(transaction, conversation, agent_id), whole=True)
 
     return json_response(await state.store.read(read))
 
 
 @router.patch("/{conversation_id}", response_model=ConversationReply)
-async def update(conversation_id: str, body: UpdateConversation, state: State) -> Response:
+async def update(conversation_id: str, body: UpdateConversation, state: State, agent_id: str | None = None) -> Response:
     """Change a conversation's summary, model and settings; archive it."""
-    conversation = named(conversation_id)
-    _check_model(body.model, state)
+    conversation = named(conversation_id, agent_id)
+    _find_model(body, state)
 
     async def write(transaction: Transaction) -> ConversationReply:
         changed = await update_conversation(transaction, conversation, body.columns(), body.configuration())
@@ -149,9 +147,9 @@ async def update(conversation_id: str, body: UpdateConversation, state: State) -
 
 
 @router.delete("/{conversation_id}")
-async def delete(conversation_id: str, state: State) -> Deleted:
+async def delete(conversation_id: str, state: State, agent_id: str | None = None) -> Deleted:
     """Delete a conversation with its messages and its copies of blocks; a turn of it that is under way is cancelled."""
-    conversation = named(conversation_id)
+    conversation = named(conversation_id, agent_id)
     if conversation == conversation_id and not conversation.startswith("agent-"):
         await cancel_in_conversation(conversation, state)
     await state.store.write(lambda transaction: delete_conversation(transaction, conversation))
@@ -166,7 +164,7 @@ async def fork(
     message_id: MessageId | None = None,
     hidden: bool = False,
 ) -> Response:
-    """Begin a conversation with copies of what another has in context; the other stays as it is."""
+    """Begin a conversation that shares what another has in context; the other stays as it is."""
     source = named(conversation_id, agent_id)
 
     async def write(transaction: Transaction) -> ConversationReply:
@@ -200,13 +198,17 @@ async def list_of_messages(
     agent_id: str | None = None,
     include_return_message_types: Annotated[list[MessageType] | None, Query()] = None,
     include_compaction_messages: bool = False,
+    group_id: str | None = None,
+    include_err: IncludeErrors = None,
 ) -> Response:
-    """List the conversation's messages, the newest first unless the request says otherwise."""
+    """List the conversation's messages, the newest first unless the request says otherwise; none is of a group."""
     conversation, types = named(conversation_id, agent_id), include_return_message_types
     shape = MessageShape(summaries=include_compaction_messages)
 
     async def read(transaction: Transaction) -> list[Message]:
-        await find_conversation(transaction, conversation)
+        await _find_of(transaction, conversation, agent_id)
+        if group_id is not None:
+            return []
         return await list_messages(transaction, conversation, page, types, summaries=include_compaction_messages)
 
     return json_response(show_messages(await state.store.read(read), shape, types))
@@ -235,10 +237,24 @@ async def compact(conversation_id: str, state: State, body: CompactionRequest | 
 
 
 @router.post("/{conversation_id}/recompile")
-async def recompile(conversation_id: str, state: State, body: CompactionRequest | None = None) -> str:
-    """Return the system text as the conversation's next turn begins with it; nothing has to be stored for that."""
+async def recompile(
+    conversation_id: str, state: State, body: CompactionRequest | None = None, dry_run: bool = False
+) -> str:
+    """Renew the conversation's system message, unless it is a dry run, and return what its next turn begins with."""
     conversation = named(conversation_id, body.agent_id if body is not None else None)
-    return await state.store.read(lambda transaction: system_text(transaction, conversation, state.services))
+    return await recompile_conversation(conversation, state, dry_run=dry_run)
+
+
+async def recompile_conversation(conversation_id: str, state: ServerState, *, dry_run: bool) -> str:
+    """Renew a conversation's system message and return the instructions and the memory as its model reads them now."""
+
+    async def write(transaction: Transaction) -> str:
+        await renew_system_message(transaction, conversation_id)
+        return await system_text(transaction, conversation_id, state.services)
+
+    if dry_run:
+        return await state.store.read(lambda transaction: system_text(transaction, conversation_id, state.services))
+    return await state.store.write(write)
 
 
 async def compact_conversation(conversation_id: str, wanted: CompactionRequest, state: ServerState) -> CompactionReply:
@@ -275,20 +291,31 @@ async def _run_to_follow(conversation: Conversation, wanted: ResumeStream, state
 
     run = await state.store.read(read)
     if run is None:
-        raise BadRequest("No run of this conversation is under way. Name one by run_id to read what it was.")
+        raise BadRequest("No active runs found for this conversation. Name one by run_id to read what it was.")
     return run
 
 
-async def _shown(transaction: Transaction, conversation: Conversation) -> ConversationReply:
+async def _shown(transaction: Transaction, conversation: Conversation, *, whole: bool = False) -> ConversationReply:
+    """Show a conversation; `whole` with its system message even when nothing was said yet, as the contract has it."""
     message_ids = await ids_in_context(transaction, conversation.id, conversation.context_start)
     blocks = await isolated_block_ids(transaction, [conversation.id])
-    return ConversationReply.of(conversation, message_ids, blocks.get(conversation.id, ()))
+    shown = message_ids if whole or len(message_ids) > 1 else ()
+    return ConversationReply.of(conversation, shown, blocks.get(conversation.id, ()))
+
+
+async def _find_of(transaction: Transaction, conversation_id: str, agent_id: str | None) -> Conversation:
+    """Return a conversation, which has to be the agent's when one is named."""
+    found = await find_conversation(transaction, conversation_id)
+    if agent_id not in (None, found.agent_id):
+        raise NotFound(f"Conversation {conversation_id} is none of agent {agent_id}")
+    return found
 
 
 async def _find(conversation_id: str, state: ServerState) -> Conversation:
     return await state.store.read(lambda transaction: find_conversation(transaction, conversation_id))
 
 
-def _check_model(model: str | None, state: ServerState) -> None:
-    if model is not None:
-        resolve(model, state.services.environ)
+def _find_model(body: ConversationFields, state: ServerState) -> None:
+    """Put the handle of the model that the request names in its place."""
+    if body.model is not None:
+        body.model = state.services.catalogue.handle_of(body.model)

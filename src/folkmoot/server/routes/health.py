@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
+from pydantic import Field
 
 from folkmoot import __version__
-from folkmoot.server.state import State
+from folkmoot.server.state import ServersStore
 from folkmoot.server.wire.common import Reply
 
 router = APIRouter(tags=["health"])
 
 
-class Health(Reply):
-    """The server's version and whether it is well."""
+CONTRACT_VERSION = "0.16.8"
+"""The level of the API that is served: clients compare it, and tell people to update the server when it is lower."""
 
-    version: str
-    status: str
+
+class Health(Reply):
+    """What is served and whether it is well."""
+
+    version: str = Field(CONTRACT_VERSION, description="The level of the API that is served.")
+    folkmoot: str = Field(__version__, description="Folkmoot's own version.")
+    status: str = "ok"
 
 
 @router.get("/v1/health")
 async def health() -> Health:
     """Say that the server is there."""
-    return Health(version=__version__, status="ok")
+    return Health()
 
 
 @router.get("/v1/ready")
-async def ready(state: State) -> Health:
+async def ready(store: ServersStore) -> Health:
     """Say that the server can reach its database and write to it; 503 when it cannot."""
-    await state.store.check()
-    return Health(version=__version__, status="ok")
+    await store.check()
+    return Health()

@@ -12,6 +12,7 @@ from folkmoot.conversations.messages import Message, MessageType, list_messages
 from folkmoot.errors import NotFound
 from folkmoot.runs.reading import RunFilter
 from folkmoot.runs.runs import UNFINISHED
+from folkmoot.server.routes.conversations import named
 from folkmoot.server.sending import (
     begin_stream,
     cancel_runs,
@@ -21,7 +22,7 @@ from folkmoot.server.sending import (
     start_in_background,
 )
 from folkmoot.server.state import State
-from folkmoot.server.wire.common import AgentId, Request, json_response, page_of
+from folkmoot.server.wire.common import AgentId, IncludeErrors, Request, json_response, page_of
 from folkmoot.server.wire.messages import AnyMessage, MessageShape, TurnReply, show_messages
 from folkmoot.server.wire.runs import RunReply
 from folkmoot.server.wire.sending import SendMessages
@@ -89,8 +90,13 @@ async def list_all(
     assistant_message_tool_kwarg: str = "message",
     include_return_message_types: Annotated[list[MessageType] | None, Query()] = None,
     include_compaction_messages: bool = False,
+    group_id: str | None = None,
+    include_err: IncludeErrors = None,
 ) -> Response:
-    """List the messages of the agent's conversation: without an order the newest ones, oldest first."""
+    """List the messages of the agent's conversation: without an order the newest ones, oldest first.
+
+    None is of a group.
+    """
     shape = MessageShape(
         use_assistant_message=use_assistant_message,
         tool_name=assistant_message_tool_name,
@@ -101,9 +107,11 @@ async def list_all(
     spoken = assistant_message_tool_name if use_assistant_message else None
 
     async def read(transaction: Transaction) -> list[Message]:
-        conversation = await find_conversation(transaction, conversation_id or agent_id)
+        conversation = await find_conversation(transaction, named(conversation_id or agent_id, agent_id))
         if conversation.agent_id != agent_id:
             raise NotFound(f"Conversation {conversation.id} is none of agent {agent_id}")
+        if group_id is not None:
+            return []
         return await list_messages(
             transaction, conversation.id, page, types, summaries=include_compaction_messages, spoken=spoken
         )

@@ -16,7 +16,7 @@ from folkmoot.server.event_stream import EventStream
 from folkmoot.server.sending import as_server_sent
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.common import Deleted, Number, Request, RunId, json_response, page_of
-from folkmoot.server.wire.messages import AnyMessage, MessageShape, show_messages
+from folkmoot.server.wire.messages import AnyMessage, show_messages
 from folkmoot.server.wire.runs import RunMetrics, RunReply, RunUsage, StepReply
 from folkmoot.server.wire.streams import StreamShape
 from folkmoot.store.engine import Transaction
@@ -55,8 +55,8 @@ async def list_all(
         stop_reason=stop_reason,
         background=background,
     )
-    if ascending:
-        page = Page(page.limit, page.after, page.before, "asc")
+    if ascending is not None:
+        page = Page(page.limit, page.after, page.before, "asc" if ascending else "desc")
     found = await state.store.read(lambda transaction: list_runs(transaction, wanted, page))
     return json_response([RunReply.of(run) for run in found])
 
@@ -94,10 +94,14 @@ async def delete(run_id: RunId, state: State) -> Deleted:
 
 @router.get("/{run_id}/messages", response_model=list[AnyMessage])
 async def list_messages(run_id: RunId, page: OldestFirst, state: State) -> Response:
-    """List the messages that the run added to its conversation, the oldest first unless the request says otherwise."""
-    await _find(run_id, state)
+    """List the messages that the run added to its conversation, the oldest first unless the request says otherwise.
+
+    Of a background run only those of the types that its request named, in the form that it asked for.
+    """
+    shape = StreamShape.of_run(await _find(run_id, state))
     messages = await state.store.read(lambda transaction: messages_of_run(transaction, run_id))
-    return json_response(show_messages(page_of_list(messages, page, lambda message: message.id), MessageShape()))
+    shown = show_messages(messages, shape.messages, shape.types)
+    return json_response(page_of_list(shown, page, lambda message: message.id))
 
 
 @router.get("/{run_id}/usage", response_model=RunUsage)

@@ -18,6 +18,7 @@ from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page, page_of_list
 
 router = APIRouter(prefix="/v1/steps", tags=["runs"])
+telemetry_router = APIRouter(prefix="/v1/telemetry", tags=["runs"])
 
 NewestFirst = Annotated[Page, Depends(page_of("desc"))]
 OldestFirst = Annotated[Page, Depends(page_of("asc", 100))]
@@ -42,6 +43,8 @@ async def list_all(
     feedback: Literal["positive", "negative"] | None = None,
     has_feedback: bool | None = None,
     tags: Annotated[list[str] | None, Query()] = None,
+    trace_ids: Annotated[list[str] | None, Query(description="No step has one; finds nothing.")] = None,
+    project_id: Annotated[str | None, Query(description="The project of the steps' agents.")] = None,
 ) -> Response:
     """List steps, the newest first."""
     wanted = StepFilter(
@@ -53,6 +56,8 @@ async def list_all(
         feedback=feedback,
         has_feedback=has_feedback,
         tags=tags or (),
+        project_id=project_id,
+        nothing=bool(trace_ids),
     )
     found = await state.store.read(lambda transaction: list_steps(transaction, wanted, page))
     return json_response([StepReply.of(step, state.services.catalogue.describe(step.model)) for step in found])
@@ -81,6 +86,12 @@ async def trace(step_id: StepId, state: State) -> TraceReply | None:
         return None if found is None else TraceReply.of(step, found)
 
     return await state.store.read(read)
+
+
+@telemetry_router.get("/{step_id}")
+async def telemetry(step_id: StepId, state: State) -> TraceReply | None:
+    """Return what a step's trace says, under its older path."""
+    return await trace(step_id, state)
 
 
 @router.patch("/{step_id}/feedback", response_model=StepReply)

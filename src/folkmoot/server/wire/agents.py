@@ -16,10 +16,13 @@ from folkmoot.agents.agents import Agent
 from folkmoot.agents.compaction import PROMPT, CompactionSettings
 from folkmoot.agents.creation import AgentPlan
 from folkmoot.agents.tool_rules import ToolRules
-from folkmoot.identifiers import USER
+from folkmoot.conversations.messages import Message
+from folkmoot.identifiers import user_of
 from folkmoot.models.listing import ModelDescription
+from folkmoot.models.providers import DEFAULT_ALIAS
 from folkmoot.server.wire.blocks import BlockReply, CreateBlock
 from folkmoot.server.wire.common import BlockId, JsonObject, Reply, Request, Text, ToolId, moment
+from folkmoot.server.wire.messages import ApprovalRequestMessage, show_request
 from folkmoot.server.wire.models import EmbeddingConfig, LlmConfig
 from folkmoot.server.wire.sending import MessageCreate
 from folkmoot.server.wire.tools import ToolReply
@@ -151,8 +154,7 @@ class AgentFields(Request):
     @field_validator("tool_rules")
     @classmethod
     def _readable(cls, rules: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
-        ToolRules.read(rules or ())
-        return rules
+        return None if rules is None else ToolRules.distinct(rules)
 
     @field_validator("timezone")
     @classmethod
@@ -173,6 +175,8 @@ class AgentFields(Request):
         older = self.llm_config
         if older is None or older.handle or not older.model:
             return older.handle if older is not None else None
+        if older.model == DEFAULT_ALIAS.partition("/")[2]:
+            return DEFAULT_ALIAS
         return f"{older.model_endpoint_type or 'openai'}/{older.model}"
 
     def variables(self) -> dict[str, str] | None:
@@ -248,8 +252,8 @@ class MemoryReply(Reply):
 class AgentReply(Reply):
     """An agent, with its blocks, tools and tags where they were asked for."""
 
-    created_by_id: str | None = USER
-    last_updated_by_id: str | None = USER
+    created_by_id: str | None
+    last_updated_by_id: str | None
     created_at: datetime
     updated_at: datetime
     id: str
@@ -259,7 +263,7 @@ class AgentReply(Reply):
     system: str
     agent_type: str
     llm_config: LlmConfig
-    embedding_config: EmbeddingConfig
+    embedding_config: EmbeddingConfig | None
     model: str
     embedding: str | None
     model_settings: dict[str, Any]
@@ -281,7 +285,7 @@ class AgentReply(Reply):
     entity_id: str | None = None
     identity_ids: list[str] = []
     identities: list[dict[str, Any]] = []
-    pending_approval: dict[str, Any] | None = None
+    pending_approval: ApprovalRequestMessage | None = None
     message_buffer_autoclear: bool
     enable_sleeptime: bool | None
     multi_agent_group: dict[str, Any] | None = None
@@ -309,6 +313,7 @@ class AgentView:
     last_duration: int | None = None
     last_stop_reason: str | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
+    pending_approval: Message | None = None
 
 
 def show_agent(view: AgentView) -> AgentReply:
@@ -316,7 +321,10 @@ def show_agent(view: AgentView) -> AgentReply:
     agent, settings = view.agent, view.agent.configuration
     blocks = list(view.blocks)
     secrets = [_secret(agent, name, value) for name, value in view.variables.items()]
+    user = user_of(agent.organization_id)
     return AgentReply.model_construct(
+        created_by_id=user,
+        last_updated_by_id=user,
         created_at=moment(agent.created_at),
         updated_at=moment(agent.updated_at),
         id=agent.id,
@@ -336,7 +344,7 @@ def show_agent(view: AgentView) -> AgentReply:
         metadata=settings.get("metadata"),
         memory=MemoryReply.model_construct(agent_type=agent.agent_type, blocks=blocks),
         blocks=blocks,
-        tools=[ToolReply.of(tool) for tool in view.tools],
+        tools=[ToolReply.of(tool, agent.organization_id) for tool in view.tools],
         tags=list(view.tags),
         tool_exec_environment_variables=secrets,
         secrets=secrets,
@@ -352,6 +360,7 @@ def show_agent(view: AgentView) -> AgentReply:
         max_files_open=settings.get("max_files_open") or 10,
         per_file_view_window_char_limit=settings.get("per_file_view_window_char_limit") or 25_000,
         hidden=agent.hidden,
+        pending_approval=None if view.pending_approval is None else show_request(view.pending_approval),
     )
 
 
@@ -380,14 +389,27 @@ def _llm_config(agent: Agent, model: ModelDescription) -> LlmConfig:
 def _model_settings(agent: Agent, model: ModelDescription) -> dict[str, Any]:
     """Return the settings in the wire format's newer form, whose kinds the provider type tells apart."""
     given = agent.configuration.get("model_settings") or {}
-    return {
+    usual = {
         "provider_type": "openai" if model.provider == "offline" else model.provider,
         "max_output_tokens": model.max_output_tokens or 16_384,
         "parallel_tool_calls": agent.parallel_tool_calls,
         "temperature": 1.0,
         "response_format": agent.configuration.get("response_format"),
-        **given,
     }
+    return with_defaults(usual | given, named=bool(given))
+
+
+def with_defaults(settings: Mapping[str, Any], *, named: bool) -> dict[str, Any]:
+    """Return settings of a model with the fields that OpenAI's always show; they say nothing of what is asked.
+
+    Args:
+        settings: the settings that are known.
+        named: whether somebody named any, which the defaults differ by.
+    """
+    if settings.get("provider_type") != "openai":
+        return dict(settings)
+    effort = "high" if named else "minimal"
+    return {"reasoning": {"reasoning_effort": effort}, "strict": named, **settings}
 
 
 def _compaction_settings(agent: Agent) -> dict[str, Any]:
@@ -405,12 +427,13 @@ def _compaction_settings(agent: Agent) -> dict[str, Any]:
     }
 
 
-def _embedding_config(agent: Agent) -> EmbeddingConfig:
+def _embedding_config(agent: Agent) -> EmbeddingConfig | None:
+    """Return what is known of the agent's embedding model; None where nobody named one."""
     given = agent.configuration.get("embedding_config") or {}
     known = {name: given[name] for name in EmbeddingConfig.model_fields if given.get(name) is not None}
     if not known and agent.embedding:
         known = {"embedding_model": agent.embedding.partition("/")[2], "handle": agent.embedding}
-    return EmbeddingConfig(**known)
+    return EmbeddingConfig(**known) if known else None
 
 
 def _secret(agent: Agent, name: str, value: str) -> dict[str, Any]:

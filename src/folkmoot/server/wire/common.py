@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
-from fastapi import Query, Response
+from fastapi import Depends, Query, Response
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from folkmoot.identifiers import check_id
@@ -60,6 +60,10 @@ ToolId = Annotated[str, AfterValidator(lambda value: check_id("tool", value))]
 
 Order: TypeAlias = Literal["asc", "desc"]
 
+IncludeErrors: TypeAlias = Annotated[
+    bool | None, Query(description="Whether messages that are errors are wanted too; no stored message is one.")
+]
+
 
 class Request(BaseModel):
     """A request's body; keys that Folkmoot does not know are ignored, since newer clients may send them."""
@@ -83,12 +87,14 @@ def _json(model: BaseModel) -> bytes:
     return model.__pydantic_serializer__.to_json(model)
 
 
-def page_of(order: Order | None, largest: int = 50) -> Any:
-    """Return a dependency that reads `limit`, `after`, `before` and `order` from the query.
+def page_of(order: Order | None, largest: int = 50, by: str | None = "created_at") -> Any:
+    """Return a dependency that reads `limit`, `after`, `before`, `order` and `order_by` from the query.
 
     Args:
-        order: the list's order when the request names none; None gives the newest items, the oldest of them first.
+        order: the list's order when the request names none; None gives the newest items, the oldest of them first, and
+            after the last of a page the page of the items before it.
         largest: how many items a page has when the request does not say.
+        by: the one thing that the list can be ordered by; None when its route reads `order_by` itself.
     """
     default = order
 
@@ -106,7 +112,14 @@ def page_of(order: Order | None, largest: int = 50) -> Any:
             from_end=order is None and default is None,
         )
 
-    return read
+    if by is None:
+        return read
+    described = Query(None, pattern=f"^{by}$", description=f"Only {by}: this list has no other order.")
+
+    async def read_ordered(page: Page = Depends(read), order_by: str | None = described) -> Page:  # noqa: B008
+        return page
+
+    return read_ordered
 
 
 def moment(microseconds: int) -> datetime:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from folkmoot.conversations.conversations import Conversation
-from folkmoot.identifiers import USER
+from folkmoot.identifiers import user_of
+from folkmoot.server.wire.agents import with_defaults
 from folkmoot.server.wire.common import Reply, Request, RunId, Text, moment
 from folkmoot.server.wire.sending import SendMessages
 from folkmoot.store import clock
@@ -64,8 +65,8 @@ class UpdateConversation(ConversationFields):
 class ConversationReply(Reply):
     """A conversation."""
 
-    created_by_id: str | None = USER
-    last_updated_by_id: str | None = USER
+    created_by_id: str | None
+    last_updated_by_id: str | None
     created_at: datetime
     updated_at: datetime
     id: str
@@ -81,20 +82,36 @@ class ConversationReply(Reply):
     def of(
         cls, conversation: Conversation, message_ids: Sequence[str] = (), block_ids: Sequence[str] = ()
     ) -> ConversationReply:
-        """Show a conversation; one where nothing was said shows no messages in context, as the contract has it."""
+        """Show a conversation."""
         own, last = conversation.configuration, conversation.last_message_at
+        user = user_of(conversation.organization_id)
         return cls(
+            created_by_id=user,
+            last_updated_by_id=user,
             created_at=moment(conversation.created_at),
             updated_at=moment(conversation.updated_at),
             id=conversation.id,
             agent_id=conversation.agent_id,
             summary=conversation.summary,
-            in_context_message_ids=list(message_ids) if len(message_ids) > 1 else [],
+            in_context_message_ids=list(message_ids),
             isolated_block_ids=list(block_ids),
             model=own.get("model"),
-            model_settings=own.get("model_settings"),
+            model_settings=_shown_settings(own.get("model_settings")),
             last_message_at=moment(last) if last else None,
         )
+
+
+def _shown_settings(given: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if not given:
+        return None
+    usual = {
+        "provider_type": "openai",
+        "max_output_tokens": 4096,
+        "parallel_tool_calls": True,
+        "temperature": 1.0,
+        "response_format": None,
+    }
+    return with_defaults(usual | {**given}, named=True)
 
 
 class SendToConversation(SendMessages):

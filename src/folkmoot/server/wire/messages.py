@@ -228,7 +228,7 @@ def show_message(message: Message, shape: MessageShape) -> AnyMessage:
         case "system_message":
             return SystemMessage(**_common(message), content=body["content"])
         case "user_message":
-            return UserMessage(**_common(message), content=body["content"])
+            return UserMessage(**_common(message), content=_text_alone(body["content"]))
         case "assistant_message":
             return AssistantMessage(**_common(message), content=body["content"])
         case "reasoning_message" if not body["reasoning"]:  # its provider shows nobody what was thought
@@ -246,8 +246,7 @@ def show_message(message: Message, shape: MessageShape) -> AnyMessage:
             fields = {name: body[name] for name in ("tool_return", "status", "tool_call_id", "stdout", "stderr")}
             return ToolReturnMessage(**_common(message), **fields, tool_returns=[ToolReturn(type="tool", **fields)])
         case "approval_request_message":
-            calls = [ToolCall(**call) for call in body["tool_calls"]]
-            return ApprovalRequestMessage(**_common(message), tool_call=calls[0], tool_calls=calls)
+            return show_request(message)
         case "approval_response_message":
             return ApprovalResponseMessage(**_common(message), **body)
         case "summary_message":
@@ -257,6 +256,19 @@ def show_message(message: Message, shape: MessageShape) -> AnyMessage:
         case "event_message":
             return EventMessage(**_common(message), **body)
     raise AssertionError(f"no wire form for {message.message_type}")
+
+
+def show_request(message: Message) -> ApprovalRequestMessage:
+    """Show one stored request for approval."""
+    calls = [ToolCall(**call) for call in message.body["tool_calls"]]
+    return ApprovalRequestMessage(**_common(message), tool_call=calls[0], tool_calls=calls)
+
+
+def _text_alone(content: str | list[dict[str, Any]]) -> str | list[dict[str, Any]]:
+    """Return the text of content that is one text and nothing else: that is how programs read it."""
+    if isinstance(content, list) and [part.get("type") for part in content] == ["text"]:
+        return str(content[0]["text"])
+    return content
 
 
 def _show_call(message: Message, shape: MessageShape) -> AnyMessage:

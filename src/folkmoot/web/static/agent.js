@@ -1,7 +1,7 @@
 // An agent's page: the chat, its blocks beside it as they change, and the rest rendered anew after each turn.
 
 import { Chat } from "./chat.js";
-import { all, api, colour, find, glow, refresher } from "./dom.js";
+import { all, api, bound, colour, find, notice, refresher } from "./dom.js";
 import { Stream, hear } from "./live.js";
 
 const page = find("#agent-page");
@@ -30,6 +30,10 @@ function busy(yes, words = "") {
 
 function problem(words) {
   const box = find("#send-problem");
+  if (!box) {
+    if (words) notice(words);
+    return;
+  }
   box.textContent = words;
   box.hidden = !words;
 }
@@ -93,7 +97,8 @@ area?.addEventListener("keydown", (event) => {
   event.preventDefault();
   composer.requestSubmit();
 });
-find("#stop")?.addEventListener("click", async () => {
+find("#stop")?.addEventListener("click", async (event) => {
+  event.preventDefault();
   find("#stop").disabled = true;
   try {
     await api("POST", `/v1/agents/${agent}/messages/cancel`, run ? { run_ids: [run] } : undefined);
@@ -105,7 +110,7 @@ hear("runs", ({ runs }) => {
   if (other && !find("#send")?.disabled) followOther(other.id);
 });
 hear("back", refreshBeside);
-document.addEventListener("folkmoot:changed", refreshBeside);
+document.addEventListener("folkmoot:changed", (event) => { event.preventDefault(); refreshBeside(); });
 if (page.dataset.run) followOther(page.dataset.run);
 
 // -- approvals ---------------------------------------------------------------------------------------------------
@@ -115,9 +120,10 @@ const decided = new Map();
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-decide]");
   if (!button) return;
+  event.preventDefault();
   const card = button.closest("[data-call]");
   const approve = button.dataset.decide === "approve";
-  const reason = find("[name=reason]", card).value.trim();
+  const reason = find(".reason", card).value.trim();
   decided.set(card.dataset.call, { type: "approval", tool_call_id: card.dataset.call, approve, ...(reason && { reason }) });
   card.classList.remove("waits");
   find(".decide", card).hidden = true;
@@ -167,3 +173,4 @@ new Stream(`/v1/agents/${agent}/core-memory/watch`, {
   },
   version: (event) => { showVersion(event); },
 });
+bound("own");

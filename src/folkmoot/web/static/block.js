@@ -1,6 +1,6 @@
 // A block's page: live while agents write, a slider through its versions, and an editor that overwrites nothing.
 
-import { all, api, find, glow, load, notice, refresher, swap } from "./dom.js";
+import { all, api, bound, find, glow, load, notice, refresher, swap } from "./dom.js";
 import { Stream } from "./live.js";
 
 const id = find("#block-page").dataset.block;
@@ -24,7 +24,7 @@ new Stream(`/v1/blocks/${id}/watch`, {
   version: refresh,
   deleted: () => notice("This block was deleted."),
 });
-document.addEventListener("folkmoot:changed", refresh);
+document.addEventListener("folkmoot:changed", (event) => { event.preventDefault(); refresh(); });
 
 // -- versions ----------------------------------------------------------------------------------------------------
 
@@ -61,10 +61,11 @@ addEventListener("popstate", () => go(location.href, { push: false }));
 
 const editor = find("#editor");
 const area = find("#edited");
+const begun = find("#edited-version");
 
 function openEditor() {
   area.value = find("#raw").value;
-  editor.dataset.version = text().dataset.version;
+  begun.value = text().dataset.version;
   showEditor(true);
   count();
   area.focus();
@@ -91,7 +92,7 @@ function count() {
 function tellEditor() {
   if (editor.hidden) return;
   text().hidden = true;
-  const [mine, now] = [Number(editor.dataset.version), Number(text().dataset.version)];
+  const [mine, now] = [Number(begun.value), Number(text().dataset.version)];
   const moved = find("#moved");
   moved.hidden = now === mine;
   moved.textContent = `Somebody has written version ${now} since you began with version ${mine}. Saving will ask you.`;
@@ -118,29 +119,41 @@ async function conflict() {
   const writer = type === "api" ? `API (${name})` : name ?? "Somebody";
   find("#conflict-title").textContent = `${writer} has written version ${block.version} since you began`;
   find("#theirs").textContent = block.value;
-  editor.dataset.version = block.version;
+  begun.value = block.version;
   find("#conflict").hidden = false;
   find("#edit-buttons").hidden = true;
   find("#moved").hidden = true;
   find("#write-mine").focus();
 }
 
+function leave(event) {
+  event.preventDefault();
+  showEditor(false);
+  refresh();
+}
+
 document.addEventListener("click", (event) => {
-  if (event.target.closest("#edit")) openEditor();
+  if (!event.target.closest("#edit")) return;
+  event.preventDefault();
+  if (editor.hidden) openEditor();
+  else area.focus();
 });
 editor.addEventListener("submit", (event) => {
   event.preventDefault();
-  save(editor.dataset.version);
-});
-find("#write-mine").addEventListener("click", () => {
   find("#conflict").hidden = true;
   find("#edit-buttons").hidden = false;
-  save(editor.dataset.version);
+  save(begun.value);
 });
-find("#take-theirs").addEventListener("click", () => { showEditor(false); refresh(); });
-find("#leave-edit").addEventListener("click", () => showEditor(false));
+find("#take-theirs").addEventListener("click", leave);
+find("#leave-edit").addEventListener("click", leave);
 editor.addEventListener("keydown", (event) => {
   if (event.key === "Escape") showEditor(false);
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) editor.requestSubmit();
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && find("#conflict").hidden) editor.requestSubmit();
 });
 area.addEventListener("input", count);
+
+// -- what was done before this script was there -------------------------------------------------------------------
+
+if (!editor.hidden) count();
+else if (find("#version").value !== text().dataset.version) go(addressOf(find("#version").value), { push: false });
+bound("own");

@@ -3,6 +3,12 @@
 export const find = (selector, root = document) => root.querySelector(selector);
 export const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
+/**
+ * Say that a script has bound its controls: `page` is every page's, `own` this page's, `htmx` the vendored one.
+ * What works without it (`data-until`) leaves, what needs it (`data-from`) comes; see style.css.
+ */
+export function bound(name) { document.documentElement.classList.add(`${name}-bound`); }
+
 /** Send a request to the API; an answer that is an error is thrown with its words and its `detail`. */
 export async function api(method, path, body, headers = {}) {
   const options = { method, headers: { Accept: "application/json", ...headers } };

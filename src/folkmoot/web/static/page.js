@@ -1,6 +1,6 @@
 // What every page has: the live dot, times that go on, the theme, forms that call the API, dialogs, keys.
 
-import { all, ago, api, find, notice, refresher } from "./dom.js";
+import { all, ago, api, bound, find, notice, refresher } from "./dom.js";
 import { hear, listen } from "./live.js";
 
 // -- live ------------------------------------------------------------------------------------------------------
@@ -17,7 +17,7 @@ const list = find("#list[data-live]");
 if (list) {
   const refresh = refresher(["list"], { gap: 1000 });
   for (const kind of ["back", ...list.dataset.live.split(" ")]) hear(kind, refresh);
-  document.addEventListener("folkmoot:changed", refresh);
+  document.addEventListener("folkmoot:changed", (event) => { event.preventDefault(); refresh(); });
 }
 if (find(".start")) hear("shape", () => location.reload());
 
@@ -71,13 +71,15 @@ async function submit(form) {
   if (form.dataset.then === "reload") location.reload();
   else if (form.dataset.then === "refresh") {
     document.activeElement?.blur();
-    document.dispatchEvent(new CustomEvent("folkmoot:changed"));
+    // Where nobody renders the page anew, perhaps because its own script is not there yet, it is loaded anew.
+    if (document.dispatchEvent(new CustomEvent("folkmoot:changed", { cancelable: true }))) location.reload();
   } else location.assign(form.dataset.then);
   return undefined;
 }
 
 document.addEventListener("submit", (event) => {
   const form = event.target;
+  if (event.submitter?.formMethod === "dialog") return;
   if (form.matches("[data-api]")) {
     event.preventDefault();
     submit(form);
@@ -93,9 +95,10 @@ document.addEventListener("change", (event) => {
 // -- dialogs and keys --------------------------------------------------------------------------------------------
 
 document.addEventListener("click", (event) => {
-  const opener = event.target.closest("[data-opens]");
-  if (opener) document.getElementById(opener.dataset.opens)?.showModal();
-  event.target.closest("[data-closes]")?.closest("dialog").close();
+  const dialog = document.getElementById(event.target.closest("[data-opens]")?.dataset.opens);
+  if (!dialog) return;
+  event.preventDefault();
+  if (!dialog.open) dialog.showModal();
 });
 
 document.addEventListener("keydown", (event) => {
@@ -106,3 +109,12 @@ document.addEventListener("keydown", (event) => {
   if (target.matches("button")) target.click();
   else target.focus();
 });
+
+// -- from here on ------------------------------------------------------------------------------------------------
+
+// What was asked for in the address, before scripts were there, is open; the address is the page's again.
+const address = new URL(location.href);
+for (const name of ["ask", "edit"]) address.searchParams.delete(name);
+if (address.href !== location.href) history.replaceState(null, "", address);
+bound("page");
+document.addEventListener("DOMContentLoaded", () => { if (window.htmx) bound("htmx"); });

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import Request, Response
@@ -13,6 +13,7 @@ from folkmoot.agents.agents import Agent, find_agent, tools_of
 from folkmoot.agents.approvals import Pending, find_pending
 from folkmoot.agents.creation import choose_model, create_agent
 from folkmoot.agents.listing import AgentFilter, blocks_of_agents, list_agents, tags_of_agents
+from folkmoot.agents.overview import all_attachments
 from folkmoot.agents.tool_rules import ToolRules
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.messages import Message, list_messages, messages_in_context
@@ -34,7 +35,6 @@ from folkmoot.web import code
 from folkmoot.web.colours import Palette, read_palette
 from folkmoot.web.context_window import ContextUse, read_context
 from folkmoot.web.forms import choices, problems_of, text_of
-from folkmoot.web.reading import all_attachments
 from folkmoot.web.responses import page_router, read_form, redirect, render
 from folkmoot.web.transcript import TranscriptEntry, UnansweredTurn, transcript_of
 
@@ -63,6 +63,23 @@ class _About:
     runs: Sequence[Run]
     context: ContextUse
     palette: Palette
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What a form of an agent's page could not do, and what it held, so that nothing has to be written again."""
+
+    form: str = ""
+    problem: str = ""
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What somebody decided about a call while others of the same request are still open."""
+
+    approve: bool
+    reason: str | None
 
 
 @router.get("/agents")
@@ -103,7 +120,7 @@ async def create(request: Request, state: State) -> Response:
             {
                 "name": values["name"] or None,
                 "model": values["model"] or None,
-                "system": values["system"].replace("\r\n", "\n") or None,
+                "system": values["system"] or None,
                 "tags": choices(values["tags"]),
                 "tools": values["tools"],
                 "block_ids": values["blocks"],
@@ -121,15 +138,45 @@ async def create(request: Request, state: State) -> Response:
 
 
 @router.get("/agents/{agent_id}")
-async def show(request: Request, agent_id: AgentId, state: State, before: str | None = None) -> Response:
-    """Show an agent."""
+async def show(request: Request, agent_id: AgentId, state: State, before: str | None = None, ask: str = "") -> Response:
+    """Show an agent; `ask` opens a question about it, such as whether to delete it."""
+    return await agent_page(request, agent_id, state, before=before, ask=ask)
+
+
+async def agent_page(
+    request: Request,
+    agent_id: str,
+    state: ServerState,
+    status: int = 200,
+    *,
+    before: str | None = None,
+    ask: str = "",
+    refused: Refused | None = None,
+    decisions: Mapping[str, Decided] | None = None,
+) -> Response:
+    """Return an agent's page.
+
+    Args:
+        request: what it answers.
+        agent_id: whose page.
+        state: the server's.
+        status: the response's status.
+        before: a message; the page shows those before it.
+        ask: the question that is open: `delete`, or none.
+        refused: the form that could not do what it was asked to.
+        decisions: what was decided so far about calls that wait, by the call.
+    """
     about = await state.store.read(lambda transaction: _read(transaction, agent_id, before, state))
     models = [model.handle for model in await state.services.catalogue.models()]
     run = next((run for run in about.runs if not run.is_over), None)
     return render(
         request,
         "agent.html",
+        status,
         about=about,
+        ask=ask,
+        refused=refused or Refused(),
+        decisions=decisions or {},
         agent=about.agent,
         palette=about.palette,
         models=models,

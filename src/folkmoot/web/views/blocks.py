@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import Request, Response
@@ -12,6 +12,15 @@ from pydantic import ValidationError
 
 from folkmoot.agents.agents import Agent
 from folkmoot.agents.listing import AgentFilter, list_agents
+from folkmoot.agents.overview import (
+    ReadingRun,
+    agent_names,
+    all_attachments,
+    edit_times,
+    holders_of,
+    newest_versions,
+    reading_runs,
+)
 from folkmoot.errors import FolkmootError
 from folkmoot.memory.attachments import Access
 from folkmoot.memory.blocks import DEFAULT_LIMIT, Block, create_block, find_block
@@ -28,15 +37,6 @@ from folkmoot.web.colours import Palette, read_palette
 from folkmoot.web.diagrams import MINUTE, bars_per_minute
 from folkmoot.web.diffs import ShownLine, with_blame, with_changes
 from folkmoot.web.forms import choices, problems_of, text_of
-from folkmoot.web.reading import (
-    ReadingRun,
-    agent_names,
-    all_attachments,
-    edit_times,
-    holders_of,
-    newest_versions,
-    reading_runs,
-)
 from folkmoot.web.responses import page_router, read_form, redirect, render
 
 router = page_router()
@@ -63,6 +63,19 @@ class _About:
     names: Mapping[str, str]
     edits: Sequence[int]
     palette: Palette
+
+
+@dataclass(frozen=True, slots=True)
+class Editing:
+    """An editor that is open: its text, the version it began with, and why it could not be saved.
+
+    Text and version are the block's own when None. In a conflict somebody else has written.
+    """
+
+    text: str | None = None
+    version: int | None = None
+    problem: str = ""
+    conflict: bool = False
 
 
 @router.get("/blocks")
@@ -92,7 +105,6 @@ async def create(request: Request, state: State) -> Response:
     form = await read_form(request)
     names = ("label", "value", "limit", "description", "tags", "read_only")
     values = {name: text_of(form, name) for name in names}
-    values["value"] = values["value"].replace("\r\n", "\n")
     try:
         body = CreateBlock.model_validate(
             {
@@ -112,15 +124,51 @@ async def create(request: Request, state: State) -> Response:
 
 
 @router.get("/blocks/{block_id}")
-async def show(request: Request, block_id: BlockId, state: State, version: int | None = None) -> Response:
-    """Show a block as it is now, live, or as it was at a version."""
+async def show(
+    request: Request, block_id: BlockId, state: State, version: int | None = None, edit: str = "", ask: str = ""
+) -> Response:
+    """Show a block as it is now, live, or as it was at a version.
+
+    `edit` opens the editor, `ask` a question about the block, such as whether to delete it.
+    """
+    editing = Editing() if edit and version is None else None
+    return await block_page(request, block_id, state, version=version, ask=ask, editing=editing)
+
+
+async def block_page(
+    request: Request,
+    block_id: str,
+    state: ServerState,
+    status: int = 200,
+    *,
+    version: int | None = None,
+    ask: str = "",
+    editing: Editing | None = None,
+) -> Response:
+    """Return a block's page.
+
+    Args:
+        request: what it answers.
+        block_id: whose page.
+        state: the server's.
+        status: the response's status.
+        version: which version it shows; the newest, live, when None.
+        ask: the question that is open: `delete`, `revert`, or none.
+        editing: the editor, when it is open.
+    """
     about = await state.store.read(lambda transaction: _read(transaction, block_id, version))
+    if editing is not None:
+        text = about.text if editing.text is None else editing.text
+        editing = replace(editing, text=text, version=editing.version or about.block.version)
     lines = await _lines(about, state, with_diff=version is not None)
     now = clock.now()
     return render(
         request,
         "block.html",
+        status,
         about=about,
+        ask=ask,
+        editing=editing,
         block=about.block,
         palette=about.palette,
         lines=lines,

@@ -6,10 +6,12 @@ from typing import Any
 
 from fastapi import Request, Response
 
+from folkmoot.agents.overview import agent_names
 from folkmoot.agents.steps import StepFilter, list_steps
 from folkmoot.errors import Conflict
 from folkmoot.runs.reading import RunFilter, list_runs, messages_of_run
 from folkmoot.runs.runs import UNFINISHED, find_run, note_retry
+from folkmoot.server.routes import messages as api
 from folkmoot.server.sending import start_in_background
 from folkmoot.server.state import State
 from folkmoot.server.wire.common import RunId
@@ -18,7 +20,6 @@ from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page
 from folkmoot.web import code
 from folkmoot.web.colours import read_palette
-from folkmoot.web.reading import agent_names
 from folkmoot.web.responses import page_router, redirect, render
 from folkmoot.web.transcript import transcript_of
 
@@ -72,6 +73,14 @@ async def show(request: Request, run_id: RunId, state: State) -> Response:
 
     shown = await state.store.read(read)
     return render(request, "run.html", calls=code.run_calls(run_id, shown["run"].agent_id), **shown)
+
+
+@router.post("/runs/{run_id}/cancel")
+async def cancel(run_id: RunId, state: State) -> Response:
+    """Cancel a run and show what became of it."""
+    run = await state.store.read(lambda transaction: find_run(transaction, run_id))
+    await api.cancel(run.agent_id, state, api.CancelRuns(run_ids=[run_id]))
+    return redirect(f"/runs/{run_id}")
 
 
 @router.post("/runs/{run_id}/retry")

@@ -12,7 +12,7 @@ from alembic import op
 from folkmoot.store import clock
 
 revision = "0006"
-down_revision = "0003"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
@@ -51,9 +51,7 @@ def _forget_runs_of_deleted_agents() -> None:
         sa.Column("run_deleted_at", sa.BigInteger(), nullable=True, comment="since when it stays only for its figures"),
     )
     some = sa.text("run_deleted_at IS NOT NULL")
-    op.create_index(
-        "steps_without_run", "steps", ["organization_id", "run_deleted_at"], sqlite_where=some, postgresql_where=some
-    )
+    op.create_index("steps_without_run", "steps", ["run_deleted_at"], sqlite_where=some, postgresql_where=some)
     agents = sa.table("agents", *map(sa.column, ("organization_id", "id")))
     agent = sa.exists().where(agents.c.organization_id == _runs.c.organization_id, agents.c.id == _runs.c.agent_id)
     op.execute(sa.delete(_runs).where(~agent))
@@ -73,7 +71,7 @@ def _move_traces(connection: sa.Connection) -> None:
         sa.PrimaryKeyConstraint("organization_id", "step_id"),
     )
     op.create_index("step_traces_by_run", "step_traces", ["organization_id", "run_id", "created_at", "step_id"])
-    op.create_index("step_traces_by_age", "step_traces", ["organization_id", "created_at"])
+    op.create_index("step_traces_by_age", "step_traces", ["created_at"])
     traced = sa.select(_steps, _has_run.label("has_run")).where(_steps.c.details.contains('"trace": ', autoescape=True))
     for rows in _in_pieces(connection, traced, _steps, _TRACES_AT_ONCE):
         for row in rows:

@@ -1,0 +1,87 @@
+"""The HTTP client of all providers' SDKs, between which and the network answers are mended; see `wire`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextvars import ContextVar
+from typing import Any
+
+import httpx2
+
+from folkmoot.models.chat_wire import ChatMender, Habits, as_chunks, failure_in, mend_completion
+from folkmoot.models.translation import clean_json
+from folkmoot.models.wire import EventStream, PlainMender, error_in, read_json, status_of_error
+
+chat_of: ContextVar[Habits | None] = ContextVar("chat_of", default=None)
+"""Set while Chat Completions are asked: what is known of the server that is asked."""
+
+_OF_CODING = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+
+
+class WireClient(httpx2.AsyncClient):
+    """Sends requests, and mends what comes back before anybody reads it."""
+
+    async def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
+        """Send a request as any client does; an error that came with status 200 gets the status it should have."""
+        response = await super().send(request, stream=stream, **options)
+        if response.status_code != 200 or request.method != "POST":
+            return response
+        habits = chat_of.get()
+        if not stream or "json" in response.headers.get("content-type", ""):
+            return _whole(response, await response.aread(), habits, streams=stream)
+        events = EventStream(ChatMender(habits) if habits is not None else PlainMender())
+        return _again(response, 200, stream=_Mended(response, events))
+
+
+class _Mended(httpx2.AsyncByteStream):
+    """The body of a streamed answer, mended."""
+
+    def __init__(self, response: httpx2.Response, events: EventStream) -> None:
+        self._response = response
+        self._events = events
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for received in self._response.aiter_bytes():
+            if mended := self._events.feed(received):
+                yield mended
+        if rest := self._events.end():
+            yield rest
+
+    async def aclose(self) -> None:
+        await self._response.aclose()
+
+
+def _whole(response: httpx2.Response, body: bytes, habits: Habits | None, *, streams: bool) -> httpx2.Response:
+    try:
+        answer, sound = read_json(body)
+    except ValueError:
+        return response
+    if not isinstance(answer, dict):
+        return response
+    if error := (error_in(answer) if habits is None else failure_in(answer)):
+        return _again(response, status_of_error(error), content=json.dumps({"error": error}).encode())
+    if habits is None:
+        return response if sound else _again(response, 200, content=_written(answer))
+    if streams:
+        events = EventStream(ChatMender(habits))
+        chunks = b"".join(b"data: %s\n\n" % json.dumps(chunk).encode() for chunk in as_chunks(answer))
+        return _again(response, 200, content=events.feed(chunks) + events.end())
+    mended = mend_completion(answer)
+    if mended == answer and sound and b"\\u" not in body:
+        return response
+    return _again(response, 200, content=_written(mended))
+
+
+def _written(answer: Any) -> bytes:
+    """Return an answer as JSON; half a character, which no reader takes, becomes U+FFFD."""
+    try:
+        return json.dumps(answer, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(clean_json(answer), ensure_ascii=False).encode()
+
+
+def _again(response: httpx2.Response, status: int, **body: Any) -> httpx2.Response:
+    """Return a response with another status or body."""
+    headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in _OF_CODING]
+    return httpx2.Response(status, headers=headers, request=response.request, extensions=response.extensions, **body)

@@ -1,0 +1,218 @@
+"""Routes of the contract that are not built yet: what reads gets the empty form, what writes is told so.
+
+Each line goes when its room is built; a test walks the contract and says which are missing or doubled.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from folkmoot.agents.agents import find_agent
+from folkmoot.errors import NotBuilt, NotFound
+from folkmoot.identifiers import check_id
+from folkmoot.server.state import State
+
+router = APIRouter(include_in_schema=False)
+
+AGENT = "/v1/agents/{agent_id}"
+
+EMPTY: dict[str, Any] = {
+    "/v1/archives": [],
+    "/v1/tools/mcp/servers": {},
+    "/v1/folders": [],
+    "/v1/folders/count": 0,
+    "/v1/folders/metadata": {"total_sources": 0, "total_files": 0, "total_size": 0, "sources": []},
+    "/v1/sources": [],
+    "/v1/sources/count": 0,
+    "/v1/sources/metadata": {"total_sources": 0, "total_files": 0, "total_size": 0, "sources": []},
+    f"{AGENT}/sources": [],
+    f"{AGENT}/folders": [],
+    f"{AGENT}/files": {"files": [], "next_cursor": None, "has_more": False},
+    f"{AGENT}/archival-memory": [],
+    f"{AGENT}/archival-memory/search": {"results": [], "count": 0},
+    f"{AGENT}/groups": [],
+    f"{AGENT}/schedule": {"scheduled_messages": [], "has_next_page": False},
+    f"{AGENT}/core-memory/variables": {"variables": {}},
+    "/v1/agents/search/count": {"count": 0},
+    "/v1/groups": [],
+    "/v1/groups/count": 0,
+    "/v1/identities": [],
+    "/v1/identities/count": 0,
+    "/v1/mcp-servers": [],
+    "/v1/jobs": [],
+    "/v1/jobs/active": [],
+    "/v1/providers": [],
+    "/v1/embeddings/total_storage_size": 0.0,
+    "/v1/models/embeddings": [],
+    "/v1/templates": {"templates": [], "has_next_page": False},
+    "/v1/projects": {"projects": [], "hasNextPage": False},
+    "/v1/environments": {"connections": [], "hasNextPage": False},
+    "/v1/metadata/balance": {"total_balance": 0, "monthly_credit_balance": 0, "purchased_credit_balance": 0},
+    "/v1/organizations/self/quotas": [],
+}
+"""What reads and has an empty form."""
+
+UNKNOWN = (
+    "/v1/archives/{archive_id}",
+    "/v1/archives/{archive_id}/agents",
+    "/v1/tools/mcp/servers/{name}/tools",
+    "/v1/folders/{folder_id}",
+    "/v1/folders/name/{name}",
+    "/v1/folders/{folder_id}/agents",
+    "/v1/folders/{folder_id}/passages",
+    "/v1/folders/{folder_id}/files",
+    "/v1/folders/{folder_id}/files/{file_id}",
+    "/v1/groups/{group_id}",
+    "/v1/groups/{group_id}/messages",
+    "/v1/identities/{identity_id}",
+    "/v1/identities/{identity_id}/agents",
+    "/v1/identities/{identity_id}/blocks",
+    "/v1/mcp-servers/{mcp_server_id}",
+    "/v1/mcp-servers/{mcp_server_id}/tools",
+    "/v1/mcp-servers/{mcp_server_id}/tools/{tool_id}",
+    "/v1/mcp-servers/connect/{mcp_server_id}",
+    "/v1/jobs/{job_id}",
+    "/v1/providers/{provider_id}",
+    "/v1/messages/batches",
+    "/v1/messages/batches/{batch_id}",
+    "/v1/messages/batches/{batch_id}/messages",
+    "/v1/templates/{project_id}/{template_version}/snapshot",
+    "/v1/templates/{project_id}/{name}/versions",
+    "/v1/environments/{device_id}",
+    f"{AGENT}/schedule/{{message_id}}",
+)
+"""What reads a thing that nobody can have made here, so that its identifier is unknown."""
+
+REFUSED = f"""
+GET /v1/tools/mcp/oauth/callback
+GET {AGENT}/export
+GET {AGENT}/memory-files/directory
+GET {AGENT}/memory-files/history
+GET {AGENT}/memory-files/content
+POST /v1/archives
+PATCH DELETE /v1/archives/{{archive_id}}
+POST /v1/archives/{{archive_id}}/passages
+POST /v1/archives/{{archive_id}}/passages/batch
+DELETE /v1/archives/{{archive_id}}/passages/{{passage_id}}
+POST PUT /v1/tools
+PATCH DELETE /v1/tools/{{tool_id}}
+POST /v1/tools/search
+POST /v1/tools/run
+PUT /v1/tools/mcp/servers
+PATCH DELETE /v1/tools/mcp/servers/{{name}}
+POST /v1/tools/mcp/servers/test
+POST /v1/tools/mcp/servers/connect
+POST /v1/tools/mcp/servers/{{name}}/resync
+POST /v1/tools/mcp/servers/{{name}}/{{tool_name}}
+POST /v1/tools/mcp/servers/{{name}}/tools/{{tool_name}}/execute
+POST /v1/folders
+PATCH DELETE /v1/folders/{{folder_id}}
+POST /v1/folders/{{folder_id}}/upload
+DELETE /v1/folders/{{folder_id}}/{{file_id}}
+POST {AGENT}/export
+POST /v1/agents/import
+POST /v1/agents/search
+POST {AGENT}/tools/{{tool_name}}/run
+PATCH {AGENT}/sources/attach/{{source_id}}
+PATCH {AGENT}/sources/detach/{{source_id}}
+PATCH {AGENT}/folders/attach/{{folder_id}}
+PATCH {AGENT}/folders/detach/{{folder_id}}
+PATCH {AGENT}/files/close-all
+PATCH {AGENT}/files/{{file_id}}/open
+PATCH {AGENT}/files/{{file_id}}/close
+PATCH {AGENT}/archives/attach/{{archive_id}}
+PATCH {AGENT}/archives/detach/{{archive_id}}
+PATCH {AGENT}/identities/attach/{{identity_id}}
+PATCH {AGENT}/identities/detach/{{identity_id}}
+POST {AGENT}/archival-memory
+DELETE {AGENT}/archival-memory/{{memory_id}}
+POST {AGENT}/generate
+POST {AGENT}/schedule
+DELETE {AGENT}/schedule/{{message_id}}
+POST /v1/groups
+PATCH DELETE /v1/groups/{{group_id}}
+PATCH /v1/groups/{{group_id}}/messages/{{message_id}}
+PATCH /v1/groups/{{group_id}}/reset-messages
+PATCH /v1/groups/{{group_id}}/blocks/attach/{{block_id}}
+PATCH /v1/groups/{{group_id}}/blocks/detach/{{block_id}}
+POST PUT /v1/identities
+PATCH DELETE /v1/identities/{{identity_id}}
+PUT /v1/identities/{{identity_id}}/properties
+POST /v1/mcp-servers
+PATCH DELETE /v1/mcp-servers/{{mcp_server_id}}
+POST /v1/mcp-servers/{{mcp_server_id}}/tools/{{tool_id}}/run
+PATCH /v1/mcp-servers/{{mcp_server_id}}/refresh
+PATCH /v1/blocks/{{block_id}}/identities/attach/{{identity_id}}
+PATCH /v1/blocks/{{block_id}}/identities/detach/{{identity_id}}
+DELETE /v1/jobs/{{job_id}}
+PATCH /v1/jobs/{{job_id}}/cancel
+POST /v1/providers
+POST /v1/providers/check
+PATCH DELETE /v1/providers/{{provider_id}}
+POST /v1/providers/{{provider_id}}/check
+PATCH /v1/providers/{{provider_id}}/refresh
+POST /v1/messages/batches
+PATCH /v1/messages/batches/{{batch_id}}/cancel
+POST /v1/passages/search
+POST /v1/templates
+POST /v1/templates/{{project_id}}
+PATCH DELETE /v1/templates/{{name}}
+POST /v1/templates/{{version}}/agents
+POST /v1/templates/{{name}}/save
+POST /v1/templates/{{name}}/rollback
+POST DELETE /v1/templates/{{project_id}}/{{name}}
+PATCH /v1/templates/{{project_id}}/{{name}}/name
+PATCH /v1/templates/{{project_id}}/{{name}}/description
+POST /v1/templates/{{project_id}}/{{name}}/rollback
+PUT /v1/templates/{{project_id}}/{{name}}/agent-file
+POST /v1/templates/{{project_id}}/{{version}}/agents
+PUT /v1/templates/{{project_id}}/{{version}}/snapshot
+POST /v1/templates/{{project_id}}/{{version}}/fork
+POST /v1/templates/{{project_id}}/{{name}}/deployments/{{deployment_id}}/migrate
+POST /v1/projects
+DELETE /v1/projects/{{project_id}}
+POST /v1/environments/{{connection_id}}/messages
+"""
+"""What writes, or needs what is not there: methods and path."""
+
+
+async def show_empty(request: Request, state: State) -> Any:
+    """Return the empty form of what a route of this path lists; an agent that is named has to exist."""
+    if (agent_id := request.path_params.get("agent_id")) is not None:
+        check_id("agent", agent_id)
+        await state.store.read(lambda transaction: find_agent(transaction, agent_id))
+    return EMPTY[request.scope["route"].path]
+
+
+async def know_nothing(request: Request) -> None:
+    """Say that there is no such thing.
+
+    Raises:
+        NotFound: always.
+    """
+    raise NotFound(f"There is nothing at {request.url.path}: this server keeps no such things yet.")
+
+
+async def refuse(request: Request) -> None:
+    """Say that the route is not built.
+
+    Raises:
+        NotBuilt: always.
+    """
+    raise NotBuilt(f"{request.method} {request.scope['route'].path} is not built yet; nothing was changed.")
+
+
+def _add_routes() -> None:
+    for path in EMPTY:  # before the others: some of these would pass for an identifier
+        router.add_api_route(path, show_empty, methods=["GET"])
+    for path in UNKNOWN:
+        router.add_api_route(path, know_nothing, methods=["GET"])
+    for line in REFUSED.split("\n"):
+        *methods, path = line.split() or [""]
+        if methods:
+            router.add_api_route(path, refuse, methods=methods)
+
+
+_add_routes()

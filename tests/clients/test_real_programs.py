@@ -1,0 +1,130 @@
+"""Programs that others wrote run against a real server as they come from their registries.
+
+`docs/programs.md` lists them, with those whose recorded calls `tests/contract/test_programs.py` makes again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from installs import HERE, agentic_learning, letta_code, node_modules
+from letta_client import Letta
+
+from support.fixtures import MODEL, NewAgent
+from support.scripted_model import ScriptedModel
+from support.server import ServerProcess
+
+pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+
+LONGEST = 300.0
+"""Seconds after which a program is taken for stuck."""
+
+CAPTURE = "/messages/capture"
+"""What agentic-learning warns of while turns that happened elsewhere cannot be stored; it goes on without."""
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run(server: ServerProcess, tmp_path: Path) -> Run:
+    """Run a program and return what it printed; it must end well, and say nothing on its error output but `warns`."""
+
+    def run(command: Sequence[str | Path], *, warns: str = "", cwd: Path = tmp_path, **env: str) -> str:
+        done = subprocess.run(
+            [str(part) for part in command],
+            cwd=cwd,
+            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "FOLKMOOT_BASE_URL": server.url, **env},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=LONGEST,
+            check=False,
+        )
+        said = done.stdout + done.stderr + server.log()[-5000:]
+        assert done.returncode == 0, said
+        assert warns in done.stderr if warns else not done.stderr, said
+        return done.stdout
+
+    return run
+
+
+def facts(output: str) -> dict[str, Any]:
+    """Return what a program told, a fact a line."""
+    lines = (line.partition(": ") for line in output.splitlines())
+    return {what: json.loads(value) for what, _, value in lines}
+
+
+def test_letta_code_makes_an_agent_talks_to_it_and_finds_what_was_said(
+    run: Run, server: ServerProcess, client: Letta, scripted_model: ScriptedModel
+) -> None:
+    letta = letta_code()
+    env = {"LETTA_BASE_URL": server.url, "LETTA_API_KEY": "unused", "DISABLE_AUTOUPDATER": "1"}
+    headless = ["--output-format", "json", "--new-agent", "--model", MODEL, "--base-tools", "memory,web_search"]
+    turn = json.loads(run([letta, "-p", "ECHO the plover sings", *headless], **env))
+    assert (turn["subtype"], turn["is_error"], turn["result"]) == ("success", False, "the plover sings")
+
+    agent = client.agents.retrieve(turn["agent_id"])
+    assert {"memory", "web_search"} <= {tool.name for tool in agent.tools}
+    offered = scripted_model.requests[0]["tools"]
+    assert "exec_command" in {tool["function"]["name"] for tool in offered}, "the program's own tools are offered too"
+
+    again = json.loads(
+        run([letta, "-p", "CALL conversation_search {}\nTHEN ECHO on", "--agent", agent.id, *headless[:2]], **env)
+    )
+    assert (again["result"], again["agent_id"]) == ("on", agent.id)
+
+    found = json.loads(run([letta, "messages", "search", "--query", "plover", "--agent", agent.id], **env))
+    assert "the plover sings" in [message["content"] for message in found]
+    listed = json.loads(run([letta, "agents", "list", "--query", agent.name], **env))
+    assert agent.id in [each["id"] for each in listed["items"]]
+
+
+def test_letta_code_gets_its_default_tools(run: Run, server: ServerProcess, scripted_model: ScriptedModel) -> None:
+    env = {"LETTA_BASE_URL": server.url, "LETTA_API_KEY": "unused", "DISABLE_AUTOUPDATER": "1"}
+    run([letta_code(), "-p", "ECHO hello", "--output-format", "json", "--new-agent", "--model", MODEL], **env)
+
+
+def test_the_vercel_ai_sdk_generates_and_streams(run: Run, new_agent: NewAgent) -> None:
+    tsx = node_modules() / "tsx" / "dist" / "cli.mjs"
+    agent = new_agent()
+    command = ["node", tsx, "--tsconfig", HERE / "tsconfig.1.json", HERE / "vercel.ts"]
+    told = facts(run(command, cwd=HERE, AGENT_ID=agent.id))
+    assert told == {
+        "generated": "all at once",
+        "streamed": "one two three",
+        "thought": "a while",
+        "parts": told["parts"],
+        "in the background": "four five six",
+        "in pieces": True,
+    }
+    assert {"reasoning-delta", "tool-call", "conversation_search", "text-delta", "finish"} <= set(told["parts"])
+    assert not [part for part in told["parts"] if "error" in part]
+
+
+def test_agentic_learning_keeps_memory_and_puts_it_into_prompts(
+    run: Run, new_agent: NewAgent, client: Letta, scripted_model: ScriptedModel
+) -> None:
+    agent = new_agent(tags=["agentic-learning-sdk"], memory_blocks=[{"label": "human", "value": "Is kind."}])
+    model_url = scripted_model.base_url
+    command = [agentic_learning(), HERE / "learning.py", agent.name]
+    told = facts(run(command, MODEL_URL=model_url, warns=CAPTURE))
+    assert told == {
+        "found": [agent.name, ["agentic-learning-sdk"], ["human"]],
+        "listed": True,
+        "memory": {"human": "Is kind.", "nuts": "Likes walnuts."},
+        "one block": "Likes walnuts.",
+        "messages": ["assistant_message", "user_message", "system_message"],
+        "said": "with memory",
+        "left": ["human"],
+        "deleted": True,
+        "gone": None,
+    }
+    asked_by_the_program = scripted_model.requests[-1]["messages"]
+    assert "Likes walnuts." in json.dumps(asked_by_the_program)
+    assert agent.id not in [each.id for each in client.agents.list()]
