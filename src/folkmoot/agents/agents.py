@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import and_, bindparam, delete, select, update
 
 from folkmoot.agents.instructions import system_content
-from folkmoot.conversations.conversations import last_run_at
+from folkmoot.conversations.conversations import forget_runs, last_run_at
 from folkmoot.conversations.messages import set_system_message
 from folkmoot.errors import Conflict, NotFound
 from folkmoot.memory import attachments
@@ -92,6 +92,12 @@ _tool_ids = (
     .where(agent_tools.c.agent_id == bindparam("agent_id"))
     .order_by(agent_tools.c.attached_at, agent_tools.c.tool_id)
 )
+_lock_conversations = (
+    select(conversations.c.id)
+    .where(conversations.c.agent_id == bindparam("agent_id"))
+    .order_by(conversations.c.id)
+    .with_for_update()
+)
 _copies_of_conversations = (
     select(conversation_blocks.c.block_id)
     .join(
@@ -153,17 +159,18 @@ async def update_agent(
 
 
 async def delete_agent(transaction: Transaction, agent_id: str) -> None:
-    """Delete the agent and its conversations; its blocks stay, except for copies that its conversations had.
+    """Delete the agent with its conversations and runs; what stays is said in `docs/data.md`, its blocks above all.
 
     Raises:
         NotFound: there is no such agent.
     """
+    await transaction.all(_lock_conversations, agent_id=agent_id)  # as a step does first; then none can begin a run
+    await find_agent(transaction, agent_id, lock=True)
+    await leave_places(transaction, _leaving, agent_id=agent_id)
+    await forget_runs(transaction, runs.c.agent_id == agent_id)
     for row in await transaction.all(_copies_of_conversations, agent_id=agent_id):
         await delete_block(transaction, row["block_id"])
-    await leave_places(transaction, _leaving, agent_id=agent_id)
-    gone = await transaction.run(delete(agents).where(agents.c.id == agent_id))
-    if not gone:
-        raise NotFound(f"Agent with ID {agent_id} not found")
+    await transaction.run(delete(agents).where(agents.c.id == agent_id))
     transaction.signal(attachments.topic(agent_id))
 
 

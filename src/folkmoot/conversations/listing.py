@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from sqlalchemy import and_, bindparam, delete, select, update
 
-from folkmoot.conversations.conversations import Conversation, find_conversation, last_run_at
+from folkmoot.conversations.conversations import Conversation, find_conversation, forget_runs, last_run_at
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page, fetch_page, leave_places, leaving
@@ -70,23 +70,25 @@ async def update_conversation(
 
 
 async def delete_conversation(transaction: Transaction, conversation_id: str) -> None:
-    """Delete a conversation with its messages.
+    """Delete a conversation with its messages and its runs.
 
     Raises:
         NotFound: there is no such conversation.
     """
     await find_conversation(transaction, conversation_id, lock=True)
     await leave_places(transaction, _leaving, conversation_id=conversation_id)
+    await forget_runs(transaction, runs.c.conversation_id == conversation_id)
     await transaction.run(delete(conversations).where(conversations.c.id == conversation_id))
 
 
 async def reset_conversation(transaction: Transaction, conversation_id: str) -> None:
-    """Delete every message of the conversation but its system message, for good; search finds them no more.
+    """Delete every message of the conversation but its system message, for good, with the runs that are over.
 
     Raises:
         NotFound: there is no such conversation.
     """
     conversation = await find_conversation(transaction, conversation_id, lock=True)
+    await forget_runs(transaction, and_(runs.c.conversation_id == conversation_id, runs.c.completed_at.is_not(None)))
     await transaction.run(
         delete(messages).where(
             messages.c.conversation_id == conversation_id,

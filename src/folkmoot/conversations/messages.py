@@ -120,6 +120,18 @@ _context_ids = (
 )
 
 
+def message_to_json(message: Message) -> dict[str, Any]:
+    """Return what somebody said, as a run keeps it until the conversation does."""
+    about = {"name": message.name, "sender_id": message.sender_id}
+    kept = {name: value for name, value in about.items() if value is not None}
+    return {"message_type": message.message_type, **kept, "body": dict(message.body)}
+
+
+def message_from_json(kept: Mapping[str, Any]) -> Message:
+    """Return what somebody said, from what `message_to_json` made of it."""
+    return Message(kept["message_type"], kept["body"], name=kept.get("name"), sender_id=kept.get("sender_id"))
+
+
 async def store_messages(
     transaction: Transaction, agent_id: str, conversation_id: str, first_sequence: int, new: Sequence[Message]
 ) -> None:

@@ -18,7 +18,7 @@ from sqlalchemy import and_, bindparam, delete, select, update
 from folkmoot.errors import EditRefused, NotFound, PreconditionFailed
 from folkmoot.identifiers import new_id
 from folkmoot.memory import history
-from folkmoot.memory.attachments import relabel
+from folkmoot.memory.attachments import BLOCK_COLUMNS, relabel
 from folkmoot.memory.authors import Author
 from folkmoot.memory.edits import Edit, Refusal, Revert, SetText, apply, describe
 from folkmoot.store import clock
@@ -57,7 +57,7 @@ class Block:
 
     @classmethod
     def from_row(cls, row: Row) -> Block:
-        """Read a row of the blocks table."""
+        """Read a row of the blocks table with its tags, as `BLOCK_COLUMNS` select it."""
         extra = json.loads(row["extra"])
         hidden = row["hidden"]
         return cls(
@@ -73,7 +73,7 @@ class Block:
             is_template=bool(row["is_template"]),
             template_name=row["template_name"],
             metadata=extra["metadata"],
-            tags=extra["tags"],
+            tags=_in_order(row["tags"]),
             template=extra["template"],
             version=row["version"],
             created_at=row["created_at"],
@@ -82,7 +82,7 @@ class Block:
         )
 
 
-_by_id = select(blocks).where(blocks.c.id == bindparam("block_id"))
+_by_id = select(*BLOCK_COLUMNS).where(blocks.c.id == bindparam("block_id"))
 _by_id_locked = _by_id.with_for_update(key_share=True)
 _set_text = (
     update(blocks)
@@ -273,7 +273,9 @@ async def _write_fields(transaction: Transaction, before: Block, after: Block) -
 
 
 async def _write_tags(transaction: Transaction, block_id: str, tags: Sequence[str]) -> None:
-    await transaction.insert(block_tags, [{"block_id": block_id, "tag": tag} for tag in tags])
+    await transaction.insert(
+        block_tags, [{"block_id": block_id, "tag": tag, "place": place} for place, tag in enumerate(tags)]
+    )
 
 
 def _with_changes(block: Block, changes: Mapping[str, Any]) -> Block:
@@ -297,7 +299,7 @@ def _changeable_columns(block: Block) -> dict[str, Any]:
         "project_id": block.project_id,
         "is_template": block.is_template,
         "template_name": block.template_name,
-        "extra": json.dumps({"metadata": block.metadata, "tags": list(block.tags), "template": dict(block.template)}),
+        "extra": json.dumps({"metadata": block.metadata, "template": dict(block.template)}),
         "updated_at": block.updated_at,
     }
 
@@ -316,6 +318,12 @@ def _check_version(block: Block, expected: int | None) -> None:
             f"The block is at version {block.version}, not {expected}. Read it again and change that text.",
             current_version=block.version,
         )
+
+
+def _in_order(places: str | None) -> list[str]:
+    """Return a block's tags in the order in which they were given, from their places as JSON."""
+    found: dict[str, int] = json.loads(places or "{}")
+    return sorted(found, key=found.__getitem__)
 
 
 def _unique(tags: Sequence[str]) -> list[str]:

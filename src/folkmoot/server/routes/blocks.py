@@ -10,9 +10,8 @@ from folkmoot.memory.blocks import create_block, delete_block, find_block, updat
 from folkmoot.memory.listing import BlockFilter, agents_of_block, count_blocks, list_blocks
 from folkmoot.server.agent_views import Include, view_agents
 from folkmoot.server.state import State
-from folkmoot.server.versions import ExpectedVersion, version_header
 from folkmoot.server.wire.agents import AgentReply, show_agent
-from folkmoot.server.wire.blocks import BlockReply, CreateBlock, UpdateBlock
+from folkmoot.server.wire.blocks import BlockReply, CreateBlock, ExpectedVersion, UpdateBlock, version_header
 from folkmoot.server.wire.common import BlockId, Number, json_response, page_of
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page

@@ -7,8 +7,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Response
 
 from folkmoot.agents.abandoned_calls import settle_abandoned
+from folkmoot.agents.conversations import (
+    create_conversation,
+    delete_conversation,
+    fork_conversation,
+    renew_system_message,
+)
 from folkmoot.agents.preparation import compact_now, system_text
-from folkmoot.agents.threads import create_thread, delete_thread, fork_thread, renew_system_message
 from folkmoot.conversations.conversations import MAIN_CONVERSATION, Conversation, find_conversation
 from folkmoot.conversations.listing import (
     ConversationFilter,
@@ -79,7 +84,7 @@ async def create(agent_id: AgentId, state: State, body: CreateConversation | Non
     _find_model(wanted, state)
 
     async def write(transaction: Transaction) -> ConversationReply:
-        created = await create_thread(
+        created = await create_conversation(
             transaction,
             agent_id,
             state.author,
@@ -147,7 +152,7 @@ async def delete(conversation_id: str, state: State, agent_id: str | None = None
     conversation = named(conversation_id, agent_id)
     if conversation == conversation_id and not conversation.startswith("agent-"):
         await cancel_in_conversation(conversation, state)
-    await state.store.write(lambda transaction: delete_thread(transaction, conversation))
+    await state.store.write(lambda transaction: delete_conversation(transaction, conversation))
     return Deleted(message=f"Conversation id={conversation} successfully deleted")
 
 
@@ -163,7 +168,7 @@ async def fork(
     source = named(conversation_id, agent_id)
 
     async def write(transaction: Transaction) -> ConversationReply:
-        forked = await fork_thread(transaction, source, state.author, message_id, hidden=hidden)
+        forked = await fork_conversation(transaction, source, state.author, message_id, hidden=hidden)
         return await _shown(transaction, forked)
 
     return json_response(await state.store.write(write))

@@ -13,9 +13,8 @@ from folkmoot.memory.blocks import Block, update_block
 from folkmoot.memory.listing import attached_blocks
 from folkmoot.server.agent_views import view_agent
 from folkmoot.server.state import State
-from folkmoot.server.versions import ExpectedVersion, version_header
 from folkmoot.server.wire.agents import AgentReply, AgentView, MemoryReply, show_agent
-from folkmoot.server.wire.blocks import AttachBlock, BlockReply, UpdateBlock
+from folkmoot.server.wire.blocks import AttachBlock, BlockReply, ExpectedVersion, UpdateBlock, version_header
 from folkmoot.server.wire.common import AgentId, BlockId, json_response, page_of
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page

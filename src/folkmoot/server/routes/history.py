@@ -19,14 +19,15 @@ from folkmoot.memory.history import Reader, Version, blame_block, find_version, 
 from folkmoot.memory.watch import Gone, MemoryEvent, NewVersion, Snapshot, watch_agent, watch_block
 from folkmoot.server.event_stream import EventStream, ServerSentEvent
 from folkmoot.server.state import State
-from folkmoot.server.versions import ExpectedVersion, version_header
 from folkmoot.server.wire.blocks import (
     BlameReply,
     BlockReply,
+    ExpectedVersion,
     ReaderReply,
     RevertBlock,
     VersionReply,
     VersionTextReply,
+    version_header,
 )
 from folkmoot.server.wire.common import AgentId, BlockId, Number, Order, json_response
 from folkmoot.store.engine import Transaction

@@ -78,8 +78,8 @@ async def list_active(
 
 @router.get("/{run_id}", response_model=RunReply)
 async def retrieve(run_id: RunId, state: State) -> Response:
-    """Return a run; a failed one says why."""
-    return json_response(RunReply.of(await _find(run_id, state)))
+    """Return a run; a failed one says why, and what was said in vain."""
+    return json_response(RunReply.of(await _find(run_id, state), whole=True))
 
 
 @router.delete("/{run_id}")
@@ -140,7 +140,7 @@ async def trace(run_id: RunId, state: State, limit: Number = 1000) -> list[dict[
     """Return what each step's model was sent and answered; nothing unless the server runs with FOLKMOOT_TRACE."""
     await _find(run_id, state)
     found = await state.store.read(lambda transaction: traces_of_run(transaction, run_id, limit))
-    return [{"step_id": step_id, **trace} for step_id, trace in found]
+    return [{"step_id": each.step_id, "request": each.request, "response": each.response} for each in found]
 
 
 @router.get("/{run_id}/stream", response_class=EventStream)

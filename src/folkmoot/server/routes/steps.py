@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from folkmoot.agents.steps import StepFilter, find_step, list_steps, set_feedback
+from folkmoot.agents.steps import StepFilter, find_step, list_steps, set_feedback, trace_of_step
 from folkmoot.conversations.messages import Message, messages_of_step
 from folkmoot.server.state import State
 from folkmoot.server.wire.common import Request, StepId, Text, json_response, page_of
@@ -79,7 +79,13 @@ async def metrics(step_id: StepId, state: State) -> Response:
 @router.get("/{step_id}/trace")
 async def trace(step_id: StepId, state: State) -> TraceReply | None:
     """Return what the model was sent and what it answered; null unless the server was started with FOLKMOOT_TRACE."""
-    return TraceReply.of(await state.store.read(lambda transaction: find_step(transaction, step_id)))
+
+    async def read(transaction: Transaction) -> TraceReply | None:
+        step = await find_step(transaction, step_id)
+        found = await trace_of_step(transaction, step_id)
+        return None if found is None else TraceReply.of(step, found)
+
+    return await state.store.read(read)
 
 
 @telemetry_router.get("/{step_id}")

@@ -91,6 +91,14 @@ def content_of(content: str | Sequence[Part]) -> str | list[dict[str, Any]]:
     return content if isinstance(content, str) else [part.model_dump(exclude_none=True) for part in content]
 
 
+MESSAGE_TYPES: Mapping[str, MessageType] = {
+    "user": "user_message",
+    "system": "system_message",
+    "assistant": "assistant_message",
+}
+"""The types of messages by who says them."""
+
+
 class MessageCreate(Request):
     """Something said to an agent."""
 
@@ -108,14 +116,17 @@ class MessageCreate(Request):
         content = content_of(self.content)
         if self.role != "user" and not isinstance(content, str):
             content = "\n".join(part["text"] for part in content if part["type"] == "text")
-        types: dict[str, MessageType] = {
-            "user": "user_message",
-            "system": "system_message",
-            "assistant": "assistant_message",
-        }
         # An assistant's words that a client gives are no part of the model's own reply to them.
         body = {"content": content, "given": True} if self.role == "assistant" else {"content": content}
-        return Message(types[self.role], body, name=self.name, otid=self.otid, sender_id=self.sender_id)
+        return Message(MESSAGE_TYPES[self.role], body, name=self.name, otid=self.otid, sender_id=self.sender_id)
+
+
+def sent_again(message: Message) -> dict[str, Any]:
+    """Return a message that was said, in the form in which it is sent."""
+    roles = {kind: role for role, kind in MESSAGE_TYPES.items()}
+    about = {"name": message.name, "sender_id": message.sender_id}
+    named = {name: value for name, value in about.items() if value is not None}
+    return {"role": roles[message.message_type], "content": message.body["content"], **named}
 
 
 class ApprovalReturn(Request):

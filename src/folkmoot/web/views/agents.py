@@ -16,16 +16,17 @@ from folkmoot.agents.listing import AgentFilter, blocks_of_agents, list_agents, 
 from folkmoot.agents.overview import all_attachments
 from folkmoot.agents.tool_rules import ToolRules
 from folkmoot.conversations.conversations import find_conversation
-from folkmoot.conversations.messages import list_messages, messages_in_context
+from folkmoot.conversations.messages import Message, list_messages, messages_in_context
 from folkmoot.errors import FolkmootError
 from folkmoot.memory.attachments import Access
 from folkmoot.memory.blocks import Block
 from folkmoot.memory.listing import BlockFilter, list_blocks
-from folkmoot.runs.reading import RunFilter, list_runs
+from folkmoot.runs.reading import RunFilter, list_runs, runs_without_answer
 from folkmoot.runs.runs import UNFINISHED, Run
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.agents import CreateAgent
 from folkmoot.server.wire.common import AgentId
+from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import LARGEST_PAGE, Page
 from folkmoot.tools.builtin import DEFAULT_TOOLS
@@ -35,13 +36,14 @@ from folkmoot.web.colours import Palette, read_palette
 from folkmoot.web.context_window import ContextUse, read_context
 from folkmoot.web.forms import choices, problems_of, text_of
 from folkmoot.web.responses import page_router, read_form, redirect, render
-from folkmoot.web.transcript import TranscriptEntry, transcript_of
+from folkmoot.web.transcript import TranscriptEntry, UnansweredTurn, transcript_of
 
 router = page_router()
 
 LISTED = 200
 MESSAGES_SHOWN = 100
 RUNS_SHOWN = 8
+UNANSWERED_SHOWN = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class _About:
     """What an agent's page shows."""
 
     agent: Agent
-    talk: Sequence[TranscriptEntry]
+    talk: Sequence[TranscriptEntry | UnansweredTurn]
     earlier: str | None
     pending: Pending | None
     blocks: Sequence[tuple[Block, Access]]
@@ -190,6 +192,7 @@ async def _read(transaction: Transaction, agent_id: str, before: str | None, sta
     agent = await find_agent(transaction, agent_id)
     newest = Page(limit=MESSAGES_SHOWN, order="desc", after=before)
     messages = (await list_messages(transaction, agent_id, newest))[::-1]
+    unanswered = await _unanswered(transaction, agent_id, messages, whole=before is None)
     conversation = await find_conversation(transaction, agent_id)
     pending = find_pending(await messages_in_context(transaction, agent_id, conversation.context_start))
     tools = await tools_of(transaction, agent_id, state.services.tools)
@@ -200,7 +203,7 @@ async def _read(transaction: Transaction, agent_id: str, before: str | None, sta
     counted = next((usage["context_tokens"] for run in runs if (usage := run.details.get("usage"))), None)
     return _About(
         agent=agent,
-        talk=transcript_of(messages, pending.calls if pending else ()),
+        talk=transcript_of(messages, pending.calls if pending else (), unanswered),
         earlier=messages[0].id if len(messages) == MESSAGES_SHOWN else None,
         pending=pending,
         blocks=blocks,
@@ -212,6 +215,17 @@ async def _read(transaction: Transaction, agent_id: str, before: str | None, sta
         context=await read_context(transaction, agent, tools, _window(agent, state), counted),
         palette=await read_palette(transaction),
     )
+
+
+async def _unanswered(
+    transaction: Transaction, agent_id: str, messages: Sequence[Message], *, whole: bool
+) -> list[Run]:
+    """Return the runs without an answer from the time of these messages; `whole` is for the newest, and all since."""
+    all_before = len(messages) < MESSAGES_SHOWN
+    since = 0 if all_before or not messages else messages[0].created_at
+    until = clock.now() if whole or not messages else messages[-1].created_at
+    found = await runs_without_answer(transaction, agent_id, agent_id, since, until, UNANSWERED_SHOWN)
+    return [run for run in found if "retried_by" not in run.details]
 
 
 def _window(agent: Agent, state: ServerState) -> int:

@@ -8,11 +8,14 @@ from fastapi import Request, Response
 
 from folkmoot.agents.overview import agent_names
 from folkmoot.agents.steps import StepFilter, list_steps
+from folkmoot.errors import Conflict
 from folkmoot.runs.reading import RunFilter, list_runs, messages_of_run
-from folkmoot.runs.runs import UNFINISHED, find_run
+from folkmoot.runs.runs import UNFINISHED, find_run, note_retry
 from folkmoot.server.routes import messages as api
+from folkmoot.server.sending import start_in_background
 from folkmoot.server.state import State
 from folkmoot.server.wire.common import RunId
+from folkmoot.server.wire.sending import SendMessages, sent_again
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page
 from folkmoot.web import code
@@ -65,7 +68,7 @@ async def show(request: Request, run_id: RunId, state: State) -> Response:
         steps = await list_steps(transaction, StepFilter(run_id=run_id), Page(limit=1000))
         names = await agent_names(transaction, [run.agent_id])
         messages = await messages_of_run(transaction, run_id)
-        talk = transcript_of(messages)
+        talk = transcript_of(messages, unanswered=[run] if run.status != "completed" else ())
         return {"run": run, "steps": steps, "names": names, "talk": talk, "palette": await read_palette(transaction)}
 
     shown = await state.store.read(read)
@@ -78,3 +81,19 @@ async def cancel(run_id: RunId, state: State) -> Response:
     run = await state.store.read(lambda transaction: find_run(transaction, run_id))
     await api.cancel(run.agent_id, state, api.CancelRuns(run_ids=[run_id]))
     return redirect(f"/runs/{run_id}")
+
+
+@router.post("/runs/{run_id}/retry")
+async def retry(run_id: RunId, state: State) -> Response:
+    """Say again what was said to a run in vain, and show the conversation; once only."""
+    run = await state.store.read(lambda transaction: find_run(transaction, run_id))
+    main = run.conversation_id == run.agent_id
+    begun = run.details.get("retried_by")
+    if begun is None:
+        if not run.is_over or not run.said:
+            raise Conflict("There is nothing to say again: what was said is in the conversation, or on its way there.")
+        again = {"messages": [sent_again(message) for message in run.said], "stream_tokens": True}
+        body = SendMessages.model_validate(again)
+        begun = (await start_in_background(run.agent_id, run.conversation_id, body, state)).id
+        await state.store.write(lambda transaction: note_retry(transaction, run_id, begun))
+    return redirect(f"/agents/{run.agent_id}" if main else f"/runs/{begun}")
