@@ -14,6 +14,7 @@ from folkmoot.memory import attachments
 from folkmoot.memory.attachments import attach
 from folkmoot.memory.blocks import delete_block
 from folkmoot.store import clock
+from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.tables import (
     agent_blocks,
@@ -78,7 +79,7 @@ class Agent:
         return chosen is not False
 
 
-_by_id = select(agents).where(agents.c.id == bindparam("agent_id"))
+_by_id = select(agents).where(agents.c.id == bindparam("agent_id"), is_kept(agents.c.id))
 _by_id_locked = _by_id.with_for_update(key_share=True)
 _tool_ids = (
     select(agent_tools.c.tool_id)
@@ -140,16 +141,10 @@ async def update_agent(
 
 
 async def delete_agent(transaction: Transaction, agent_id: str) -> None:
-    """Delete the agent and its conversations; its blocks stay, except for copies that its conversations had.
-
-    Raises:
-        NotFound: there is no such agent.
-    """
+    """Delete the agent and what is left of its conversations; copies of blocks that these had go too."""
     for row in await transaction.all(_copies_of_conversations, agent_id=agent_id):
         await delete_block(transaction, row["block_id"])
-    gone = await transaction.run(delete(agents).where(agents.c.id == agent_id))
-    if not gone:
-        raise NotFound(f"Agent with ID {agent_id} not found")
+    await transaction.run(delete(agents).where(agents.c.id == agent_id))
     transaction.signal(attachments.topic(agent_id))
 
 

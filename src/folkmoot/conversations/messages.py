@@ -27,6 +27,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, case, or_, select
 
 from folkmoot.identifiers import new_id
 from folkmoot.store import clock
+from folkmoot.store.deletions import message_is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
 from folkmoot.store.tables import messages, steps
@@ -167,7 +168,7 @@ async def list_messages(
     Summaries are among them only when `types` or `summaries` asks for them: the older clients do not know them.
     `spoken` names the tool whose calls count as what the assistant says, and whose returns nobody wants to see.
     """
-    statement = select(messages).where(messages.c.conversation_id == conversation_id)
+    statement = select(messages).where(messages.c.conversation_id == conversation_id, message_is_kept())
     kind: ColumnElement[str] = messages.c.message_type
     if spoken is not None:
         by_tool = messages.c.name == spoken

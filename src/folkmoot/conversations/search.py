@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, select, update
 
 from folkmoot.conversations.messages import Message, search_text, words_of
 from folkmoot.errors import NotFound
+from folkmoot.store.deletions import message_is_kept
 from folkmoot.store.engine import Row, Store, Transaction
 from folkmoot.store.paging import Page, fetch_page
 from folkmoot.store.tables import messages
@@ -53,7 +54,7 @@ class FoundMessage:
 async def search_messages(store: Store, search: MessageSearch) -> list[FoundMessage]:
     """Return the messages that match, the best first; of equally good ones the newest."""
     types = [ROLES[role] for role in search.roles or ROLES]
-    statement = select(messages).where(messages.c.message_type.in_(types))
+    statement = select(messages).where(messages.c.message_type.in_(types), message_is_kept())
     if search.agent_id is not None:
         statement = statement.where(messages.c.agent_id == search.agent_id)
     if search.conversation_id is not None:
@@ -73,7 +74,7 @@ async def search_messages(store: Store, search: MessageSearch) -> list[FoundMess
     async def find(transaction: Transaction) -> list[FoundMessage]:
         return [FoundMessage.from_row(row) for row in await transaction.all(statement)]
 
-    return await store.read(find)
+    return await store.scan(find)
 
 
 async def find_message(transaction: Transaction, message_id: str) -> FoundMessage:
@@ -92,7 +93,7 @@ async def list_all_messages(
     transaction: Transaction, page: Page, conversation_id: str | None, types: Sequence[str] | None
 ) -> list[FoundMessage]:
     """Return a page of the messages of all agents, by time."""
-    statement = select(messages)
+    statement = select(messages).where(message_is_kept())
     if conversation_id is not None:
         statement = statement.where(messages.c.conversation_id == conversation_id)
     if types is not None:
@@ -118,4 +119,4 @@ async def rewrite_message(transaction: Transaction, message_id: str, changes: Ma
     return replace(found, message=message)
 
 
-_by_id = select(messages).where(messages.c.id == bindparam("message_id"))
+_by_id = select(messages).where(messages.c.id == bindparam("message_id"), message_is_kept())

@@ -22,6 +22,7 @@ from folkmoot.memory.attachments import relabel
 from folkmoot.memory.authors import Author
 from folkmoot.memory.edits import Edit, Refusal, Revert, SetText, apply, describe
 from folkmoot.store import clock
+from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.tables import block_readers, block_tags, blocks
 
@@ -79,7 +80,7 @@ class Block:
         )
 
 
-_by_id = select(blocks).where(blocks.c.id == bindparam("block_id"))
+_by_id = select(blocks).where(blocks.c.id == bindparam("block_id"), is_kept(blocks.c.id))
 _by_id_locked = _by_id.with_for_update(key_share=True)
 _set_text = (
     update(blocks)
@@ -232,12 +233,7 @@ async def revert_block(
 
 
 async def delete_block(transaction: Transaction, block_id: str) -> None:
-    """Delete the block with its history; agents lose it from their context.
-
-    Raises:
-        NotFound: there is no such block.
-    """
-    await find_block(transaction, block_id, lock=True)
+    """Delete the block with what is left of its history; agents lose it from their context."""
     await transaction.run(delete(block_readers).where(block_readers.c.block_id == block_id))
     await transaction.run(delete(blocks).where(blocks.c.id == block_id))
     transaction.signal(topic(block_id))

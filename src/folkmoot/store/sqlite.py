@@ -1,9 +1,9 @@
 """The embedded engine: one SQLite file, one process.
 
 Statements run in place on the event loop's thread, since each takes some ten microseconds, less than a hop to another
-thread. Only COMMIT, which waits for the disk, runs elsewhere. Work that arrives meanwhile waits and then commits
-together (group commit), each piece in a savepoint of its own: many writers share one wait for the disk, and a piece
-that fails takes nobody with it.
+thread. Only COMMIT, which waits for the disk, runs elsewhere, and reads that may take long (`scan`). Work that arrives
+during a COMMIT waits and then commits together (group commit), each piece in a savepoint of its own: many writers share
+one wait for the disk, and a piece that fails takes nobody with it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,13 +25,17 @@ from sqlalchemy import Executable, Select, Table, column, literal_column, table
 from sqlalchemy.dialects.sqlite.pysqlite import dialect as sqlite_dialect
 
 from folkmoot.errors import Conflict, InvalidInput, StartupError, StoreMoved, StoreOverloaded, StoreUnavailable
-from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, Statements, T, Work, narrowed
+from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, S, Statements, T, Work, narrowed
 from folkmoot.store.files import OpenFiles, make_private_file
+from folkmoot.store.scans import Scans
 from folkmoot.store.signals import Signals
 from folkmoot.store.tables import messages
 
 LONGEST_QUEUE = 10_000
 """Pieces of work that may wait for the disk before more are refused."""
+
+LOOK_EVERY = 10_000
+"""Steps of SQLite's machine between two looks whether a scan is still wanted: well below a millisecond."""
 
 LONGEST_WITHOUT_PAUSE = 0.005
 """Seconds of work after which a batch lets the event loop turn to something else."""
@@ -143,6 +147,55 @@ class _Pending:
             self.future.set_result(self.result)
 
 
+class _Reader:
+    """A connection that only reads, for one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        """Open `path`, which has been migrated."""
+        self.connection = connect(path)
+        self.connection.execute("PRAGMA query_only = ON")
+        self.connection.execute("SELECT 1 FROM sqlite_master").close()  # opens the write-ahead log
+        self._statements = Statements(sqlite_dialect(paramstyle="qmark"))
+
+    def read(self, work: Work[T], organization_id: str | None) -> T:
+        """Run `work` on the newest committed state."""
+        try:
+            self.connection.execute("BEGIN")
+            try:
+                transaction = SqliteTransaction(self.connection, self._statements, organization_id, [])
+                return cast("T", _at_once(work(transaction)))
+            finally:
+                self.connection.execute("ROLLBACK")
+        except OverflowError as error:
+            raise InvalidInput("A number in the request is larger than the database can hold.") from error
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"The database cannot be read: {error}.") from error
+
+
+class _Scan:
+    """One scan, which may be given up while it runs on its thread."""
+
+    def __init__(self) -> None:
+        """Begin with a scan that is wanted."""
+        self._is_over = False
+
+    def run(self, reader: _Reader, work: Work[T], organization_id: str | None, then: Callable[[T], S]) -> S:
+        """Read with `reader` and return what `then` makes of it."""
+        reader.connection.set_progress_handler(self._look, LOOK_EVERY)
+        try:
+            result = reader.read(work, organization_id)
+        finally:
+            reader.connection.set_progress_handler(None, 0)
+        return then(result)
+
+    def give_up(self) -> None:
+        """End it at the next look; what it found so far is lost."""
+        self._is_over = True
+
+    def _look(self) -> bool:
+        return self._is_over
+
+
 class SqliteEngine:
     """A SQLite file that this process has to itself."""
 
@@ -160,9 +213,10 @@ class SqliteEngine:
         self._wait = wait
         self._statements = Statements(sqlite_dialect(paramstyle="qmark"))
         self._writer = connect(path)
-        self._reader = connect(path)
-        self._reader.execute("PRAGMA query_only = ON")
-        self._reader.execute("SELECT 1 FROM sqlite_master").close()  # opens the write-ahead log
+        self._path = path
+        self._reader = _Reader(path)
+        self._idle_readers: deque[_Reader] = deque()
+        self._scans = Scans(wait)
         self._files = OpenFiles(path)
         self._queue: deque[_Pending] = deque()
         self._committing: asyncio.Task[None] | None = None
@@ -170,17 +224,23 @@ class SqliteEngine:
 
     async def read(self, work: Work[T], organization_id: str | None) -> T:
         """Run `work` on the newest committed state."""
+        return self._reader.read(work, organization_id)
+
+    async def scan(self, work: Work[T], organization_id: str | None, then: Callable[[T], S]) -> S:
+        """Run `work` on the newest committed state, and `then` on its result, on a reader's thread."""
+        scan = _Scan()
+        async with self._scans.turn():
+            return await self._scans.run(lambda: self._scan(scan, work, organization_id, then), scan.give_up)
+
+    def _scan(self, scan: _Scan, work: Work[T], organization_id: str | None, then: Callable[[T], S]) -> S:
         try:
-            self._reader.execute("BEGIN")
-            try:
-                transaction = SqliteTransaction(self._reader, self._statements, organization_id, [])
-                return cast("T", _at_once(work(transaction)))
-            finally:
-                self._reader.execute("ROLLBACK")
-        except OverflowError as error:
-            raise InvalidInput("A number in the request is larger than the database can hold.") from error
-        except sqlite3.Error as error:
-            raise StoreUnavailable(f"The database cannot be read: {error}.") from error
+            reader = self._idle_readers.pop()
+        except IndexError:  # all are at work
+            reader = _Reader(self._path)
+        try:
+            return scan.run(reader, work, organization_id, then)
+        finally:
+            self._idle_readers.append(reader)
 
     async def write(self, work: Work[T], organization_id: str | None, together: str | None = None) -> T:
         """Run `work` in a transaction; return when it is on the disk. All work shares transactions here.
@@ -212,7 +272,7 @@ class SqliteEngine:
         self._files.check()
         self._files.check_disk()
         try:
-            self._reader.execute("SELECT 1 FROM sqlite_master").close()
+            self._reader.connection.execute("SELECT 1 FROM sqlite_master").close()
         except sqlite3.Error as error:
             raise StoreUnavailable(f"The database cannot be read: {error}.") from error
 
@@ -231,7 +291,9 @@ class SqliteEngine:
         if self._committing is not None:
             await self._committing
         self._thread.shutdown()
-        self._reader.close()
+        await self._scans.close()
+        for reader in (self._reader, *self._idle_readers):
+            reader.connection.close()
         self._writer.close()
         self._lock.close()
 

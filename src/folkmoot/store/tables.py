@@ -308,3 +308,13 @@ sessions = Table(
     Column("expires_at", BigInteger, nullable=False),
     PrimaryKeyConstraint("organization_id", "id"),
 )
+
+deletions = Table(
+    "deletions",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False, comment="the agent, conversation or block"),
+    Column("kind", Text, nullable=False, comment="agent, conversation, block or reset"),
+    Column("before", BigInteger, nullable=False, comment="the first message that a reset leaves"),
+    PrimaryKeyConstraint("organization_id", "id"),
+)

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from folkmoot.agents.agents import attach_tool, delete_agent, detach_tool, find_agent, tools_of, update_agent
+from folkmoot.agents.agents import attach_tool, detach_tool, find_agent, tools_of, update_agent
 from folkmoot.agents.creation import choose_model, create_agent
+from folkmoot.agents.deletion import remove_agent
 from folkmoot.agents.listing import AgentFilter, count_agents, list_agents, list_tags
 from folkmoot.errors import InvalidInput, NotFound
 from folkmoot.models.providers import resolve
@@ -139,7 +140,7 @@ async def update(agent_id: AgentId, body: UpdateAgent, state: State) -> Response
 @router.delete("/{agent_id}")
 async def delete(agent_id: AgentId, state: State) -> Deleted:
     """Delete an agent and its conversations; its blocks stay."""
-    await state.store.write(lambda transaction: delete_agent(transaction, agent_id))
+    await remove_agent(state.store, agent_id)
     return Deleted(message=f"Agent id={agent_id} successfully deleted")
 
 

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from folkmoot.memory.blocks import create_block, delete_block, find_block, update_block
+from folkmoot.agents.deletion import remove_block
+from folkmoot.memory.blocks import create_block, find_block, update_block
 from folkmoot.memory.listing import BlockFilter, agents_of_block, count_blocks, list_blocks
 from folkmoot.server.agent_views import Include, view_agents
 from folkmoot.server.state import State
@@ -100,7 +101,7 @@ async def update(block_id: BlockId, body: UpdateBlock, expected: ExpectedVersion
 @router.delete("/{block_id}")
 async def delete(block_id: BlockId, state: State) -> None:
     """Delete a block with its history; agents lose it."""
-    await state.store.write(lambda transaction: delete_block(transaction, block_id))
+    await remove_block(state.store, block_id)
 
 
 @router.get("/{block_id}/agents", response_model=list[AgentReply])

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
+from folkmoot.agents.deletion import remove_messages
 from folkmoot.agents.preparation import prepare_conversation, system_text
 from folkmoot.conversations.conversations import find_conversation
-from folkmoot.conversations.listing import reset_conversation
 from folkmoot.conversations.messages import list_messages
 from folkmoot.server.agent_views import view_agent
 from folkmoot.server.routes.conversations import cancel_in_conversation, compact_conversation, named
 from folkmoot.server.state import State
-from folkmoot.server.wire.agents import AgentReply, AgentView, show_agent
+from folkmoot.server.wire.agents import AgentReply, show_agent
 from folkmoot.server.wire.common import AgentId, json_response
 from folkmoot.server.wire.context import ContextOverview, ResetMessages, show_context
 from folkmoot.server.wire.conversations import CompactionReply, CompactionRequest
@@ -53,9 +53,7 @@ async def summarize(agent_id: AgentId, state: State, body: CompactionRequest | N
 async def reset(agent_id: AgentId, state: State, body: ResetMessages | None = None) -> Response:
     """Delete the messages of the agent's main conversation, all but its system message; a turn of it is cancelled."""
     await cancel_in_conversation(agent_id, state)
-
-    async def write(transaction: Transaction) -> AgentView:
-        await reset_conversation(transaction, agent_id)
-        return await view_agent(transaction, agent_id, state)
-
-    return json_response(show_agent(await state.store.write(write)))
+    await remove_messages(state.store, agent_id)
+    return json_response(
+        show_agent(await state.store.read(lambda transaction: view_agent(transaction, agent_id, state)))
+    )

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Response
 
 from folkmoot.agents.abandoned_calls import settle_abandoned
+from folkmoot.agents.deletion import remove_thread
 from folkmoot.agents.preparation import compact_now, system_text
-from folkmoot.agents.threads import create_thread, delete_thread, fork_thread
+from folkmoot.agents.threads import create_thread, fork_thread
 from folkmoot.conversations.conversations import Conversation, find_conversation
 from folkmoot.conversations.listing import (
     ConversationFilter,
@@ -154,7 +155,7 @@ async def delete(conversation_id: str, state: State) -> Deleted:
     conversation = named(conversation_id)
     if conversation == conversation_id and not conversation.startswith("agent-"):
         await cancel_in_conversation(conversation, state)
-    await state.store.write(lambda transaction: delete_thread(transaction, conversation))
+    await remove_thread(state.store, conversation)
     return Deleted(message=f"Conversation id={conversation} successfully deleted")
 
 
