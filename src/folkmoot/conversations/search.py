@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, select, update
 from folkmoot.conversations.messages import Message, search_text, words_of
 from folkmoot.errors import NotFound
 from folkmoot.store.deletions import message_is_kept
-from folkmoot.store.engine import Row, Store, Transaction
+from folkmoot.store.engine import Row, Store, Transaction, Work
 from folkmoot.store.paging import Page, fetch_page
 from folkmoot.store.tables import messages
 
@@ -51,8 +51,8 @@ class FoundMessage:
         return cls(Message.from_row(row), row["agent_id"], row["conversation_id"])
 
 
-async def search_messages(store: Store, search: MessageSearch) -> list[FoundMessage]:
-    """Return the messages that match, the best first; of equally good ones the newest."""
+def search_for(store: Store, search: MessageSearch) -> Work[list[FoundMessage]]:
+    """Return the work, for a scan, that finds the messages that match, the best first; of equally good ones the newest."""
     types = [ROLES[role] for role in search.roles or ROLES]
     statement = select(messages).where(messages.c.message_type.in_(types), message_is_kept())
     if search.agent_id is not None:
@@ -64,17 +64,16 @@ async def search_messages(store: Store, search: MessageSearch) -> list[FoundMess
     if search.end is not None:
         statement = statement.where(messages.c.created_at < search.end)
     words = list(dict.fromkeys(word.lower() for word in words_of(search.query)))[:MOST_WORDS]
-    if search.query.strip() and not words:
-        return []
+    in_vain = bool(search.query.strip()) and not words
     if words:
         statement = store.matching(statement, words)
     newest = (messages.c.created_at.desc(), messages.c.sequence.desc())
     statement = statement.order_by(*newest).limit(search.limit)
 
     async def find(transaction: Transaction) -> list[FoundMessage]:
-        return [FoundMessage.from_row(row) for row in await transaction.all(statement)]
+        return [] if in_vain else [FoundMessage.from_row(row) for row in await transaction.all(statement)]
 
-    return await store.scan(find)
+    return find
 
 
 async def find_message(transaction: Transaction, message_id: str) -> FoundMessage:

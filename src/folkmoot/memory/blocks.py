@@ -215,18 +215,16 @@ async def update_block(
 
 
 async def revert_block(
-    transaction: Transaction, block_id: str, version: int, author: Author, expected_version: int | None = None
+    transaction: Transaction, block_id: str, edit: Revert, author: Author, expected_version: int | None = None
 ) -> Block:
     """Make the text of an earlier version the block's text again, as a new version.
 
     Raises:
-        NotFound: there is no such block or version.
+        NotFound: there is no such block.
         PreconditionFailed: the block is not at `expected_version`.
         EditRefused: that text is longer than the limit is now.
     """
-    await find_block(transaction, block_id, lock=True)
-    _, text = await history.find_version(transaction, block_id, version)
-    outcome = await edit_block(transaction, block_id, Revert(version, text), author, expected_version)
+    outcome = await edit_block(transaction, block_id, edit, author, expected_version)
     if isinstance(outcome, Refusal):
         raise EditRefused(outcome.reason)
     return outcome[1]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Annotated, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 
@@ -41,7 +41,15 @@ class Scanning:
         """
         if short:
             return then(await self._store.read(work))
-        scanning = asyncio.create_task(self._store.scan(work, then))
+        return await self.while_here(self._store.scan(work, then))
+
+    async def while_here(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return the result of what may take long, or give it up when the client goes away.
+
+        Raises:
+            ClientLeft: nobody waits for the answer any more.
+        """
+        scanning = asyncio.create_task(work)
         leaving = asyncio.create_task(self._left())
         try:
             await asyncio.wait((scanning, leaving), return_when=asyncio.FIRST_COMPLETED)

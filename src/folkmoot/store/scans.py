@@ -12,7 +12,7 @@ from folkmoot.errors import StoreOverloaded
 
 T = TypeVar("T")
 
-AT_ONCE = 2
+AT_ONCE = 4
 """Scans that run at once. They share the interpreter with the event loop, so that more would only slow each other."""
 
 MOST_WAITING = 100

@@ -77,7 +77,7 @@ block_versions = Table(
     Column("block_id", Text, nullable=False),
     Column("version", Integer, nullable=False),
     Column("text", Text, comment="the whole text, for the versions that keep one"),
-    Column("delta", Text, comment="JSON: the change from the version before, for the others"),
+    Column("delta", Text, comment="JSON: the change from the version before, unless the text is short"),
     Column("length", Integer, nullable=False, comment="characters of this version's text"),
     Column("edit", Text, nullable=False, comment="JSON: what was asked for"),
     Column("author_type", Text, nullable=False),

@@ -15,6 +15,7 @@ from folkmoot.agents.listing import AgentFilter, count_agents, list_agents, list
 from folkmoot.errors import InvalidInput, NotFound
 from folkmoot.models.providers import resolve
 from folkmoot.server.agent_views import Include, view_agent, view_listed
+from folkmoot.server.scanning import Scan
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.agents import AgentReply, AgentView, CreateAgent, ModifyApproval, UpdateAgent, show_agent
 from folkmoot.server.wire.common import AgentId, Deleted, ToolId, json_response, page_of
@@ -96,7 +97,7 @@ async def create(body: CreateAgent, state: State) -> Response:
 
 @router.get("", response_model=list[AgentReply])
 async def list_all(
-    wanted: Wanted, page: NewestFirst, include: Include, state: State, ascending: bool | None = None
+    wanted: Wanted, page: NewestFirst, include: Include, state: State, scan: Scan, ascending: bool | None = None
 ) -> Response:
     """List agents, the newest first unless the request says otherwise."""
     if ascending:
@@ -106,13 +107,13 @@ async def list_all(
         found = await list_agents(transaction, wanted, page)
         return await view_listed(transaction, found, include, state)
 
-    return json_response([show_agent(view) for view in await state.store.read(read)])
+    return await scan(read, lambda views: json_response([show_agent(view) for view in views]))
 
 
 @router.get("/count")
-async def count(wanted: Wanted, state: State) -> int:
+async def count(wanted: Wanted, scan: Scan) -> int:
     """Count agents."""
-    return await state.store.read(lambda transaction: count_agents(transaction, wanted))
+    return await scan(lambda transaction: count_agents(transaction, wanted), int)
 
 
 @router.get("/{agent_id}", response_model=AgentReply)
@@ -198,11 +199,9 @@ async def set_approval(
 
 
 @tags_router.get("")
-async def list_all_tags(
-    page: ByName, state: State, query_text: str | None = None, name: str | None = None
-) -> list[str]:
+async def list_all_tags(page: ByName, scan: Scan, query_text: str | None = None, name: str | None = None) -> list[str]:
     """List the tags of all agents and blocks, by name."""
-    return await state.store.read(lambda transaction: list_tags(transaction, page, name or query_text))
+    return await scan(lambda transaction: list_tags(transaction, page, name or query_text), list)
 
 
 def _is_approval(rule: Mapping[str, Any], tool_name: str) -> bool:

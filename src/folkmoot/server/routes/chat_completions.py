@@ -25,6 +25,7 @@ from folkmoot.errors import BadRequest, InvalidInput
 from folkmoot.identifiers import check_id
 from folkmoot.server.event_stream import EventStream, ServerSentEvent
 from folkmoot.server.sending import DONE, check_request, read_request
+from folkmoot.server.scanning import Scan
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.common import AgentId, Reply, Request, Text, json_response
 from folkmoot.server.wire.sending import SendMessages
@@ -113,11 +114,13 @@ class ChatModels(Reply):
 
 
 @router.get("/openai/v1/models", response_model=ChatModels)
-async def list_models(state: State) -> Response:
+async def list_models(scan: Scan) -> Response:
     """List the agents, the newest first, as models that can be talked to."""
     page = Page(limit=LARGEST_PAGE, order="desc")
-    found = await state.store.read(lambda transaction: list_agents(transaction, AgentFilter(), page))
-    return json_response(ChatModels(data=[ChatModel.of(agent) for agent in found]))
+    return await scan(
+        lambda transaction: list_agents(transaction, AgentFilter(), page),
+        lambda found: json_response(ChatModels(data=[ChatModel.of(agent) for agent in found])),
+    )
 
 
 @router.get("/openai/v1/models/{agent_id}", response_model=ChatModel)

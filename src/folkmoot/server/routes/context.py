@@ -10,6 +10,7 @@ from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.messages import list_messages
 from folkmoot.server.agent_views import view_agent
 from folkmoot.server.routes.conversations import cancel_in_conversation, compact_conversation, named
+from folkmoot.server.scanning import Scan
 from folkmoot.server.state import State
 from folkmoot.server.wire.agents import AgentReply, show_agent
 from folkmoot.server.wire.common import AgentId, json_response
@@ -22,7 +23,7 @@ router = APIRouter(prefix="/v1/agents/{agent_id}", tags=["agents"])
 
 
 @router.get("/context", response_model=ContextOverview)
-async def overview(agent_id: AgentId, state: State, conversation_id: str | None = None) -> Response:
+async def overview(agent_id: AgentId, state: State, scan: Scan, conversation_id: str | None = None) -> Response:
     """Return what fills the agent's context window in one of its conversations, with the parts' sizes in tokens."""
     named_id = named(conversation_id or agent_id, agent_id)
 
@@ -33,7 +34,7 @@ async def overview(agent_id: AgentId, state: State, conversation_id: str | None 
         prompt = turn.prompt(await turn.look(transaction))
         return show_context(conversation, turn.context_state, prompt, first[0] if first else None)
 
-    return json_response(await state.store.read(read))
+    return await scan(read, json_response)
 
 
 @router.post("/recompile")

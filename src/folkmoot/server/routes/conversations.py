@@ -33,6 +33,7 @@ from folkmoot.server.sending import (
     read_request,
     send_and_wait,
 )
+from folkmoot.server.scanning import SHORT_PAGE, Scan
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.common import AgentId, Deleted, MessageId, json_response, page_of
 from folkmoot.server.wire.conversations import (
@@ -98,7 +99,7 @@ async def create(agent_id: AgentId, state: State, body: CreateConversation | Non
 @router.get("", response_model=list[ConversationReply])
 async def list_all(
     page: NewestFirst,
-    state: State,
+    scan: Scan,
     agent_id: AgentId | None = None,
     summary_search: str | None = None,
     archive_status: ArchiveStatus = "unarchived",
@@ -122,7 +123,7 @@ async def list_all(
             for each in found
         ]
 
-    return json_response(await state.store.read(read))
+    return await scan(read, json_response)
 
 
 @router.get("/{conversation_id}", response_model=ConversationReply)
@@ -197,7 +198,7 @@ async def preview(conversation_id: str, body: SendToConversation, state: State) 
 async def list_of_messages(
     conversation_id: str,
     page: MessagesNewestFirst,
-    state: State,
+    scan: Scan,
     agent_id: str | None = None,
     include_return_message_types: Annotated[list[MessageType] | None, Query()] = None,
     include_compaction_messages: bool = False,
@@ -210,7 +211,11 @@ async def list_of_messages(
         await find_conversation(transaction, conversation)
         return await list_messages(transaction, conversation, page, types, summaries=include_compaction_messages)
 
-    return json_response(show_messages(await state.store.read(read), shape, types))
+    return await scan(
+        read,
+        lambda found: json_response(show_messages(found, shape, types)),
+        short=page.limit <= SHORT_PAGE and types is None,
+    )
 
 
 @router.post("/{conversation_id}/stream", response_class=EventStream)

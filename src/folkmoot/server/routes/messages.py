@@ -20,6 +20,7 @@ from folkmoot.server.sending import (
     send_and_wait,
     start_in_background,
 )
+from folkmoot.server.scanning import SHORT_PAGE, Scan
 from folkmoot.server.state import State
 from folkmoot.server.wire.common import AgentId, Request, json_response, page_of
 from folkmoot.server.wire.messages import AnyMessage, MessageShape, TurnReply, show_messages
@@ -82,7 +83,7 @@ async def cancel(agent_id: AgentId, state: State, body: CancelRuns | None = None
 async def list_all(
     agent_id: AgentId,
     page: Newest,
-    state: State,
+    scan: Scan,
     conversation_id: str | None = None,
     use_assistant_message: bool = True,
     assistant_message_tool_name: str = "send_message",
@@ -108,4 +109,8 @@ async def list_all(
             transaction, conversation.id, page, types, summaries=include_compaction_messages, spoken=spoken
         )
 
-    return json_response(show_messages(await state.store.read(read), shape, types))
+    return await scan(
+        read,
+        lambda found: json_response(show_messages(found, shape, types)),
+        short=page.limit <= SHORT_PAGE and types is None,
+    )

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from folkmoot.agents.steps import StepFilter, find_step, list_steps, set_feedback
 from folkmoot.conversations.messages import Message, messages_of_step
+from folkmoot.server.scanning import Scan
 from folkmoot.server.state import State
 from folkmoot.server.wire.common import Request, StepId, Text, json_response, page_of
 from folkmoot.server.wire.messages import AnyMessage, MessageShape, show_messages
@@ -54,8 +55,11 @@ async def list_all(
         has_feedback=has_feedback,
         tags=tags or (),
     )
-    found = await state.store.read(lambda transaction: list_steps(transaction, wanted, page))
-    return json_response([StepReply.of(step, state.services.catalogue.describe(step.model)) for step in found])
+    describe = state.services.catalogue.describe
+    return await scan(
+        lambda transaction: list_steps(transaction, wanted, page),
+        lambda found: json_response([StepReply.of(step, describe(step.model)) for step in found]),
+    )
 
 
 @router.get("/{step_id}", response_model=StepReply)

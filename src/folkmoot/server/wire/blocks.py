@@ -180,26 +180,27 @@ class BlameLineReply(Reply):
 
 
 class BlameReply(Reply):
-    """Who wrote each line of a block."""
+    """Who wrote each line of a block, or each of a page of its lines."""
 
     block_id: str
     version: int
+    line_count: int
     lines: list[BlameLineReply]
 
     @classmethod
-    def of(cls, block_id: str, version: int, lines: Sequence[WrittenLine]) -> BlameReply:
-        """Show who wrote each line; a line's text is shown without its line break."""
+    def of(cls, block_id: str, version: int, lines: Sequence[WrittenLine], after: int, line_count: int) -> BlameReply:
+        """Show who wrote each line behind the first `after`; a line's text is shown without its line break."""
         shown = [
-            BlameLineReply(
+            BlameLineReply.model_construct(
                 number=number,
                 text=line.text.rstrip("\r\n"),
                 version=line.version.number,
                 author=AuthorReply.of(line.version.author),
                 created_at=moment(line.version.created_at),
             )
-            for number, line in enumerate(lines, 1)
+            for number, line in enumerate(lines, after + 1)
         ]
-        return cls(block_id=block_id, version=version, lines=shown)
+        return cls.model_construct(block_id=block_id, version=version, line_count=line_count, lines=shown)
 
 
 class ReaderReply(Reply):
