@@ -16,7 +16,7 @@ from sqlalchemy import Executable, Table
 from folkmoot.memory import history
 from folkmoot.memory.authors import Author
 from folkmoot.memory.blocks import create_block, delete_block, edit_block, find_block, revert_block
-from folkmoot.memory.edits import Insert, SetText, describe
+from folkmoot.memory.edits import Insert, Revert, SetText, describe
 from folkmoot.memory.history import FULL_COPY_EVERY, SHORT_TEXT, blame_block, find_version, list_versions, read_texts
 from folkmoot.store.engine import Parameters, Row, Store, Transaction
 from folkmoot.store.postgres import PostgresEngine, PostgresTransaction, _Done
@@ -91,7 +91,8 @@ async def test_reverting_again_and_again_keeps_every_version(opened: Store) -> N
     block_id = await new_block(opened, "one" * 500)
     await set_texts(opened, block_id, ["two" * 500, "three" * 500])
     for number in (1, 2, 4, 3):
-        await opened.write(lambda t, n=number: revert_block(t, block_id, n, ADA))
+        _, text = await opened.read(lambda t, n=number: find_version(t, block_id, n))
+        await opened.write(lambda t, edit=Revert(number, text): revert_block(t, block_id, edit, ADA))
     texts = [text for _, text in await opened.read(lambda t: read_texts(t, block_id, 1, 7))]
     assert [text[:3] for text in texts] == ["one", "two", "thr", "one", "two", "one", "thr"]
     assert [json.loads(row["edit"]) for row in await kept(opened, block_id)][3:] == [

@@ -52,7 +52,7 @@ class FoundMessage:
 
 
 def search_for(store: Store, search: MessageSearch) -> Work[list[FoundMessage]]:
-    """Return the work, for a scan, that finds the messages that match, the best first; of equally good ones the newest."""
+    """Return a scan's work: it finds the messages that match, the best first, of equally good ones the newest."""
     types = [ROLES[role] for role in search.roles or ROLES]
     statement = select(messages).where(messages.c.message_type.in_(types), message_is_kept())
     if search.agent_id is not None:

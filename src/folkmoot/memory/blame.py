@@ -142,7 +142,7 @@ class LineHistory:
     def _splice(self, version: int, start: int, end: int, replacement: str) -> bool:
         """Replace characters and blame the lines that they touch; False when more than these must be looked at."""
         first, base = self._chunk_at(start, 0, 0)
-        last, last_base = self._chunk_at(end, first, base)
+        last, _ = self._chunk_at(end, first, base)
         touched = self._chunks[first : last + 1]
         lines = [line for chunk in touched for line in chunk.lines]
         versions = [number for chunk in touched for number in chunk.versions]

@@ -15,6 +15,7 @@ from folkmoot.agents.listing import AgentFilter, count_agents, list_agents, list
 from folkmoot.errors import InvalidInput, NotFound
 from folkmoot.models.providers import resolve
 from folkmoot.server.agent_views import Include, view_agent, view_listed
+from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.agents import AgentReply, AgentView, CreateAgent, ModifyApproval, UpdateAgent, show_agent
@@ -24,8 +25,8 @@ from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page, page_of_list
 from folkmoot.tools.tool import Tool
 
-router = APIRouter(prefix="/v1/agents", tags=["agents"])
-tags_router = APIRouter(prefix="/v1/tags", tags=["tags"])
+router = APIRouter(prefix="/v1/agents", tags=["agents"], route_class=BodyRoute)
+tags_router = APIRouter(prefix="/v1/tags", tags=["tags"], route_class=BodyRoute)
 
 
 async def read_filter(

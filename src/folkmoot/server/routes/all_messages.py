@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
@@ -20,6 +20,7 @@ from folkmoot.conversations.search import (
     search_for,
 )
 from folkmoot.errors import BadRequest, NotFound
+from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.scanning import SHORT_PAGE, Scan
 from folkmoot.server.state import State
 from folkmoot.server.wire.common import AgentId, MessageId, Reply, Request, Text, json_response, moment, page_of
@@ -29,8 +30,8 @@ from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page
 
-router = APIRouter(prefix="/v1/messages", tags=["messages"])
-agents_router = APIRouter(prefix="/v1/agents", tags=["messages"])
+router = APIRouter(prefix="/v1/messages", tags=["messages"], route_class=BodyRoute)
+agents_router = APIRouter(prefix="/v1/agents", tags=["messages"], route_class=BodyRoute)
 
 NewestFirst = Annotated[Page, Depends(page_of("desc", 100))]
 

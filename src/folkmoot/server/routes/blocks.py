@@ -10,6 +10,7 @@ from folkmoot.agents.deletion import remove_block
 from folkmoot.memory.blocks import create_block, find_block, update_block
 from folkmoot.memory.listing import BlockFilter, agents_of_block, count_blocks, list_blocks
 from folkmoot.server.agent_views import Include, view_agents
+from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import State
 from folkmoot.server.versions import ExpectedVersion, version_header
@@ -19,7 +20,7 @@ from folkmoot.server.wire.common import BlockId, Number, json_response, page_of
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page
 
-router = APIRouter(prefix="/v1/blocks", tags=["blocks"])
+router = APIRouter(prefix="/v1/blocks", tags=["blocks"], route_class=BodyRoute)
 
 
 async def read_filter(

@@ -23,16 +23,17 @@ from folkmoot.agents.turn_state import TurnRequest
 from folkmoot.conversations.messages import Message
 from folkmoot.errors import BadRequest, InvalidInput
 from folkmoot.identifiers import check_id
+from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.event_stream import EventStream, ServerSentEvent
-from folkmoot.server.sending import DONE, check_request, read_request
 from folkmoot.server.scanning import Scan
+from folkmoot.server.sending import DONE, check_request, read_request
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.common import AgentId, Reply, Request, Text, json_response
 from folkmoot.server.wire.sending import SendMessages
 from folkmoot.store import clock
 from folkmoot.store.paging import LARGEST_PAGE, Page
 
-router = APIRouter(tags=["messages"])
+router = APIRouter(tags=["messages"], route_class=BodyRoute)
 
 FINISH_REASONS = {"max_tokens_exceeded": "length", "requires_approval": "tool_calls"}
 """OpenAI's name for a stop reason; `stop` for every other."""

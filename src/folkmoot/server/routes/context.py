@@ -9,6 +9,7 @@ from folkmoot.agents.preparation import prepare_conversation, system_text
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.messages import list_messages
 from folkmoot.server.agent_views import view_agent
+from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.routes.conversations import cancel_in_conversation, compact_conversation, named
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import State
@@ -19,7 +20,7 @@ from folkmoot.server.wire.conversations import CompactionReply, CompactionReques
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page
 
-router = APIRouter(prefix="/v1/agents/{agent_id}", tags=["agents"])
+router = APIRouter(prefix="/v1/agents/{agent_id}", tags=["agents"], route_class=BodyRoute)
 
 
 @router.get("/context", response_model=ContextOverview)

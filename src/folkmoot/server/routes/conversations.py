@@ -24,7 +24,9 @@ from folkmoot.identifiers import check_id
 from folkmoot.models.providers import resolve
 from folkmoot.runs.reading import RunFilter, list_runs
 from folkmoot.runs.runs import UNFINISHED, Run, find_run
+from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.event_stream import EventStream
+from folkmoot.server.scanning import SHORT_PAGE, Scan
 from folkmoot.server.sending import (
     as_server_sent,
     begin_stream,
@@ -33,7 +35,6 @@ from folkmoot.server.sending import (
     read_request,
     send_and_wait,
 )
-from folkmoot.server.scanning import SHORT_PAGE, Scan
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.common import AgentId, Deleted, MessageId, json_response, page_of
 from folkmoot.server.wire.conversations import (
@@ -52,7 +53,7 @@ from folkmoot.server.wire.streams import StreamShape
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import LARGEST_PAGE, Page
 
-router = APIRouter(prefix="/v1/conversations", tags=["conversations"])
+router = APIRouter(prefix="/v1/conversations", tags=["conversations"], route_class=BodyRoute)
 
 MAIN = "default"
 """How a client names an agent's main conversation, beside the agent."""

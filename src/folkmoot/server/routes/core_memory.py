@@ -12,6 +12,7 @@ from folkmoot.memory.attachments import attach, attached_rows, detach
 from folkmoot.memory.blocks import Block, update_block
 from folkmoot.memory.listing import attached_blocks
 from folkmoot.server.agent_views import view_agent
+from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import State
 from folkmoot.server.versions import ExpectedVersion, version_header
@@ -21,7 +22,7 @@ from folkmoot.server.wire.common import AgentId, BlockId, json_response, page_of
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page
 
-router = APIRouter(prefix="/v1/agents/{agent_id}/core-memory", tags=["agents"])
+router = APIRouter(prefix="/v1/agents/{agent_id}/core-memory", tags=["agents"], route_class=BodyRoute)
 
 OldestFirst = Annotated[Page, Depends(page_of("asc", 100))]
 

@@ -27,6 +27,7 @@ from folkmoot.memory.history import (
     list_versions,
 )
 from folkmoot.memory.watch import Gone, MemoryEvent, NewVersion, Snapshot, watch_agent, watch_block
+from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.event_stream import EventStream, ServerSentEvent
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import State
@@ -43,8 +44,8 @@ from folkmoot.server.wire.common import AgentId, BlockId, Number, Order, json_re
 from folkmoot.store.engine import Transaction, Work
 from folkmoot.store.paging import LARGEST_PAGE
 
-router = APIRouter(prefix="/v1/blocks/{block_id}", tags=["shared memory"])
-agent_router = APIRouter(prefix="/v1/agents/{agent_id}/core-memory", tags=["shared memory"])
+router = APIRouter(prefix="/v1/blocks/{block_id}", tags=["shared memory"], route_class=BodyRoute)
+agent_router = APIRouter(prefix="/v1/agents/{agent_id}/core-memory", tags=["shared memory"], route_class=BodyRoute)
 
 Limit = Annotated[int, Query(ge=1, le=LARGEST_PAGE)]
 LastEventId = Annotated[str | None, Header(description="The last event that was seen; the stream goes on behind it.")]
@@ -71,7 +72,6 @@ async def list_history(
 @router.get("/history/{version}", response_model=VersionTextReply)
 async def retrieve_version(block_id: BlockId, version: Number, scan: Scan) -> Response:
     """Return one version with its text."""
-
     return await scan(_version_of(block_id, version), lambda found: json_response(VersionTextReply.with_text(*found)))
 
 

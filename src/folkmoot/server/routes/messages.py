@@ -12,6 +12,8 @@ from folkmoot.conversations.messages import Message, MessageType, list_messages
 from folkmoot.errors import NotFound
 from folkmoot.runs.reading import RunFilter
 from folkmoot.runs.runs import UNFINISHED
+from folkmoot.server.bodies import BodyRoute
+from folkmoot.server.scanning import SHORT_PAGE, Scan
 from folkmoot.server.sending import (
     begin_stream,
     cancel_runs,
@@ -20,7 +22,6 @@ from folkmoot.server.sending import (
     send_and_wait,
     start_in_background,
 )
-from folkmoot.server.scanning import SHORT_PAGE, Scan
 from folkmoot.server.state import State
 from folkmoot.server.wire.common import AgentId, Request, json_response, page_of
 from folkmoot.server.wire.messages import AnyMessage, MessageShape, TurnReply, show_messages
@@ -29,7 +30,7 @@ from folkmoot.server.wire.sending import SendMessages
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page
 
-router = APIRouter(prefix="/v1/agents/{agent_id}/messages", tags=["messages"])
+router = APIRouter(prefix="/v1/agents/{agent_id}/messages", tags=["messages"], route_class=BodyRoute)
 
 Newest = Annotated[Page, Depends(page_of(None, 100))]
 

@@ -12,9 +12,10 @@ from folkmoot.errors import Conflict
 from folkmoot.models.prompt import Usage
 from folkmoot.runs.reading import RunFilter, delete_run, list_runs, messages_of_run, usage_of_run
 from folkmoot.runs.runs import UNFINISHED, Run, find_run
+from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.event_stream import EventStream
-from folkmoot.server.sending import as_server_sent
 from folkmoot.server.scanning import Scan
+from folkmoot.server.sending import as_server_sent
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.common import Deleted, Number, Request, RunId, json_response, page_of
 from folkmoot.server.wire.messages import AnyMessage, MessageShape, show_messages
@@ -23,7 +24,7 @@ from folkmoot.server.wire.streams import StreamShape
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page, page_of_list
 
-router = APIRouter(prefix="/v1/runs", tags=["runs"])
+router = APIRouter(prefix="/v1/runs", tags=["runs"], route_class=BodyRoute)
 
 NewestFirst = Annotated[Page, Depends(page_of("desc", 100))]
 OldestFirst = Annotated[Page, Depends(page_of("asc", 100))]

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from folkmoot.agents.steps import StepFilter, find_step, list_steps, set_feedback
 from folkmoot.conversations.messages import Message, messages_of_step
+from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import State
 from folkmoot.server.wire.common import Request, StepId, Text, json_response, page_of
@@ -18,7 +19,7 @@ from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page, page_of_list
 
-router = APIRouter(prefix="/v1/steps", tags=["runs"])
+router = APIRouter(prefix="/v1/steps", tags=["runs"], route_class=BodyRoute)
 
 NewestFirst = Annotated[Page, Depends(page_of("desc"))]
 OldestFirst = Annotated[Page, Depends(page_of("asc", 100))]
@@ -35,6 +36,7 @@ class Feedback(Request):
 async def list_all(
     page: NewestFirst,
     state: State,
+    scan: Scan,
     agent_id: str | None = None,
     run_id: str | None = None,
     model: str | None = None,

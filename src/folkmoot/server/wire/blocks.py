@@ -13,7 +13,7 @@ from folkmoot.memory.attachments import Access
 from folkmoot.memory.authors import Author
 from folkmoot.memory.blocks import DEFAULT_LIMIT, Block
 from folkmoot.memory.history import Reader, Version, WrittenLine
-from folkmoot.server.wire.common import JsonObject, Number, Reply, Request, Text, moment
+from folkmoot.server.wire.common import MOST_ITEMS, JsonObject, Number, Reply, Request, Tag, Text, moment
 
 Label = Annotated[Text, Field(min_length=1, max_length=200, description="Name of the block in an agent's context.")]
 Limit = Annotated[int, Field(ge=1, le=50_000_000, description="Most characters the block may hold.")]
@@ -25,7 +25,7 @@ class BlockFields(Request):
     read_only: bool | None = Field(None, description="Agents cannot change it by any tool.")
     description: Text | None = Field(None, description="What it is for; agents read it.")
     metadata: JsonObject | None = None
-    tags: list[Text] | None = Field(None, max_length=1000)
+    tags: list[Tag] | None = Field(None, max_length=MOST_ITEMS)
     hidden: bool | None = None
     project_id: Text | None = None
     is_template: bool | None = None

@@ -13,8 +13,11 @@ from folkmoot.agents.approvals import Decision, Decisions
 from folkmoot.agents.tool_calls import Outcome
 from folkmoot.conversations.messages import Message, MessageType
 from folkmoot.models.prompt import ToolSchema
-from folkmoot.server.wire.common import JsonObject, Request, Text
+from folkmoot.server.wire.common import MOST_ITEMS, JsonObject, Request, Text
 from folkmoot.server.wire.messages import MessageShape
+
+MOST_MESSAGES = 200
+"""Messages, client's tools, or returns of tools in a request."""
 
 
 class TextPart(Request):
@@ -83,7 +86,8 @@ def _not_empty(content: str | list[Part]) -> str | list[Part]:
     return content
 
 
-Content: TypeAlias = Annotated[Text | list[Part], AfterValidator(_not_empty)]
+Parts: TypeAlias = Annotated[list[Part], Field(max_length=MOST_ITEMS)]
+Content: TypeAlias = Annotated[Text | Parts, AfterValidator(_not_empty)]
 
 
 def content_of(content: str | Sequence[Part]) -> str | list[dict[str, Any]]:
@@ -132,7 +136,7 @@ class ClientToolReturn(Request):
 
     type: Literal["tool"] = "tool"
     tool_call_id: Text
-    tool_return: Text | list[Part]
+    tool_return: Text | Parts
     status: Literal["success", "error"] = "success"
     stdout: list[str] | None = None
     stderr: list[str] | None = None
@@ -193,7 +197,7 @@ class ToolReturnCreate(Request):
     """Returns of tools that the client ran itself."""
 
     type: Literal["tool_return"]
-    tool_returns: list[ClientToolReturn] = Field(min_length=1)
+    tool_returns: list[ClientToolReturn] = Field(min_length=1, max_length=MOST_MESSAGES)
     otid: Text | None = None
     group_id: str | None = None
 
@@ -241,10 +245,12 @@ class ClientTool(Request):
 class SendMessages(Request):
     """A request for a turn."""
 
-    messages: list[AnyCreate] | None = None
+    messages: list[AnyCreate] | None = Field(None, max_length=MOST_MESSAGES)
     input: Content | None = Field(None, description="Short for one user message.")
     max_steps: int | None = Field(None, ge=1, le=1000, description="Most model calls in this turn.")
-    client_tools: list[ClientTool] | None = Field(None, description="Tools that the client runs itself.")
+    client_tools: list[ClientTool] | None = Field(
+        None, max_length=MOST_MESSAGES, description="Tools that the client runs itself."
+    )
     use_assistant_message: bool = True
     assistant_message_tool_name: str = "send_message"
     assistant_message_tool_kwarg: str = "message"

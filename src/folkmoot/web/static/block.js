@@ -62,9 +62,13 @@ addEventListener("popstate", () => go(location.href, { push: false }));
 const editor = find("#editor");
 const area = find("#edited");
 
-function openEditor() {
-  area.value = find("#raw").value;
-  editor.dataset.version = text().dataset.version;
+async function openEditor() {
+  const raw = find("#raw"); // a long text is not in the page
+  const now = raw
+    ? { value: raw.value, version: text().dataset.version }
+    : await (await api("GET", `/v1/blocks/${id}`)).json();
+  area.value = now.value;
+  editor.dataset.version = now.version;
   showEditor(true);
   count();
   area.focus();

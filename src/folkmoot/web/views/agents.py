@@ -80,7 +80,7 @@ async def list_all(request: Request, scan: Scan, q: str = "", tag: str = "", aft
             "palette": await read_palette(transaction),
         }
 
-    values = {"q": q, "tag": tag, "listed": LISTED, "calls": code.moot_calls()}
+    values: dict[str, Any] = {"q": q, "tag": tag, "listed": LISTED, "calls": code.moot_calls()}
     return await scan(read, lambda shown: render(request, "agents.html", **values, **shown))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import Request, Response
@@ -15,11 +15,12 @@ from folkmoot.agents.listing import AgentFilter, list_agents
 from folkmoot.errors import FolkmootError
 from folkmoot.memory.attachments import Access
 from folkmoot.memory.blocks import DEFAULT_LIMIT, Block, create_block, find_block
-from folkmoot.memory.history import Version, blame_block, find_version, list_versions
+from folkmoot.memory.history import Version, WrittenLine, blame_block, find_version, list_versions
 from folkmoot.memory.listing import BlockFilter, list_blocks
-from folkmoot.server.state import ServerState, State
+from folkmoot.server.scanning import Scan
+from folkmoot.server.state import State
 from folkmoot.server.wire.blocks import CreateBlock
-from folkmoot.server.wire.common import BlockId
+from folkmoot.server.wire.common import BlockId, Number
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import LARGEST_PAGE, Page
@@ -42,6 +43,12 @@ from folkmoot.web.responses import page_router, read_form, redirect, render
 router = page_router()
 
 LISTED = 200
+LINES_SHOWN = 1000
+"""Lines of a text that stand on one page."""
+
+LONGEST_TEXT_IN_PAGE = 200_000
+"""Characters of a text that is in the page for its editor; a longer one is fetched when it is edited."""
+
 VERSIONS_SHOWN = 50
 RUNS_SHOWN = 20
 MINUTES = 30
@@ -66,7 +73,7 @@ class _About:
 
 
 @router.get("/blocks")
-async def list_all(request: Request, state: State, q: str = "", after: str | None = None) -> Response:
+async def list_all(request: Request, scan: Scan, q: str = "", after: str | None = None) -> Response:
     """List blocks, the newest first."""
 
     async def read(transaction: Transaction) -> dict[str, Any]:
@@ -76,7 +83,8 @@ async def list_all(request: Request, state: State, q: str = "", after: str | Non
         newest = await newest_versions(transaction, [block.id for block in blocks])
         return {"blocks": blocks, "holders": holders, "newest": newest, "palette": await read_palette(transaction)}
 
-    return render(request, "blocks.html", q=q, listed=LISTED, calls=code.moot_calls(), **await state.store.read(read))
+    values: dict[str, Any] = {"q": q, "listed": LISTED, "calls": code.moot_calls()}
+    return await scan(read, lambda shown: render(request, "blocks.html", **values, **shown))
 
 
 @router.get("/blocks/new")
@@ -112,25 +120,35 @@ async def create(request: Request, state: State) -> Response:
 
 
 @router.get("/blocks/{block_id}")
-async def show(request: Request, block_id: BlockId, state: State, version: int | None = None) -> Response:
-    """Show a block as it is now, live, or as it was at a version."""
-    about = await state.store.read(lambda transaction: _read(transaction, block_id, version))
-    lines = await _lines(about, state, with_diff=version is not None)
-    now = clock.now()
-    return render(
-        request,
-        "block.html",
-        about=about,
-        block=about.block,
-        palette=about.palette,
-        lines=lines,
-        legend=_legend(lines),
-        is_now=version is None,
-        bars=bars_per_minute(about.edits, now, MINUTES),
-        edits=len(about.edits),
-        minutes=MINUTES,
-        calls=code.block_calls(block_id, about.block.version),
-    )
+async def show(
+    request: Request, block_id: BlockId, state: State, scan: Scan, version: int | None = None, after: Number = 0
+) -> Response:
+    """Show a block as it is now, live, or as it was at a version; of a long one the lines behind `after`."""
+    about = await scan(lambda transaction: _read(transaction, block_id, version), lambda found: found)
+
+    def shown(written: list[WrittenLine], count: int) -> Response:
+        lines = _lines(written, about, after, is_now=version is None, is_whole=len(written) == count)
+        return render(
+            request,
+            "block.html",
+            about=about,
+            block=about.block,
+            palette=about.palette,
+            lines=lines,
+            after=after,
+            upto=after + len(written),
+            line_count=count,
+            page_size=LINES_SHOWN,
+            legend=_legend(lines),
+            is_now=version is None,
+            text_in_page=about.text if len(about.text) <= LONGEST_TEXT_IN_PAGE else None,
+            bars=bars_per_minute(about.edits, clock.now(), MINUTES),
+            edits=len(about.edits),
+            minutes=MINUTES,
+            calls=code.block_calls(block_id, about.block.version),
+        )
+
+    return await scan.while_here(blame_block(state.store, block_id, about.shown.number, shown, after, LINES_SHOWN))
 
 
 async def _read(transaction: Transaction, block_id: str, version: int | None) -> _About:
@@ -159,9 +177,16 @@ async def _read(transaction: Transaction, block_id: str, version: int | None) ->
     )
 
 
-async def _lines(about: _About, state: ServerState, *, with_diff: bool) -> list[ShownLine]:
-    lines = with_blame(await blame_block(state.store, about.block.id, about.shown.number))
-    return with_changes(about.before or "", lines) if with_diff else lines
+def _lines(
+    written: Sequence[WrittenLine], about: _About, after: int, *, is_now: bool, is_whole: bool
+) -> list[ShownLine]:
+    """Return the lines as they are shown: of an earlier version with what changed in it, if it is not long."""
+    lines = with_blame(written, after)
+    if is_now:
+        return lines
+    if is_whole:
+        return with_changes(about.before or "", lines)
+    return [replace(line, kind="added") if line.version == about.shown else line for line in lines]
 
 
 def _legend(lines: Sequence[ShownLine]) -> list[tuple[Version, int]]:

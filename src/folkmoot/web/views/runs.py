@@ -43,7 +43,13 @@ async def list_all(
         names = await agent_names(transaction, [*(run.agent_id for run in runs), *([agent] if agent else ())])
         return {"runs": runs, "names": names, "palette": await read_palette(transaction)}
 
-    values = {"wanted": status, "agent": agent, "listed": LISTED, "statuses": STATUSES, "calls": code.runs_calls()}
+    values: dict[str, Any] = {
+        "wanted": status,
+        "agent": agent,
+        "listed": LISTED,
+        "statuses": STATUSES,
+        "calls": code.runs_calls(),
+    }
     return await scan(read, lambda shown: render(request, "runs.html", **values, **shown))
 
 
