@@ -5,6 +5,7 @@ A block's text of ten megabytes is read in some 50 ms; as many bytes of empty li
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -32,7 +33,7 @@ class BodyRoute(APIRoute):
         async def handle(request: Request) -> Response:
             length = request.headers.get("content-length", "")
             if not length.isdigit() or int(length) > SMALL:
-                check_values(await request.body())
+                await asyncio.to_thread(check_values, await request.body())
             return await handler(request)
 
         return handle
@@ -47,7 +48,10 @@ def check_values(body: bytes) -> None:
     if len(body) <= SMALL or _separators(body) < MOST_VALUES:
         return
     plain = body.replace(b"\\\\", b"").replace(b'\\"', b"")
-    if plain.count(b'"') <= 2 * MOST_VALUES and _separators(b"".join(plain.split(b'"')[::2])) < MOST_VALUES:
+    if (
+        len(plain) - len(plain.translate(None, b'"')) <= 2 * MOST_VALUES
+        and _separators(b"".join(plain.split(b'"')[::2])) < MOST_VALUES
+    ):
         return
     raise InvalidInput(
         f"body: is made of more than {MOST_VALUES:,} values. Send fewer items in one request, or one long "
@@ -57,4 +61,4 @@ def check_values(body: bytes) -> None:
 
 def _separators(text: bytes) -> int:
     """Return how many values the text separates, keys counted, when none of it is inside quotes."""
-    return sum(map(text.count, (b",", b":", b"[", b"{")))
+    return len(text) - len(text.translate(None, b",:[{"))

@@ -21,7 +21,7 @@ from folkmoot.models.listing import ModelDescription
 from folkmoot.server.wire.blocks import BlockReply, CreateBlock
 from folkmoot.server.wire.common import MOST_ITEMS, BlockId, JsonObject, Reply, Request, Tag, Text, ToolId, moment
 from folkmoot.server.wire.models import EmbeddingConfig, LlmConfig
-from folkmoot.server.wire.sending import MessageCreate
+from folkmoot.server.wire.sending import MessageCreate, check_words
 from folkmoot.server.wire.tools import ToolReply
 from folkmoot.tools.tool import Tool
 
@@ -202,6 +202,12 @@ class CreateAgent(AgentFields):
     include_base_tools: bool | None = True
     include_multi_agent_tools: bool | None = False
     initial_message_sequence: list[MessageCreate] | None = Field(None, max_length=MOST_FIRST_MESSAGES)
+
+    @field_validator("initial_message_sequence")
+    @classmethod
+    def _not_too_long(cls, first: list[MessageCreate] | None) -> list[MessageCreate] | None:
+        check_words(first or (), "initial_message_sequence")
+        return first
 
     def to_plan(self) -> AgentPlan:
         """Return what the agent shall be."""

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from folkmoot.agents.approvals import Decision, Decisions
 from folkmoot.agents.tool_calls import Outcome
-from folkmoot.conversations.messages import Message, MessageType
+from folkmoot.conversations.messages import LONGEST_SEARCH_TEXT, Message, MessageType
 from folkmoot.models.prompt import ToolSchema
 from folkmoot.server.wire.common import MOST_ITEMS, JsonObject, Request, Text
 from folkmoot.server.wire.messages import MessageShape
+
+MOST_WORDS_SENT = 1_000_000
+"""Characters of messages in a request that search shall find."""
 
 MOST_MESSAGES = 200
 """Messages, client's tools, or returns of tools in a request."""
@@ -120,6 +123,24 @@ class MessageCreate(Request):
         # An assistant's words that a client gives are no part of the model's own reply to them.
         body = {"content": content, "given": True} if self.role == "assistant" else {"content": content}
         return Message(types[self.role], body, name=self.name, otid=self.otid, sender_id=self.sender_id)
+
+
+def check_words(sent: Iterable[object], field: str) -> None:
+    """Refuse messages that have more words than are made searchable at once.
+
+    Raises:
+        ValueError: they have.
+    """
+    words = 0
+    for message in sent:
+        content = message.content if isinstance(message, MessageCreate) else ""
+        texts = [content] if isinstance(content, str) else [getattr(part, "text", "") for part in content]
+        words += min(sum(map(len, texts)), LONGEST_SEARCH_TEXT)
+    if words > MOST_WORDS_SENT:
+        raise ValueError(
+            f"{field}: the messages have {words:,} characters, and {MOST_WORDS_SENT:,} are taken in one request; "
+            "send them in several"
+        )
 
 
 class ApprovalReturn(Request):
@@ -271,6 +292,7 @@ class SendMessages(Request):
         answers = sum(not isinstance(message, MessageCreate) for message in self.messages or ())
         if answers > 1:
             raise ValueError("messages: send one answer to an approval request at a time")
+        check_words(self.messages or (), "messages")
         return self
 
     def to_messages(self) -> list[Message]:
