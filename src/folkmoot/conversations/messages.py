@@ -46,6 +46,9 @@ MessageType: TypeAlias = Literal[
     "event_message",
 ]
 
+STORED_AT_ONCE = 100
+"""Messages that are made rows of before others have their turn."""
+
 LONGEST_SEARCH_TEXT = 100_000
 """Characters of a message that full-text search sees; PostgreSQL's index takes no more than about a megabyte."""
 
@@ -118,6 +121,15 @@ async def store_messages(
     transaction: Transaction, agent_id: str, conversation_id: str, first_sequence: int, new: Sequence[Message]
 ) -> None:
     """Store `new` as the conversation's messages from `first_sequence` on, whose owner holds the conversation."""
+    for start in range(0, len(new), STORED_AT_ONCE):
+        await _store(
+            transaction, agent_id, conversation_id, first_sequence + start, new[start : start + STORED_AT_ONCE]
+        )
+
+
+async def _store(
+    transaction: Transaction, agent_id: str, conversation_id: str, first_sequence: int, new: Sequence[Message]
+) -> None:
     await transaction.insert(
         messages,
         [

@@ -8,7 +8,7 @@ A piece of work is an async function of a `Transaction`:
     await store.write(rename)
 
 It may be called more than once (after a deadlock), so it must do nothing but use the transaction: no model call, no
-other await. On SQLite it runs without a pause between two statements, which the engine enforces.
+other await, which the engine enforces on SQLite. Other requests may run between two of its statements.
 
 A `Store` is the database as one organisation sees it: the statements of its work reach that organisation's rows only,
 and what they insert is that organisation's. `Store.everywhere` is for what a process does for all of them.

@@ -15,10 +15,11 @@ import os
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import coroutine
 from typing import IO, Any, cast
 
 from sqlalchemy import Executable, Select, Table, column, literal_column, table
@@ -39,6 +40,11 @@ LOOK_EVERY = 10_000
 
 LONGEST_WITHOUT_PAUSE = 0.005
 """Seconds of work after which a batch lets the event loop turn to something else."""
+
+INSERTED_AT_ONCE = 100
+"""Rows that are inserted without a pause."""
+
+WAITED = "Work in a transaction waited for something other than its transaction."
 
 BUSY_PAUSE = 0.05
 """Seconds between two looks at a file that another program holds."""
@@ -82,13 +88,53 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+class _Pace:
+    """When work that has a connection to itself must let the event loop turn to something else."""
+
+    def __init__(self) -> None:
+        """Begin now."""
+        self._pause_at = 0.0
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin after a pause."""
+        self._pause_at = time.monotonic() + LONGEST_WITHOUT_PAUSE
+
+    def is_due(self) -> bool:
+        """Tell whether it has gone on for long enough."""
+        return time.monotonic() > self._pause_at
+
+
+_PAUSE: Any = object()
+"""What work yields to the engine when it lets the event loop turn to something else."""
+
+
+@coroutine
+def _pause() -> Generator[Any, None, None]:
+    yield _PAUSE
+
+
 class SqliteTransaction:
-    """An open transaction on one connection; its methods never pause."""
+    """An open transaction on one connection; one that writes pauses between two statements when it takes long."""
 
     def __init__(
-        self, connection: sqlite3.Connection, statements: Statements, organization_id: str | None, topics: list[str]
+        self,
+        connection: sqlite3.Connection,
+        statements: Statements,
+        organization_id: str | None,
+        topics: list[str],
+        pace: _Pace | None = None,
     ) -> None:
-        """Run on `connection`, for an organisation or for all, and gather `topics` to signal."""
+        """Run on `connection`, for an organisation or for all, and gather `topics` to signal.
+
+        Args:
+            connection: where to run.
+            statements: as text.
+            organization_id: whose rows are reached; None for everybody's.
+            topics: where what is to be signalled is gathered.
+            pace: when to pause, where nobody else uses the connection meanwhile.
+        """
+        self._pace = pace
         self._connection = connection
         self._statements = statements
         self.organization_id = organization_id
@@ -97,11 +143,14 @@ class SqliteTransaction:
     def within(self, organization_id: str) -> SqliteTransaction:
         """Return this transaction as one of the organisation's only."""
         organization_id = narrowed(self.organization_id, organization_id)
-        return SqliteTransaction(self._connection, self._statements, organization_id, self.topics)
+        return SqliteTransaction(self._connection, self._statements, organization_id, self.topics, self._pace)
 
     async def all(self, statement: Executable, **parameters: Any) -> Sequence[Row]:
         """Return every row of `statement`."""
-        return self._execute(statement, parameters).fetchall()
+        rows = self._execute(statement, parameters).fetchall()
+        if self._pace is not None and self._pace.is_due():
+            await _pause()
+        return rows
 
     async def first(self, statement: Executable, **parameters: Any) -> Row | None:
         """Return the first row of `statement`, or None."""
@@ -112,13 +161,19 @@ class SqliteTransaction:
 
     async def run(self, statement: Executable, **parameters: Any) -> int:
         """Execute `statement` and return how many rows it changed."""
-        return self._execute(statement, parameters).rowcount
+        count = self._execute(statement, parameters).rowcount
+        if self._pace is not None and self._pace.is_due():
+            await _pause()
+        return count
 
     async def insert(self, table: Table, rows: Sequence[Parameters], *, or_keep: bool = False) -> None:
         """Insert `rows` into `table`; with `or_keep`, rows that are there stay as they are."""
         if rows:
             text, values = self._statements.insert(table, rows, self.organization_id, or_keep=or_keep)
-            self._connection.executemany(text, values)
+            for at in range(0, len(values), INSERTED_AT_ONCE):
+                self._connection.executemany(text, values[at : at + INSERTED_AT_ONCE])
+                if self._pace is not None and self._pace.is_due():
+                    await _pause()
 
     def signal(self, topic: str) -> None:
         """Wake up who waits for `topic` after the commit."""
@@ -220,6 +275,7 @@ class SqliteEngine:
         self._files = OpenFiles(path)
         self._queue: deque[_Pending] = deque()
         self._committing: asyncio.Task[None] | None = None
+        self._pace = _Pace()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="folkmoot-commit")
 
     async def read(self, work: Work[T], organization_id: str | None) -> T:
@@ -318,12 +374,12 @@ class SqliteEngine:
         topics: list[str] = []
         try:
             await self._begin()
-            pause_at = time.monotonic() + LONGEST_WITHOUT_PAUSE
+            self._pace.begin()
             for pending in batch:
-                self._run_in_savepoint(pending, topics)
-                if time.monotonic() > pause_at:  # nobody else uses this connection
+                await self._run_in_savepoint(pending, topics)
+                if self._pace.is_due():  # nobody else uses this connection
                     await asyncio.sleep(0)
-                    pause_at = time.monotonic() + LONGEST_WITHOUT_PAUSE
+                    self._pace.begin()
             await asyncio.get_running_loop().run_in_executor(self._thread, self._commit_to_file)
         except (sqlite3.Error, StoreUnavailable) as error:
             self._roll_back()
@@ -354,11 +410,11 @@ class SqliteEngine:
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             raise
 
-    def _run_in_savepoint(self, pending: _Pending, topics: list[str]) -> None:
-        transaction = SqliteTransaction(self._writer, self._statements, pending.organization_id, [])
+    async def _run_in_savepoint(self, pending: _Pending, topics: list[str]) -> None:
+        transaction = SqliteTransaction(self._writer, self._statements, pending.organization_id, [], self._pace)
         self._writer.execute("SAVEPOINT piece")
         try:
-            pending.result = _at_once(pending.work(transaction))
+            pending.result = await self._with_pauses(pending.work(transaction))
         except Exception as error:
             database_fails = isinstance(error, sqlite3.OperationalError) and (
                 error.sqlite_errorcode != sqlite3.SQLITE_ERROR or not self._writer.in_transaction
@@ -373,6 +429,20 @@ class SqliteEngine:
         else:
             topics.extend(transaction.topics)
         self._writer.execute("RELEASE piece")
+
+    async def _with_pauses(self, work: Any) -> Any:
+        """Run a coroutine that waits for nothing but its transaction; where that pauses, others have their turn."""
+        running = cast("Coroutine[Any, Any, Any]", work)
+        while True:
+            try:
+                yielded = running.send(None)
+            except StopIteration as stop:
+                return stop.value
+            if yielded is not _PAUSE:
+                running.close()
+                raise RuntimeError(WAITED)
+            await asyncio.sleep(0)
+            self._pace.begin()
 
     async def _begin(self) -> None:
         """Begin a transaction; wait, without holding up the event loop, for another program that holds the file."""
@@ -401,7 +471,7 @@ def _at_once(work: Any) -> Any:
     except StopIteration as stop:
         return stop.value
     coroutine.close()
-    raise RuntimeError("Work in a transaction waited for something other than its transaction.")
+    raise RuntimeError(WAITED)
 
 
 def lock_file(path: Path) -> IO[str]:
