@@ -61,6 +61,7 @@ class HoldUps:
 
     async def _under(self, name: str, request: Request, prepared: Prepared) -> Figure:
         """Make a request again and again for a while, and say how long health took."""
+        await self._client.aclose()  # the server has closed what was idle for long
         answered: Counter[int] = Counter()
         slowest, begun = 0.0, time.perf_counter()
         await self._begin()

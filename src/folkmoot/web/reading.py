@@ -67,7 +67,7 @@ async def newest_versions(transaction: Transaction, block_ids: Sequence[str]) ->
         select(*DESCRIBED, blocks.c.label, blocks.c.character_limit)
         .join(
             blocks,
-            blocks.c.id == block_versions.c.block_id & (blocks.c.version == block_versions.c.version),
+            (blocks.c.id == block_versions.c.block_id) & (blocks.c.version == block_versions.c.version),
         )
         .where(block_versions.c.block_id.in_(list(block_ids)))
     )
