@@ -92,7 +92,8 @@ async def test_reverting_again_and_again_keeps_every_version(opened: Store) -> N
     await set_texts(opened, block_id, ["two" * 500, "three" * 500])
     for number in (1, 2, 4, 3):
         _, text = await opened.read(lambda t, n=number: find_version(t, block_id, n))
-        await opened.write(lambda t, edit=Revert(number, text): revert_block(t, block_id, edit, ADA))
+        edit = Revert(number, text)
+        await opened.write(lambda t, edit=edit: revert_block(t, block_id, edit, ADA))
     texts = [text for _, text in await opened.read(lambda t: read_texts(t, block_id, 1, 7))]
     assert [text[:3] for text in texts] == ["one", "two", "thr", "one", "two", "one", "thr"]
     assert [json.loads(row["edit"]) for row in await kept(opened, block_id)][3:] == [

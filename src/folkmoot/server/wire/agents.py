@@ -40,7 +40,7 @@ AgentType = Literal[
 MOST_NEW_BLOCKS = 100
 """Blocks that are made together with an agent; more are made before it, and named in `block_ids`."""
 
-MOST_FIRST_MESSAGES = 200
+MOST_FIRST_MESSAGES = 1000
 """Messages with which an agent's main conversation begins."""
 
 MOST_RULES = 100

@@ -19,7 +19,7 @@ from folkmoot.server.wire.messages import MessageShape
 MOST_WORDS_SENT = 1_000_000
 """Characters of messages in a request that search shall find."""
 
-MOST_MESSAGES = 200
+MOST_MESSAGES = 1000
 """Messages, client's tools, or returns of tools in a request."""
 
 
