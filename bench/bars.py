@@ -102,7 +102,10 @@ class StreamNames:
 
 WATCHES = StreamNames.of("many watches of one block", "5 edits at once, until the last reader has them")
 RUNS = StreamNames.of("many runs under way", "from the last word to the last reader")
-STREAMS = tuple(name for names in (WATCHES, RUNS) for name in (names.resident, names.health, names.slowest, names.last))
+PAGES = StreamNames.of("many open pages", "20 edits in a second, from the last until each page knows it")
+STREAMS = tuple(
+    name for names in (WATCHES, RUNS, PAGES) for name in (names.resident, names.health, names.slowest, names.last)
+)
 STREAMS_RESIDENT = Bar("value", 300, "MB")
 STREAMS_HEALTH = Bar("value", 100, "ms")
 """Of 1,000 streams on one process."""
@@ -162,6 +165,9 @@ BARS: Mapping[str, Bar] = {
     WATCHES.slowest: STREAMS_HEALTH,
     RUNS.resident: STREAMS_RESIDENT,
     RUNS.slowest: STREAMS_HEALTH,
+    PAGES.resident: STREAMS_RESIDENT,
+    PAGES.slowest: STREAMS_HEALTH,
+    PAGES.last: Bar("p50", 1000, "ms"),
     **dict.fromkeys(HOLD_UPS, HELD_UP),
     LONG_TALK: GROWTH,
     DEEP_PAGE: GROWTH,
