@@ -99,6 +99,11 @@ def test_changes_tell_the_same_as_whole_texts(chunk: int, versions: list[str]) -
         assert history.lines(2, 3) == lines[2:5]
 
 
+def test_a_change_of_an_ending_alone_does_not_hide_equal_lines_below() -> None:
+    versions = ["a\r\nb\nb", "a\nb\nb\nb"]
+    assert replayed(versions).lines(0, 9) == blame(numbered(*versions))
+
+
 def test_a_change_of_a_long_text_looks_at_few_of_its_lines() -> None:
     text = "".join(f"line {number}\n" for number in range(50_000))
     history = LineHistory()
