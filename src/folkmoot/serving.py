@@ -32,6 +32,9 @@ from folkmoot.server.event_stream import end_endless_streams
 from folkmoot.settings import Settings, read_environ, read_settings
 from folkmoot.store.opening import open_store
 
+SWITCH_SECONDS = 0.0005
+"""How long a reader's thread keeps the interpreter while the event loop wants it; Python's own 5 ms add up."""
+
 FAREWELL_SECONDS = 3.0
 """How long what was stopped at the end of `FOLKMOOT_SHUTDOWN_WAIT` may take to say so."""
 
@@ -237,6 +240,7 @@ async def _check_database(settings: Settings) -> None:
 
 async def _serve(settings: Settings, listener: socket.socket) -> int:
     application = create_app(settings)
+    sys.setswitchinterval(SWITCH_SECONDS)
     async with application.router.lifespan_context(application):
         server = _Server(application, uvicorn.Config(application, lifespan="off", **uvicorn_options(settings)))
         _spare_the_collector()

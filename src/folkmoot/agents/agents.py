@@ -17,6 +17,7 @@ from folkmoot.memory import attachments
 from folkmoot.memory.attachments import attach
 from folkmoot.memory.blocks import delete_block
 from folkmoot.store import clock
+from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import leave_places, leaving
 from folkmoot.store.tables import (
@@ -85,7 +86,7 @@ class Agent:
         return chosen is not False
 
 
-_by_id = select(agents).where(agents.c.id == bindparam("agent_id"))
+_by_id = select(agents).where(agents.c.id == bindparam("agent_id"), is_kept(agents.c.id))
 _by_id_locked = _by_id.with_for_update(key_share=True)
 _tool_ids = (
     select(agent_tools.c.tool_id)
@@ -159,13 +160,8 @@ async def update_agent(
 
 
 async def delete_agent(transaction: Transaction, agent_id: str) -> None:
-    """Delete the agent with its conversations and runs; what stays is said in `docs/data.md`, its blocks above all.
-
-    Raises:
-        NotFound: there is no such agent.
-    """
+    """Delete the agent with what is left of its conversations and runs; what stays is said in `docs/data.md`."""
     await transaction.all(_lock_conversations, agent_id=agent_id)  # as a step does first; then none can begin a run
-    await find_agent(transaction, agent_id, lock=True)
     await leave_places(transaction, _leaving, agent_id=agent_id)
     await forget_runs(transaction, runs.c.agent_id == agent_id)
     for row in await transaction.all(_copies_of_conversations, agent_id=agent_id):

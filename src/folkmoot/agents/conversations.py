@@ -87,22 +87,24 @@ async def fork_conversation(
 
 
 async def delete_conversation(transaction: Transaction, conversation_id: str) -> None:
-    """Delete a conversation with its messages, its runs and the blocks that it has for itself.
+    """Delete a conversation with what is left of its messages and runs, and with the blocks that it has for itself."""
+    own = await listing.isolated_block_ids(transaction, [conversation_id])
+    for block_id in own.get(conversation_id, ()):
+        await delete_block(transaction, block_id)
+    await listing.delete_conversation(transaction, conversation_id)
+
+
+def check_deletable(conversation: Conversation) -> None:
+    """Refuse to delete an agent's main conversation.
 
     Raises:
-        NotFound: there is no such conversation.
-        BadRequest: it is its agent's main conversation.
+        BadRequest: it is one.
     """
-    conversation = await find_conversation(transaction, conversation_id, lock=True)
     if conversation.id == conversation.agent_id:
         raise BadRequest(
             f"The main conversation of agent {conversation.agent_id} lasts as long as the agent. "
             "Reset its messages, or delete the agent."
         )
-    own = await listing.isolated_block_ids(transaction, [conversation_id])
-    for block_id in own.get(conversation_id, ()):
-        await delete_block(transaction, block_id)
-    await listing.delete_conversation(transaction, conversation_id)
 
 
 async def renew_system_message(transaction: Transaction, conversation_id: str) -> None:

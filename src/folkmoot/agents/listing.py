@@ -12,6 +12,7 @@ from sqlalchemy import Select, bindparam, func, select
 from folkmoot.agents.agents import LAST_RUN, Agent, unknown_tool
 from folkmoot.memory.attachments import BLOCK_COLUMNS, Access
 from folkmoot.memory.blocks import Block
+from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
 from folkmoot.store.tables import agent_blocks, agent_tags, agent_tools, agents, block_tags, blocks, runs
@@ -132,7 +133,7 @@ _LAST_RUN = (
 
 
 def _filtered(statement: Select[Any], wanted: AgentFilter) -> Select[Any]:
-    conditions = []
+    conditions = [is_kept(agents.c.id)]
     if wanted.name is not None:
         conditions.append(agents.c.name == wanted.name)
     if wanted.query_text:

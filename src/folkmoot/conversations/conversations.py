@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Table, bindparam, delete, func, select, up
 from folkmoot.conversations.messages import Message, store_messages
 from folkmoot.errors import Conflict, NotFound
 from folkmoot.store import clock
+from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.tables import conversations, runs, steps
 
@@ -74,7 +75,7 @@ class Conversation:
 
 
 _this = conversations.c.id == bindparam("conversation_id")
-_by_id = select(conversations).where(_this)
+_by_id = select(conversations).where(_this, is_kept(conversations.c.id))
 _by_id_locked = _by_id.with_for_update(key_share=True)
 _acquire_lock = update(conversations).where(_this).values(locked_by_run=bindparam("run_id"))
 _acquire_free_lock = _acquire_lock.where(conversations.c.locked_by_run.is_(None))

@@ -27,6 +27,7 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, case, exists, or_
 
 from folkmoot.identifiers import new_id
 from folkmoot.store import clock
+from folkmoot.store.deletions import message_is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
 from folkmoot.store.tables import messages, steps
@@ -45,6 +46,9 @@ MessageType: TypeAlias = Literal[
     "summary_message",
     "event_message",
 ]
+
+STORED_AT_ONCE = 100
+"""Messages that are made rows of before others have their turn."""
 
 _SEARCHED = ("user_message", "assistant_message", "tool_return_message")
 
@@ -136,6 +140,15 @@ async def store_messages(
     transaction: Transaction, agent_id: str, conversation_id: str, first_sequence: int, new: Sequence[Message]
 ) -> None:
     """Store `new` as the conversation's messages from `first_sequence` on, whose owner holds the conversation."""
+    for start in range(0, len(new), STORED_AT_ONCE):
+        await _store(
+            transaction, agent_id, conversation_id, first_sequence + start, new[start : start + STORED_AT_ONCE]
+        )
+
+
+async def _store(
+    transaction: Transaction, agent_id: str, conversation_id: str, first_sequence: int, new: Sequence[Message]
+) -> None:
     await transaction.insert(
         messages,
         [
@@ -191,7 +204,7 @@ async def list_messages(
     Summaries are among them only when `types` or `summaries` asks for them: the older clients do not know them.
     `spoken` names the tool whose calls count as what the assistant says, and whose returns nobody wants to see.
     """
-    statement = select(messages).where(messages.c.conversation_id == conversation_id)
+    statement = select(messages).where(messages.c.conversation_id == conversation_id, message_is_kept())
     kind: ColumnElement[str] = messages.c.message_type
     if spoken is not None:
         by_tool = messages.c.name == spoken

@@ -10,6 +10,7 @@ from sqlalchemy import bindparam, delete, select, update
 
 from folkmoot.errors import Conflict, NotFound
 from folkmoot.store import clock
+from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.tables import agent_blocks, agents, block_tags, blocks, conversation_blocks, json_object
 
@@ -40,7 +41,7 @@ BLOCK_COLUMNS = (
 )
 """What a block is read from: its row, and its tags with their places."""
 
-_agent = select(agents.c.id).where(agents.c.id == bindparam("agent_id"))
+_agent = select(agents.c.id).where(agents.c.id == bindparam("agent_id"), is_kept(agents.c.id))
 _lock_agent = _agent.with_for_update(key_share=True)
 _of_agent = (
     select(agent_blocks)

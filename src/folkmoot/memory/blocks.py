@@ -22,6 +22,7 @@ from folkmoot.memory.attachments import BLOCK_COLUMNS, relabel
 from folkmoot.memory.authors import Author
 from folkmoot.memory.edits import Edit, Refusal, Revert, SetText, apply, describe
 from folkmoot.store import clock
+from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import leave_places, leaving
 from folkmoot.store.tables import block_readers, block_tags, blocks
@@ -82,7 +83,7 @@ class Block:
         )
 
 
-_by_id = select(*BLOCK_COLUMNS).where(blocks.c.id == bindparam("block_id"))
+_by_id = select(*BLOCK_COLUMNS).where(blocks.c.id == bindparam("block_id"), is_kept(blocks.c.id))
 _by_id_locked = _by_id.with_for_update(key_share=True)
 _set_text = (
     update(blocks)
@@ -218,30 +219,23 @@ async def update_block(
 
 
 async def revert_block(
-    transaction: Transaction, block_id: str, version: int, author: Author, expected_version: int | None = None
+    transaction: Transaction, block_id: str, edit: Revert, author: Author, expected_version: int | None = None
 ) -> Block:
     """Make the text of an earlier version the block's text again, as a new version.
 
     Raises:
-        NotFound: there is no such block or version.
+        NotFound: there is no such block.
         PreconditionFailed: the block is not at `expected_version`.
         EditRefused: that text is longer than the limit is now.
     """
-    await find_block(transaction, block_id, lock=True)
-    _, text = await history.find_version(transaction, block_id, version)
-    outcome = await edit_block(transaction, block_id, Revert(version, text), author, expected_version)
+    outcome = await edit_block(transaction, block_id, edit, author, expected_version)
     if isinstance(outcome, Refusal):
         raise EditRefused(outcome.reason)
     return outcome[1]
 
 
 async def delete_block(transaction: Transaction, block_id: str) -> None:
-    """Delete the block with its history; agents lose it from their context.
-
-    Raises:
-        NotFound: there is no such block.
-    """
-    await find_block(transaction, block_id, lock=True)
+    """Delete the block with what is left of its history; agents lose it from their context."""
     await transaction.run(delete(block_readers).where(block_readers.c.block_id == block_id))
     await leave_places(transaction, _leaving, block_id=block_id)
     await transaction.run(delete(blocks).where(blocks.c.id == block_id))

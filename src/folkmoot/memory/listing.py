@@ -10,6 +10,7 @@ from sqlalchemy import Select, bindparam, func, select
 
 from folkmoot.memory.attachments import BLOCK_COLUMNS, Access
 from folkmoot.memory.blocks import Block
+from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page, fetch_page
 from folkmoot.store.tables import agent_blocks, agents, block_tags, blocks
@@ -75,7 +76,7 @@ async def attached_blocks(transaction: Transaction, agent_id: str, page: Page) -
 
 
 def _filtered(statement: Select[Any], wanted: BlockFilter) -> Select[Any]:
-    conditions = []
+    conditions = [is_kept(blocks.c.id)]
     for column, value in (
         (blocks.c.label, wanted.label),
         (blocks.c.template_name, wanted.template_name),

@@ -19,13 +19,15 @@ from folkmoot.memory import attachments, blocks
 from folkmoot.memory.attachments import Access, agent_exists, attached_rows
 from folkmoot.memory.blocks import Block, find_block
 from folkmoot.memory.history import Version, list_versions, read_texts
-from folkmoot.store.engine import Store, Transaction
+from folkmoot.store.engine import Engine, Store, Transaction
 from folkmoot.store.signals import wait_or_look_again
 
 LOOK_AGAIN_SECONDS = 5.0
 """How often a block is looked at without a wake-up, should one from another process be lost."""
 
 VERSIONS_AT_ONCE = 50
+CHARACTERS_AT_ONCE = 1_000_000
+"""How much is read at once for those who watch a block: fewer versions of a long one."""
 
 KEPT_VERSIONS = 500
 KEPT_CHARACTERS = 500_000
@@ -199,16 +201,16 @@ class _Feed:
                 await asyncio.sleep(0)
 
 
-_feeds: WeakKeyDictionary[Store, dict[str, _Feed]] = WeakKeyDictionary()
+_feeds: WeakKeyDictionary[Engine, dict[tuple[str | None, str], _Feed]] = WeakKeyDictionary()
 
 
 @contextmanager
 def _joined(store: Store, block_id: str, changed: asyncio.Event) -> Iterator[_Feed]:
     """Share the block's feed, which sets `changed` whenever there is something new; the last who leaves ends it."""
-    feeds = _feeds.setdefault(store, {})
-    feed = feeds.get(block_id)
+    feeds, key = _feeds.setdefault(store.engine, {}), (store.organization_id, block_id)
+    feed = feeds.get(key)
     if feed is None or feed.is_over:
-        feed = feeds[block_id] = _Feed(store, block_id)
+        feed = feeds[key] = _Feed(store, block_id)
     feed.watchers.add(changed)
     try:
         yield feed
@@ -216,8 +218,8 @@ def _joined(store: Store, block_id: str, changed: asyncio.Event) -> Iterator[_Fe
         feed.watchers.discard(changed)
         if not feed.watchers:
             feed.stop()
-            if feeds.get(block_id) is feed:
-                del feeds[block_id]
+            if feeds.get(key) is feed:
+                del feeds[key]
 
 
 async def _attached(store: Store, agent_id: str) -> list[tuple[Block, Access]]:
@@ -239,7 +241,8 @@ async def _news(store: Store, block_id: str, seen: int) -> AsyncIterator[NewVers
             block = await find_block(transaction, block_id)
             if block.version == seen:
                 return []
-            found = await list_versions(transaction, block_id, VERSIONS_AT_ONCE, after=seen, ascending=True)
+            some = max(min(VERSIONS_AT_ONCE, CHARACTERS_AT_ONCE // (len(block.value) + 1)), 1)
+            found = await list_versions(transaction, block_id, some, after=seen, ascending=True)
             texts = await read_texts(transaction, block_id, found[0].number, found[-1].number)
             return [NewVersion(block_id, version, text) for version, (_, text) in zip(found, texts, strict=True)]
 

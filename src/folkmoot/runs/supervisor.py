@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from weakref import WeakValueDictionary
 
+from folkmoot.agents.deletion import finish_deletions
 from folkmoot.agents.services import Services
 from folkmoot.errors import StoreError
 from folkmoot.runs.active import ActiveRun, Answer
@@ -35,6 +36,9 @@ STORE_PIECES_SECONDS = 0.1
 
 PAUSE_SECONDS = 1.0
 """How long to wait after something went wrong."""
+
+FINISH_DELETIONS_SECONDS = 60.0
+"""How often it is looked for deletions that a process which is gone has left."""
 
 PRUNE_SECONDS = 60.0
 """How often is looked for what need not be kept any longer."""
@@ -78,6 +82,7 @@ class RunSupervisor:
             "Requests to cancel could not be read": self._hear_cancels,
             "Pieces of streams were not stored": self._store_pieces,
             "What is too old was not deleted": self._prune,
+            "What was being deleted is still there": self._finish_deletions,
         }
         self._tasks = [asyncio.create_task(self._again_and_again(what, each)) for what, each in work.items()]
 
@@ -227,6 +232,11 @@ class RunSupervisor:
         await self._store.everywhere.write(store)
         for log, _, _, before, events in waiting:
             log.stored = max(log.stored, before + len(events))
+
+    async def _finish_deletions(self) -> None:
+        """Finish what processes that are gone were deleting."""
+        await finish_deletions(self._store)
+        await asyncio.sleep(FINISH_DELETIONS_SECONDS)
 
     async def _prune(self) -> None:
         """Forget what is older than it is to be kept, some at a time."""

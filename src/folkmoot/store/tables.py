@@ -105,7 +105,7 @@ block_versions = Table(
     Column("block_id", Text, nullable=False),
     Column("version", Integer, nullable=False),
     Column("text", Text, comment="the whole text, for the versions that keep one"),
-    Column("delta", Text, comment="JSON: the change from the version before, for the others"),
+    Column("delta", Text, comment="JSON: the change from the version before, unless the text is short"),
     Column("length", Integer, nullable=False, comment="characters of this version's text"),
     Column("edit", Text, nullable=False, comment="JSON: what was asked for"),
     Column("author_type", Text, nullable=False),
@@ -401,4 +401,14 @@ sessions = Table(
     Column("key_id", Text, comment="the stored key it was begun with; NULL for FOLKMOOT_API_KEY"),
     PrimaryKeyConstraint("organization_id", "id"),
     Index("sessions_by_id", "id"),
+)
+
+deletions = Table(
+    "deletions",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False, comment="the agent, conversation or block"),
+    Column("kind", Text, nullable=False, comment="agent, conversation, block or reset"),
+    Column("before", BigInteger, nullable=False, comment="the first message that a reset leaves"),
+    PrimaryKeyConstraint("organization_id", "id"),
 )

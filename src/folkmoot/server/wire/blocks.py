@@ -16,7 +16,7 @@ from folkmoot.memory.attachments import Access
 from folkmoot.memory.authors import Author
 from folkmoot.memory.blocks import DEFAULT_LIMIT, Block
 from folkmoot.memory.history import Reader, Version, WrittenLine
-from folkmoot.server.wire.common import JsonObject, Number, Reply, Request, Text, moment
+from folkmoot.server.wire.common import MOST_ITEMS, JsonObject, Number, Reply, Request, Tag, Text, moment
 
 Label = Annotated[Text, Field(min_length=1, max_length=200, description="Name of the block in an agent's context.")]
 Limit = Annotated[int, Field(ge=1, le=50_000_000, description="Most characters the block may hold.")]
@@ -28,7 +28,7 @@ class BlockFields(Request):
     read_only: bool | None = Field(None, description="Agents cannot change it by any tool.")
     description: Text | None = Field(None, description="What it is for; agents read it.")
     metadata: JsonObject | None = None
-    tags: list[Text] | None = Field(None, max_length=1000)
+    tags: list[Tag] | None = Field(None, max_length=MOST_ITEMS)
     hidden: bool | None = None
     project_id: Text | None = None
     is_template: bool | None = None
@@ -183,26 +183,27 @@ class BlameLineReply(Reply):
 
 
 class BlameReply(Reply):
-    """Who wrote each line of a block."""
+    """Who wrote each line of a block, or each of a page of its lines."""
 
     block_id: str
     version: int
+    line_count: int
     lines: list[BlameLineReply]
 
     @classmethod
-    def of(cls, block_id: str, version: int, lines: Sequence[WrittenLine]) -> BlameReply:
-        """Show who wrote each line; a line's text is shown without its line break."""
+    def of(cls, block_id: str, version: int, lines: Sequence[WrittenLine], after: int, line_count: int) -> BlameReply:
+        """Show who wrote each line behind the first `after`; a line's text is shown without its line break."""
         shown = [
-            BlameLineReply(
+            BlameLineReply.model_construct(
                 number=number,
                 text=line.text.rstrip("\r\n"),
                 version=line.version.number,
                 author=AuthorReply.of(line.version.author),
                 created_at=moment(line.version.created_at),
             )
-            for number, line in enumerate(lines, 1)
+            for number, line in enumerate(lines, after + 1)
         ]
-        return cls(block_id=block_id, version=version, lines=shown)
+        return cls.model_construct(block_id=block_id, version=version, line_count=line_count, lines=shown)
 
 
 class ReaderReply(Reply):

@@ -23,6 +23,7 @@ from folkmoot.memory.blocks import Block
 from folkmoot.memory.listing import BlockFilter, list_blocks
 from folkmoot.runs.reading import RunFilter, list_runs, runs_without_answer
 from folkmoot.runs.runs import UNFINISHED, Run
+from folkmoot.server.scanning import Scan, Scanning
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.agents import CreateAgent
 from folkmoot.server.wire.common import AgentId
@@ -83,7 +84,7 @@ class Decided:
 
 
 @router.get("/agents")
-async def list_all(request: Request, state: State, q: str = "", tag: str = "", after: str | None = None) -> Response:
+async def list_all(request: Request, scan: Scan, q: str = "", tag: str = "", after: str | None = None) -> Response:
     """List agents, the newest first."""
 
     async def read(transaction: Transaction) -> dict[str, Any]:
@@ -98,8 +99,8 @@ async def list_all(request: Request, state: State, q: str = "", tag: str = "", a
             "palette": await read_palette(transaction),
         }
 
-    shown = await state.store.read(read)
-    return render(request, "agents.html", q=q, tag=tag, listed=LISTED, calls=code.moot_calls(), **shown)
+    values: dict[str, Any] = {"q": q, "tag": tag, "listed": LISTED, "calls": code.moot_calls()}
+    return await scan(read, lambda shown: render(request, "agents.html", **values, **shown))
 
 
 @router.get("/agents/new")
@@ -166,26 +167,30 @@ async def agent_page(
         refused: the form that could not do what it was asked to.
         decisions: what was decided so far about calls that wait, by the call.
     """
-    about = await state.store.read(lambda transaction: _read(transaction, agent_id, before, state))
     models = [model.handle for model in await state.services.catalogue.models()]
-    run = next((run for run in about.runs if not run.is_over), None)
-    return render(
-        request,
-        "agent.html",
-        status,
-        about=about,
-        ask=ask,
-        refused=refused or Refused(),
-        decisions=decisions or {},
-        agent=about.agent,
-        palette=about.palette,
-        models=models,
-        run=run,
-        before=before,
-        rules=ToolRules.read(about.agent.configuration.get("tool_rules") or ()),
-        all_tools=await state.store.read(state.services.tools.all),
-        calls=code.agent_calls(agent_id, about.agent.model),
-    )
+    all_tools = await state.store.read(state.services.tools.all)
+
+    def shown(about: _About) -> Response:
+        return render(
+            request,
+            "agent.html",
+            status,
+            about=about,
+            ask=ask,
+            refused=refused or Refused(),
+            decisions=decisions or {},
+            agent=about.agent,
+            palette=about.palette,
+            models=models,
+            run=next((run for run in about.runs if not run.is_over), None),
+            before=before,
+            rules=ToolRules.read(about.agent.configuration.get("tool_rules") or ()),
+            all_tools=all_tools,
+            calls=code.agent_calls(agent_id, about.agent.model),
+        )
+
+    scan = Scanning(state.store, request)
+    return await scan(lambda transaction: _read(transaction, agent_id, before, state), shown)
 
 
 async def _read(transaction: Transaction, agent_id: str, before: str | None, state: ServerState) -> _About:
@@ -244,7 +249,7 @@ async def _form(
     request: Request, state: ServerState, values: Mapping[str, Any], problems: Mapping[str, str], status: int = 200
 ) -> Response:
     newest = Page(limit=LARGEST_PAGE, order="desc")
-    blocks = await state.store.read(lambda transaction: list_blocks(transaction, BlockFilter(), newest))
+    blocks = await state.store.scan(lambda transaction: list_blocks(transaction, BlockFilter(), newest))
     default = await state.services.catalogue.default_model()
     return render(
         request,

@@ -12,6 +12,7 @@ from folkmoot.errors import Conflict
 from folkmoot.runs.reading import RunFilter, list_runs, messages_of_run
 from folkmoot.runs.runs import UNFINISHED, find_run, note_retry
 from folkmoot.server.routes import messages as api
+from folkmoot.server.scanning import Scan
 from folkmoot.server.sending import start_in_background
 from folkmoot.server.state import State
 from folkmoot.server.wire.common import RunId
@@ -37,7 +38,7 @@ STATUSES = {
 
 @router.get("/runs")
 async def list_all(
-    request: Request, state: State, status: str = "", agent: str = "", after: str | None = None
+    request: Request, scan: Scan, status: str = "", agent: str = "", after: str | None = None
 ) -> Response:
     """List runs, the newest first."""
 
@@ -47,20 +48,18 @@ async def list_all(
         names = await agent_names(transaction, [*(run.agent_id for run in runs), *([agent] if agent else ())])
         return {"runs": runs, "names": names, "palette": await read_palette(transaction)}
 
-    return render(
-        request,
-        "runs.html",
-        wanted=status,
-        agent=agent,
-        listed=LISTED,
-        statuses=STATUSES,
-        calls=code.runs_calls(),
-        **await state.store.read(read),
-    )
+    values: dict[str, Any] = {
+        "wanted": status,
+        "agent": agent,
+        "listed": LISTED,
+        "statuses": STATUSES,
+        "calls": code.runs_calls(),
+    }
+    return await scan(read, lambda shown: render(request, "runs.html", **values, **shown))
 
 
 @router.get("/runs/{run_id}")
-async def show(request: Request, run_id: RunId, state: State) -> Response:
+async def show(request: Request, run_id: RunId, scan: Scan) -> Response:
     """Show a run: its steps, its messages, what became of it."""
 
     async def read(transaction: Transaction) -> dict[str, Any]:
@@ -71,8 +70,9 @@ async def show(request: Request, run_id: RunId, state: State) -> Response:
         talk = transcript_of(messages, unanswered=[run] if run.status != "completed" else ())
         return {"run": run, "steps": steps, "names": names, "talk": talk, "palette": await read_palette(transaction)}
 
-    shown = await state.store.read(read)
-    return render(request, "run.html", calls=code.run_calls(run_id, shown["run"].agent_id), **shown)
+    return await scan(
+        read, lambda shown: render(request, "run.html", calls=code.run_calls(run_id, shown["run"].agent_id), **shown)
+    )
 
 
 @router.post("/runs/{run_id}/cancel")
