@@ -49,6 +49,7 @@ MessageType: TypeAlias = Literal[
 
 STORED_AT_ONCE = 100
 """Messages that are made rows of before others have their turn."""
+_decode = json.JSONDecoder().raw_decode  # half of what json.loads takes, which looks for blanks around
 
 _SEARCHED = ("user_message", "assistant_message", "tool_return_message")
 
@@ -73,7 +74,7 @@ class Message:
         """Read a row of the messages table."""
         return cls(
             message_type=row["message_type"],
-            body=json.loads(row["body"]),
+            body=_decode(row["body"])[0],
             name=row["name"],
             otid=row["otid"],
             sender_id=row["sender_id"],
