@@ -183,7 +183,7 @@ async def test_a_reader_that_pauses_until_its_versions_are_forgotten_is_told_the
         await asyncio.sleep(0)
         await asyncio.gather(*(edit(counted, block_id, str(number)) for number in range(2, 7)))
         assert numbers(await reading) == [2]
-        (feed,) = watch._feeds[counted].values()
+        (feed,) = watch._feeds[counted.engine].values()
         async with asyncio.timeout(WAIT):
             while feed._kept:
                 await asyncio.sleep(0)

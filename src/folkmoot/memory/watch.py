@@ -19,7 +19,7 @@ from folkmoot.memory import attachments, blocks
 from folkmoot.memory.attachments import Access, agent_exists, attached_rows
 from folkmoot.memory.blocks import Block, find_block
 from folkmoot.memory.history import Version, list_versions, read_texts
-from folkmoot.store.engine import Store, Transaction
+from folkmoot.store.engine import Engine, Store, Transaction
 from folkmoot.store.signals import wait_or_look_again
 
 LOOK_AGAIN_SECONDS = 5.0
@@ -199,16 +199,18 @@ class _Feed:
                 await asyncio.sleep(0)
 
 
-_feeds: WeakKeyDictionary[Store, dict[str, _Feed]] = WeakKeyDictionary()
+_feeds: WeakKeyDictionary[Engine, dict[tuple[str | None, str], _Feed]] = WeakKeyDictionary()
+"""By organisation and block; each request has a `Store` of its own, all have one engine."""
 
 
 @contextmanager
 def _joined(store: Store, block_id: str, changed: asyncio.Event) -> Iterator[_Feed]:
     """Share the block's feed, which sets `changed` whenever there is something new; the last who leaves ends it."""
-    feeds = _feeds.setdefault(store, {})
-    feed = feeds.get(block_id)
+    feeds = _feeds.setdefault(store.engine, {})
+    key = (store.organization_id, block_id)
+    feed = feeds.get(key)
     if feed is None or feed.is_over:
-        feed = feeds[block_id] = _Feed(store, block_id)
+        feed = feeds[key] = _Feed(store, block_id)
     feed.watchers.add(changed)
     try:
         yield feed
@@ -216,8 +218,8 @@ def _joined(store: Store, block_id: str, changed: asyncio.Event) -> Iterator[_Fe
         feed.watchers.discard(changed)
         if not feed.watchers:
             feed.stop()
-            if feeds.get(block_id) is feed:
-                del feeds[block_id]
+            if feeds.get(key) is feed:
+                del feeds[key]
 
 
 async def _attached(store: Store, agent_id: str) -> list[tuple[Block, Access]]:
