@@ -20,6 +20,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, settings
 from letta_client import AsyncLetta, Letta
 from letta_client.types import AgentState, BlockResponse
 
@@ -28,6 +29,10 @@ from support.fixtures import MODELS, NewAgent, NewBlock, StartServer
 from support.postgres import PostgresServer
 from support.scripted_model import ScriptedModel
 from support.server import FORKS, ServerProcess
+
+# How long an example takes says nothing on a machine that others use too.
+settings.register_profile("folkmoot", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("folkmoot")
 
 
 @pytest.fixture(scope="session")

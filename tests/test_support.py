@@ -5,22 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import httpx
+import psutil
 import pytest
 from letta_client import Letta
 
 from support.fixtures import NewAgent, NewBlock, StartServer
 from support.postgres import PostgresError, PostgresServer
 from support.scripted_model import ScriptedModel
-from support.server import ServerFailed, ServerProcess
+from support.server import FORKS, ServerFailed, ServerProcess
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": "{}"}}
 
@@ -362,3 +365,34 @@ def test_the_shared_server_reaches_the_scripted_model(
     response = client.agents.messages.create(agent.id, input="ECHO hello")
     assert [m.content for m in response.messages if m.message_type == "assistant_message"] == ["hello"]
     assert "fresh" in json.dumps(scripted_model.requests[0])
+
+
+@pytest.mark.skipif(not FORKS, reason="servers are forked on Linux only")
+def test_a_forked_server_is_a_process_of_its_own(tmp_path: Path) -> None:
+    """Two at once: each has its folder, session, variables and log, takes signals, and tells its exit status."""
+    homes = [tmp_path / name for name in ("one", "two")]
+    keys = ["first", "second"]
+    with ExitStack() as servers:
+        one, two = (
+            servers.enter_context(
+                ServerProcess(database=f"sqlite:///{home / 'x.db'}", home=home, env={"FOLKMOOT_API_KEY": key})
+            )
+            for home, key in zip(homes, keys, strict=True)
+        )
+        for server, home, key in zip((one, two), homes, keys, strict=True):
+            assert psutil.Process(server.process.pid).cwd() == str(home)
+            assert os.getsid(server.process.pid) == server.process.pid
+            statuses = {each: httpx.get(f"{server.url}/v1/agents", headers=bearer(each)).status_code for each in keys}
+            assert [each for each, status in statuses.items() if status == 200] == [key]
+            assert server.url in server.log()
+        one.kill()
+        assert one.process.poll() == -signal.SIGKILL
+        assert two.process.poll() is None
+        with pytest.raises(subprocess.TimeoutExpired):
+            two.process.wait(0)
+        assert two.stop() == 0
+        assert not psutil.pid_exists(one.process.pid)
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}

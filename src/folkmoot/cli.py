@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -49,7 +50,7 @@ def serve(
     ] = False,
 ) -> None:
     """Start the server. Each option is also a FOLKMOOT_* variable."""
-    from folkmoot.server.serving import serve as run
+    from folkmoot.serving import serve as run
 
     options = {
         "host": host,
@@ -79,6 +80,82 @@ def demo(
     from folkmoot.demo import run
 
     sys.exit(run(model, example))
+
+
+keys = typer.Typer(help="Keys of an organisation, of the running server or of the database.", no_args_is_help=True)
+organizations = typer.Typer(help="Organisations: each has agents, blocks and keys of its own.", no_args_is_help=True)
+application.add_typer(keys, name="keys")
+application.add_typer(organizations, name="organizations")
+
+OfOrganization = Annotated[
+    str | None, typer.Option(metavar="O", help="Identifier or name of the organisation. [the key's own, or default]")
+]
+
+
+class Role(StrEnum):
+    """What a key may do."""
+
+    admin = "admin"
+    member = "member"
+    reader = "reader"
+
+
+@keys.command("create")
+def create_key(
+    name: Annotated[str, typer.Argument(help="What histories and logs call who has the key.")],
+    role: Annotated[Role, typer.Option(help="reader: reads only. member: all but administration.")] = Role.member,
+    expires: Annotated[str | None, typer.Option(metavar="90d", help="How long it lasts. [until revoked]")] = None,
+    organization: OfOrganization = None,
+) -> None:
+    """Make a key and show it, once, on the last line."""
+    from folkmoot import administration
+
+    sys.exit(administration.run(administration.create_key, name, role.value, expires, organization))
+
+
+@keys.command("list")
+def list_keys(organization: OfOrganization = None) -> None:
+    """List the keys: what they begin with, whose they are, what they may do, when they were last used."""
+    from folkmoot import administration
+
+    sys.exit(administration.run(administration.list_keys, organization))
+
+
+@keys.command("revoke")
+def revoke_key(
+    key_id: Annotated[str, typer.Argument(help="The key's identifier, as `list` shows it.")],
+    organization: OfOrganization = None,
+) -> None:
+    """Revoke a key, for good and at once."""
+    from folkmoot import administration
+
+    sys.exit(administration.run(administration.revoke_key, key_id, organization))
+
+
+@organizations.command("create")
+def create_organization(name: Annotated[str, typer.Argument(help="Its name.")]) -> None:
+    """Make an organisation; its identifier stands on the last line."""
+    from folkmoot import administration
+
+    sys.exit(administration.run(administration.create_organization, name))
+
+
+@organizations.command("list")
+def list_organizations() -> None:
+    """List the organisations."""
+    from folkmoot import administration
+
+    sys.exit(administration.run(administration.list_organizations))
+
+
+@organizations.command("delete")
+def delete_organization(
+    organization: Annotated[str, typer.Argument(help="Its identifier or name.")],
+) -> None:
+    """Delete an organisation with all its agents, blocks, messages, runs and keys, for good."""
+    from folkmoot import administration
+
+    sys.exit(administration.run(administration.delete_organization, organization))
 
 
 def main() -> None:

@@ -7,6 +7,7 @@
     │   └── AddressRefused           422  an address of somebody's choice does not lie in the public network
     ├── BadRequest                   400  the request asks for something that does not exist here
     ├── Unauthorized                 401
+    ├── Forbidden                    403  the key that the request carries may not do this
     ├── CrossSite                    403  a page of another site asks, through the visitor's browser
     ├── NotFound                     404
     ├── Conflict                     409
@@ -80,6 +81,12 @@ class Unauthorized(FolkmootError):
     """The server needs an API key: send it as `Authorization: Bearer <key>`, or sign in at /login."""
 
     status = 401
+
+
+class Forbidden(FolkmootError):
+    """The key that was sent may not do this."""
+
+    status = 403
 
 
 class CrossSite(FolkmootError):

@@ -8,10 +8,7 @@ from uuid import uuid4
 from folkmoot.errors import MalformedId
 
 ORGANIZATION = "org-00000000-0000-4000-8000-000000000000"
-"""The one organisation of a self-hosted server; every table's key starts with it."""
-
-USER = "user-00000000-0000-4000-8000-000000000000"
-"""The one user that the wire format attributes agents and tools to."""
+"""The default organisation, which every server has."""
 
 EXAMPLE_UUID = "123e4567-e89b-42d3-8456-426614174000"
 
@@ -22,6 +19,15 @@ _PATTERN = re.compile(rf"([a-z_]+)-{_UUID}", re.IGNORECASE)
 def new_id(kind: str) -> str:
     """Return a fresh identifier: `new_id("block")` gives `block-<uuid4>`."""
     return f"{kind}-{uuid4()}"
+
+
+def user_of(organization_id: str) -> str:
+    """Return the one user of an organisation, whom the wire format attributes what it has to.
+
+    >>> user_of("org-00000000-0000-4000-8000-000000000000")
+    'user-00000000-0000-4000-8000-000000000000'
+    """
+    return f"user-{organization_id.partition('-')[2]}"
 
 
 def check_id(kind: str, value: str, field: str | None = None) -> str:

@@ -10,11 +10,13 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from folkmoot.errors import StartupError
 
 ENV_FILE = ".env"
 """Where variables may stand, in the folder that the command is run in."""
@@ -85,7 +87,12 @@ class Settings(BaseSettings):
         None,
         description="`sqlite:///path` or `postgresql://…`; the embedded database in the data folder when unset.",
     )
-    api_key: SecretStr | None = Field(None, description="Key that every request must carry as a bearer token.")
+    api_key: SecretStr | None = Field(
+        None, description="The first admin's key, a bearer token; with it, requests need a key."
+    )
+    url: str | None = Field(
+        None, description="Address of the server that `folkmoot keys` and `folkmoot organizations` speak to."
+    )
     secret_key: SecretStr | None = Field(
         None, description="Key that agents' secrets are encrypted with; a file in the data folder when unset."
     )
@@ -155,6 +162,19 @@ class Settings(BaseSettings):
     def database_url(self) -> str:
         """The database's address: the one that was set, else the embedded database in the data folder."""
         return self.database or f"sqlite:///{self.data.expanduser() / 'folkmoot.sqlite3'}"
+
+
+def read_settings(options: Mapping[str, Any]) -> Settings:
+    """Return the settings.
+
+    Raises:
+        StartupError: a value cannot be used; the message names it.
+    """
+    try:
+        return Settings(**options)
+    except ValidationError as error:
+        problems = "; ".join(f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())
+        raise StartupError(f"A setting cannot be used: {problems}.") from error
 
 
 def read_environ() -> Mapping[str, str]:

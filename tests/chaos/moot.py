@@ -14,7 +14,7 @@ import asyncpg
 import httpx
 
 from folkmoot.memory.edits import KINDS, Revert, apply
-from support.clients import NO_CERTIFICATES
+from support.clients import NO_CERTIFICATES, PATIENCE
 from support.fixtures import MODEL
 
 EDITING = ("memory_insert", "memory_replace", "memory_rethink")
@@ -26,7 +26,7 @@ LOST = (httpx.TransportError,)
 def open_http(url: str) -> httpx.AsyncClient:
     """Return a client of the server at `url` that takes any number of requests at once."""
     limits = httpx.Limits(max_connections=None, keepalive_expiry=1)  # uvicorn hangs up after 5 s
-    return httpx.AsyncClient(base_url=url, timeout=60, limits=limits, verify=NO_CERTIFICATES, trust_env=False)
+    return httpx.AsyncClient(base_url=url, timeout=PATIENCE, limits=limits, verify=NO_CERTIFICATES, trust_env=False)
 
 
 async def make_block(http: httpx.AsyncClient, value: str = "", **fields: Any) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 PASSED_ON = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "COVERAGE_PROCESS_CONFIG")
-LONGEST = 60.0
+LONGEST = 300.0
+"""Seconds after which a command is given up; it may have to share the machine with many."""
 
 Folkmoot = Callable[..., subprocess.CompletedProcess[str]]
 

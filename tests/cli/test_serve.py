@@ -17,7 +17,7 @@ import pytest
 from letta_client import AsyncLetta
 
 from folkmoot.errors import StartupError
-from folkmoot.server.serving import check_settings
+from folkmoot.serving import check_settings
 from folkmoot.settings import Settings
 from folkmoot.store.opening import open_store
 from support.fixtures import MODEL, StartServer, one_store

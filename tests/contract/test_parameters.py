@@ -11,7 +11,7 @@ import httpx
 import pytest
 from recordings import HERE
 
-from folkmoot.server.app import create_app
+from folkmoot.application import create_app
 from folkmoot.settings import Settings
 from support.fixtures import NewAgent, NewBlock
 

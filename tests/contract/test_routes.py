@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from openapi import schema_of, violations
 from recordings import HERE
 
-from folkmoot.server.app import ROUTERS
+from folkmoot.application import ROUTERS
 from folkmoot.server.routes import unbuilt
 from support.fixtures import NewAgent
 

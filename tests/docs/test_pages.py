@@ -13,9 +13,9 @@ from pages import PAGES, ROOT, without_examples
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
+from folkmoot.application import create_app
 from folkmoot.cli import application
 from folkmoot.models.providers import PROVIDERS, Provider
-from folkmoot.server.app import create_app
 from folkmoot.settings import Settings
 from folkmoot.tools.builtin import BUILTIN_TOOLS
 
@@ -25,6 +25,7 @@ TOLD_OTHERWISE = {
     "data",
     "database",
     "api_key",
+    "url",
     "allowed_hosts",
     "allowed_origins",
     "trusted_proxies",

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import httpx
 import pytest
 from fastapi import FastAPI
 from letta_client import AuthenticationError, Letta
-from starlette.routing import BaseRoute, Mount, Route
 
-from folkmoot.server.app import create_app
+from folkmoot.application import create_app
 from folkmoot.server.gate import OPEN_FOLDER, OPEN_PATHS, is_open
 from folkmoot.settings import Settings
 from support.fixtures import StartServer
 from support.raw import ask_raw
+from support.routes import walk
 from support.server import ServerProcess
 
 once = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
@@ -52,19 +52,6 @@ def http(shared_guarded: ServerProcess) -> Iterator[httpx.Client]:
 
 def bearer(key: str) -> dict[str, bytes]:
     return {"authorization": b"Bearer " + key.encode()}
-
-
-def walk(routes: Sequence[BaseRoute], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield method and path of every route there is, mounted and included ones too."""
-    for route in routes:
-        if isinstance(route, Mount):
-            yield from (("GET", f"{prefix}{route.path}{rest}") for rest in ("", "/", "/x"))
-            yield from walk(route.routes, prefix + route.path)
-        elif (included := getattr(route, "original_router", None)) is not None:
-            yield from walk(included.routes, prefix + route.include_context.prefix)  # type: ignore[attr-defined]
-        else:
-            assert isinstance(route, Route), f"teach this test to walk {route!r}"
-            yield from ((method, prefix + route.path) for method in route.methods or ())
 
 
 def routes() -> list[tuple[str, str]]:

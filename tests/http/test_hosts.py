@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from folkmoot.application import create_app
 from folkmoot.errors import BadRequest
-from folkmoot.server.app import create_app
 from folkmoot.server.hosts import Hosts, host_name
 from folkmoot.settings import Settings
 from support.fixtures import StartServer

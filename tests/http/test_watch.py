@@ -18,8 +18,8 @@ import uvicorn
 from assertions import UNKNOWN, assert_error
 
 from chaos.moot import insertion, make_agent, make_block, ok, open_http, say, write
+from folkmoot.application import create_app
 from folkmoot.server import connections, event_stream
-from folkmoot.server.app import create_app
 from folkmoot.server.event_stream import EventStream, ServerSentEvent
 from folkmoot.settings import Settings
 from support.fixtures import StartServer

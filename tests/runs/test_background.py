@@ -105,6 +105,19 @@ def test_who_has_seen_everything_is_told_that_it_is_the_end(
     assert followed(http, run_id, len(everything) + beyond) == [DONE]
 
 
+@one_store
+def test_who_saw_more_than_was_stored_is_told_of_the_failure(
+    http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    """A process that is killed has shown pieces that it had not stored yet: the end has a lower number than those."""
+    scripted_model.fail_next(400)
+    run_id = start(http, new_agent().id, "ECHO hello")
+    number = last_number(followed(http, run_id)) + 50
+    error, stop_reason = read(followed(http, run_id, number))
+    assert (error["message_type"], stop_reason["stop_reason"]) == ("error_message", "llm_api_error")
+    assert error["seq_id"] > number
+
+
 @TOKENS
 def test_the_official_client_follows_and_resumes(client: Letta, new_agent: NewAgent, tokens: bool) -> None:
     run = client.agents.messages.create_async(new_agent().id, input=ASKED, extra_body={"stream_tokens": tokens})
@@ -206,6 +219,14 @@ def test_another_process_follows_a_run_that_is_under_way(
         assert everything[-1] == DONE
         assert followed(http, run_id) == followed(other, run_id) == everything
         assert ok(other.get(f"/v1/runs/{run_id}"))["status"] == "completed"
+
+
+def test_a_run_that_is_over_is_replayed_as_its_own_after_a_fork(http: httpx.Client, new_agent: NewAgent) -> None:
+    """A fork shares the messages, which are of no run there."""
+    agent = new_agent().id
+    everything = answered(http, agent, ASKED)
+    ok(http.post("/v1/conversations/default/fork", params={"agent_id": agent}))
+    assert followed(http, json.loads(everything[0])["run_id"]) == everything
 
 
 def test_a_run_can_be_followed_after_a_restart(start_server: StartServer) -> None:

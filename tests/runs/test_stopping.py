@@ -12,13 +12,13 @@ import pytest
 from folkmoot.agents.creation import AgentPlan, create_agent
 from folkmoot.agents.events import TurnFailed
 from folkmoot.agents.turn_state import TurnRequest
+from folkmoot.application import run_server
 from folkmoot.conversations.messages import Message
 from folkmoot.errors import ProviderError, ServerStopped
 from folkmoot.runs.log import is_last, read_events
 from folkmoot.runs.runs import _fail_dead, find_run
 from folkmoot.runs.service import RunService
 from folkmoot.runs.supervisor import RunSupervisor
-from folkmoot.server.app import run_server
 from folkmoot.server.state import ServerState
 from folkmoot.settings import Settings
 from folkmoot.store.engine import Transaction

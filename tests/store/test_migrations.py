@@ -18,16 +18,17 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, inspect
+from sqlalchemy import Connection, create_engine, inspect, select
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from folkmoot.conversations.search import MessageSearch, search_messages
 from folkmoot.identifiers import ORGANIZATION
+from folkmoot.runs.runs import _dead
 from folkmoot.store.migrate import configuration, migrate_postgres, migrate_sqlite, upgrade
 from folkmoot.store.migrations import HEAD
 from folkmoot.store.opening import open_store
-from folkmoot.store.tables import agents, conversations, messages, metadata
+from folkmoot.store.tables import agents, conversations, messages, metadata, run_events, runs
 
 ENGINES_OWN = re.compile(r"messages_fulltext.*|alembic_version")
 """What is not in `tables.py`."""
@@ -202,9 +203,20 @@ async def test_what_was_said_before_is_found_as_what_is_said_now(database_url: s
         connection.execute(conversations.insert(), [{**conversation, "id": each} for each in ("agent-1", "conv-1")])
         body = json.dumps({"content": [{"type": "text", "text": "下周的会议"}]})
         connection.execute(messages.insert().values(**_message("agent-1", 1), body=body, search_text="下周的会议"))
+        run: dict[str, Any] = {
+            "agent_id": "agent-1",
+            "conversation_id": "agent-1",
+            "status": "completed",
+            "details": "{}",
+        }
+        run |= {"background": False, "cancel_requested": False, "created_at": 1}
+        connection.execute(runs.insert().values(**ours, **run, id="run-1"))
+        line = json.dumps({"message_type": "ping"})  # logs held what streams showed
+        connection.execute(run_events.insert().values(**ours, run_id="run-1", sequence=1, data=line))
 
     await on_connection(database_url, older)
     await migrate(database_url)
+    assert await on_connection(database_url, lambda connection: connection.execute(select(run_events)).all()) == []
 
     def fork(connection: Connection) -> None:
         connection.execute(messages.insert().values(**_message("conv-1", 2), body="{}", search_text=""))
@@ -214,6 +226,18 @@ async def test_what_was_said_before_is_found_as_what_is_said_now(database_url: s
     found = await search_messages(store, MessageSearch(query="会议"))
     await store.close()
     assert [(each.message.id, each.conversation_id) for each in found] == [("message-1", "agent-1")]
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_dead_runs_are_found_without_a_look_at_all_runs(database_url: str) -> None:
+    """They are looked for every few seconds, on the event loop."""
+    await migrate(database_url)
+
+    def plan(connection: Connection) -> list[str]:
+        looked_for = _dead.params(now=1).compile(connection, compile_kwargs={"literal_binds": True})
+        return [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {looked_for}")]
+
+    assert "SEARCH runs USING INDEX runs_by_lease (lease_expires_at<?)" in await on_connection(database_url, plan)
 
 
 def _message(conversation_id: str, search_id: int) -> dict[str, Any]:

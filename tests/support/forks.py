@@ -26,7 +26,7 @@ from tempfile import TemporaryFile
 from typing import Any
 
 TESTS = Path(__file__).parent.parent
-PRELOADED = ("folkmoot.server.serving", "pydantic_ai.models.openai", "pydantic_ai.models.anthropic")
+PRELOADED = ("folkmoot.serving", "pydantic_ai.models.openai", "pydantic_ai.models.anthropic")
 PASSED_ON = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "COVERAGE_PROCESS_CONFIG")
 """Variables that every process of the tests' own inherits; a server's others are its test's alone."""
 

@@ -15,12 +15,14 @@ from typing import Protocol, Self
 from support.forks import PASSED_ON, preloaded
 from support.ports import free_port
 
-HEALTH_CHECKS = 3000
+HEALTH_CHECKS = 30_000
 PAUSE = 0.01
 """Seconds between two questions for the health; a process that ends is noticed at once."""
 
 HEALTH_WAIT = 5.0
-STOP_WAIT = 60.0
+STOP_WAIT = 300.0
+"""Seconds after which a server is given up; it may have to share the machine with many."""
+
 FORKS = sys.platform == "linux"
 """Whether servers may be forked; elsewhere the command starts them all."""
 

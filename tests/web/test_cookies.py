@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from folkmoot.server.access import comes_from_elsewhere
+from folkmoot.server.origins import comes_from_elsewhere
 from folkmoot.web.attempts import IN_ALL, PER_ADDRESS, SECONDS, Attempts
 
 

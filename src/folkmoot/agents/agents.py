@@ -38,6 +38,7 @@ class Agent:
     """An agent. `configuration` holds what no statement filters by; times are in microseconds."""
 
     id: str
+    organization_id: str
     name: str
     description: str | None
     agent_type: str
@@ -59,6 +60,7 @@ class Agent:
         hidden = row["hidden"]
         return cls(
             id=row["id"],
+            organization_id=row["organization_id"],
             name=row["name"],
             description=row["description"],
             agent_type=row["agent_type"],

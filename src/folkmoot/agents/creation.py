@@ -89,6 +89,7 @@ async def create_agent(
     sealed = {} if plan.variables is None else {"sealed_variables": services.sealer.seal(plan.variables)}
     agent = Agent(
         id=new_id("agent"),
+        organization_id=transaction.organization_id or "",
         name=plan.name or random_name(),
         description=plan.description,
         agent_type=plan.agent_type,

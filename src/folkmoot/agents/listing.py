@@ -10,7 +10,6 @@ from typing import Any, Literal
 from sqlalchemy import Select, bindparam, func, select
 
 from folkmoot.agents.agents import LAST_RUN, Agent, unknown_tool
-from folkmoot.identifiers import USER
 from folkmoot.memory.attachments import Access
 from folkmoot.memory.blocks import Block
 from folkmoot.store.engine import Row, Transaction
@@ -154,7 +153,9 @@ def _filtered(statement: Select[Any], wanted: AgentFilter) -> Select[Any]:
         value = getattr(wanted, name)
         if value is not None:
             conditions.append(agents.c[name] == value)
-    if wanted.of_identities or wanted.created_by_id not in (None, USER):
+    if wanted.created_by_id is not None:  # each organisation has one user (`identifiers.user_of`)
+        conditions.append(agents.c.organization_id == f"org-{wanted.created_by_id.removeprefix('user-')}")
+    if wanted.of_identities:
         conditions.append(bindparam("never", value=1) == 0)
     return statement.where(*conditions)
 

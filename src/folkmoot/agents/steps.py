@@ -89,6 +89,7 @@ class StoredStep:
     """
 
     id: str
+    organization_id: str
     run_id: str
     agent_id: str
     model: str
@@ -115,6 +116,7 @@ class StoredStep:
         )
         return cls(
             id=row["id"],
+            organization_id=row["organization_id"],
             run_id=row["run_id"],
             agent_id=row["agent_id"],
             model=row["model"],

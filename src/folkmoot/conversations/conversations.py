@@ -36,6 +36,7 @@ class Conversation:
     """
 
     id: str
+    organization_id: str
     agent_id: str
     summary: str | None
     context_summary: str | None
@@ -55,6 +56,7 @@ class Conversation:
         """Read a row of the conversations table."""
         return cls(
             id=row["id"],
+            organization_id=row["organization_id"],
             agent_id=row["agent_id"],
             summary=row["summary"],
             context_summary=row["context_summary"],

@@ -37,6 +37,7 @@ class Block:
     """A labelled piece of text, as it is at `version`. `limit` counts characters, times are in microseconds."""
 
     id: str
+    organization_id: str
     label: str
     value: str
     limit: int
@@ -61,6 +62,7 @@ class Block:
         hidden = row["hidden"]
         return cls(
             id=row["id"],
+            organization_id=row["organization_id"],
             label=row["label"],
             value=row["value"],
             limit=row["character_limit"],
@@ -126,6 +128,7 @@ async def create_block(transaction: Transaction, fields: Mapping[str, Any], auth
     limit = DEFAULT_LIMIT if fields.get("limit") is None else fields["limit"]
     block = Block(
         id=new_id("block"),
+        organization_id=transaction.organization_id or "",
         label=fields["label"],
         value=fields["value"],
         limit=limit,

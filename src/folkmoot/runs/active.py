@@ -74,6 +74,8 @@ class ActiveRun:
     """Set whenever its log has events that are not stored yet."""
 
     _answered_at: int | None = None
+    _in_pieces: set[str] = field(default_factory=set)
+    """The messages that readers are shown in pieces, and so not whole."""
 
     @property
     def run_id(self) -> str:
@@ -123,7 +125,7 @@ class ActiveRun:
                 self.state = RunState.WORKING
             raise
         self.messages += recorded.messages
-        self._add(_events(recorded), stored=True)
+        self._add(self._events(recorded), stored=True)
         if recorded.end is not None:
             self.state = RunState.OVER
         self._refuse_when_stopping()
@@ -135,7 +137,7 @@ class ActiveRun:
         """Store the step's part of the log, and with the last step the end of the run."""
         self._answered_at = self._answered_at or clock.now()
         if self.logged:
-            events = [*self.log.waiting, *_events(recorded)]
+            events = [*self.log.waiting, *self._events(recorded)]
             await store_events(transaction, self.run.id, self.log.stored, events)
             transaction.signal(topic(self.run.id))
         if (end := recorded.end) is not None:
@@ -148,6 +150,7 @@ class ActiveRun:
             self.messages.append(event.message)
         else:
             self._answered_at = self._answered_at or clock.now()
+            self._in_pieces.add(event.message_id)
         self._add([event])
 
     def fail(self) -> None:
@@ -163,10 +166,10 @@ class ActiveRun:
             self.log.append(events)
             self.pieces.set()
 
+    def _events(self, recorded: Recorded[T]) -> list[Event]:
+        told = [message for message in recorded.messages if message.id not in self._in_pieces]
+        return [*told, *([recorded.end] if recorded.end is not None else [])]
+
     def _refuse_when_stopping(self) -> None:
         if self.state is RunState.STOPPING:
             raise asyncio.CancelledError
-
-
-def _events(recorded: Recorded[T]) -> list[Event]:
-    return [*recorded.messages, *([recorded.end] if recorded.end is not None else [])]

@@ -2,7 +2,8 @@
 
 Whoever reads on the process that works on the run reads the memory, everybody else the store. Events of a step are
 stored in the step's own transaction; pieces of a reply that is being written are stored a little later. The log keeps
-what happened; how it is shown is the reader's business. A message is kept once, among the messages: the log names it.
+what happened; how it is shown is the reader's business. A message is kept once, among the messages: the log names it,
+or holds the pieces in which it came.
 """
 
 from __future__ import annotations
@@ -116,7 +117,10 @@ async def read_events(transaction: Transaction, run_id: str, after: int) -> list
     named = [data["id"] for _, data in rows if data["kind"] == "Message"]
     said: dict[str, Message] = {}
     if named:
-        found = await transaction.all(select(messages).where(messages.c.id.in_(named)))
+        found = await transaction.all(
+            # A fork shares the messages; there they are of no run.
+            select(messages).where(messages.c.run_id == run_id, messages.c.id.in_(named))
+        )
         said = {row["id"]: Message.from_row(row) for row in found}
     decoded = ((number, _decode(data, said)) for number, data in rows)
     return [(number, event) for number, event in decoded if event is not None]

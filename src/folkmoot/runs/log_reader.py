@@ -57,10 +57,12 @@ async def follow_stored(
 
 
 async def _without_log(store: Store, run: Run, after: int) -> list[tuple[int, Event]]:
-    """Return what happened in a run that is over and kept no log, as its messages and its end or failure tell it."""
+    """Return what happened behind number `after` in a run that is over, as its messages and its end tell it."""
     stored = await store.read(lambda transaction: messages_of_run(transaction, run.id))
     error = run.details.get("error")
     failed = TurnFailed(run.id, run.stop_reason or "error", error["type"], error["message"]) if error else None
     events: list[Event] = [RunBegun(run.id), *stored, failed or end_of_run(run)]
     numbered = list(enumerate(events, 1))
+    if failed is not None and after >= len(numbered):
+        return [(after + 1, failed)]  # its process showed pieces that it did not live to store
     return numbered[after:]

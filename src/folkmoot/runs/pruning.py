@@ -17,7 +17,7 @@ async def prune_logs(transaction: Transaction, after: int, before: int) -> int |
     A stream of such a run shows its messages whole from then on.
 
     Args:
-        transaction: where to write.
+        transaction: where to write, in every organisation.
         after: microseconds; runs made up to then are done already.
         before: microseconds; runs made since keep their logs.
 

@@ -13,6 +13,7 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
+from folkmoot.access.principals import Principal
 from folkmoot.agents.abandoned_calls import INTERRUPTED, settle_abandoned
 from folkmoot.agents.events import STOPPED, Event, TextPiece, TurnEnd, TurnFailed
 from folkmoot.agents.services import Services
@@ -38,10 +39,11 @@ LONGEST_STOP = 2 * LEASE / 1e6
 
 
 class RunService:
-    """Takes turns for one organisation's requests; the runs of the whole process are its supervisor's."""
+    """Takes turns on behalf of a principal, in its organisation; the runs of the whole process are its supervisor's."""
 
-    def __init__(self, services: Services, supervisor: RunSupervisor) -> None:
+    def __init__(self, services: Services, supervisor: RunSupervisor, principal: Principal) -> None:
         self._services = services
+        self._principal = principal
         self._store = services.store
         self.supervisor = supervisor
         self._messenger = AgentMessenger(self.answer, self._leave)
@@ -56,7 +58,7 @@ class RunService:
             StoreError: the database failed.
             ServerStopped: the server was stopped before the turn's end.
         """
-        active = self._begin(new_run(request), request, stored=False, logged=False)
+        active = self._begin(new_run(request, self._principal), request, stored=False, logged=False)
         assert active.task is not None
         try:
             return await asyncio.shield(active.task)
@@ -131,7 +133,7 @@ class RunService:
 
     async def _create(self, request: TurnRequest) -> Run:
         """Return a run that is stored before it has its conversation."""
-        run = replace(new_run(request), status="created")
+        run = replace(new_run(request, self._principal), status="created")
         await self._store.write(lambda transaction: store_run(transaction, run, "created"))
         return run
 
@@ -187,7 +189,8 @@ class RunService:
         """Store why a run failed, and what would be lost with it: what was said, and what was answered so far."""
         run = active.run
         failed, status = _failure(active, error)
-        logger.warning("Run %s: %s", status, failed.error_type, extra={"run_id": run.id, "agent_id": run.agent_id})
+        known = {"run_id": run.id, "agent_id": run.agent_id, "principal": self._principal.name}
+        logger.warning("Run %s: %s, for %s", status, failed.error_type, self._principal.name, extra=known)
         before, events = active.log.stored, [*active.log.waiting, failed]
         details: dict[str, Any] = {"error": {"type": failed.error_type, "message": failed.message}}
         if partial := _partial_answer(active):
@@ -207,10 +210,11 @@ class RunService:
         active.log.append([failed])
 
 
-def new_run(request: TurnRequest) -> Run:
-    """Return the run of a request, not yet stored; until it has completed it keeps what was said."""
+def new_run(request: TurnRequest, principal: Principal) -> Run:
+    """Return the run of a principal's request, not yet stored; until it has completed it keeps what was said."""
     otids = [message.otid for message in request.messages if message.otid is not None]
     details = {**request.details, "otids": otids, "decides": request.decisions is not None}
+    details["principal"] = {"id": principal.id, "name": principal.name}
     if request.messages:
         details["said"] = [{"message_type": each.message_type, **each.body} for each in request.messages]
     return Run(request.agent_id, request.conversation_id, request.background, details, request.asked_by)

@@ -232,6 +232,6 @@ class RunSupervisor:
     async def _prune_logs(self) -> None:
         """Forget how runs were streamed that were made longer ago than streams are kept, some at a time."""
         before = clock.now() - int(self._services.settings.keep_streams * 1e6)
-        done = await self._store.write(lambda transaction: prune_logs(transaction, self._pruned, before))
+        done = await self._store.everywhere.write(lambda transaction: prune_logs(transaction, self._pruned, before))
         self._pruned = done or self._pruned
         await asyncio.sleep(PRUNE_SECONDS if done is None else STORE_PIECES_SECONDS)

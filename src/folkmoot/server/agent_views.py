@@ -118,7 +118,7 @@ async def _views(
     blocks = await blocks_of_agents(transaction, ids) if "agent.blocks" in parts else {}
     tools = await tools_of_agents(transaction, ids, state.services.tools) if "agent.tools" in parts else {}
     tags = await tags_of_agents(transaction, ids) if "agent.tags" in parts else {}
-    unseal = state.services.sealer.unseal if "agent.secrets" in parts else lambda _: {}
+    unseal = state.services.sealer.unseal if "agent.secrets" in parts and state.shows_secrets else lambda _: {}
     return [
         AgentView(
             agent=agent,

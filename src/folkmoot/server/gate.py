@@ -13,10 +13,14 @@ from urllib.parse import quote, urlencode
 
 from starlette.responses import Response
 
-from folkmoot.errors import BadRequest, CrossSite, FolkmootError, Misdirected, TooLarge, Unauthorized
-from folkmoot.server.access import Access, Caller, comes_from_elsewhere
+from folkmoot.access.authentication import LOOK_AGAIN_SECONDS, Authentication
+from folkmoot.access.keys import CHANGED
+from folkmoot.access.principals import Principal
+from folkmoot.errors import BadRequest, CrossSite, FolkmootError, Forbidden, Misdirected, TooLarge, Unauthorized
+from folkmoot.server.authorization import authorize
 from folkmoot.server.errors import error_response
 from folkmoot.server.hosts import Hosts, host_name
+from folkmoot.server.origins import comes_from_elsewhere, origin_of
 from folkmoot.store.engine import Store
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -27,9 +31,6 @@ Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN_PATHS = frozenset({"/v1/health", "/v1/ready", "/login"})
 """What may be asked without the key."""
-
-LOOK_AGAIN_SECONDS = 5.0
-"""How often it is looked whether the session of a request that goes on has been ended."""
 
 OPEN_FOLDER = "/static/"
 """Below it are files that are the same for everybody."""
@@ -44,20 +45,25 @@ class Gate:
     """ASGI middleware in front of the whole application."""
 
     def __init__(
-        self, application: Application, access: Access, hosts: Hosts, origins: Collection[str], max_body: int
+        self,
+        application: Application,
+        authentication: Authentication,
+        hosts: Hosts,
+        origins: Collection[str],
+        max_body: int,
     ) -> None:
         """Guard `application`.
 
         Args:
-            application: what a request that passes goes to; it finds who asks in the scope as `caller`, None on open
-                paths where nobody needs to be known.
-            access: knows who may send requests.
+            application: what a request that passes goes to; it finds who asks in the scope as `principal`, None on
+                open paths where nobody needs to be known.
+            authentication: knows who sends requests.
             hosts: the names that the server answers under.
             origins: the origins of other sites whose pages may change something.
             max_body: bytes that a body may have.
         """
         self._application = application
-        self._access = access
+        self._authentication = authentication
         self._hosts = hosts
         self._origins = frozenset(origin.encode() for origin in origins)
         self._max_body = max_body
@@ -82,9 +88,9 @@ class Gate:
         except FolkmootError as error:
             await error_response(error, scope["path"])(scope, receive, send)
             return
-        caller: Caller | None = scope["caller"]
-        if caller is not None and caller.session_id is not None:
-            receive = self._until_session_ends(scope, headers, receive)
+        principal: Principal | None = scope["principal"]
+        if principal is not None and principal.kind != "server_key":
+            receive = self._while_known(scope, headers, receive)
         limited = _Limited(receive, send, self._max_body)
         await self._application(scope, limited.receive, limited.send)
         if limited.exceeded:
@@ -94,42 +100,78 @@ class Gate:
         host = _only_host(scope, headers)
         opened = is_open(scope["path"])
         store: Store | None = None if opened else scope["app"].state.server.store
-        caller = await self._access.identify(headers, store)
-        has_key = caller is not None and caller.known_by == "key"
+        principal = await self._authentication.identify(headers, store)
+        has_key = principal is not None and principal.sends_key
         # Who has the key is no page of a foreign name: it could not know the key.
         if not self._hosts.serves(host, scope["server"][0] if scope["server"] else "") and not has_key:
             raise Misdirected(
                 f"This server does not answer under the name {host_name(host)!r}. If it should, add the name to "
                 "FOLKMOOT_ALLOWED_HOSTS and start it again."
             )
-        if caller is None and not opened:
+        if principal is None and not opened:
             raise Unauthorized
-        if not has_key and comes_from_elsewhere(scope["method"], headers) and not self._lets_in(caller, headers):
+        if not has_key and comes_from_elsewhere(scope["method"], headers) and not self._lets_in(principal, headers):
             raise CrossSite
+        if principal is not None and not opened:
+            _check_origin(principal, headers)
+            authorize(principal, scope["method"], scope["path"])
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._max_body:
             raise _too_large(self._max_body)
         if "\0" in scope["path"] or b"%00" in scope.get("query_string", b""):
             raise BadRequest("The address contains a NUL character; remove it.")
-        scope["caller"] = caller
+        scope["principal"] = principal
 
-    def _until_session_ends(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> Receive:
-        """Return `receive`, which also takes the client for gone once its session is over: streams end then."""
+    def _while_known(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> Receive:
+        """Return `receive`, which also takes the client for gone once its key or session is over: streams end then."""
+        has_body = True
 
         async def receive_or_leave() -> Message:
-            while True:
+            nonlocal has_body
+            if has_body:  # what was sent with the key; only what goes on afterwards has to be watched
+                message = await receive()
+                has_body = message["type"] == "http.request" and message.get("more_body", False)
+                return message
+            store: Store = scope["app"].state.server.store
+            with store.signals.listening(CHANGED) as changed:
+                leaving = asyncio.ensure_future(receive())
                 try:
-                    async with asyncio.timeout(LOOK_AGAIN_SECONDS):
-                        return await receive()
-                except TimeoutError:
-                    if await self._access.identify(headers, scope["app"].state.server.store) is None:
-                        return {"type": "http.disconnect"}
+                    while not await _done_or_changed(leaving, changed):
+                        if await self._authentication.identify(headers, store) is None:
+                            return {"type": "http.disconnect"}
+                    return leaving.result()
+                finally:
+                    leaving.cancel()
 
         return receive_or_leave
 
-    def _lets_in(self, caller: Caller | None, headers: Mapping[bytes, bytes]) -> bool:
+    def _lets_in(self, principal: Principal | None, headers: Mapping[bytes, bytes]) -> bool:
         """Tell whether another site's page may change something without the key; never with a session's cookie."""
-        return caller is not None and caller.known_by == "nothing" and headers.get(b"origin") in self._origins
+        return principal is not None and principal.kind == "local" and headers.get(b"origin") in self._origins
+
+
+async def _done_or_changed(task: asyncio.Future[Message], changed: asyncio.Event) -> bool:
+    """Wait until a task is done, an event is set, or it is time to look by oneself; tell whether the task is done."""
+    woken = asyncio.ensure_future(changed.wait())
+    try:
+        await asyncio.wait((task, woken), timeout=LOOK_AGAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        woken.cancel()
+    changed.clear()
+    return task.done()
+
+
+def _check_origin(principal: Principal, headers: Mapping[bytes, bytes]) -> None:
+    """Refuse a scoped token that a page of another origin than its own sends; programs say no origin.
+
+    Raises:
+        Forbidden: it is another page's.
+    """
+    origin = headers.get(b"origin")
+    if principal.policy is None or origin is None:
+        return
+    if origin_of(origin.decode("latin-1")) != principal.policy.origin:
+        raise Forbidden(f"This token is for pages of {principal.policy.origin} only.")
 
 
 def _only_host(scope: Scope, headers: Mapping[bytes, bytes]) -> bytes:

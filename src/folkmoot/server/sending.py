@@ -149,7 +149,6 @@ def _details(body: SendMessages, run_type: str) -> dict[str, Any]:
             "include_return_message_types": body.include_return_message_types,
         },
         "stream": {
-            "in_pieces": body.stream_tokens,
             "pings": body.include_pings,
             "summaries": body.include_compaction_messages,
         },

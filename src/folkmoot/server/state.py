@@ -1,4 +1,4 @@
-"""What the routes work with, kept on the application.
+"""What the routes work with: the parts of the server, as the principal of a request may use them.
 
 Every dependency of a route is `async def`, here and elsewhere: FastAPI sends any other to a thread, which costs more
 than most requests do.
@@ -6,36 +6,72 @@ than most requests do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Annotated
 
 from fastapi import Depends, Request
 
+from folkmoot.access.principals import Principal
 from folkmoot.agents.services import Services
 from folkmoot.memory.authors import Author
 from folkmoot.runs.service import RunService
+from folkmoot.runs.supervisor import RunSupervisor
 from folkmoot.store.engine import Store
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ServerState:
-    """The parts of a running server."""
+    """The parts of a running server, bound to one principal and so to one organisation; each is made when it is used."""
 
-    services: Services
-    runs: RunService
-    author: Author
-    """Who is named as the author of what comes through the API."""
+    shared: Services
+    """The parts as the whole process has them."""
+
+    supervisor: RunSupervisor
+    principal: Principal
+
+    @cached_property
+    def store(self) -> Store:
+        """The database as the principal's organisation sees it."""
+        return self.shared.store.of(self.principal.organization_id)
+
+    @cached_property
+    def services(self) -> Services:
+        """What rooms work with, for the principal's organisation."""
+        return replace(self.shared, store=self.store)
+
+    @cached_property
+    def runs(self) -> RunService:
+        """What takes turns on the principal's behalf."""
+        return RunService(self.services, self.supervisor, self.principal)
 
     @property
-    def store(self) -> Store:
-        """The database."""
-        return self.services.store
+    def author(self) -> Author:
+        """Who is named as the author of what comes through the API."""
+        return Author("api", self.principal.id, self.principal.name)
+
+    @property
+    def shows_secrets(self) -> bool:
+        """Whether the principal is shown the values of agents' secrets: who may set them is, by no scoped token."""
+        return self.principal.role != "reader" and self.principal.policy is None
+
+    def of(self, principal: Principal) -> ServerState:
+        """Return the same server's parts for another principal."""
+        return ServerState(self.shared, self.supervisor, principal)
 
 
 async def state_of(request: Request) -> ServerState:
-    """Return the state of the application that handles `request`."""
-    state: ServerState = request.app.state.server
-    return state
+    """Return the server's parts for who sends `request`."""
+    server: ServerState = request.app.state.server
+    principal: Principal = request.scope["principal"]
+    return server.of(principal)
+
+
+async def store_of(request: Request) -> Store:
+    """Return the database as the server itself sees it, for the open paths, where nobody need be known."""
+    server: ServerState = request.app.state.server
+    return server.store.everywhere
 
 
 State = Annotated[ServerState, Depends(state_of)]
+ServersStore = Annotated[Store, Depends(store_of)]

@@ -35,6 +35,11 @@ def _index_of_few(name: str, column: str) -> Index:
     return Index(name, "organization_id", column, sqlite_where=some, postgresql_where=some)
 
 
+def _index_of_few_everywhere(name: str, column: str) -> Index:
+    some = text(f"{column} IS NOT NULL")
+    return Index(name, column, sqlite_where=some, postgresql_where=some)
+
+
 blocks = Table(
     "blocks",
     metadata,
@@ -252,8 +257,17 @@ runs = Table(
     Index("runs_by_agent", "organization_id", "agent_id", "created_at", "id"),
     Index("runs_by_conversation", "organization_id", "conversation_id", "created_at", "id"),
     Index("runs_by_status", "organization_id", "status", "created_at"),
+    Index(  # dead runs are looked for in every organisation at once
+        "runs_by_lease",
+        "lease_expires_at",
+        sqlite_where=text("lease_expires_at IS NOT NULL"),
+        postgresql_where=text("lease_expires_at IS NOT NULL"),
+    ),
     _index_of_few("runs_by_asker", "asked_by"),
-    _index_of_few("runs_by_callback", "callback_due"),
+    # What a process looks for in all organisations at once, so without the organisation in front.
+    _index_of_few_everywhere("runs_by_lease", "lease_expires_at"),
+    _index_of_few_everywhere("runs_by_callback", "callback_due"),
+    Index("runs_by_time", "created_at"),
 )
 
 run_events = Table(
@@ -315,11 +329,42 @@ block_readers = Table(
     PrimaryKeyConstraint("organization_id", "block_id", "version", "created_at", "step_id"),
 )
 
+organizations = Table(
+    "organizations",
+    metadata,
+    _organization(),
+    Column("name", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id"),
+    UniqueConstraint("name", name="organizations_name"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("hash", Text, nullable=False, comment="SHA-256 of the key, in hexadecimal"),
+    Column("prefix", Text, nullable=False, comment="the key's first characters, to tell it by"),
+    Column("role", Text, nullable=False, comment="reader, member or admin"),
+    Column("policy", Text, comment="JSON: what a scoped token reaches; NULL for keys that their role alone limits"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("created_by", Text, nullable=False, comment="name of who made it"),
+    Column("expires_at", BigInteger),
+    Column("revoked_at", BigInteger),
+    Column("last_used_at", BigInteger, comment="written once a minute at most"),
+    PrimaryKeyConstraint("organization_id", "id"),
+    Index("api_keys_by_hash", "hash"),
+)
+
 sessions = Table(
     "sessions",
     metadata,
     _organization(),
-    Column("id", Text, nullable=False),
+    Column("id", Text, nullable=False, comment="SHA-256 of the cookie, in hexadecimal"),
     Column("expires_at", BigInteger, nullable=False),
+    Column("key_id", Text, comment="the stored key it was begun with; NULL for FOLKMOOT_API_KEY"),
     PrimaryKeyConstraint("organization_id", "id"),
+    Index("sessions_by_id", "id"),
 )

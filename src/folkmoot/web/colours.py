@@ -10,17 +10,13 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select
-
+from folkmoot.agents.overview import agents_by_age
 from folkmoot.memory.authors import Author
 from folkmoot.store.engine import Transaction
-from folkmoot.store.tables import agents
 
 COLOURS = 12
 PATTERNS = 4
 NEUTRAL = "c0 p0"
-
-_in_order = select(agents.c.id).order_by(agents.c.created_at, agents.c.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,4 +50,4 @@ class Palette:
 
 async def read_palette(transaction: Transaction) -> Palette:
     """Return the colours as they are now."""
-    return Palette.of([row["id"] for row in await transaction.all(_in_order)])
+    return Palette.of(await agents_by_age(transaction))

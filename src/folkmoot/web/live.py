@@ -18,6 +18,7 @@ from typing import Any
 from fastapi import Response
 
 from folkmoot.agents.listing import AgentFilter, list_agents
+from folkmoot.agents.overview import Newest, agent_names, moot_shape, newest_versions
 from folkmoot.errors import StoreError
 from folkmoot.runs.reading import RunFilter, list_runs
 from folkmoot.runs.runs import UNFINISHED
@@ -27,7 +28,6 @@ from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page
 from folkmoot.store.signals import EVERYTHING
 from folkmoot.web.colours import Palette, read_palette
-from folkmoot.web.reading import Newest, agent_names, moot_shape, newest_versions
 from folkmoot.web.responses import page_router
 from folkmoot.web.words import author_name, edit_words, iso
 
@@ -85,7 +85,9 @@ class _Look:
         edited = [topic.partition(":")[2] for topic in topics if topic.startswith("block:")]
         if edited:
             told += await self._edits(edited)
-        if any(topic.startswith("attachments:") for topic in topics):
+        attached = [topic.partition(":")[2] for topic in topics if topic.startswith("attachments:")]
+        own = await self.state.store.read(lambda transaction: agent_names(transaction, attached))
+        if own:  # else they are another organisation's
             told.append(_event("shape", {}))
         due = time.monotonic() - self.looked_around >= LOOK_AGAIN_SECONDS
         if due or any(topic.startswith(("run:", "turn:")) for topic in topics):
@@ -122,11 +124,10 @@ class _Look:
 
     async def _edits(self, block_ids: list[str]) -> list[ServerSentEvent]:
         found = await self.state.store.read(lambda transaction: newest_versions(transaction, block_ids))
-        if len(found) < len(block_ids):
-            self.shape = ""
         news = [each for each in found.values() if self.versions.get(each.block_id) != each.version.number]
         self.versions |= {each.block_id: each.version.number for each in news}
-        gone = [_event("shape", {})] if len(found) < len(block_ids) else []
+        # What is not found was deleted, or is another organisation's: a look around tells the two apart.
+        gone = await self.around() if len(found) < len(block_ids) else []
         return [*([_event("edits", {"edits": [self._edit(each) for each in news]})] if news else []), *gone]
 
     def _edit(self, newest: Newest) -> dict[str, Any]:

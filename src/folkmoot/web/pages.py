@@ -7,7 +7,6 @@ from typing import Any
 from fastapi import FastAPI, Response
 from starlette.staticfiles import StaticFiles
 
-from folkmoot.server.access import Access
 from folkmoot.server.gate import OPEN_FOLDER
 from folkmoot.web import live
 from folkmoot.web.attempts import Attempts
@@ -15,9 +14,8 @@ from folkmoot.web.responses import SECURITY, STATIC, static_version
 from folkmoot.web.views import agent_forms, agents, block_forms, blocks, description, login, moot, runs, start
 
 
-def add_pages(application: FastAPI, access: Access) -> None:
+def add_pages(application: FastAPI) -> None:
     """Add the pages, their static files and the sign-in to the application."""
-    application.state.access = access
     application.state.attempts = Attempts()
     for view in (login, moot, start, blocks, block_forms, agents, agent_forms, runs, live, description):
         application.include_router(view.router)

@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from starlette.responses import RedirectResponse
 
 from folkmoot import __version__
+from folkmoot.access.authentication import Authentication
 from folkmoot.errors import FolkmootError, InvalidInput, MalformedId
-from folkmoot.server.access import Access
 from folkmoot.web import words
 from folkmoot.web.code import connect
 
@@ -72,14 +72,14 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
         status: the response's status.
         values: what the template shows; every text is escaped.
     """
-    access: Access = request.app.state.access
+    authentication: Authentication = request.app.state.authentication
     body = (
         environment()
         .get_template(template)
         .render(
             request=request,
             path=request.url.path,
-            has_sessions=access.needs_key,
+            has_sessions=authentication.needs_key,
             base_url=str(request.base_url).rstrip("/"),
             **values,
         )

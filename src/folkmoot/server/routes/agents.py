@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from folkmoot.agents.agents import attach_tool, delete_agent, detach_tool, find_agent, tools_of, update_agent
 from folkmoot.agents.creation import choose_model, create_agent
 from folkmoot.agents.listing import AgentFilter, count_agents, list_agents, list_tags
-from folkmoot.errors import InvalidInput, NotFound
+from folkmoot.errors import Forbidden, InvalidInput, NotFound
 from folkmoot.server.agent_views import Include, view_agent, view_listed
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.agents import AgentReply, AgentView, CreateAgent, ModifyApproval, UpdateAgent, show_agent
@@ -131,6 +131,8 @@ async def retrieve(agent_id: AgentId, include: Include, state: State) -> Respons
 @router.patch("/{agent_id}", response_model=AgentReply)
 async def update(agent_id: AgentId, body: UpdateAgent, state: State) -> Response:
     """Change an agent."""
+    if state.principal.policy is not None and (body.block_ids is not None or body.tool_ids is not None):
+        raise Forbidden("block_ids, tool_ids: a scoped token does not change which blocks and tools an agent has.")
     changes, configuration = _changes(body, state)
 
     async def write(transaction: Transaction) -> AgentView:
@@ -159,7 +161,7 @@ async def list_tools(agent_id: AgentId, page: AsAttached, state: State) -> Respo
         return await tools_of(transaction, agent_id, state.services.tools)
 
     tools = page_of_list(await state.store.read(read), page, lambda tool: tool.id)
-    return json_response([ToolReply.of(tool) for tool in tools])
+    return json_response([ToolReply.of(tool, state.principal.organization_id) for tool in tools])
 
 
 @router.patch("/{agent_id}/tools/attach/{tool_id}", response_model=AgentReply)

@@ -192,18 +192,16 @@ async def _chunks(
 
 
 class _Speech:
-    """What an agent says, as deltas: the pieces of its messages, or whole messages of which there were none."""
+    """What an agent says, as deltas: pieces of messages, or whole ones of which there were none."""
 
     def __init__(self) -> None:
         self._spoken: str | None = None
-        self._streamed: set[str] = set()
 
     def words(self, event: Event) -> Mapping[str, str] | None:
         """Return the delta of an event, or None when nothing is said in it."""
         if isinstance(event, TextPiece):
-            self._streamed.add(event.message_id)
             return self._delta(event.message_id, event.text)
-        if isinstance(event, Message) and event.message_type == "assistant_message" and event.id not in self._streamed:
+        if isinstance(event, Message) and event.message_type == "assistant_message":
             return self._delta(event.id, event.body["content"])
         return None
 

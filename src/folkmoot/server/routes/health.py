@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from folkmoot import __version__
-from folkmoot.server.state import State
+from folkmoot.server.state import ServersStore
 from folkmoot.server.wire.common import Reply
 
 router = APIRouter(tags=["health"])
@@ -31,7 +31,7 @@ async def health() -> Health:
 
 
 @router.get("/v1/ready")
-async def ready(state: State) -> Health:
+async def ready(store: ServersStore) -> Health:
     """Say that the server can reach its database and write to it; 503 when it cannot."""
-    await state.store.check()
+    await store.check()
     return Health()

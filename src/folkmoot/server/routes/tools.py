@@ -8,7 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from folkmoot.server.state import State
+from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.common import ToolId, json_response, page_of
 from folkmoot.server.wire.tools import ToolReply
 from folkmoot.store.paging import Page, page_of_list
@@ -71,7 +71,12 @@ InOrder = Annotated[Page, Depends(page_of("asc"))]
 async def list_all(wanted: Wanted, page: InOrder, state: State) -> Response:
     """List tools, by name."""
     found = [tool for tool in await state.store.read(state.services.tools.all) if wanted.takes(tool)]
-    return json_response([ToolReply.of(tool) for tool in page_of_list(found, page, lambda tool: tool.id)])
+    return json_response(
+        [
+            ToolReply.of(tool, state.principal.organization_id)
+            for tool in page_of_list(found, page, lambda tool: tool.id)
+        ]
+    )
 
 
 @router.get("/count")
@@ -84,11 +89,20 @@ async def count(wanted: Wanted, state: State, exclude_letta_tools: bool = False)
 @router.post("/add-base-tools", response_model=list[ToolReply])
 async def add_base(state: State) -> Response:
     """Return the built-in tools, which every server has from its start; nothing is left to add."""
-    return json_response([ToolReply.of(tool) for tool in await state.store.read(state.services.tools.all)])
+    return json_response(
+        [
+            ToolReply.of(tool, state.principal.organization_id)
+            for tool in await state.store.read(state.services.tools.all)
+        ]
+    )
 
 
 @router.get("/{tool_id}", response_model=ToolReply)
 async def retrieve(tool_id: ToolId, state: State) -> Response:
     """Return a tool."""
     found = await state.store.read(lambda transaction: state.services.tools.find(transaction, [tool_id]))
-    return json_response(ToolReply.of(found[0]))
+    return json_response(ToolReply.of(found[0], state.principal.organization_id))
+
+
+def _shown(tools: Sequence[Tool], state: ServerState) -> Response:
+    return json_response([ToolReply.of(tool, state.principal.organization_id) for tool in tools])

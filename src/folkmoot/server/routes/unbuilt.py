@@ -47,7 +47,6 @@ EMPTY: dict[str, Any] = {
     "/v1/embeddings/total_storage_size": 0.0,
     "/v1/models/embeddings": [],
     "/v1/templates": {"templates": [], "has_next_page": False},
-    "/v1/client-side-access-tokens": {"tokens": [], "hasNextPage": False},
     "/v1/projects": {"projects": [], "hasNextPage": False},
     "/v1/environments": {"connections": [], "hasNextPage": False},
     "/v1/metadata/balance": {"total_balance": 0, "monthly_credit_balance": 0, "purchased_credit_balance": 0},
@@ -172,8 +171,6 @@ POST /v1/templates/{{project_id}}/{{version}}/agents
 PUT /v1/templates/{{project_id}}/{{version}}/snapshot
 POST /v1/templates/{{project_id}}/{{version}}/fork
 POST /v1/templates/{{project_id}}/{{name}}/deployments/{{deployment_id}}/migrate
-POST /v1/client-side-access-tokens
-DELETE /v1/client-side-access-tokens/{{token}}
 POST /v1/projects
 DELETE /v1/projects/{{project_id}}
 POST /v1/environments/{{connection_id}}/messages

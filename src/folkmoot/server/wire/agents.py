@@ -17,7 +17,7 @@ from folkmoot.agents.compaction import PROMPT, CompactionSettings
 from folkmoot.agents.creation import AgentPlan
 from folkmoot.agents.tool_rules import ToolRules
 from folkmoot.conversations.messages import Message
-from folkmoot.identifiers import USER
+from folkmoot.identifiers import user_of
 from folkmoot.models.listing import ModelDescription
 from folkmoot.models.providers import DEFAULT_ALIAS
 from folkmoot.server.wire.blocks import BlockReply, CreateBlock
@@ -252,8 +252,8 @@ class MemoryReply(Reply):
 class AgentReply(Reply):
     """An agent, with its blocks, tools and tags where they were asked for."""
 
-    created_by_id: str | None = USER
-    last_updated_by_id: str | None = USER
+    created_by_id: str | None
+    last_updated_by_id: str | None
     created_at: datetime
     updated_at: datetime
     id: str
@@ -321,7 +321,10 @@ def show_agent(view: AgentView) -> AgentReply:
     agent, settings = view.agent, view.agent.configuration
     blocks = list(view.blocks)
     secrets = [_secret(agent, name, value) for name, value in view.variables.items()]
+    user = user_of(agent.organization_id)
     return AgentReply.model_construct(
+        created_by_id=user,
+        last_updated_by_id=user,
         created_at=moment(agent.created_at),
         updated_at=moment(agent.updated_at),
         id=agent.id,
@@ -341,7 +344,7 @@ def show_agent(view: AgentView) -> AgentReply:
         metadata=settings.get("metadata"),
         memory=MemoryReply.model_construct(agent_type=agent.agent_type, blocks=blocks),
         blocks=blocks,
-        tools=[ToolReply.of(tool) for tool in view.tools],
+        tools=[ToolReply.of(tool, agent.organization_id) for tool in view.tools],
         tags=list(view.tags),
         tool_exec_environment_variables=secrets,
         secrets=secrets,

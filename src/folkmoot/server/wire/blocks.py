@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from folkmoot.identifiers import USER
+from folkmoot.identifiers import user_of
 from folkmoot.memory.attachments import Access
 from folkmoot.memory.authors import Author
 from folkmoot.memory.blocks import DEFAULT_LIMIT, Block
@@ -120,8 +120,8 @@ class BlockReply(Reply):
             metadata=dict(block.metadata),
             hidden=block.hidden,
             id=block.id,
-            created_by_id=USER,
-            last_updated_by_id=USER,
+            created_by_id=user_of(block.organization_id),
+            last_updated_by_id=user_of(block.organization_id),
             tags=list(block.tags),
             version=block.version,
             created_at=moment(block.created_at),

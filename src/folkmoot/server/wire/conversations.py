@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from folkmoot.conversations.conversations import Conversation
-from folkmoot.identifiers import USER
+from folkmoot.identifiers import user_of
 from folkmoot.server.wire.agents import with_defaults
 from folkmoot.server.wire.common import Reply, Request, RunId, Text, moment
 from folkmoot.server.wire.sending import SendMessages
@@ -65,8 +65,8 @@ class UpdateConversation(ConversationFields):
 class ConversationReply(Reply):
     """A conversation."""
 
-    created_by_id: str | None = USER
-    last_updated_by_id: str | None = USER
+    created_by_id: str | None
+    last_updated_by_id: str | None
     created_at: datetime
     updated_at: datetime
     id: str
@@ -84,7 +84,10 @@ class ConversationReply(Reply):
     ) -> ConversationReply:
         """Show a conversation."""
         own, last = conversation.configuration, conversation.last_message_at
+        user = user_of(conversation.organization_id)
         return cls(
+            created_by_id=user,
+            last_updated_by_id=user,
             created_at=moment(conversation.created_at),
             updated_at=moment(conversation.updated_at),
             id=conversation.id,

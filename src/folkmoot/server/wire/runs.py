@@ -8,7 +8,6 @@ from typing import Any
 
 from folkmoot.agents.steps import StoredStep
 from folkmoot.conversations.messages import Message
-from folkmoot.identifiers import ORGANIZATION
 from folkmoot.models.listing import ModelDescription
 from folkmoot.models.prompt import Usage
 from folkmoot.runs.runs import Run
@@ -97,7 +96,7 @@ class RunMetrics(Reply):
     """How long a run took, and with what."""
 
     id: str
-    organization_id: str = ORGANIZATION
+    organization_id: str
     agent_id: str
     project_id: str | None = None
     run_start_ns: int | None
@@ -113,6 +112,7 @@ class RunMetrics(Reply):
         names = dict.fromkeys(str(each.name) for each in messages if each.message_type == "tool_return_message")
         return cls(
             id=run.id,
+            organization_id=run.organization_id or "",
             agent_id=run.agent_id,
             run_start_ns=None if run.started_at is None else run.started_at * 1000,
             run_ns=run.duration_ns,
@@ -126,7 +126,7 @@ class StepReply(Reply):
 
     id: str
     origin: str | None = None
-    organization_id: str = ORGANIZATION
+    organization_id: str
     provider_id: str | None = None
     run_id: str | None
     agent_id: str | None
@@ -162,6 +162,7 @@ class StepReply(Reply):
         usage = step.usage
         return cls(
             id=step.id,
+            organization_id=step.organization_id,
             run_id=step.run_id,
             agent_id=step.agent_id,
             provider_name=model.provider,
@@ -213,7 +214,7 @@ class StepMetrics(Reply):
     """How long a step's parts took."""
 
     id: str
-    organization_id: str = ORGANIZATION
+    organization_id: str
     provider_id: str | None = None
     run_id: str | None
     agent_id: str | None
@@ -233,6 +234,7 @@ class StepMetrics(Reply):
         started = (step.created_at - took) * 1000
         return cls(
             id=step.id,
+            organization_id=step.organization_id,
             run_id=step.run_id,
             agent_id=step.agent_id,
             step_start_ns=started,

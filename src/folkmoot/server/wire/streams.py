@@ -24,11 +24,6 @@ from folkmoot.runs.runs import Run
 from folkmoot.server.wire.common import moment
 from folkmoot.server.wire.messages import MessageShape, StopReason, UsageStatistics, show_messages
 
-STREAMED_AS_PIECES = frozenset(
-    {"assistant_message", "reasoning_message", "tool_call_message", "approval_request_message"}
-)
-
-
 _CUT = (
     "This server process was stopped; the run may go on in another one. "
     "Follow it again, behind the last event that you saw."
@@ -37,10 +32,9 @@ _CUT = (
 
 @dataclass(frozen=True, slots=True)
 class StreamShape:
-    """How a stream shows a turn: in pieces or whole messages, and only messages of `types` when given."""
+    """How a stream shows a turn: the form of its messages, only those of `types` when given, and whether pings."""
 
     messages: MessageShape
-    in_pieces: bool = False
     pings: bool = True
     types: Sequence[str] | None = None
 
@@ -50,7 +44,6 @@ class StreamShape:
         asked, shown = run.details.get("request_config") or {}, run.details.get("stream") or {}
         return cls(
             messages=MessageShape.of_run(run.details),
-            in_pieces=shown.get("in_pieces", False),
             pings=shown.get("pings", True),
             types=asked.get("include_return_message_types"),
         )
@@ -73,10 +66,7 @@ class StreamShape:
         if isinstance(event, CompactionBegun):
             event = event.message
         if isinstance(event, Message):
-            shown = show_messages([event], self.messages, self.types)
-            if self.in_pieces:
-                shown = [message for message in shown if message.message_type not in STREAMED_AS_PIECES]
-            return [message.model_dump(mode="json") for message in shown]
+            return [message.model_dump(mode="json") for message in show_messages([event], self.messages, self.types)]
         piece = self._show_piece(event)
         return [piece] if self.types is None or piece["message_type"] in self.types else []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from folkmoot.identifiers import USER
+from folkmoot.identifiers import user_of
 from folkmoot.server.wire.common import Reply
 from folkmoot.tools.tool import Tool
 
@@ -26,16 +26,18 @@ class ToolReply(Reply):
     npm_requirements: list[dict[str, Any]] | None = None
     default_requires_approval: bool | None = None
     enable_parallel_execution: bool
-    created_by_id: str | None = USER
-    last_updated_by_id: str | None = USER
+    created_by_id: str | None
+    last_updated_by_id: str | None
     metadata_: dict[str, Any] = {}
     project_id: str | None = None
 
     @classmethod
-    def of(cls, tool: Tool) -> ToolReply:
-        """Show a tool."""
-        schema = tool.schema
+    def of(cls, tool: Tool, organization_id: str) -> ToolReply:
+        """Show a tool to an organisation."""
+        schema, user = tool.schema, user_of(organization_id)
         return cls(
+            created_by_id=user,
+            last_updated_by_id=user,
             id=tool.id,
             tool_type=tool.tool_type,
             description=schema.description,

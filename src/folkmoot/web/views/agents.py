@@ -13,6 +13,7 @@ from folkmoot.agents.agents import Agent, find_agent, tools_of
 from folkmoot.agents.approvals import Pending, find_pending
 from folkmoot.agents.creation import choose_model, create_agent
 from folkmoot.agents.listing import AgentFilter, blocks_of_agents, list_agents, tags_of_agents
+from folkmoot.agents.overview import all_attachments
 from folkmoot.agents.tool_rules import ToolRules
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.messages import list_messages, messages_in_context
@@ -33,7 +34,6 @@ from folkmoot.web import code
 from folkmoot.web.colours import Palette, read_palette
 from folkmoot.web.context_window import ContextUse, read_context
 from folkmoot.web.forms import choices, problems_of, text_of
-from folkmoot.web.reading import all_attachments
 from folkmoot.web.responses import page_router, read_form, redirect, render
 from folkmoot.web.transcript import TranscriptEntry, transcript_of
 

@@ -12,6 +12,15 @@ from pydantic import ValidationError
 
 from folkmoot.agents.agents import Agent
 from folkmoot.agents.listing import AgentFilter, list_agents
+from folkmoot.agents.overview import (
+    ReadingRun,
+    agent_names,
+    all_attachments,
+    edit_times,
+    holders_of,
+    newest_versions,
+    reading_runs,
+)
 from folkmoot.errors import FolkmootError
 from folkmoot.memory.attachments import Access
 from folkmoot.memory.blocks import DEFAULT_LIMIT, Block, create_block, find_block
@@ -28,15 +37,6 @@ from folkmoot.web.colours import Palette, read_palette
 from folkmoot.web.diagrams import MINUTE, bars_per_minute
 from folkmoot.web.diffs import ShownLine, with_blame, with_changes
 from folkmoot.web.forms import choices, problems_of, text_of
-from folkmoot.web.reading import (
-    ReadingRun,
-    agent_names,
-    all_attachments,
-    edit_times,
-    holders_of,
-    newest_versions,
-    reading_runs,
-)
 from folkmoot.web.responses import page_router, read_form, redirect, render
 
 router = page_router()

@@ -7,11 +7,12 @@ from math import ceil
 
 from fastapi import Request, Response
 
-from folkmoot.server.access import Access, Caller
-from folkmoot.server.state import State
+from folkmoot.access.authentication import Authentication
+from folkmoot.access.principals import Principal
+from folkmoot.access.sessions import COOKIE, LASTS
+from folkmoot.server.state import ServersStore
 from folkmoot.web.attempts import Attempts
 from folkmoot.web.responses import page_router, read_form, redirect, render
-from folkmoot.web.session import COOKIE, LASTS
 
 logger = logging.getLogger(__name__)
 
@@ -24,22 +25,22 @@ ENDED = "The session has ended. Sign in, then do it again."
 @router.get("/login")
 async def login_page(request: Request, next: str = "/", ended: bool = False) -> Response:  # noqa: A002 - the query's own name
     """Ask for the API key; a server without one has nothing to ask."""
-    access: Access = request.app.state.access
-    if not access.needs_key:
+    authentication: Authentication = request.app.state.authentication
+    if not authentication.needs_key:
         return redirect(_local(next))
     return render(request, "login.html", next=_local(next), problem=ENDED if ended else None)
 
 
 @router.post("/login")
-async def sign_in(request: Request, state: State) -> Response:
+async def sign_in(request: Request, store: ServersStore) -> Response:
     """Begin a session for who knows the key; who has failed too often has to wait."""
-    access: Access = request.app.state.access
+    authentication: Authentication = request.app.state.authentication
     attempts: Attempts = request.app.state.attempts
     form = await read_form(request)
     target = _local(form.get("next", ["/"])[0])
     key = form.get("key", [""])[0].strip()
     address = request.client.host if request.client is not None else ""
-    if access.sessions is None:
+    if not authentication.needs_key:
         return redirect(target)
     if wait := ceil(attempts.wait(address)):
         logger.warning("A sign-in from %r was not looked at: too many have failed", address)
@@ -47,22 +48,26 @@ async def sign_in(request: Request, state: State) -> Response:
         response = render(request, "login.html", 429, next=target, problem=problem)
         response.headers["Retry-After"] = str(wait)
         return response
-    if not access.is_key(key.encode()):
+    principal = await authentication.identify_secret(key, store)
+    if principal is None or principal.policy is not None:  # a scoped token is no way to the pages
         if key:
             attempts.failed(address)
             logger.warning("A sign-in from %r failed: the key was wrong", address)
-        problem = "This is not the server's API key. It is what FOLKMOOT_API_KEY was set to when the server started."
+        problem = (
+            "This is not the server's API key. It is what FOLKMOOT_API_KEY was set to when the server started, "
+            "or what `folkmoot keys create` showed, as long as it lasts."
+        )
         return render(request, "login.html", 401 if key else 422, next=target, problem=problem)
     response = redirect(target)
     response.set_cookie(
         COOKIE,
-        await access.sessions.begin(state.store),
+        await authentication.sessions.begin(store, principal),
         max_age=LASTS,
         httponly=True,
         samesite="strict",
         secure=request.url.scheme == "https",
     )
-    logger.info("Somebody signed in from %r", address)
+    logger.info("%s signed in from %r", principal.name, address)
     return response
 
 
@@ -73,12 +78,12 @@ async def session() -> Response:
 
 
 @router.post("/logout")
-async def sign_out(request: Request, state: State) -> Response:
+async def sign_out(request: Request, store: ServersStore) -> Response:
     """End the browser's session, for good."""
-    access: Access = request.app.state.access
-    caller: Caller = request.scope["caller"]
-    if access.sessions is not None and caller.session_id is not None:
-        await access.sessions.end(state.store, caller.session_id)
+    authentication: Authentication = request.app.state.authentication
+    principal: Principal = request.scope["principal"]
+    if principal.session_id is not None:
+        await authentication.sessions.end(store, principal)
     response = redirect("/login")
     response.delete_cookie(COOKIE, httponly=True, samesite="strict", secure=request.url.scheme == "https")
     return response

@@ -9,6 +9,7 @@ from fastapi import Request, Response
 
 from folkmoot.agents.agents import Agent
 from folkmoot.agents.listing import AgentFilter, list_agents, list_tags
+from folkmoot.agents.overview import Newest, all_attachments, newest_versions
 from folkmoot.memory.attachments import Attachment
 from folkmoot.memory.blocks import Block
 from folkmoot.memory.listing import BlockFilter, list_blocks
@@ -20,7 +21,6 @@ from folkmoot.store.paging import LARGEST_PAGE, Page
 from folkmoot.web import moot_map
 from folkmoot.web.code import moot_calls
 from folkmoot.web.colours import Palette, read_palette
-from folkmoot.web.reading import Newest, all_attachments, newest_versions
 from folkmoot.web.responses import page_router, render
 
 router = page_router()

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import Request, Response
 
+from folkmoot.agents.overview import agent_names
 from folkmoot.agents.steps import StepFilter, list_steps
 from folkmoot.runs.reading import RunFilter, list_runs, messages_of_run
 from folkmoot.runs.runs import UNFINISHED, find_run
@@ -16,7 +17,6 @@ from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page
 from folkmoot.web import code
 from folkmoot.web.colours import read_palette
-from folkmoot.web.reading import agent_names
 from folkmoot.web.responses import page_router, redirect, render
 from folkmoot.web.transcript import transcript_of
 

@@ -1,11 +1,11 @@
-"""What the pages read that the API has no question for: counts, times and who holds what, for many at once."""
+"""What an overview of everything reads: counts, times and who holds what, for many agents and blocks at once."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, select
 
 from folkmoot.agents.agents import Agent
 from folkmoot.memory.attachments import Access, Attachment
@@ -15,6 +15,8 @@ from folkmoot.store.tables import agent_blocks, agents, block_readers, block_ver
 
 MOST_ATTACHMENTS = 20_000
 MOST_EDITS = 5_000
+
+_agents_by_age = select(agents.c.id).order_by(agents.c.created_at, agents.c.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ async def newest_versions(transaction: Transaction, block_ids: Sequence[str]) ->
         select(block_versions, blocks.c.label, blocks.c.character_limit)
         .join(
             blocks,
-            blocks.c.id == block_versions.c.block_id & (blocks.c.version == block_versions.c.version),
+            and_(blocks.c.id == block_versions.c.block_id, blocks.c.version == block_versions.c.version),
         )
         .where(block_versions.c.block_id.in_(list(block_ids)))
     )
@@ -126,6 +128,11 @@ async def agent_names(transaction: Transaction, agent_ids: Sequence[str]) -> Map
         return {}
     statement = select(agents.c.id, agents.c.name).where(agents.c.id.in_(list(dict.fromkeys(agent_ids))))
     return {row["id"]: row["name"] for row in await transaction.all(statement)}
+
+
+async def agents_by_age(transaction: Transaction) -> list[str]:
+    """Return the identifiers of all agents, in the order in which they were created."""
+    return [row["id"] for row in await transaction.all(_agents_by_age)]
 
 
 async def moot_shape(transaction: Transaction) -> str:

@@ -20,16 +20,16 @@ from typing import Any
 import uvicorn
 import uvloop
 from fastapi import FastAPI
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 from uvicorn.supervisors import Multiprocess
 
 from folkmoot import __version__
+from folkmoot.application import create_app
 from folkmoot.errors import StartupError
 from folkmoot.models.providers import configured
-from folkmoot.server.app import create_app
 from folkmoot.server.connections import Connection, make_room
 from folkmoot.server.event_stream import end_endless_streams
-from folkmoot.settings import Settings, read_environ
+from folkmoot.settings import Settings, read_environ, read_settings
 from folkmoot.store.opening import open_store
 
 FAREWELL_SECONDS = 3.0
@@ -54,19 +54,6 @@ def serve(options: Mapping[str, Any]) -> int:
     except StartupError as error:
         print(f"folkmoot: {error.message}", file=sys.stderr)  # noqa: T201 - this is the terminal
         return 1
-
-
-def read_settings(options: Mapping[str, Any]) -> Settings:
-    """Return the settings.
-
-    Raises:
-        StartupError: a value cannot be used; the message names it.
-    """
-    try:
-        return Settings(**options)
-    except ValidationError as error:
-        problems = "; ".join(f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())
-        raise StartupError(f"A setting cannot be used: {problems}.") from error
 
 
 def check_settings(settings: Settings) -> None:
@@ -171,7 +158,7 @@ def begin_to_stop(application: FastAPI, *, at_once: bool = False) -> None:
     """
     end_endless_streams()
     server = application.state.server
-    server.runs.supervisor.stop_after(0.0 if at_once else server.services.settings.shutdown_wait)
+    server.supervisor.stop_after(0.0 if at_once else server.shared.settings.shutdown_wait)
 
 
 def configure_logging(settings: Settings) -> None:
@@ -188,7 +175,7 @@ def _serve_with_workers(settings: Settings, listener: socket.socket) -> int:
     for name, value in settings.model_dump(exclude_none=True).items():
         os.environ[f"FOLKMOOT_{name.upper()}"] = _as_variable(value)
     config = uvicorn.Config(
-        "folkmoot.server.serving:worker_app",
+        "folkmoot.serving:worker_app",
         factory=True,
         workers=settings.workers,
         lifespan="on",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from folkmoot.access.keys import create_key, revoke_key
+from folkmoot.access.principals import ADMIN
+from folkmoot.access.sessions import LASTS, Sessions
 from folkmoot.store import clock
 from folkmoot.store.engine import Store
-from folkmoot.web.session import LASTS, Sessions
 
 
 def cookie(value: str) -> bytes:
@@ -15,24 +17,38 @@ def cookie(value: str) -> bytes:
 
 async def test_a_session_ends_with_its_time_and_with_its_key(opened: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = Sessions(b"one"), Sessions(b"two")
-    value = cookie(await one.begin(opened))
+    value = cookie(await one.begin(opened, ADMIN))
     found = await one.find(opened, value)
     assert found is not None
+    assert (found.name, found.kind) == ("admin", "session")
     assert await two.find(opened, value) is None
+    assert await Sessions(None).find(opened, value) is None
+    assert await one.find(opened, value.partition(b".")[0]) is None, "without the MAC it is nobody's"
 
     later = clock.now() + LASTS * 1_000_000
     monkeypatch.setattr(clock, "now", lambda: later)
     assert await one.find(opened, value) is None
-    again = cookie(await one.begin(opened))
+    again = cookie(await one.begin(opened, ADMIN))
     assert await one.find(opened, again) not in (None, found)
 
 
 async def test_a_session_that_was_ended_stays_so_and_the_others_go_on(opened: Store) -> None:
     sessions = Sessions(b"one")
-    ended, other = cookie(await sessions.begin(opened)), cookie(await sessions.begin(opened))
+    ended, other = cookie(await sessions.begin(opened, ADMIN)), cookie(await sessions.begin(opened, ADMIN))
     found = await sessions.find(opened, ended)
     assert found is not None
     await sessions.end(opened, found)
     await sessions.end(opened, found)
     assert await sessions.find(opened, ended) is None
     assert await sessions.find(opened, other) is not None
+
+
+async def test_a_stored_keys_session_ends_with_it(opened: Store) -> None:
+    sessions = Sessions(None)
+    key, _ = await opened.write(lambda transaction: create_key(transaction, "ada", "reader", None, "admin"))
+    value = cookie(await sessions.begin(opened, key.principal()))
+    found = await sessions.find(opened, value)
+    assert found is not None
+    assert (found.name, found.role, found.id, found.kind) == ("ada", "reader", key.id, "session")
+    await opened.write(lambda transaction: revoke_key(transaction, key.id))
+    assert await sessions.find(opened, value) is None

@@ -1,4 +1,4 @@
-"""Build the application: its state, its routes, what every request passes first."""
+"""The application, put together: routes and pages, what they work with, what every request passes first."""
 
 from __future__ import annotations
 
@@ -14,16 +14,14 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from folkmoot import __version__
+from folkmoot.access.authentication import Authentication
+from folkmoot.access.principals import ADMIN, LOCAL
 from folkmoot.agents.services import Services
 from folkmoot.errors import FolkmootError
-from folkmoot.identifiers import ORGANIZATION
-from folkmoot.memory.authors import Author
 from folkmoot.models.catalogue import Catalogue
 from folkmoot.models.providers import OFFLINE, default_model
 from folkmoot.models.requests import ModelClient
-from folkmoot.runs.service import RunService
 from folkmoot.runs.supervisor import RunSupervisor
-from folkmoot.server.access import Access
 from folkmoot.server.errors import PROBLEMS, add_error_handlers
 from folkmoot.server.gate import Gate
 from folkmoot.server.hosts import Hosts
@@ -37,10 +35,13 @@ from folkmoot.server.routes import (
     core_memory,
     health,
     history,
+    keys,
     messages,
     models,
+    organizations,
     runs,
     steps,
+    tokens,
     tools,
     unbuilt,
 )
@@ -74,6 +75,9 @@ ROUTERS = (
     steps.telemetry_router,
     tools.router,
     models.router,
+    keys.router,
+    tokens.router,
+    organizations.router,
 )
 
 
@@ -90,7 +94,11 @@ def create_app(settings: Settings, environ: Mapping[str, str] | None = None) -> 
     async def lifespan(application: FastAPI) -> AsyncIterator[None]:
         async with run_server(settings, variables) as state:
             application.state.server = state
-            yield
+            await authentication.open(state.store)
+            try:
+                yield
+            finally:
+                await authentication.close()
 
     application = _Application(
         title="Folkmoot",
@@ -104,13 +112,15 @@ def create_app(settings: Settings, environ: Mapping[str, str] | None = None) -> 
     )
     for router in ROUTERS:
         application.include_router(router)
-    access = Access(settings.api_key.get_secret_value() if settings.api_key is not None else None)
-    add_pages(application, access)
+    api_key = settings.api_key.get_secret_value() if settings.api_key is not None else None
+    authentication = Authentication(api_key, insecure=settings.insecure)
+    application.state.authentication = authentication
+    add_pages(application)
     add_error_handlers(application)
-    any_name = settings.insecure and not access.needs_key and not settings.allowed_hosts
+    any_name = settings.insecure and api_key is None and not settings.allowed_hosts
     application.add_middleware(
         Gate,
-        access=access,
+        authentication=authentication,
         hosts=Hosts(settings.host, settings.allowed_hosts, any_name=any_name),
         origins=settings.allowed_origins,
         max_body=settings.max_body,
@@ -155,13 +165,13 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     sealer = Sealer(secret, settings.data.expanduser())
     catalogue = Catalogue(settings, environ)
 
-    services = Services(store.of(ORGANIZATION), client, settings, environ, sealer, catalogue, ToolRegistry())
+    services = Services(store, client, settings, environ, sealer, catalogue, ToolRegistry())
     supervisor = RunSupervisor(services)
-    author = Author("api", name="local" if settings.api_key is None else "admin")
+    principal = LOCAL if settings.api_key is None else ADMIN
     warming = asyncio.create_task(_warm_up(client, settings, environ))
     try:
         await supervisor.open(alone=settings.database_url.startswith("sqlite"))
-        yield ServerState(services, RunService(services, supervisor), author)
+        yield ServerState(services, supervisor, principal)
     finally:
         warming.cancel()
         await supervisor.close()

@@ -1,0 +1,253 @@
+"""Keys that organisations give out: kept as hashes, found by them, looked up anew in every request.
+
+A scoped token is a key with a policy. A key that was revoked keeps its row, so that its name stays known and a server
+that has once given out a key stays closed without one; tokens that are over are forgotten.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Select, bindparam, delete, func, or_, select, update
+
+from folkmoot.access.principals import Policy, Principal, Role
+from folkmoot.errors import Conflict, InvalidInput, NotFound
+from folkmoot.identifiers import new_id
+from folkmoot.store import clock
+from folkmoot.store.engine import Row, Transaction
+from folkmoot.store.tables import api_keys
+
+PREFIX = "fm-"
+"""What every key begins with, so that people and scanners know it."""
+
+SHOWN = 9
+"""Characters of a key that are kept, for people to tell keys apart."""
+
+MOST_KEYS = 1000
+MOST_TOKENS = 10_000
+"""Keys, and scoped tokens, that an organisation may have at once."""
+
+USE_NOTED_EVERY = 60_000_000
+"""Microseconds within which a key's last use is written once at most."""
+
+CHANGED = "keys"
+"""The signal that a key was made or has ended, or a session has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A stored key. Times are in microseconds."""
+
+    id: str
+    organization_id: str
+    name: str
+    prefix: str
+    role: Role
+    policy: Policy | None
+    created_at: int
+    created_by: str
+    expires_at: int | None
+    revoked_at: int | None
+    last_used_at: int | None
+
+    @classmethod
+    def from_row(cls, row: Row) -> Key:
+        """Read a row of the table."""
+        return cls(
+            id=row["id"],
+            organization_id=row["organization_id"],
+            name=row["name"],
+            prefix=row["prefix"],
+            role=row["role"],
+            policy=Policy.from_json(row["policy"]) if row["policy"] is not None else None,
+            created_at=row["created_at"],
+            created_by=row["created_by"],
+            expires_at=row["expires_at"],
+            revoked_at=row["revoked_at"],
+            last_used_at=row["last_used_at"],
+        )
+
+    def principal(self) -> Principal:
+        """Return who has the key."""
+        kind = "key" if self.policy is None else "token"
+        return Principal(self.name, kind, self.organization_id, self.role, self.id, self.policy)  # type: ignore[arg-type]
+
+    def is_valid(self, now: int) -> bool:
+        """Tell whether the key opens anything at a time."""
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
+
+    def use_is_due(self, now: int) -> bool:
+        """Tell whether its last use is to be written again."""
+        return self.last_used_at is None or self.last_used_at <= now - USE_NOTED_EVERY
+
+
+_is_token = api_keys.c.policy.is_not(None)
+_this = api_keys.c.id == bindparam("key_id")
+_by_hash = select(api_keys).where(api_keys.c.hash == bindparam("given"))
+_by_id = select(api_keys).where(_this)
+_keys = select(api_keys).where(~_is_token).order_by(api_keys.c.created_at, api_keys.c.id)
+_tokens = select(api_keys).where(_is_token).order_by(api_keys.c.created_at.desc(), api_keys.c.id)
+_count_keys = (
+    select(func.count().label("count")).select_from(api_keys).where(~_is_token, api_keys.c.revoked_at.is_(None))
+)
+_count_tokens = select(func.count().label("count")).select_from(api_keys).where(_is_token)
+_any_key = select(api_keys.c.id).where(~_is_token).limit(1)
+_revoke = update(api_keys).where(_this, api_keys.c.revoked_at.is_(None)).values(revoked_at=bindparam("now"))
+_delete_token = delete(api_keys).where(_this, _is_token)
+_forget_expired = delete(api_keys).where(_is_token, api_keys.c.expires_at <= bindparam("now"))
+_note_use = (
+    update(api_keys)
+    .where(_this, or_(api_keys.c.last_used_at.is_(None), api_keys.c.last_used_at <= bindparam("before")))
+    .values(last_used_at=bindparam("now"))
+)
+
+
+def hash_of(secret: str) -> str:
+    """Return what is stored of a key or a session; nobody can get back from there, since both are 32 random bytes."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+async def create_key(
+    transaction: Transaction, name: str, role: Role, expires_at: int | None, created_by: str
+) -> tuple[Key, str]:
+    """Make a key of the transaction's organisation; return it and the secret, which is shown this once.
+
+    Raises:
+        InvalidInput: it would be over already.
+        Conflict: the organisation has too many.
+    """
+    await _refuse_more(transaction, _count_keys, MOST_KEYS, "keys; revoke some")
+    return await _insert(transaction, _new(transaction, "key", name, role, None, expires_at, created_by))
+
+
+async def create_token(transaction: Transaction, policy: Policy, expires_at: int, created_by: str) -> tuple[Key, str]:
+    """Make a scoped token of the transaction's organisation; those that are over are forgotten.
+
+    Raises:
+        InvalidInput: it would be over already.
+        Conflict: the organisation has too many.
+    """
+    await transaction.run(_forget_expired, now=clock.now())
+    await _refuse_more(transaction, _count_tokens, MOST_TOKENS, "tokens that are not over; delete some")
+    name = f"token of {policy.origin}"
+    return await _insert(transaction, _new(transaction, "token", name, "member", policy, expires_at, created_by))
+
+
+async def list_keys(transaction: Transaction) -> list[Key]:
+    """Return the organisation's keys, the oldest first, revoked ones too."""
+    return [Key.from_row(row) for row in await transaction.all(_keys)]
+
+
+async def list_tokens(transaction: Transaction) -> list[Key]:
+    """Return the organisation's scoped tokens that are not over, the newest first."""
+    now = clock.now()
+    tokens = [Key.from_row(row) for row in await transaction.all(_tokens)]
+    return [token for token in tokens if token.is_valid(now)]
+
+
+async def find_key(transaction: Transaction, key_id: str) -> Key:
+    """Return a key by its identifier.
+
+    Raises:
+        NotFound: there is no such key.
+    """
+    row = await transaction.first(_by_id, key_id=key_id)
+    if row is None:
+        raise NotFound(f"Key with id '{key_id}' not found")
+    return Key.from_row(row)
+
+
+async def find_by_secret(transaction: Transaction, secret: str) -> Key | None:
+    """Return the key that a secret belongs to, if it opens anything now."""
+    row = await transaction.first(_by_hash, given=hash_of(secret))
+    key = Key.from_row(row) if row is not None else None
+    return key if key is not None and key.is_valid(clock.now()) else None
+
+
+async def revoke_key(transaction: Transaction, key_id: str) -> Key:
+    """End a key for good, and return it as it is then.
+
+    Raises:
+        NotFound: there is no such key.
+    """
+    key = await find_key(transaction, key_id)
+    if key.policy is not None:
+        raise NotFound(f"Key with id '{key_id}' not found")
+    now = clock.now()
+    if await transaction.run(_revoke, key_id=key_id, now=now):
+        transaction.signal(CHANGED)
+        return replace(key, revoked_at=now)
+    return key
+
+
+async def delete_token(transaction: Transaction, token: str) -> None:
+    """End a scoped token for good.
+
+    Args:
+        transaction: where to write.
+        token: its identifier, or the token itself.
+
+    Raises:
+        NotFound: there is no such token.
+    """
+    row = await transaction.first(_by_hash, given=hash_of(token)) if token.startswith(PREFIX) else None
+    if not await transaction.run(_delete_token, key_id=row["id"] if row is not None else token):
+        raise NotFound("There is no such token; name the one that was given out, or its identifier.")
+    transaction.signal(CHANGED)
+
+
+async def has_keys(transaction: Transaction) -> bool:
+    """Tell whether any organisation has ever been given a key."""
+    return await transaction.first(_any_key) is not None
+
+
+async def note_use(transaction: Transaction, key_id: str) -> None:
+    """Write that a key is being used, unless somebody just has."""
+    now = clock.now()
+    await transaction.run(_note_use, key_id=key_id, now=now, before=now - USE_NOTED_EVERY)
+
+
+def _new(
+    transaction: Transaction,
+    kind: str,
+    name: str,
+    role: Role,
+    policy: Policy | None,
+    expires_at: int | None,
+    created_by: str,
+) -> Key:
+    now = clock.now()
+    if expires_at is not None and expires_at <= now:
+        raise InvalidInput("expires_at: this time is over; name one that is to come.")
+    assert transaction.organization_id is not None
+    return Key(
+        new_id(kind), transaction.organization_id, name, "", role, policy, now, created_by, expires_at, None, None
+    )
+
+
+async def _insert(transaction: Transaction, key: Key) -> tuple[Key, str]:
+    secret = PREFIX + secrets.token_urlsafe(32)
+    key = replace(key, prefix=secret[:SHOWN])
+    row = {
+        "id": key.id,
+        "name": key.name,
+        "hash": hash_of(secret),
+        "prefix": key.prefix,
+        "role": key.role,
+        "policy": key.policy.to_json() if key.policy is not None else None,
+        "created_at": key.created_at,
+        "created_by": key.created_by,
+        "expires_at": key.expires_at,
+    }
+    await transaction.insert(api_keys, [row])
+    transaction.signal(CHANGED)
+    return key, secret
+
+
+async def _refuse_more(transaction: Transaction, count: Select[Any], most: int, what: str) -> None:
+    row = await transaction.first(count)
+    if row is not None and row["count"] >= most:
+        raise Conflict(f"The organisation has {most} {what}.")

@@ -1,0 +1,91 @@
+"""What a principal may ask for: the one place where that is decided, by the request's method and path.
+
+Closed by default: a path that stands in no list below needs the role `member` to change something, `reader` to be read,
+and is closed to scoped tokens.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from folkmoot.access.principals import AgentAccess, Principal, Role, at_least
+from folkmoot.errors import Forbidden
+from folkmoot.identifiers import ORGANIZATION
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+_AGENT = r"/v1/agents/(agent-[^/]+)"
+
+
+def _one_of(*paths: str) -> re.Pattern[str]:
+    return re.compile("|".join(f"(?:{path})" for path in paths), re.DOTALL)
+
+
+ORGANIZATIONS = _one_of("/v1/organizations", "/v1/organizations/[^/]+")
+"""For admins of the default organisation only."""
+
+ADMINISTRATION = _one_of("/v1/keys(?:/.*)?", "/v1/client-side-access-tokens(?:/.*)?", ORGANIZATIONS.pattern)
+"""For admins, whatever the method."""
+
+READING_POSTS = _one_of(
+    "/logout",
+    "/v1/messages/search",
+    "/v1/agents/messages/search",
+    "/v1/agents/[^/]+/messages/preview-raw-payload",
+    "/v1/conversations/[^/]+/messages/preview-raw-payload",
+    "/v1/conversations/[^/]+/stream",
+    "/v1/runs/[^/]+/stream",
+)
+"""What changes nothing although it is a POST: a reader may ask for it."""
+
+BY_TOKEN: Mapping[AgentAccess, Mapping[str, re.Pattern[str]]] = {
+    "read_messages": {"GET": re.compile(f"{_AGENT}/messages")},
+    "write_messages": {"POST": re.compile(f"{_AGENT}/messages(?:/(?:stream|async|cancel))?")},
+    "read_agent": {"GET": re.compile(f"{_AGENT}(?:/(?:tools|core-memory(?:/watch|/blocks(?:/[^/]+)?)?))?")},
+    "write_agent": {"PATCH": re.compile(f"{_AGENT}(?:/core-memory/blocks/[^/]+)?")},
+}
+"""What each access of a scoped token's policy opens: by method the paths, whose group is the agent."""
+
+
+def authorize(principal: Principal, method: str, path: str) -> None:
+    """Let a request pass.
+
+    Args:
+        principal: who sends it.
+        method: its method, in capitals.
+        path: its path as the routes are matched with, without a slash at the end.
+
+    Raises:
+        Forbidden: the principal may not send it.
+    """
+    if principal.policy is not None:
+        _check_policy(principal, method, path)
+        return
+    needed = role_for(method, path)
+    if not at_least(principal.role, needed):
+        raise Forbidden(
+            f"{method} {path} needs the role {needed}; the key {principal.name!r} has the role {principal.role}."
+        )
+    if ORGANIZATIONS.fullmatch(path) and principal.organization_id != ORGANIZATION:
+        raise Forbidden("Organisations are administered with an admin's key of the default organisation.")
+
+
+def role_for(method: str, path: str) -> Role:
+    """Return the role that a request needs at least."""
+    if ADMINISTRATION.fullmatch(path):
+        return "admin"
+    if method in SAFE_METHODS or (method == "POST" and READING_POSTS.fullmatch(path)):
+        return "reader"
+    return "member"
+
+
+def _check_policy(principal: Principal, method: str, path: str) -> None:
+    assert principal.policy is not None
+    for access, opened in BY_TOKEN.items():
+        pattern = opened.get("GET" if method == "HEAD" else method)
+        match = pattern.fullmatch(path) if pattern is not None else None
+        if match is not None and access in principal.policy.agents.get(match[1], ()):
+            return
+    raise Forbidden(f"This token's policy does not open {method} {path}.")

@@ -1,0 +1,75 @@
+"""Organisations as tests see them: a client, and an identifier of everything that they have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import httpx
+
+from support.fixtures import MODEL
+
+KEY = "the-first-admins-key"
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+@dataclass
+class Organization:
+    """An organisation with an admin's client of its own."""
+
+    id: str
+    name: str
+    key: str
+    key_id: str
+    http: httpx.Client
+    word: str = field(default_factory=lambda: f"zz{uuid4().hex[:12]}")
+    """Stands in everything that it says, and nowhere else."""
+
+    ids: dict[str, str] = field(default_factory=dict)
+
+    def ask(self, method: str, path: str, **options: Any) -> Any:
+        """Return the answer to a request that has to succeed."""
+        response = self.http.request(method, path, **options)
+        assert response.is_success, (method, path, response.text)
+        return response.json()
+
+    def fill(self) -> None:
+        """Make something of everything."""
+        block = self.ask("POST", "/v1/blocks", json={"label": self.word, "value": f"{self.word} keeps"})
+        agent = self.ask(
+            "POST",
+            "/v1/agents",
+            json={"name": self.word, "model": MODEL, "block_ids": [block["id"]], "tags": [self.word]},
+        )
+        said = {"messages": [{"role": "user", "content": f"{self.word} says"}]}
+        run = self.ask("POST", f"/v1/agents/{agent['id']}/messages/async", json=said)
+        with self.http.stream("GET", f"/v1/runs/{run['id']}/stream") as stream:
+            stream.read()
+        conversation = self.ask("POST", "/v1/conversations", params={"agent_id": agent["id"]}, json={})
+        policy = [{"type": "agent", "id": agent["id"], "access": ["read_agent"]}]
+        token = {"hostname": "https://app.example.org", "policy": policy}
+        self.ask("POST", "/v1/client-side-access-tokens", json=token)
+        tokens = self.ask("GET", "/v1/client-side-access-tokens")["tokens"]
+        self.ids = {
+            "block_id": block["id"],
+            "agent_id": agent["id"],
+            "run_id": run["id"],
+            "step_id": self.ask("GET", f"/v1/runs/{run['id']}/steps")[0]["id"],
+            "message_id": self.ask("GET", f"/v1/agents/{agent['id']}/messages")[-1]["id"],
+            "conversation_id": conversation["id"],
+            "key_id": self.key_id,
+            "token": tokens[0]["token"],
+            "organization": self.id,
+            "block_label": self.word,
+            "tool_id": agent["tools"][0]["id"],
+            "tool_name": agent["tools"][0]["name"],
+            "version": "1",
+        }
+
+
+NewOrganization = Callable[[], Organization]
