@@ -15,23 +15,23 @@ CHECKS = 3000
 
 def read_everything(http: httpx.Client) -> dict[str, Any]:
     """Return the answers by path: each thing, what belongs to it, and what is found of it."""
-    read = {path: _get(http, path) for path in ("/v1/tags", "/v1/agents/count", "/v1/blocks/count")}
+    read = {path: answer(http, path) for path in ("/v1/tags", "/v1/agents/count", "/v1/blocks/count")}
     for path in _paths(http):
-        read[path] = _get(http, path)
+        read[path] = answer(http, path)
     return read
 
 
 def settled(http: httpx.Client) -> None:
     """Return when no run is active."""
     for _ in range(CHECKS):
-        if not _get(http, "/v1/runs/active"):
+        if not answer(http, "/v1/runs/active"):
             return
-    raise AssertionError(_get(http, "/v1/runs/active"))
+    raise AssertionError(answer(http, "/v1/runs/active"))
 
 
 def _paths(http: httpx.Client) -> Iterator[str]:
     for block in _ids(http, "/v1/blocks"):
-        yield from (f"/v1/blocks/{block}", *(f"/v1/blocks/{block}/{part}" for part in ("blame", "readers", "agents")))
+        yield from (f"/v1/blocks/{block}", *(f"/v1/blocks/{block}/{part}" for part in ("blame", "readers")))
         yield f"/v1/blocks/{block}/history?limit={PAGE}"
     for agent in _ids(http, "/v1/agents"):
         yield from (f"/v1/agents/{agent}", f"/v1/agents/{agent}/core-memory/blocks", f"/v1/agents/{agent}/tools")
@@ -46,10 +46,11 @@ def _paths(http: httpx.Client) -> Iterator[str]:
 
 
 def _ids(http: httpx.Client, path: str, query: str = "") -> list[str]:
-    return [thing["id"] for thing in _get(http, f"{path}?limit={PAGE}&{query}")]
+    return [thing["id"] for thing in answer(http, f"{path}?limit={PAGE}&{query}")]
 
 
-def _get(http: httpx.Client, path: str) -> Any:
-    answer = http.get(path)
-    assert answer.status_code == 200, (path, answer.status_code, answer.text)
-    return answer.json()
+def answer(http: httpx.Client, path: str) -> Any:
+    """Return the JSON at a path, which must be there."""
+    response = http.get(path)
+    assert response.status_code == 200, (path, response.status_code, response.text)
+    return response.json()
