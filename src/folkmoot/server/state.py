@@ -22,7 +22,7 @@ from folkmoot.store.engine import Store
 
 @dataclass(frozen=True)
 class ServerState:
-    """The parts of a running server, bound to one principal and so to one organisation; each is made when it is used."""
+    """The parts of a running server, bound to one principal and its organisation; each is made when it is used."""
 
     shared: Services
     """The parts as the whole process has them."""

@@ -257,12 +257,6 @@ runs = Table(
     Index("runs_by_agent", "organization_id", "agent_id", "created_at", "id"),
     Index("runs_by_conversation", "organization_id", "conversation_id", "created_at", "id"),
     Index("runs_by_status", "organization_id", "status", "created_at"),
-    Index(  # dead runs are looked for in every organisation at once
-        "runs_by_lease",
-        "lease_expires_at",
-        sqlite_where=text("lease_expires_at IS NOT NULL"),
-        postgresql_where=text("lease_expires_at IS NOT NULL"),
-    ),
     _index_of_few("runs_by_asker", "asked_by"),
     # What a process looks for in all organisations at once, so without the organisation in front.
     _index_of_few_everywhere("runs_by_lease", "lease_expires_at"),

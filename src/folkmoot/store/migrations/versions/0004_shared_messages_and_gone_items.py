@@ -20,7 +20,7 @@ _AT_ONCE = 1000
 
 
 def upgrade() -> None:
-    """Let a message be in several conversations, make the table and the indexes, forget old logs, index words anew."""
+    """Let a message be in several conversations, make the table and the index, forget old logs, index words anew."""
     _share_messages()
     op.create_table(
         "gone_items",
@@ -40,8 +40,6 @@ def upgrade() -> None:
     )
     op.create_index("gone_items_by_age", "gone_items", ["organization_id", "gone_at"])
     op.create_index("runs_by_conversation", "runs", ["organization_id", "conversation_id", "created_at", "id"])
-    has_lease = sa.text("lease_expires_at IS NOT NULL")
-    op.create_index("runs_by_lease", "runs", ["lease_expires_at"], sqlite_where=has_lease, postgresql_where=has_lease)
     # Logs held lines of the wire format; without one, a run that is over is told from its messages.
     op.execute("DELETE FROM run_events")
     _index_again(op.get_bind())
