@@ -140,6 +140,9 @@ class Replay:
     waiting_tools: set[str] = field(default_factory=set)
     """The names of tools among them."""
 
+    last_tools: dict[str, str] = field(default_factory=dict)
+    """Which tool ends a page of all tools here, by what ended the recorded page: every server has them in its order."""
+
     def is_possible(self, call: Call) -> bool:
         """Tell whether a call is about things that are here; a recorded cursor that is nothing here is none."""
         asked = identifiers([call.path, call.query])
@@ -154,13 +157,16 @@ class Replay:
 
     def make(self, call: Call) -> tuple[int, Any]:
         """Make a call and return its status and body; a run in the background is over when this returns."""
-        arguments: dict[str, Any] = {"params": self.ids.translate(call.query)}
+        query = [(name, self.last_tools.get(value, value) if name == "after" else value) for name, value in call.query]
+        arguments: dict[str, Any] = {"params": self.ids.translate(query)}
         arguments |= _content(self.ids.translate(_without(call.request, self.waiting | self.waiting_tools)))
         headers = NEWER_CLIENT if call.newer else {}
         answer = self.http.request(call.method, self.ids.translate(call.path), headers=headers, **arguments)
         body = _body(answer)
         if call.path.endswith("/messages/async") and answer.status_code == 200:
             self.http.get(f"/v1/runs/{body['id']}/stream").raise_for_status()
+        if call.name == "GET /v1/tools" and call.status == answer.status_code == 200 and call.response and body:
+            self.last_tools[call.response[-1]["id"]] = body[-1]["id"]
         return answer.status_code, body
 
 

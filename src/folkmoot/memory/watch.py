@@ -202,12 +202,14 @@ class _Feed:
 
 
 _feeds: WeakKeyDictionary[Engine, dict[tuple[str | None, str], _Feed]] = WeakKeyDictionary()
+"""By organisation and block; each request has a `Store` of its own, all have one engine."""
 
 
 @contextmanager
 def _joined(store: Store, block_id: str, changed: asyncio.Event) -> Iterator[_Feed]:
     """Share the block's feed, which sets `changed` whenever there is something new; the last who leaves ends it."""
-    feeds, key = _feeds.setdefault(store.engine, {}), (store.organization_id, block_id)
+    feeds = _feeds.setdefault(store.engine, {})
+    key = (store.organization_id, block_id)
     feed = feeds.get(key)
     if feed is None or feed.is_over:
         feed = feeds[key] = _Feed(store, block_id)

@@ -1,0 +1,56 @@
+"""Read all that a server has through its API, of whatever version it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+PAGE = 1000
+"""More than what any of these lists holds."""
+
+CHECKS = 3000
+
+
+def read_everything(http: httpx.Client) -> dict[str, Any]:
+    """Return the answers by path: each thing, what belongs to it, and what is found of it."""
+    read = {path: answer(http, path) for path in ("/v1/tags", "/v1/agents/count", "/v1/blocks/count")}
+    for path in _paths(http):
+        read[path] = answer(http, path)
+    return read
+
+
+def settled(http: httpx.Client) -> None:
+    """Return when no run is active."""
+    for _ in range(CHECKS):
+        if not answer(http, "/v1/runs/active"):
+            return
+    raise AssertionError(answer(http, "/v1/runs/active"))
+
+
+def _paths(http: httpx.Client) -> Iterator[str]:
+    for block in _ids(http, "/v1/blocks"):
+        yield from (f"/v1/blocks/{block}", *(f"/v1/blocks/{block}/{part}" for part in ("blame", "readers")))
+        yield f"/v1/blocks/{block}/history?limit={PAGE}"
+    for agent in _ids(http, "/v1/agents"):
+        yield from (f"/v1/agents/{agent}", f"/v1/agents/{agent}/core-memory/blocks", f"/v1/agents/{agent}/tools")
+        yield f"/v1/agents/{agent}/messages?limit={PAGE}&order=asc"
+        for conversation in _ids(http, "/v1/conversations", f"agent_id={agent}"):
+            yield f"/v1/conversations/{conversation}"
+            yield f"/v1/conversations/{conversation}/messages?limit={PAGE}&order=asc"
+        for run in _ids(http, "/v1/runs", f"agent_id={agent}"):
+            yield from (f"/v1/runs/{run}", *(f"/v1/runs/{run}/{part}" for part in ("messages", "usage", "steps")))
+        for step in _ids(http, "/v1/steps", f"agent_id={agent}"):
+            yield from (f"/v1/steps/{step}", f"/v1/steps/{step}/trace", f"/v1/steps/{step}/messages")
+
+
+def _ids(http: httpx.Client, path: str, query: str = "") -> list[str]:
+    return [thing["id"] for thing in answer(http, f"{path}?limit={PAGE}&{query}")]
+
+
+def answer(http: httpx.Client, path: str) -> Any:
+    """Return the JSON at a path, which must be there."""
+    response = http.get(path)
+    assert response.status_code == 200, (path, response.status_code, response.text)
+    return response.json()

@@ -1,0 +1,143 @@
+"""A database of each released version is opened by this one: nothing is lost, and its agents go on.
+
+`released/README.md` tells what the databases are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import httpx
+import pytest
+from read_everything import answer, settled
+from released_data import FOLDER, SECRET_KEY, VERSIONS, answers_of, restore, says
+from sqlalchemy import Connection, inspect, text
+from test_migrations import on_connection
+
+from folkmoot import __version__
+from support.clients import plain_client
+from support.fixtures import StartServer
+
+MEANT = {
+    ".llm_config.model_endpoint": "where the scripted model is",
+    ".embedding_config": "null where no embedding is named",
+}
+"""What may have changed, by the end of its place in an answer, and why."""
+
+KEPT_FOR_LONG = {"FOLKMOOT_KEEP_TRACES": str(10**9), "FOLKMOOT_KEEP_STEPS": str(10**9)}
+"""The databases grow older, and some of what is in them is not kept for ever."""
+
+LOGS = "run_events"
+"""How runs were streamed: a migration may forget it, since a stream can show their messages."""
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_database_of_an_earlier_version_is_carried_over(
+    version: str, store: str, database_url: str, start_server: StartServer
+) -> None:
+    """One test for all that is carried, so that one server is started for each version and store."""
+    await restore(version, store, database_url)
+    before = await on_connection(database_url, stored_keys)
+    recorded = answers_of(version, store)
+    server = start_server(env={"FOLKMOOT_SECRET_KEY": SECRET_KEY, **KEPT_FOR_LONG})
+    with plain_client(server.url) as http:
+        amid = next(run for path, run in recorded.items() if path.startswith("/v1/runs/") and is_running(run))
+        now = {path: answer(http, path) for path in recorded}
+        changed = [line for line in lost(recorded, now) if amid["id"] not in line]
+        assert changed == []
+        assert answer(http, f"/v1/runs/{amid['id']}")["status"] == "failed"
+        streams_show_what_was_said(recorded, http)
+        agents_go_on(http, amid["agent_id"])
+    server.stop()
+    after = await on_connection(database_url, stored_keys)
+    assert {table: keys - after[table] for table, keys in before.items() if keys - after[table]} == {}
+
+
+def test_each_release_has_its_databases() -> None:
+    released = [line.split()[1] for line in changes() if line.startswith("## ") and line[3].isdigit()]
+    assert released[0] == __version__
+    assert sorted(released[1:]) == VERSIONS, "make_release.py makes them when the next version is begun"
+
+
+def changes() -> list[str]:
+    """Return the lines of the change log."""
+    return (FOLDER.parent.parent.parent / "CHANGELOG.md").read_text().splitlines()
+
+
+def is_running(answered: Any) -> bool:
+    """Tell whether an answer is a run that was under way."""
+    return isinstance(answered, dict) and answered.get("status") == "running"
+
+
+def stored_keys(connection: Connection) -> dict[str, set[tuple[Any, ...]]]:
+    """Return the primary keys of every row, by table, that an upgrade must keep."""
+    inspector = inspect(connection)
+    found = {}
+    for table in inspector.get_table_names():
+        key = ", ".join(inspector.get_pk_constraint(table)["constrained_columns"])
+        if "organization_id" in key and table != LOGS:
+            found[table] = {tuple(row) for row in connection.execute(text(f"SELECT {key} FROM {table}"))}
+    assert all(found[table] for table in ("agents", "blocks", "messages", "runs", "steps"))
+    return found
+
+
+def lost(recorded: Any, now: Any, place: str = "") -> Iterator[str]:
+    """Yield what was answered once and is not now; a key that is new is no loss."""
+    if any(place.endswith(end) for end in MEANT):
+        return
+    if isinstance(recorded, dict) and isinstance(now, dict):
+        for key, value in recorded.items():
+            yield from lost(value, now.get(key, "nothing"), f"{place}.{key}")
+    elif isinstance(recorded, list) and isinstance(now, list) and len(recorded) == len(now):
+        for number, (one, other) in enumerate(zip(recorded, now, strict=True)):
+            yield from lost(one, other, f"{place}[{number}]")
+    elif recorded != now:
+        yield f"{place}: {recorded!r} became {now!r}"
+
+
+def streams_show_what_was_said(recorded: Mapping[str, Any], http: httpx.Client) -> None:
+    """Follow each run that came to its end, from its begin."""
+    for path, run in recorded.items():
+        if path.count("/") == 3 and path.startswith("/v1/runs/") and run["status"] == "completed":
+            lines = http.get(f"{path}/stream").text.splitlines()
+            events = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
+            assert events[-1] == "[DONE]", events
+            shown = {json.loads(event).get("id") for event in events[:-1]}
+            said = {m["id"] for m in recorded[f"{path}/messages"] if m["message_type"] == "assistant_message"}
+            assert said <= shown
+
+
+def agents_go_on(http: httpx.Client, amid: str) -> None:
+    """Talk to the agents: one that writes, one that waits for an approval, one whose turn was cut off."""
+    agents = {agent["name"]: agent["id"] for agent in answer(http, "/v1/agents")}
+    block = next(block for block in answer(http, f"/v1/agents/{agents['scribe']}/core-memory/blocks") if block["label"] == "notes")
+    say(http, agents["scribe"], says("memory_insert", label="notes", new_string="After the upgrade."))
+    newest = answer(http, f"/v1/blocks/{block['id']}/history?limit=1")[0]
+    assert (newest["version"], newest["author"]["name"]) == (block["version"] + 1, "scribe")
+    assert answer(http, f"/v1/blocks/{block['id']}")["value"].endswith("After the upgrade.")
+    assert say(http, amid, "ECHO I am back.")[-1]["content"] == "I am back."
+    assert say(http, agents["teller"], "ECHO The end.")[-1]["content"] == "The end."
+    approve_what_waits(http, agents["keeper"])
+    found = http.post("/v1/messages/search", json={"query": "四点"}).json()
+    assert found, "what was said before is found by words inside words"
+    settled(http)
+
+
+def approve_what_waits(http: httpx.Client, agent_id: str) -> None:
+    """Approve the call that waits, and see that it is carried out."""
+    asked = answer(http, f"/v1/agents/{agent_id}/messages?order=desc&limit=1")[0]
+    assert asked["message_type"] == "approval_request_message"
+    approval = {"type": "approval", "approval_request_id": asked["id"], "approve": True}
+    turn = http.post(f"/v1/agents/{agent_id}/messages", json={"messages": [approval]})
+    assert turn.status_code == 200, turn.text
+    assert "A seal." in answer(http, f"/v1/agents/{agent_id}/core-memory/blocks/seals")["value"]
+
+
+def say(http: httpx.Client, agent_id: str, content: str) -> list[dict[str, Any]]:
+    """Say something to an agent and return what it answered."""
+    turn = http.post(f"/v1/agents/{agent_id}/messages", json={"input": content})
+    assert turn.status_code == 200, turn.text
+    messages: list[dict[str, Any]] = turn.json()["messages"]
+    return messages
