@@ -63,10 +63,7 @@ _LATER_ROUTES = (
 )
 
 _LATER_TOOLS = (
-    *(
-        Mark(FILES, difference=f"*: without {name}")
-        for name in ("archival_memory_search", "*_files")
-    ),
+    *(Mark(FILES, difference=f"*: without {name}") for name in ("archival_memory_search", "*_files")),
     Mark(TOOLS, difference="*: without run_code*"),
     *(
         Mark(REST, difference=f"*: without {name}")

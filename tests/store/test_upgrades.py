@@ -112,7 +112,8 @@ def streams_show_what_was_said(recorded: Mapping[str, Any], http: httpx.Client) 
 def agents_go_on(http: httpx.Client, amid: str) -> None:
     """Talk to the agents: one that writes, one that waits for an approval, one whose turn was cut off."""
     agents = {agent["name"]: agent["id"] for agent in answer(http, "/v1/agents")}
-    block = next(block for block in answer(http, f"/v1/agents/{agents['scribe']}/core-memory/blocks") if block["label"] == "notes")
+    held = answer(http, f"/v1/agents/{agents['scribe']}/core-memory/blocks")
+    block = next(block for block in held if block["label"] == "notes")
     say(http, agents["scribe"], says("memory_insert", label="notes", new_string="After the upgrade."))
     newest = answer(http, f"/v1/blocks/{block['id']}/history?limit=1")[0]
     assert (newest["version"], newest["author"]["name"]) == (block["version"] + 1, "scribe")
