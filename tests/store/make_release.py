@@ -3,7 +3,7 @@
     PYTHONPATH=tests .venv/bin/python tests/store/make_release.py FOLDER_OF_THE_VERSION/src
 
 writes `released/VERSION.sqlite.sql.xz`, `released/VERSION.postgres.sql.xz` and beside each what that version answered
-about it (`.answers.json.xz`). `released/README.md` says when. The script speaks HTTP only, so that it can run any version.
+about it (`.answers.json.xz`). `released/README.md` says when. Only HTTP is spoken, so that any version can be run.
 """
 
 from __future__ import annotations
@@ -64,7 +64,11 @@ class Moot:
         self._say(scribe, says("memory_insert", label="notes", new_string="The scribe: tea at four, 四点喝茶。"))
         self._say(reader, says("memory_insert", label="notes", new_string="The reader may not."))
         self._say(reader, [{"type": "text", "text": "Look."}, _picture()])
-        self._say(scribe, "THINK Who was it?\n" + says("send_message_to_agent_and_wait_for_reply", message="ECHO Me.", other_agent_id=reader))
+        self._say(
+            scribe,
+            "THINK Who was it?\n"
+            + says("send_message_to_agent_and_wait_for_reply", message="ECHO Me.", other_agent_id=reader),
+        )
         self._streams(scribe)
         self._conversations(scribe)
         self._ends_of_runs(scribe)
@@ -131,9 +135,13 @@ class Moot:
 
     def _approval(self) -> None:
         """Leave an agent that waits for an approval, after another one that was denied."""
-        keeper = self._agent("keeper", memory_blocks=[{"label": "seals", "value": "None."}], tool_rules=[
-            {"type": "requires_approval", "tool_name": "memory_insert"},
-        ])
+        keeper = self._agent(
+            "keeper",
+            memory_blocks=[{"label": "seals", "value": "None."}],
+            tool_rules=[
+                {"type": "requires_approval", "tool_name": "memory_insert"},
+            ],
+        )
         text = says("memory_insert", label="seals", new_string="A seal.")
         self._say(keeper, text)
         asked = self.ask("GET", f"/agents/{keeper}/messages?order=desc&limit=10")

@@ -162,7 +162,14 @@ class PostgresServer:
 
     def dump(self, url: str) -> str:
         """Return the SQL that makes a database again, its rows as INSERT statements."""
-        command = [self._binaries / "pg_dump", "--inserts", "--no-owner", "--no-privileges", "-d", url]
+        command: list[str | Path] = [
+            self._binaries / "pg_dump",
+            "--inserts",
+            "--no-owner",
+            "--no-privileges",
+            "-d",
+            url,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise PostgresError(done.stderr)
