@@ -42,7 +42,7 @@ format: .venv/.test
 lock:
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/pip install --quiet uv
-	.venv-lock/bin/uv pip compile --quiet --universal --no-header --extra demo --group test --group lint \
+	.venv-lock/bin/uv pip compile --quiet --universal --no-header --all-extras --group test --group lint \
 		--upgrade pyproject.toml --output-file requirements.lock
 	rm -rf .venv-lock
 
@@ -60,5 +60,5 @@ clean:
 	@touch $@
 
 .venv/.test: .venv/.demo
-	$(BIN)/pip install $(LOCKED) --group test --group lint
+	$(BIN)/pip install $(LOCKED) --editable ".[demo,anthropic,google]" --group test --group lint
 	@touch $@

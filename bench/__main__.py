@@ -21,6 +21,7 @@ from rich.console import Console
 
 from bench import bars, install, table
 from bench.bars import Figure
+from bench.hold_ups import HoldUps
 from bench.http import Client
 from bench.measuring import Timing, timed
 from bench.processes import Running, folkmoot, helper, postgres
@@ -98,14 +99,15 @@ def run(size: Size, store: StoreChoice, database: str | None) -> tuple[list[Figu
     """Measure everything on the chosen stores; return the figures, and notes for under the table."""
     loop = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     figures: list[Figure] = []
-    with loop as runner, helper("bench.model") as model, helper("bench.readers") as readers:
+    helpers = helper("bench.model"), helper("bench.readers"), helper("bench.asking")
+    with loop as runner, helpers[0] as model, helpers[1] as readers, helpers[2] as asking:
         with helper("bench.bare") as bare:
             reach = runner.run(_calibrate(bare.url, size.reads_at_once))
         notes = [ABOUT_GENERATOR.format(rate=reach.rate, connections=CONNECTIONS), ABOUT_BARS]
         for kind in ("sqlite", "postgres"):
             if store in (kind, "both"):
                 with _database(kind, database) as (url, folder), folkmoot(url, folder, model.url) as server:
-                    figures += _measure_store(runner, kind, server, Addresses(model.url, readers.url), size)
+                    figures += _measure_store(runner, kind, server, Addresses(model.url, readers.url, asking.url), size)
     return figures, notes
 
 
@@ -136,6 +138,7 @@ class Addresses:
 
     model: str
     readers: str
+    asking: str
 
 
 def _measure_store(runner: asyncio.Runner, kind: str, server: Running, helpers: Addresses, size: Size) -> list[Figure]:
@@ -147,15 +150,18 @@ def _measure_store(runner: asyncio.Runner, kind: str, server: Running, helpers: 
 
     async def measure() -> None:
         client, model, readers = Client(server.url), Client(helpers.model), Client(helpers.readers)
+        asking = Client(helpers.asking)
         bench = Bench(client, model, kind, size)
         async for figure in bench.work():
             add(figure)
         add(Figure(bars.RESIDENT, kind, value=server.resident(), unit="MB"))
         async for figure in Streams(client, readers, server, kind, size).figures():
             add(figure)
+        async for figure in HoldUps(client, asking, server, kind, size).figures():
+            add(figure)
         async for figure in bench.growth():
             add(figure)
-        for each in (client, model, readers):
+        for each in (client, model, readers, asking):
             await each.aclose()
 
     add(Figure(bars.COLD_START, kind, value=server.cold_start, unit="s", note="empty database"))

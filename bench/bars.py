@@ -102,10 +102,50 @@ class StreamNames:
 
 WATCHES = StreamNames.of("many watches of one block", "5 edits at once, until the last reader has them")
 RUNS = StreamNames.of("many runs under way", "from the last word to the last reader")
-STREAMS = tuple(name for names in (WATCHES, RUNS) for name in (names.resident, names.health, names.slowest, names.last))
+PAGES = StreamNames.of("many open pages", "20 edits in a second, from the last until each page knows it")
+STREAMS = tuple(
+    name for names in (WATCHES, RUNS, PAGES) for name in (names.resident, names.health, names.slowest, names.last)
+)
 STREAMS_RESIDENT = Bar("value", 300, "MB")
 STREAMS_HEALTH = Bar("value", 100, "ms")
 """Of 1,000 streams on one process."""
+
+HEALTH_ALONE = "health, p99, alone"
+UNDER_BLAME = "health, p99, under: blame of a large block"
+UNDER_PAGE = "health, p99, under: the page of a large block"
+UNDER_REPLACE = "health, p99, under: a replace with very many matches"
+UNDER_NO_MATCH = "health, p99, under: a replace without a match in a large block"
+UNDER_SEARCH = "health, p99, under: search of a common word"
+UNDER_FILTER = "health, p99, under: blocks by a part of their text"
+UNDER_AGENTS = "health, p99, under: all agents with their blocks"
+UNDER_MOOT = "health, p99, under: the first page"
+UNDER_METADATA = "health, p99, under: 9 MB of metadata"
+UNDER_VALUES = "health, p99, under: metadata of very many values"
+UNDER_TEXT = "health, p99, under: a large text written anew"
+UNDER_BLOCKS = "health, p99, under: an agent with 100 new blocks"
+UNDER_FORK = "health, p99, under: fork of a long conversation"
+UNDER_RESET = "health, p99, under: reset of a long conversation"
+UNDER_DELETE = "health, p99, under: an agent's deletion with its messages"
+HOLD_UPS = (
+    UNDER_BLAME,
+    UNDER_PAGE,
+    UNDER_REPLACE,
+    UNDER_NO_MATCH,
+    UNDER_SEARCH,
+    UNDER_FILTER,
+    UNDER_AGENTS,
+    UNDER_MOOT,
+    UNDER_METADATA,
+    UNDER_VALUES,
+    UNDER_TEXT,
+    UNDER_BLOCKS,
+    UNDER_FORK,
+    UNDER_RESET,
+    UNDER_DELETE,
+)
+ONLY_ONCE = (UNDER_RESET, UNDER_DELETE)
+"""What there is nothing to do for a second time."""
+HELD_UP = Bar("value", 100, "ms")
 
 BARS: Mapping[str, Bar] = {
     READ_1: _faster(7.3, 6),
@@ -125,6 +165,10 @@ BARS: Mapping[str, Bar] = {
     WATCHES.slowest: STREAMS_HEALTH,
     RUNS.resident: STREAMS_RESIDENT,
     RUNS.slowest: STREAMS_HEALTH,
+    PAGES.resident: STREAMS_RESIDENT,
+    PAGES.slowest: STREAMS_HEALTH,
+    PAGES.last: Bar("p50", 1000, "ms"),
+    **dict.fromkeys(HOLD_UPS, HELD_UP),
     LONG_TALK: GROWTH,
     DEEP_PAGE: GROWTH,
     MANY_READERS: GROWTH,
@@ -133,5 +177,5 @@ BARS: Mapping[str, Bar] = {
 
 WORK = (READ_1, READ_32, UPDATE_32, CREATE_AGENT, TURN_TEXT, TURN_TOOL, TURNS_16, INSERTS_32, LANDED, CALLS)
 GROWTHS = (LONG_TALK, DEEP_PAGE, MANY_READERS)
-EACH_STORE = (COLD_START, *WORK, RESIDENT, *STREAMS, *GROWTHS)
+EACH_STORE = (COLD_START, *WORK, RESIDENT, *STREAMS, HEALTH_ALONE, *HOLD_UPS, *GROWTHS)
 """The rows of each store, in the table's order (the growth figures take a row for each of their two cases besides)."""

@@ -26,6 +26,8 @@ than the server can do would measure a queue."""
 EDITS = 5
 """Edits at once that fan out to every watcher."""
 
+EDITS_A_SECOND = 20
+
 IDLE_SECONDS = 1.0
 BETWEEN_HEALTH = 0.01
 """Seconds from an answer to the next question."""
@@ -55,8 +57,8 @@ class Streams:
         self._size = size
 
     async def figures(self) -> AsyncIterator[Figure]:
-        """Measure watches of one block, then runs under way."""
-        for figure in (*await self._watches(), *await self._runs()):
+        """Measure watches of one block, then runs under way, then open pages."""
+        for figure in (*await self._watches(), *await self._runs(), *await self._pages()):
             yield figure
 
     async def _watches(self) -> list[Figure]:
@@ -92,6 +94,24 @@ class Streams:
         note = f"the model writes {words} words in {words * pause:g} s"
         last = Figure(bars.RUNS.last, self._store, value=max(late, 0), unit="s", note=note, failures=failures)
         return self._rows(bars.RUNS, seen, last)
+
+    async def _pages(self) -> list[Figure]:
+        """Open the stream of many pages, and edit a block as fast as many agents would."""
+        size, block = self._size, await self._block()
+        latencies: list[float] = []
+        failures = 0
+        async with self._observed() as seen:
+            await self._open([("GET", "/events", "")] * size.streams, WATCHES_A_SECOND)
+            for number in range(1, size.fan_outs + 1):
+                for edit in range(EDITS_A_SECOND):
+                    await asyncio.gather(self._edit(block, f"{number} {edit}"), asyncio.sleep(1 / EDITS_A_SECOND))
+                begun = time.perf_counter()
+                told = await self._wait(f'"version": {1 + number * EDITS_A_SECOND}')
+                latencies.append((time.perf_counter() - begun) * 1e3)
+                failures += int(told["lost"])
+        await self._readers.need("POST", "/close")
+        last = Timing(tuple(sorted(latencies)), sum(latencies) / 1e3)
+        return self._rows(bars.PAGES, seen, Figure(bars.PAGES.last, self._store, last, failures=failures))
 
     def _rows(self, names: bars.StreamNames, seen: Seen, last: Figure) -> list[Figure]:
         timing = Timing(tuple(sorted(seen.health)), seen.seconds, seen.errors)

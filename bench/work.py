@@ -16,6 +16,8 @@ BLOCKS = [{"label": "human", "value": "h"}, {"label": "persona", "value": "p"}]
 SHARERS = 32
 FEW_MESSAGES = 100
 PAGE = 50
+AT_ONCE = 200
+"""Messages that are stored by one request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,40 @@ class Size:
     pages: int
     edits: int
     readers: int
+    hold_seconds: float
+    hold_lines: int
+    hold_versions: int
+    hold_messages: int
+    hold_agents: int
 
 
 SIZES = {
-    "full": Size(400, 6000, 3000, 100, 200, 100, 640, 5, 1000, 20, 15, 2, 100_000, 10, 200, 200, 10_000),
-    "quick": Size(100, 1500, 600, 25, 40, 20, 160, 2, 1000, 6, 8, 2, 2_000, 10, 50, 50, 300),
-    "smallest": Size(5, 64, 64, 3, 3, 2, 16, 1, 20, 2, 3, 0.1, 150, 2, 3, 3, 8),
+    "full": Size(
+        400,
+        6000,
+        3000,
+        100,
+        200,
+        100,
+        640,
+        5,
+        1000,
+        20,
+        15,
+        2,
+        100_000,
+        10,
+        200,
+        200,
+        10_000,
+        5,
+        150_000,
+        200,
+        50_000,
+        300,
+    ),
+    "quick": Size(100, 1500, 600, 25, 40, 20, 160, 2, 1000, 6, 8, 2, 2_000, 10, 50, 50, 300, 2, 25_000, 20, 3_000, 30),
+    "smallest": Size(5, 64, 64, 3, 3, 2, 16, 1, 20, 2, 3, 0.1, 150, 2, 3, 3, 8, 0.1, 200, 3, 200, 3),
 }
 
 
@@ -174,8 +204,11 @@ class Bench:
     async def _talk(self, messages: int) -> str:
         """Return an agent that has so many messages behind it, and one turn, so that its model is warm."""
         roles = ("user", "assistant")
-        first = [{"role": roles[number % 2], "content": f"message {number}"} for number in range(messages)]
-        agent = await self._agent(memory_blocks=BLOCKS, initial_message_sequence=first)
+        said = [{"role": roles[number % 2], "content": f"message {number}"} for number in range(messages)]
+        agent = await self._agent(memory_blocks=BLOCKS, initial_message_sequence=said[:AT_ONCE])
+        for start in range(AT_ONCE, messages, AT_ONCE):
+            sent = {"messages": said[start : start + AT_ONCE]}
+            await self._client.need("POST", f"/v1/agents/{agent}/messages", sent)
         await self._turn(agent, "hi")
         return agent
 

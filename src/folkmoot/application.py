@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp
 
 from folkmoot import __version__
@@ -45,6 +46,7 @@ from folkmoot.server.routes import (
     tools,
     unbuilt,
 )
+from folkmoot.server.routing import RoutesByShape
 from folkmoot.server.state import ServerState
 from folkmoot.settings import Settings, read_environ
 from folkmoot.store.files import close_data_folder
@@ -132,11 +134,21 @@ class _Application(FastAPI):
     """FastAPI, behind what tells browsers that pages of other origins may read the answers, be they errors or not."""
 
     def __init__(self, *, origins: Sequence[str], **options: Any) -> None:
+        self._included: list[BaseRoute] = []
         super().__init__(**options)
         self._origins = origins
 
+    def include_router(self, router: APIRouter, **options: Any) -> None:
+        """Add a router's routes as they are, to what is served and to the description of the API."""
+        if options:
+            raise TypeError("What a router's routes have in common is said where it is made.")
+        self._included += router.routes
+        super().include_router(router)
+
     def build_middleware_stack(self) -> ASGIApp:
         """Return the application with all that stands before it."""
+        own = (route for route in (*self.router.routes, *self._included) if isinstance(route, Route | Mount))
+        self.router.middleware_stack = RoutesByShape(self.router, own)
         stack = super().build_middleware_stack()
         if not self._origins:
             return stack

@@ -14,6 +14,7 @@
     ├── PreconditionFailed           412  If-Match names another version
     ├── TooLarge                     413
     ├── Misdirected                  421  the request is for a name that is not the server's
+    ├── ClientLeft                   499  nobody waits for the answer any more
     ├── NotBuilt                     501  a route of the contract that this server does not have yet
     ├── StoreError                   503
     │   ├── StoreUnavailable         503  the database cannot be reached, or cannot write
@@ -135,6 +136,12 @@ class HeadTooLarge(FolkmootError):
     """The request's head is too large."""
 
     status = 431
+
+
+class ClientLeft(FolkmootError):
+    """The client went away before it was answered."""
+
+    status = 499
 
 
 class ServerFull(FolkmootError):

@@ -26,11 +26,14 @@ from uvicorn.supervisors import Multiprocess
 from folkmoot import __version__
 from folkmoot.application import create_app
 from folkmoot.errors import StartupError
-from folkmoot.models.providers import configured
+from folkmoot.models.providers import Provider, configured, install_command, is_installed
 from folkmoot.server.connections import Connection, make_room
 from folkmoot.server.event_stream import end_endless_streams
 from folkmoot.settings import Settings, read_environ, read_settings
 from folkmoot.store.opening import open_store
+
+SWITCH_SECONDS = 0.0005
+"""How long a reader's thread keeps the interpreter while the event loop wants it; Python's own 5 ms add up."""
 
 FAREWELL_SECONDS = 3.0
 """How long what was stopped at the end of `FOLKMOOT_SHUTDOWN_WAIT` may take to say so."""
@@ -237,6 +240,7 @@ async def _check_database(settings: Settings) -> None:
 
 async def _serve(settings: Settings, listener: socket.socket) -> int:
     application = create_app(settings)
+    sys.setswitchinterval(SWITCH_SECONDS)
     async with application.router.lifespan_context(application):
         server = _Server(application, uvicorn.Config(application, lifespan="off", **uvicorn_options(settings)))
         _spare_the_collector()
@@ -256,7 +260,7 @@ def announce(settings: Settings, listener: socket.socket) -> None:
     """Show where the server is, where it keeps things, which models it has, and whether it needs a key."""
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    providers = ", ".join(provider.title for provider in configured(read_environ()))
+    providers = ", ".join(map(_as_shown, configured(read_environ())))
     key = "needed (FOLKMOOT_API_KEY)" if settings.api_key is not None else "not needed"
     lines = (
         f"Folkmoot {__version__}",
@@ -266,6 +270,11 @@ def announce(settings: Settings, listener: socket.socket) -> None:
         f"  API key   {key}",
     )
     print("\n".join(lines), flush=True)  # noqa: T201 - this is the terminal
+
+
+def _as_shown(provider: Provider) -> str:
+    missing = "" if is_installed(provider) else f" (not installed: {install_command(provider)})"
+    return provider.title + missing
 
 
 def without_password(url: str) -> str:

@@ -144,6 +144,10 @@ class Settings(BaseSettings):
     trace: bool = Field(
         False, description="Keep what each model call was sent and answered, for `/v1/steps/{step_id}/trace`."
     )
+    keep_traces: Seconds = Field(604_800.0, description="Seconds that such a trace is kept.")
+    keep_steps: Seconds = Field(
+        7_776_000.0, description="Seconds that the figures of a step stay when its run, or its agent, was deleted."
+    )
     tool_timeout: Seconds = Field(120.0, description="Seconds a tool may take.")
     agent_timeout: Seconds = Field(600.0, description="Seconds an agent waits for the answer of another one.")
     max_steps: int = Field(50, ge=1, description="Model calls in one turn, when the request sets no max_steps.")

@@ -66,7 +66,11 @@ def test_every_setting_is_in_the_table_with_its_default(name: str) -> None:
         assert not isinstance(field.default, SecretStr)
         shown = field.default
         expected = (
-            str(shown).lower() if isinstance(shown, bool) else f"{shown:g}" if isinstance(shown, float) else str(shown)
+            str(shown).lower()
+            if isinstance(shown, bool)
+            else f"{shown:.15g}"
+            if isinstance(shown, float)
+            else str(shown)
         )
         assert default == f"`{expected}`"
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 import time
-from itertools import count
+from itertools import count, pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from folkmoot.memory.blame import Blame, BlameLine, blame
+from folkmoot.memory import blame as blame_module
+from folkmoot.memory.blame import Blame, BlameLine, LineHistory, blame
+from folkmoot.memory.deltas import encode
 from folkmoot.memory.edits import bare_lines
 
 lines = st.lists(st.sampled_from(["a", "b", "c", "", "\r", "e\u0301", "\u2028"]), max_size=8)
@@ -74,6 +76,44 @@ def test_advancing_a_kept_state_gives_the_same(versions: list[str], last: str) -
         state = state.advance(version, text)
     kept = Blame(state.text, state.versions)
     assert kept.advance(len(versions) + 1, last).lines() == blame(numbered(*versions, last))
+
+
+def replayed(versions: list[str]) -> LineHistory:
+    """The same history told by its changes."""
+    history = LineHistory()
+    history.set_text(1, versions[0])
+    for number, (before, after) in enumerate(pairwise(versions), 2):
+        history.change(number, encode(before, after))
+    return history
+
+
+@given(histories)
+@pytest.mark.parametrize("chunk", [1, 3, 512])
+def test_changes_tell_the_same_as_whole_texts(chunk: int, versions: list[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blame_module, "_CHUNK", chunk)
+        history = replayed(versions)
+        lines = blame(numbered(*versions))
+        assert history.text() == versions[-1]
+        assert (history.count(), history.lines(0, len(lines))) == (len(lines), lines)
+        assert history.lines(2, 3) == lines[2:5]
+
+
+def test_a_change_of_an_ending_alone_does_not_hide_equal_lines_below() -> None:
+    versions = ["a\r\nb\nb", "a\nb\nb\nb"]
+    assert replayed(versions).lines(0, 9) == blame(numbered(*versions))
+
+
+def test_a_change_of_a_long_text_looks_at_few_of_its_lines() -> None:
+    text = "".join(f"line {number}\n" for number in range(50_000))
+    history = LineHistory()
+    history.set_text(1, text)
+    seen: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blame_module, "bare_lines", lambda text: seen.append(len(text)) or bare_lines(text))
+        history.change(2, encode(text, text[:300_000] + "new\n" + text[300_000:]))
+    assert sum(seen) < 100
+    assert history.count() == 50_001
 
 
 STEPS = st.lists(st.tuples(st.integers(0, 50), st.booleans()), min_size=1, max_size=6)

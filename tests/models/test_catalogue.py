@@ -8,7 +8,7 @@ import pytest
 from fake_provider import DROP, HANG, Answer, Asked, FakeProvider, Step
 
 from folkmoot.models.catalogue import Catalogue
-from folkmoot.models.providers import resolve
+from folkmoot.models.providers import EXTRAS, resolve
 from folkmoot.models.windows import family_window
 from folkmoot.settings import Settings
 
@@ -33,6 +33,18 @@ async def test_lists_models_and_embedding_models() -> None:
 
 async def test_only_offline_without_any_key() -> None:
     assert [model.handle for model in await Catalogue(SETTINGS, {}).models()] == ["offline/notetaker"]
+
+
+async def test_a_provider_without_its_package_is_left_out_and_the_log_says_why(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(EXTRAS, "anthropic", "no_such_package")
+    async with FakeProvider([OPENAI_LIST]) as provider:
+        base = f"{provider.address}/v1"
+        environ = {"ANTHROPIC_API_KEY": "k", "OPENAI_API_KEY": "k", "OPENAI_BASE_URL": base}
+        models = await Catalogue(SETTINGS, environ).models()
+    assert [model.handle for model in models] == ["openai/gpt-4o-mini", "offline/notetaker"]
+    assert "pip install 'folkmoot[anthropic]'" in caplog.text
 
 
 async def test_anthropic_google_and_compatible_lists() -> None:

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from folkmoot.errors import InvalidInput, NotFound
-from folkmoot.models.providers import PROVIDERS, configured, default_model, resolve
+from folkmoot.models.providers import EXTRAS, PROVIDERS, configured, default_model, resolve
 from folkmoot.settings import Settings
 
 SETTINGS = Settings(_env_file=None)
@@ -67,6 +67,20 @@ def test_malformed_handle_shows_the_form(handle: str) -> None:
 def test_unknown_or_unconfigured(handle: str, says: str) -> None:
     with pytest.raises(NotFound, match=says):
         resolve(handle, {"OPENAI_API_KEY": "  "})
+
+
+@pytest.mark.parametrize(
+    ("handle", "dialect"), [("anthropic/claude-haiku-4-5", "anthropic"), ("google/gemini-2.5-flash", "google")]
+)
+@pytest.mark.parametrize("package", ["no_such_package", "no_such_package.part"])
+def test_a_package_that_is_not_installed_is_told_with_the_command(
+    monkeypatch: pytest.MonkeyPatch, handle: str, dialect: str, package: str
+) -> None:
+    environ = {"ANTHROPIC_API_KEY": "k", "GEMINI_API_KEY": "k"}
+    assert resolve(handle, environ).dialect == dialect
+    monkeypatch.setitem(EXTRAS, dialect, package)
+    with pytest.raises(NotFound, match=rf"not installed. Run pip install 'folkmoot\[{dialect}\]'"):
+        resolve(handle, environ)
 
 
 def test_no_key_in_what_is_printed() -> None:

@@ -252,7 +252,7 @@ def test_decisions_that_wait_for_their_turn_when_the_server_ends_leave_the_call_
     with scripted_model.hold(matching="takes its time") as held:
         busy = ok(moot.http.post(f"/v1/agents/{moot.other}/messages/async", json={"input": "takes its time"}))["id"]
         held.wait_for(1)
-        asyncio.run(rows(moot.database, f"UPDATE conversations SET turn_run_id = '{busy}' WHERE id = '{moot.one}'"))
+        asyncio.run(rows(moot.database, f"UPDATE conversations SET locked_by_run = '{busy}' WHERE id = '{moot.one}'"))
         waiting = moot.begin(**decisions(approval(call_id)))
         assert moot.status(waiting) == ("created", None)
         restart(moot)

@@ -18,7 +18,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, inspect, select
+from sqlalchemy import Boolean, Connection, MetaData, Text, create_engine, inspect, select
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -185,6 +185,85 @@ async def test_a_migration_that_fails_leaves_no_half_schema(database_url: str) -
     with closing(sqlite3.connect(path)) as database:
         tables = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     assert tables == ["messages"]
+
+
+OLD = {
+    "agents": {"id": "agent-1", "agent_type": "letta_v1_agent", "configuration": "{}"},
+    "conversations": {"id": "agent-1", "agent_id": "agent-1", "configuration": "{}", "turn_run_id": "run-1"},
+    "runs": {"id": "run-1", "agent_id": "agent-1", "conversation_id": "agent-1", "status": "running", "details": "{}"},
+    "run_events": {"run_id": "run-1", "data": '{"message_type": "ping"}'},
+}
+
+
+def old_rows() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield rows as they stood before traces and tags had tables of their own."""
+    yield from OLD.items()
+    gone = {**OLD["runs"], "id": "run-2", "agent_id": "agent-gone", "conversation_id": "agent-gone"}
+    yield "runs", gone
+    details = {"reasoning_tokens": 3, "finish_reason": 'the "trace": none'}
+    for number in range(120):
+        trace = {"trace": {"request": {"n": number}, "response": {}}} if number else {}
+        step = {"agent_id": "agent-1", "model": "m", "run_id": "run-2" if number == 7 else "run-1"}
+        yield (
+            "steps",
+            {**step, "id": f"step-{number:03}", "details": json.dumps({**details, **trace}), "created_at": number},
+        )
+    for number in range(2):
+        block = {"id": f"block-{number}", "label": "a", "updated_by": "{}", "version": 1}
+        tags = ["z", "a"] if number else []
+        yield "blocks", {**block, "extra": json.dumps({"metadata": {"k": 1}, "tags": tags, "template": {}})}
+        for tag in tags:
+            yield "block_tags", {"block_id": "block-1", "tag": tag}
+
+
+def insert_old(connection: Connection) -> None:
+    """Insert them, what a row does not say filled in by its column's type."""
+    reflected = MetaData()
+    reflected.reflect(connection)
+    for name, row in old_rows():
+        table = reflected.tables[name]
+        filled = {
+            column.name: "" if isinstance(column.type, Text) else not isinstance(column.type, Boolean) and 1
+            for column in table.c
+            if not column.nullable
+        }
+        connection.execute(table.insert().values({**filled, "organization_id": "o", **row}))
+
+
+async def test_rows_of_before_are_carried_over(database_url: str) -> None:
+    def to(revision: str) -> Any:
+        def work(connection: Connection) -> None:
+            config = configuration()
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
+
+        return work
+
+    def found(connection: Connection) -> dict[str, list[Any]]:
+        reflected = MetaData()
+        reflected.reflect(connection)
+        return {name: connection.execute(table.select()).mappings().all() for name, table in reflected.tables.items()}
+
+    await on_connection(database_url, to("0003"))
+    await on_connection(database_url, insert_old)
+    await on_connection(database_url, upgrade)
+    rows = await on_connection(database_url, found)
+    assert [row["locked_by_run"] for row in rows["conversations"]] == ["run-1"]
+    assert rows["run_events"] == []
+    assert [row["id"] for row in rows["runs"]] == ["run-1"], "a deleted agent's run is gone"
+    traces = {
+        row["step_id"]: (row["run_id"], json.loads(row["request"]), row["created_at"]) for row in rows["step_traces"]
+    }
+    assert traces == {f"step-{n:03}": ("run-1", {"n": n}, n) for n in range(1, 120) if n != 7}
+    details = {"reasoning_tokens": 3, "finish_reason": 'the "trace": none'}
+    assert len(rows["steps"]) == 120
+    assert all(json.loads(row["details"]) == details for row in rows["steps"])
+    assert [row["id"] for row in rows["steps"] if row["run_deleted_at"] is not None] == ["step-007"]
+    assert sorted((row["block_id"], row["place"], row["tag"]) for row in rows["block_tags"]) == [
+        ("block-1", 0, "z"),
+        ("block-1", 1, "a"),
+    ]
+    assert [json.loads(row["extra"]) for row in rows["blocks"]] == [{"metadata": {"k": 1}, "template": {}}] * 2
 
 
 async def test_what_was_said_before_is_found_as_what_is_said_now(database_url: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import column, delete, func, insert, literal, literal_column, select, table, text, update
 from sqlalchemy.dialects.sqlite.pysqlite import dialect
 
 from folkmoot.store.engine import Store, Transaction
@@ -127,6 +127,15 @@ def test_an_outer_join_keeps_the_rows_that_have_none() -> None:
     "statement",
     [
         pytest.param(text("SELECT * FROM blocks"), id="text"),
+        pytest.param(select(blocks.c.id).select_from(text("agents")), id="table as text"),
+        pytest.param(select(column("id")).select_from(table("blocks", column("id"))), id="table without its columns"),
+        pytest.param(select(literal_column("(SELECT id FROM agents)")), id="select as text"),
+        pytest.param(
+            insert(block_tags).from_select(
+                ["organization_id", "block_id", "tag"], select(literal("x"), blocks.c.id, blocks.c.label)
+            ),
+            id="another organisation's row",
+        ),
         pytest.param(update(agents).where(agents.c.id == runs.c.agent_id).values(name=runs.c.status), id="update from"),
     ],
 )

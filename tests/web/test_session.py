@@ -45,7 +45,7 @@ def test_the_key_is_asked_for_once(visitor: httpx.Client) -> None:
     assert visitor.get("/agents", headers={"hx-request": "true"}).headers["hx-redirect"] == "/login?next=%2Fagents"
     assert visitor.get("/events", headers={"accept": "text/event-stream"}).status_code == 401
     assert visitor.post("/blocks/new", headers={"hx-request": "true"}).status_code == 401, "what was written stays"
-    assert visitor.post("/logout", headers=PAGE).headers["location"] == "/login"
+    assert visitor.post("/logout", headers=PAGE).headers["location"] == "/login?next=%2F&ended=true"
     assert visitor.post("/start").status_code == 401
     for path in ("/blocks/new", "/blocks/x", "/blocks/x/delete", "/agents/x", "/agents/x/messages", "/runs/x/cancel"):
         assert visitor.post(path, data={"label": "a"}).status_code == 401, path

@@ -70,7 +70,7 @@ async def settle_abandoned(
     """
     conversation = await find_conversation(transaction, conversation_id, lock=True)
     pending = await pending_in(transaction, conversation)
-    if pending is None or conversation.turn_run_id is not None:
+    if pending is None or conversation.locked_by_run is not None:
         return
     if run_ids is not None and pending.request.run_id not in run_ids:
         return

@@ -10,13 +10,14 @@ from typing import Any
 from sqlalchemy import and_, bindparam, delete, select, update
 
 from folkmoot.agents.instructions import system_content
-from folkmoot.conversations.conversations import last_run_at
+from folkmoot.conversations.conversations import forget_runs, last_run_at
 from folkmoot.conversations.messages import set_system_message
 from folkmoot.errors import Conflict, NotFound
 from folkmoot.memory import attachments
 from folkmoot.memory.attachments import attach
 from folkmoot.memory.blocks import delete_block
 from folkmoot.store import clock
+from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import leave_places, leaving
 from folkmoot.store.tables import (
@@ -85,12 +86,18 @@ class Agent:
         return chosen is not False
 
 
-_by_id = select(agents).where(agents.c.id == bindparam("agent_id"))
+_by_id = select(agents).where(agents.c.id == bindparam("agent_id"), is_kept(agents.c.id))
 _by_id_locked = _by_id.with_for_update(key_share=True)
 _tool_ids = (
     select(agent_tools.c.tool_id)
     .where(agent_tools.c.agent_id == bindparam("agent_id"))
     .order_by(agent_tools.c.attached_at, agent_tools.c.tool_id)
+)
+_lock_conversations = (
+    select(conversations.c.id)
+    .where(conversations.c.agent_id == bindparam("agent_id"))
+    .order_by(conversations.c.id)
+    .with_for_update()
 )
 _copies_of_conversations = (
     select(conversation_blocks.c.block_id)
@@ -153,17 +160,13 @@ async def update_agent(
 
 
 async def delete_agent(transaction: Transaction, agent_id: str) -> None:
-    """Delete the agent and its conversations; its blocks stay, except for copies that its conversations had.
-
-    Raises:
-        NotFound: there is no such agent.
-    """
+    """Delete the agent with what is left of its conversations and runs; what stays is said in `docs/data.md`."""
+    await transaction.all(_lock_conversations, agent_id=agent_id)  # as a step does first; then none can begin a run
+    await leave_places(transaction, _leaving, agent_id=agent_id)
+    await forget_runs(transaction, runs.c.agent_id == agent_id)
     for row in await transaction.all(_copies_of_conversations, agent_id=agent_id):
         await delete_block(transaction, row["block_id"])
-    await leave_places(transaction, _leaving, agent_id=agent_id)
-    gone = await transaction.run(delete(agents).where(agents.c.id == agent_id))
-    if not gone:
-        raise NotFound(f"Agent with ID {agent_id} not found")
+    await transaction.run(delete(agents).where(agents.c.id == agent_id))
     transaction.signal(attachments.topic(agent_id))
 
 

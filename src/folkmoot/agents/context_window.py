@@ -73,14 +73,17 @@ def size_of(text: str) -> int:
 def size_of_message(turn: PromptMessage) -> int:
     """Return the size of what is said in a turn; a picture counts as a thousand tokens."""
     match turn:
+        case AssistantMessage(text=text, reasoning=reasoning, tool_calls=calls):
+            size = TURN_SIZE + size_of(text)
+            for thought in reasoning:
+                size += size_of(thought.text)
+            for call in calls:
+                size += TURN_SIZE + size_of(call.name) + size_of(call.arguments)
+            return size
         case UserMessage(content=str(text)) | SystemMessage(content=text) | ToolReturn(content=text):
             return TURN_SIZE + size_of(text)
         case UserMessage(content=parts):
             return TURN_SIZE + sum(IMAGE_SIZE if isinstance(part, Image) else size_of(part) for part in parts)
-        case AssistantMessage(text=text, reasoning=reasoning, tool_calls=calls):
-            thought = sum(size_of(each.text) for each in reasoning)
-            called = sum(TURN_SIZE + size_of(call.name) + size_of(call.arguments) for call in calls)
-            return TURN_SIZE + size_of(text) + thought + called
     raise AssertionError(f"no size for {turn}")
 
 

@@ -10,8 +10,9 @@ from typing import Any, Literal
 from sqlalchemy import Select, bindparam, func, select
 
 from folkmoot.agents.agents import LAST_RUN, Agent, unknown_tool
-from folkmoot.memory.attachments import Access
+from folkmoot.memory.attachments import BLOCK_COLUMNS, Access
 from folkmoot.memory.blocks import Block
+from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
 from folkmoot.store.tables import agent_blocks, agent_tags, agent_tools, agents, block_tags, blocks, runs
@@ -88,7 +89,7 @@ async def blocks_of_agents(
 ) -> Mapping[str, list[tuple[Block, Access]]]:
     """Return each agent's blocks with its access to them, in the order they were attached."""
     statement = (
-        select(blocks, agent_blocks.c.access, agent_blocks.c.agent_id)
+        select(*BLOCK_COLUMNS, agent_blocks.c.access, agent_blocks.c.agent_id)
         .join(
             agent_blocks,
             agent_blocks.c.block_id == blocks.c.id,
@@ -132,7 +133,7 @@ _LAST_RUN = (
 
 
 def _filtered(statement: Select[Any], wanted: AgentFilter) -> Select[Any]:
-    conditions = []
+    conditions = [is_kept(agents.c.id)]
     if wanted.name is not None:
         conditions.append(agents.c.name == wanted.name)
     if wanted.query_text:

@@ -9,7 +9,7 @@ from sqlalchemy import and_, func, select
 
 from folkmoot.agents.agents import Agent
 from folkmoot.memory.attachments import Access, Attachment
-from folkmoot.memory.history import Version
+from folkmoot.memory.history import DESCRIBED, Version
 from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import agent_blocks, agents, block_readers, block_versions, blocks
 
@@ -66,7 +66,7 @@ async def newest_versions(transaction: Transaction, block_ids: Sequence[str]) ->
     if not block_ids:
         return {}
     statement = (
-        select(block_versions, blocks.c.label, blocks.c.character_limit)
+        select(*DESCRIBED, blocks.c.label, blocks.c.character_limit)
         .join(
             blocks,
             and_(blocks.c.id == block_versions.c.block_id, blocks.c.version == block_versions.c.version),

@@ -15,7 +15,7 @@ from folkmoot.models.prompt import Prompt, Reply, Usage
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
-from folkmoot.store.tables import agents, block_readers, steps
+from folkmoot.store.tables import agents, block_readers, step_traces, steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +58,14 @@ async def store_step(transaction: Transaction, step: Step, seen: Sequence[SeenBl
                         "finish_reason": step.finish_reason,
                         "model_microseconds": step.duration,
                         "tool_microseconds": step.tool_duration,
-                        **({"trace": step.trace} if step.trace is not None else {}),
                     }
                 ),
                 "created_at": now,
             }
         ],
     )
+    if step.trace is not None:
+        await _store_trace(transaction, step, now)
     await transaction.insert(
         block_readers,
         [
@@ -79,6 +80,12 @@ async def store_step(transaction: Transaction, step: Step, seen: Sequence[SeenBl
             for block in seen
         ],
     )
+
+
+async def _store_trace(transaction: Transaction, step: Step, now: int) -> None:
+    trace = {name: json.dumps(body) for name, body in (step.trace or {}).items()}
+    keys = {"step_id": step.id, "run_id": step.run_id, "created_at": now}
+    await transaction.insert(step_traces, [{**keys, "request": trace["request"], "response": trace["response"]}])
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +107,6 @@ class StoredStep:
     feedback_tags: Sequence[str]
     duration: int
     tool_duration: int
-    trace: Mapping[str, Any] | None
     created_at: int
 
     @classmethod
@@ -127,7 +133,6 @@ class StoredStep:
             feedback_tags=json.loads(row["feedback_tags"] or "[]"),
             duration=details["model_microseconds"],
             tool_duration=details.get("tool_microseconds", 0),
-            trace=details.get("trace"),
             created_at=row["created_at"],
         )
 
@@ -221,17 +226,36 @@ def trace_of(prompt: Prompt, reply: Reply) -> Mapping[str, Any]:
     return {"request": kept.get("request") or asdict(prompt), "response": kept.get("response") or own}
 
 
-async def traces_of_run(transaction: Transaction, run_id: str, limit: int) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return the id and trace of each of the run's steps that has one, oldest first."""
-    rows = await transaction.all(
-        select(steps.c.id, steps.c.details)
-        .where(steps.c.run_id == run_id)
-        .order_by(steps.c.created_at, steps.c.id)
-        .limit(limit)
-    )
-    found = ((row["id"], json.loads(row["details"]).get("trace")) for row in rows)
-    return [(step_id, trace) for step_id, trace in found if trace is not None]
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What a step's provider was sent and what it answered, in its own JSON."""
+
+    step_id: str
+    request: Mapping[str, Any]
+    response: Mapping[str, Any]
+
+
+async def traces_of_run(transaction: Transaction, run_id: str, limit: int) -> list[Trace]:
+    """Return the traces of the run's steps that have one, oldest first."""
+    return [_trace(row) for row in await transaction.all(_traces_of_run, run_id=run_id, most=limit)]
+
+
+async def trace_of_step(transaction: Transaction, step_id: str) -> Trace | None:
+    """Return the step's trace; None where the server kept none, or keeps it no more."""
+    row = await transaction.first(_trace_of_step, step_id=step_id)
+    return None if row is None else _trace(row)
+
+
+def _trace(row: Row) -> Trace:
+    return Trace(row["step_id"], json.loads(row["request"]), json.loads(row["response"]))
 
 
 _by_id = select(steps).where(steps.c.id == bindparam("step_id"))
+_trace_of_step = select(step_traces).where(step_traces.c.step_id == bindparam("step_id"))
+_traces_of_run = (
+    select(step_traces)
+    .where(step_traces.c.run_id == bindparam("run_id"))
+    .order_by(step_traces.c.created_at, step_traces.c.step_id)
+    .limit(bindparam("most"))
+)
 _of_run = select(steps).where(steps.c.run_id == bindparam("run_id"))

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Table, bindparam, delete, func, select, update
 
 from folkmoot.conversations.messages import Message, store_messages
 from folkmoot.errors import Conflict, NotFound
 from folkmoot.store import clock
+from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
-from folkmoot.store.tables import conversations, runs
+from folkmoot.store.tables import conversations, runs, steps
 
 MAIN_CONVERSATION = "default"
 """How clients name an agent's main conversation, beside the agent."""
@@ -42,7 +43,7 @@ class Conversation:
     context_summary: str | None
     next_sequence: int
     context_start: int
-    turn_run_id: str | None
+    locked_by_run: str | None
     counted: Counted
     hidden: bool
     archived_at: int | None
@@ -62,7 +63,7 @@ class Conversation:
             context_summary=row["context_summary"],
             next_sequence=row["next_sequence"],
             context_start=row["context_start"],
-            turn_run_id=row["turn_run_id"],
+            locked_by_run=row["locked_by_run"],
             counted=Counted(row["prompt_tokens"], row["prompt_size"]),
             hidden=bool(row["hidden"]),
             archived_at=row["archived_at"],
@@ -74,12 +75,12 @@ class Conversation:
 
 
 _this = conversations.c.id == bindparam("conversation_id")
-_by_id = select(conversations).where(_this)
+_by_id = select(conversations).where(_this, is_kept(conversations.c.id))
 _by_id_locked = _by_id.with_for_update(key_share=True)
-_acquire_lock = update(conversations).where(_this).values(turn_run_id=bindparam("run_id"))
-_acquire_free_lock = _acquire_lock.where(conversations.c.turn_run_id.is_(None))
+_acquire_lock = update(conversations).where(_this).values(locked_by_run=bindparam("run_id"))
+_acquire_free_lock = _acquire_lock.where(conversations.c.locked_by_run.is_(None))
 _release_lock = (
-    update(conversations).where(_this, conversations.c.turn_run_id == bindparam("run_id")).values(turn_run_id=None)
+    update(conversations).where(_this, conversations.c.locked_by_run == bindparam("run_id")).values(locked_by_run=None)
 )
 _append = (
     update(conversations)
@@ -191,7 +192,7 @@ async def append_messages(
         Conflict: the turn is no longer this run's: its process was taken for dead, and another one went on.
     """
     conversation = await find_conversation(transaction, conversation_id, lock=True)
-    if conversation.turn_run_id != run_id:
+    if conversation.locked_by_run != run_id:
         raise Conflict("This run was taken for dead and another one has the turn; nothing of this step was stored.")
     start = conversation.next_sequence
     await store_messages(transaction, conversation.agent_id, conversation_id, start, new)
@@ -248,3 +249,13 @@ async def release_lock(transaction: Transaction, conversation_id: str, run_id: s
 def lock_topic(conversation_id: str) -> str:
     """Return the signal that the end of a turn in this conversation gives."""
     return f"turn:{conversation_id}"
+
+
+async def forget_runs(transaction: Transaction, which: ColumnElement[bool]) -> None:
+    """Delete runs, and all that was said in them but is in no conversation: their logs, their traces, failed requests.
+
+    The figures of their steps stay for a time (`Settings.keep_steps`).
+    """
+    of_these = steps.c.run_id.in_(select(runs.c.id).where(which))
+    await transaction.run(update(steps).where(of_these).values(run_deleted_at=clock.now()))
+    await transaction.run(delete(runs).where(which))

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from sqlalchemy import and_, bindparam, delete, select, update
 
-from folkmoot.conversations.conversations import Conversation, find_conversation, last_run_at
+from folkmoot.conversations.conversations import Conversation, find_conversation, forget_runs, last_run_at
 from folkmoot.store import clock
+from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page, fetch_page, leave_places, leaving
 from folkmoot.store.tables import conversation_blocks, conversations, messages, runs
@@ -38,6 +39,7 @@ async def list_conversations(transaction: Transaction, wanted: ConversationFilte
     statement = select(conversations).where(
         conversations.c.id != conversations.c.agent_id,
         conversations.c.hidden.is_(False),
+        is_kept(conversations.c.id),
     )
     if wanted.agent_id is not None:
         statement = statement.where(conversations.c.agent_id == wanted.agent_id)
@@ -70,32 +72,18 @@ async def update_conversation(
 
 
 async def delete_conversation(transaction: Transaction, conversation_id: str) -> None:
-    """Delete a conversation with its messages.
-
-    Raises:
-        NotFound: there is no such conversation.
-    """
-    await find_conversation(transaction, conversation_id, lock=True)
+    """Delete a conversation with what is left of its messages, and with its runs."""
     await leave_places(transaction, _leaving, conversation_id=conversation_id)
+    await forget_runs(transaction, runs.c.conversation_id == conversation_id)
     await transaction.run(delete(conversations).where(conversations.c.id == conversation_id))
 
 
-async def reset_conversation(transaction: Transaction, conversation_id: str) -> None:
-    """Delete every message of the conversation but its system message, for good; search finds them no more.
-
-    Raises:
-        NotFound: there is no such conversation.
-    """
-    conversation = await find_conversation(transaction, conversation_id, lock=True)
-    await transaction.run(
-        delete(messages).where(
-            messages.c.conversation_id == conversation_id,
-            messages.c.sequence > 0,
-        )
-    )
+async def clear_context(transaction: Transaction, conversation: Conversation) -> None:
+    """Let every message but the system message leave the context, without a summary; runs that are over go."""
+    await forget_runs(transaction, and_(runs.c.conversation_id == conversation.id, runs.c.completed_at.is_not(None)))
     await transaction.run(
         update(conversations)
-        .where(conversations.c.id == conversation_id)
+        .where(conversations.c.id == conversation.id)
         .values(
             context_start=conversation.next_sequence,
             context_summary=None,

@@ -27,6 +27,7 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, case, exists, or_
 
 from folkmoot.identifiers import new_id
 from folkmoot.store import clock
+from folkmoot.store.deletions import message_is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
 from folkmoot.store.tables import messages, steps
@@ -45,6 +46,10 @@ MessageType: TypeAlias = Literal[
     "summary_message",
     "event_message",
 ]
+
+STORED_AT_ONCE = 100
+"""Messages that are made rows of before others have their turn."""
+_decode = json.JSONDecoder().raw_decode  # half of what json.loads takes, which looks for blanks around
 
 _SEARCHED = ("user_message", "assistant_message", "tool_return_message")
 
@@ -69,7 +74,7 @@ class Message:
         """Read a row of the messages table."""
         return cls(
             message_type=row["message_type"],
-            body=json.loads(row["body"]),
+            body=_decode(row["body"])[0],
             name=row["name"],
             otid=row["otid"],
             sender_id=row["sender_id"],
@@ -120,10 +125,31 @@ _context_ids = (
 )
 
 
+def message_to_json(message: Message) -> dict[str, Any]:
+    """Return what somebody said, as a run keeps it until the conversation does."""
+    about = {"name": message.name, "sender_id": message.sender_id}
+    kept = {name: value for name, value in about.items() if value is not None}
+    return {"message_type": message.message_type, **kept, "body": dict(message.body)}
+
+
+def message_from_json(kept: Mapping[str, Any]) -> Message:
+    """Return what somebody said, from what `message_to_json` made of it."""
+    return Message(kept["message_type"], kept["body"], name=kept.get("name"), sender_id=kept.get("sender_id"))
+
+
 async def store_messages(
     transaction: Transaction, agent_id: str, conversation_id: str, first_sequence: int, new: Sequence[Message]
 ) -> None:
     """Store `new` as the conversation's messages from `first_sequence` on, whose owner holds the conversation."""
+    for start in range(0, len(new), STORED_AT_ONCE):
+        await _store(
+            transaction, agent_id, conversation_id, first_sequence + start, new[start : start + STORED_AT_ONCE]
+        )
+
+
+async def _store(
+    transaction: Transaction, agent_id: str, conversation_id: str, first_sequence: int, new: Sequence[Message]
+) -> None:
     await transaction.insert(
         messages,
         [
@@ -179,7 +205,7 @@ async def list_messages(
     Summaries are among them only when `types` or `summaries` asks for them: the older clients do not know them.
     `spoken` names the tool whose calls count as what the assistant says, and whose returns nobody wants to see.
     """
-    statement = select(messages).where(messages.c.conversation_id == conversation_id)
+    statement = select(messages).where(messages.c.conversation_id == conversation_id, message_is_kept())
     kind: ColumnElement[str] = messages.c.message_type
     if spoken is not None:
         by_tool = messages.c.name == spoken

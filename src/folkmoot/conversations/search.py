@@ -12,7 +12,8 @@ from sqlalchemy import bindparam, select, update
 from folkmoot.conversations.conversations import in_conversation
 from folkmoot.conversations.messages import Message, search_text, shown_once
 from folkmoot.errors import NotFound
-from folkmoot.store.engine import Row, Store, Transaction
+from folkmoot.store.deletions import message_is_kept
+from folkmoot.store.engine import Row, Store, Transaction, Work
 from folkmoot.store.paging import Page, fetch_page
 from folkmoot.store.tables import messages
 from folkmoot.store.words import looked_for
@@ -52,10 +53,10 @@ class FoundMessage:
         return cls(Message.from_row(row), row["agent_id"], row["conversation_id"])
 
 
-async def search_messages(store: Store, search: MessageSearch) -> list[FoundMessage]:
-    """Return the messages that match, the best first; of equally good ones the newest."""
+def search_for(store: Store, search: MessageSearch) -> Work[list[FoundMessage]]:
+    """Return a scan's work: it finds the messages that match, the best first, of equally good ones the newest."""
     types = [ROLES[role] for role in search.roles or ROLES]
-    statement = select(messages).where(messages.c.message_type.in_(types))
+    statement = select(messages).where(messages.c.message_type.in_(types), message_is_kept())
     if search.agent_id is not None:
         statement = statement.where(messages.c.agent_id == search.agent_id)
     if search.conversation_id is not None:
@@ -67,17 +68,16 @@ async def search_messages(store: Store, search: MessageSearch) -> list[FoundMess
     if search.end is not None:
         statement = statement.where(messages.c.created_at < search.end)
     words = looked_for(search.query)[:MOST_WORDS]
-    if search.query.strip() and not words:
-        return []
+    in_vain = bool(search.query.strip()) and not words
     if words:
         statement = store.matching(statement, words)
     newest = (messages.c.created_at.desc(), messages.c.sequence.desc())
     statement = statement.order_by(*newest).limit(search.limit)
 
     async def find(transaction: Transaction) -> list[FoundMessage]:
-        return [FoundMessage.from_row(row) for row in await transaction.all(statement)]
+        return [] if in_vain else [FoundMessage.from_row(row) for row in await transaction.all(statement)]
 
-    return await store.read_long(find)
+    return find
 
 
 async def find_message(transaction: Transaction, message_id: str) -> FoundMessage:
@@ -96,7 +96,7 @@ async def list_all_messages(
     transaction: Transaction, page: Page, conversation_id: str | None, types: Sequence[str] | None
 ) -> list[FoundMessage]:
     """Return a page of the messages of all agents, by time."""
-    statement = select(messages)
+    statement = select(messages).where(message_is_kept())
     if conversation_id is not None:
         statement = statement.where(in_conversation(messages, conversation_id))
     else:
@@ -124,4 +124,6 @@ async def rewrite_message(transaction: Transaction, message_id: str, changes: Ma
     return replace(found, message=message)
 
 
-_by_id = select(messages).where(messages.c.id == bindparam("message_id")).order_by(messages.c.search_id)
+_by_id = (
+    select(messages).where(messages.c.id == bindparam("message_id"), message_is_kept()).order_by(messages.c.search_id)
+)

@@ -10,8 +10,9 @@ from sqlalchemy import bindparam, delete, select, update
 
 from folkmoot.errors import Conflict, NotFound
 from folkmoot.store import clock
+from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
-from folkmoot.store.tables import agent_blocks, agents, blocks, conversation_blocks
+from folkmoot.store.tables import agent_blocks, agents, block_tags, blocks, conversation_blocks, json_object
 
 Access: TypeAlias = Literal["write", "append", "read"]
 
@@ -31,7 +32,16 @@ class Attachment:
         return cls(row["agent_id"], row["block_id"], row["label"], row["access"])
 
 
-_agent = select(agents.c.id).where(agents.c.id == bindparam("agent_id"))
+BLOCK_COLUMNS = (
+    *blocks.c,
+    select(json_object(block_tags.c.tag, block_tags.c.place))
+    .where(block_tags.c.block_id == blocks.c.id)
+    .scalar_subquery()
+    .label("tags"),
+)
+"""What a block is read from: its row, and its tags with their places."""
+
+_agent = select(agents.c.id).where(agents.c.id == bindparam("agent_id"), is_kept(agents.c.id))
 _lock_agent = _agent.with_for_update(key_share=True)
 _of_agent = (
     select(agent_blocks)
@@ -39,7 +49,7 @@ _of_agent = (
     .order_by(agent_blocks.c.attached_at, agent_blocks.c.block_id)
 )
 _blocks_of_agent = (
-    select(blocks, agent_blocks.c.access)
+    select(*BLOCK_COLUMNS, agent_blocks.c.access)
     .join(
         agent_blocks,
         agent_blocks.c.block_id == blocks.c.id,
@@ -48,7 +58,7 @@ _blocks_of_agent = (
     .order_by(agent_blocks.c.attached_at, agent_blocks.c.block_id)
 )
 _blocks_of_conversation = (
-    select(blocks, conversation_blocks.c.access)
+    select(*BLOCK_COLUMNS, conversation_blocks.c.access)
     .join(
         conversation_blocks,
         conversation_blocks.c.block_id == blocks.c.id,

@@ -18,10 +18,11 @@ from sqlalchemy import and_, bindparam, delete, select, update
 from folkmoot.errors import EditRefused, NotFound, PreconditionFailed
 from folkmoot.identifiers import new_id
 from folkmoot.memory import history
-from folkmoot.memory.attachments import relabel
+from folkmoot.memory.attachments import BLOCK_COLUMNS, relabel
 from folkmoot.memory.authors import Author
 from folkmoot.memory.edits import Edit, Refusal, Revert, SetText, apply, describe
 from folkmoot.store import clock
+from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import leave_places, leaving
 from folkmoot.store.tables import block_readers, block_tags, blocks
@@ -57,7 +58,7 @@ class Block:
 
     @classmethod
     def from_row(cls, row: Row) -> Block:
-        """Read a row of the blocks table."""
+        """Read a row of the blocks table with its tags, as `BLOCK_COLUMNS` select it."""
         extra = json.loads(row["extra"])
         hidden = row["hidden"]
         return cls(
@@ -73,7 +74,7 @@ class Block:
             is_template=bool(row["is_template"]),
             template_name=row["template_name"],
             metadata=extra["metadata"],
-            tags=extra["tags"],
+            tags=_in_order(row["tags"]),
             template=extra["template"],
             version=row["version"],
             created_at=row["created_at"],
@@ -82,7 +83,7 @@ class Block:
         )
 
 
-_by_id = select(blocks).where(blocks.c.id == bindparam("block_id"))
+_by_id = select(*BLOCK_COLUMNS).where(blocks.c.id == bindparam("block_id"), is_kept(blocks.c.id))
 _by_id_locked = _by_id.with_for_update(key_share=True)
 _set_text = (
     update(blocks)
@@ -218,30 +219,23 @@ async def update_block(
 
 
 async def revert_block(
-    transaction: Transaction, block_id: str, version: int, author: Author, expected_version: int | None = None
+    transaction: Transaction, block_id: str, edit: Revert, author: Author, expected_version: int | None = None
 ) -> Block:
     """Make the text of an earlier version the block's text again, as a new version.
 
     Raises:
-        NotFound: there is no such block or version.
+        NotFound: there is no such block.
         PreconditionFailed: the block is not at `expected_version`.
         EditRefused: that text is longer than the limit is now.
     """
-    await find_block(transaction, block_id, lock=True)
-    _, text = await history.find_version(transaction, block_id, version)
-    outcome = await edit_block(transaction, block_id, Revert(version, text), author, expected_version)
+    outcome = await edit_block(transaction, block_id, edit, author, expected_version)
     if isinstance(outcome, Refusal):
         raise EditRefused(outcome.reason)
     return outcome[1]
 
 
 async def delete_block(transaction: Transaction, block_id: str) -> None:
-    """Delete the block with its history; agents lose it from their context.
-
-    Raises:
-        NotFound: there is no such block.
-    """
-    await find_block(transaction, block_id, lock=True)
+    """Delete the block with what is left of its history; agents lose it from their context."""
     await transaction.run(delete(block_readers).where(block_readers.c.block_id == block_id))
     await leave_places(transaction, _leaving, block_id=block_id)
     await transaction.run(delete(blocks).where(blocks.c.id == block_id))
@@ -273,7 +267,9 @@ async def _write_fields(transaction: Transaction, before: Block, after: Block) -
 
 
 async def _write_tags(transaction: Transaction, block_id: str, tags: Sequence[str]) -> None:
-    await transaction.insert(block_tags, [{"block_id": block_id, "tag": tag} for tag in tags])
+    await transaction.insert(
+        block_tags, [{"block_id": block_id, "tag": tag, "place": place} for place, tag in enumerate(tags)]
+    )
 
 
 def _with_changes(block: Block, changes: Mapping[str, Any]) -> Block:
@@ -297,7 +293,7 @@ def _changeable_columns(block: Block) -> dict[str, Any]:
         "project_id": block.project_id,
         "is_template": block.is_template,
         "template_name": block.template_name,
-        "extra": json.dumps({"metadata": block.metadata, "tags": list(block.tags), "template": dict(block.template)}),
+        "extra": json.dumps({"metadata": block.metadata, "template": dict(block.template)}),
         "updated_at": block.updated_at,
     }
 
@@ -316,6 +312,12 @@ def _check_version(block: Block, expected: int | None) -> None:
             f"The block is at version {block.version}, not {expected}. Read it again and change that text.",
             current_version=block.version,
         )
+
+
+def _in_order(places: str | None) -> list[str]:
+    """Return a block's tags in the order in which they were given, from their places as JSON."""
+    found: dict[str, int] = json.loads(places or "{}")
+    return sorted(found, key=found.__getitem__)
 
 
 def _unique(tags: Sequence[str]) -> list[str]:

@@ -31,19 +31,26 @@ def encode(old: str, new: str) -> str:
 
 def apply_delta(old: str, delta: str) -> str:
     """Return the new text, or raise a ValueError when `delta` is none against a text of this length."""
-    splices = json.loads(delta)
-    if type(splices) is not list:
-        raise ValueError(f"a delta is a list of splices, not {delta[:80]}")
     pieces: list[str] = []
     at = 0
-    for splice in splices:
-        if not _is_splice(splice) or not at <= splice[0] <= splice[1] <= len(old):
-            raise ValueError(f"{str(splice)[:80]} is no splice after character {at} of {len(old)}")
-        start, at_next, replacement = splice
+    for start, at_next, replacement in splices_of(delta, len(old)):
         pieces += (old[at:start], replacement)
         at = at_next
     pieces.append(old[at:])
     return "".join(pieces)
+
+
+def splices_of(delta: str, length: int) -> list[tuple[int, int, str]]:
+    """Return the delta's splices, or raise a ValueError when it is none against a text of this length."""
+    splices = json.loads(delta)
+    if type(splices) is not list:
+        raise ValueError(f"a delta is a list of splices, not {delta[:80]}")
+    at = 0
+    for splice in splices:
+        if not _is_splice(splice) or not at <= splice[0] <= splice[1] <= length:
+            raise ValueError(f"{str(splice)[:80]} is no splice after character {at} of {length}")
+        at = splice[1]
+    return [(start, end, replacement) for start, end, replacement in splices]
 
 
 def _is_splice(value: object) -> TypeGuard[tuple[int, int, str]]:

@@ -104,6 +104,14 @@ KINDS: dict[str, type[Edit]] = {
 _SHOWN_WHOLE = 2_000
 _SHOWN_EACH_END = 700
 _COUNTED_MATCHES = 1_000
+_LOOKED_THROUGH = 100_000
+"""Characters of a text whose lines are all compared with what an edit looked for: some tens of milliseconds."""
+_WORDS_LOOKED_FOR = 4
+_LINES_WITH_WORD = 50
+_LONGEST_LOOKED_AT = 2_000
+_NEAREST_AMONG = 5_000
+"""Lines of a text in which the place that a hunk fits best is looked for."""
+_WORD = re.compile(r"\w{3,}")
 _NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
 _LINE_NUMBER = re.compile(r"^[ \t]*(?:[Ll]ine )?\d+(?:: |[ \t]*[→|\t])", re.MULTILINE)
 _PATCH_HEADER = re.compile(r"(?:(?:diff |index |\*\*\* |```).*\n|[ \t\r]*\n|--- .*\n\+\+\+ .*\n)*")
@@ -303,7 +311,7 @@ def _locate(text: str, lines: list[str], hunk: _Hunk) -> int | Refusal:
         if hunk.line is not None and 0 <= hunk.line <= len(lines):
             return hunk.line
         return Refusal(f"has no context or removed line to find its place by. {_text_now(text)}", "bad_edit")
-    places = [n for n in range(len(lines) - len(old) + 1) if lines[n : n + len(old)] == old]
+    places = list(_places(lines, old))
     if len(places) == 1:
         return places[0]
     if hunk.line is not None and hunk.line in places:
@@ -316,9 +324,23 @@ def _locate(text: str, lines: list[str], hunk: _Hunk) -> int | Refusal:
     return Refusal(f"{reason}{_text_now(text, max(old, key=len))}", "no_match")
 
 
+def _places(lines: list[str], old: list[str]) -> Iterator[int]:
+    """Yield each place where the lines `old` stand, found by the first of them."""
+    at = -1
+    try:
+        while True:
+            at = lines.index(old[0], at + 1)
+            if lines[at : at + len(old)] == old:
+                yield at
+    except ValueError:
+        return
+
+
 def _nearest(lines: list[str], old: list[str]) -> str:
     """Say where most of the hunk's (first fifty) lines stand, and which line there differs first."""
     old = old[:50]
+    if len(lines) > _NEAREST_AMONG:
+        return ""
 
     def same(at: int) -> int:
         return sum(a == b for a, b in zip(lines[at : at + len(old)], old, strict=False))
@@ -376,9 +398,11 @@ def _text_now(text: str, wanted: str = "") -> str:
 
 def _closest(text: str, wanted: str) -> list[tuple[int, str]]:
     """Return up to three pieces of lines, with their line's number, that share trigrams with `wanted`."""
-    sought = _trigrams(max(bare_lines(wanted), key=len, default="")[:200])
+    longest = max(bare_lines(wanted), key=len, default="")[:200]
+    sought = _trigrams(longest)
     scored: list[tuple[float, int, str]] = []
-    for number, line in enumerate(bare_lines(text), 1):
+    short = len(text) <= _LOOKED_THROUGH
+    for number, line in enumerate(bare_lines(text), 1) if short else _lines_with_words(text, longest):
         for start in range(0, len(line), 200):
             piece = line[start : start + 240]
             grams = _trigrams(piece)
@@ -386,6 +410,26 @@ def _closest(text: str, wanted: str) -> list[tuple[int, str]]:
                 scored.append((2 * shared / (len(sought) + len(grams)), number, piece))
     scored.sort(key=lambda entry: (-entry[0], entry[1]))
     return [(number, piece) for score, number, piece in scored[:3] if score >= 0.3]
+
+
+def _lines_with_words(text: str, wanted: str) -> Iterator[tuple[int, str]]:
+    """Yield lines of a long text, with their numbers, that have one of the longest words of `wanted`: some of each."""
+    words = sorted(dict.fromkeys(_WORD.findall(wanted)), key=len, reverse=True)[:_WORDS_LOOKED_FOR]
+    starts: set[int] = set()
+    for word in words:
+        at = text.find(word)
+        for _ in range(_LINES_WITH_WORD):
+            if at < 0:
+                break
+            starts.add(text.rfind("\n", 0, at) + 1)
+            end = text.find("\n", at)
+            at = text.find(word, end) if end >= 0 else -1
+    number, last = 1, 0
+    for start in sorted(starts):
+        number, last = number + text.count("\n", last, start), start
+        end = text.find("\n", start)
+        line = text[start : end if end >= 0 else None][:_LONGEST_LOOKED_AT]
+        yield number, line.removesuffix("\r")
 
 
 def _trigrams(text: str) -> set[str]:

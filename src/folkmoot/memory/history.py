@@ -6,24 +6,33 @@ versions it keeps the whole text again, so that any version is told from a bound
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, func, select, tuple_
+from sqlalchemy import bindparam, case, func, null, select, tuple_
 
-from folkmoot.errors import NotFound
+from folkmoot.errors import InvalidInput, NotFound
 from folkmoot.memory import deltas
 from folkmoot.memory.authors import Author
-from folkmoot.memory.blame import Blame
-from folkmoot.store.engine import Row, Store, Transaction
+from folkmoot.memory.blame import BlameLine, LineHistory
+from folkmoot.store.engine import Row, Store, T, Transaction
 from folkmoot.store.tables import block_readers, block_versions
 
 FULL_COPY_EVERY = 50
 SHORT_TEXT = 500
 """Characters up to which a whole text is as cheap as a change."""
+
+MOST_LINES = 10_000
+"""Lines that blame returns at once."""
+
+MOST_BLAMED_VERSIONS = 50_000
+MOST_BLAMED_CHARACTERS = 100_000_000
+"""How much of a history blame replays: some seconds on a reader's thread."""
+
+CHANGES_AT_ONCE = 200
+_AUTHORS_AT_ONCE = 200
 
 LONGEST_DESCRIPTION = 4000
 """Characters of an edit's texts that a row keeps; what the edit did is in the text or the delta."""
@@ -75,6 +84,22 @@ _texts = (
     .where(_of_block, block_versions.c.version.between(bindparam("first"), bindparam("last")))
     .order_by(block_versions.c.version)
 )
+# A whole text is as long as the block; where the change is kept beside it, that tells as much.
+_changes = (
+    select(
+        block_versions.c.version,
+        case((block_versions.c.delta.is_not(None), null()), else_=block_versions.c.text).label("text"),
+        block_versions.c.delta,
+    )
+    .where(_of_block, block_versions.c.version.between(bindparam("first"), bindparam("last")))
+    .order_by(block_versions.c.version)
+)
+DESCRIBED = tuple(column for column in block_versions.c if column.name not in ("text", "delta"))
+"""The columns of a version without its text, which may be as long as the block."""
+
+_authors = select(*DESCRIBED).where(
+    _of_block, block_versions.c.version.in_([bindparam(f"number_{place}") for place in range(_AUTHORS_AT_ONCE)])
+)
 
 
 async def record(
@@ -99,7 +124,8 @@ async def record(
         author: who asked.
         now: when, in microseconds.
     """
-    whole = before is None or len(after) <= SHORT_TEXT or version % FULL_COPY_EVERY == 0
+    short = before is None or len(after) <= SHORT_TEXT
+    whole = short or version % FULL_COPY_EVERY == 0
     await transaction.insert(
         block_versions,
         [
@@ -107,7 +133,7 @@ async def record(
                 "block_id": block_id,
                 "version": version,
                 "text": after if whole else None,
-                "delta": None if whole or before is None else deltas.encode(before, after),
+                "delta": None if short or before is None else deltas.encode(before, after),
                 "length": len(after),
                 "edit": _description(edit),
                 "author_type": author.type,
@@ -141,7 +167,7 @@ async def list_versions(
         ascending: the oldest first.
     """
     number = block_versions.c.version
-    statement = select(block_versions).where(block_versions.c.block_id == block_id)
+    statement = select(*DESCRIBED).where(block_versions.c.block_id == block_id)
     if after is not None:
         statement = statement.where(number > after if ascending else number < after)
     if before is not None:
@@ -187,35 +213,85 @@ def _replay(rows: Sequence[Row]) -> list[tuple[int, str]]:
     return texts
 
 
-async def blame_block(store: Store, block_id: str, last: int) -> list[WrittenLine]:
-    """Return each line of the block's version `last` with the version that last wrote it.
+async def blame_block(
+    store: Store,
+    block_id: str,
+    last: int,
+    then: Callable[[list[WrittenLine], int], T],
+    after: int = 0,
+    limit: int = MOST_LINES,
+) -> T:
+    """Return what `then` makes of lines of the block's version `last`, and of how many there are.
 
-    Reads and replays the whole history, in a thread, since that may take a second for ten thousand versions.
+    Each line comes with the version that last wrote it. It replays the whole history, as a scan.
+
+    Args:
+        store: the database.
+        block_id: which block.
+        last: which of its versions.
+        then: what to make of the lines, on a thread.
+        after: only lines behind this many.
+        limit: how many lines, `MOST_LINES` at most.
+
+    Raises:
+        InvalidInput: the history is longer than `MOST_BLAMED_VERSIONS` or `MOST_BLAMED_CHARACTERS`.
+        StoreOverloaded: it took too long.
     """
 
     async def read(transaction: Transaction) -> Sequence[Row]:
-        return await transaction.all(_texts, block_id=block_id, first=1, last=last)
+        return await _changes_up_to(transaction, block_id, last)
 
-    lines = await asyncio.to_thread(_blame, await store.read(read))
+    def blame(rows: Sequence[Row]) -> tuple[list[BlameLine], int]:
+        replayed = LineHistory()
+        for row in rows:
+            if row["text"] is not None:
+                replayed.set_text(row["version"], row["text"])
+            else:
+                replayed.change(row["version"], row["delta"])
+        return replayed.lines(after, limit), replayed.count()
+
+    lines, count = await store.scan(read, blame)
     numbers = sorted({line.version for line in lines})
 
-    async def read_authors(transaction: Transaction) -> Sequence[Row]:
-        return await transaction.all(
-            select(block_versions).where(
-                block_versions.c.block_id == block_id,
-                block_versions.c.version.in_(numbers),
-            )
+    async def read_authors(transaction: Transaction) -> dict[int, Version]:
+        found: dict[int, Version] = {}
+        for at in range(0, len(numbers), _AUTHORS_AT_ONCE):
+            some = numbers[at : at + _AUTHORS_AT_ONCE]
+            named = {f"number_{place}": some[min(place, len(some) - 1)] for place in range(_AUTHORS_AT_ONCE)}
+            rows = await transaction.all(_authors, block_id=block_id, **named)
+            found |= {row["version"]: Version.from_row(row) for row in rows}
+        return found
+
+    return await store.scan(
+        read_authors,
+        lambda authors: then([WrittenLine(line.text, authors[line.version]) for line in lines], count),
+    )
+
+
+async def _changes_up_to(transaction: Transaction, block_id: str, last: int) -> list[Row]:
+    """Return the changes from which the version `last` is told, the oldest first."""
+    if last > MOST_BLAMED_VERSIONS:
+        raise InvalidInput(
+            f"version: blame replays {MOST_BLAMED_VERSIONS:,} versions at the most, and this is number {last:,}. "
+            "Ask for an earlier version."
         )
-
-    authors = {row["version"]: Version.from_row(row) for row in await store.read(read_authors)} if numbers else {}
-    return [WrittenLine(line.text, authors[line.version]) for line in lines]
-
-
-def _blame(rows: Sequence[Row]) -> list[Any]:
-    state = Blame()
-    for number, text in _replay(rows):
-        state = state.advance(number, text)
-    return state.lines()
+    rows: list[Row] = []
+    characters = 0
+    while not rows or rows[-1]["version"] < last:
+        first = rows[-1]["version"] + 1 if rows else 1
+        some = await transaction.all(
+            _changes, block_id=block_id, first=first, last=min(first + CHANGES_AT_ONCE - 1, last)
+        )
+        if not some:
+            break
+        rows += some
+        characters += sum(len(row["text"] if row["text"] is not None else row["delta"]) for row in some)
+        if characters > MOST_BLAMED_CHARACTERS:
+            raise InvalidInput(
+                f"version: blame replays {MOST_BLAMED_CHARACTERS:,} characters of changes at the most, and this block "
+                f"has more before version {rows[-1]['version']:,}. Ask for an earlier version."
+            )
+    return rows
 
 
 async def list_readers(

@@ -8,8 +8,9 @@ from typing import Any
 
 from sqlalchemy import Select, bindparam, func, select
 
-from folkmoot.memory.attachments import Access
+from folkmoot.memory.attachments import BLOCK_COLUMNS, Access
 from folkmoot.memory.blocks import Block
+from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page, fetch_page
 from folkmoot.store.tables import agent_blocks, agents, block_tags, blocks
@@ -37,7 +38,7 @@ class BlockFilter:
 
 async def list_blocks(transaction: Transaction, wanted: BlockFilter, page: Page) -> list[Block]:
     """Return a page of the blocks, by time of creation."""
-    rows = await fetch_page(transaction, _filtered(select(blocks), wanted), blocks, page)
+    rows = await fetch_page(transaction, _filtered(select(*BLOCK_COLUMNS), wanted), blocks, page)
     return [Block.from_row(row) for row in rows]
 
 
@@ -63,7 +64,7 @@ async def agents_of_block(transaction: Transaction, block_id: str, page: Page) -
 async def attached_blocks(transaction: Transaction, agent_id: str, page: Page) -> list[tuple[Block, Access]]:
     """Return a page of the agent's blocks, each with the agent's access to it, by the blocks' time of creation."""
     statement = (
-        select(blocks, agent_blocks.c.access)
+        select(*BLOCK_COLUMNS, agent_blocks.c.access)
         .join(
             agent_blocks,
             agent_blocks.c.block_id == blocks.c.id,
@@ -75,7 +76,7 @@ async def attached_blocks(transaction: Transaction, agent_id: str, page: Page) -
 
 
 def _filtered(statement: Select[Any], wanted: BlockFilter) -> Select[Any]:
-    conditions = []
+    conditions = [is_kept(blocks.c.id)]
     for column, value in (
         (blocks.c.label, wanted.label),
         (blocks.c.template_name, wanted.template_name),

@@ -26,6 +26,8 @@ LOOK_AGAIN_SECONDS = 5.0
 """How often a block is looked at without a wake-up, should one from another process be lost."""
 
 VERSIONS_AT_ONCE = 50
+CHARACTERS_AT_ONCE = 1_000_000
+"""How much is read at once for those who watch a block: fewer versions of a long one."""
 
 KEPT_VERSIONS = 500
 KEPT_CHARACTERS = 500_000
@@ -241,7 +243,8 @@ async def _news(store: Store, block_id: str, seen: int) -> AsyncIterator[NewVers
             block = await find_block(transaction, block_id)
             if block.version == seen:
                 return []
-            found = await list_versions(transaction, block_id, VERSIONS_AT_ONCE, after=seen, ascending=True)
+            some = max(min(VERSIONS_AT_ONCE, CHARACTERS_AT_ONCE // (len(block.value) + 1)), 1)
+            found = await list_versions(transaction, block_id, some, after=seen, ascending=True)
             texts = await read_texts(transaction, block_id, found[0].number, found[-1].number)
             return [NewVersion(block_id, version, text) for version, (_, text) in zip(found, texts, strict=True)]
 

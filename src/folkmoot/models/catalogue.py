@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from folkmoot.errors import NotFound
+from folkmoot.errors import FolkmootError, NotFound
 from folkmoot.models import listing
 from folkmoot.models.listing import ModelDescription
 from folkmoot.models.providers import (
@@ -206,13 +206,14 @@ class Catalogue:
         return listed.refreshing
 
     async def _ask(self, provider: Provider, listed: _Listed) -> None:
-        resolved = resolve(f"{provider.name}/any", self._environ)
         try:
+            resolved = resolve(f"{provider.name}/any", self._environ)
             async with asyncio.timeout(self._patience):
                 models = await listing.listed_models(resolved, self._settings.context_window)
         except Exception as exc:  # whatever a server answers, the list of the others must not fail
             if not listed.failing:
-                log.warning("%s does not list its models: %s", provider.title, type(exc).__name__)
+                why = exc.message if isinstance(exc, FolkmootError) else type(exc).__name__
+                log.warning("%s does not list its models: %s", provider.title, why)
             listed.failing, listed.until = True, self._clock() + KEPT_AFTER_FAILURE
             listed.models = ()
             return

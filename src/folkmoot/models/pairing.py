@@ -31,7 +31,9 @@ def paired(turns: Sequence[PromptMessage]) -> list[PromptMessage]:
 
 
 def _answered(opened_by: AssistantMessage | None, segment: Iterable[PromptMessage]) -> list[PromptMessage]:
-    waiting = {call.id: call for call in opened_by.tool_calls} if opened_by else {}
+    if opened_by is None or not opened_by.tool_calls:
+        return [turn for turn in segment if not isinstance(turn, ToolReturn)]
+    waiting = {call.id: call for call in opened_by.tool_calls}
     answers: list[PromptMessage] = []
     others: list[PromptMessage] = []
     for turn in segment:

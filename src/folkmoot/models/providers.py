@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.util import find_spec
 from typing import Literal, TypeAlias
 
 from folkmoot.errors import InvalidInput, NotFound
@@ -166,6 +168,9 @@ PROVIDERS: tuple[Provider, ...] = (
 DEFAULT_ALIAS = "letta/letta-free"
 """A handle that many programs name because it was always there; it stands for the server's default model."""
 
+EXTRAS: dict[str, str] = {"anthropic": "anthropic", "google": "google.genai"}
+"""The package that a dialect needs and not every Folkmoot has; the extra that brings it is named after the dialect."""
+
 OPENAI_API_VARIABLE = "OPENAI_API"
 _OPENAI_ADDRESS = re.compile(r"https://([a-z]+\.)?api\.openai\.com(/|$)")
 _OPENAI_THINKS = re.compile(r"(?!o1-(mini|preview))(o\d|gpt-[5-9])(?!.*-(chat|search))")
@@ -182,7 +187,7 @@ def resolve(handle: str, environ: Mapping[str, str]) -> ResolvedModel:
 
     Raises:
         InvalidInput: the handle is not of the form `provider/model`.
-        NotFound: the provider is unknown or not configured; the message says what to set.
+        NotFound: the provider is unknown, not configured or not installed; the message says what to do.
     """
     name, slash, model = handle.partition("/")
     if not slash or not name or not model.strip():
@@ -199,6 +204,11 @@ def resolve(handle: str, environ: Mapping[str, str]) -> ResolvedModel:
         return ResolvedModel(handle, OFFLINE, model, address="", dialect=OFFLINE.dialect)
     if not is_configured(provider, environ):
         raise NotFound(f"There is no model {handle}: {provider.title} is not configured. {how_to_set(provider)}")
+    if not is_installed(provider):
+        raise NotFound(
+            f"There is no model {handle}: {provider.title}'s package is not installed. "
+            f"Run {install_command(provider)} and start the server anew."
+        )
     address = address_of(provider, environ)
     return ResolvedModel(
         handle,
@@ -263,6 +273,24 @@ def default_model(settings: Settings, environ: Mapping[str, str]) -> str | None:
         if provider.default_model and provider is not OFFLINE:
             return f"{provider.name}/{provider.default_model}"
     return f"offline/{OFFLINE.default_model}" if providers == [OFFLINE] else None
+
+
+def is_installed(provider: Provider) -> bool:
+    """Tell whether the package that the provider's dialect needs is there."""
+    return provider.dialect not in EXTRAS or _is_there(EXTRAS[provider.dialect])
+
+
+@cache
+def _is_there(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:  # not even what it is a part of
+        return False
+
+
+def install_command(provider: Provider) -> str:
+    """Return the command that installs what the provider's dialect needs."""
+    return f"pip install 'folkmoot[{provider.dialect}]'"
 
 
 def how_to_set(provider: Provider) -> str:

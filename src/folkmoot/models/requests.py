@@ -1,4 +1,4 @@
-"""AgentMessenger a model: one way for every provider, whole or as a stream.
+"""Asking a model: one way for every provider, whole or as a stream.
 
     async with aclosing(client.stream(handle, prompt)) as stream:
         async for item in stream: ...      # deltas, and the whole Reply last

@@ -16,6 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -59,6 +60,10 @@ _EARLIER = "(the conversation continues)"
 _IN_JSON = "Answer with one JSON object."
 _OPENAI = ("openai", "responses")
 
+KEPT_TEXTS = 2000
+LONGEST_KEPT = 1000
+"""Of plain texts so short, that many are kept translated: a context says most of them again with each request."""
+
 
 @dataclass(frozen=True, slots=True)
 class Manner:
@@ -88,7 +93,8 @@ def messages_of(prompt: Prompt, manner: Manner) -> list[ModelMessage]:
             elif not messages and manner.system_as_user:
                 messages.append(ModelRequest(parts=[UserPromptPart(_EARLIER)]))
             ids.begin(turn.tool_calls)
-            messages.append(_response(turn, manner, ids))
+            is_plain = not turn.reasoning and not turn.tool_calls and len(turn.text) <= LONGEST_KEPT
+            messages.append(_kept_response(turn.text, manner) if is_plain else _response(turn, manner, ids))
         else:
             parts.append(_request_part(turn, manner, ids))
     if manner.dialect == "anthropic" and (parts or messages):
@@ -116,6 +122,9 @@ class _SentIds:
 
     def begin(self, calls: Sequence[ToolCall]) -> None:
         """Turn to the calls of the next reply, and the returns behind it."""
+        if not calls:
+            self._sent = {}
+            return
         self._sent = {call.id: self._form(call.id) for call in calls}
         self._times.update(call.id for call in calls)
 
@@ -133,6 +142,8 @@ class _SentIds:
 
 def _request_part(turn: PromptMessage, manner: Manner, ids: _SentIds) -> ModelRequestPart:
     if isinstance(turn, UserMessage):
+        if isinstance(turn.content, str) and len(turn.content) <= LONGEST_KEPT:
+            return _kept_user_part(turn.content, manner)
         return UserPromptPart(_user_content(turn, manner))
     if isinstance(turn, SystemMessage):
         return _system_part(turn.content, manner, tagged=True)
@@ -162,6 +173,16 @@ def _add_memory(parts: list[ModelRequestPart], memory: str, manner: Manner) -> N
         parts[-1] = UserPromptPart([*before, clean(memory)])
     else:
         parts.append(_system_part(memory, manner))
+
+
+@lru_cache(KEPT_TEXTS)
+def _kept_user_part(text: str, manner: Manner) -> UserPromptPart:
+    return UserPromptPart(_some_text(text, manner))
+
+
+@lru_cache(KEPT_TEXTS)
+def _kept_response(text: str, manner: Manner) -> ModelResponse:
+    return _response(AssistantMessage(text), manner, _SentIds(manner))
 
 
 def _user_content(turn: UserMessage, manner: Manner) -> str | Sequence[UserContent]:

@@ -15,19 +15,25 @@ import asyncio
 import hashlib
 import hmac
 import json
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from folkmoot.errors import AddressRefused, InvalidInput
+from folkmoot.errors import AddressRefused, InvalidInput, NotFound, StoreError
 from folkmoot.outbound.addresses import check_url
+from folkmoot.runs.runs import find_run, store_callback
+from folkmoot.settings import Settings
 from folkmoot.store import clock
+from folkmoot.store.engine import Store
 
 if TYPE_CHECKING:
     import ssl
 
     import httpx
+
+logger = logging.getLogger(__name__)
 
 SIGNATURE_HEADER = "Folkmoot-Signature"
 
@@ -72,6 +78,34 @@ def check_callback_url(url: str, allow_private: bool) -> None:
         check_url(url, "callback_url", allow_private=allow_private)
     except AddressRefused as error:
         raise AddressRefused(f"{error.message} FOLKMOOT_PRIVATE_CALLBACKS allows such addresses.") from error
+
+
+async def tell_callback(store: Store, settings: Settings, run_id: str) -> None:
+    """Send a run's end to its `callback_url`, and store what came of that; nothing while its end is not stored."""
+    try:
+        run = await store.read(lambda transaction: find_run(transaction, run_id))
+        if not run.is_over:
+            return
+        body = {
+            "run_id": run.id,
+            "agent_id": run.agent_id,
+            "status": run.status,
+            "stop_reason": run.stop_reason,
+            "usage": run.details.get("usage"),
+            "error": run.details.get("error"),
+        }
+        secret = settings.callback_secret.get_secret_value().encode() if settings.callback_secret else None
+        result = await send_callback(
+            run.details["callback_url"], body, secret=secret, allow_private=settings.private_callbacks
+        )
+        told = {
+            "callback_sent_at": result.sent_at,
+            "callback_status_code": result.status_code,
+            "callback_error": result.error,
+        }
+        await store.write(lambda transaction: store_callback(transaction, run_id, told))
+    except (StoreError, NotFound) as error:
+        logger.warning("Callback was not sent or not noted: %s", error.message, extra={"run_id": run_id})
 
 
 async def send_callback(

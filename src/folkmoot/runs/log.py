@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence, Set
 from dataclasses import asdict
 from typing import Any
 
@@ -109,8 +109,28 @@ async def append_last(transaction: Transaction, run_id: str, event: TurnFailed) 
         await store_events(transaction, run_id, int(row["sequence"]), [event])
 
 
-async def read_events(transaction: Transaction, run_id: str, after: int) -> list[tuple[int, Event]]:
-    """Return some of the stored events behind number `after`; a message that was deleted since is passed over."""
+async def partial_answer(transaction: Transaction, run_id: str) -> str:
+    """Return the words that a model was writing in a step which was not stored, as far as the run's log has them."""
+    pieces: list[Event] = []
+    after = 0
+    while numbered := await read_events(transaction, run_id, after):
+        after = numbered[-1][0]
+        pieces += [event for _, event in numbered if isinstance(event, TextPiece)]
+    ids = {piece.message_id for piece in pieces if isinstance(piece, TextPiece)}
+    if not ids:
+        return ""
+    found = await transaction.all(select(messages.c.id).where(messages.c.id.in_(sorted(ids))))
+    return unfinished_words(pieces, {row["id"] for row in found})
+
+
+def unfinished_words(events: Iterable[Event], stored: Set[str]) -> str:
+    """Return the words of messages that were being written; `stored` has the identifiers of those that came to be."""
+    pieces = (event for event in events if isinstance(event, TextPiece) and event.message_id not in stored)
+    return "".join(piece.text for piece in pieces)
+
+
+async def read_events(transaction: Transaction, run_id: str, after: int) -> list[tuple[int, Event | None]]:
+    """Return some of the stored events behind number `after` with their numbers; None for a message deleted since."""
     rows = [
         (row["sequence"], json.loads(row["data"])) for row in await transaction.all(_after, run_id=run_id, after=after)
     ]
@@ -122,8 +142,7 @@ async def read_events(transaction: Transaction, run_id: str, after: int) -> list
             select(messages).where(messages.c.run_id == run_id, messages.c.id.in_(named))
         )
         said = {row["id"]: Message.from_row(row) for row in found}
-    decoded = ((number, _decode(data, said)) for number, data in rows)
-    return [(number, event) for number, event in decoded if event is not None]
+    return [(number, _decode(data, said)) for number, data in rows]
 
 
 _KINDS = {each.__name__: each for each in (RunBegun, TextPiece, ReasoningPiece, CallPiece, TurnFailed)}

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from folkmoot.agents.events import Event, ReadingCut, RunBegun, TurnFailed
+from folkmoot.errors import NotFound
 from folkmoot.runs.log import is_last, read_events
-from folkmoot.runs.reading import end_of_run, messages_of_run
+from folkmoot.runs.reading import last_event, messages_of_run
 from folkmoot.runs.runs import Run, find_run, topic
 from folkmoot.store.engine import Store, Transaction
 from folkmoot.store.signals import wait_or_look_again
@@ -31,17 +32,26 @@ async def follow_stored(
         NotFound: there is no such run.
     """
 
-    async def read(transaction: Transaction) -> tuple[Run, list[tuple[int, Event]]]:
+    async def read(transaction: Transaction) -> tuple[Run, list[tuple[int, Event | None]]]:
         return await find_run(transaction, run_id), await read_events(transaction, run_id, after)
 
+    first = True
     with store.signals.listening(topic(run_id)) as changed:
         last_look = False
         while True:
             changed.clear()
-            run, events = await store.read(read)
+            try:
+                run, events = await store.read(read)
+            except NotFound:
+                if first:
+                    raise
+                return  # deleted while it was followed: the answer has begun, and can only end
+            first = False
             for number, event in events:
-                yield number, event
                 after = number
+                if event is None:  # a message that was deleted since
+                    continue
+                yield number, event
                 if is_last(event):
                     return
             if run.is_over and not events:
@@ -59,10 +69,9 @@ async def follow_stored(
 async def _without_log(store: Store, run: Run, after: int) -> list[tuple[int, Event]]:
     """Return what happened behind number `after` in a run that is over, as its messages and its end tell it."""
     stored = await store.read(lambda transaction: messages_of_run(transaction, run.id))
-    error = run.details.get("error")
-    failed = TurnFailed(run.id, run.stop_reason or "error", error["type"], error["message"]) if error else None
-    events: list[Event] = [RunBegun(run.id), *stored, failed or end_of_run(run)]
+    last = last_event(run)
+    events: list[Event] = [RunBegun(run.id), *stored, last]
     numbered = list(enumerate(events, 1))
-    if failed is not None and after >= len(numbered):
-        return [(after + 1, failed)]  # its process showed pieces that it did not live to store
+    if isinstance(last, TurnFailed) and after >= len(numbered):
+        return [(after + 1, last)]  # its process showed pieces that it did not live to store
     return numbered[after:]

@@ -1,40 +1,83 @@
-"""Forgetting how old runs were streamed: their messages stay, the pieces in which they came go."""
+"""Forgetting what is kept for a time only: logs of old runs, old traces, figures of steps whose run was deleted."""
 
 from __future__ import annotations
 
-from sqlalchemy import delete, not_, select
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+
+from sqlalchemy import Column, bindparam, delete, not_, select
 
 from folkmoot.runs.runs import unfinished
-from folkmoot.store.engine import Transaction
-from folkmoot.store.tables import run_events, runs
+from folkmoot.settings import Settings
+from folkmoot.store import clock
+from folkmoot.store.engine import Row, Store, Transaction
+from folkmoot.store.tables import run_events, runs, step_traces, steps
 
 _AT_ONCE = 500
 
+_over = (
+    select(runs.c.organization_id, runs.c.id, runs.c.created_at)
+    .where(runs.c.created_at > bindparam("after"), runs.c.created_at < bindparam("before"), not_(unfinished))
+    .order_by(runs.c.created_at)
+    .limit(_AT_ONCE)
+)
+_old_traces = (
+    select(step_traces.c.organization_id, step_traces.c.step_id.label("id"))
+    .where(step_traces.c.created_at < bindparam("before"))
+    .limit(_AT_ONCE)
+)
+_old_steps = (
+    select(steps.c.organization_id, steps.c.id).where(steps.c.run_deleted_at < bindparam("before")).limit(_AT_ONCE)
+)
 
-async def prune_logs(transaction: Transaction, after: int, before: int) -> int | None:
-    """Delete the logs of some of the oldest runs that were made between two times and are over.
 
-    A stream of such a run shows its messages whole from then on.
+class Pruning:
+    """Forgets what is older than a server's settings keep it, some at a time."""
 
-    Args:
-        transaction: where to write, in every organisation.
-        after: microseconds; runs made up to then are done already.
-        before: microseconds; runs made since keep their logs.
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store = store
+        self._settings = settings
+        self._logs_until = 0
 
-    Returns:
-        The time of the last of them, to go on from; None when none is left.
-    """
-    old = await transaction.all(
-        select(runs.c.id, runs.c.created_at)
-        .where(
-            runs.c.created_at > after,
-            runs.c.created_at < before,
-            not_(unfinished),
+    async def prune(self) -> bool:
+        """Forget some of all that is too old; tell whether there may be more."""
+        settings = self._settings
+        kinds: tuple[tuple[Callable[[Transaction, int], Awaitable[bool]], float], ...] = (
+            (self._prune_logs, settings.keep_streams),
+            (_prune_traces, settings.keep_traces),
+            (_prune_steps, settings.keep_steps),
         )
-        .order_by(runs.c.created_at)
-        .limit(_AT_ONCE)
-    )
-    if not old:
-        return None
-    await transaction.run(delete(run_events).where(run_events.c.run_id.in_([row["id"] for row in old])))
-    return int(old[-1]["created_at"])
+        more = False
+        for some, seconds in kinds:
+            before = clock.now() - int(seconds * 1e6)
+            more |= await self._store.everywhere.write(lambda transaction: some(transaction, before))  # noqa: B023
+        return more
+
+    async def _prune_logs(self, transaction: Transaction, before: int) -> bool:
+        """Delete the logs of some of the oldest runs that are over; a stream of such a run shows its messages whole."""
+        old = await transaction.all(_over, after=self._logs_until, before=before)
+        await _delete(transaction, run_events.c.run_id, old)
+        if old:
+            self._logs_until = int(old[-1]["created_at"])
+        return bool(old)
+
+
+async def _prune_traces(transaction: Transaction, before: int) -> bool:
+    old = await transaction.all(_old_traces, before=before)
+    await _delete(transaction, step_traces.c.step_id, old)
+    return bool(old)
+
+
+async def _prune_steps(transaction: Transaction, before: int) -> bool:
+    old = await transaction.all(_old_steps, before=before)
+    await _delete(transaction, steps.c.id, old)
+    return bool(old)
+
+
+async def _delete(transaction: Transaction, column: Column[str], old: Sequence[Row]) -> None:
+    """Delete the rows that have one of these identifiers, organisation by organisation, as their keys begin."""
+    ids: dict[str, list[str]] = defaultdict(list)
+    for row in old:
+        ids[row["organization_id"]].append(row["id"])
+    for organization_id, some in ids.items():
+        await transaction.within(organization_id).run(delete(column.table).where(column.in_(some)))

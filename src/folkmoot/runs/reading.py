@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, bindparam, delete, select
+from sqlalchemy import and_, bindparam, select
 
-from folkmoot.agents.events import TurnEnd
+from folkmoot.agents.events import TurnEnd, TurnFailed
 from folkmoot.agents.steps import usage_of_steps
-from folkmoot.conversations.conversations import in_conversation
+from folkmoot.conversations.conversations import forget_runs, in_conversation
 from folkmoot.conversations.messages import Message
 from folkmoot.models.prompt import Usage
 from folkmoot.runs.runs import Run, find_run
@@ -31,11 +31,14 @@ class RunFilter:
     statuses: Sequence[str] = ()
     stop_reason: str | None = None
     background: bool | None = None
+    ids: Sequence[str] | None = None
 
 
 async def list_runs(transaction: Transaction, wanted: RunFilter, page: Page) -> list[Run]:
     """Return a page of the runs, by time of creation."""
     statement = select(runs)
+    if wanted.ids is not None:
+        statement = statement.where(runs.c.id.in_(list(wanted.ids)))
     if wanted.agent_ids:
         statement = statement.where(runs.c.agent_id.in_(list(wanted.agent_ids)))
     if wanted.conversation_id is not None:
@@ -49,20 +52,48 @@ async def list_runs(transaction: Transaction, wanted: RunFilter, page: Page) -> 
     return [Run.from_row(row) for row in await fetch_page(transaction, statement, runs, page)]
 
 
+async def runs_without_answer(
+    transaction: Transaction, agent_id: str, conversation_id: str, since: int, until: int, limit: int
+) -> list[Run]:
+    """Return the newest runs that have no answer in their conversation, or not yet, the oldest of them first.
+
+    Args:
+        transaction: where to read.
+        agent_id: whose runs.
+        conversation_id: of which conversation.
+        since: when they were made at the earliest, in microseconds.
+        until: when they were made at the latest, in microseconds.
+        limit: how many.
+    """
+    rows = await transaction.all(
+        select(runs)
+        .where(
+            runs.c.agent_id == agent_id,
+            runs.c.conversation_id == conversation_id,
+            runs.c.created_at >= since,
+            runs.c.created_at <= until,
+            runs.c.status != "completed",
+        )
+        .order_by(runs.c.created_at.desc(), runs.c.id.desc())
+        .limit(limit)
+    )
+    return [Run.from_row(row) for row in rows][::-1]
+
+
 async def messages_of_run(transaction: Transaction, run_id: str) -> list[Message]:
     """Return the messages that the run added to its conversation, oldest first."""
     return [Message.from_row(row) for row in await transaction.all(_of_run, run_id=run_id)]
 
 
 async def delete_run(transaction: Transaction, run_id: str) -> None:
-    """Delete what is kept of a run; its messages stay.
+    """Delete what is kept of a run; its messages stay, and for a time the figures of its steps.
 
     Raises:
         NotFound: there is no such run.
     """
     await find_run(transaction, run_id)
     await leave_places(transaction, _leaving, run_id=run_id)
-    await transaction.run(delete(runs).where(runs.c.id == run_id))
+    await forget_runs(transaction, runs.c.id == run_id)
 
 
 async def usage_of_run(transaction: Transaction, run: Run) -> tuple[Usage, int]:
@@ -71,6 +102,12 @@ async def usage_of_run(transaction: Transaction, run: Run) -> tuple[Usage, int]:
         return await usage_of_steps(transaction, run.id)
     end = end_of_run(run)
     return end.usage, end.step_count
+
+
+def last_event(run: Run) -> TurnEnd | TurnFailed:
+    """Return the last event of a run that is over, as its row tells it."""
+    error = run.details.get("error")
+    return TurnFailed(run.id, run.stop_reason or "error", error["type"], error["message"]) if error else end_of_run(run)
 
 
 def end_of_run(run: Run) -> TurnEnd:

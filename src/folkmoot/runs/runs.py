@@ -12,12 +12,13 @@ from sqlalchemy import bindparam, or_, select, update
 from folkmoot.agents.abandoned_calls import INTERRUPTED, settle_abandoned
 from folkmoot.agents.events import TurnFailed
 from folkmoot.conversations.conversations import release_lock
+from folkmoot.conversations.messages import Message, message_from_json
 from folkmoot.errors import NotFound
 from folkmoot.identifiers import new_id
-from folkmoot.runs.log import append_last
+from folkmoot.runs.log import append_last, partial_answer
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
-from folkmoot.store.tables import runs
+from folkmoot.store.tables import agents, messages, runs
 
 LEASE = 15_000_000
 """Microseconds after which a running run whose process said nothing counts as dead."""
@@ -59,6 +60,11 @@ class Run:
         return (self.completed_at - self.started_at) * 1000
 
     @property
+    def said(self) -> list[Message]:
+        """What was said to it, until that is in its conversation: while it goes on, and when it came to nothing."""
+        return [message_from_json(each) for each in self.details.get("said", ())]
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing more will happen in it."""
         return self.status not in UNFINISHED
@@ -82,6 +88,9 @@ class Run:
         )
 
 
+_shared_lock_of_agent = (
+    select(agents.c.id).where(agents.c.id == bindparam("agent_id")).with_for_update(read=True, key_share=True)
+)
 _by_id = select(runs).where(runs.c.id == bindparam("run_id"))
 unfinished = or_(*(runs.c.status == status for status in UNFINISHED))
 _end = (
@@ -96,6 +105,8 @@ _end = (
         lease_expires_at=None,
     )
 )
+_a_message_of_run = select(messages.c.id).where(messages.c.run_id == bindparam("run_id")).limit(1)
+_set_details = update(runs).where(runs.c.id == bindparam("run_id")).values(details=bindparam("new_details"))
 _called_back = (
     update(runs).where(runs.c.id == bindparam("run_id")).values(details=bindparam("new_details"), callback_due=None)
 )
@@ -135,8 +146,14 @@ async def find_run(transaction: Transaction, run_id: str) -> Run:
 
 
 async def store_run(transaction: Transaction, run: Run, status: str) -> None:
-    """Store a new run: `created` while it waits for its turn, `running` when it has it."""
+    """Store a new run: `created` while it waits for its turn, `running` when it has it.
+
+    Raises:
+        NotFound: its agent was deleted meanwhile.
+    """
     now = clock.now()
+    if status == "created" and await transaction.first(_shared_lock_of_agent, agent_id=run.agent_id) is None:
+        raise NotFound(f"Agent with ID {run.agent_id} not found")
     transaction.signal(topic(run.id))
     await transaction.insert(
         runs,
@@ -183,7 +200,7 @@ async def end_run(
         run_id=run.id,
         new_status=status,
         reason=stop_reason,
-        new_details=json.dumps({**_kept(run.details, status), **details}),
+        new_details=json.dumps({**await _kept(transaction, run, status), **details}),
         now=now,
         due=now + callback_patience if run.details.get("callback_url") else None,
     )
@@ -191,9 +208,14 @@ async def end_run(
     return bool(ended)
 
 
-def _kept(details: Mapping[str, Any], status: str) -> Mapping[str, Any]:
-    """Return what a run that has ended goes on saying; what was said to it is in the conversation when it completed."""
-    return {name: value for name, value in details.items() if name != "said" or status != "completed"}
+async def _kept(transaction: Transaction, run: Run, status: str) -> Mapping[str, Any]:
+    """Return what a run that has ended goes on saying: what was said to it only if that is not in the conversation."""
+    details = dict(run.details)
+    if "said" in details and (
+        status == "completed" or await transaction.first(_a_message_of_run, run_id=run.id) is not None
+    ):
+        del details["said"]
+    return details
 
 
 async def request_cancel(transaction: Transaction, run_id: str) -> None:
@@ -210,6 +232,12 @@ async def cancel_requests(transaction: Transaction, run_ids: Sequence[str]) -> l
         select(runs.c.id).where(runs.c.id.in_(list(run_ids)), runs.c.cancel_requested.is_(True))
     )
     return [row["id"] for row in rows]
+
+
+async def note_retry(transaction: Transaction, run_id: str, retry_id: str) -> None:
+    """Note which run was begun with what was said to this one in vain."""
+    run = await find_run(transaction, run_id)
+    await transaction.run(_set_details, run_id=run_id, new_details=json.dumps({**run.details, "retried_by": retry_id}))
 
 
 async def store_callback(transaction: Transaction, run_id: str, details: Mapping[str, Any]) -> None:
@@ -253,8 +281,10 @@ async def _fail_dead(transaction: Transaction, run: Run) -> bool:
     failed = TurnFailed(
         run.id, "error", "process_died", "The server process that worked on this run stopped before its end."
     )
-    error = {"type": failed.error_type, "message": failed.message}
-    if not await end_run(transaction, run, "failed", failed.stop_reason, {"error": error}, callback_patience=0):
+    details: dict[str, Any] = {"error": {"type": failed.error_type, "message": failed.message}}
+    if partial := await partial_answer(transaction, run.id):
+        details["partial_answer"] = partial
+    if not await end_run(transaction, run, "failed", failed.stop_reason, details, callback_patience=0):
         return False
     if run.status == "running" and run.details.get("decides"):
         await settle_abandoned(transaction, run.conversation_id, INTERRUPTED)

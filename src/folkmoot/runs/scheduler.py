@@ -40,7 +40,7 @@ async def begin_run(transaction: Transaction, run: Run, *, stored: bool) -> bool
     """
     if not await acquire_free_lock(transaction, run.conversation_id, run.id):
         conversation = await find_conversation(transaction, run.conversation_id, lock=True)
-        held = conversation.turn_run_id
+        held = conversation.locked_by_run
         if held not in (None, run.id) and await transaction.first(_is_unfinished, run_id=held) is not None:
             if not stored:
                 await store_run(transaction, run, "created")

@@ -15,17 +15,19 @@ from typing import Any
 
 from folkmoot.access.principals import Principal
 from folkmoot.agents.abandoned_calls import INTERRUPTED, settle_abandoned
-from folkmoot.agents.events import STOPPED, Event, TextPiece, TurnEnd, TurnFailed
+from folkmoot.agents.events import STOPPED, Event, TurnEnd, TurnFailed
 from folkmoot.agents.services import Services
 from folkmoot.agents.turn import preview_turn, take_turn
 from folkmoot.agents.turn_state import TurnRequest
 from folkmoot.conversations.conversations import lock_topic
+from folkmoot.conversations.messages import message_to_json
 from folkmoot.errors import BadRequest, InvalidInput, NotFound, ProviderError, ServerStopped
 from folkmoot.models.prompt import Prompt
 from folkmoot.runs.active import ActiveRun, Answer
-from folkmoot.runs.log import store_events
+from folkmoot.runs.log import store_events, unfinished_words
 from folkmoot.runs.log_reader import LOOK_AGAIN_SECONDS, follow_stored
 from folkmoot.runs.messenger import AgentMessenger
+from folkmoot.runs.reading import last_event
 from folkmoot.runs.runs import LEASE, Run, end_run, find_run, request_cancel, store_run, topic
 from folkmoot.runs.scheduler import begin_run, forget_asker, refuse_cycle
 from folkmoot.runs.supervisor import RunSupervisor
@@ -193,30 +195,35 @@ class RunService:
         logger.warning("Run %s: %s, for %s", status, failed.error_type, self._principal.name, extra=known)
         before, events = active.log.stored, [*active.log.waiting, failed]
         details: dict[str, Any] = {"error": {"type": failed.error_type, "message": failed.message}}
-        if partial := _partial_answer(active):
+        if partial := unfinished_words(active.log.events, {message.id for message in active.messages}):
             details["partial_answer"] = partial
         # Such a refusal comes before anything that was decided is carried out; what was decided can be said again.
         refused = isinstance(error, BadRequest | InvalidInput | NotFound)
         interrupted = active.begun and active.request.decisions is not None and not refused
 
+        last: list[Event] = [failed]
+
         async def store(transaction: Transaction) -> None:
-            ended = await end_run(transaction, run, status, failed.stop_reason, details)
-            if ended and active.logged:
+            if not await end_run(transaction, run, status, failed.stop_reason, details):
+                with suppress(NotFound):  # it had ended, whatever we were told, or was deleted
+                    last[:] = [last_event(await find_run(transaction, run.id))]
+                return
+            if active.logged:
                 await store_events(transaction, run.id, before, events)
-            if ended and interrupted:
+            if interrupted:
                 await settle_abandoned(transaction, run.conversation_id, INTERRUPTED)
 
         await self.supervisor.end(self._store, run, store)
-        active.log.append([failed])
+        active.log.append(last)
 
 
 def new_run(request: TurnRequest, principal: Principal) -> Run:
-    """Return the run of a principal's request, not yet stored; until it has completed it keeps what was said."""
+    """Return the run of a principal's request, not yet stored; it keeps what was said until the conversation does."""
     otids = [message.otid for message in request.messages if message.otid is not None]
     details = {**request.details, "otids": otids, "decides": request.decisions is not None}
     details["principal"] = {"id": principal.id, "name": principal.name}
     if request.messages:
-        details["said"] = [{"message_type": each.message_type, **each.body} for each in request.messages]
+        details["said"] = [message_to_json(message) for message in request.messages]
     return Run(request.agent_id, request.conversation_id, request.background, details, request.asked_by)
 
 
@@ -229,13 +236,6 @@ def _failure(active: ActiveRun, error: BaseException) -> tuple[TurnFailed, str]:
         return TurnFailed(run_id, "error", STOPPED, ServerStopped().message), "failed"
     reason = "llm_api_error" if isinstance(error, ProviderError) else "error"
     return TurnFailed(run_id, reason, type(error).__name__, str(error)), "failed"
-
-
-def _partial_answer(active: ActiveRun) -> str:
-    """Return the words that the model was writing, of a step that was not stored."""
-    stored = {message.id for message in active.messages}
-    pieces = (event for event in active.log.events if isinstance(event, TextPiece) and event.message_id not in stored)
-    return "".join(piece.text for piece in pieces)
 
 
 def _is_cancelled() -> bool:

@@ -8,12 +8,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from weakref import WeakValueDictionary
 
+from folkmoot.agents.deletion import finish_deletions
 from folkmoot.agents.services import Services
 from folkmoot.errors import StoreError
 from folkmoot.runs.active import ActiveRun, Answer
+from folkmoot.runs.callbacks import tell_callback
 from folkmoot.runs.log import store_events
 from folkmoot.runs.log_reader import LOOK_AGAIN_SECONDS
-from folkmoot.runs.pruning import prune_logs
+from folkmoot.runs.pruning import Pruning
 from folkmoot.runs.runs import (
     CANCEL_TOPIC,
     LEASE,
@@ -24,8 +26,6 @@ from folkmoot.runs.runs import (
     fail_dead_runs,
     topic,
 )
-from folkmoot.runs.telling import tell_callback
-from folkmoot.store import clock
 from folkmoot.store.engine import Store, Transaction, Work
 from folkmoot.store.signals import wait_or_look_again
 
@@ -37,8 +37,11 @@ STORE_PIECES_SECONDS = 0.1
 PAUSE_SECONDS = 1.0
 """How long to wait after something went wrong."""
 
+FINISH_DELETIONS_SECONDS = 60.0
+"""How often it is looked for deletions that a process which is gone has left."""
+
 PRUNE_SECONDS = 60.0
-"""How often streams are looked for that need not be kept any longer."""
+"""How often is looked for what need not be kept any longer."""
 
 
 class RunSupervisor:
@@ -62,7 +65,7 @@ class RunSupervisor:
         self._callbacks: set[asyncio.Task[None]] = set()
         self._cancel_requested = asyncio.Event()
         self._listening = ExitStack()
-        self._pruned = 0
+        self._pruning = Pruning(services.store, services.settings)
         self._unsettled: dict[str, tuple[Store, str, Work[None]]] = {}
 
     async def open(self, *, alone: bool) -> None:
@@ -78,7 +81,8 @@ class RunSupervisor:
             "What was left undone could not be finished": self._tidy,
             "Requests to cancel could not be read": self._hear_cancels,
             "Pieces of streams were not stored": self._store_pieces,
-            "Old streams were not deleted": self._prune_logs,
+            "What is too old was not deleted": self._prune,
+            "What was being deleted is still there": self._finish_deletions,
         }
         self._tasks = [asyncio.create_task(self._again_and_again(what, each)) for what, each in work.items()]
 
@@ -229,9 +233,12 @@ class RunSupervisor:
         for log, _, _, before, events in waiting:
             log.stored = max(log.stored, before + len(events))
 
-    async def _prune_logs(self) -> None:
-        """Forget how runs were streamed that were made longer ago than streams are kept, some at a time."""
-        before = clock.now() - int(self._services.settings.keep_streams * 1e6)
-        done = await self._store.everywhere.write(lambda transaction: prune_logs(transaction, self._pruned, before))
-        self._pruned = done or self._pruned
-        await asyncio.sleep(PRUNE_SECONDS if done is None else STORE_PIECES_SECONDS)
+    async def _finish_deletions(self) -> None:
+        """Finish what processes that are gone were deleting."""
+        await finish_deletions(self._store)
+        await asyncio.sleep(FINISH_DELETIONS_SECONDS)
+
+    async def _prune(self) -> None:
+        """Forget what is older than it is to be kept, some at a time."""
+        more = await self._pruning.prune()
+        await asyncio.sleep(STORE_PIECES_SECONDS if more else PRUNE_SECONDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from reprlib import Repr
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -12,6 +13,14 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from folkmoot.errors import FolkmootError, InvalidInput, MalformedId, StoreError, Unauthorized
+
+MOST_EXPLAINED = 50
+"""Problems of a request that are looked at one by one."""
+
+_SHORT = Repr()
+"""Shows the beginning of a value without looking at all of it."""
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
+_SHORT.maxlist = _SHORT.maxdict = 20
 
 logger = logging.getLogger(__name__)
 
@@ -100,8 +109,9 @@ def _explain(problems: Sequence[dict[str, Any]]) -> InvalidInput:
         cause = (problem.get("ctx") or {}).get("error")
         if isinstance(cause, MalformedId):
             return cause
-    parts = list(dict.fromkeys(_explain_one(problem) for problem in problems))
-    shown = "; ".join(parts[:5]) + (f"; and {len(parts) - 5} more" if len(parts) > 5 else "")
+    parts = list(dict.fromkeys(_explain_one(problem) for problem in problems[:MOST_EXPLAINED]))
+    more = len(parts) - 5 + max(len(problems) - MOST_EXPLAINED, 0)
+    shown = "; ".join(parts[:5]) + (f"; and {more} more" if len(parts) > 5 else "")
     return InvalidInput(shown)
 
 
@@ -119,5 +129,5 @@ def _explain_one(problem: dict[str, Any]) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] in ("missing", "value_error") or "input" not in problem:
         return f"{place or 'body'}: {message}"
-    value = repr(problem["input"])
+    value = _SHORT.repr(problem["input"])
     return f"{place or 'body'}: {message}; got {value if len(value) <= 80 else value[:80] + '…'}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
@@ -60,12 +60,12 @@ async def preview_request(request: TurnRequest, state: ServerState) -> dict[str,
     return sent
 
 
-async def cancel_runs(wanted: RunFilter, state: ServerState, named: Sequence[str] | None = None) -> dict[str, str]:
-    """Cancel runs, only those that are `named` when given, and say what became of each."""
+async def cancel_runs(wanted: RunFilter, state: ServerState) -> dict[str, str]:
+    """Cancel runs, and say what became of each."""
     page = Page(limit=LARGEST_PAGE, order="desc")
     found = await state.store.read(lambda transaction: list_runs(transaction, wanted, page))
     # Those that wait go first, or they would begin when the one before them ends.
-    runs = sorted((run for run in found if named is None or run.id in named), key=lambda run: run.status != "created")
+    runs = sorted(found, key=lambda run: run.status != "created")
     return {run.id: _outcome(await state.runs.cancel(run.id)) for run in runs}
 
 

@@ -8,7 +8,7 @@ A piece of work is an async function of a `Transaction`:
     await store.write(rename)
 
 It may be called more than once (after a deadlock), so it must do nothing but use the transaction: no model call, no
-other await. On SQLite it runs without a pause between two statements, which the engine enforces.
+other await, which the engine enforces on SQLite. Other requests may run between two of its statements.
 
 A `Store` is the database as one organisation sees it: the statements of its work reach that organisation's rows only,
 and what they insert is that organisation's. `Store.everywhere` is for what a process does for all of them.
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar, cast, overload
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Executable, Select, Table, insert
@@ -29,6 +29,7 @@ from folkmoot.store.scoping import COLUMN, PARAMETER, compile_scoped
 from folkmoot.store.signals import Signals
 
 T = TypeVar("T")
+S = TypeVar("S")
 
 Parameters: TypeAlias = Mapping[str, Any]
 
@@ -79,8 +80,8 @@ class Engine(Protocol):
     async def read(self, work: Work[T], organization_id: str | None) -> T:
         """Run `work`, which only reads; it sees everything that was committed before."""
 
-    async def read_long(self, work: Work[T], organization_id: str | None) -> T:
-        """Run `work`, which only reads and may look at many rows; it holds up nobody else meanwhile."""
+    async def scan(self, work: Work[T], organization_id: str | None, then: Callable[[T], S]) -> S:
+        """Run `work`, which only reads one snapshot and may take long, and return what `then` makes of its result."""
 
     async def write(self, work: Work[T], organization_id: str | None, together: str | None = None) -> T:
         """Run `work` in one transaction and return its result once the commit is durable."""
@@ -124,9 +125,28 @@ class Store:
         """Run `work`, which only reads; it sees everything that was committed before."""
         return self.engine.read(work, self.organization_id)
 
-    def read_long(self, work: Work[T]) -> Coroutine[Any, Any, T]:
-        """Run `work`, which only reads and may look at many rows; it holds up nobody else meanwhile."""
-        return self.engine.read_long(work, self.organization_id)
+    @overload
+    def scan(self, work: Work[T]) -> Coroutine[Any, Any, T]: ...
+
+    @overload
+    def scan(self, work: Work[T], then: Callable[[T], S]) -> Coroutine[Any, Any, S]: ...
+
+    def scan(self, work: Work[T], then: Callable[[T], S] | None = None) -> Coroutine[Any, Any, S]:
+        """Run `work`, which only reads and may take long, and return what `then` makes of its result.
+
+        Nobody else waits for it: on SQLite both run on a reader's thread, on PostgreSQL `work` has a connection of the
+        scans' own and `then` a thread. It is given up when its caller is cancelled. `read` is for what takes a
+        millisecond.
+
+        Args:
+            work: what to read; it sees one snapshot of what was committed before.
+            then: what to make of it, without the database.
+
+        Raises:
+            StoreUnavailable: the database cannot be read.
+            StoreOverloaded: too many scans wait, or this one took too long.
+        """
+        return self.engine.scan(work, self.organization_id, then or cast("Callable[[T], S]", _as_it_is))
 
     def write(self, work: Work[T], together: str | None = None) -> Coroutine[Any, Any, T]:
         """Run `work` in one transaction and return its result once the commit is durable.
@@ -157,6 +177,10 @@ class Store:
     async def close(self) -> None:
         """Finish what is under way and let go of the database."""
         await self.engine.close()
+
+
+def _as_it_is(result: T) -> T:
+    return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +229,8 @@ class Statements:
     ) -> tuple[str, list[list[Any]]]:
         """Return an INSERT's SQL and each row's values in order; the rows become the organisation's."""
         if organization_id is not None and COLUMN in table.c:
-            assert COLUMN not in rows[0], "a row belongs to its transaction's organisation"
+            if any(COLUMN in row for row in rows):
+                raise AssertionError("a row belongs to its transaction's organisation")
             rows = [{COLUMN: organization_id, **row} for row in rows]
         columns = tuple(rows[0])
         compiled = self._inserts.get((table.name, columns))

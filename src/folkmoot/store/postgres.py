@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,7 +25,8 @@ from folkmoot.errors import (
     StoreOverloaded,
     StoreUnavailable,
 )
-from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, Statements, T, Transaction, Work, narrowed
+from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, S, Statements, T, Transaction, Work, narrowed
+from folkmoot.store.scans import AT_ONCE, LONGEST_SCAN, Scans
 from folkmoot.store.signals import Signals
 from folkmoot.store.tables import messages
 from folkmoot.store.words import is_found_whole, pieces_of
@@ -173,11 +174,15 @@ def _settle(pending: _Pending, outcome: Any) -> None:
 class PostgresEngine:
     """A pool of connections to one database."""
 
-    def __init__(self, url: str, pool: asyncpg.Pool[Any], signals: Signals, wait: float) -> None:
-        """Use `pool`; wait `wait` seconds for a connection or a lock before work is refused."""
+    def __init__(
+        self, url: str, pool: asyncpg.Pool[Any], scan_pool: asyncpg.Pool[Any], signals: Signals, wait: float
+    ) -> None:
+        """Use `pool`, for scans `scan_pool`; wait `wait` seconds for a connection or a lock before work is refused."""
         self.signals = signals
         self._url = url
         self._pool = pool
+        self._scan_pool = scan_pool
+        self._scans = Scans(wait)
         self._wait = wait
         self._statements = Statements(asyncpg_dialect())  # type: ignore[no-untyped-call]
         self._together: dict[str, deque[_Pending]] = {}
@@ -193,24 +198,31 @@ class PostgresEngine:
         Raises:
             StartupError: the database cannot be reached.
         """
+        settings = {
+            "application_name": "folkmoot",
+            "lock_timeout": str(int(wait * 1000)),
+            "idle_in_transaction_session_timeout": "60000",
+        }
+        options: dict[str, Any] = {"statement_cache_size": 500, "timeout": wait, "reset": _keep}
         try:
             pool = await asyncpg.create_pool(
                 url,
                 min_size=1,
                 max_size=connections,
-                statement_cache_size=500,
                 command_timeout=max(wait * 3, 30),
-                timeout=wait,
-                reset=_keep,
-                server_settings={
-                    "application_name": "folkmoot",
-                    "lock_timeout": str(int(wait * 1000)),
-                    "idle_in_transaction_session_timeout": "60000",
-                },
+                server_settings=settings,
+                **options,
+            )
+            scan_pool = await asyncpg.create_pool(
+                url,
+                min_size=0,
+                max_size=AT_ONCE,
+                server_settings={**settings, "statement_timeout": str(int(LONGEST_SCAN * 1000))},
+                **options,
             )
         except (*_UNAVAILABLE, asyncpg.PostgresError, TimeoutError) as error:
             raise StartupError(f"PostgreSQL cannot be reached: {error or type(error).__name__}.") from error
-        return cls(url, pool, signals, wait)
+        return cls(url, pool, scan_pool, signals, wait)
 
     async def read(self, work: Work[T], organization_id: str | None) -> T:
         """Run `work`; each of its statements sees everything that was committed before it."""
@@ -223,9 +235,15 @@ class PostgresEngine:
                     raise StoreUnavailable(f"PostgreSQL cannot be reached: {error}.") from error
         raise AssertionError("unreachable")
 
-    async def read_long(self, work: Work[T], organization_id: str | None) -> T:
-        """Run `work` as `read` does: the database works elsewhere anyway."""
-        return await self.read(work, organization_id)
+    async def scan(self, work: Work[T], organization_id: str | None, then: Callable[[T], S]) -> S:
+        """Run `work` on a connection of the scans' own, in one snapshot, and `then` on its result on a thread."""
+        async with self._scans.turn():
+            async with (
+                self._connection(self._scan_pool) as connection,
+                connection.transaction(isolation="repeatable_read", readonly=True),
+            ):
+                result = await work(PostgresTransaction(connection, self._statements, organization_id, _Done()))
+            return await self._scans.run(lambda: then(result))
 
     async def write(self, work: Work[T], organization_id: str | None, together: str | None = None) -> T:
         """Run `work` in one transaction, with other work on the same thing if it names one; after a deadlock, again."""
@@ -307,17 +325,19 @@ class PostgresEngine:
             await asyncio.wait(self._writing)
         if self._sending is not None:
             await asyncio.wait([self._sending])
-        try:
-            async with asyncio.timeout(5):
-                await self._pool.close()
-        except TimeoutError:
-            self._pool.terminate()
+        await self._scans.close()
+        for pool in (self._scan_pool, self._pool):
+            try:
+                async with asyncio.timeout(5):
+                    await pool.close()
+            except TimeoutError:
+                pool.terminate()
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[asyncpg.Connection[Any]]:
+    async def _connection(self, pool: asyncpg.Pool[Any] | None = None) -> AsyncIterator[asyncpg.Connection[Any]]:
         """Lend a connection and put the driver's errors into Folkmoot's terms."""
         try:
-            async with self._pool.acquire(timeout=self._wait) as connection:
+            async with (pool or self._pool).acquire(timeout=self._wait) as connection:
                 yield cast("asyncpg.Connection[Any]", connection)
         except _PASSING:
             raise

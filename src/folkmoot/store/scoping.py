@@ -6,6 +6,7 @@ reads or changes is narrowed to that organisation's rows: in subqueries, unions,
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from sqlalchemy import (
     Alias,
+    Column,
+    ColumnClause,
     ColumnElement,
     CompoundSelect,
     Delete,
@@ -22,6 +25,8 @@ from sqlalchemy import (
     Join,
     Select,
     Table,
+    TableClause,
+    TextClause,
     Update,
     and_,
     bindparam,
@@ -35,6 +40,11 @@ PARAMETER = "of_organization"
 """The bound parameter that carries the organisation."""
 
 COLUMN = "organization_id"
+
+WITHOUT_ORGANISATION = frozenset({"messages_fulltext"})
+"""What is no table of the schema and is only joined to one: SQLite's index of words."""
+
+_SELECTS = re.compile(r"\b(select|from)\b", re.IGNORECASE)
 
 
 def compile_scoped(statement: Executable, dialect: Dialect) -> SQLCompiler:
@@ -58,7 +68,14 @@ def compile_scoped(statement: Executable, dialect: Dialect) -> SQLCompiler:
 
 
 def _copies_rows(statement: Executable) -> bool:
-    return isinstance(statement, Insert) and statement.select is not None and COLUMN in (statement._select_names or ())
+    """Tell whether a statement inserts rows that a select picks, each for the organisation that it had."""
+    if not isinstance(statement, Insert) or statement.select is None:
+        return False
+    names = list(statement._select_names or ())
+    if COLUMN not in names:
+        return False
+    source = list(statement.select.selected_columns)[names.index(COLUMN)]
+    return isinstance(source, Column) and source.name == COLUMN
 
 
 @cache
@@ -75,7 +92,17 @@ class _Narrowing:
         self.narrowed: Counter[str] = Counter()
         super().__init__(*arguments, **options)
 
-    def visit_table(self, table: Table, asfrom: bool = False, **options: Any) -> Any:
+    def visit_textclause(self, clause: TextClause, *_: Any, **__: Any) -> Any:
+        raise TypeError(f"SQL as text cannot be narrowed to an organisation's rows: {clause.text}")
+
+    def visit_column(self, column: ColumnClause[Any], *arguments: Any, **options: Any) -> Any:
+        if column.is_literal and _SELECTS.search(column.name):
+            raise TypeError(f"SQL as text cannot be narrowed to an organisation's rows: {column.name}")
+        return super().visit_column(column, *arguments, **options)  # type: ignore[misc]
+
+    def visit_table(self, table: TableClause, asfrom: bool = False, **options: Any) -> Any:
+        if not isinstance(table, Table) and table.name not in WITHOUT_ORGANISATION:
+            raise TypeError(f"{table.name} is named without its columns, so that it cannot be narrowed.")
         if asfrom and COLUMN in table.c:
             self.named[table.name] += 1
         return super().visit_table(table, asfrom=asfrom, **options)  # type: ignore[misc]

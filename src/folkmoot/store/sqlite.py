@@ -1,9 +1,9 @@
 """The embedded engine: one SQLite file, one process.
 
 Statements run in place on the event loop's thread, since each takes some ten microseconds, less than a hop to another
-thread. Only COMMIT, which waits for the disk, runs elsewhere, and reads that may take long (`read_long`). Work that
-arrives during a COMMIT waits and then commits together (group commit), each piece in a savepoint of its own: many
-writers share one wait for the disk, and a piece that fails takes nobody with it.
+thread. Only COMMIT, which waits for the disk, runs elsewhere, and reads that may take long (`scan`). Work that arrives
+during a COMMIT waits and then commits together (group commit), each piece in a savepoint of its own: many writers share
+one wait for the disk, and a piece that fails takes nobody with it.
 """
 
 from __future__ import annotations
@@ -15,18 +15,20 @@ import os
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import coroutine
 from typing import IO, Any, cast
 
 from sqlalchemy import Executable, Select, Table, column, func, literal_column, or_, table
 from sqlalchemy.dialects.sqlite.pysqlite import dialect as sqlite_dialect
 
 from folkmoot.errors import Conflict, InvalidInput, StartupError, StoreMoved, StoreOverloaded, StoreUnavailable
-from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, Statements, T, Work, narrowed
+from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, S, Statements, T, Work, narrowed
 from folkmoot.store.files import OpenFiles, make_private_file
+from folkmoot.store.scans import Scans
 from folkmoot.store.signals import Signals
 from folkmoot.store.tables import messages
 from folkmoot.store.words import is_found_whole, pieces_of
@@ -34,11 +36,16 @@ from folkmoot.store.words import is_found_whole, pieces_of
 LONGEST_QUEUE = 10_000
 """Pieces of work that may wait for the disk before more are refused."""
 
-LONG_READS = 2
-"""Long reads that run at once, each in a thread."""
+LOOK_EVERY = 10_000
+"""Steps of SQLite's machine between two looks whether a scan is still wanted: well below a millisecond."""
 
 LONGEST_WITHOUT_PAUSE = 0.005
 """Seconds of work after which a batch lets the event loop turn to something else."""
+
+INSERTED_AT_ONCE = 100
+"""Rows that are inserted without a pause."""
+
+WAITED = "Work in a transaction waited for something other than its transaction."
 
 BUSY_PAUSE = 0.05
 """Seconds between two looks at a file that another program holds."""
@@ -82,13 +89,53 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+class _Pace:
+    """When work that has a connection to itself must let the event loop turn to something else."""
+
+    def __init__(self) -> None:
+        """Begin now."""
+        self._pause_at = 0.0
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin after a pause."""
+        self._pause_at = time.monotonic() + LONGEST_WITHOUT_PAUSE
+
+    def is_due(self) -> bool:
+        """Tell whether it has gone on for long enough."""
+        return time.monotonic() > self._pause_at
+
+
+_PAUSE: Any = object()
+"""What work yields to the engine when it lets the event loop turn to something else."""
+
+
+@coroutine
+def _pause() -> Generator[Any, None, None]:
+    yield _PAUSE
+
+
 class SqliteTransaction:
-    """An open transaction on one connection; its methods never pause."""
+    """An open transaction on one connection; one that writes pauses between two statements when it takes long."""
 
     def __init__(
-        self, connection: sqlite3.Connection, statements: Statements, organization_id: str | None, topics: list[str]
+        self,
+        connection: sqlite3.Connection,
+        statements: Statements,
+        organization_id: str | None,
+        topics: list[str],
+        pace: _Pace | None = None,
     ) -> None:
-        """Run on `connection`, for an organisation or for all, and gather `topics` to signal."""
+        """Run on `connection`, for an organisation or for all, and gather `topics` to signal.
+
+        Args:
+            connection: where to run.
+            statements: as text.
+            organization_id: whose rows are reached; None for everybody's.
+            topics: where what is to be signalled is gathered.
+            pace: when to pause, where nobody else uses the connection meanwhile.
+        """
+        self._pace = pace
         self._connection = connection
         self._statements = statements
         self.organization_id = organization_id
@@ -97,11 +144,14 @@ class SqliteTransaction:
     def within(self, organization_id: str) -> SqliteTransaction:
         """Return this transaction as one of the organisation's only."""
         organization_id = narrowed(self.organization_id, organization_id)
-        return SqliteTransaction(self._connection, self._statements, organization_id, self.topics)
+        return SqliteTransaction(self._connection, self._statements, organization_id, self.topics, self._pace)
 
     async def all(self, statement: Executable, **parameters: Any) -> Sequence[Row]:
         """Return every row of `statement`."""
-        return self._execute(statement, parameters).fetchall()
+        rows = self._execute(statement, parameters).fetchall()
+        if self._pace is not None and self._pace.is_due():
+            await _pause()
+        return rows
 
     async def first(self, statement: Executable, **parameters: Any) -> Row | None:
         """Return the first row of `statement`, or None."""
@@ -112,13 +162,19 @@ class SqliteTransaction:
 
     async def run(self, statement: Executable, **parameters: Any) -> int:
         """Execute `statement` and return how many rows it changed."""
-        return self._execute(statement, parameters).rowcount
+        count = self._execute(statement, parameters).rowcount
+        if self._pace is not None and self._pace.is_due():
+            await _pause()
+        return count
 
     async def insert(self, table: Table, rows: Sequence[Parameters], *, or_keep: bool = False) -> None:
         """Insert `rows` into `table`; with `or_keep`, rows that are there stay as they are."""
         if rows:
             text, values = self._statements.insert(table, rows, self.organization_id, or_keep=or_keep)
-            self._connection.executemany(text, values)
+            for at in range(0, len(values), INSERTED_AT_ONCE):
+                self._connection.executemany(text, values[at : at + INSERTED_AT_ONCE])
+                if self._pace is not None and self._pace.is_due():
+                    await _pause()
 
     def signal(self, topic: str) -> None:
         """Wake up who waits for `topic` after the commit."""
@@ -148,12 +204,13 @@ class _Pending:
 
 
 class _Reader:
-    """A connection that only reads, for one thread."""
+    """A connection that only reads, for one thread at a time."""
 
     def __init__(self, path: Path) -> None:
-        """Open `path`."""
+        """Open `path`, which has been migrated."""
         self.connection = connect(path)
         self.connection.execute("PRAGMA query_only = ON")
+        self.connection.execute("SELECT 1 FROM sqlite_master").close()  # opens the write-ahead log
         self._statements = Statements(sqlite_dialect(paramstyle="qmark"))
 
     def read(self, work: Work[T], organization_id: str | None) -> T:
@@ -169,6 +226,30 @@ class _Reader:
             raise InvalidInput("A number in the request is larger than the database can hold.") from error
         except sqlite3.Error as error:
             raise StoreUnavailable(f"The database cannot be read: {error}.") from error
+
+
+class _Scan:
+    """One scan, which may be given up while it runs on its thread."""
+
+    def __init__(self) -> None:
+        """Begin with a scan that is wanted."""
+        self._is_over = False
+
+    def run(self, reader: _Reader, work: Work[T], organization_id: str | None, then: Callable[[T], S]) -> S:
+        """Read with `reader` and return what `then` makes of it."""
+        reader.connection.set_progress_handler(self._look, LOOK_EVERY)
+        try:
+            result = reader.read(work, organization_id)
+        finally:
+            reader.connection.set_progress_handler(None, 0)
+        return then(result)
+
+    def give_up(self) -> None:
+        """End it at the next look; what it found so far is lost."""
+        self._is_over = True
+
+    def _look(self) -> bool:
+        return self._is_over
 
 
 class SqliteEngine:
@@ -188,33 +269,35 @@ class SqliteEngine:
         self._wait = wait
         self._statements = Statements(sqlite_dialect(paramstyle="qmark"))
         self._writer = connect(path)
-        self._reader = _Reader(path)
-        self._reader.connection.execute("SELECT 1 FROM sqlite_master").close()  # opens the write-ahead log
-        self._files = OpenFiles(path)
-        self._far_readers: deque[_Reader] = deque()
         self._path = path
-        self._reading = ThreadPoolExecutor(LONG_READS, thread_name_prefix="folkmoot-read")
+        self._reader = _Reader(path)
+        self._idle_readers: deque[_Reader] = deque()
+        self._scans = Scans(wait)
+        self._files = OpenFiles(path)
         self._queue: deque[_Pending] = deque()
         self._committing: asyncio.Task[None] | None = None
+        self._pace = _Pace()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="folkmoot-commit")
 
     async def read(self, work: Work[T], organization_id: str | None) -> T:
         """Run `work` on the newest committed state."""
         return self._reader.read(work, organization_id)
 
-    async def read_long(self, work: Work[T], organization_id: str | None) -> T:
-        """Run `work` on the newest committed state, in a thread of its own."""
-        return await asyncio.get_running_loop().run_in_executor(self._reading, self._read_far, work, organization_id)
+    async def scan(self, work: Work[T], organization_id: str | None, then: Callable[[T], S]) -> S:
+        """Run `work` on the newest committed state, and `then` on its result, on a reader's thread."""
+        scan = _Scan()
+        async with self._scans.turn():
+            return await self._scans.run(lambda: self._scan(scan, work, organization_id, then), scan.give_up)
 
-    def _read_far(self, work: Work[T], organization_id: str | None) -> T:
+    def _scan(self, scan: _Scan, work: Work[T], organization_id: str | None, then: Callable[[T], S]) -> S:
         try:
-            reader = self._far_readers.pop()
+            reader = self._idle_readers.pop()
         except IndexError:  # all are at work
             reader = _Reader(self._path)
         try:
-            return reader.read(work, organization_id)
+            return scan.run(reader, work, organization_id, then)
         finally:
-            self._far_readers.append(reader)
+            self._idle_readers.append(reader)
 
     async def write(self, work: Work[T], organization_id: str | None, together: str | None = None) -> T:
         """Run `work` in a transaction; return when it is on the disk. All work shares transactions here.
@@ -266,8 +349,8 @@ class SqliteEngine:
         if self._committing is not None:
             await self._committing
         self._thread.shutdown()
-        self._reading.shutdown()
-        for reader in (self._reader, *self._far_readers):
+        await self._scans.close()
+        for reader in (self._reader, *self._idle_readers):
             reader.connection.close()
         self._writer.close()
         self._lock.close()
@@ -293,12 +376,12 @@ class SqliteEngine:
         topics: list[str] = []
         try:
             await self._begin()
-            pause_at = time.monotonic() + LONGEST_WITHOUT_PAUSE
+            self._pace.begin()
             for pending in batch:
-                self._run_in_savepoint(pending, topics)
-                if time.monotonic() > pause_at:  # nobody else uses this connection
+                await self._run_in_savepoint(pending, topics)
+                if self._pace.is_due():  # nobody else uses this connection
                     await asyncio.sleep(0)
-                    pause_at = time.monotonic() + LONGEST_WITHOUT_PAUSE
+                    self._pace.begin()
             await asyncio.get_running_loop().run_in_executor(self._thread, self._commit_to_file)
         except (sqlite3.Error, StoreUnavailable) as error:
             self._roll_back()
@@ -329,11 +412,11 @@ class SqliteEngine:
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             raise
 
-    def _run_in_savepoint(self, pending: _Pending, topics: list[str]) -> None:
-        transaction = SqliteTransaction(self._writer, self._statements, pending.organization_id, [])
+    async def _run_in_savepoint(self, pending: _Pending, topics: list[str]) -> None:
+        transaction = SqliteTransaction(self._writer, self._statements, pending.organization_id, [], self._pace)
         self._writer.execute("SAVEPOINT piece")
         try:
-            pending.result = _at_once(pending.work(transaction))
+            pending.result = await self._with_pauses(pending.work(transaction))
         except Exception as error:
             database_fails = isinstance(error, sqlite3.OperationalError) and (
                 error.sqlite_errorcode != sqlite3.SQLITE_ERROR or not self._writer.in_transaction
@@ -348,6 +431,20 @@ class SqliteEngine:
         else:
             topics.extend(transaction.topics)
         self._writer.execute("RELEASE piece")
+
+    async def _with_pauses(self, work: Any) -> Any:
+        """Run a coroutine that waits for nothing but its transaction; where that pauses, others have their turn."""
+        running = cast("Coroutine[Any, Any, Any]", work)
+        while True:
+            try:
+                yielded = running.send(None)
+            except StopIteration as stop:
+                return stop.value
+            if yielded is not _PAUSE:
+                running.close()
+                raise RuntimeError(WAITED)
+            await asyncio.sleep(0)
+            self._pace.begin()
 
     async def _begin(self) -> None:
         """Begin a transaction; wait, without holding up the event loop, for another program that holds the file."""
@@ -383,7 +480,7 @@ def _at_once(work: Any) -> Any:
     except StopIteration as stop:
         return stop.value
     coroutine.close()
-    raise RuntimeError("Work in a transaction waited for something other than its transaction.")
+    raise RuntimeError(WAITED)
 
 
 def lock_file(path: Path) -> IO[str]:

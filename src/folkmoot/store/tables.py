@@ -7,6 +7,8 @@ has (full-text indexes) is in its engine module and in the migrations.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -21,8 +23,28 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 metadata = MetaData()
+
+
+class json_object(FunctionElement[str]):  # noqa: N801 - a function of SQL
+    """All names of a group with their values, as the text of a JSON object; null or empty for none."""
+
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(json_object, "sqlite")
+def _json_object_in_sqlite(element: json_object, compiler: SQLCompiler, **options: Any) -> str:
+    return f"json_group_object({compiler.process(element.clauses, **options)})"
+
+
+@compiles(json_object, "postgresql")
+def _json_object_in_postgresql(element: json_object, compiler: SQLCompiler, **options: Any) -> str:
+    return f"json_object_agg({compiler.process(element.clauses, **options)})::text"
 
 
 def _organization() -> Column[str]:
@@ -54,7 +76,7 @@ blocks = Table(
     Column("project_id", Text),
     Column("is_template", Boolean, nullable=False),
     Column("template_name", Text),
-    Column("extra", Text, nullable=False, comment="JSON: metadata, tags, and the wire's other template fields"),
+    Column("extra", Text, nullable=False, comment="JSON: metadata, and the wire's other template fields"),
     Column("version", Integer, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
@@ -70,6 +92,7 @@ block_tags = Table(
     _organization(),
     Column("block_id", Text, nullable=False),
     Column("tag", Text, nullable=False),
+    Column("place", Integer, nullable=False, comment="in the order in which they were given"),
     PrimaryKeyConstraint("organization_id", "block_id", "tag"),
     ForeignKeyConstraint(["organization_id", "block_id"], ["blocks.organization_id", "blocks.id"], ondelete="CASCADE"),
     Index("block_tags_by_tag", "organization_id", "tag", "block_id"),
@@ -82,7 +105,7 @@ block_versions = Table(
     Column("block_id", Text, nullable=False),
     Column("version", Integer, nullable=False),
     Column("text", Text, comment="the whole text, for the versions that keep one"),
-    Column("delta", Text, comment="JSON: the change from the version before, for the others"),
+    Column("delta", Text, comment="JSON: the change from the version before, unless the text is short"),
     Column("length", Integer, nullable=False, comment="characters of this version's text"),
     Column("edit", Text, nullable=False, comment="JSON: what was asked for"),
     Column("author_type", Text, nullable=False),
@@ -172,7 +195,7 @@ conversations = Table(
         nullable=False,
         comment="first message in context after the system message",
     ),
-    Column("turn_run_id", Text, comment="the run whose turn it is; no other run of this conversation may go on"),
+    Column("locked_by_run", Text, comment="the run whose turn it is; no other run of this conversation may go on"),
     Column("prompt_tokens", Integer, nullable=False, comment="tokens of the last prompt, as its provider counted them"),
     Column("prompt_size", Integer, nullable=False, comment="UTF-8 bytes of that prompt; 0 before the first"),
     Column("hidden", Boolean, nullable=False),
@@ -270,7 +293,7 @@ run_events = Table(
     _organization(),
     Column("run_id", Text, nullable=False),
     Column("sequence", Integer, nullable=False, comment="the wire format's seq_id"),
-    Column("data", Text, nullable=False, comment="the event as a stream shows it"),
+    Column("data", Text, nullable=False, comment="JSON: an event of the turn, and its kind"),
     PrimaryKeyConstraint("organization_id", "run_id", "sequence"),
     ForeignKeyConstraint(["organization_id", "run_id"], ["runs.organization_id", "runs.id"], ondelete="CASCADE"),
 )
@@ -287,13 +310,30 @@ steps = Table(
     Column("stop_reason", Text),
     Column("prompt_tokens", Integer, nullable=False),
     Column("completion_tokens", Integer, nullable=False),
-    Column("details", Text, nullable=False, comment="JSON: the other token figures, timings, error"),
+    Column("details", Text, nullable=False, comment="JSON: the other token figures, timings"),
     Column("created_at", BigInteger, nullable=False),
     Column("feedback", Text, comment="positive or negative, when somebody said so"),
     Column("feedback_tags", Text, comment="JSON: a list of strings"),
+    Column("run_deleted_at", BigInteger, comment="since when it stays only for its figures"),
     PrimaryKeyConstraint("organization_id", "id"),
     Index("steps_by_age", "organization_id", "created_at", "id"),
     Index("steps_by_run", "organization_id", "run_id", "created_at", "id"),
+    _index_of_few_everywhere("steps_without_run", "run_deleted_at"),
+)
+
+step_traces = Table(
+    "step_traces",
+    metadata,
+    _organization(),
+    Column("step_id", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("request", Text, nullable=False, comment="JSON: what the provider was sent"),
+    Column("response", Text, nullable=False, comment="JSON: what it answered"),
+    Column("created_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "step_id"),
+    ForeignKeyConstraint(["organization_id", "run_id"], ["runs.organization_id", "runs.id"], ondelete="CASCADE"),
+    Index("step_traces_by_run", "organization_id", "run_id", "created_at", "step_id"),
+    Index("step_traces_by_age", "created_at"),
 )
 
 gone_items = Table(
@@ -361,4 +401,14 @@ sessions = Table(
     Column("key_id", Text, comment="the stored key it was begun with; NULL for FOLKMOOT_API_KEY"),
     PrimaryKeyConstraint("organization_id", "id"),
     Index("sessions_by_id", "id"),
+)
+
+deletions = Table(
+    "deletions",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False, comment="the agent, conversation or block"),
+    Column("kind", Text, nullable=False, comment="agent, conversation, block or reset"),
+    Column("before", BigInteger, nullable=False, comment="the first message that a reset leaves"),
+    PrimaryKeyConstraint("organization_id", "id"),
 )

@@ -24,9 +24,12 @@ class ShownLine:
     version: Version | None = None
 
 
-def with_blame(lines: Sequence[WrittenLine]) -> list[ShownLine]:
-    """Return a version's lines, each with its writer."""
-    return [ShownLine("same", line.text.rstrip("\r\n"), number, line.version) for number, line in enumerate(lines, 1)]
+def with_blame(lines: Sequence[WrittenLine], after: int = 0) -> list[ShownLine]:
+    """Return a version's lines behind the first `after`, each with its writer."""
+    return [
+        ShownLine("same", line.text.rstrip("\r\n"), number, line.version)
+        for number, line in enumerate(lines, after + 1)
+    ]
 
 
 def with_changes(before: str, lines: Sequence[ShownLine]) -> list[ShownLine]:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from fastapi import Response
 
@@ -23,8 +25,8 @@ from folkmoot.errors import StoreError
 from folkmoot.runs.reading import RunFilter, list_runs
 from folkmoot.runs.runs import UNFINISHED
 from folkmoot.server.event_stream import EventStream, ServerSentEvent
-from folkmoot.server.state import ServerState, State
-from folkmoot.store.engine import Transaction
+from folkmoot.server.state import State
+from folkmoot.store.engine import Engine, Store, Transaction
 from folkmoot.store.paging import Page
 from folkmoot.store.signals import EVERYTHING
 from folkmoot.web.colours import Palette, read_palette
@@ -37,6 +39,20 @@ GATHER_SECONDS = 0.1
 LOOK_AGAIN_SECONDS = 1.0
 """How often runs, agents and blocks are looked at, since not all that happens to them gives a signal."""
 
+LOOK_AROUND_SECONDS = 0.2
+"""How soon runs are looked at again, when a run has given a signal."""
+
+GATHER_FOR_EACH = 0.0002
+"""Seconds that edits are gathered for longer, for each page that is told."""
+
+MOST_UNTOLD = 200
+"""Events that wait for a page which does not take them."""
+
+TOLD_AT_ONCE = 10
+"""Pages that are told before the event loop may turn to something else."""
+
+BLOCKS_AT_ONCE = 200
+
 MOST_RUNS = 200
 
 router = page_router()
@@ -45,37 +61,130 @@ router = page_router()
 @router.get("/events", response_class=EventStream)
 async def events(state: State) -> Response:
     """Stream edits, runs under way, and whether agents and blocks came or went."""
-    return EventStream(_happenings(state), endless=True)
+    return EventStream(_happenings(state.store), endless=True)
 
 
-async def _happenings(state: ServerState) -> AsyncIterator[ServerSentEvent]:
-    with state.store.signals.hearing_all() as heard:
-        look = _Look(state)
-        for event in await look.around():
-            yield event
+async def _happenings(store: Store) -> AsyncIterator[ServerSentEvent]:
+    with _joined(store) as (news, reader):
+        yield await news.first()
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_AGAIN_SECONDS):
-                    await heard.woken.wait()
-            await asyncio.sleep(GATHER_SECONDS)
-            try:
-                news = await look.at(heard.take())
-            except StoreError:
-                news = [_event("missed", {})]
-            for event in news:
+            await reader.woken.wait()
+            for event in reader.take():
                 yield event
+
+
+@dataclass(slots=True, eq=False)
+class _Reader:
+    """What one page has not been told yet."""
+
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+    waiting: deque[ServerSentEvent] = field(default_factory=deque)
+
+    def tell(self, news: Sequence[ServerSentEvent]) -> None:
+        """Add what is new; a page that is far behind is only told that it missed something."""
+        if len(self.waiting) + len(news) > MOST_UNTOLD:
+            self.waiting.clear()
+            news = [_event("missed", {}), *(each for each in news if each.event == "runs")]
+        self.waiting += news
+        self.woken.set()
+
+    def take(self) -> list[ServerSentEvent]:
+        """Return what is new and forget it."""
+        self.woken.clear()
+        taken = list(self.waiting)
+        self.waiting.clear()
+        return taken
+
+
+class _News:
+    """Looks once for all pages of an organisation, and tells each what is new."""
+
+    def __init__(self, store: Store) -> None:
+        """Begin to look."""
+        self.readers: set[_Reader] = set()
+        self._look = _Look(store)
+        self._begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._following = asyncio.create_task(self._follow(store))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has stopped."""
+        return self._following.done()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._following.cancel()
+
+    async def first(self) -> ServerSentEvent:
+        """Return what a page begins with: the runs under way, as they were last seen."""
+        await asyncio.wait((self._begun, self._following), return_when=asyncio.FIRST_COMPLETED)
+        if not self._begun.done():
+            self._following.result()
+        return self._look.runs_event
+
+    async def _follow(self, store: Store) -> None:
+        with store.signals.hearing_all() as heard:
+            await self._look.around()
+            self._begun.set_result(None)
+            while True:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._look.seconds_left()):
+                        await heard.woken.wait()
+                # With many pages each telling is work, so that more is gathered for it.
+                await asyncio.sleep(GATHER_SECONDS + len(self.readers) * GATHER_FOR_EACH)
+                try:
+                    news = await self._look.at(heard.take())
+                except StoreError:
+                    news = [_event("missed", {})]
+                if news:
+                    await self._tell(news)
+
+    async def _tell(self, news: Sequence[ServerSentEvent]) -> None:
+        """Tell all pages, some at a time, so that the server answers others meanwhile."""
+        for number, reader in enumerate(list(self.readers), 1):
+            reader.tell(news)
+            if number % TOLD_AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+
+_news: WeakKeyDictionary[Engine, dict[str | None, _News]] = WeakKeyDictionary()
+
+
+@contextmanager
+def _joined(store: Store) -> Iterator[tuple[_News, _Reader]]:
+    """Share the news; the last page that leaves ends them."""
+    each, reader = _news.setdefault(store.engine, {}), _Reader()
+    news = each.get(store.organization_id)
+    if news is None or news.is_over:
+        news = each[store.organization_id] = _News(store)
+    news.readers.add(reader)
+    try:
+        yield news, reader
+    finally:
+        news.readers.discard(reader)
+        if not news.readers:
+            news.stop()
+            if each.get(store.organization_id) is news:
+                del each[store.organization_id]
 
 
 @dataclass(slots=True)
 class _Look:
-    """What one page has been told so far."""
+    """What the pages have been told so far."""
 
-    state: ServerState
+    store: Store
     shape: str = ""
     runs: str = ""
     versions: dict[str, int] = field(default_factory=dict)
     looked_around: float = float("-inf")
+    is_stale: bool = False
+    runs_event: ServerSentEvent = field(default_factory=lambda: _event("runs", {"runs": [], "waiting": []}))
     palette: Palette = field(default_factory=lambda: Palette.of(()))
+
+    def seconds_left(self) -> float:
+        """Return how long it is until the next look around."""
+        every = LOOK_AROUND_SECONDS if self.is_stale else LOOK_AGAIN_SECONDS
+        return max(self.looked_around + every - time.monotonic(), 0.0)
 
     async def at(self, topics: set[str]) -> list[ServerSentEvent]:
         """Return what is new, given the topics of the commits since the last look."""
@@ -83,20 +192,20 @@ class _Look:
         if EVERYTHING in topics:
             told.append(_event("missed", {}))
         edited = [topic.partition(":")[2] for topic in topics if topic.startswith("block:")]
-        if edited:
-            told += await self._edits(edited)
+        for at in range(0, len(edited), BLOCKS_AT_ONCE):
+            told += await self._edits(edited[at : at + BLOCKS_AT_ONCE])
         attached = [topic.partition(":")[2] for topic in topics if topic.startswith("attachments:")]
-        own = await self.state.store.read(lambda transaction: agent_names(transaction, attached))
+        own = await self.store.read(lambda transaction: agent_names(transaction, attached))
         if own:  # else they are another organisation's
             told.append(_event("shape", {}))
-        due = time.monotonic() - self.looked_around >= LOOK_AGAIN_SECONDS
-        if due or any(topic.startswith(("run:", "turn:")) for topic in topics):
+        self.is_stale |= any(topic.startswith(("run:", "turn:")) for topic in topics)
+        if self.seconds_left() == 0:
             told += await self.around()
         return told
 
     async def around(self) -> list[ServerSentEvent]:
         """Return what has changed of the runs, and of which agents and blocks there are."""
-        self.looked_around = time.monotonic()
+        self.looked_around, self.is_stale = time.monotonic(), False
         told: list[ServerSentEvent] = []
 
         async def read(transaction: Transaction) -> tuple[str, Palette, list[dict[str, Any]]]:
@@ -108,14 +217,15 @@ class _Look:
             ]
             return await moot_shape(transaction), await read_palette(transaction), runs
 
-        shape, self.palette, runs = await self.state.store.read(read)
+        shape, self.palette, runs = await self.store.scan(read)
         encoded = json.dumps(runs)
         if encoded != self.runs:
             self.runs = encoded
             waiting = AgentFilter(last_stop_reason="requires_approval")
             page = Page(limit=MOST_RUNS, order="desc")
-            found = await self.state.store.read(lambda transaction: list_agents(transaction, waiting, page))
-            told.append(_event("runs", {"runs": runs, "waiting": [agent.id for agent in found]}))
+            found = await self.store.scan(lambda transaction: list_agents(transaction, waiting, page))
+            self.runs_event = _event("runs", {"runs": runs, "waiting": [agent.id for agent in found]})
+            told.append(self.runs_event)
         if shape != self.shape:
             if self.shape:
                 told.append(_event("shape", {}))
@@ -123,7 +233,7 @@ class _Look:
         return told
 
     async def _edits(self, block_ids: list[str]) -> list[ServerSentEvent]:
-        found = await self.state.store.read(lambda transaction: newest_versions(transaction, block_ids))
+        found = await self.store.read(lambda transaction: newest_versions(transaction, block_ids))
         news = [each for each in found.values() if self.versions.get(each.block_id) != each.version.number]
         self.versions |= {each.block_id: each.version.number for each in news}
         # What is not found was deleted, or is another organisation's: a look around tells the two apart.

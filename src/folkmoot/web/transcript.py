@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -9,6 +10,7 @@ from typing import Any, Literal
 from folkmoot.agents.approvals import calls_of
 from folkmoot.conversations.messages import Message
 from folkmoot.models.prompt import ToolCall
+from folkmoot.runs.runs import Run
 from folkmoot.web.words import content_text
 
 
@@ -26,17 +28,48 @@ class TranscriptEntry:
     """Whether the call had to be approved."""
 
 
-def transcript_of(messages: Sequence[Message], waiting: Sequence[ToolCall] = ()) -> list[TranscriptEntry]:
+@dataclass(frozen=True, slots=True)
+class UnansweredTurn:
+    """A turn that came to nothing, or is under way: what was said and answered in it is not in the conversation."""
+
+    run: Run
+    said: Sequence[str]
+    partial_answer: str
+    problem: str
+    """Why it came to nothing; empty while it is under way."""
+
+    kind: Literal["unanswered"] = "unanswered"
+
+    @classmethod
+    def of(cls, run: Run) -> UnansweredTurn:
+        """Show what a run has that its conversation has not."""
+        error = (run.details.get("error") or {}).get("message")
+        problem = "" if not run.is_over else "It was stopped." if run.status == "cancelled" else error or "It failed."
+        said = [content_text(message.body["content"]) for message in run.said]
+        return cls(run, said, run.details.get("partial_answer", ""), problem)
+
+    @property
+    def can_be_retried(self) -> bool:
+        """Whether what was said can be said again, and nobody has yet."""
+        return self.run.is_over and bool(self.said) and "retried_by" not in self.run.details
+
+
+def transcript_of(
+    messages: Sequence[Message], waiting: Sequence[ToolCall] = (), unanswered: Sequence[Run] = ()
+) -> list[TranscriptEntry | UnansweredTurn]:
     """Return messages as they are shown, the oldest first.
 
     Args:
         messages: of one conversation, the oldest first.
         waiting: the calls that somebody has to decide about.
+        unanswered: the conversation's runs that have no answer, the oldest first; each is shown behind its own
+            messages, or where it began.
     """
-    sayings: list[TranscriptEntry] = []
+    behind = _places(messages, unanswered)
+    sayings: list[TranscriptEntry | UnansweredTurn] = [*behind[-1]]
     places: dict[str, int] = {}
     open_calls = {call.id for call in waiting}
-    for message in messages:
+    for number, message in enumerate(messages):
         body = message.body
         match message.message_type:
             case "user_message":
@@ -64,5 +97,20 @@ def transcript_of(messages: Sequence[Message], waiting: Sequence[ToolCall] = ())
                     alone = ToolCall(body["tool_call_id"], message.name or "tool", "")
                     sayings.append(TranscriptEntry("call", message, call=alone, result=body))
                 else:
-                    sayings[place] = replace(sayings[place], result=body)
+                    called = sayings[place]
+                    assert isinstance(called, TranscriptEntry)
+                    sayings[place] = replace(called, result=body)
+        sayings += behind[number]
     return sayings
+
+
+def _places(messages: Sequence[Message], unanswered: Sequence[Run]) -> Mapping[int, list[UnansweredTurn]]:
+    """Return behind which messages the runs are shown, by the messages' numbers; -1 is before the first."""
+    behind: dict[int, list[UnansweredTurn]] = defaultdict(list)
+    for run in unanswered:
+        own = [number for number, message in enumerate(messages) if message.run_id == run.id]
+        if own and not run.is_over:
+            continue  # what it has said and done so far is in the conversation
+        earlier = [number for number, message in enumerate(messages) if message.created_at <= run.created_at]
+        behind[max(own or earlier, default=-1)].append(UnansweredTurn.of(run))
+    return behind

@@ -8,11 +8,14 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from folkmoot.agents.agents import attach_tool, delete_agent, detach_tool, find_agent, tools_of, update_agent
+from folkmoot.agents.agents import attach_tool, detach_tool, find_agent, tools_of, update_agent
 from folkmoot.agents.creation import choose_model, create_agent
+from folkmoot.agents.deletion import remove_agent
 from folkmoot.agents.listing import AgentFilter, count_agents, list_agents, list_tags
 from folkmoot.errors import Forbidden, InvalidInput, NotFound
 from folkmoot.server.agent_views import Include, view_agent, view_listed
+from folkmoot.server.bodies import BodyRoute
+from folkmoot.server.scanning import Scan
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.agents import AgentReply, AgentView, CreateAgent, ModifyApproval, UpdateAgent, show_agent
 from folkmoot.server.wire.common import AgentId, Deleted, ToolId, json_response, page_of
@@ -21,8 +24,8 @@ from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page, page_of_list
 from folkmoot.tools.tool import Tool
 
-router = APIRouter(prefix="/v1/agents", tags=["agents"])
-tags_router = APIRouter(prefix="/v1/tags", tags=["tags"])
+router = APIRouter(prefix="/v1/agents", tags=["agents"], route_class=BodyRoute)
+tags_router = APIRouter(prefix="/v1/tags", tags=["tags"], route_class=BodyRoute)
 
 
 ORDERS: dict[str, Literal["created_at", "updated_at", "last_run_at"]] = {
@@ -102,7 +105,7 @@ async def create(body: CreateAgent, state: State) -> Response:
 
 @router.get("", response_model=list[AgentReply])
 async def list_all(
-    wanted: Wanted, page: NewestFirst, include: Include, state: State, ascending: bool | None = None
+    wanted: Wanted, page: NewestFirst, include: Include, state: State, scan: Scan, ascending: bool | None = None
 ) -> Response:
     """List agents, the newest first unless the request says otherwise."""
     if ascending is not None:
@@ -112,13 +115,13 @@ async def list_all(
         found = await list_agents(transaction, wanted, page)
         return await view_listed(transaction, found, include.of_listed, state)
 
-    return json_response([show_agent(view) for view in await state.store.read(read)])
+    return await scan(read, lambda views: json_response([show_agent(view) for view in views]))
 
 
 @router.get("/count")
-async def count(wanted: Wanted, state: State) -> int:
+async def count(wanted: Wanted, scan: Scan) -> int:
     """Count agents."""
-    return await state.store.read(lambda transaction: count_agents(transaction, wanted))
+    return await scan(lambda transaction: count_agents(transaction, wanted), int)
 
 
 @router.get("/{agent_id}", response_model=AgentReply)
@@ -148,7 +151,7 @@ async def update(agent_id: AgentId, body: UpdateAgent, state: State) -> Response
 @router.delete("/{agent_id}")
 async def delete(agent_id: AgentId, state: State) -> Deleted:
     """Delete an agent and its conversations; its blocks stay."""
-    await state.store.write(lambda transaction: delete_agent(transaction, agent_id))
+    await remove_agent(state.store, agent_id)
     return Deleted(message=f"Agent id={agent_id} successfully deleted")
 
 
@@ -206,11 +209,9 @@ async def set_approval(
 
 
 @tags_router.get("")
-async def list_all_tags(
-    page: ByName, state: State, query_text: str | None = None, name: str | None = None
-) -> list[str]:
+async def list_all_tags(page: ByName, scan: Scan, query_text: str | None = None, name: str | None = None) -> list[str]:
     """List the tags of all agents and blocks, by name."""
-    return await state.store.read(lambda transaction: list_tags(transaction, page, name or query_text))
+    return await scan(lambda transaction: list_tags(transaction, page, name or query_text), list)
 
 
 def _is_approval(rule: Mapping[str, Any], tool_name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -16,9 +17,11 @@ from folkmoot.conversations.search import (
     find_message,
     list_all_messages,
     rewrite_message,
-    search_messages,
+    search_for,
 )
 from folkmoot.errors import BadRequest, NotFound
+from folkmoot.server.bodies import BodyRoute
+from folkmoot.server.scanning import SHORT_PAGE, Scan
 from folkmoot.server.state import State
 from folkmoot.server.wire.common import AgentId, MessageId, Reply, Request, Text, json_response, moment, page_of
 from folkmoot.server.wire.messages import AnyMessage, MessageShape, show_message, show_messages
@@ -27,8 +30,8 @@ from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page
 
-router = APIRouter(prefix="/v1/messages", tags=["messages"])
-agents_router = APIRouter(prefix="/v1/agents", tags=["messages"])
+router = APIRouter(prefix="/v1/messages", tags=["messages"], route_class=BodyRoute)
+agents_router = APIRouter(prefix="/v1/agents", tags=["messages"], route_class=BodyRoute)
 
 NewestFirst = Annotated[Page, Depends(page_of("desc", 100))]
 
@@ -101,16 +104,21 @@ class UpdateMessage(Request):
 
 
 @router.post("/search", response_model=list[FoundReply])
-async def search(body: SearchRequest, state: State) -> Response:
+async def search(body: SearchRequest, state: State, scan: Scan) -> Response:
     """Find messages by their words, the best match first."""
-    found = await search_messages(state.store, body.to_search())
-    return json_response([FoundReply.of(each) for each in found])
+    return await scan(
+        search_for(state.store, body.to_search()),
+        lambda found: json_response([FoundReply.of(each) for each in found]),
+    )
 
 
 @agents_router.post("/messages/search", response_model=list[RankedReply])
-async def search_ranked(body: SearchRequest, state: State) -> Response:
+async def search_ranked(body: SearchRequest, state: State, scan: Scan) -> Response:
     """Find messages by their words, the best match first, with their ranks."""
-    found = await search_messages(state.store, body.to_search())
+    return await scan(search_for(state.store, body.to_search()), _ranked)
+
+
+def _ranked(found: Sequence[FoundMessage]) -> Response:
     roles = {message_type: role for role, message_type in ROLES.items()}
     replies = []
     for rank, each in enumerate(found, 1):
@@ -132,14 +140,17 @@ async def search_ranked(body: SearchRequest, state: State) -> Response:
 @router.get("", response_model=list[AnyMessage])
 async def list_all(
     page: NewestFirst,
-    state: State,
+    scan: Scan,
     conversation_id: str | None = None,
     include_return_message_types: Annotated[list[MessageType] | None, Query()] = None,
 ) -> Response:
     """List the messages of all agents, the newest first unless the request says otherwise."""
     types = include_return_message_types
-    found = await state.store.read(lambda transaction: list_all_messages(transaction, page, conversation_id, types))
-    return json_response(list(show_messages([each.message for each in found], MessageShape(), types)))
+    return await scan(
+        lambda transaction: list_all_messages(transaction, page, conversation_id, types),
+        lambda found: json_response(list(show_messages([each.message for each in found], MessageShape(), types))),
+        short=page.limit <= SHORT_PAGE and conversation_id is None and types is None,
+    )
 
 
 @router.get("/{message_id}", response_model=list[AnyMessage])

@@ -6,18 +6,20 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from folkmoot.memory.blocks import create_block, delete_block, find_block, update_block
+from folkmoot.agents.deletion import remove_block
+from folkmoot.memory.blocks import create_block, find_block, update_block
 from folkmoot.memory.listing import BlockFilter, agents_of_block, count_blocks, list_blocks
 from folkmoot.server.agent_views import Include, view_agents
+from folkmoot.server.bodies import BodyRoute
+from folkmoot.server.scanning import Scan
 from folkmoot.server.state import State
-from folkmoot.server.versions import ExpectedVersion, version_header
 from folkmoot.server.wire.agents import AgentReply, show_agent
-from folkmoot.server.wire.blocks import BlockReply, CreateBlock, UpdateBlock
+from folkmoot.server.wire.blocks import BlockReply, CreateBlock, ExpectedVersion, UpdateBlock, version_header
 from folkmoot.server.wire.common import BlockId, Number, json_response, page_of
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page
 
-router = APIRouter(prefix="/v1/blocks", tags=["blocks"])
+router = APIRouter(prefix="/v1/blocks", tags=["blocks"], route_class=BodyRoute)
 
 
 async def read_filter(
@@ -68,16 +70,18 @@ async def create(body: CreateBlock, state: State) -> Response:
 
 
 @router.get("", response_model=list[BlockReply])
-async def list_all(wanted: Wanted, page: OldestFirst, state: State) -> Response:
+async def list_all(wanted: Wanted, page: OldestFirst, scan: Scan) -> Response:
     """List blocks."""
-    found = await state.store.read(lambda transaction: list_blocks(transaction, wanted, page))
-    return json_response([BlockReply.of(block) for block in found])
+    return await scan(
+        lambda transaction: list_blocks(transaction, wanted, page),
+        lambda found: json_response([BlockReply.of(block) for block in found]),
+    )
 
 
 @router.get("/count")
-async def count(wanted: Wanted, state: State) -> int:
+async def count(wanted: Wanted, scan: Scan) -> int:
     """Count blocks."""
-    return await state.store.read(lambda transaction: count_blocks(transaction, wanted))
+    return await scan(lambda transaction: count_blocks(transaction, wanted), int)
 
 
 @router.get("/{block_id}", response_model=BlockReply)
@@ -100,11 +104,11 @@ async def update(block_id: BlockId, body: UpdateBlock, expected: ExpectedVersion
 @router.delete("/{block_id}")
 async def delete(block_id: BlockId, state: State) -> None:
     """Delete a block with its history; agents lose it."""
-    await state.store.write(lambda transaction: delete_block(transaction, block_id))
+    await remove_block(state.store, block_id)
 
 
 @router.get("/{block_id}/agents", response_model=list[AgentReply])
-async def list_agents(block_id: BlockId, page: NewestFirst, include: Include, state: State) -> Response:
+async def list_agents(block_id: BlockId, page: NewestFirst, include: Include, state: State, scan: Scan) -> Response:
     """List the agents that have the block."""
 
     async def read(transaction: Transaction) -> Any:
@@ -112,4 +116,4 @@ async def list_agents(block_id: BlockId, page: NewestFirst, include: Include, st
         agent_ids = await agents_of_block(transaction, block_id, page)
         return await view_agents(transaction, agent_ids, include.of_listed, state)
 
-    return json_response([show_agent(view) for view in await state.store.read(read)])
+    return await scan(read, lambda views: json_response([show_agent(view) for view in views]))

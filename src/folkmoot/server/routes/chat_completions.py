@@ -23,7 +23,9 @@ from folkmoot.agents.turn_state import TurnRequest
 from folkmoot.conversations.messages import Message
 from folkmoot.errors import BadRequest, InvalidInput
 from folkmoot.identifiers import check_id
+from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.event_stream import EventStream, ServerSentEvent
+from folkmoot.server.scanning import Scan
 from folkmoot.server.sending import DONE, check_request, read_request
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.common import AgentId, Reply, Request, Text, json_response
@@ -31,7 +33,7 @@ from folkmoot.server.wire.sending import SendMessages
 from folkmoot.store import clock
 from folkmoot.store.paging import LARGEST_PAGE, Page
 
-router = APIRouter(tags=["messages"])
+router = APIRouter(tags=["messages"], route_class=BodyRoute)
 
 FINISH_REASONS = {"max_tokens_exceeded": "length", "requires_approval": "tool_calls"}
 """OpenAI's name for a stop reason; `stop` for every other."""
@@ -113,11 +115,13 @@ class ChatModels(Reply):
 
 
 @router.get("/openai/v1/models", response_model=ChatModels)
-async def list_models(state: State) -> Response:
+async def list_models(scan: Scan) -> Response:
     """List the agents, the newest first, as models that can be talked to."""
     page = Page(limit=LARGEST_PAGE, order="desc")
-    found = await state.store.read(lambda transaction: list_agents(transaction, AgentFilter(), page))
-    return json_response(ChatModels(data=[ChatModel.of(agent) for agent in found]))
+    return await scan(
+        lambda transaction: list_agents(transaction, AgentFilter(), page),
+        lambda found: json_response(ChatModels(data=[ChatModel.of(agent) for agent in found])),
+    )
 
 
 @router.get("/openai/v1/models/{agent_id}", response_model=ChatModel)

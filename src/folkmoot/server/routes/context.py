@@ -4,30 +4,32 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
+from folkmoot.agents.deletion import remove_messages
 from folkmoot.agents.preparation import prepare_conversation
 from folkmoot.conversations.conversations import find_conversation
-from folkmoot.conversations.listing import reset_conversation
 from folkmoot.conversations.messages import list_messages
 from folkmoot.server.agent_views import view_agent
+from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.routes.conversations import (
     cancel_in_conversation,
     compact_conversation,
     named,
     recompile_conversation,
 )
+from folkmoot.server.scanning import Scan
 from folkmoot.server.state import State
-from folkmoot.server.wire.agents import AgentReply, AgentView, show_agent
+from folkmoot.server.wire.agents import AgentReply, show_agent
 from folkmoot.server.wire.common import AgentId, json_response
 from folkmoot.server.wire.context import ContextOverview, ResetMessages, show_context
 from folkmoot.server.wire.conversations import CompactionReply, CompactionRequest
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page
 
-router = APIRouter(prefix="/v1/agents/{agent_id}", tags=["agents"])
+router = APIRouter(prefix="/v1/agents/{agent_id}", tags=["agents"], route_class=BodyRoute)
 
 
 @router.get("/context", response_model=ContextOverview)
-async def overview(agent_id: AgentId, state: State, conversation_id: str | None = None) -> Response:
+async def overview(agent_id: AgentId, state: State, scan: Scan, conversation_id: str | None = None) -> Response:
     """Return what fills the agent's context window in one of its conversations, with the parts' sizes in tokens."""
     named_id = named(conversation_id or agent_id, agent_id)
 
@@ -38,7 +40,7 @@ async def overview(agent_id: AgentId, state: State, conversation_id: str | None 
         prompt = turn.prompt(await turn.look(transaction))
         return show_context(conversation, turn.context_state, prompt, first[0] if first else None)
 
-    return json_response(await state.store.read(read))
+    return await scan(read, json_response)
 
 
 @router.post("/recompile")
@@ -61,9 +63,7 @@ async def summarize(agent_id: AgentId, state: State, body: CompactionRequest | N
 async def reset(agent_id: AgentId, state: State, body: ResetMessages | None = None) -> Response:
     """Delete the messages of the agent's main conversation, all but its system message; a turn of it is cancelled."""
     await cancel_in_conversation(agent_id, state)
-
-    async def write(transaction: Transaction) -> AgentView:
-        await reset_conversation(transaction, agent_id)
-        return await view_agent(transaction, agent_id, state)
-
-    return json_response(show_agent(await state.store.write(write)))
+    await remove_messages(state.store, agent_id)
+    return json_response(
+        show_agent(await state.store.read(lambda transaction: view_agent(transaction, agent_id, state)))
+    )

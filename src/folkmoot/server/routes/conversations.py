@@ -7,8 +7,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Response
 
 from folkmoot.agents.abandoned_calls import settle_abandoned
+from folkmoot.agents.conversations import create_conversation, fork_conversation, renew_system_message
+from folkmoot.agents.deletion import remove_conversation
 from folkmoot.agents.preparation import compact_now, system_text
-from folkmoot.agents.threads import create_thread, delete_thread, fork_thread, renew_system_message
 from folkmoot.conversations.conversations import MAIN_CONVERSATION, Conversation, find_conversation
 from folkmoot.conversations.listing import (
     ConversationFilter,
@@ -22,7 +23,9 @@ from folkmoot.errors import BadRequest, NotFound
 from folkmoot.identifiers import check_id
 from folkmoot.runs.reading import RunFilter, list_runs
 from folkmoot.runs.runs import UNFINISHED, Run, find_run
+from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.event_stream import EventStream
+from folkmoot.server.scanning import SHORT_PAGE, Scan
 from folkmoot.server.sending import (
     as_server_sent,
     begin_stream,
@@ -50,7 +53,7 @@ from folkmoot.server.wire.streams import StreamShape
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import LARGEST_PAGE, Page
 
-router = APIRouter(prefix="/v1/conversations", tags=["conversations"])
+router = APIRouter(prefix="/v1/conversations", tags=["conversations"], route_class=BodyRoute)
 
 NewestFirst = Annotated[Page, Depends(page_of("desc", by=None))]
 MessagesNewestFirst = Annotated[Page, Depends(page_of("desc", 100))]
@@ -79,7 +82,7 @@ async def create(agent_id: AgentId, state: State, body: CreateConversation | Non
     _find_model(wanted, state)
 
     async def write(transaction: Transaction) -> ConversationReply:
-        created = await create_thread(
+        created = await create_conversation(
             transaction,
             agent_id,
             state.author,
@@ -96,7 +99,7 @@ async def create(agent_id: AgentId, state: State, body: CreateConversation | Non
 @router.get("", response_model=list[ConversationReply])
 async def list_all(
     page: NewestFirst,
-    state: State,
+    scan: Scan,
     agent_id: AgentId | None = None,
     summary_search: str | None = None,
     archive_status: ArchiveStatus = "unarchived",
@@ -114,7 +117,7 @@ async def list_all(
         found = await list_conversations(transaction, wanted, page)
         return [await _shown(transaction, each) for each in found]
 
-    return json_response(await state.store.read(read))
+    return await scan(read, json_response)
 
 
 @router.get("/{conversation_id}", response_model=ConversationReply)
@@ -147,7 +150,7 @@ async def delete(conversation_id: str, state: State, agent_id: str | None = None
     conversation = named(conversation_id, agent_id)
     if conversation == conversation_id and not conversation.startswith("agent-"):
         await cancel_in_conversation(conversation, state)
-    await state.store.write(lambda transaction: delete_thread(transaction, conversation))
+    await remove_conversation(state.store, conversation)
     return Deleted(message=f"Conversation id={conversation} successfully deleted")
 
 
@@ -163,7 +166,7 @@ async def fork(
     source = named(conversation_id, agent_id)
 
     async def write(transaction: Transaction) -> ConversationReply:
-        forked = await fork_thread(transaction, source, state.author, message_id, hidden=hidden)
+        forked = await fork_conversation(transaction, source, state.author, message_id, hidden=hidden)
         return await _shown(transaction, forked)
 
     return json_response(await state.store.write(write))
@@ -189,7 +192,7 @@ async def preview(conversation_id: str, body: SendToConversation, state: State) 
 async def list_of_messages(
     conversation_id: str,
     page: MessagesNewestFirst,
-    state: State,
+    scan: Scan,
     agent_id: str | None = None,
     include_return_message_types: Annotated[list[MessageType] | None, Query()] = None,
     include_compaction_messages: bool = False,
@@ -206,7 +209,11 @@ async def list_of_messages(
             return []
         return await list_messages(transaction, conversation, page, types, summaries=include_compaction_messages)
 
-    return json_response(show_messages(await state.store.read(read), shape, types))
+    return await scan(
+        read,
+        lambda found: json_response(show_messages(found, shape, types)),
+        short=page.limit <= SHORT_PAGE and types is None,
+    )
 
 
 @router.post("/{conversation_id}/stream", response_class=EventStream)

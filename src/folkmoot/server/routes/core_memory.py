@@ -12,21 +12,22 @@ from folkmoot.memory.attachments import attach, attached_rows, detach
 from folkmoot.memory.blocks import Block, update_block
 from folkmoot.memory.listing import attached_blocks
 from folkmoot.server.agent_views import view_agent
+from folkmoot.server.bodies import BodyRoute
+from folkmoot.server.scanning import Scan
 from folkmoot.server.state import State
-from folkmoot.server.versions import ExpectedVersion, version_header
 from folkmoot.server.wire.agents import AgentReply, AgentView, MemoryReply, show_agent
-from folkmoot.server.wire.blocks import AttachBlock, BlockReply, UpdateBlock
+from folkmoot.server.wire.blocks import AttachBlock, BlockReply, ExpectedVersion, UpdateBlock, version_header
 from folkmoot.server.wire.common import AgentId, BlockId, json_response, page_of
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page
 
-router = APIRouter(prefix="/v1/agents/{agent_id}/core-memory", tags=["agents"])
+router = APIRouter(prefix="/v1/agents/{agent_id}/core-memory", tags=["agents"], route_class=BodyRoute)
 
 OldestFirst = Annotated[Page, Depends(page_of("asc", 100))]
 
 
 @router.get("", response_model=MemoryReply)
-async def retrieve(agent_id: AgentId, state: State) -> Response:
+async def retrieve(agent_id: AgentId, scan: Scan) -> Response:
     """Return the agent's memory."""
 
     async def read(transaction: Transaction) -> MemoryReply:
@@ -34,11 +35,11 @@ async def retrieve(agent_id: AgentId, state: State) -> Response:
         blocks = [_shown(row) for row in await attached_rows(transaction, agent_id)]
         return MemoryReply.model_construct(agent_type=agent.agent_type, blocks=blocks)
 
-    return json_response(await state.store.read(read))
+    return await scan(read, json_response)
 
 
 @router.get("/blocks", response_model=list[BlockReply])
-async def list_blocks(agent_id: AgentId, page: OldestFirst, state: State) -> Response:
+async def list_blocks(agent_id: AgentId, page: OldestFirst, scan: Scan) -> Response:
     """List the agent's blocks."""
 
     async def read(transaction: Transaction) -> list[BlockReply]:
@@ -46,7 +47,7 @@ async def list_blocks(agent_id: AgentId, page: OldestFirst, state: State) -> Res
         found = await attached_blocks(transaction, agent_id, page)
         return [BlockReply.of(block, access) for block, access in found]
 
-    return json_response(await state.store.read(read))
+    return await scan(read, json_response)
 
 
 @router.patch("/blocks/attach/{block_id}", response_model=AgentReply)

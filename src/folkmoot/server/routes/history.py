@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Annotated, Any
 from weakref import WeakKeyDictionary
@@ -13,27 +13,40 @@ from weakref import WeakKeyDictionary
 from fastapi import APIRouter, Header, Query, Response
 
 from folkmoot.agents.agents import find_agent
-from folkmoot.errors import InvalidInput
+from folkmoot.errors import InvalidInput, NotFound
 from folkmoot.memory.blocks import find_block, revert_block
-from folkmoot.memory.history import Reader, Version, blame_block, find_version, list_readers, list_versions
+from folkmoot.memory.edits import Revert
+from folkmoot.memory.history import (
+    MOST_LINES,
+    Reader,
+    Version,
+    WrittenLine,
+    blame_block,
+    find_version,
+    list_readers,
+    list_versions,
+)
 from folkmoot.memory.watch import Gone, MemoryEvent, NewVersion, Snapshot, watch_agent, watch_block
+from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.event_stream import EventStream, ServerSentEvent
+from folkmoot.server.scanning import Scan
 from folkmoot.server.state import State
-from folkmoot.server.versions import ExpectedVersion, version_header
 from folkmoot.server.wire.blocks import (
     BlameReply,
     BlockReply,
+    ExpectedVersion,
     ReaderReply,
     RevertBlock,
     VersionReply,
     VersionTextReply,
+    version_header,
 )
 from folkmoot.server.wire.common import AgentId, BlockId, Number, Order, json_response
-from folkmoot.store.engine import Transaction
+from folkmoot.store.engine import Transaction, Work
 from folkmoot.store.paging import LARGEST_PAGE
 
-router = APIRouter(prefix="/v1/blocks/{block_id}", tags=["shared memory"])
-agent_router = APIRouter(prefix="/v1/agents/{agent_id}/core-memory", tags=["shared memory"])
+router = APIRouter(prefix="/v1/blocks/{block_id}", tags=["shared memory"], route_class=BodyRoute)
+agent_router = APIRouter(prefix="/v1/agents/{agent_id}/core-memory", tags=["shared memory"], route_class=BodyRoute)
 
 Limit = Annotated[int, Query(ge=1, le=LARGEST_PAGE)]
 LastEventId = Annotated[str | None, Header(description="The last event that was seen; the stream goes on behind it.")]
@@ -58,35 +71,43 @@ async def list_history(
 
 
 @router.get("/history/{version}", response_model=VersionTextReply)
-async def retrieve_version(block_id: BlockId, version: Number, state: State) -> Response:
+async def retrieve_version(block_id: BlockId, version: Number, scan: Scan) -> Response:
     """Return one version with its text."""
-
-    async def read(transaction: Transaction) -> tuple[Version, str]:
-        await find_block(transaction, block_id)
-        return await find_version(transaction, block_id, version)
-
-    return json_response(VersionTextReply.with_text(*await state.store.read(read)))
+    return await scan(_version_of(block_id, version), lambda found: json_response(VersionTextReply.with_text(*found)))
 
 
 @router.get("/blame", response_model=BlameReply)
-async def blame(block_id: BlockId, state: State, version: Number | None = None) -> Response:
+async def blame(
+    block_id: BlockId,
+    state: State,
+    scan: Scan,
+    version: Number | None = None,
+    after: Annotated[Number, Query(description="Return the lines behind this one.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=MOST_LINES, description="How many lines to return.")] = MOST_LINES,
+) -> Response:
     """Return who wrote each line, at which version; of an earlier version when one is named."""
 
     async def read(transaction: Transaction) -> int:
         block = await find_block(transaction, block_id)
-        if version is not None:
-            await find_version(transaction, block_id, version)
+        if version is not None and not 1 <= version <= block.version:
+            raise NotFound(f"Block {block_id} has no version {version}.")
         return version or block.version
 
     last = await state.store.read(read)
-    return json_response(BlameReply.of(block_id, last, await blame_block(state.store, block_id, last)))
+
+    def show(lines: Sequence[WrittenLine], count: int) -> Response:
+        return json_response(BlameReply.of(block_id, last, lines, after, count))
+
+    return await scan.while_here(blame_block(state.store, block_id, last, show, after, limit))
 
 
 @router.post("/revert", response_model=BlockReply)
-async def revert(block_id: BlockId, body: RevertBlock, expected: ExpectedVersion, state: State) -> Response:
+async def revert(block_id: BlockId, body: RevertBlock, expected: ExpectedVersion, state: State, scan: Scan) -> Response:
     """Make an earlier version's text the text again, as a new version."""
+    # A version never changes, so that its text may be told before the block is locked.
+    edit = await scan(_version_of(block_id, body.version), lambda found: Revert(found[0].number, found[1]))
     block = await state.store.write(
-        lambda transaction: revert_block(transaction, block_id, body.version, state.author, expected)
+        lambda transaction: revert_block(transaction, block_id, edit, state.author, expected)
     )
     return json_response(BlockReply.of(block), version_header(block.version))
 
@@ -118,6 +139,14 @@ async def watch_memory(agent_id: AgentId, state: State, last_event_id: LastEvent
     seen = _versions(last_event_id)
     await state.store.read(lambda transaction: find_agent(transaction, agent_id))
     return EventStream(_memory_events(watch_agent(state.store, agent_id, seen), dict(seen or {})), endless=True)
+
+
+def _version_of(block_id: str, version: int) -> Work[tuple[Version, str]]:
+    async def read(transaction: Transaction) -> tuple[Version, str]:
+        await find_block(transaction, block_id)
+        return await find_version(transaction, block_id, version)
+
+    return read
 
 
 async def _block_events(events: AsyncIterator[MemoryEvent]) -> AsyncIterator[ServerSentEvent]:

@@ -12,7 +12,9 @@ from folkmoot.conversations.messages import Message, MessageType, list_messages
 from folkmoot.errors import NotFound
 from folkmoot.runs.reading import RunFilter
 from folkmoot.runs.runs import UNFINISHED
+from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.routes.conversations import named
+from folkmoot.server.scanning import SHORT_PAGE, Scan
 from folkmoot.server.sending import (
     begin_stream,
     cancel_runs,
@@ -29,7 +31,7 @@ from folkmoot.server.wire.sending import SendMessages
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page
 
-router = APIRouter(prefix="/v1/agents/{agent_id}/messages", tags=["messages"])
+router = APIRouter(prefix="/v1/agents/{agent_id}/messages", tags=["messages"], route_class=BodyRoute)
 
 Newest = Annotated[Page, Depends(page_of(None, 100))]
 
@@ -73,8 +75,8 @@ async def cancel(agent_id: AgentId, state: State, body: CancelRuns | None = None
     What waits for a decision because of them is settled, so that the agent can be talked to again.
     """
     named = body.run_ids if body is not None else None
-    wanted = RunFilter(agent_ids=[agent_id], statuses=() if named is not None else UNFINISHED)
-    outcomes = await cancel_runs(wanted, state, named)
+    wanted = RunFilter(agent_ids=[agent_id], statuses=() if named is not None else UNFINISHED, ids=named)
+    outcomes = await cancel_runs(wanted, state)
     await state.store.write(lambda transaction: settle_abandoned_of_agent(transaction, agent_id, named))
     return {**dict.fromkeys(named or (), "not a run of this agent"), **outcomes}
 
@@ -83,7 +85,7 @@ async def cancel(agent_id: AgentId, state: State, body: CancelRuns | None = None
 async def list_all(
     agent_id: AgentId,
     page: Newest,
-    state: State,
+    scan: Scan,
     conversation_id: str | None = None,
     use_assistant_message: bool = True,
     assistant_message_tool_name: str = "send_message",
@@ -116,4 +118,8 @@ async def list_all(
             transaction, conversation.id, page, types, summaries=include_compaction_messages, spoken=spoken
         )
 
-    return json_response(show_messages(await state.store.read(read), shape, types))
+    return await scan(
+        read,
+        lambda found: json_response(show_messages(found, shape, types)),
+        short=page.limit <= SHORT_PAGE and types is None,
+    )

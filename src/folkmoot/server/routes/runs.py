@@ -8,11 +8,14 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import Field
 
 from folkmoot.agents.steps import StepFilter, list_steps, traces_of_run
+from folkmoot.conversations.messages import Message
 from folkmoot.errors import Conflict
 from folkmoot.models.prompt import Usage
 from folkmoot.runs.reading import RunFilter, delete_run, list_runs, messages_of_run, usage_of_run
 from folkmoot.runs.runs import UNFINISHED, Run, find_run
+from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.event_stream import EventStream
+from folkmoot.server.scanning import Scan
 from folkmoot.server.sending import as_server_sent
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.common import Deleted, Number, Request, RunId, json_response, page_of
@@ -22,7 +25,7 @@ from folkmoot.server.wire.streams import StreamShape
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page, page_of_list
 
-router = APIRouter(prefix="/v1/runs", tags=["runs"])
+router = APIRouter(prefix="/v1/runs", tags=["runs"], route_class=BodyRoute)
 
 NewestFirst = Annotated[Page, Depends(page_of("desc", 100))]
 OldestFirst = Annotated[Page, Depends(page_of("asc", 100))]
@@ -37,7 +40,7 @@ class FollowRun(Request):
 @router.get("", response_model=list[RunReply])
 async def list_all(
     page: NewestFirst,
-    state: State,
+    scan: Scan,
     agent_id: str | None = None,
     agent_ids: Annotated[list[str] | None, Query()] = None,
     conversation_id: str | None = None,
@@ -57,14 +60,16 @@ async def list_all(
     )
     if ascending is not None:
         page = Page(page.limit, page.after, page.before, "asc" if ascending else "desc")
-    found = await state.store.read(lambda transaction: list_runs(transaction, wanted, page))
-    return json_response([RunReply.of(run) for run in found])
+    return await scan(
+        lambda transaction: list_runs(transaction, wanted, page),
+        lambda found: json_response([RunReply.of(run) for run in found]),
+    )
 
 
 @router.get("/active", response_model=list[RunReply])
 async def list_active(
     page: NewestFirst,
-    state: State,
+    scan: Scan,
     agent_id: str | None = None,
     agent_ids: Annotated[list[str] | None, Query()] = None,
     background: bool | None = None,
@@ -72,14 +77,16 @@ async def list_active(
     """List the runs that wait for their turn or are under way."""
     ids = [*(agent_ids or ()), *((agent_id,) if agent_id else ())]
     wanted = RunFilter(agent_ids=ids, statuses=UNFINISHED, background=background)
-    found = await state.store.read(lambda transaction: list_runs(transaction, wanted, page))
-    return json_response([RunReply.of(run) for run in found])
+    return await scan(
+        lambda transaction: list_runs(transaction, wanted, page),
+        lambda found: json_response([RunReply.of(run) for run in found]),
+    )
 
 
 @router.get("/{run_id}", response_model=RunReply)
 async def retrieve(run_id: RunId, state: State) -> Response:
-    """Return a run; a failed one says why."""
-    return json_response(RunReply.of(await _find(run_id, state)))
+    """Return a run; a failed one says why, and what was said in vain."""
+    return json_response(RunReply.of(await _find(run_id, state), whole=True))
 
 
 @router.delete("/{run_id}")
@@ -93,29 +100,32 @@ async def delete(run_id: RunId, state: State) -> Deleted:
 
 
 @router.get("/{run_id}/messages", response_model=list[AnyMessage])
-async def list_messages(run_id: RunId, page: OldestFirst, state: State) -> Response:
+async def list_messages(run_id: RunId, page: OldestFirst, state: State, scan: Scan) -> Response:
     """List the messages that the run added to its conversation, the oldest first unless the request says otherwise.
 
     Of a background run only those of the types that its request named, in the form that it asked for.
     """
     shape = StreamShape.of_run(await _find(run_id, state))
-    messages = await state.store.read(lambda transaction: messages_of_run(transaction, run_id))
-    shown = show_messages(messages, shape.messages, shape.types)
-    return json_response(page_of_list(shown, page, lambda message: message.id))
+
+    def shown(found: list[Message]) -> Response:
+        messages = show_messages(found, shape.messages, shape.types)
+        return json_response(page_of_list(messages, page, lambda message: message.id))
+
+    return await scan(lambda transaction: messages_of_run(transaction, run_id), shown)
 
 
 @router.get("/{run_id}/usage", response_model=RunUsage)
-async def usage(run_id: RunId, state: State) -> Response:
+async def usage(run_id: RunId, scan: Scan) -> Response:
     """Return the tokens that the run took."""
 
     async def read(transaction: Transaction) -> Usage:
         return (await usage_of_run(transaction, await find_run(transaction, run_id)))[0]
 
-    return json_response(RunUsage.of(await state.store.read(read)))
+    return await scan(read, lambda used: json_response(RunUsage.of(used)))
 
 
 @router.get("/{run_id}/metrics", response_model=RunMetrics)
-async def metrics(run_id: RunId, state: State) -> Response:
+async def metrics(run_id: RunId, scan: Scan) -> Response:
     """Return how long the run took, and with what."""
 
     async def read(transaction: Transaction) -> RunMetrics:
@@ -123,24 +133,29 @@ async def metrics(run_id: RunId, state: State) -> Response:
         _, steps = await usage_of_run(transaction, run)
         return RunMetrics.of(run, await messages_of_run(transaction, run_id), steps)
 
-    return json_response(await state.store.read(read))
+    return await scan(read, json_response)
 
 
 @router.get("/{run_id}/steps", response_model=list[StepReply])
-async def steps(run_id: RunId, page: NewestFirst, state: State) -> Response:
+async def steps(run_id: RunId, page: NewestFirst, state: State, scan: Scan) -> Response:
     """List the run's steps, the newest first unless the request says otherwise."""
     await _find(run_id, state)
     wanted = StepFilter(run_id=run_id)
-    found = await state.store.read(lambda transaction: list_steps(transaction, wanted, page))
-    return json_response([StepReply.of(step, state.services.catalogue.describe(step.model)) for step in found])
+    describe = state.services.catalogue.describe
+    return await scan(
+        lambda transaction: list_steps(transaction, wanted, page),
+        lambda found: json_response([StepReply.of(step, describe(step.model)) for step in found]),
+    )
 
 
 @router.get("/{run_id}/trace")
-async def trace(run_id: RunId, state: State, limit: Number = 1000) -> list[dict[str, Any]]:
+async def trace(run_id: RunId, state: State, scan: Scan, limit: Number = 1000) -> list[dict[str, Any]]:
     """Return what each step's model was sent and answered; nothing unless the server runs with FOLKMOOT_TRACE."""
     await _find(run_id, state)
-    found = await state.store.read(lambda transaction: traces_of_run(transaction, run_id, limit))
-    return [{"step_id": step_id, **trace} for step_id, trace in found]
+    return await scan(
+        lambda transaction: traces_of_run(transaction, run_id, limit),
+        lambda found: [{"step_id": each.step_id, "request": each.request, "response": each.response} for each in found],
+    )
 
 
 @router.get("/{run_id}/stream", response_class=EventStream)

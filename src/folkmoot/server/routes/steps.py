@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from folkmoot.agents.steps import StepFilter, find_step, list_steps, set_feedback
+from folkmoot.agents.steps import StepFilter, find_step, list_steps, set_feedback, trace_of_step
 from folkmoot.conversations.messages import Message, messages_of_step
+from folkmoot.server.bodies import BodyRoute
+from folkmoot.server.scanning import Scan
 from folkmoot.server.state import State
 from folkmoot.server.wire.common import Request, StepId, Text, json_response, page_of
 from folkmoot.server.wire.messages import AnyMessage, MessageShape, show_messages
@@ -17,7 +19,7 @@ from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page, page_of_list
 
-router = APIRouter(prefix="/v1/steps", tags=["runs"])
+router = APIRouter(prefix="/v1/steps", tags=["runs"], route_class=BodyRoute)
 telemetry_router = APIRouter(prefix="/v1/telemetry", tags=["runs"])
 
 NewestFirst = Annotated[Page, Depends(page_of("desc"))]
@@ -35,6 +37,7 @@ class Feedback(Request):
 async def list_all(
     page: NewestFirst,
     state: State,
+    scan: Scan,
     agent_id: str | None = None,
     run_id: str | None = None,
     model: str | None = None,
@@ -59,8 +62,11 @@ async def list_all(
         project_id=project_id,
         nothing=bool(trace_ids),
     )
-    found = await state.store.read(lambda transaction: list_steps(transaction, wanted, page))
-    return json_response([StepReply.of(step, state.services.catalogue.describe(step.model)) for step in found])
+    describe = state.services.catalogue.describe
+    return await scan(
+        lambda transaction: list_steps(transaction, wanted, page),
+        lambda found: json_response([StepReply.of(step, describe(step.model)) for step in found]),
+    )
 
 
 @router.get("/{step_id}", response_model=StepReply)
@@ -79,7 +85,13 @@ async def metrics(step_id: StepId, state: State) -> Response:
 @router.get("/{step_id}/trace")
 async def trace(step_id: StepId, state: State) -> TraceReply | None:
     """Return what the model was sent and what it answered; null unless the server was started with FOLKMOOT_TRACE."""
-    return TraceReply.of(await state.store.read(lambda transaction: find_step(transaction, step_id)))
+
+    async def read(transaction: Transaction) -> TraceReply | None:
+        step = await find_step(transaction, step_id)
+        found = await trace_of_step(transaction, step_id)
+        return None if found is None else TraceReply.of(step, found)
+
+    return await state.store.read(read)
 
 
 @telemetry_router.get("/{step_id}")

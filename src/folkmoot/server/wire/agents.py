@@ -21,10 +21,10 @@ from folkmoot.identifiers import user_of
 from folkmoot.models.listing import ModelDescription
 from folkmoot.models.providers import DEFAULT_ALIAS
 from folkmoot.server.wire.blocks import BlockReply, CreateBlock
-from folkmoot.server.wire.common import BlockId, JsonObject, Reply, Request, Text, ToolId, moment
+from folkmoot.server.wire.common import MOST_ITEMS, BlockId, JsonObject, Reply, Request, Tag, Text, ToolId, moment
 from folkmoot.server.wire.messages import ApprovalRequestMessage, show_request
 from folkmoot.server.wire.models import EmbeddingConfig, LlmConfig
-from folkmoot.server.wire.sending import MessageCreate
+from folkmoot.server.wire.sending import MessageCreate, check_words
 from folkmoot.server.wire.tools import ToolReply
 from folkmoot.tools.tool import Tool
 
@@ -39,6 +39,14 @@ AgentType = Literal[
     "voice_convo_agent",
     "voice_sleeptime_agent",
 ]
+
+MOST_NEW_BLOCKS = 100
+"""Blocks that are made together with an agent; more are made before it, and named in `block_ids`."""
+
+MOST_FIRST_MESSAGES = 1000
+"""Messages with which an agent's main conversation begins."""
+
+MOST_RULES = 100
 
 Name = Annotated[Text, Field(min_length=1, max_length=300)]
 
@@ -124,9 +132,9 @@ class AgentFields(Request):
 
     description: Text | None = None
     system: Text | None = Field(None, description="The system prompt.")
-    tags: list[Text] | None = Field(None, max_length=1000)
-    tool_ids: list[ToolId] | None = Field(None, max_length=1000)
-    block_ids: list[BlockId] | None = Field(None, max_length=1000)
+    tags: list[Tag] | None = Field(None, max_length=MOST_ITEMS)
+    tool_ids: list[ToolId] | None = Field(None, max_length=MOST_ITEMS)
+    block_ids: list[BlockId] | None = Field(None, max_length=MOST_ITEMS)
     model: Text | None = Field(None, description="Handle of the model, such as openai/gpt-4o-mini.")
     embedding: Text | None = Field(None, description="Handle of the embedding model; not needed.")
     timezone: Text | None = None
@@ -140,7 +148,7 @@ class AgentFields(Request):
     context_window_limit: int | None = Field(None, ge=1024)
     max_tokens: int | None = Field(None, ge=1)
     parallel_tool_calls: bool | None = None
-    tool_rules: list[JsonObject] | None = None
+    tool_rules: list[JsonObject] | None = Field(None, max_length=MOST_RULES)
     message_buffer_autoclear: bool | None = None
     enable_sleeptime: bool | None = None
     max_files_open: int | None = Field(None, ge=0)
@@ -148,8 +156,10 @@ class AgentFields(Request):
     project_id: Text | None = None
     template_id: Text | None = None
     base_template_id: Text | None = None
-    tool_exec_environment_variables: dict[Text, Text] | None = None
-    secrets: dict[Text, Text] | None = Field(None, description="Variables for the agent's tools, kept encrypted.")
+    tool_exec_environment_variables: dict[Text, Text] | None = Field(None, max_length=MOST_ITEMS)
+    secrets: dict[Text, Text] | None = Field(
+        None, max_length=MOST_ITEMS, description="Variables for the agent's tools, kept encrypted."
+    )
 
     @field_validator("tool_rules")
     @classmethod
@@ -191,11 +201,17 @@ class CreateAgent(AgentFields):
 
     name: Name | None = None
     agent_type: AgentType = "letta_v1_agent"
-    memory_blocks: list[CreateBlock] | None = None
-    tools: list[Text] | None = Field(None, description="Names of tools.")
+    memory_blocks: list[CreateBlock] | None = Field(None, max_length=MOST_NEW_BLOCKS)
+    tools: list[Text] | None = Field(None, max_length=MOST_ITEMS, description="Names of tools.")
     include_base_tools: bool | None = True
     include_multi_agent_tools: bool | None = False
-    initial_message_sequence: list[MessageCreate] | None = None
+    initial_message_sequence: list[MessageCreate] | None = Field(None, max_length=MOST_FIRST_MESSAGES)
+
+    @field_validator("initial_message_sequence")
+    @classmethod
+    def _not_too_long(cls, first: list[MessageCreate] | None) -> list[MessageCreate] | None:
+        check_words(first or (), "initial_message_sequence")
+        return first
 
     def to_plan(self) -> AgentPlan:
         """Return what the agent shall be."""

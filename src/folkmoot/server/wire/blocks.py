@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
+from fastapi import Depends, Header
 from pydantic import Field
 
+from folkmoot.errors import InvalidInput
 from folkmoot.identifiers import user_of
 from folkmoot.memory.attachments import Access
 from folkmoot.memory.authors import Author
 from folkmoot.memory.blocks import DEFAULT_LIMIT, Block
 from folkmoot.memory.history import Reader, Version, WrittenLine
-from folkmoot.server.wire.common import JsonObject, Number, Reply, Request, Text, moment
+from folkmoot.server.wire.common import MOST_ITEMS, JsonObject, Number, Reply, Request, Tag, Text, moment
 
 Label = Annotated[Text, Field(min_length=1, max_length=200, description="Name of the block in an agent's context.")]
 Limit = Annotated[int, Field(ge=1, le=50_000_000, description="Most characters the block may hold.")]
@@ -25,7 +28,7 @@ class BlockFields(Request):
     read_only: bool | None = Field(None, description="Agents cannot change it by any tool.")
     description: Text | None = Field(None, description="What it is for; agents read it.")
     metadata: JsonObject | None = None
-    tags: list[Text] | None = Field(None, max_length=1000)
+    tags: list[Tag] | None = Field(None, max_length=MOST_ITEMS)
     hidden: bool | None = None
     project_id: Text | None = None
     is_template: bool | None = None
@@ -180,26 +183,27 @@ class BlameLineReply(Reply):
 
 
 class BlameReply(Reply):
-    """Who wrote each line of a block."""
+    """Who wrote each line of a block, or each of a page of its lines."""
 
     block_id: str
     version: int
+    line_count: int
     lines: list[BlameLineReply]
 
     @classmethod
-    def of(cls, block_id: str, version: int, lines: Sequence[WrittenLine]) -> BlameReply:
-        """Show who wrote each line; a line's text is shown without its line break."""
+    def of(cls, block_id: str, version: int, lines: Sequence[WrittenLine], after: int, line_count: int) -> BlameReply:
+        """Show who wrote each line behind the first `after`; a line's text is shown without its line break."""
         shown = [
-            BlameLineReply(
+            BlameLineReply.model_construct(
                 number=number,
                 text=line.text.rstrip("\r\n"),
                 version=line.version.number,
                 author=AuthorReply.of(line.version.author),
                 created_at=moment(line.version.created_at),
             )
-            for number, line in enumerate(lines, 1)
+            for number, line in enumerate(lines, after + 1)
         ]
-        return cls(block_id=block_id, version=version, lines=shown)
+        return cls.model_construct(block_id=block_id, version=version, line_count=line_count, lines=shown)
 
 
 class ReaderReply(Reply):
@@ -231,3 +235,27 @@ def _version_fields(version: Version) -> dict[str, Any]:
         "edit": dict(version.edit),
         "characters": version.length,
     }
+
+
+def version_header(version: int) -> dict[str, str]:
+    """Return the header that tells a block's version."""
+    return {"ETag": f'"{version}"'}
+
+
+async def read_expected(
+    if_match: Annotated[str | None, Header(description='Only write when the block is at this version: `"7"`.')] = None,
+) -> int | None:
+    """Return the version that the request expects, None when it takes any.
+
+    Raises:
+        InvalidInput: the header is not a version.
+    """
+    if if_match is None or if_match.strip() == "*":
+        return None
+    match = re.fullmatch(r'"?(\d{1,9})"?', if_match.strip())
+    if match is None:
+        raise InvalidInput(f'If-Match: {if_match!r} is not a version; send the ETag you were given, such as "7".')
+    return int(match[1])
+
+
+ExpectedVersion: TypeAlias = Annotated[int | None, Depends(read_expected)]

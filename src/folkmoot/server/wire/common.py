@@ -17,6 +17,15 @@ from folkmoot.store.paging import LARGEST_PAGE, Page
 DEEPEST_JSON = 50
 """How deep objects and lists may be nested in what a client sends to be kept."""
 
+LONGEST_JSON = 100_000
+"""Characters, about, of what a client sends to be kept."""
+
+MOST_ITEMS = 1000
+"""Items of a list in a request."""
+
+LONGEST_TAG = 500
+"""Characters of a tag: PostgreSQL's indexes take no much longer ones."""
+
 _NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
 
 
@@ -27,23 +36,36 @@ def _storable(text: str) -> str:
     return text
 
 
-def _storable_json(value: Any, depth: int = 0) -> Any:
+def _storable_json(value: Any) -> Any:
+    _measure(value, 0, LONGEST_JSON)
+    return value
+
+
+def _measure(value: Any, depth: int, left: int) -> int:
+    """Look through JSON that is to be kept and return how many characters it may still have."""
     if depth > DEEPEST_JSON:
         raise ValueError(f"is nested more than {DEEPEST_JSON} levels deep")
+    left -= 2
+    if isinstance(value, str):
+        left -= len(value)
+    if left < 0:
+        raise ValueError(f"has more than {LONGEST_JSON:,} characters as JSON; keep less here, or put it in a block")
     if isinstance(value, str):
         _storable(value)
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            _storable(key)
-            _storable_json(item, depth + 1)
+            left = _measure(item, depth + 1, _measure(key, depth, left))
     elif isinstance(value, list):
         for item in value:
-            _storable_json(item, depth + 1)
-    return value
+            left = _measure(item, depth + 1, left)
+    return left
 
 
 Text = Annotated[str, AfterValidator(_storable)]
 """Text that both stores can keep; the validator's error names what they cannot."""
+
+Tag = Annotated[Text, Field(max_length=LONGEST_TAG)]
+"""A tag of an agent or a block."""
 
 JsonObject = Annotated[dict[str, Any], BeforeValidator(_storable_json)]
 """An object of the client's own, which is kept as it is."""

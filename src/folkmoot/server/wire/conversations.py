@@ -11,7 +11,7 @@ from pydantic import Field
 from folkmoot.conversations.conversations import Conversation
 from folkmoot.identifiers import user_of
 from folkmoot.server.wire.agents import with_defaults
-from folkmoot.server.wire.common import Reply, Request, RunId, Text, moment
+from folkmoot.server.wire.common import JsonObject, Reply, Request, RunId, Text, moment
 from folkmoot.server.wire.sending import SendMessages
 from folkmoot.store import clock
 
@@ -134,7 +134,7 @@ class CompactionRequest(Request):
     """How a conversation is compacted; by the agent's own settings when nothing is said."""
 
     agent_id: Text | None = None
-    compaction_settings: dict[str, Any] | None = None
+    compaction_settings: JsonObject | None = None
 
 
 class CompactionReply(Reply):

@@ -6,16 +6,19 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from folkmoot.agents.steps import StoredStep
+from pydantic import Field
+
+from folkmoot.agents.steps import StoredStep, Trace
 from folkmoot.conversations.messages import Message
 from folkmoot.models.listing import ModelDescription
 from folkmoot.models.prompt import Usage
 from folkmoot.runs.runs import Run
 from folkmoot.server.wire.common import Reply, moment
+from folkmoot.server.wire.sending import sent_again
 
 
 class RunReply(Reply):
-    """A run; `error` is Folkmoot's own field."""
+    """A run; `error`, `input_messages` and `partial_answer` are Folkmoot's own fields."""
 
     id: str
     status: str
@@ -35,10 +38,19 @@ class RunReply(Reply):
     ttft_ns: int | None
     total_duration_ns: int | None
     error: dict[str, Any] | None
+    input_messages: list[dict[str, Any]] | None = Field(
+        None,
+        description="What was said to a run that failed or was cancelled, where it is not in the conversation, in the "
+        "form in which it is sent; null in lists.",
+    )
+    partial_answer: str | None = Field(
+        None,
+        description="What such a run's model had written of an answer that is not in the conversation; null in lists.",
+    )
 
     @classmethod
-    def of(cls, run: Run) -> RunReply:
-        """Show a run."""
+    def of(cls, run: Run, *, whole: bool = False) -> RunReply:
+        """Show a run; `whole` with all that was said to it in vain, which may be long."""
         details = run.details
         sent = details.get("callback_sent_at")
         return cls(
@@ -59,6 +71,8 @@ class RunReply(Reply):
             ttft_ns=details.get("ttft_ns"),
             total_duration_ns=run.duration_ns,
             error=details.get("error"),
+            input_messages=[sent_again(message) for message in run.said] or None if whole and run.is_over else None,
+            partial_answer=details.get("partial_answer") if whole else None,
         )
 
 
@@ -196,17 +210,15 @@ class TraceReply(Reply):
     response_json: dict[str, Any]
 
     @classmethod
-    def of(cls, step: StoredStep) -> TraceReply | None:
-        """Show a step's trace, if the server keeps traces."""
-        if step.trace is None:
-            return None
+    def of(cls, step: StoredStep, trace: Trace) -> TraceReply:
+        """Show a step's trace."""
         return cls(
             id=step.id.replace("step-", "provider_trace-", 1),
             step_id=step.id,
             run_id=step.run_id,
             agent_id=step.agent_id,
-            request_json=step.trace["request"],
-            response_json=step.trace["response"],
+            request_json=dict(trace.request),
+            response_json=dict(trace.response),
         )
 
 

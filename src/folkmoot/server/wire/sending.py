@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
@@ -13,8 +13,15 @@ from folkmoot.agents.approvals import Decision, Decisions
 from folkmoot.agents.tool_calls import Outcome
 from folkmoot.conversations.messages import Message, MessageType
 from folkmoot.models.prompt import ToolSchema
-from folkmoot.server.wire.common import JsonObject, Request, Text
+from folkmoot.server.wire.common import MOST_ITEMS, JsonObject, Request, Text
 from folkmoot.server.wire.messages import MessageShape
+from folkmoot.store.words import LONGEST_TEXT
+
+MOST_WORDS_SENT = 1_000_000
+"""Characters of messages in a request that search shall find."""
+
+MOST_MESSAGES = 1000
+"""Messages, client's tools, or returns of tools in a request."""
 
 
 class TextPart(Request):
@@ -83,12 +90,21 @@ def _not_empty(content: str | list[Part]) -> str | list[Part]:
     return content
 
 
-Content: TypeAlias = Annotated[Text | list[Part], AfterValidator(_not_empty)]
+Parts: TypeAlias = Annotated[list[Part], Field(max_length=MOST_ITEMS)]
+Content: TypeAlias = Annotated[Text | Parts, AfterValidator(_not_empty)]
 
 
 def content_of(content: str | Sequence[Part]) -> str | list[dict[str, Any]]:
     """Return a message's content as it is stored."""
     return content if isinstance(content, str) else [part.model_dump(exclude_none=True) for part in content]
+
+
+MESSAGE_TYPES: Mapping[str, MessageType] = {
+    "user": "user_message",
+    "system": "system_message",
+    "assistant": "assistant_message",
+}
+"""The types of messages by who says them."""
 
 
 class MessageCreate(Request):
@@ -108,14 +124,35 @@ class MessageCreate(Request):
         content = content_of(self.content)
         if self.role != "user" and not isinstance(content, str):
             content = "\n".join(part["text"] for part in content if part["type"] == "text")
-        types: dict[str, MessageType] = {
-            "user": "user_message",
-            "system": "system_message",
-            "assistant": "assistant_message",
-        }
         # An assistant's words that a client gives are no part of the model's own reply to them.
         body = {"content": content, "given": True} if self.role == "assistant" else {"content": content}
-        return Message(types[self.role], body, name=self.name, otid=self.otid, sender_id=self.sender_id)
+        return Message(MESSAGE_TYPES[self.role], body, name=self.name, otid=self.otid, sender_id=self.sender_id)
+
+
+def sent_again(message: Message) -> dict[str, Any]:
+    """Return a message that was said, in the form in which it is sent."""
+    roles = {kind: role for role, kind in MESSAGE_TYPES.items()}
+    about = {"name": message.name, "sender_id": message.sender_id}
+    named = {name: value for name, value in about.items() if value is not None}
+    return {"role": roles[message.message_type], "content": message.body["content"], **named}
+
+
+def check_words(sent: Iterable[object], field: str) -> None:
+    """Refuse messages that have more words than are made searchable at once.
+
+    Raises:
+        ValueError: they have.
+    """
+    words = 0
+    for message in sent:
+        content = message.content if isinstance(message, MessageCreate) else ""
+        texts = [content] if isinstance(content, str) else [getattr(part, "text", "") for part in content]
+        words += min(sum(map(len, texts)), LONGEST_TEXT)
+    if words > MOST_WORDS_SENT:
+        raise ValueError(
+            f"{field}: the messages have {words:,} characters, and {MOST_WORDS_SENT:,} are taken in one request; "
+            "send them in several"
+        )
 
 
 class ApprovalReturn(Request):
@@ -132,7 +169,7 @@ class ClientToolReturn(Request):
 
     type: Literal["tool"] = "tool"
     tool_call_id: Text
-    tool_return: Text | list[Part]
+    tool_return: Text | Parts
     status: Literal["success", "error"] = "success"
     stdout: list[str] | None = None
     stderr: list[str] | None = None
@@ -193,7 +230,7 @@ class ToolReturnCreate(Request):
     """Returns of tools that the client ran itself."""
 
     type: Literal["tool_return"]
-    tool_returns: list[ClientToolReturn] = Field(min_length=1)
+    tool_returns: list[ClientToolReturn] = Field(min_length=1, max_length=MOST_MESSAGES)
     otid: Text | None = None
     group_id: str | None = None
 
@@ -241,10 +278,12 @@ class ClientTool(Request):
 class SendMessages(Request):
     """A request for a turn."""
 
-    messages: list[AnyCreate] | None = None
+    messages: list[AnyCreate] | None = Field(None, max_length=MOST_MESSAGES)
     input: Content | None = Field(None, description="Short for one user message.")
     max_steps: int | None = Field(None, ge=1, le=1000, description="Most model calls in this turn.")
-    client_tools: list[ClientTool] | None = Field(None, description="Tools that the client runs itself.")
+    client_tools: list[ClientTool] | None = Field(
+        None, max_length=MOST_MESSAGES, description="Tools that the client runs itself."
+    )
     use_assistant_message: bool = True
     assistant_message_tool_name: str = "send_message"
     assistant_message_tool_kwarg: str = "message"
@@ -265,6 +304,7 @@ class SendMessages(Request):
         answers = sum(not isinstance(message, MessageCreate) for message in self.messages or ())
         if answers > 1:
             raise ValueError("messages: send one answer to an approval request at a time")
+        check_words(self.messages or (), "messages")
         return self
 
     def to_messages(self) -> list[Message]:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from folkmoot.tools.builtin import agents, memory, memory_files, not_configured
+from folkmoot.tools.builtin import agents, memory, memory_files, not_configured, web
 from folkmoot.tools.builtin.builtin_tool import BuiltinTool
 from folkmoot.tools.builtin.conversation_search import conversation_search
-from folkmoot.tools.builtin.fetch_webpage import fetch_webpage
-from folkmoot.tools.builtin.send_message import send_message
-from folkmoot.tools.builtin.web_search import web_search
 
 _ALL = (
     BuiltinTool(memory.memory_insert, "letta_sleeptime_core", in_step=True),
@@ -21,9 +18,9 @@ _ALL = (
     BuiltinTool(memory.memory_apply_patch, "letta_memory_core", in_step=True),
     BuiltinTool(memory_files.memory, "letta_memory_core", in_step=True),
     BuiltinTool(conversation_search, "letta_core"),
-    BuiltinTool(send_message, "letta_core", in_step=True, ends_turn=True),
-    BuiltinTool(web_search, "letta_builtin"),
-    BuiltinTool(fetch_webpage, "letta_builtin"),
+    BuiltinTool(agents.send_message, "letta_core", in_step=True, ends_turn=True),
+    BuiltinTool(web.web_search, "letta_builtin"),
+    BuiltinTool(web.fetch_webpage, "letta_builtin"),
     BuiltinTool(not_configured.run_code, "letta_builtin"),
     BuiltinTool(not_configured.archival_memory_insert, "letta_core", in_step=True),
     BuiltinTool(not_configured.archival_memory_search, "letta_core"),

@@ -1,4 +1,4 @@
-"""Tools by which agents talk to each other."""
+"""Tools by which agents talk: to each other, and those of the older types to the person too."""
 
 from __future__ import annotations
 
@@ -6,6 +6,15 @@ import json
 
 from folkmoot.models.frames import printable_json
 from folkmoot.tools.tool import ToolContext
+
+
+async def send_message(context: ToolContext, message: str) -> str:
+    """Say something to the person you are talking with; your turn ends.
+
+    Args:
+        message: What to say.
+    """
+    return "Sent."
 
 
 async def send_message_to_agent_and_wait_for_reply(context: ToolContext, message: str, other_agent_id: str) -> str:

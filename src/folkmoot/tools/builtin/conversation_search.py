@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import Literal
 
 from folkmoot.conversations.messages import Message
-from folkmoot.conversations.search import ROLES, MessageSearch, search_messages
+from folkmoot.conversations.search import ROLES, MessageSearch, search_for
 from folkmoot.errors import ToolFailed
 from folkmoot.store import clock
 from folkmoot.tools.tool import ToolContext
@@ -47,7 +47,7 @@ async def conversation_search(
         end=_moment("end_date", end_date, ends=True),
         limit=max(1, min(limit, LARGEST)),
     )
-    found = await search_messages(context.store, search)
+    found = await context.store.scan(search_for(context.store, search))
     return json.dumps(
         {"query": query and _short(query), "count": len(found), "messages": [_shown(each.message) for each in found]},
         ensure_ascii=False,

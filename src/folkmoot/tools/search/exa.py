@@ -1,11 +1,9 @@
-"""Search by Exa, through its own client library."""
+"""Search by Exa, through its HTTP API."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib
 import json
-import re
 from typing import Any
 
 import httpx
@@ -15,6 +13,8 @@ from folkmoot.tools.search.query import SEARCH_TIMEOUT, SearchQuery, SearchResul
 
 EXA_ADDRESS = "https://api.exa.ai"
 FULL_TEXT = 10_000
+LARGEST_ANSWER = 5_000_000
+"""Bytes of an answer that are read."""
 
 _CATEGORIES = {"research paper": "publication", "linkedin profile": "people"}
 """Names that Exa has changed."""
@@ -51,62 +51,76 @@ class ExaSearch:
 
     async def search(self, query: SearchQuery) -> list[SearchResult]:
         """Ask Exa."""
-        options = exa_options(query)
-        # The library takes up to seconds to import.
-        library = await asyncio.to_thread(importlib.import_module, "exa_py")
+        answer = await self._ask(exa_request(query))
         try:
-            async with (
-                asyncio.timeout(self._timeout),
-                library.AsyncExa(self._key, self._address, timeout=self._timeout) as client,
-            ):
-                answer = await client.search(**options)
-            results = [_result(found) for found in answer.results]
-        except (TimeoutError, httpx.TimeoutException) as error:
-            raise ToolFailed(f"Exa did not answer within {self._timeout:g} seconds.") from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ToolFailed(f"Exa could not be reached ({type(error).__name__}).") from error
-        except ValueError as error:
-            raise ToolFailed(self._explain(str(error))) from error
+            results = [_result(found) for found in answer["results"]]
         except (KeyError, TypeError, AttributeError) as error:
             raise ToolFailed("Exa's answer was not of the form that was expected.") from error
         return [result for result in results if result.url and query.allows(result.url)][: query.limit]
 
-    def _explain(self, message: str) -> str:
-        """Turn the library's error into a sentence that does not hold the key."""
-        match = re.match(r"Request failed with status code (\d+): (.*)", message, re.DOTALL)
-        if match is None:
-            return f"Exa's answer could not be used: {self._hide(message)}"
-        status = int(match[1])
+    async def _ask(self, body: dict[str, Any]) -> Any:
+        """Send one request and return the JSON that comes back."""
+        try:
+            async with (
+                asyncio.timeout(self._timeout),
+                httpx.AsyncClient(timeout=self._timeout) as client,
+                client.stream(
+                    "POST", f"{self._address}/search", json=body, headers={"x-api-key": self._key}
+                ) as response,
+            ):
+                content = bytearray()
+                async for piece in response.aiter_bytes():
+                    content += piece
+                    if len(content) > LARGEST_ANSWER:
+                        raise ToolFailed(f"Exa sent more than {LARGEST_ANSWER:,} bytes.")
+        except (TimeoutError, httpx.TimeoutException) as error:
+            raise ToolFailed(f"Exa did not answer within {self._timeout:g} seconds.") from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ToolFailed(f"Exa could not be reached ({type(error).__name__}).") from error
+        except UnicodeEncodeError as error:
+            raise ToolFailed("EXA_API_KEY holds characters that no key has.") from error
+        text = content.decode(errors="replace")
+        if response.status_code >= httpx.codes.BAD_REQUEST:
+            raise ToolFailed(self._explain(response.status_code, text))
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ToolFailed(f"Exa's answer could not be used: {self._hide(text)}") from error
+
+    def _explain(self, status: int, body: str) -> str:
+        """Say what a refusal means, without the key that it may hold."""
         fault = _FAULTS.get(status) or f"Exa refused the search with status {status}"
-        said = self._hide(_said(match[2]))
+        said = self._hide(_said(body))
         return f"{fault} (it said: {said})." if said else f"{fault}."
 
     def _hide(self, text: str) -> str:
         return text.replace(self._key, "<key>")[:300]
 
 
-def exa_options(query: SearchQuery) -> dict[str, Any]:
-    """Return the arguments of the library's `search` for a query."""
+def exa_request(query: SearchQuery) -> dict[str, Any]:
+    """Return the body of the request for a query."""
     category = _CATEGORIES.get(query.category or "", query.category)
     domains = query.included or _CATEGORY_DOMAINS.get(query.category or "")
     options = {
         "query": query.words,
-        "num_results": query.limit,
+        "numResults": query.limit,
         "category": category if category in _KNOWN else None,
-        "contents": {"text": {"max_characters": FULL_TEXT}} if query.include_text else {"highlights": True},
-        "include_domains": domains,
+        "contents": {"text": {"maxCharacters": FULL_TEXT}} if query.include_text else {"highlights": True},
+        "includeDomains": domains,
         # Exa takes one of the two lists; the results are filtered by both.
-        "exclude_domains": None if domains else query.excluded,
-        "start_published_date": query.start_published_date,
-        "end_published_date": query.end_published_date,
-        "user_location": query.user_location,
+        "excludeDomains": None if domains else query.excluded,
+        "startPublishedDate": query.start_published_date,
+        "endPublishedDate": query.end_published_date,
+        "userLocation": query.user_location,
     }
     return {key: value for key, value in options.items() if value}
 
 
-def _result(found: Any) -> SearchResult:
-    text = found.text or "\n…\n".join(found.highlights or []) or found.summary or ""
-    return SearchResult(str(found.title or found.url), str(found.url or ""), str(text), found.published_date)
+def _result(found: dict[str, Any]) -> SearchResult:
+    text = found.get("text") or "\n…\n".join(found.get("highlights") or []) or found.get("summary") or ""
+    url = str(found.get("url") or "")
+    published = found.get("publishedDate")
+    return SearchResult(str(found.get("title") or url), url, str(text), str(published) if published else None)
 
 
 def _said(body: str) -> str:

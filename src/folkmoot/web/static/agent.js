@@ -11,6 +11,7 @@ const chat = new Chat();
 const composer = find("#composer");
 const area = find("#message");
 const followed = new Set();
+const IN_VAIN = new Set([null, "error", "llm_api_error", "cancelled"]);
 let run = null;
 
 const refreshBeside = refresher(["memory", "context", "tools", "runs"]);
@@ -56,8 +57,10 @@ async function turn(messages) {
   }
 }
 
+/** Show a turn as it happens; one that came to nothing is then shown as what it is. */
 async function showTurn(response) {
   const reason = await chat.follow(response, (id) => { followed.add(id); run = id; });
+  if (IN_VAIN.has(reason)) refreshMessages();
   if (reason === "cancelled") find("#chat-state").textContent = "stopped";
 }
 

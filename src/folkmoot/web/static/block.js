@@ -63,9 +63,13 @@ const editor = find("#editor");
 const area = find("#edited");
 const begun = find("#edited-version");
 
-function openEditor() {
-  area.value = find("#raw").value;
-  begun.value = text().dataset.version;
+async function openEditor() {
+  const raw = find("#raw"); // a long text is not in the page
+  const now = raw
+    ? { value: raw.value, version: text().dataset.version }
+    : await (await api("GET", `/v1/blocks/${id}`)).json();
+  area.value = now.value;
+  begun.value = now.version;
   showEditor(true);
   count();
   area.focus();

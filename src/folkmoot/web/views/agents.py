@@ -16,16 +16,18 @@ from folkmoot.agents.listing import AgentFilter, blocks_of_agents, list_agents, 
 from folkmoot.agents.overview import all_attachments
 from folkmoot.agents.tool_rules import ToolRules
 from folkmoot.conversations.conversations import find_conversation
-from folkmoot.conversations.messages import list_messages, messages_in_context
+from folkmoot.conversations.messages import Message, list_messages, messages_in_context
 from folkmoot.errors import FolkmootError
 from folkmoot.memory.attachments import Access
 from folkmoot.memory.blocks import Block
 from folkmoot.memory.listing import BlockFilter, list_blocks
-from folkmoot.runs.reading import RunFilter, list_runs
+from folkmoot.runs.reading import RunFilter, list_runs, runs_without_answer
 from folkmoot.runs.runs import UNFINISHED, Run
+from folkmoot.server.scanning import Scan, Scanning
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.agents import CreateAgent
 from folkmoot.server.wire.common import AgentId
+from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import LARGEST_PAGE, Page
 from folkmoot.tools.builtin import DEFAULT_TOOLS
@@ -35,13 +37,14 @@ from folkmoot.web.colours import Palette, read_palette
 from folkmoot.web.context_window import ContextUse, read_context
 from folkmoot.web.forms import choices, problems_of, text_of
 from folkmoot.web.responses import page_router, read_form, redirect, render
-from folkmoot.web.transcript import TranscriptEntry, transcript_of
+from folkmoot.web.transcript import TranscriptEntry, UnansweredTurn, transcript_of
 
 router = page_router()
 
 LISTED = 200
 MESSAGES_SHOWN = 100
 RUNS_SHOWN = 8
+UNANSWERED_SHOWN = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ class _About:
     """What an agent's page shows."""
 
     agent: Agent
-    talk: Sequence[TranscriptEntry]
+    talk: Sequence[TranscriptEntry | UnansweredTurn]
     earlier: str | None
     pending: Pending | None
     blocks: Sequence[tuple[Block, Access]]
@@ -81,7 +84,7 @@ class Decided:
 
 
 @router.get("/agents")
-async def list_all(request: Request, state: State, q: str = "", tag: str = "", after: str | None = None) -> Response:
+async def list_all(request: Request, scan: Scan, q: str = "", tag: str = "", after: str | None = None) -> Response:
     """List agents, the newest first."""
 
     async def read(transaction: Transaction) -> dict[str, Any]:
@@ -96,8 +99,8 @@ async def list_all(request: Request, state: State, q: str = "", tag: str = "", a
             "palette": await read_palette(transaction),
         }
 
-    shown = await state.store.read(read)
-    return render(request, "agents.html", q=q, tag=tag, listed=LISTED, calls=code.moot_calls(), **shown)
+    values: dict[str, Any] = {"q": q, "tag": tag, "listed": LISTED, "calls": code.moot_calls()}
+    return await scan(read, lambda shown: render(request, "agents.html", **values, **shown))
 
 
 @router.get("/agents/new")
@@ -164,32 +167,37 @@ async def agent_page(
         refused: the form that could not do what it was asked to.
         decisions: what was decided so far about calls that wait, by the call.
     """
-    about = await state.store.read(lambda transaction: _read(transaction, agent_id, before, state))
     models = [model.handle for model in await state.services.catalogue.models()]
-    run = next((run for run in about.runs if not run.is_over), None)
-    return render(
-        request,
-        "agent.html",
-        status,
-        about=about,
-        ask=ask,
-        refused=refused or Refused(),
-        decisions=decisions or {},
-        agent=about.agent,
-        palette=about.palette,
-        models=models,
-        run=run,
-        before=before,
-        rules=ToolRules.read(about.agent.configuration.get("tool_rules") or ()),
-        all_tools=await state.store.read(state.services.tools.all),
-        calls=code.agent_calls(agent_id, about.agent.model),
-    )
+    all_tools = await state.store.read(state.services.tools.all)
+
+    def shown(about: _About) -> Response:
+        return render(
+            request,
+            "agent.html",
+            status,
+            about=about,
+            ask=ask,
+            refused=refused or Refused(),
+            decisions=decisions or {},
+            agent=about.agent,
+            palette=about.palette,
+            models=models,
+            run=next((run for run in about.runs if not run.is_over), None),
+            before=before,
+            rules=ToolRules.read(about.agent.configuration.get("tool_rules") or ()),
+            all_tools=all_tools,
+            calls=code.agent_calls(agent_id, about.agent.model),
+        )
+
+    scan = Scanning(state.store, request)
+    return await scan(lambda transaction: _read(transaction, agent_id, before, state), shown)
 
 
 async def _read(transaction: Transaction, agent_id: str, before: str | None, state: ServerState) -> _About:
     agent = await find_agent(transaction, agent_id)
     newest = Page(limit=MESSAGES_SHOWN, order="desc", after=before)
     messages = (await list_messages(transaction, agent_id, newest))[::-1]
+    unanswered = await _unanswered(transaction, agent_id, messages, whole=before is None)
     conversation = await find_conversation(transaction, agent_id)
     pending = find_pending(await messages_in_context(transaction, agent_id, conversation.context_start))
     tools = await tools_of(transaction, agent_id, state.services.tools)
@@ -200,7 +208,7 @@ async def _read(transaction: Transaction, agent_id: str, before: str | None, sta
     counted = next((usage["context_tokens"] for run in runs if (usage := run.details.get("usage"))), None)
     return _About(
         agent=agent,
-        talk=transcript_of(messages, pending.calls if pending else ()),
+        talk=transcript_of(messages, pending.calls if pending else (), unanswered),
         earlier=messages[0].id if len(messages) == MESSAGES_SHOWN else None,
         pending=pending,
         blocks=blocks,
@@ -212,6 +220,17 @@ async def _read(transaction: Transaction, agent_id: str, before: str | None, sta
         context=await read_context(transaction, agent, tools, _window(agent, state), counted),
         palette=await read_palette(transaction),
     )
+
+
+async def _unanswered(
+    transaction: Transaction, agent_id: str, messages: Sequence[Message], *, whole: bool
+) -> list[Run]:
+    """Return the runs without an answer from the time of these messages; `whole` is for the newest, and all since."""
+    all_before = len(messages) < MESSAGES_SHOWN
+    since = 0 if all_before or not messages else messages[0].created_at
+    until = clock.now() if whole or not messages else messages[-1].created_at
+    found = await runs_without_answer(transaction, agent_id, agent_id, since, until, UNANSWERED_SHOWN)
+    return [run for run in found if "retried_by" not in run.details]
 
 
 def _window(agent: Agent, state: ServerState) -> int:
@@ -230,7 +249,7 @@ async def _form(
     request: Request, state: ServerState, values: Mapping[str, Any], problems: Mapping[str, str], status: int = 200
 ) -> Response:
     newest = Page(limit=LARGEST_PAGE, order="desc")
-    blocks = await state.store.read(lambda transaction: list_blocks(transaction, BlockFilter(), newest))
+    blocks = await state.store.scan(lambda transaction: list_blocks(transaction, BlockFilter(), newest))
     default = await state.services.catalogue.default_model()
     return render(
         request,

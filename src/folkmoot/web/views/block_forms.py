@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from folkmoot.errors import FolkmootError, InvalidInput, PreconditionFailed
 from folkmoot.server.routes import blocks as api
 from folkmoot.server.routes import core_memory, history
+from folkmoot.server.scanning import Scanning
 from folkmoot.server.state import State
 from folkmoot.server.wire.blocks import AttachBlock, RevertBlock, UpdateBlock
 from folkmoot.server.wire.common import BlockId
@@ -39,7 +40,8 @@ async def edit(request: Request, block_id: BlockId, state: State) -> Response:
 async def revert(request: Request, block_id: BlockId, state: State) -> Response:
     """Make an earlier version's text the text again."""
     form = await read_form(request)
-    await history.revert(block_id, RevertBlock.model_validate({"version": text_of(form, "version")}), None, state)
+    body = RevertBlock.model_validate({"version": text_of(form, "version")})
+    await history.revert(block_id, body, None, state, Scanning(state.store, request))
     return redirect(f"/blocks/{block_id}")
 
 

@@ -24,11 +24,12 @@ from folkmoot.agents.overview import (
 from folkmoot.errors import FolkmootError
 from folkmoot.memory.attachments import Access
 from folkmoot.memory.blocks import DEFAULT_LIMIT, Block, create_block, find_block
-from folkmoot.memory.history import Version, blame_block, find_version, list_versions
+from folkmoot.memory.history import Version, WrittenLine, blame_block, find_version, list_versions
 from folkmoot.memory.listing import BlockFilter, list_blocks
+from folkmoot.server.scanning import Scan, Scanning
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.blocks import CreateBlock
-from folkmoot.server.wire.common import BlockId
+from folkmoot.server.wire.common import BlockId, Number
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import LARGEST_PAGE, Page
@@ -42,6 +43,12 @@ from folkmoot.web.responses import page_router, read_form, redirect, render
 router = page_router()
 
 LISTED = 200
+LINES_SHOWN = 1000
+"""Lines of a text that stand on one page."""
+
+LONGEST_TEXT_IN_PAGE = 200_000
+"""Characters of a text that is in the page for its editor; a longer one is fetched when it is edited."""
+
 VERSIONS_SHOWN = 50
 RUNS_SHOWN = 20
 MINUTES = 30
@@ -79,7 +86,7 @@ class Editing:
 
 
 @router.get("/blocks")
-async def list_all(request: Request, state: State, q: str = "", after: str | None = None) -> Response:
+async def list_all(request: Request, scan: Scan, q: str = "", after: str | None = None) -> Response:
     """List blocks, the newest first."""
 
     async def read(transaction: Transaction) -> dict[str, Any]:
@@ -89,7 +96,8 @@ async def list_all(request: Request, state: State, q: str = "", after: str | Non
         newest = await newest_versions(transaction, [block.id for block in blocks])
         return {"blocks": blocks, "holders": holders, "newest": newest, "palette": await read_palette(transaction)}
 
-    return render(request, "blocks.html", q=q, listed=LISTED, calls=code.moot_calls(), **await state.store.read(read))
+    values: dict[str, Any] = {"q": q, "listed": LISTED, "calls": code.moot_calls()}
+    return await scan(read, lambda shown: render(request, "blocks.html", **values, **shown))
 
 
 @router.get("/blocks/new")
@@ -125,14 +133,20 @@ async def create(request: Request, state: State) -> Response:
 
 @router.get("/blocks/{block_id}")
 async def show(
-    request: Request, block_id: BlockId, state: State, version: int | None = None, edit: str = "", ask: str = ""
+    request: Request,
+    block_id: BlockId,
+    state: State,
+    version: int | None = None,
+    after: Number = 0,
+    edit: str = "",
+    ask: str = "",
 ) -> Response:
-    """Show a block as it is now, live, or as it was at a version.
+    """Show a block as it is now, live, or as it was at a version; of a long one the lines behind `after`.
 
     `edit` opens the editor, `ask` a question about the block, such as whether to delete it.
     """
     editing = Editing() if edit and version is None else None
-    return await block_page(request, block_id, state, version=version, ask=ask, editing=editing)
+    return await block_page(request, block_id, state, version=version, after=after, ask=ask, editing=editing)
 
 
 async def block_page(
@@ -142,6 +156,7 @@ async def block_page(
     status: int = 200,
     *,
     version: int | None = None,
+    after: int = 0,
     ask: str = "",
     editing: Editing | None = None,
 ) -> Response:
@@ -153,32 +168,42 @@ async def block_page(
         state: the server's.
         status: the response's status.
         version: which version it shows; the newest, live, when None.
+        after: the number of the line behind which it begins.
         ask: the question that is open: `delete`, `revert`, or none.
         editing: the editor, when it is open.
     """
-    about = await state.store.read(lambda transaction: _read(transaction, block_id, version))
+    scan = Scanning(state.store, request)
+    about = await scan(lambda transaction: _read(transaction, block_id, version), lambda found: found)
     if editing is not None:
         text = about.text if editing.text is None else editing.text
         editing = replace(editing, text=text, version=editing.version or about.block.version)
-    lines = await _lines(about, state, with_diff=version is not None)
-    now = clock.now()
-    return render(
-        request,
-        "block.html",
-        status,
-        about=about,
-        ask=ask,
-        editing=editing,
-        block=about.block,
-        palette=about.palette,
-        lines=lines,
-        legend=_legend(lines),
-        is_now=version is None,
-        bars=bars_per_minute(about.edits, now, MINUTES),
-        edits=len(about.edits),
-        minutes=MINUTES,
-        calls=code.block_calls(block_id, about.block.version),
-    )
+
+    def shown(written: list[WrittenLine], count: int) -> Response:
+        lines = _lines(written, about, after, is_now=version is None, is_whole=len(written) == count)
+        return render(
+            request,
+            "block.html",
+            status,
+            about=about,
+            ask=ask,
+            editing=editing,
+            block=about.block,
+            palette=about.palette,
+            lines=lines,
+            after=after,
+            upto=after + len(written),
+            line_count=count,
+            page_size=LINES_SHOWN,
+            legend=_legend(lines),
+            is_now=version is None,
+            text_in_page=about.text if len(about.text) <= LONGEST_TEXT_IN_PAGE else None,
+            bars=bars_per_minute(about.edits, clock.now(), MINUTES),
+            edits=len(about.edits),
+            minutes=MINUTES,
+            calls=code.block_calls(block_id, about.block.version),
+        )
+
+    return await scan.while_here(blame_block(state.store, block_id, about.shown.number, shown, after, LINES_SHOWN))
 
 
 async def _read(transaction: Transaction, block_id: str, version: int | None) -> _About:
@@ -207,9 +232,16 @@ async def _read(transaction: Transaction, block_id: str, version: int | None) ->
     )
 
 
-async def _lines(about: _About, state: ServerState, *, with_diff: bool) -> list[ShownLine]:
-    lines = with_blame(await blame_block(state.store, about.block.id, about.shown.number))
-    return with_changes(about.before or "", lines) if with_diff else lines
+def _lines(
+    written: Sequence[WrittenLine], about: _About, after: int, *, is_now: bool, is_whole: bool
+) -> list[ShownLine]:
+    """Return the lines as they are shown: of an earlier version with what changed in it, if it is not long."""
+    lines = with_blame(written, after)
+    if is_now:
+        return lines
+    if is_whole:
+        return with_changes(about.before or "", lines)
+    return [replace(line, kind="added") if line.version == about.shown else line for line in lines]
 
 
 def _legend(lines: Sequence[ShownLine]) -> list[tuple[Version, int]]:

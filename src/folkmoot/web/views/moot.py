@@ -15,6 +15,7 @@ from folkmoot.memory.blocks import Block
 from folkmoot.memory.listing import BlockFilter, list_blocks
 from folkmoot.runs.reading import RunFilter, list_runs
 from folkmoot.runs.runs import UNFINISHED, Run
+from folkmoot.server.scanning import Scan
 from folkmoot.server.state import State
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import LARGEST_PAGE, Page
@@ -42,13 +43,16 @@ class _Moot:
 
 
 @router.get("/")
-async def moot(request: Request, state: State, q: str = "", tag: str = "") -> Response:
+async def moot(request: Request, state: State, scan: Scan, q: str = "", tag: str = "") -> Response:
     """Show the map, or on an empty server how to begin."""
-    shown = await state.store.read(lambda transaction: _read(transaction, q.strip(), tag))
-    if shown.is_empty and not q and not tag:
-        model = await state.services.catalogue.default_model()
-        return render(request, "start.html", model=model, offline=model.startswith("offline/"))
-    return render(request, "moot.html", moot=shown, palette=shown.palette, q=q, tag=tag, calls=moot_calls())
+    model = await state.services.catalogue.default_model()
+
+    def show(shown: _Moot) -> Response:
+        if shown.is_empty and not q and not tag:
+            return render(request, "start.html", model=model, offline=model.startswith("offline/"))
+        return render(request, "moot.html", moot=shown, palette=shown.palette, q=q, tag=tag, calls=moot_calls())
+
+    return await scan(lambda transaction: _read(transaction, q.strip(), tag), show)
 
 
 async def _read(transaction: Transaction, q: str, tag: str) -> _Moot:

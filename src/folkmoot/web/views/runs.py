@@ -8,11 +8,15 @@ from fastapi import Request, Response
 
 from folkmoot.agents.overview import agent_names
 from folkmoot.agents.steps import StepFilter, list_steps
+from folkmoot.errors import Conflict
 from folkmoot.runs.reading import RunFilter, list_runs, messages_of_run
-from folkmoot.runs.runs import UNFINISHED, find_run
+from folkmoot.runs.runs import UNFINISHED, find_run, note_retry
 from folkmoot.server.routes import messages as api
+from folkmoot.server.scanning import Scan
+from folkmoot.server.sending import start_in_background
 from folkmoot.server.state import State
 from folkmoot.server.wire.common import RunId
+from folkmoot.server.wire.sending import SendMessages, sent_again
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page
 from folkmoot.web import code
@@ -34,7 +38,7 @@ STATUSES = {
 
 @router.get("/runs")
 async def list_all(
-    request: Request, state: State, status: str = "", agent: str = "", after: str | None = None
+    request: Request, scan: Scan, status: str = "", agent: str = "", after: str | None = None
 ) -> Response:
     """List runs, the newest first."""
 
@@ -44,20 +48,18 @@ async def list_all(
         names = await agent_names(transaction, [*(run.agent_id for run in runs), *([agent] if agent else ())])
         return {"runs": runs, "names": names, "palette": await read_palette(transaction)}
 
-    return render(
-        request,
-        "runs.html",
-        wanted=status,
-        agent=agent,
-        listed=LISTED,
-        statuses=STATUSES,
-        calls=code.runs_calls(),
-        **await state.store.read(read),
-    )
+    values: dict[str, Any] = {
+        "wanted": status,
+        "agent": agent,
+        "listed": LISTED,
+        "statuses": STATUSES,
+        "calls": code.runs_calls(),
+    }
+    return await scan(read, lambda shown: render(request, "runs.html", **values, **shown))
 
 
 @router.get("/runs/{run_id}")
-async def show(request: Request, run_id: RunId, state: State) -> Response:
+async def show(request: Request, run_id: RunId, scan: Scan) -> Response:
     """Show a run: its steps, its messages, what became of it."""
 
     async def read(transaction: Transaction) -> dict[str, Any]:
@@ -65,11 +67,12 @@ async def show(request: Request, run_id: RunId, state: State) -> Response:
         steps = await list_steps(transaction, StepFilter(run_id=run_id), Page(limit=1000))
         names = await agent_names(transaction, [run.agent_id])
         messages = await messages_of_run(transaction, run_id)
-        talk = transcript_of(messages)
+        talk = transcript_of(messages, unanswered=[run] if run.status != "completed" else ())
         return {"run": run, "steps": steps, "names": names, "talk": talk, "palette": await read_palette(transaction)}
 
-    shown = await state.store.read(read)
-    return render(request, "run.html", calls=code.run_calls(run_id, shown["run"].agent_id), **shown)
+    return await scan(
+        read, lambda shown: render(request, "run.html", calls=code.run_calls(run_id, shown["run"].agent_id), **shown)
+    )
 
 
 @router.post("/runs/{run_id}/cancel")
@@ -78,3 +81,19 @@ async def cancel(run_id: RunId, state: State) -> Response:
     run = await state.store.read(lambda transaction: find_run(transaction, run_id))
     await api.cancel(run.agent_id, state, api.CancelRuns(run_ids=[run_id]))
     return redirect(f"/runs/{run_id}")
+
+
+@router.post("/runs/{run_id}/retry")
+async def retry(run_id: RunId, state: State) -> Response:
+    """Say again what was said to a run in vain, and show the conversation; once only."""
+    run = await state.store.read(lambda transaction: find_run(transaction, run_id))
+    main = run.conversation_id == run.agent_id
+    begun = run.details.get("retried_by")
+    if begun is None:
+        if not run.is_over or not run.said:
+            raise Conflict("There is nothing to say again: what was said is in the conversation, or on its way there.")
+        again = {"messages": [sent_again(message) for message in run.said], "stream_tokens": True}
+        body = SendMessages.model_validate(again)
+        begun = (await start_in_background(run.agent_id, run.conversation_id, body, state)).id
+        await state.store.write(lambda transaction: note_retry(transaction, run_id, begun))
+    return redirect(f"/agents/{run.agent_id}" if main else f"/runs/{begun}")

@@ -8,12 +8,12 @@ from typing import Any
 
 from folkmoot.agents.agents import Agent, find_agent
 from folkmoot.agents.instructions import system_content
+from folkmoot.conversations import listing
 from folkmoot.conversations.conversations import (
     Conversation,
     find_conversation,
     start_conversation,
 )
-from folkmoot.conversations.listing import delete_conversation, isolated_block_ids
 from folkmoot.conversations.messages import Message, messages_in_context, set_system_message
 from folkmoot.errors import BadRequest, NotFound
 from folkmoot.identifiers import new_id
@@ -24,7 +24,7 @@ from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.tables import conversation_blocks
 
 
-async def create_thread(
+async def create_conversation(
     transaction: Transaction,
     agent_id: str,
     author: Author,
@@ -55,7 +55,7 @@ async def create_thread(
     return await find_conversation(transaction, conversation_id)
 
 
-async def fork_thread(
+async def fork_conversation(
     transaction: Transaction, source_id: str, author: Author, message_id: str | None = None, *, hidden: bool = False
 ) -> Conversation:
     """Begin a conversation that shares what another has in context, up to a message; the other stays as it is.
@@ -86,23 +86,25 @@ async def fork_thread(
     return await find_conversation(transaction, conversation_id)
 
 
-async def delete_thread(transaction: Transaction, conversation_id: str) -> None:
-    """Delete a conversation with its messages and the blocks that it has for itself.
+async def delete_conversation(transaction: Transaction, conversation_id: str) -> None:
+    """Delete a conversation with what is left of its messages and runs, and with the blocks that it has for itself."""
+    own = await listing.isolated_block_ids(transaction, [conversation_id])
+    for block_id in own.get(conversation_id, ()):
+        await delete_block(transaction, block_id)
+    await listing.delete_conversation(transaction, conversation_id)
+
+
+def check_deletable(conversation: Conversation) -> None:
+    """Refuse to delete an agent's main conversation.
 
     Raises:
-        NotFound: there is no such conversation.
-        BadRequest: it is its agent's main conversation.
+        BadRequest: it is one.
     """
-    conversation = await find_conversation(transaction, conversation_id, lock=True)
     if conversation.id == conversation.agent_id:
         raise BadRequest(
             f"The main conversation of agent {conversation.agent_id} lasts as long as the agent. "
             "Reset its messages, or delete the agent."
         )
-    own = await isolated_block_ids(transaction, [conversation_id])
-    for block_id in own.get(conversation_id, ()):
-        await delete_block(transaction, block_id)
-    await delete_conversation(transaction, conversation_id)
 
 
 async def renew_system_message(transaction: Transaction, conversation_id: str) -> None:

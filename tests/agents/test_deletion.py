@@ -1,0 +1,144 @@
+"""Deleting what is large: hidden at once, swept in pieces, finished by another process when its own was killed."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from folkmoot.agents import deletion
+from folkmoot.agents.agents import find_agent
+from folkmoot.agents.deletion import finish_deletions, remove_agent, remove_messages
+from folkmoot.conversations.conversations import find_conversation, start_conversation
+from folkmoot.conversations.messages import Message, list_messages
+from folkmoot.errors import NotFound
+from folkmoot.identifiers import new_id
+from folkmoot.store.deletions import unfinished_deletions
+from folkmoot.store.engine import Store, Transaction
+from folkmoot.store.paging import Page
+from folkmoot.store.pieces import ROWS
+from folkmoot.store.tables import agents, messages
+from support.stores import open_default
+
+MANY = 4 * ROWS
+TESTS = Path(__file__).parents[1]
+
+KILLED_BEHIND_TWO_PIECES = """
+import asyncio, os, signal, sys
+from folkmoot.agents import deletion
+from support.stores import open_default
+
+delete_piece, count = deletion._delete_piece, 0
+
+async def counted(transaction, what):
+    global count
+    count += 1
+    if count == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return await delete_piece(transaction, what)
+
+async def main(database, kind, what):
+    store = await open_default(database)
+    deletion._delete_piece = counted
+    await getattr(deletion, kind)(store, what)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def agent_with(store: Store, count: int) -> str:
+    """Return an agent that has so many messages behind its system message."""
+    agent_id = new_id("agent")
+    said = [Message("user_message", {"content": f"word{number}"}) for number in range(count)]
+
+    async def make(transaction: Transaction) -> None:
+        fields = {"id": agent_id, "name": "a", "agent_type": "letta_v1_agent", "system": "s", "model": "offline/x"}
+        fields |= {"timezone": "UTC", "configuration": "{}", "created_at": 1, "updated_at": 1}
+        await transaction.insert(agents, [fields])
+        system = Message("system_message", {"content": "s"})
+        await start_conversation(transaction, agent_id, agent_id, [system, *said])
+
+    await store.write(make)
+    return agent_id
+
+
+async def stored(store: Store) -> int:
+    row = await store.read(lambda t: t.first(select(func.count().label("count")).select_from(messages)))
+    assert row is not None
+    return int(row["count"])
+
+
+async def shown(store: Store, agent_id: str) -> list[Any]:
+    return await store.read(lambda t: list_messages(t, agent_id, Page(limit=1000)))
+
+
+async def killed_amid(kind: str, agent_id: str, database_url: str) -> None:
+    """Run a deletion in a process that kills itself before the third piece."""
+    command = [sys.executable, "-c", KILLED_BEHIND_TWO_PIECES, database_url, kind, agent_id]
+    done = subprocess.run(
+        command, cwd=TESTS, env={"PYTHONPATH": str(TESTS)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+async def test_a_reset_that_was_killed_hides_all_and_is_finished_later(database_url: str) -> None:
+    store = await open_default(database_url)
+    agent_id = await agent_with(store, MANY)
+    await store.close()
+    await killed_amid("remove_messages", agent_id, database_url)
+    store = await open_default(database_url)
+    left = await stored(store)
+    assert 1 < left < 1 + MANY, "it was killed amid it"
+    assert [each.message_type for each in await shown(store, agent_id)] == ["system_message"]
+    conversation = await store.read(lambda t: find_conversation(t, agent_id))
+    assert conversation.context_start == 1 + MANY, "what is said from now on stays"
+    await finish_deletions(store)
+    assert await stored(store) == 1
+    assert await store.everywhere.read(unfinished_deletions) == []
+    await store.close()
+
+
+async def test_an_agent_whose_deletion_was_killed_is_gone_and_swept_later(database_url: str) -> None:
+    store = await open_default(database_url)
+    other, agent_id = await agent_with(store, 2), await agent_with(store, MANY)
+    await store.close()
+    await killed_amid("remove_agent", agent_id, database_url)
+    store = await open_default(database_url)
+    assert await stored(store) > 3
+    with pytest.raises(NotFound):
+        await store.read(lambda t: find_agent(t, agent_id))
+    with pytest.raises(NotFound):
+        await remove_agent(store, agent_id)
+    await finish_deletions(store)
+    assert await stored(store) == 3, "the other agent's"
+    assert (await store.read(lambda t: find_agent(t, other))).id == other
+    await store.close()
+
+
+async def test_others_write_between_two_pieces(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = await open_default(database_url)
+    agent_id, other = await agent_with(store, MANY), await agent_with(store, 1)
+    seen: list[int] = []
+
+    async def look(transaction: Transaction) -> None:
+        row = await transaction.first(select(func.count().label("count")).select_from(messages))
+        assert row is not None
+        seen.append(row["count"])
+
+    piece = deletion._delete_piece
+
+    async def noticed(transaction: Transaction, what: Any) -> bool:
+        await look(transaction)
+        return await piece(transaction, what)
+
+    monkeypatch.setattr(deletion, "_delete_piece", noticed)
+    await remove_messages(store, agent_id)
+    assert [before - after for before, after in pairwise(seen)] == [ROWS] * (MANY // ROWS)
+    assert len(await shown(store, other)) == 2
+    await store.close()

@@ -1,0 +1,214 @@
+"""What is kept, and for how long, is what `docs/data.md` says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from folkmoot.store.tables import metadata
+from support.callbacks import listening
+from support.clients import plain_client
+from support.fixtures import MODEL, StartServer
+from support.scripted_model import ScriptedModel
+
+PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+TOLD = {name: cells for name, *cells in re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.*?) \|$", PAGE, re.MULTILINE)}
+"""Each table of the page: what a row is, what deletes it, what stays when its agent is deleted."""
+
+
+def test_the_page_tells_of_every_table_and_of_no_other() -> None:
+    assert set(TOLD) == set(metadata.tables)
+
+
+def test_the_schema_deletes_what_the_page_says_goes_with_something() -> None:
+    """A table that has an agent, a conversation, a run or a block is deleted with it, or says why not."""
+    owners = {"agent_id": "agents", "conversation_id": "conversations", "run_id": "runs", "block_id": "blocks"}
+    for table in metadata.tables.values():
+        cascades = {key.referred_table.name for key in table.foreign_key_constraints if key.ondelete == "CASCADE"}
+        for column, owner in owners.items():
+            if column in table.c and owner not in cascades and "agents" not in cascades:
+                assert (table.name, column) in BY_HAND, (table.name, column)
+
+
+BY_HAND = {
+    ("messages", "agent_id"),
+    ("messages", "run_id"),
+    ("runs", "agent_id"),
+    ("runs", "conversation_id"),
+    ("steps", "agent_id"),
+    ("steps", "run_id"),
+    ("block_versions", "run_id"),
+    ("block_readers", "agent_id"),
+    ("block_readers", "run_id"),
+    ("block_readers", "block_id"),
+}
+"""What no foreign key deletes: the code does, with something else, or it stays as the page says."""
+
+
+async def every_row(database: str) -> Mapping[str, Sequence[str]]:
+    """Return the rows of each table as text, beside the server."""
+    if database.startswith("sqlite"):
+        with closing(sqlite3.connect(database.removeprefix("sqlite:///"))) as connection:
+            return {
+                name: [repr(tuple(row)) for row in connection.execute(f"SELECT * FROM {name}")]
+                for name in metadata.tables
+            }
+    connection = await asyncpg.connect(database)
+    try:
+        return {
+            name: [repr(tuple(row)) for row in await connection.fetch(f"SELECT * FROM {name}")]
+            for name in metadata.tables
+        }
+    finally:
+        await connection.close()
+
+
+def rows_of(database: str) -> Mapping[str, Sequence[str]]:
+    return asyncio.run(every_row(database))
+
+
+def mentioning(rows: Mapping[str, Sequence[str]], *marks: str, but: Sequence[str] = ()) -> set[str]:
+    """Return the tables with a row that has one of `marks`, rows that have one of `but` left out."""
+    return {
+        name
+        for name, found in rows.items()
+        for row in found
+        if any(mark in row for mark in marks) and not any(mark in row for mark in but)
+    }
+
+
+SAID, WRITTEN, IN_COPY, SENT, LOST = "saidword", "writtenword", "copyword", "sentword", "lostword"
+
+
+LOOKS = 2000
+
+
+class Life:
+    """An agent with everything that an agent can have, and another one that it has spoken to."""
+
+    def __init__(self, http: httpx.Client, model: ScriptedModel, callback_url: str) -> None:
+        self.http = http
+        tools = ["memory_insert", "send_message_to_agent_and_wait_for_reply"]
+        self.other = self.ok("POST", "/v1/agents", {"name": "other", "model": MODEL})["id"]
+        self.block = self.ok("POST", "/v1/blocks", {"label": "team", "value": "all", "tags": ["b", "a"]})["id"]
+        self.agent = self.ok(
+            "POST",
+            "/v1/agents",
+            {
+                "name": "whole",
+                "model": MODEL,
+                "tags": ["of_agent"],
+                "tools": tools,
+                "block_ids": [self.block],
+                "memory_blocks": [{"label": "notes", "value": "own"}],
+            },
+        )["id"]
+        insertion = {"label": "team", "new_string": WRITTEN}
+        self.say(f"CALL memory_insert {json.dumps(insertion)}")
+        asking = {"message": f"ECHO {SENT}", "other_agent_id": self.other}
+        self.say(f"CALL send_message_to_agent_and_wait_for_reply {json.dumps(asking)}")
+        self.say(f"ECHO {SAID}", "/stream", stream_tokens=True)
+        self.say(f"ECHO {SAID}", "/async", callback_url=callback_url)
+        path = f"/v1/conversations?agent_id={self.agent}"
+        self.thread = self.ok("POST", path, {"isolated_block_labels": ["notes"]})["id"]
+        copied = {"label": "notes", "new_string": IN_COPY}
+        self.http.post(
+            f"/v1/conversations/{self.thread}/messages",
+            json={"input": f"CALL memory_insert {json.dumps(copied)}", "streaming": False},
+        ).raise_for_status()
+        self.fork = self.ok("POST", f"/v1/conversations/{self.thread}/fork")["id"]
+        model.fail_next(400, message="no such luck")
+        assert self.http.post(f"/v1/agents/{self.agent}/messages", json={"input": LOST}).status_code >= 400
+        self.runs = self.ids("runs", self.agent)
+        self.steps = self.ids("steps", self.agent)
+        assert len(self.runs) == 6
+
+    def ok(self, method: str, path: str, body: Any = None) -> Any:
+        response = self.http.request(method, path, json=body)
+        assert response.status_code in (200, 201), response.text
+        return response.json()
+
+    def say(self, text: str, how: str = "", **more: Any) -> None:
+        self.http.post(f"/v1/agents/{self.agent}/messages{how}", json={"input": text, **more}).raise_for_status()
+
+    def ids(self, kind: str, agent: str) -> list[str]:
+        return [each["id"] for each in self.ok("GET", f"/v1/{kind}?agent_id={agent}&limit=100")]
+
+
+@pytest.fixture
+def life(start_server: StartServer, scripted_model: ScriptedModel) -> Iterator[tuple[Life, str]]:
+    server = start_server(env={"FOLKMOOT_TRACE": "true", "FOLKMOOT_PRIVATE_CALLBACKS": "true"})
+    with plain_client(server.url) as http, listening() as (url, told):
+        made = Life(http, scripted_model, url)
+        told.get(timeout=30)
+        yield made, server.database
+
+
+def test_deleting_an_agent_leaves_nothing_but_what_the_page_names(life: tuple[Life, str]) -> None:
+    made, database = life
+    marks = (made.agent, made.thread, made.fork, *made.runs, *made.steps)
+    others = (made.other, *made.ids("runs", made.other), *made.ids("steps", made.other))
+    before = rows_of(database)
+    named = {name for name, (_, _, stays) in TOLD.items() if stays != "nothing"}
+    assert mentioning(before, *marks) >= {name for name in TOLD if TOLD[name][2] == "nothing"} - {
+        "sessions",
+        "organizations",
+    }
+    assert mentioning(before, IN_COPY) >= {"blocks", "block_versions", "messages"}
+    assert mentioning(before, LOST) >= {"runs"}
+    made.ok("DELETE", f"/v1/agents/{made.agent}")
+    after = rows_of(database)
+    assert mentioning(after, *marks, but=others) <= named
+    assert mentioning(after, SAID, IN_COPY, LOST) == set()
+    assert mentioning(after, SENT, but=others) == set()
+    assert mentioning(after, WRITTEN) == {"blocks", "block_versions"}
+    assert len(after["agents"]) == 1
+    assert len(after["blocks"]) == 2, "the two that the agent had; the copies of its conversations are gone"
+    assert len(after["block_tags"]) == 2
+    assert len(after["steps"]) == len(before["steps"])
+    assert made.ids("steps", made.agent) == made.steps
+    assert made.ok("POST", "/v1/messages/search", {"query": SAID}) == []
+
+
+def test_deleting_or_resetting_a_conversation_takes_its_runs(life: tuple[Life, str]) -> None:
+    made, database = life
+    own = [run["id"] for run in made.ok("GET", f"/v1/runs?conversation_id={made.thread}")]
+    assert len(own) == 1
+    made.ok("DELETE", f"/v1/conversations/{made.fork}")
+    made.ok("DELETE", f"/v1/conversations/{made.thread}")
+    assert mentioning(rows_of(database), IN_COPY) == set()
+    assert set(made.ids("runs", made.agent)) == set(made.runs) - set(own)
+    made.ok("PATCH", f"/v1/agents/{made.agent}/reset-messages", {})
+    assert mentioning(rows_of(database), SAID, LOST) == set()
+    assert made.ids("runs", made.agent) == []
+    made.ok("DELETE", f"/v1/runs/{made.ids('runs', made.other)[0]}")
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+def test_traces_and_figures_stay_as_long_as_the_settings_say(
+    start_server: StartServer, scripted_model: ScriptedModel, database_url: str
+) -> None:
+    server = start_server(env={"FOLKMOOT_TRACE": "true", "FOLKMOOT_KEEP_TRACES": "0.001", "FOLKMOOT_KEEP_STEPS": "60"})
+    with plain_client(server.url) as http:
+        agent = http.post("/v1/agents", json={"model": MODEL}).json()["id"]
+        http.post(f"/v1/agents/{agent}/messages", json={"input": "ECHO one"}).raise_for_status()
+        (step,) = http.get(f"/v1/steps?agent_id={agent}").json()
+        server.restart()  # a server looks for what is too old when it starts, and then every minute
+    with plain_client(server.url) as http:
+        assert any(http.get(f"/v1/steps/{step['id']}/trace").json() is None for _ in range(LOOKS))
+        http.delete(f"/v1/agents/{agent}").raise_for_status()
+        assert http.get(f"/v1/steps/{step['id']}").json() == step
+        server.stop()
+    brief = start_server(env={"FOLKMOOT_KEEP_STEPS": "0.001"})
+    with plain_client(brief.url) as http:
+        assert any(http.get(f"/v1/steps/{step['id']}").status_code == 404 for _ in range(LOOKS))
