@@ -3,7 +3,7 @@
     PYTHONPATH=tests .venv/bin/python tests/store/make_release.py FOLDER_OF_THE_VERSION/src
 
 writes `released/VERSION.sqlite.sql.xz`, `released/VERSION.postgres.sql.xz` and beside each what that version answered
-about it (`.answers.json.xz`). `released/README.md` says when. The script speaks HTTP only, so that it runs any version.
+about it (`.answers.json.xz`). `released/README.md` says when. Only HTTP is spoken, so that any version can be run.
 """
 
 from __future__ import annotations
@@ -64,8 +64,11 @@ class Moot:
         self._say(scribe, says("memory_insert", label="notes", new_string="The scribe: tea at four, 四点喝茶。"))
         self._say(reader, says("memory_insert", label="notes", new_string="The reader may not."))
         self._say(reader, [{"type": "text", "text": "Look."}, _picture()])
-        asks = says("send_message_to_agent_and_wait_for_reply", message="ECHO Me.", other_agent_id=reader)
-        self._say(scribe, f"THINK Who was it?\n{asks}")
+        self._say(
+            scribe,
+            "THINK Who was it?\n"
+            + says("send_message_to_agent_and_wait_for_reply", message="ECHO Me.", other_agent_id=reader),
+        )
         self._streams(scribe)
         self._conversations(scribe)
         self._ends_of_runs(scribe)
