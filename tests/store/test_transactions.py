@@ -345,7 +345,7 @@ async def test_a_file_that_another_program_holds_is_told_and_comes_back(database
     await store.close()
 
 
-async def test_a_long_read_sees_what_was_committed_and_holds_up_nobody(opened: Store, store: str) -> None:
+async def test_a_scan_sees_what_was_committed_and_holds_up_nobody(opened: Store, store: str) -> None:
     begun, other = threading.Event(), threading.Event()
 
     async def look(transaction: Transaction) -> tuple[int, bool]:
@@ -355,7 +355,7 @@ async def test_a_long_read_sees_what_was_committed_and_holds_up_nobody(opened: S
         return len(await transaction.all(select(blocks.c.id))), begun.is_set()
 
     await opened.write(lambda transaction: transaction.insert(blocks, [block("a")]))
-    looking = asyncio.create_task(opened.read_long(look))
+    looking = asyncio.create_task(opened.scan(look))
     while not begun.is_set():
         await asyncio.sleep(0)
     other.set()
