@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
-from folkmoot.runs.pruning import prune_logs
+from folkmoot.runs.pruning import Pruning
+from folkmoot.settings import Settings
 from folkmoot.store.engine import Store, Transaction
 from folkmoot.store.tables import run_events, runs
 
@@ -19,8 +20,5 @@ async def test_old_logs_of_every_organisation_are_forgotten(opened: Store) -> No
             await transaction.insert(run_events, [{"run_id": f"run-{number}", "sequence": 1, "data": "{}"}])
 
         await opened.of(organization_id).write(fill)
-    assert await opened.everywhere.write(lambda transaction: prune_logs(transaction, 0, 2)) == 1
-    left = await opened.everywhere.read(lambda transaction: transaction.all(select(run_events.c.run_id)))
-    assert [row["run_id"] for row in left] == ["run-2"]
-    assert await opened.everywhere.write(lambda transaction: prune_logs(transaction, 1, 3)) == 2
+    assert await Pruning(opened, Settings()).prune()
     assert await opened.everywhere.read(lambda transaction: transaction.all(select(run_events.c.run_id))) == []

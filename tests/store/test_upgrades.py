@@ -33,6 +33,9 @@ KEPT_FOR_LONG = {"FOLKMOOT_KEEP_TRACES": str(10**9), "FOLKMOOT_KEEP_STEPS": str(
 SUMMARY = "They spoke of this and that"
 """What the scripted model summarises a conversation to."""
 
+LIVING = " WHERE agent_id IN (SELECT id FROM agents)"
+"""Runs of agents that were deleted are kept no longer; see docs/data.md."""
+
 LOGS = "run_events"
 """How runs were streamed: a migration may forget it, since a stream can show their messages."""
 
@@ -80,7 +83,8 @@ def stored_keys(connection: Connection) -> dict[str, set[tuple[Any, ...]]]:
     for table in inspector.get_table_names():
         key = ", ".join(inspector.get_pk_constraint(table)["constrained_columns"])
         if "organization_id" in key and table != LOGS:
-            found[table] = {tuple(row) for row in connection.execute(text(f"SELECT {key} FROM {table}"))}
+            which = LIVING if table == "runs" else ""
+            found[table] = {tuple(row) for row in connection.execute(text(f"SELECT {key} FROM {table}{which}"))}
     assert all(found[table] for table in ("agents", "blocks", "messages", "runs", "steps"))
     return found
 

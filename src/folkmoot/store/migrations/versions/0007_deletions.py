@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the table."""
+    """Add the table; long versions keep their change too."""
     op.create_table(
         "deletions",
         sa.Column("organization_id", sa.Text(), nullable=False),
@@ -21,3 +21,11 @@ def upgrade() -> None:
         sa.Column("before", sa.BigInteger(), nullable=False, comment="the first message that a reset leaves"),
         sa.PrimaryKeyConstraint("organization_id", "id"),
     )
+    if op.get_bind().dialect.name == "postgresql":
+        op.alter_column(
+            "block_versions",
+            "delta",
+            existing_type=sa.Text(),
+            existing_nullable=True,
+            comment="JSON: the change from the version before, unless the text is short",
+        )
