@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from letta_client import AuthenticationError, Letta
 
 from folkmoot.server.app import ROUTERS
+from support.clients import PATIENCE
 from support.fixtures import StartServer, one_store
 from support.server import ServerProcess
 
@@ -146,10 +147,10 @@ def test_the_key_is_not_in_the_log(guarded: ServerProcess, http: httpx.Client) -
 @one_store
 def test_a_public_server_with_a_key_starts(start_server: StartServer) -> None:
     server = start_server(env={"FOLKMOOT_API_KEY": "plain-key"}, args=["--host", "0.0.0.0"])
-    assert httpx.get(server.url + "/v1/agents").status_code == 401
+    assert httpx.get(server.url + "/v1/agents", timeout=PATIENCE).status_code == 401
 
 
 @one_store
 def test_a_public_server_without_a_key_starts_when_it_is_said_to(start_server: StartServer) -> None:
     server = start_server(args=["--host", "0.0.0.0", "--insecure"])
-    assert httpx.get(server.url + "/v1/agents").status_code == 200
+    assert httpx.get(server.url + "/v1/agents", timeout=PATIENCE).status_code == 200
