@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from folkmoot.agents.approvals import request_message
 from folkmoot.agents.compaction import CompactionSettings, Extent, Summary, choose_cut, units_of
-from folkmoot.agents.context import to_turns
+from folkmoot.agents.context import to_prompt_messages
 from folkmoot.agents.context_window import (
     SHORTEST,
     Scale,
@@ -19,14 +19,23 @@ from folkmoot.agents.context_window import (
     clipped,
     limit_of,
     size_of,
-    size_of_turn,
-    size_of_turns,
+    size_of_message,
+    size_of_messages,
 )
 from folkmoot.agents.tool_calls import Outcome, call_message, return_message
 from folkmoot.conversations.conversations import Counted
 from folkmoot.conversations.messages import Message
 from folkmoot.models.pairing import UNANSWERED, paired
-from folkmoot.models.prompt import AssistantTurn, Image, Prompt, SystemTurn, ToolCall, ToolReturn, Turn, UserTurn
+from folkmoot.models.prompt import (
+    AssistantMessage,
+    Image,
+    Prompt,
+    PromptMessage,
+    SystemMessage,
+    ToolCall,
+    ToolReturn,
+    UserMessage,
+)
 
 texts = st.text(max_size=400)
 
@@ -70,9 +79,9 @@ def test_a_cut_parts_no_step_no_call_from_its_return_and_no_open_approval(
     kept = [message for unit in units[cut:] for message in unit.messages]
     assert {message.step_id for message in left}.isdisjoint(message.step_id for message in kept)
     for part in (left, kept):
-        made = to_turns(part)
+        made = to_prompt_messages(part)
         answered = [turn for turn in paired(made) if isinstance(turn, ToolReturn)]
-        assert len(answered) == sum(len(turn.tool_calls) for turn in made if isinstance(turn, AssistantTurn))
+        assert len(answered) == sum(len(turn.tool_calls) for turn in made if isinstance(turn, AssistantMessage))
         if part is left:
             assert not any(turn.content == UNANSWERED for turn in answered)
     if units and units[-1].open_calls:
@@ -134,11 +143,11 @@ calls = st.builds(
     ToolCall, st.just("c"), st.just("tool"), st.one_of(texts, st.dictionaries(texts, texts, max_size=3).map(json.dumps))
 )
 any_turn = st.one_of(
-    st.builds(UserTurn, texts),
-    st.builds(UserTurn, st.lists(st.one_of(texts, st.just(Image(url="u"))), max_size=3)),
-    st.builds(SystemTurn, texts),
+    st.builds(UserMessage, texts),
+    st.builds(UserMessage, st.lists(st.one_of(texts, st.just(Image(url="u"))), max_size=3)),
+    st.builds(SystemMessage, texts),
     st.builds(ToolReturn, st.just("c"), st.just("tool"), texts),
-    st.builds(AssistantTurn, text=texts, tool_calls=st.lists(calls, max_size=2)),
+    st.builds(AssistantMessage, text=texts, tool_calls=st.lists(calls, max_size=2)),
 )
 
 
@@ -154,24 +163,24 @@ def test_a_clipped_text_has_its_beginning_and_its_end(text: str, size: int) -> N
 
 
 @given(st.lists(any_turn, max_size=8), st.integers(0, 5000))
-def test_clipped_turns_are_the_same_turns_and_have_the_size_if_they_can(turns: list[Turn], size: int) -> None:
+def test_clipped_turns_are_the_same_turns_and_have_the_size_if_they_can(turns: list[PromptMessage], size: int) -> None:
     short = list(clipped(Prompt("", turns), size).turns)
     assert [type(turn) for turn in short] == [type(turn) for turn in turns]
-    assert sum(map(size_of_turn, short)) <= max(size_of_turns(turns), size)
-    if size_of_turns(turns) <= size:
+    assert sum(map(size_of_message, short)) <= max(size_of_messages(turns), size)
+    if size_of_messages(turns) <= size:
         assert short == turns
     for before, after in zip(turns, short, strict=True):
-        if isinstance(before, AssistantTurn) and isinstance(after, AssistantTurn):
+        if isinstance(before, AssistantMessage) and isinstance(after, AssistantMessage):
             assert [call.id for call in after.tool_calls] == [call.id for call in before.tool_calls]
             for old, new in zip(before.tool_calls, after.tool_calls, strict=True):
                 assert new == old or isinstance(json.loads(new.arguments), dict)
 
 
 def test_the_longest_texts_are_cut_first() -> None:
-    turns = [UserTurn("short"), UserTurn("x" * 9000), ToolReturn("c", "tool", "y" * 700)]
+    turns = [UserMessage("short"), UserMessage("x" * 9000), ToolReturn("c", "tool", "y" * 700)]
     short = clipped(Prompt("", turns), 2000).turns
     assert (short[0], short[2]) == (turns[0], turns[2])
-    assert 1500 < size_of_turns(short) <= 2000
+    assert 1500 < size_of_messages(short) <= 2000
 
 
 # -- summaries and settings ------------------------------------------------------------------------------------
@@ -187,7 +196,7 @@ def test_a_summary_is_read_as_it_was_written(text: str, left_out: int, request: 
 
 
 def test_nothing_is_shown_while_no_message_has_left() -> None:
-    assert Summary.parse(None).to_turns() == []
+    assert Summary.parse(None).to_prompt_messages() == []
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from letta_client import AsyncLetta, Letta
 
-from folkmoot.agents.context import SeenBlock, render_memory, to_turns
+from folkmoot.agents.context import SeenBlock, render_memory, to_prompt_messages
 from folkmoot.conversations.messages import Message
 from folkmoot.models.blocks_in_prompt import shown_blocks
-from folkmoot.models.prompt import AssistantTurn, Image, SystemTurn, ToolReturn, UserTurn
+from folkmoot.models.prompt import AssistantMessage, Image, SystemMessage, ToolReturn, UserMessage
 from support.fixtures import NewAgent, NewBlock
 from support.scripted_model import ScriptedModel
 
@@ -207,23 +207,23 @@ def test_the_parts_of_one_reply_become_one_turn_again() -> None:
         Message("tool_return_message", returned, name="f", step_id="s1"),
         Message("assistant_message", {"content": "done"}, step_id="s2"),
     ]
-    user, reply, answer, last = to_turns(messages)
-    assert user == UserTurn("hi")
-    assert isinstance(reply, AssistantTurn)
+    user, reply, answer, last = to_prompt_messages(messages)
+    assert user == UserMessage("hi")
+    assert isinstance(reply, AssistantMessage)
     assert (reply.text, [r.text for r in reply.reasoning], [c.id for c in reply.tool_calls]) == ("well", ["hm"], ["c1"])
     assert answer == ToolReturn("c1", "f", "r", failed=True)
-    assert isinstance(last, AssistantTurn)
+    assert isinstance(last, AssistantMessage)
     assert last.text == "done"
 
 
 def test_replies_of_different_steps_stay_apart() -> None:
     messages = [Message("assistant_message", {"content": text}, step_id=text) for text in ("a", "b")]
-    assert [turn.text for turn in to_turns(messages) if isinstance(turn, AssistantTurn)] == ["a", "b"]
+    assert [turn.text for turn in to_prompt_messages(messages) if isinstance(turn, AssistantMessage)] == ["a", "b"]
 
 
 def test_first_messages_of_an_agent_stay_apart() -> None:
     messages = [Message("assistant_message", {"content": text}) for text in ("a", "b")]
-    assert [turn.text for turn in to_turns(messages) if isinstance(turn, AssistantTurn)] == ["a", "b"]
+    assert [turn.text for turn in to_prompt_messages(messages) if isinstance(turn, AssistantMessage)] == ["a", "b"]
 
 
 def test_notices_and_pictures_are_kept() -> None:
@@ -231,5 +231,7 @@ def test_notices_and_pictures_are_kept() -> None:
         {"type": "text", "text": "look"},
         {"type": "image", "source": {"type": "url", "url": "https://example.org/a.png"}},
     ]
-    turns = to_turns([Message("system_message", {"content": "notice"}), Message("user_message", {"content": parts})])
-    assert turns == [SystemTurn("notice"), UserTurn(["look", Image("https://example.org/a.png")])]
+    turns = to_prompt_messages(
+        [Message("system_message", {"content": "notice"}), Message("user_message", {"content": parts})]
+    )
+    assert turns == [SystemMessage("notice"), UserMessage(["look", Image("https://example.org/a.png")])]

@@ -10,11 +10,11 @@ import pytest
 from fake_provider import FakeProvider, chat, claude, failure, gemini, responses, said
 
 from folkmoot.errors import NotFound
-from folkmoot.models.prompt import ModelOptions, Prompt, Reply, UserTurn
+from folkmoot.models.prompt import ModelOptions, Prompt, Reply, UserMessage
 from folkmoot.models.requests import ModelClient
 
 OPENAI, ANTHROPIC, GOOGLE = "openai/gpt-4o-mini", "anthropic/claude-haiku-4-5", "google_ai/gemini-2.5-flash"
-PROMPT = Prompt("Be brief.", [UserTurn("Hello?")], "<memory/>", options=ModelOptions(max_output_tokens=500))
+PROMPT = Prompt("Be brief.", [UserMessage("Hello?")], "<memory/>", options=ModelOptions(max_output_tokens=500))
 ClientFor = Callable[..., ModelClient]
 
 each_provider = pytest.mark.parametrize(

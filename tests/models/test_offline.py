@@ -8,14 +8,14 @@ import pytest
 from folkmoot.models.blocks_in_prompt import find_block, shown_blocks
 from folkmoot.models.offline import answer, pieces
 from folkmoot.models.prompt import (
-    AssistantTurn,
+    AssistantMessage,
     ModelOptions,
     Prompt,
     Reply,
     TextDelta,
     ToolReturn,
     ToolSchema,
-    UserTurn,
+    UserMessage,
 )
 from folkmoot.models.requests import ModelClient
 from folkmoot.settings import Settings
@@ -67,7 +67,7 @@ class Conversation:
     """Plays the turn loop: the tools answer as they are told to."""
 
     def __init__(self, request: str, memory: str = MEMORY, tools: list[ToolSchema] = TOOLS, **answers: Any) -> None:
-        self.turns: list[Any] = [UserTurn(request)]
+        self.turns: list[Any] = [UserMessage(request)]
         self.memory, self.tools, self.answers = memory, tools, answers
         self.called: list[tuple[str, dict[str, Any]]] = []
         self.asked = 0
@@ -79,7 +79,7 @@ class Conversation:
             reply = answer(Prompt("You are an agent.", self.turns, self.memory, self.tools))
             if not reply.tool_calls:
                 return reply
-            self.turns.append(AssistantTurn(reply.text, (), reply.tool_calls))
+            self.turns.append(AssistantMessage(reply.text, (), reply.tool_calls))
             for call in reply.tool_calls:
                 self.called.append((call.name, json.loads(call.arguments)))
                 told = self.answers.get(call.name, "done")
@@ -109,7 +109,7 @@ def test_tutorial_second_agent() -> None:
 
 
 def test_same_prompt_same_words() -> None:
-    prompt = Prompt("", [UserTurn(TUTORIAL)], MEMORY, TOOLS)
+    prompt = Prompt("", [UserMessage(TUTORIAL)], MEMORY, TOOLS)
     first, second = answer(prompt), answer(prompt)
     assert first.tool_calls[0].arguments == second.tool_calls[0].arguments
     assert first.tool_calls[0].id != second.tool_calls[0].id
@@ -164,7 +164,7 @@ def test_says_what_it_is() -> None:
 
 
 def test_tool_choice_none() -> None:
-    prompt = Prompt("", [UserTurn(TUTORIAL)], MEMORY, TOOLS, ModelOptions(tool_choice="none"))
+    prompt = Prompt("", [UserMessage(TUTORIAL)], MEMORY, TOOLS, ModelOptions(tool_choice="none"))
     assert answer(prompt).tool_calls == ()
 
 
@@ -187,7 +187,7 @@ def test_words_are_streamed() -> None:
 
 async def test_through_the_client() -> None:
     client = ModelClient(Settings(_env_file=None), {})
-    prompt = Prompt("", [UserTurn("Hello")])
+    prompt = Prompt("", [UserMessage("Hello")])
     reply = await client.ask("offline/notetaker", prompt)
     *deltas, last = [item async for item in client.stream("offline/notetaker", prompt)]
     assert reply == last

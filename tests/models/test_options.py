@@ -10,7 +10,7 @@ from fake_provider import FakeProvider, chat
 
 from folkmoot.agents.context import model_options
 from folkmoot.errors import InvalidInput
-from folkmoot.models.prompt import ModelOptions, Prompt, ToolSchema, UserTurn
+from folkmoot.models.prompt import ModelOptions, Prompt, ToolSchema, UserMessage
 from folkmoot.models.requests import ModelClient
 
 TOOL = ToolSchema("look", "Look something up.", {"type": "object", "properties": {"q": {"type": "string"}}})
@@ -28,7 +28,7 @@ def told(client_for: Callable[..., ModelClient]) -> Told:
     async def tell(handle: str, *tools: ToolSchema, api: str = "chat", **options: Any) -> dict[str, Any]:
         async with FakeProvider([chat()]) as provider:
             client = client_for(provider.address, {"OPENAI_API": api})
-            prompt = Prompt("Be brief.", [UserTurn("Hello?")], "<memory/>", tools, ModelOptions(**options))
+            prompt = Prompt("Be brief.", [UserMessage("Hello?")], "<memory/>", tools, ModelOptions(**options))
             request: dict[str, Any] = await client.preview(handle, prompt)
             assert provider.asked == []
         return request

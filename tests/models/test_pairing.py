@@ -6,16 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from folkmoot.models.pairing import UNANSWERED, paired
-from folkmoot.models.prompt import AssistantTurn, SystemTurn, ToolCall, ToolReturn, UserTurn
+from folkmoot.models.prompt import AssistantMessage, SystemMessage, ToolCall, ToolReturn, UserMessage
 
 ids = st.sampled_from(["a", "b", "c"])
 turns = st.lists(
     st.one_of(
-        st.builds(UserTurn, st.just("u")),
-        st.builds(SystemTurn, st.just("s")),
+        st.builds(UserMessage, st.just("u")),
+        st.builds(SystemMessage, st.just("s")),
         st.builds(ToolReturn, ids, st.just("t"), st.just("r")),
         st.lists(ids, unique=True, max_size=3).map(
-            lambda names: AssistantTurn("x", (), [ToolCall(name, "t", "{}") for name in names])
+            lambda names: AssistantMessage("x", (), [ToolCall(name, "t", "{}") for name in names])
         ),
     ),
     max_size=12,
@@ -23,13 +23,13 @@ turns = st.lists(
 
 
 def test_late_answer_moves_behind_its_call() -> None:
-    call = AssistantTurn(tool_calls=[ToolCall("a", "t", "{}"), ToolCall("b", "t", "{}")])
+    call = AssistantMessage(tool_calls=[ToolCall("a", "t", "{}"), ToolCall("b", "t", "{}")])
     returned = ToolReturn("b", "t", "r")
-    assert paired([call, UserTurn("hm"), returned]) == [
+    assert paired([call, UserMessage("hm"), returned]) == [
         call,
         returned,
         ToolReturn("a", "t", UNANSWERED, failed=True),
-        UserTurn("hm"),
+        UserMessage("hm"),
     ]
 
 
@@ -42,7 +42,7 @@ def test_every_call_is_answered_once_and_directly(given_turns: list[Any]) -> Non
             waiting.remove(turn.call_id)
         else:
             assert waiting == []
-            waiting = [call.id for call in turn.tool_calls] if isinstance(turn, AssistantTurn) else []
+            waiting = [call.id for call in turn.tool_calls] if isinstance(turn, AssistantMessage) else []
     assert waiting == []
     assert [t for t in result if not isinstance(t, ToolReturn)] == [
         t for t in given_turns if not isinstance(t, ToolReturn)

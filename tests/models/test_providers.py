@@ -103,9 +103,9 @@ def test_nothing_heavy_is_imported_at_start_or_for_the_offline_model() -> None:
 import asyncio, sys
 import folkmoot.models, folkmoot.models.providers, folkmoot.models.prompt, folkmoot.models.catalogue
 from folkmoot.models.requests import ModelClient
-from folkmoot.models.prompt import Prompt, UserTurn
+from folkmoot.models.prompt import Prompt, UserMessage
 from folkmoot.settings import Settings
-asyncio.run(ModelClient(Settings(), {}).ask("offline/notetaker", Prompt("", [UserTurn("Hello")])))
+asyncio.run(ModelClient(Settings(), {}).ask("offline/notetaker", Prompt("", [UserMessage("Hello")])))
 heavy = {"pydantic_ai", "openai", "anthropic", "google", "httpx", "httpx2"} & set(sys.modules)
 sys.exit(", ".join(heavy) or 0)
 """

@@ -21,28 +21,28 @@ from folkmoot.errors import (
     ProviderTimeout,
 )
 from folkmoot.models.prompt import (
-    AssistantTurn,
+    AssistantMessage,
     Image,
     ModelOptions,
     Prompt,
     Reasoning,
     ReasoningDelta,
     Reply,
-    SystemTurn,
+    SystemMessage,
     TextDelta,
     ToolCall,
     ToolCallDelta,
     ToolReturn,
     ToolSchema,
-    UserTurn,
+    UserMessage,
 )
 from folkmoot.models.requests import ModelClient
 
 OPENAI, ANTHROPIC, GOOGLE = "openai/gpt-4o-mini", "anthropic/claude-haiku-4-5", "google_ai/gemini-2.5-flash"
 TOOL = ToolSchema("look", "Look something up.", {"type": "object", "properties": {"q": {"type": "string"}}})
 STEPS = [
-    UserTurn("What is on?"),
-    AssistantTurn("Let me see.", tool_calls=[ToolCall("call_1", "look", '{"q": "today"}')]),
+    UserMessage("What is on?"),
+    AssistantMessage("Let me see.", tool_calls=[ToolCall("call_1", "look", '{"q": "today"}')]),
     ToolReturn("call_1", "look", "a play"),
 ]
 ANSWER_FOR = {
@@ -56,7 +56,7 @@ each_provider = pytest.mark.parametrize("handle", [OPENAI, ANTHROPIC, GOOGLE])
 
 
 def prompt(*turns: Any, memory: str = "<memory/>", **rest: Any) -> Prompt:
-    return Prompt("Be brief.", turns or (UserTurn("Hello?"),), memory, **rest)
+    return Prompt("Be brief.", turns or (UserMessage("Hello?"),), memory, **rest)
 
 
 # --- what is sent
@@ -95,7 +95,7 @@ async def test_prefix_is_the_same_bytes_in_the_next_step(handle: str, client_for
         client = client_for(provider.address)
         await client.ask(handle, prompt(*STEPS[:1], memory="one", tools=[TOOL]))
         await client.ask(handle, prompt(*STEPS, memory="two", tools=[TOOL]))
-        await client.ask(handle, prompt(*STEPS, AssistantTurn("A play."), UserTurn("Thanks"), tools=[TOOL]))
+        await client.ask(handle, prompt(*STEPS, AssistantMessage("A play."), UserMessage("Thanks"), tools=[TOOL]))
     sent = [_units(handle, asked.raw) for asked in provider.asked]
     for earlier, later in pairwise(sent):
         assert earlier[:-1] == later[: len(earlier) - 1]
@@ -151,8 +151,8 @@ async def test_broken_arguments_in_history_do_not_break_the_request(
     handle: str, arguments: str, client_for: ClientFor
 ) -> None:
     turns = [
-        UserTurn("?"),
-        AssistantTurn(tool_calls=[ToolCall("c", "look", arguments)]),
+        UserMessage("?"),
+        AssistantMessage(tool_calls=[ToolCall("c", "look", arguments)]),
         ToolReturn("c", "look", "no"),
     ]
     async with FakeProvider([ANSWER_FOR[handle]]) as provider:
@@ -167,7 +167,7 @@ async def test_broken_arguments_in_history_do_not_break_the_request(
 @each_provider
 async def test_odd_characters_are_sent(handle: str, client_for: ClientFor) -> None:
     odd = "nul \x00, lone \ud83d, whole \U0001f600"
-    turns = [UserTurn(odd), SystemTurn(odd), AssistantTurn(odd), UserTurn([odd, ""])]
+    turns = [UserMessage(odd), SystemMessage(odd), AssistantMessage(odd), UserMessage([odd, ""])]
     tool = ToolSchema("look", odd, {"type": "object", "description": odd})
     async with FakeProvider([ANSWER_FOR[handle]]) as provider:
         await client_for(provider.address).ask(handle, Prompt(odd, turns, odd, [tool]))
@@ -177,7 +177,7 @@ async def test_odd_characters_are_sent(handle: str, client_for: ClientFor) -> No
 
 @each_provider
 async def test_unanswered_call_and_orphan_answer_are_paired(handle: str, client_for: ClientFor) -> None:
-    turns = [ToolReturn("gone", "look", "orphan"), *STEPS[:2], UserTurn("Are you there?")]
+    turns = [ToolReturn("gone", "look", "orphan"), *STEPS[:2], UserMessage("Are you there?")]
     async with FakeProvider([ANSWER_FOR[handle]]) as provider:
         await client_for(provider.address).ask(handle, prompt(*turns, tools=[TOOL]))
     text = json.dumps(provider.asked[0].body)
@@ -209,9 +209,9 @@ async def test_images(client_for: ClientFor) -> None:
     images = [Image(url="http://pictures/1.png"), Image(data="AAAA", media_type="image/png")]
     async with FakeProvider([chat(), chat()]) as provider:
         client = client_for(provider.address)
-        await client.ask(OPENAI, prompt(UserTurn(["See:", *images])))
+        await client.ask(OPENAI, prompt(UserMessage(["See:", *images])))
         unreadable = [Image(data="***"), Image(data=""), Image(data="AAAA", media_type="text/plain")]
-        await client.ask(OPENAI, prompt(UserTurn(unreadable)))
+        await client.ask(OPENAI, prompt(UserMessage(unreadable)))
     content = provider.asked[0].body["messages"][1]["content"]
     assert [part.get("image_url", {}).get("url") for part in content[1:]] == [
         "http://pictures/1.png",
@@ -223,8 +223,8 @@ async def test_images(client_for: ClientFor) -> None:
 
 async def test_foreign_call_ids_are_made_to_fit(client_for: ClientFor) -> None:
     turns = [
-        UserTurn("?"),
-        AssistantTurn(tool_calls=[ToolCall("functions.look:0", "look", "{}")]),
+        UserMessage("?"),
+        AssistantMessage(tool_calls=[ToolCall("functions.look:0", "look", "{}")]),
         ToolReturn("functions.look:0", "look", "x"),
     ]
     async with FakeProvider([ANSWER_FOR[ANTHROPIC]]) as provider:
@@ -285,8 +285,8 @@ async def test_anthropic_reasoning_goes_back_with_its_signature(client_for: Clie
         client = client_for(provider.address)
         reply = await client.ask(ANTHROPIC, prompt(tools=[TOOL]))
         stored = json.loads(json.dumps([[r.text, r.signature, r.provider] for r in reply.reasoning]))
-        assistant = AssistantTurn(reply.text, [Reasoning(*row) for row in stored], reply.tool_calls)
-        turns = [UserTurn("Hello?"), assistant, ToolReturn("toolu_1", "look", "x")]
+        assistant = AssistantMessage(reply.text, [Reasoning(*row) for row in stored], reply.tool_calls)
+        turns = [UserMessage("Hello?"), assistant, ToolReturn("toolu_1", "look", "x")]
         await client.ask(ANTHROPIC, prompt(*turns, tools=[TOOL]))
     assert provider.asked[1].body["messages"][1]["content"] == [thought, hidden, use]
     async with FakeProvider([chat()]) as other:
@@ -300,8 +300,8 @@ async def test_gemini_thought_signature_goes_back_with_its_call(client_for: Clie
         client = client_for(provider.address)
         reply = await client.ask(GOOGLE, prompt(tools=[TOOL]))
         turns = [
-            UserTurn("Hello?"),
-            AssistantTurn(reply.text, reply.reasoning, reply.tool_calls),
+            UserMessage("Hello?"),
+            AssistantMessage(reply.text, reply.reasoning, reply.tool_calls),
             ToolReturn(reply.tool_calls[0].id, "look", "x"),
         ]
         await client.ask(GOOGLE, prompt(*turns, tools=[TOOL]))

@@ -22,9 +22,10 @@ from fake_provider import (
 
 from folkmoot.errors import ContextOverflow, InvalidInput
 from folkmoot.models.prompt import (
-    AssistantTurn,
+    AssistantMessage,
     Image,
     Prompt,
+    PromptMessage,
     Reasoning,
     ReasoningDelta,
     Reply,
@@ -33,8 +34,7 @@ from folkmoot.models.prompt import (
     ToolCallDelta,
     ToolReturn,
     ToolSchema,
-    Turn,
-    UserTurn,
+    UserMessage,
 )
 from folkmoot.models.providers import resolve
 from folkmoot.models.requests import ModelClient
@@ -47,11 +47,11 @@ ClientFor = Callable[..., ModelClient]
 whole_and_streamed = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 
 
-def prompt(*turns: Turn) -> Prompt:
-    return Prompt("Be brief.", turns or (UserTurn("Hello?"),), "<memory/>", [TOOL])
+def prompt(*turns: PromptMessage) -> Prompt:
+    return Prompt("Be brief.", turns or (UserMessage("Hello?"),), "<memory/>", [TOOL])
 
 
-async def answer(client: ModelClient, streamed: bool, *turns: Turn) -> Reply:
+async def answer(client: ModelClient, streamed: bool, *turns: PromptMessage) -> Reply:
     if not streamed:
         return await client.ask(MODEL, prompt(*turns))
     items = [item async for item in client.stream(MODEL, prompt(*turns))]
@@ -59,10 +59,10 @@ async def answer(client: ModelClient, streamed: bool, *turns: Turn) -> Reply:
     return items[-1]
 
 
-def as_stored(reply: Reply) -> AssistantTurn:
+def as_stored(reply: Reply) -> AssistantMessage:
     """Return the reply as it comes back from the store, where its reasoning is JSON."""
     rows = json.loads(json.dumps([[each.text, each.signature, each.provider] for each in reply.reasoning]))
-    return AssistantTurn(reply.text, [Reasoning(*row) for row in rows], reply.tool_calls)
+    return AssistantMessage(reply.text, [Reasoning(*row) for row in rows], reply.tool_calls)
 
 
 async def sent_back(client_for: ClientFor, items: list[dict[str, Any]], *, streamed: bool = False) -> list[Any]:
@@ -71,7 +71,7 @@ async def sent_back(client_for: ClientFor, items: list[dict[str, Any]], *, strea
         client = client_for(provider.address, BY_RESPONSES)
         reply = await answer(client, streamed)
         returns = [ToolReturn(call.id, call.name, "x") for call in reply.tool_calls]
-        await client.ask(MODEL, prompt(UserTurn("Hello?"), as_stored(reply), *returns, UserTurn("And?")))
+        await client.ask(MODEL, prompt(UserMessage("Hello?"), as_stored(reply), *returns, UserMessage("And?")))
     body = provider.asked[1].body["input"]
     return body[1 : len(body) - 2 - len(returns)]
 
@@ -83,8 +83,8 @@ def bare(item: dict[str, Any]) -> dict[str, Any]:
 
 async def test_request_is_stateless_and_ends_with_the_memory(client_for: ClientFor) -> None:
     turns = [
-        UserTurn(["What is on?", Image(data="AAAA", media_type="image/png")]),
-        AssistantTurn("Let me see.", tool_calls=[ToolCall("call_1", "look", '{"q": "today"}')]),
+        UserMessage(["What is on?", Image(data="AAAA", media_type="image/png")]),
+        AssistantMessage("Let me see.", tool_calls=[ToolCall("call_1", "look", '{"q": "today"}')]),
         ToolReturn("call_1", "look", "a play", failed=True),
     ]
     async with FakeProvider([responses(said("msg_1", "Hello."))]) as provider:
@@ -147,7 +147,7 @@ async def test_reasoning_that_nothing_followed_stays_behind(client_for: ClientFo
         client = client_for(provider.address, BY_RESPONSES)
         reply = await client.ask(MODEL, prompt())
         assert reply.finish_reason == "length"
-        await client.ask(MODEL, prompt(UserTurn("Hello?"), as_stored(reply), UserTurn("And?")))
+        await client.ask(MODEL, prompt(UserMessage("Hello?"), as_stored(reply), UserMessage("And?")))
     assert [item["role"] for item in provider.asked[1].body["input"]] == ["user", "user", "system"]
 
 
@@ -163,11 +163,11 @@ async def test_what_is_left_of_a_reply_goes_without_reasoning(lost: str, client_
         client = client_for(provider.address, BY_RESPONSES)
         whole = as_stored(await client.ask(MODEL, prompt()))
         left = {
-            "text": AssistantTurn("I lo…", whole.reasoning, whole.tool_calls),
-            "call": AssistantTurn(whole.text, whole.reasoning),
-            "reasoning": AssistantTurn(whole.text, whole.reasoning[1:], whole.tool_calls),
+            "text": AssistantMessage("I lo…", whole.reasoning, whole.tool_calls),
+            "call": AssistantMessage(whole.text, whole.reasoning),
+            "reasoning": AssistantMessage(whole.text, whole.reasoning[1:], whole.tool_calls),
         }[lost]
-        await client.ask(MODEL, prompt(UserTurn("Hello?"), left, UserTurn("And?")))
+        await client.ask(MODEL, prompt(UserMessage("Hello?"), left, UserMessage("And?")))
     text = json.dumps(provider.asked[1].body)
     assert not any(name in text for name in ("rs_1", "rs_2", "msg_1", "fc_1", "sealed"))
     assert left.text[:4] in text
@@ -189,7 +189,7 @@ async def test_reasoning_goes_to_its_own_provider_and_api_alone(client_for: Clie
             as_stored(await by_chat.ask(MODEL, prompt())),
         ]
         for client, handle in ((by_responses, MODEL), (by_chat, MODEL), (by_chat, "anthropic/claude-haiku-4-5")):
-            await client.ask(handle, prompt(UserTurn("Hello?"), *replies, UserTurn("And?")))
+            await client.ask(handle, prompt(UserMessage("Hello?"), *replies, UserMessage("And?")))
     thoughts = ("Hm.", "Sealed thought.", "Open thought.")
     for asked, own in zip(provider.asked[3:], ("Sealed thought.", "Open thought.", "Hm."), strict=True):
         text = asked.raw.decode()
@@ -214,7 +214,7 @@ async def test_reasoning_that_is_refused_is_left_out(refusal: Answer, client_for
     async with FakeProvider(script) as provider:
         client = client_for(provider.address, BY_RESPONSES)
         turn = as_stored(await client.ask(MODEL, prompt()))
-        again = await client.ask(MODEL, prompt(UserTurn("Hello?"), turn, UserTurn("And?")))
+        again = await client.ask(MODEL, prompt(UserMessage("Hello?"), turn, UserMessage("And?")))
     assert (again.text, len(provider.asked)) == ("Yes.", 3)
 
 

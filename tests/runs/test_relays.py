@@ -10,7 +10,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from folkmoot.runs.colleagues import FARTHEST
+from folkmoot.runs.messenger import FARTHEST
 from runs.talking import SEARCH, Event, approval, call, calling, decide, followed, kinds, ok, post, say, whole
 from support.fixtures import NewAgent
 from support.scripted_model import ScriptedModel

@@ -14,10 +14,10 @@ from folkmoot.agents.events import Event
 from folkmoot.conversations.messages import Message
 from folkmoot.errors import ProviderError
 from folkmoot.runs.asked import Asked
-from folkmoot.runs.keeping import Keeper
 from folkmoot.runs.log import DONE, read_entries
 from folkmoot.runs.runs import _fail_dead
-from folkmoot.runs.turns import Turns
+from folkmoot.runs.service import RunService
+from folkmoot.runs.supervisor import RunSupervisor
 from folkmoot.server.app import run_server
 from folkmoot.server.state import ServerState
 from folkmoot.settings import Settings
@@ -61,22 +61,22 @@ def shown(event: Event) -> list[dict[str, Any]]:
 
 
 async def test_a_run_that_is_cancelled_before_its_task_has_begun_ends(state: ServerState, agent_id: str) -> None:
-    run = await state.turns.start(asked(agent_id), shown, lambda _: [])
-    cancelled = await state.turns.cancel(run.id)  # nothing has let the task begin
+    run = await state.runs.start(asked(agent_id), shown, lambda _: [])
+    cancelled = await state.runs.cancel(run.id)  # nothing has let the task begin
     assert (cancelled.status, cancelled.stop_reason) == ("cancelled", "cancelled")
     async with asyncio.timeout(30):
-        entries = [entry async for entry in state.turns.follow(run.id, 0, shown)]
+        entries = [entry async for entry in state.runs.follow(run.id, 0, shown)]
     assert entries[-1] == DONE
-    assert (await state.turns.answer(asked(agent_id))).end.stop_reason == "end_turn"
+    assert (await state.runs.answer(asked(agent_id))).end.stop_reason == "end_turn"
 
 
 async def test_a_cancel_that_comes_while_a_failure_is_stored_changes_nothing(
     state: ServerState, agent_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing, go_on = asyncio.Event(), asyncio.Event()
-    end = Keeper.end
+    end = RunSupervisor.end
 
-    async def slowly(keeper: Keeper, *given: Any) -> None:
+    async def slowly(keeper: RunSupervisor, *given: Any) -> None:
         failing.set()
         await go_on.wait()
         await end(keeper, *given)
@@ -84,12 +84,12 @@ async def test_a_cancel_that_comes_while_a_failure_is_stored_changes_nothing(
     async def no_answer(*_: Any, **__: Any) -> Any:
         raise ProviderError("no such luck")
 
-    monkeypatch.setattr(Keeper, "end", slowly)
+    monkeypatch.setattr(RunSupervisor, "end", slowly)
     monkeypatch.setattr(type(state.services.models), "ask", no_answer)
-    answering = asyncio.create_task(state.turns.answer(asked(agent_id)))
+    answering = asyncio.create_task(state.runs.answer(asked(agent_id)))
     await failing.wait()
-    (run_id,) = under_way(state.turns)
-    cancelling = asyncio.create_task(state.turns.cancel(run_id))
+    (run_id,) = active(state.runs)
+    cancelling = asyncio.create_task(state.runs.cancel(run_id))
     await asyncio.sleep(0)
     go_on.set()
     assert (await cancelling).status == "failed"
@@ -99,13 +99,13 @@ async def test_a_cancel_that_comes_while_a_failure_is_stored_changes_nothing(
 
 async def test_a_run_that_ends_while_it_is_taken_for_dead_keeps_its_end(state: ServerState, agent_id: str) -> None:
     """Another process has found its lease expired, and waits for the step that ends it to be stored."""
-    stale = await state.turns.start(asked(agent_id), shown, lambda _: [])
-    entries = [entry async for entry in state.turns.follow(stale.id, 0, shown)]
+    stale = await state.runs.start(asked(agent_id), shown, lambda _: [])
+    entries = [entry async for entry in state.runs.follow(stale.id, 0, shown)]
     assert not await state.store.write(lambda transaction: _fail_dead(transaction, replace(stale, status="running")))
     stored = await state.store.read(lambda transaction: read_entries(transaction, stale.id, 0))
     assert [entry for _, entry in stored] == entries
     assert entries.count(DONE) == 1
 
 
-def under_way(turns: Turns) -> list[str]:
-    return list(turns._under_way)
+def active(turns: RunService) -> list[str]:
+    return list(turns._active)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from folkmoot.memory.authors import Author
-from folkmoot.server.web import colours
-from folkmoot.server.web.colours import COLOURS, NEUTRAL, Palette
+from folkmoot.web import colours
+from folkmoot.web.colours import COLOURS, NEUTRAL, Palette
 
 STYLE = Path(colours.__file__).parent / "static" / "style.css"
 AA = 4.5

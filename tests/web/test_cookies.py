@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from folkmoot.server.web.session import Sessions, comes_from_elsewhere
+from folkmoot.web.session import Sessions, comes_from_elsewhere
 
 
 def test_a_session_ends_with_its_time_and_with_its_key(monkeypatch: pytest.MonkeyPatch) -> None:

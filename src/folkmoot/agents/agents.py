@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, delete, select, update
 from folkmoot.conversations.conversations import start_conversation
 from folkmoot.conversations.messages import Message
 from folkmoot.errors import BadRequest, Conflict, NotFound
-from folkmoot.identifiers import ORGANIZATION, new_id
+from folkmoot.identifiers import new_id
 from folkmoot.memory import attachments
 from folkmoot.memory.attachments import attach
 from folkmoot.memory.authors import Author
@@ -105,21 +105,20 @@ class NewAgent:
     base_template_id: str | None = None
 
 
-_by_id = select(agents).where(agents.c.organization_id == ORGANIZATION, agents.c.id == bindparam("agent_id"))
+_by_id = select(agents).where(agents.c.id == bindparam("agent_id"))
 _by_id_locked = _by_id.with_for_update(key_share=True)
 _tool_ids = (
     select(agent_tools.c.tool_id)
-    .where(agent_tools.c.organization_id == ORGANIZATION, agent_tools.c.agent_id == bindparam("agent_id"))
+    .where(agent_tools.c.agent_id == bindparam("agent_id"))
     .order_by(agent_tools.c.attached_at, agent_tools.c.tool_id)
 )
 _copies_of_conversations = (
     select(conversation_blocks.c.block_id)
     .join(
         conversations,
-        (conversations.c.organization_id == conversation_blocks.c.organization_id)
-        & (conversations.c.id == conversation_blocks.c.conversation_id),
+        conversations.c.id == conversation_blocks.c.conversation_id,
     )
-    .where(conversations.c.organization_id == ORGANIZATION, conversations.c.agent_id == bindparam("agent_id"))
+    .where(conversations.c.agent_id == bindparam("agent_id"))
 )
 
 
@@ -161,9 +160,7 @@ async def create_agent(transaction: Transaction, new: NewAgent, author: Author) 
         created_at=now,
         updated_at=now,
     )
-    await transaction.insert(
-        agents, [_columns(agent) | {"organization_id": ORGANIZATION, "id": agent.id, "created_at": now}]
-    )
+    await transaction.insert(agents, [_columns(agent) | {"id": agent.id, "created_at": now}])
     await _write_tags(transaction, agent.id, new.tags)
     await _write_tools(transaction, agent.id, new.tools)
     existing = await _existing_blocks(transaction, new.block_ids)
@@ -193,14 +190,12 @@ async def update_agent(
     merged = {**before.configuration, **configuration}
     await transaction.run(
         update(agents)
-        .where(agents.c.organization_id == ORGANIZATION, agents.c.id == agent_id)
+        .where(agents.c.id == agent_id)
         .values(**columns, configuration=json.dumps(merged), updated_at=clock.now())
     )
     for name, table, write in (("tags", agent_tags, _write_tags), ("tools", agent_tools, _write_tools)):
         if name in changes:
-            await transaction.run(
-                delete(table).where(table.c.organization_id == ORGANIZATION, table.c.agent_id == agent_id)
-            )
+            await transaction.run(delete(table).where(table.c.agent_id == agent_id))
             await write(transaction, agent_id, changes[name])
     if "block_ids" in changes:
         await _replace_blocks(transaction, agent_id, changes["block_ids"])
@@ -215,9 +210,7 @@ async def delete_agent(transaction: Transaction, agent_id: str) -> None:
     """
     for row in await transaction.all(_copies_of_conversations, agent_id=agent_id):
         await delete_block(transaction, row["block_id"])
-    gone = await transaction.run(
-        delete(agents).where(agents.c.organization_id == ORGANIZATION, agents.c.id == agent_id)
-    )
+    gone = await transaction.run(delete(agents).where(agents.c.id == agent_id))
     if not gone:
         raise NotFound(f"Agent with ID {agent_id} not found")
     transaction.signal(attachments.topic(agent_id))
@@ -249,7 +242,6 @@ async def detach_tool(transaction: Transaction, agent_id: str, tool_id: str) -> 
     await find_agent(transaction, agent_id, lock=True)
     await transaction.run(
         delete(agent_tools).where(
-            agent_tools.c.organization_id == ORGANIZATION,
             agent_tools.c.agent_id == agent_id,
             agent_tools.c.tool_id == tool_id,
         )
@@ -287,9 +279,7 @@ async def _existing_blocks(transaction: Transaction, block_ids: Sequence[str]) -
     wanted = list(dict.fromkeys(block_ids))
     if not wanted:
         return []
-    rows = await transaction.all(
-        select(blocks.c.id, blocks.c.label).where(blocks.c.organization_id == ORGANIZATION, blocks.c.id.in_(wanted))
-    )
+    rows = await transaction.all(select(blocks.c.id, blocks.c.label).where(blocks.c.id.in_(wanted)))
     labels = {row["id"]: row["label"] for row in rows}
     for block_id in wanted:
         if block_id not in labels:
@@ -312,7 +302,6 @@ async def _attach_all(transaction: Transaction, agent_id: str, wanted: Sequence[
         agent_blocks,
         [
             {
-                "organization_id": ORGANIZATION,
                 "agent_id": agent_id,
                 "block_id": block_id,
                 "label": label,
@@ -329,7 +318,6 @@ async def _replace_blocks(transaction: Transaction, agent_id: str, block_ids: Se
     await _existing_blocks(transaction, block_ids)
     await transaction.run(
         delete(agent_blocks).where(
-            agent_blocks.c.organization_id == ORGANIZATION,
             agent_blocks.c.agent_id == agent_id,
             agent_blocks.c.block_id.not_in(list(block_ids)),
         )
@@ -341,7 +329,7 @@ async def _replace_blocks(transaction: Transaction, agent_id: str, block_ids: Se
 async def _write_tags(transaction: Transaction, agent_id: str, tags: Sequence[str]) -> None:
     await transaction.insert(
         agent_tags,
-        [{"organization_id": ORGANIZATION, "agent_id": agent_id, "tag": tag} for tag in dict.fromkeys(tags)],
+        [{"agent_id": agent_id, "tag": tag} for tag in dict.fromkeys(tags)],
     )
 
 
@@ -351,7 +339,6 @@ async def _write_tools(transaction: Transaction, agent_id: str, tools: Sequence[
         agent_tools,
         [
             {
-                "organization_id": ORGANIZATION,
                 "agent_id": agent_id,
                 "tool_id": tool.id,
                 "attached_at": now + place,

@@ -15,12 +15,12 @@ from typing import Any
 
 from folkmoot.agents.agents import Agent
 from folkmoot.agents.approvals import calls_of
-from folkmoot.agents.context import model_options, to_turns
-from folkmoot.agents.context_window import SHORTEST, clip, size_of, size_of_turns
+from folkmoot.agents.context import model_options, to_prompt_messages
+from folkmoot.agents.context_window import SHORTEST, clip, size_of, size_of_messages
 from folkmoot.agents.services import Services
 from folkmoot.conversations.messages import Message, clean_text
 from folkmoot.errors import ContextOverflow, InvalidInput, NotFound, ProviderError
-from folkmoot.models.prompt import AssistantTurn, Prompt, Turn, Usage, UserTurn
+from folkmoot.models.prompt import AssistantMessage, Prompt, PromptMessage, Usage, UserMessage
 
 logger = logging.getLogger(__name__)
 
@@ -106,10 +106,10 @@ class Summary:
             parts.append(f"<request_being_answered>\n{self.request}\n</request_being_answered>")
         return "\n\n".join(parts)
 
-    def to_turns(self) -> list[Turn]:
+    def to_prompt_messages(self) -> list[PromptMessage]:
         """Return the summary as the first turn of a prompt; nothing while no message has left."""
         shown = self.render()
-        return [UserTurn(f"<summary_of_earlier_messages>\n{shown}\n</summary_of_earlier_messages>")] if shown else []
+        return [UserMessage(f"<summary_of_earlier_messages>\n{shown}\n</summary_of_earlier_messages>")] if shown else []
 
 
 @dataclass(slots=True)
@@ -148,7 +148,7 @@ def units_of(messages: Sequence[Message]) -> list[Unit]:
             units.append(Unit())
         units[-1].add(message)
     for unit in units:
-        unit.size = size_of_turns(to_turns(unit.messages))
+        unit.size = size_of_messages(to_prompt_messages(unit.messages))
     return units
 
 
@@ -251,16 +251,16 @@ def words_of_request(messages: Sequence[Message], run_id: str) -> str:
 def _prompt(agent: Agent, settings: CompactionSettings, so_far: str, piece: str, longest: int) -> Prompt:
     wanted = f"{settings.prompt or PROMPT}\nWrite at most {max(longest // 8, 20):,} words."
     before = f"<summary_so_far>\n{so_far}\n</summary_so_far>\n" if so_far else ""
-    turns: list[Turn] = [UserTurn(f"{before}<messages>\n{piece}\n</messages>\nWrite the summary now.")]
+    turns: list[PromptMessage] = [UserMessage(f"{before}<messages>\n{piece}\n</messages>\nWrite the summary now.")]
     if settings.acknowledged:
         turns = [
-            UserTurn(wanted),
-            AssistantTurn("Understood: I will answer with the summary and nothing else."),
+            UserMessage(wanted),
+            AssistantMessage("Understood: I will answer with the summary and nothing else."),
             *turns,
         ]
     return Prompt(
         instructions=f"{agent.system}\n\n{wanted}" if settings.by_itself else wanted,
-        turns=turns,
+        messages=turns,
         options=replace(model_options({"model_settings": settings.options}), parallel_tool_calls=None),
     )
 

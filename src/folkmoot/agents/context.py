@@ -20,17 +20,17 @@ from folkmoot.conversations.conversations import Conversation
 from folkmoot.conversations.messages import Message
 from folkmoot.memory.attachments import attached_rows
 from folkmoot.models.prompt import (
-    AssistantTurn,
+    AssistantMessage,
     Image,
     ModelOptions,
     Prompt,
+    PromptMessage,
     Reasoning,
-    SystemTurn,
+    SystemMessage,
     ToolCall,
     ToolReturn,
     ToolSchema,
-    Turn,
-    UserTurn,
+    UserMessage,
 )
 from folkmoot.store.engine import Transaction
 
@@ -81,12 +81,16 @@ def for_conversation(agent: Agent, conversation: Conversation) -> Agent:
 
 
 def build_prompt(
-    agent: Agent, instructions: str, tools: Sequence[ToolSchema], turns: Sequence[Turn], blocks: Sequence[SeenBlock]
+    agent: Agent,
+    instructions: str,
+    tools: Sequence[ToolSchema],
+    turns: Sequence[PromptMessage],
+    blocks: Sequence[SeenBlock],
 ) -> Prompt:
     """Return the request for one step of the agent's turn."""
     return Prompt(
         instructions=instructions,
-        turns=turns,
+        messages=turns,
         memory=render_memory(blocks, agent.timezone, datetime.now(UTC)),
         tools=tools,
         options=model_options(agent.configuration),
@@ -190,31 +194,31 @@ def _part(settings: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
     return value if isinstance(value, Mapping) else None
 
 
-def to_turns(messages: Sequence[Message]) -> list[Turn]:
+def to_prompt_messages(messages: Sequence[Message]) -> list[PromptMessage]:
     """Return stored messages as what is said to a model; the parts of one reply become one turn again."""
-    turns: list[Turn] = []
+    turns: list[PromptMessage] = []
     previous_step: str | None = None
     for message in messages:
         match message.message_type:
             case "user_message":
-                turns.append(UserTurn(_user_content(message.body["content"], message.name)))
+                turns.append(UserMessage(_user_content(message.body["content"], message.name)))
             case "system_message" | "summary_message":
-                turns.append(SystemTurn(message.body.get("content") or message.body.get("summary", "")))
+                turns.append(SystemMessage(message.body.get("content") or message.body.get("summary", "")))
             case "tool_return_message":
                 body = message.body
                 failed = body["status"] == "error"
                 turns.append(ToolReturn(body["tool_call_id"], message.name or "", body["tool_return"], failed))
             case "assistant_message" | "reasoning_message" | "tool_call_message" | "approval_request_message":
                 same_reply = message.step_id is not None and message.step_id == previous_step
-                continues = same_reply and not message.body.get("given") and isinstance(turns[-1], AssistantTurn)
-                before = turns.pop() if continues else AssistantTurn()
-                assert isinstance(before, AssistantTurn)
+                continues = same_reply and not message.body.get("given") and isinstance(turns[-1], AssistantMessage)
+                before = turns.pop() if continues else AssistantMessage()
+                assert isinstance(before, AssistantMessage)
                 turns.append(_with_part(before, message))
         previous_step = None if message.body.get("given") else message.step_id
     return turns
 
 
-def _with_part(turn: AssistantTurn, message: Message) -> AssistantTurn:
+def _with_part(turn: AssistantMessage, message: Message) -> AssistantMessage:
     body = message.body
     text, reasoning, calls = turn.text, list(turn.reasoning), list(turn.tool_calls)
     if message.message_type == "assistant_message":
@@ -224,7 +228,7 @@ def _with_part(turn: AssistantTurn, message: Message) -> AssistantTurn:
     else:
         shown = body["tool_calls"] if message.message_type == "approval_request_message" else [body["tool_call"]]
         calls += [ToolCall(call["tool_call_id"], call["name"], call["arguments"]) for call in shown]
-    return AssistantTurn(text, reasoning, calls)
+    return AssistantMessage(text, reasoning, calls)
 
 
 def _user_content(content: str | Sequence[Mapping[str, Any]], name: str | None) -> str | Sequence[str | Image]:

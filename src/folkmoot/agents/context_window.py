@@ -14,15 +14,15 @@ from typing import Any
 from folkmoot.agents.agents import Agent
 from folkmoot.conversations.conversations import Counted
 from folkmoot.models.prompt import (
-    AssistantTurn,
+    AssistantMessage,
     Image,
     Prompt,
-    SystemTurn,
+    PromptMessage,
+    SystemMessage,
     ToolCall,
     ToolReturn,
     ToolSchema,
-    Turn,
-    UserTurn,
+    UserMessage,
 )
 
 SHARE = 0.9
@@ -70,23 +70,23 @@ def size_of(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
-def size_of_turn(turn: Turn) -> int:
+def size_of_message(turn: PromptMessage) -> int:
     """Return the size of what is said in a turn; a picture counts as a thousand tokens."""
     match turn:
-        case UserTurn(content=str(text)) | SystemTurn(content=text) | ToolReturn(content=text):
+        case UserMessage(content=str(text)) | SystemMessage(content=text) | ToolReturn(content=text):
             return TURN_SIZE + size_of(text)
-        case UserTurn(content=parts):
+        case UserMessage(content=parts):
             return TURN_SIZE + sum(IMAGE_SIZE if isinstance(part, Image) else size_of(part) for part in parts)
-        case AssistantTurn(text=text, reasoning=reasoning, tool_calls=calls):
+        case AssistantMessage(text=text, reasoning=reasoning, tool_calls=calls):
             thought = sum(size_of(each.text) for each in reasoning)
             called = sum(TURN_SIZE + size_of(call.name) + size_of(call.arguments) for call in calls)
             return TURN_SIZE + size_of(text) + thought + called
     raise AssertionError(f"no size for {turn}")
 
 
-def size_of_turns(turns: Sequence[Turn]) -> int:
+def size_of_messages(turns: Sequence[PromptMessage]) -> int:
     """Return the size of what is said in all of them."""
-    return sum(map(size_of_turn, turns))
+    return sum(map(size_of_message, turns))
 
 
 def size_of_tools(tools: Sequence[ToolSchema]) -> int:
@@ -116,8 +116,8 @@ def clipped(prompt: Prompt, size: int) -> Prompt:
     Every turn stays, and every tool call with its return. What a model thought is left whole, since its provider may
     have signed it. At worst each text has `SHORTEST` bytes and pictures are left out.
     """
-    texts = sorted(size for turn in prompt.turns for size in _text_sizes(turn))
-    free = size - sum(size_of_turn(turn) - sum(_text_sizes(turn)) for turn in prompt.turns)
+    texts = sorted(size for turn in prompt.messages for size in _text_sizes(turn))
+    free = size - sum(size_of_message(turn) - sum(_text_sizes(turn)) for turn in prompt.messages)
     longest = SHORTEST
     for place, text in enumerate(texts):
         share = free // (len(texts) - place)
@@ -127,7 +127,7 @@ def clipped(prompt: Prompt, size: int) -> Prompt:
         free -= text
     else:
         return prompt
-    return replace(prompt, turns=[_clip_turn(turn, longest) for turn in prompt.turns])
+    return replace(prompt, messages=[_clip_message(turn, longest) for turn in prompt.messages])
 
 
 def clip(text: str, size: int) -> str:
@@ -143,29 +143,29 @@ def clip(text: str, size: int) -> str:
     return short if size_of(short) < len(raw) else text
 
 
-def _text_sizes(turn: Turn) -> list[int]:
+def _text_sizes(turn: PromptMessage) -> list[int]:
     """Return the sizes of the texts that can be cut; a picture counts as one."""
     match turn:
-        case UserTurn(content=str(text)) | SystemTurn(content=text) | ToolReturn(content=text):
+        case UserMessage(content=str(text)) | SystemMessage(content=text) | ToolReturn(content=text):
             return [size_of(text)]
-        case UserTurn(content=parts):
+        case UserMessage(content=parts):
             return [IMAGE_SIZE if isinstance(part, Image) else size_of(part) for part in parts]
-        case AssistantTurn(text=text, tool_calls=calls):
+        case AssistantMessage(text=text, tool_calls=calls):
             return [size_of(text), *(size_of(call.arguments) for call in calls)]
     raise AssertionError(f"no texts of {turn}")
 
 
-def _clip_turn(turn: Turn, longest: int) -> Turn:
+def _clip_message(turn: PromptMessage, longest: int) -> PromptMessage:
     match turn:
-        case UserTurn(content=str(text)):
-            return UserTurn(clip(text, longest))
-        case UserTurn(content=parts):
-            return UserTurn([_clip_part(part, longest) for part in parts])
-        case SystemTurn(content=text):
-            return SystemTurn(clip(text, longest))
+        case UserMessage(content=str(text)):
+            return UserMessage(clip(text, longest))
+        case UserMessage(content=parts):
+            return UserMessage([_clip_part(part, longest) for part in parts])
+        case SystemMessage(content=text):
+            return SystemMessage(clip(text, longest))
         case ToolReturn(content=text):
             return replace(turn, content=clip(text, longest))
-        case AssistantTurn(text=text, tool_calls=calls):
+        case AssistantMessage(text=text, tool_calls=calls):
             return replace(turn, text=clip(text, longest), tool_calls=[_clip_call(call, longest) for call in calls])
     raise AssertionError(f"nothing to cut in {turn}")
 

@@ -10,7 +10,6 @@ from typing import Any, Literal
 from sqlalchemy import Select, bindparam, func, select
 
 from folkmoot.agents.agents import Agent
-from folkmoot.identifiers import ORGANIZATION
 from folkmoot.memory.attachments import Access
 from folkmoot.memory.blocks import Block
 from folkmoot.store.engine import Row, Transaction
@@ -54,9 +53,7 @@ async def agents_of_ids(transaction: Transaction, agent_ids: Sequence[str]) -> l
     """Return the agents of these identifiers, in their order; one that is gone is left out."""
     if not agent_ids:
         return []
-    rows = await transaction.all(
-        select(agents).where(agents.c.organization_id == ORGANIZATION, agents.c.id.in_(list(agent_ids)))
-    )
+    rows = await transaction.all(select(agents).where(agents.c.id.in_(list(agent_ids))))
     found = {row["id"]: Agent.from_row(row) for row in rows}
     return [found[agent_id] for agent_id in agent_ids if agent_id in found]
 
@@ -84,9 +81,9 @@ async def blocks_of_agents(
         select(blocks, agent_blocks.c.access, agent_blocks.c.agent_id)
         .join(
             agent_blocks,
-            (agent_blocks.c.organization_id == blocks.c.organization_id) & (agent_blocks.c.block_id == blocks.c.id),
+            agent_blocks.c.block_id == blocks.c.id,
         )
-        .where(agent_blocks.c.organization_id == ORGANIZATION, agent_blocks.c.agent_id.in_(list(agent_ids)))
+        .where(agent_blocks.c.agent_id.in_(list(agent_ids)))
         .order_by(agent_blocks.c.attached_at, agent_blocks.c.block_id)
     )
     return _grouped(await transaction.all(statement), lambda row: (Block.from_row(row), row["access"]))
@@ -99,8 +96,8 @@ async def last_run(transaction: Transaction, agent_id: str) -> Row | None:
 
 async def list_tags(transaction: Transaction, page: Page, search: str | None) -> list[str]:
     """Return a page of all tags of agents and blocks, by name; a cursor is a tag."""
-    every = select(agent_tags.c.tag).where(agent_tags.c.organization_id == ORGANIZATION)
-    every_block = select(block_tags.c.tag).where(block_tags.c.organization_id == ORGANIZATION)
+    every = select(agent_tags.c.tag)
+    every_block = select(block_tags.c.tag)
     tags = every.union(every_block).subquery()
     statement = select(tags.c.tag)
     if search:
@@ -116,7 +113,6 @@ async def list_tags(transaction: Transaction, page: Page, search: str | None) ->
 _LAST_RUN = (
     select(runs.c.completed_at, runs.c.started_at, runs.c.stop_reason)
     .where(
-        runs.c.organization_id == ORGANIZATION,
         runs.c.agent_id == bindparam("agent_id"),
         runs.c.completed_at.is_not(None),
     )
@@ -126,7 +122,7 @@ _LAST_RUN = (
 
 
 def _filtered(statement: Select[Any], wanted: AgentFilter) -> Select[Any]:
-    conditions = [agents.c.organization_id == ORGANIZATION]
+    conditions = []
     if wanted.name is not None:
         conditions.append(agents.c.name == wanted.name)
     if wanted.query_text:
@@ -136,7 +132,7 @@ def _filtered(statement: Select[Any], wanted: AgentFilter) -> Select[Any]:
     if wanted.last_stop_reason is not None:
         newest = (
             select(runs.c.stop_reason)
-            .where(runs.c.organization_id == ORGANIZATION, runs.c.agent_id == agents.c.id)
+            .where(runs.c.agent_id == agents.c.id)
             .where(runs.c.completed_at.is_not(None))
             .order_by(runs.c.created_at.desc(), runs.c.id.desc())
             .limit(1)
@@ -154,16 +150,14 @@ def _filtered(statement: Select[Any], wanted: AgentFilter) -> Select[Any]:
 
 def _with_tags(tags: Sequence[str], *, every: bool) -> Select[Any]:
     unique = list(dict.fromkeys(tags))
-    found = select(agent_tags.c.agent_id).where(
-        agent_tags.c.organization_id == ORGANIZATION, agent_tags.c.tag.in_(unique)
-    )
+    found = select(agent_tags.c.agent_id).where(agent_tags.c.tag.in_(unique))
     if every:
         found = found.group_by(agent_tags.c.agent_id).having(func.count() == len(unique))
     return found
 
 
 def _belonging(table: Any, agent_ids: Sequence[str]) -> Select[Any]:
-    return select(table).where(table.c.organization_id == ORGANIZATION, table.c.agent_id.in_(list(agent_ids)))
+    return select(table).where(table.c.agent_id.in_(list(agent_ids)))
 
 
 def _grouped(rows: Sequence[Row], value_of: Any) -> Mapping[str, list[Any]]:

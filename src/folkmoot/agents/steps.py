@@ -11,7 +11,6 @@ from sqlalchemy import bindparam, or_, select, update
 
 from folkmoot.agents.context import SeenBlock
 from folkmoot.errors import NotFound
-from folkmoot.identifiers import ORGANIZATION
 from folkmoot.models.prompt import Prompt, Reply, Usage
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
@@ -43,7 +42,6 @@ async def store_step(transaction: Transaction, step: Step, seen: Sequence[SeenBl
         steps,
         [
             {
-                "organization_id": ORGANIZATION,
                 "id": step.id,
                 "run_id": step.run_id,
                 "agent_id": step.agent_id,
@@ -71,7 +69,6 @@ async def store_step(transaction: Transaction, step: Step, seen: Sequence[SeenBl
         block_readers,
         [
             {
-                "organization_id": ORGANIZATION,
                 "block_id": block.id,
                 "version": block.version,
                 "step_id": step.id,
@@ -150,7 +147,7 @@ class StepFilter:
 
 async def list_steps(transaction: Transaction, wanted: StepFilter, page: Page) -> list[StoredStep]:
     """Return a page of the steps, by time."""
-    statement = select(steps).where(steps.c.organization_id == ORGANIZATION)
+    statement = select(steps)
     if wanted.run_id is not None:
         statement = statement.where(steps.c.run_id == wanted.run_id)
     if wanted.agent_id is not None:
@@ -192,9 +189,7 @@ async def set_feedback(transaction: Transaction, step_id: str, feedback: str | N
         NotFound: there is no such step.
     """
     await transaction.run(
-        update(steps)
-        .where(steps.c.organization_id == ORGANIZATION, steps.c.id == step_id)
-        .values(feedback=feedback, feedback_tags=json.dumps(list(tags)))
+        update(steps).where(steps.c.id == step_id).values(feedback=feedback, feedback_tags=json.dumps(list(tags)))
     )
     return await find_step(transaction, step_id)
 
@@ -219,7 +214,7 @@ async def traces_of_run(transaction: Transaction, run_id: str, limit: int) -> li
     """Return the id and trace of each of the run's steps that has one, oldest first."""
     rows = await transaction.all(
         select(steps.c.id, steps.c.details)
-        .where(steps.c.organization_id == ORGANIZATION, steps.c.run_id == run_id)
+        .where(steps.c.run_id == run_id)
         .order_by(steps.c.created_at, steps.c.id)
         .limit(limit)
     )
@@ -227,5 +222,5 @@ async def traces_of_run(transaction: Transaction, run_id: str, limit: int) -> li
     return [(step_id, trace) for step_id, trace in found if trace is not None]
 
 
-_by_id = select(steps).where(steps.c.organization_id == ORGANIZATION, steps.c.id == bindparam("step_id"))
-_of_run = select(steps).where(steps.c.organization_id == ORGANIZATION, steps.c.run_id == bindparam("run_id"))
+_by_id = select(steps).where(steps.c.id == bindparam("step_id"))
+_of_run = select(steps).where(steps.c.run_id == bindparam("run_id"))

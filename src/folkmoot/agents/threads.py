@@ -15,7 +15,7 @@ from folkmoot.conversations.conversations import (
 from folkmoot.conversations.listing import delete_conversation, isolated_block_ids
 from folkmoot.conversations.messages import Message, messages_in_context
 from folkmoot.errors import BadRequest, NotFound
-from folkmoot.identifiers import ORGANIZATION, new_id
+from folkmoot.identifiers import new_id
 from folkmoot.memory.attachments import attached_rows, isolated_rows
 from folkmoot.memory.authors import Author
 from folkmoot.memory.blocks import Block, create_block, delete_block
@@ -144,7 +144,6 @@ async def _copy_blocks(transaction: Transaction, conversation_id: str, rows: Seq
         copy = await create_block(transaction, fields, author)
         copies.append(
             {
-                "organization_id": ORGANIZATION,
                 "conversation_id": conversation_id,
                 "block_id": copy.id,
                 "access": row["access"],

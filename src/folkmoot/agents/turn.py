@@ -13,10 +13,10 @@ from dataclasses import replace
 
 from folkmoot.agents.agents import find_agent, tools_of
 from folkmoot.agents.approvals import Decisions, called_since_asked, decide, denial, find_pending, refuse_while_pending
-from folkmoot.agents.asking import Exchange, ask, look, prompt_of
 from folkmoot.agents.context import for_conversation
+from folkmoot.agents.context_state import read_context_state
 from folkmoot.agents.events import Event, TurnEnd
-from folkmoot.agents.history import read_history
+from folkmoot.agents.model_call import ModelCall, ask, look, prompt_of
 from folkmoot.agents.replies import reply_messages
 from folkmoot.agents.services import Services
 from folkmoot.agents.steps import Step, store_step, trace_of
@@ -53,19 +53,19 @@ async def take_turn(request: TurnRequest, services: Services) -> AsyncGenerator[
         if end is not None:
             yield end
             return
-    elif pending := find_pending(turn.history.messages):
+    elif pending := find_pending(turn.context_state.messages):
         raise refuse_while_pending(pending)
     incoming = request.messages
     for number in range(1, request.max_steps + 1):
-        exchange: Exchange | None = None
+        call: ModelCall | None = None
         async with aclosing(ask(turn, incoming)) as answering:
             async for item in answering:
-                if isinstance(item, Exchange):
-                    exchange = item
+                if isinstance(item, ModelCall):
+                    call = item
                 else:
                     yield item
-        assert exchange is not None
-        added, end = await _take_step(turn, exchange, incoming, number)
+        assert call is not None
+        added, end = await _take_step(turn, call, incoming, number)
         for message in added:
             yield message
         if end is not None:
@@ -90,22 +90,22 @@ async def _prepare(request: TurnRequest, services: Services) -> TurnState:
         conversation = await find_conversation(transaction, request.conversation_id)
         agent = for_conversation(agent, conversation)
         agent = replace(agent, model=request.model or agent.model)
-        history = await read_history(transaction, conversation, agent, services)
+        context_state = await read_context_state(transaction, conversation, agent, services)
         tools = await tools_of(transaction, agent.id)
         rules = ToolRules.read(agent.configuration.get("tool_rules") or ())
-        return TurnState(request, services, agent, tools, history, rules)
+        return TurnState(request, services, agent, tools, context_state, rules)
 
     return await services.store.read(read)
 
 
 async def _take_step(
-    turn: TurnState, exchange: Exchange, incoming: Sequence[Message], number: int
+    turn: TurnState, call: ModelCall, incoming: Sequence[Message], number: int
 ) -> tuple[list[Message], TurnEnd | None]:
     """Run the reply's tools and store the step; return what it adds to the conversation, and the end in the last."""
-    reply, request = exchange.reply, turn.request
+    reply, request = call.reply, turn.request
     turn.usage += reply.usage
     planned = turn.plan(reply)
-    context = turn.tool_context(exchange.step_id, exchange.seen)
+    context = turn.tool_context(call.step_id, call.seen)
     begun = clock.now()
     planned = await run_outside(planned, context)
 
@@ -117,28 +117,28 @@ async def _take_step(
         reason = turn.stop_reason(reply, planned, outcomes, called) if not demand else ""
         if not reason and number >= request.max_steps:
             reason = "max_steps"
-        said = [replace(message, run_id=request.run_id, step_id=exchange.step_id) for message in incoming]
-        answered = reply_messages(reply, planned, outcomes, exchange.writer)
+        said = [replace(message, run_id=request.run_id, step_id=call.step_id) for message in incoming]
+        answered = reply_messages(reply, planned, outcomes, call.writer)
         if demand and not reason:
             body = {"content": demand}
-            answered.append(Message("system_message", body, run_id=request.run_id, step_id=exchange.step_id))
+            answered.append(Message("system_message", body, run_id=request.run_id, step_id=call.step_id))
         new = [*said, *answered]
-        stored = await append_messages(transaction, request.conversation_id, new, request.run_id, exchange.counted)
-        await store_step(transaction, _step(turn, exchange, reason, worked), exchange.seen)
+        stored = await append_messages(transaction, request.conversation_id, new, request.run_id, call.counted)
+        await store_step(transaction, _step(turn, call, reason, worked), call.seen)
         filled = reply.usage.prompt_tokens + reply.usage.completion_tokens
         end = TurnEnd(reason, turn.usage, number, filled) if reason else None
         await request.journal.record(transaction, stored[len(said) :], end)
         return stored, end, called
 
     stored, end, turn.called = await request.journal.write(store)
-    turn.history.add(stored, exchange.counted)
+    turn.context_state.add(stored, call.counted)
     return stored[len(incoming) :], end
 
 
 async def _settle(turn: TurnState, decisions: Decisions) -> tuple[list[Message], TurnEnd | None]:
     """Run what was approved and store what came of every open call; return that, and the end if the rules end it."""
     request = turn.request
-    pending = find_pending(turn.history.messages)
+    pending = find_pending(turn.context_state.messages)
     decided = decide(pending, decisions)
     assert pending is not None
     step_id = pending.request.step_id or new_id("step")
@@ -161,28 +161,28 @@ async def _settle(turn: TurnState, decisions: Decisions) -> tuple[list[Message],
         ]
         answer = replace(decisions.message, run_id=request.run_id, step_id=step_id)
         stored = await append_messages(transaction, request.conversation_id, [answer, *returns], request.run_id)
-        called = called_since_asked([*turn.history.messages, *stored])
+        called = called_since_asked([*turn.context_state.messages, *stored])
         ends = turn.ended_by_call(planned, outcomes, called)
         end = TurnEnd("tool_rule") if ends and not turn.rules.missing_before_exit(turn.names, called) else None
         await request.journal.record(transaction, stored[1:], end)
         return stored, end
 
     stored, end = await request.journal.write(store)
-    turn.history.add(stored)
-    turn.called = called_since_asked(turn.history.messages)
+    turn.context_state.add(stored)
+    turn.called = called_since_asked(turn.context_state.messages)
     return stored[1:], end
 
 
-def _step(turn: TurnState, exchange: Exchange, reason: str, tool_duration: int) -> Step:
+def _step(turn: TurnState, call: ModelCall, reason: str, tool_duration: int) -> Step:
     return Step(
-        id=exchange.step_id,
+        id=call.step_id,
         run_id=turn.request.run_id,
         agent_id=turn.agent.id,
         model=turn.agent.model,
-        usage=exchange.reply.usage,
+        usage=call.reply.usage,
         stop_reason=reason or None,
-        finish_reason=exchange.reply.finish_reason,
-        duration=exchange.duration,
+        finish_reason=call.reply.finish_reason,
+        duration=call.duration,
         tool_duration=tool_duration,
-        trace=trace_of(exchange.prompt, exchange.reply) if turn.services.settings.trace else None,
+        trace=trace_of(call.prompt, call.reply) if turn.services.settings.trace else None,
     )

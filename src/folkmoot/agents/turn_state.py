@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 from folkmoot.agents.agents import Agent
 from folkmoot.agents.approvals import Decisions
 from folkmoot.agents.context import SeenBlock
-from folkmoot.agents.history import History
+from folkmoot.agents.context_state import ContextState
 from folkmoot.agents.journal import Journal
 from folkmoot.agents.services import Services
 from folkmoot.agents.tool_calls import Outcome, PlannedCall, not_run, plan_calls
 from folkmoot.agents.tool_rules import Called, ToolRules
 from folkmoot.conversations.messages import Message
 from folkmoot.models.prompt import Reply, ToolSchema, Usage
-from folkmoot.tools.tool import Colleagues, Tool, ToolContext
+from folkmoot.tools.tool import Messenger, Tool, ToolContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class TurnRequest:
     messages: Sequence[Message]
     max_steps: int
     journal: Journal
-    colleagues: Colleagues
+    messenger: Messenger
     decisions: Decisions | None = None
     client_tools: Sequence[ToolSchema] = ()
     stream: bool = False
@@ -46,7 +46,7 @@ class TurnState:
     services: Services
     agent: Agent
     tools: Sequence[Tool]
-    history: History
+    context_state: ContextState
     rules: ToolRules
     called: list[Called] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
@@ -144,7 +144,7 @@ class TurnState:
             environ=services.environ,
             variables=services.sealer.unseal(self.agent.configuration.get("sealed_variables")),
             seen={block.id: block.version for block in seen},
-            colleagues=self.request.colleagues,
+            messenger=self.request.messenger,
             chain=self.request.chain,
             hops=self.request.hops,
         )

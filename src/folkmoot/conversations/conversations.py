@@ -11,7 +11,6 @@ from sqlalchemy import bindparam, select, update
 
 from folkmoot.conversations.messages import Message, store_messages
 from folkmoot.errors import Conflict, NotFound
-from folkmoot.identifiers import ORGANIZATION
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.tables import conversations
@@ -69,17 +68,17 @@ class Conversation:
         )
 
 
-_this = (conversations.c.organization_id == ORGANIZATION, conversations.c.id == bindparam("conversation_id"))
-_by_id = select(conversations).where(*_this)
+_this = conversations.c.id == bindparam("conversation_id")
+_by_id = select(conversations).where(_this)
 _by_id_locked = _by_id.with_for_update(key_share=True)
-_give_turn = update(conversations).where(*_this).values(turn_run_id=bindparam("run_id"))
-_take_free_turn = _give_turn.where(conversations.c.turn_run_id.is_(None))
-_leave_turn = (
-    update(conversations).where(*_this, conversations.c.turn_run_id == bindparam("run_id")).values(turn_run_id=None)
+_acquire_lock = update(conversations).where(_this).values(turn_run_id=bindparam("run_id"))
+_acquire_free_lock = _acquire_lock.where(conversations.c.turn_run_id.is_(None))
+_release_lock = (
+    update(conversations).where(_this, conversations.c.turn_run_id == bindparam("run_id")).values(turn_run_id=None)
 )
 _append = (
     update(conversations)
-    .where(*_this)
+    .where(_this)
     .values(
         next_sequence=bindparam("sequence"),
         prompt_tokens=bindparam("tokens"),
@@ -90,7 +89,7 @@ _append = (
 )
 _set_context = (
     update(conversations)
-    .where(*_this)
+    .where(_this)
     .values(
         next_sequence=bindparam("sequence"),
         context_start=bindparam("start"),
@@ -131,7 +130,6 @@ async def start_conversation(
         conversations,
         [
             {
-                "organization_id": ORGANIZATION,
                 "id": conversation_id,
                 "agent_id": agent_id,
                 "summary": summary,
@@ -209,22 +207,22 @@ async def move_context(transaction: Transaction, conversation_id: str, start: in
     return replace(note, sequence=place)
 
 
-async def take_free_turn(transaction: Transaction, conversation_id: str, run_id: str) -> bool:
+async def acquire_free_lock(transaction: Transaction, conversation_id: str, run_id: str) -> bool:
     """Give a run the conversation's turn; False when it is another run's, or there is no such conversation."""
-    return bool(await transaction.run(_take_free_turn, conversation_id=conversation_id, run_id=run_id))
+    return bool(await transaction.run(_acquire_free_lock, conversation_id=conversation_id, run_id=run_id))
 
 
-async def give_turn(transaction: Transaction, conversation_id: str, run_id: str) -> None:
+async def acquire_lock(transaction: Transaction, conversation_id: str, run_id: str) -> None:
     """Give a run the conversation's turn, whosever it was."""
-    await transaction.run(_give_turn, conversation_id=conversation_id, run_id=run_id)
+    await transaction.run(_acquire_lock, conversation_id=conversation_id, run_id=run_id)
 
 
-async def leave_turn(transaction: Transaction, conversation_id: str, run_id: str) -> None:
+async def release_lock(transaction: Transaction, conversation_id: str, run_id: str) -> None:
     """Let the next run have the conversation's turn, if it is this run's."""
-    if await transaction.run(_leave_turn, conversation_id=conversation_id, run_id=run_id):
-        transaction.signal(turn_topic(conversation_id))
+    if await transaction.run(_release_lock, conversation_id=conversation_id, run_id=run_id):
+        transaction.signal(lock_topic(conversation_id))
 
 
-def turn_topic(conversation_id: str) -> str:
+def lock_topic(conversation_id: str) -> str:
     """Return the signal that the end of a turn in this conversation gives."""
     return f"turn:{conversation_id}"

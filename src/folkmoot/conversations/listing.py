@@ -10,7 +10,6 @@ from typing import Any, Literal
 from sqlalchemy import delete, select, update
 
 from folkmoot.conversations.conversations import Conversation, find_conversation
-from folkmoot.identifiers import ORGANIZATION
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page, fetch_page
@@ -30,7 +29,6 @@ class ConversationFilter:
 async def list_conversations(transaction: Transaction, wanted: ConversationFilter, page: Page) -> list[Conversation]:
     """Return a page of the conversations."""
     statement = select(conversations).where(
-        conversations.c.organization_id == ORGANIZATION,
         conversations.c.id != conversations.c.agent_id,
         conversations.c.hidden.is_(False),
     )
@@ -57,7 +55,7 @@ async def update_conversation(
     merged = {**before.configuration, **configuration}
     await transaction.run(
         update(conversations)
-        .where(conversations.c.organization_id == ORGANIZATION, conversations.c.id == conversation_id)
+        .where(conversations.c.id == conversation_id)
         .values(**columns, configuration=json.dumps(merged), updated_at=clock.now())
     )
     return await find_conversation(transaction, conversation_id)
@@ -70,11 +68,7 @@ async def delete_conversation(transaction: Transaction, conversation_id: str) ->
         NotFound: there is no such conversation.
     """
     await find_conversation(transaction, conversation_id, lock=True)
-    await transaction.run(
-        delete(conversations).where(
-            conversations.c.organization_id == ORGANIZATION, conversations.c.id == conversation_id
-        )
-    )
+    await transaction.run(delete(conversations).where(conversations.c.id == conversation_id))
 
 
 async def reset_conversation(transaction: Transaction, conversation_id: str) -> None:
@@ -86,14 +80,13 @@ async def reset_conversation(transaction: Transaction, conversation_id: str) -> 
     conversation = await find_conversation(transaction, conversation_id, lock=True)
     await transaction.run(
         delete(messages).where(
-            messages.c.organization_id == ORGANIZATION,
             messages.c.conversation_id == conversation_id,
             messages.c.sequence > 0,
         )
     )
     await transaction.run(
         update(conversations)
-        .where(conversations.c.organization_id == ORGANIZATION, conversations.c.id == conversation_id)
+        .where(conversations.c.id == conversation_id)
         .values(
             context_start=conversation.next_sequence,
             context_summary=None,
@@ -111,7 +104,6 @@ async def isolated_block_ids(transaction: Transaction, conversation_ids: Sequenc
     rows = await transaction.all(
         select(conversation_blocks.c.conversation_id, conversation_blocks.c.block_id)
         .where(
-            conversation_blocks.c.organization_id == ORGANIZATION,
             conversation_blocks.c.conversation_id.in_(list(conversation_ids)),
         )
         .order_by(conversation_blocks.c.block_id)
@@ -128,7 +120,6 @@ async def run_of_otid(transaction: Transaction, conversation_id: str, otid: str)
     row = await transaction.first(
         select(messages.c.run_id)
         .where(
-            messages.c.organization_id == ORGANIZATION,
             messages.c.conversation_id == conversation_id,
             messages.c.sequence >= conversation.next_sequence - 1000,
             messages.c.otid == otid,

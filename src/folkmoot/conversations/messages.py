@@ -25,7 +25,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, bindparam, case, or_, select
 
-from folkmoot.identifiers import ORGANIZATION, new_id
+from folkmoot.identifiers import new_id
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
@@ -87,18 +87,16 @@ class Message:
 _in_context = (
     select(*(column for column in messages.c if not column.name.startswith("search_")))
     .where(
-        messages.c.organization_id == ORGANIZATION,
         messages.c.conversation_id == bindparam("conversation_id"),
         messages.c.sequence >= bindparam("context_start"),
         messages.c.message_type != "summary_message",
     )
     .order_by(messages.c.sequence)
 )
-_run_of_step = select(steps.c.run_id).where(steps.c.organization_id == ORGANIZATION, steps.c.id == bindparam("step_id"))
+_run_of_step = select(steps.c.run_id).where(steps.c.id == bindparam("step_id"))
 _of_step = (
     select(messages)
     .where(
-        messages.c.organization_id == ORGANIZATION,
         messages.c.run_id == bindparam("run_id"),
         messages.c.step_id == bindparam("step_id"),
     )
@@ -107,7 +105,6 @@ _of_step = (
 _context_ids = (
     select(messages.c.id)
     .where(
-        messages.c.organization_id == ORGANIZATION,
         messages.c.conversation_id == bindparam("conversation_id"),
         (messages.c.sequence >= bindparam("context_start")) | (messages.c.sequence == 0),
         messages.c.message_type != "summary_message",
@@ -124,7 +121,6 @@ async def store_messages(
         messages,
         [
             {
-                "organization_id": ORGANIZATION,
                 "conversation_id": conversation_id,
                 "sequence": first_sequence + position,
                 "id": message.id,
@@ -171,9 +167,7 @@ async def list_messages(
     Summaries are among them only when `types` or `summaries` asks for them: the older clients do not know them.
     `spoken` names the tool whose calls count as what the assistant says, and whose returns nobody wants to see.
     """
-    statement = select(messages).where(
-        messages.c.organization_id == ORGANIZATION, messages.c.conversation_id == conversation_id
-    )
+    statement = select(messages).where(messages.c.conversation_id == conversation_id)
     kind: ColumnElement[str] = messages.c.message_type
     if spoken is not None:
         by_tool = messages.c.name == spoken

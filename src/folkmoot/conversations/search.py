@@ -11,7 +11,6 @@ from sqlalchemy import bindparam, select, update
 
 from folkmoot.conversations.messages import Message, search_text, words_of
 from folkmoot.errors import NotFound
-from folkmoot.identifiers import ORGANIZATION
 from folkmoot.store.engine import Row, Store, Transaction
 from folkmoot.store.paging import Page, fetch_page
 from folkmoot.store.tables import messages
@@ -54,7 +53,7 @@ class FoundMessage:
 async def search_messages(store: Store, search: MessageSearch) -> list[FoundMessage]:
     """Return the messages that match, the best first; of equally good ones the newest."""
     types = [ROLES[role] for role in search.roles or ROLES]
-    statement = select(messages).where(messages.c.organization_id == ORGANIZATION, messages.c.message_type.in_(types))
+    statement = select(messages).where(messages.c.message_type.in_(types))
     if search.agent_id is not None:
         statement = statement.where(messages.c.agent_id == search.agent_id)
     if search.conversation_id is not None:
@@ -93,7 +92,7 @@ async def list_all_messages(
     transaction: Transaction, page: Page, conversation_id: str | None, types: Sequence[str] | None
 ) -> list[FoundMessage]:
     """Return a page of the messages of all agents, by time."""
-    statement = select(messages).where(messages.c.organization_id == ORGANIZATION)
+    statement = select(messages)
     if conversation_id is not None:
         statement = statement.where(messages.c.conversation_id == conversation_id)
     if types is not None:
@@ -113,10 +112,10 @@ async def rewrite_message(transaction: Transaction, message_id: str, changes: Ma
     message = replace(found.message, body={**found.message.body, **changes})
     await transaction.run(
         update(messages)
-        .where(messages.c.organization_id == ORGANIZATION, messages.c.id == message_id)
+        .where(messages.c.id == message_id)
         .values(body=json.dumps(message.body), search_text=search_text(message))
     )
     return replace(found, message=message)
 
 
-_by_id = select(messages).where(messages.c.organization_id == ORGANIZATION, messages.c.id == bindparam("message_id"))
+_by_id = select(messages).where(messages.c.id == bindparam("message_id"))

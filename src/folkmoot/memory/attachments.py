@@ -9,7 +9,6 @@ from typing import Literal, TypeAlias
 from sqlalchemy import bindparam, delete, select, update
 
 from folkmoot.errors import Conflict, NotFound
-from folkmoot.identifiers import ORGANIZATION
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.tables import agent_blocks, agents, blocks, conversation_blocks
@@ -32,31 +31,29 @@ class Attachment:
         return cls(row["agent_id"], row["block_id"], row["label"], row["access"])
 
 
-_agent = select(agents.c.id).where(agents.c.organization_id == ORGANIZATION, agents.c.id == bindparam("agent_id"))
+_agent = select(agents.c.id).where(agents.c.id == bindparam("agent_id"))
 _lock_agent = _agent.with_for_update(key_share=True)
 _of_agent = (
     select(agent_blocks)
-    .where(agent_blocks.c.organization_id == ORGANIZATION, agent_blocks.c.agent_id == bindparam("agent_id"))
+    .where(agent_blocks.c.agent_id == bindparam("agent_id"))
     .order_by(agent_blocks.c.attached_at, agent_blocks.c.block_id)
 )
 _blocks_of_agent = (
     select(blocks, agent_blocks.c.access)
     .join(
         agent_blocks,
-        (agent_blocks.c.organization_id == blocks.c.organization_id) & (agent_blocks.c.block_id == blocks.c.id),
+        agent_blocks.c.block_id == blocks.c.id,
     )
-    .where(agent_blocks.c.organization_id == ORGANIZATION, agent_blocks.c.agent_id == bindparam("agent_id"))
+    .where(agent_blocks.c.agent_id == bindparam("agent_id"))
     .order_by(agent_blocks.c.attached_at, agent_blocks.c.block_id)
 )
 _blocks_of_conversation = (
     select(blocks, conversation_blocks.c.access)
     .join(
         conversation_blocks,
-        (conversation_blocks.c.organization_id == blocks.c.organization_id)
-        & (conversation_blocks.c.block_id == blocks.c.id),
+        conversation_blocks.c.block_id == blocks.c.id,
     )
     .where(
-        conversation_blocks.c.organization_id == ORGANIZATION,
         conversation_blocks.c.conversation_id == bindparam("conversation_id"),
     )
     .order_by(blocks.c.created_at, blocks.c.id)
@@ -67,9 +64,9 @@ _lock_blocks = (
     select(blocks.c.id)
     .join(
         agent_blocks,
-        (agent_blocks.c.organization_id == blocks.c.organization_id) & (agent_blocks.c.block_id == blocks.c.id),
+        agent_blocks.c.block_id == blocks.c.id,
     )
-    .where(agent_blocks.c.organization_id == ORGANIZATION, agent_blocks.c.agent_id == bindparam("agent_id"))
+    .where(agent_blocks.c.agent_id == bindparam("agent_id"))
     .order_by(blocks.c.id)
     .with_for_update(of=blocks, key_share=True)
 )
@@ -121,9 +118,7 @@ async def attach(transaction: Transaction, agent_id: str, block_id: str, access:
     """
     if await transaction.first(_lock_agent, agent_id=agent_id) is None:
         raise NotFound(f"Agent with ID {agent_id} not found")
-    block = await transaction.first(
-        select(blocks.c.label).where(blocks.c.organization_id == ORGANIZATION, blocks.c.id == block_id)
-    )
+    block = await transaction.first(select(blocks.c.label).where(blocks.c.id == block_id))
     if block is None:
         raise NotFound(f"Block with id '{block_id}' not found")
     existing = await attachments_of(transaction, agent_id)
@@ -142,7 +137,6 @@ async def attach(transaction: Transaction, agent_id: str, block_id: str, access:
         agent_blocks,
         [
             {
-                "organization_id": ORGANIZATION,
                 "agent_id": agent_id,
                 "block_id": block_id,
                 "label": block["label"],
@@ -161,7 +155,6 @@ async def detach(transaction: Transaction, agent_id: str, block_id: str) -> None
     """
     gone = await transaction.run(
         delete(agent_blocks).where(
-            agent_blocks.c.organization_id == ORGANIZATION,
             agent_blocks.c.agent_id == agent_id,
             agent_blocks.c.block_id == block_id,
         )
@@ -182,10 +175,9 @@ async def relabel(transaction: Transaction, block_id: str, label: str) -> None:
         select(agent_blocks.c.agent_id, agent_blocks.c.block_id)
         .join(
             mine,
-            (mine.c.organization_id == agent_blocks.c.organization_id) & (mine.c.agent_id == agent_blocks.c.agent_id),
+            mine.c.agent_id == agent_blocks.c.agent_id,
         )
         .where(
-            agent_blocks.c.organization_id == ORGANIZATION,
             mine.c.block_id == block_id,
             agent_blocks.c.block_id != block_id,
             agent_blocks.c.label == label,
@@ -197,18 +189,13 @@ async def relabel(transaction: Transaction, block_id: str, label: str) -> None:
             f"label: agent {taken['agent_id']} has both {block_id} and {taken['block_id']}, which is already "
             f"labelled {label!r}. Choose another label."
         )
-    await transaction.run(
-        update(agent_blocks)
-        .where(agent_blocks.c.organization_id == ORGANIZATION, agent_blocks.c.block_id == block_id)
-        .values(label=label)
-    )
+    await transaction.run(update(agent_blocks).where(agent_blocks.c.block_id == block_id).values(label=label))
 
 
 async def _set_access(transaction: Transaction, agent_id: str, block_id: str, access: Access) -> None:
     await transaction.run(
         update(agent_blocks)
         .where(
-            agent_blocks.c.organization_id == ORGANIZATION,
             agent_blocks.c.agent_id == agent_id,
             agent_blocks.c.block_id == block_id,
         )

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import bindparam, delete, select, update
 
 from folkmoot.errors import EditRefused, NotFound, PreconditionFailed
-from folkmoot.identifiers import ORGANIZATION, new_id
+from folkmoot.identifiers import new_id
 from folkmoot.memory import history
 from folkmoot.memory.attachments import relabel
 from folkmoot.memory.authors import Author
@@ -79,11 +79,11 @@ class Block:
         )
 
 
-_by_id = select(blocks).where(blocks.c.organization_id == ORGANIZATION, blocks.c.id == bindparam("block_id"))
+_by_id = select(blocks).where(blocks.c.id == bindparam("block_id"))
 _by_id_locked = _by_id.with_for_update(key_share=True)
 _set_text = (
     update(blocks)
-    .where(blocks.c.organization_id == ORGANIZATION, blocks.c.id == bindparam("block_id"))
+    .where(blocks.c.id == bindparam("block_id"))
     .values(
         value=bindparam("new_value"),
         version=bindparam("new_version"),
@@ -144,7 +144,6 @@ async def create_block(transaction: Transaction, fields: Mapping[str, Any], auth
     )
     _check_limit(block.value, limit)
     row = _changeable_columns(block) | {
-        "organization_id": ORGANIZATION,
         "id": block.id,
         "value": block.value,
         "version": 1,
@@ -239,12 +238,8 @@ async def delete_block(transaction: Transaction, block_id: str) -> None:
         NotFound: there is no such block.
     """
     await find_block(transaction, block_id, lock=True)
-    await transaction.run(
-        delete(block_readers).where(
-            block_readers.c.organization_id == ORGANIZATION, block_readers.c.block_id == block_id
-        )
-    )
-    await transaction.run(delete(blocks).where(blocks.c.organization_id == ORGANIZATION, blocks.c.id == block_id))
+    await transaction.run(delete(block_readers).where(block_readers.c.block_id == block_id))
+    await transaction.run(delete(blocks).where(blocks.c.id == block_id))
     transaction.signal(topic(block_id))
 
 
@@ -260,15 +255,9 @@ async def _write_text(transaction: Transaction, block: Block, text: str, edit: E
 
 
 async def _write_fields(transaction: Transaction, before: Block, after: Block) -> None:
-    await transaction.run(
-        update(blocks)
-        .where(blocks.c.organization_id == ORGANIZATION, blocks.c.id == before.id)
-        .values(**_changeable_columns(after))
-    )
+    await transaction.run(update(blocks).where(blocks.c.id == before.id).values(**_changeable_columns(after)))
     if list(after.tags) != list(before.tags):
-        await transaction.run(
-            delete(block_tags).where(block_tags.c.organization_id == ORGANIZATION, block_tags.c.block_id == before.id)
-        )
+        await transaction.run(delete(block_tags).where(block_tags.c.block_id == before.id))
         await _write_tags(transaction, before.id, after.tags)
     if after.label != before.label:
         await relabel(transaction, before.id, after.label)
@@ -276,9 +265,7 @@ async def _write_fields(transaction: Transaction, before: Block, after: Block) -
 
 
 async def _write_tags(transaction: Transaction, block_id: str, tags: Sequence[str]) -> None:
-    await transaction.insert(
-        block_tags, [{"organization_id": ORGANIZATION, "block_id": block_id, "tag": tag} for tag in tags]
-    )
+    await transaction.insert(block_tags, [{"block_id": block_id, "tag": tag} for tag in tags])
 
 
 def _with_changes(block: Block, changes: Mapping[str, Any]) -> Block:

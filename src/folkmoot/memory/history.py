@@ -15,7 +15,6 @@ from typing import Any
 from sqlalchemy import bindparam, func, select, tuple_
 
 from folkmoot.errors import NotFound
-from folkmoot.identifiers import ORGANIZATION
 from folkmoot.memory import deltas
 from folkmoot.memory.authors import Author
 from folkmoot.memory.blame import Blame
@@ -66,14 +65,14 @@ class WrittenLine:
     version: Version
 
 
-_of_block = (block_versions.c.organization_id == ORGANIZATION, block_versions.c.block_id == bindparam("block_id"))
-_one = select(block_versions).where(*_of_block, block_versions.c.version == bindparam("number"))
+_of_block = block_versions.c.block_id == bindparam("block_id")
+_one = select(block_versions).where(_of_block, block_versions.c.version == bindparam("number"))
 _nearest_copy = select(func.max(block_versions.c.version).label("number")).where(
-    *_of_block, block_versions.c.version <= bindparam("number"), block_versions.c.text.is_not(None)
+    _of_block, block_versions.c.version <= bindparam("number"), block_versions.c.text.is_not(None)
 )
 _texts = (
     select(block_versions.c.version, block_versions.c.text, block_versions.c.delta)
-    .where(*_of_block, block_versions.c.version.between(bindparam("first"), bindparam("last")))
+    .where(_of_block, block_versions.c.version.between(bindparam("first"), bindparam("last")))
     .order_by(block_versions.c.version)
 )
 
@@ -105,7 +104,6 @@ async def record(
         block_versions,
         [
             {
-                "organization_id": ORGANIZATION,
                 "block_id": block_id,
                 "version": version,
                 "text": after if whole else None,
@@ -143,9 +141,7 @@ async def list_versions(
         ascending: the oldest first.
     """
     number = block_versions.c.version
-    statement = select(block_versions).where(
-        block_versions.c.organization_id == ORGANIZATION, block_versions.c.block_id == block_id
-    )
+    statement = select(block_versions).where(block_versions.c.block_id == block_id)
     if after is not None:
         statement = statement.where(number > after if ascending else number < after)
     if before is not None:
@@ -206,7 +202,6 @@ async def blame_block(store: Store, block_id: str, last: int) -> list[WrittenLin
     async def read_authors(transaction: Transaction) -> Sequence[Row]:
         return await transaction.all(
             select(block_versions).where(
-                block_versions.c.organization_id == ORGANIZATION,
                 block_versions.c.block_id == block_id,
                 block_versions.c.version.in_(numbers),
             )
@@ -237,7 +232,6 @@ async def list_readers(
     """
     order = (block_readers.c.created_at, block_readers.c.step_id)
     statement = select(block_readers).where(
-        block_readers.c.organization_id == ORGANIZATION,
         block_readers.c.block_id == block_id,
         block_readers.c.version == version,
     )

@@ -8,7 +8,6 @@ from typing import Any
 
 from sqlalchemy import Select, bindparam, func, select
 
-from folkmoot.identifiers import ORGANIZATION
 from folkmoot.memory.attachments import Access
 from folkmoot.memory.blocks import Block
 from folkmoot.store.engine import Transaction
@@ -54,9 +53,9 @@ async def agents_of_block(transaction: Transaction, block_id: str, page: Page) -
         select(agents.c.id, agents.c.created_at)
         .join(
             agent_blocks,
-            (agent_blocks.c.organization_id == agents.c.organization_id) & (agent_blocks.c.agent_id == agents.c.id),
+            agent_blocks.c.agent_id == agents.c.id,
         )
-        .where(agents.c.organization_id == ORGANIZATION, agent_blocks.c.block_id == block_id)
+        .where(agent_blocks.c.block_id == block_id)
     )
     return [row["id"] for row in await fetch_page(transaction, statement, agents, page)]
 
@@ -67,16 +66,16 @@ async def attached_blocks(transaction: Transaction, agent_id: str, page: Page) -
         select(blocks, agent_blocks.c.access)
         .join(
             agent_blocks,
-            (agent_blocks.c.organization_id == blocks.c.organization_id) & (agent_blocks.c.block_id == blocks.c.id),
+            agent_blocks.c.block_id == blocks.c.id,
         )
-        .where(blocks.c.organization_id == ORGANIZATION, agent_blocks.c.agent_id == agent_id)
+        .where(agent_blocks.c.agent_id == agent_id)
     )
     rows = await fetch_page(transaction, statement, blocks, page)
     return [(Block.from_row(row), row["access"]) for row in rows]
 
 
 def _filtered(statement: Select[Any], wanted: BlockFilter) -> Select[Any]:
-    conditions = [blocks.c.organization_id == ORGANIZATION]
+    conditions = []
     for column, value in (
         (blocks.c.label, wanted.label),
         (blocks.c.template_name, wanted.template_name),
@@ -109,9 +108,7 @@ def _filtered(statement: Select[Any], wanted: BlockFilter) -> Select[Any]:
 
 def _with_tags(tags: Sequence[str], *, every: bool) -> Select[Any]:
     unique = list(dict.fromkeys(tags))
-    found = select(block_tags.c.block_id).where(
-        block_tags.c.organization_id == ORGANIZATION, block_tags.c.tag.in_(unique)
-    )
+    found = select(block_tags.c.block_id).where(block_tags.c.tag.in_(unique))
     if every:
         found = found.group_by(block_tags.c.block_id).having(func.count() == len(unique))
     return found
@@ -119,8 +116,5 @@ def _with_tags(tags: Sequence[str], *, every: bool) -> Select[Any]:
 
 def _agent_count() -> Any:
     return (
-        select(func.count())
-        .select_from(agent_blocks)
-        .where(agent_blocks.c.organization_id == blocks.c.organization_id, agent_blocks.c.block_id == blocks.c.id)
-        .scalar_subquery()
+        select(func.count()).select_from(agent_blocks).where(agent_blocks.c.block_id == blocks.c.id).scalar_subquery()
     )

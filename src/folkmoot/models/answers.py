@@ -19,9 +19,9 @@ from pydantic_ai.messages import (
     ToolCallPartDelta,
 )
 
-from folkmoot.models.mending import CallIds, mended_name
-from folkmoot.models.order import OrderKeeper
+from folkmoot.models.part_order import OrderKeeper
 from folkmoot.models.prompt import Delta, Reasoning, ReasoningDelta, Reply, TextDelta, ToolCall, ToolCallDelta, Usage
+from folkmoot.models.tool_call_ids import CallIds, mended_name
 from folkmoot.models.translation import Manner
 
 

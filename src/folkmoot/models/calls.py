@@ -13,9 +13,9 @@ from pydantic_ai.settings import ModelSettings
 from folkmoot.models.answers import DeltaReader, reply_of
 from folkmoot.models.connections import Connection
 from folkmoot.models.exchanges import Exchange, noting
-from folkmoot.models.mending import CallIds
 from folkmoot.models.options import parameters_of, settings_of
 from folkmoot.models.prompt import Delta, Prompt, Reply
+from folkmoot.models.tool_call_ids import CallIds
 from folkmoot.models.translation import messages_of
 
 

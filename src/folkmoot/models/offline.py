@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from folkmoot.models.blocks_in_prompt import ShownBlock, find_block, shown_blocks
-from folkmoot.models.findings import best_sentences, words_of
+from folkmoot.models.offline_summary import best_sentences, words_of
 from folkmoot.models.prompt import (
-    AssistantTurn,
+    AssistantMessage,
     Delta,
     Prompt,
     Reply,
@@ -28,7 +28,7 @@ from folkmoot.models.prompt import (
     ToolReturn,
     ToolSchema,
     Usage,
-    UserTurn,
+    UserMessage,
 )
 
 MOST_STEPS = 3
@@ -108,10 +108,10 @@ def pieces(reply: Reply) -> Iterator[Delta]:
 
 
 def _look(prompt: Prompt) -> _Situation:
-    turns = list(prompt.turns)
-    last = max((number for number, turn in enumerate(turns) if isinstance(turn, UserTurn)), default=-1)
+    turns = list(prompt.messages)
+    last = max((number for number, turn in enumerate(turns) if isinstance(turn, UserMessage)), default=-1)
     after = turns[last + 1 :]
-    spoken = [turn for turn in after if isinstance(turn, AssistantTurn)]
+    spoken = [turn for turn in after if isinstance(turn, AssistantMessage)]
     return _Situation(
         request=_text_of(turns[last]) if last >= 0 else "",
         tools={} if prompt.options.tool_choice == "none" else {tool.name: tool for tool in prompt.tools},
@@ -213,7 +213,7 @@ def _call(name: str, arguments: dict[str, Any]) -> Reply:
 
 
 def _text_of(turn: object) -> str:
-    content = turn.content if isinstance(turn, UserTurn) else ""
+    content = turn.content if isinstance(turn, UserMessage) else ""
     return content if isinstance(content, str) else "\n".join(item for item in content if isinstance(item, str))
 
 
@@ -223,9 +223,9 @@ def _first_line(text: str) -> str:
 
 def _size(prompt: Prompt) -> int:
     size = len(prompt.instructions) + len(prompt.memory) + sum(len(str(tool.parameters)) for tool in prompt.tools)
-    for turn in prompt.turns:
-        if isinstance(turn, AssistantTurn):
+    for turn in prompt.messages:
+        if isinstance(turn, AssistantMessage):
             size += len(turn.text) + sum(len(call.arguments) for call in turn.tool_calls)
         else:
-            size += len(_text_of(turn) if isinstance(turn, UserTurn) else turn.content)
+            size += len(_text_of(turn) if isinstance(turn, UserMessage) else turn.content)
     return size

@@ -19,8 +19,8 @@ from pydantic_ai.tools import ToolDefinition
 
 from folkmoot.errors import InvalidInput
 from folkmoot.models.connections import Connection
-from folkmoot.models.mending import mended_name
 from folkmoot.models.prompt import ModelOptions, Prompt
+from folkmoot.models.tool_call_ids import mended_name
 from folkmoot.models.translation import clean, clean_json
 
 SMALLEST_BUDGET = 1024

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from folkmoot.models.prompt import AssistantTurn, ToolReturn, Turn
+from folkmoot.models.prompt import AssistantMessage, PromptMessage, ToolReturn
 
 UNANSWERED = "This tool call was interrupted and has no result."
 
 
-def paired(turns: Sequence[Turn]) -> list[Turn]:
+def paired(turns: Sequence[PromptMessage]) -> list[PromptMessage]:
     """Return the turns with every tool call answered directly after it.
 
     A call without an answer gets one that says so, as after a crash or a cancelled turn. An answer whose
     call is not in these turns is left out, as when the call has been summarised away. Answers are looked
     for up to the next assistant turn only, since some servers use the same call ids again in every step.
     """
-    result: list[Turn] = []
-    segment: list[Turn] = []
-    opened_by: AssistantTurn | None = None
+    result: list[PromptMessage] = []
+    segment: list[PromptMessage] = []
+    opened_by: AssistantMessage | None = None
     for turn in turns:
-        if isinstance(turn, AssistantTurn):
+        if isinstance(turn, AssistantMessage):
             result.extend(_answered(opened_by, segment))
             result.append(turn)
             segment, opened_by = [], turn
@@ -30,10 +30,10 @@ def paired(turns: Sequence[Turn]) -> list[Turn]:
     return result
 
 
-def _answered(opened_by: AssistantTurn | None, segment: Iterable[Turn]) -> list[Turn]:
+def _answered(opened_by: AssistantMessage | None, segment: Iterable[PromptMessage]) -> list[PromptMessage]:
     waiting = {call.id: call for call in opened_by.tool_calls} if opened_by else {}
-    answers: list[Turn] = []
-    others: list[Turn] = []
+    answers: list[PromptMessage] = []
+    others: list[PromptMessage] = []
     for turn in segment:
         if not isinstance(turn, ToolReturn):
             others.append(turn)

@@ -21,14 +21,14 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
-class UserTurn:
+class UserMessage:
     """What somebody said to the agent."""
 
     content: str | Sequence[str | Image]
 
 
 @dataclass(frozen=True, slots=True)
-class SystemTurn:
+class SystemMessage:
     """A system message in the middle of a conversation."""
 
     content: str
@@ -53,7 +53,7 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True)
-class AssistantTurn:
+class AssistantMessage:
     """What the model answered in an earlier step."""
 
     text: str = ""
@@ -71,7 +71,7 @@ class ToolReturn:
     failed: bool = False
 
 
-Turn: TypeAlias = UserTurn | SystemTurn | AssistantTurn | ToolReturn
+PromptMessage: TypeAlias = UserMessage | SystemMessage | AssistantMessage | ToolReturn
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +115,13 @@ class ModelOptions:
 class Prompt:
     """One request to a model.
 
-    `instructions`, `tools` and `turns` are a stable prefix: a later step of the same turn sends them byte for byte
-    again and adds turns at the end, so that providers' prompt caches hit. `memory` is the agent's blocks as they are
+    `instructions`, `tools` and `messages` are a stable prefix: a later step of the same turn sends them byte for byte
+    again and adds messages at the end, so that providers' prompt caches hit. `memory` is the agent's blocks as they are
     now; it is sent after everything else and never becomes part of the history.
     """
 
     instructions: str
-    turns: Sequence[Turn]
+    messages: Sequence[PromptMessage]
     memory: str = ""
     tools: Sequence[ToolSchema] = ()
     options: ModelOptions = ModelOptions()

@@ -1,4 +1,4 @@
-"""Asking a model: one way for every provider, whole or as a stream.
+"""AgentMessenger a model: one way for every provider, whole or as a stream.
 
     async with aclosing(client.stream(handle, prompt)) as stream:
         async for item in stream: ...      # deltas, and the whole Reply last
@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from folkmoot.errors import FolkmootError, ProviderTimeout
 from folkmoot.models import offline
 from folkmoot.models.connections import Connection, Connections
-from folkmoot.models.prompt import AssistantTurn, Delta, Prompt, Reply
+from folkmoot.models.prompt import AssistantMessage, Delta, Prompt, Reply
 from folkmoot.models.providers import OFFLINE, ResolvedModel, resolve
 from folkmoot.settings import Settings
 
@@ -200,7 +200,7 @@ class ModelClient:
 
 def _without_reasoning(prompt: Prompt) -> Prompt | None:
     """Return the prompt without what the model thought; None when there is nothing of it."""
-    if not any(isinstance(turn, AssistantTurn) and turn.reasoning for turn in prompt.turns):
+    if not any(isinstance(turn, AssistantMessage) and turn.reasoning for turn in prompt.messages):
         return None
-    turns = [replace(turn, reasoning=()) if isinstance(turn, AssistantTurn) else turn for turn in prompt.turns]
-    return replace(prompt, turns=turns)
+    turns = [replace(turn, reasoning=()) if isinstance(turn, AssistantMessage) else turn for turn in prompt.messages]
+    return replace(prompt, messages=turns)

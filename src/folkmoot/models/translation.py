@@ -37,18 +37,18 @@ from pydantic_ai.messages import (
     UserPromptPart,
 )
 
-from folkmoot.models.order import Order, order_of
 from folkmoot.models.pairing import paired
+from folkmoot.models.part_order import Order, order_of
 from folkmoot.models.prompt import (
-    AssistantTurn,
+    AssistantMessage,
     Image,
     Prompt,
+    PromptMessage,
     Reasoning,
-    SystemTurn,
+    SystemMessage,
     ToolCall,
     ToolReturn,
-    Turn,
-    UserTurn,
+    UserMessage,
 )
 from folkmoot.models.providers import Dialect
 
@@ -80,8 +80,8 @@ def messages_of(prompt: Prompt, manner: Manner) -> list[ModelMessage]:
     messages: list[ModelMessage] = []
     parts: list[ModelRequestPart] = []
     ids = _SentIds(manner)
-    for turn in paired(prompt.turns):
-        if isinstance(turn, AssistantTurn):
+    for turn in paired(prompt.messages):
+        if isinstance(turn, AssistantMessage):
             if parts:
                 messages.append(ModelRequest(parts=parts))
                 parts = []
@@ -131,10 +131,10 @@ class _SentIds:
         return hashlib.sha256(again.encode("utf-8", "replace")).hexdigest()[: self._manner.call_id_length]
 
 
-def _request_part(turn: Turn, manner: Manner, ids: _SentIds) -> ModelRequestPart:
-    if isinstance(turn, UserTurn):
+def _request_part(turn: PromptMessage, manner: Manner, ids: _SentIds) -> ModelRequestPart:
+    if isinstance(turn, UserMessage):
         return UserPromptPart(_user_content(turn, manner))
-    if isinstance(turn, SystemTurn):
+    if isinstance(turn, SystemMessage):
         return _system_part(turn.content, manner, tagged=True)
     assert isinstance(turn, ToolReturn)
     # OpenAI's APIs have no mark for a failed tool; pydantic-ai would wrap the text in JSON there.
@@ -164,7 +164,7 @@ def _add_memory(parts: list[ModelRequestPart], memory: str, manner: Manner) -> N
         parts.append(_system_part(memory, manner))
 
 
-def _user_content(turn: UserTurn, manner: Manner) -> str | Sequence[UserContent]:
+def _user_content(turn: UserMessage, manner: Manner) -> str | Sequence[UserContent]:
     if isinstance(turn.content, str):
         return _some_text(turn.content, manner)
     items = [_image(item) if isinstance(item, Image) else _some_text(item, manner) for item in turn.content]
@@ -192,7 +192,7 @@ def _image(image: Image) -> ImageUrl | BinaryContent | str:
     return BinaryContent(content, media_type=media_type) if content and media_type.startswith("image/") else _UNREADABLE
 
 
-def _response(turn: AssistantTurn, manner: Manner, ids: _SentIds) -> ModelResponse:
+def _response(turn: AssistantMessage, manner: Manner, ids: _SentIds) -> ModelResponse:
     # What another provider's model thought, or one asked by another API, is of no use to this one.
     own = [thought for thought in turn.reasoning if _is_own(thought.provider, manner)]
     extras = {
@@ -232,7 +232,7 @@ def _can_go_back(thoughts: Sequence[ThinkingPart]) -> bool:
 
 
 def _in_order(
-    order: Order, turn: AssistantTurn, thoughts: Sequence[ThinkingPart], manner: Manner, ids: _SentIds
+    order: Order, turn: AssistantMessage, thoughts: Sequence[ThinkingPart], manner: Manner, ids: _SentIds
 ) -> list[ModelResponsePart]:
     """Return the parts of a reply as they came, with their ids."""
     parts: list[ModelResponsePart] = []

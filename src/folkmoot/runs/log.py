@@ -13,21 +13,17 @@ from typing import Any
 
 from sqlalchemy import bindparam, func, select
 
-from folkmoot.identifiers import ORGANIZATION
 from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import run_events, runs
 
 DONE = "[DONE]"
 """The last entry of every log."""
 
-_is_kept = select(runs.c.id).where(runs.c.organization_id == ORGANIZATION, runs.c.id == bindparam("run_id"))
-_last = select(func.max(run_events.c.sequence).label("sequence")).where(
-    run_events.c.organization_id == ORGANIZATION, run_events.c.run_id == bindparam("run_id")
-)
+_is_kept = select(runs.c.id).where(runs.c.id == bindparam("run_id"))
+_last = select(func.max(run_events.c.sequence).label("sequence")).where(run_events.c.run_id == bindparam("run_id"))
 _after = (
     select(run_events.c.sequence, run_events.c.data)
     .where(
-        run_events.c.organization_id == ORGANIZATION,
         run_events.c.run_id == bindparam("run_id"),
         run_events.c.sequence > bindparam("after"),
     )
@@ -114,10 +110,7 @@ async def store_entries(transaction: Transaction, run_id: str, before: int, entr
     """Store entries behind `before` others; those that are stored already stay, and a deleted run's are not kept."""
     if await transaction.first(_is_kept, run_id=run_id) is None:
         return
-    rows = [
-        {"organization_id": ORGANIZATION, "run_id": run_id, "sequence": number, "data": entry}
-        for number, entry in enumerate(entries, before + 1)
-    ]
+    rows = [{"run_id": run_id, "sequence": number, "data": entry} for number, entry in enumerate(entries, before + 1)]
     await transaction.insert(run_events, rows, or_keep=True)
 
 

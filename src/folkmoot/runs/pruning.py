@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from sqlalchemy import delete, not_, select
 
-from folkmoot.identifiers import ORGANIZATION
 from folkmoot.runs.runs import unfinished
 from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import run_events, runs
@@ -28,7 +27,6 @@ async def prune_logs(transaction: Transaction, after: int, before: int) -> int |
     old = await transaction.all(
         select(runs.c.id, runs.c.created_at)
         .where(
-            runs.c.organization_id == ORGANIZATION,
             runs.c.created_at > after,
             runs.c.created_at < before,
             not_(unfinished),
@@ -38,9 +36,5 @@ async def prune_logs(transaction: Transaction, after: int, before: int) -> int |
     )
     if not old:
         return None
-    await transaction.run(
-        delete(run_events).where(
-            run_events.c.organization_id == ORGANIZATION, run_events.c.run_id.in_([row["id"] for row in old])
-        )
-    )
+    await transaction.run(delete(run_events).where(run_events.c.run_id.in_([row["id"] for row in old])))
     return int(old[-1]["created_at"])

@@ -11,18 +11,13 @@ from sqlalchemy import bindparam, delete, select
 from folkmoot.agents.events import TurnEnd
 from folkmoot.agents.steps import usage_of_steps
 from folkmoot.conversations.messages import Message
-from folkmoot.identifiers import ORGANIZATION
 from folkmoot.models.prompt import Usage
 from folkmoot.runs.runs import Run, find_run
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page, fetch_page
 from folkmoot.store.tables import messages, runs
 
-_of_run = (
-    select(messages)
-    .where(messages.c.organization_id == ORGANIZATION, messages.c.run_id == bindparam("run_id"))
-    .order_by(messages.c.sequence)
-)
+_of_run = select(messages).where(messages.c.run_id == bindparam("run_id")).order_by(messages.c.sequence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +33,7 @@ class RunFilter:
 
 async def list_runs(transaction: Transaction, wanted: RunFilter, page: Page) -> list[Run]:
     """Return a page of the runs, by time of creation."""
-    statement = select(runs).where(runs.c.organization_id == ORGANIZATION)
+    statement = select(runs)
     if wanted.agent_ids:
         statement = statement.where(runs.c.agent_id.in_(list(wanted.agent_ids)))
     if wanted.conversation_id is not None:
@@ -64,7 +59,7 @@ async def delete_run(transaction: Transaction, run_id: str) -> None:
         NotFound: there is no such run.
     """
     await find_run(transaction, run_id)
-    await transaction.run(delete(runs).where(runs.c.organization_id == ORGANIZATION, runs.c.id == run_id))
+    await transaction.run(delete(runs).where(runs.c.id == run_id))
 
 
 async def usage_of_run(transaction: Transaction, run: Run) -> tuple[Usage, int]:

@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import bindparam, or_, select, update
 
-from folkmoot.agents.settling import INTERRUPTED, settle_pending
-from folkmoot.conversations.conversations import leave_turn
+from folkmoot.agents.abandoned_calls import INTERRUPTED, settle_abandoned
+from folkmoot.conversations.conversations import release_lock
 from folkmoot.errors import NotFound
-from folkmoot.identifiers import ORGANIZATION, new_id
+from folkmoot.identifiers import new_id
 from folkmoot.runs.log import append_events, failure_events
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
@@ -77,11 +77,11 @@ class Run:
         )
 
 
-_by_id = select(runs).where(runs.c.organization_id == ORGANIZATION, runs.c.id == bindparam("run_id"))
+_by_id = select(runs).where(runs.c.id == bindparam("run_id"))
 unfinished = or_(*(runs.c.status == status for status in UNFINISHED))
 _end = (
     update(runs)
-    .where(runs.c.organization_id == ORGANIZATION, runs.c.id == bindparam("run_id"), unfinished)
+    .where(runs.c.id == bindparam("run_id"), unfinished)
     .values(
         status=bindparam("new_status"),
         stop_reason=bindparam("reason"),
@@ -92,27 +92,21 @@ _end = (
     )
 )
 _called_back = (
-    update(runs)
-    .where(runs.c.organization_id == ORGANIZATION, runs.c.id == bindparam("run_id"))
-    .values(details=bindparam("new_details"), callback_due=None)
+    update(runs).where(runs.c.id == bindparam("run_id")).values(details=bindparam("new_details"), callback_due=None)
 )
 _claim_callbacks = (
     update(runs)
-    .where(runs.c.organization_id == ORGANIZATION, runs.c.callback_due < bindparam("now"))
+    .where(runs.c.callback_due < bindparam("now"))
     .values(callback_due=bindparam("due"))
     .returning(runs.c.id)
 )
 # In one order for all processes, since each run's conversation is locked.
 _dead = (
     select(runs)
-    .where(runs.c.organization_id == ORGANIZATION, unfinished, runs.c.lease_expires_at < bindparam("now"))
+    .where(unfinished, runs.c.lease_expires_at < bindparam("now"))
     .order_by(runs.c.conversation_id, runs.c.id)
 )
-_request_cancel = (
-    update(runs)
-    .where(runs.c.organization_id == ORGANIZATION, runs.c.id == bindparam("run_id"), unfinished)
-    .values(cancel_requested=True)
-)
+_request_cancel = update(runs).where(runs.c.id == bindparam("run_id"), unfinished).values(cancel_requested=True)
 
 CANCEL_TOPIC = "cancel"
 """The signal that some run shall be cancelled."""
@@ -143,7 +137,6 @@ async def store_run(transaction: Transaction, run: Run, status: str) -> None:
         runs,
         [
             {
-                "organization_id": ORGANIZATION,
                 "id": run.id,
                 "agent_id": run.agent_id,
                 "conversation_id": run.conversation_id,
@@ -179,7 +172,7 @@ async def end_run(
         callback_patience: microseconds after which any process calls the run's `callback_url`, if nobody has by then.
     """
     now = clock.now()
-    await leave_turn(transaction, run.conversation_id, run.id)  # the conversation is locked first, as a step does
+    await release_lock(transaction, run.conversation_id, run.id)  # the conversation is locked first, as a step does
     ended = await transaction.run(
         _end,
         run_id=run.id,
@@ -204,9 +197,7 @@ async def cancel_requests(transaction: Transaction, run_ids: Sequence[str]) -> l
     if not run_ids:
         return []
     rows = await transaction.all(
-        select(runs.c.id).where(
-            runs.c.organization_id == ORGANIZATION, runs.c.id.in_(list(run_ids)), runs.c.cancel_requested.is_(True)
-        )
+        select(runs.c.id).where(runs.c.id.in_(list(run_ids)), runs.c.cancel_requested.is_(True))
     )
     return [row["id"] for row in rows]
 
@@ -226,9 +217,7 @@ async def claim_callbacks(transaction: Transaction) -> list[str]:
 async def extend_leases(transaction: Transaction, run_ids: Sequence[str]) -> None:
     """Say that this process still works on these runs."""
     await transaction.run(
-        update(runs)
-        .where(runs.c.organization_id == ORGANIZATION, runs.c.id.in_(list(run_ids)), unfinished)
-        .values(lease_expires_at=clock.now() + LEASE)
+        update(runs).where(runs.c.id.in_(list(run_ids)), unfinished).values(lease_expires_at=clock.now() + LEASE)
     )
 
 
@@ -252,6 +241,6 @@ async def _fail_dead(transaction: Transaction, run: Run) -> bool:
     if not await end_run(transaction, run, "failed", "error", {"error": error}, callback_patience=0):
         return False
     if run.status == "running" and run.details.get("decides"):
-        await settle_pending(transaction, run.conversation_id, INTERRUPTED)
+        await settle_abandoned(transaction, run.conversation_id, INTERRUPTED)
     await append_events(transaction, run.id, failure_events(run.id, "error", error))
     return True

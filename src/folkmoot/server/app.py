@@ -17,7 +17,7 @@ from folkmoot.memory.authors import Author
 from folkmoot.models.catalogue import Catalogue
 from folkmoot.models.providers import OFFLINE, default_model, resolve
 from folkmoot.models.requests import ModelClient
-from folkmoot.runs.turns import Turns
+from folkmoot.runs.service import RunService
 from folkmoot.server.errors import add_error_handlers
 from folkmoot.server.gate import Gate
 from folkmoot.server.routes import (
@@ -37,11 +37,11 @@ from folkmoot.server.routes import (
     tools,
 )
 from folkmoot.server.state import ServerState
-from folkmoot.server.web.pages import add_pages
-from folkmoot.server.web.session import Sessions
 from folkmoot.settings import Settings, read_environ
 from folkmoot.store.opening import open_store
 from folkmoot.store.sealing import Sealer
+from folkmoot.web.pages import add_pages
+from folkmoot.web.session import Sessions
 
 logger = logging.getLogger(__name__)
 
@@ -113,15 +113,15 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
             return settings.context_window
 
     services = Services(store, client, settings, environ, sealer, context_window)
-    turns = Turns(services)
+    runs_service = RunService(services)
     author = Author("api", name="local" if settings.api_key is None else "admin")
     warming = asyncio.create_task(_warm_up(client, settings, environ))
     try:
-        await turns.open(alone=settings.database_url.startswith("sqlite"))
-        yield ServerState(services, turns, catalogue, author)
+        await runs_service.open(alone=settings.database_url.startswith("sqlite"))
+        yield ServerState(services, runs_service, catalogue, author)
     finally:
         warming.cancel()
-        await turns.close()
+        await runs_service.close()
         await catalogue.aclose()
         await client.aclose()
         await store.close()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from folkmoot.agents.agents import Agent, find_agent, tools_of
 from folkmoot.agents.context import SeenBlock, build_prompt, for_conversation, read_blocks
-from folkmoot.agents.history import History
+from folkmoot.agents.context_state import ContextState
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.models.prompt import Prompt
 from folkmoot.store.engine import Transaction
@@ -22,7 +22,7 @@ class Parts:
     tools: Sequence[Tool]
     blocks: Sequence[SeenBlock]
 
-    def prompt(self, history: History | None = None) -> Prompt:
+    def prompt(self, history: ContextState | None = None) -> Prompt:
         """Return the prompt with which the next turn begins."""
         schemas = [tool.schema for tool in self.tools]
         turns = history.shown() if history is not None else []
@@ -41,7 +41,7 @@ async def read_parts(transaction: Transaction, conversation_id: str) -> Parts:
     return Parts(agent, tools, await read_blocks(transaction, agent.id, conversation_id))
 
 
-async def begin_prompt(transaction: Transaction, conversation_id: str) -> Callable[[History], Prompt]:
+async def begin_prompt(transaction: Transaction, conversation_id: str) -> Callable[[ContextState], Prompt]:
     """Return how the conversation's next prompt is made from its history."""
     parts = await read_parts(transaction, conversation_id)
     return parts.prompt

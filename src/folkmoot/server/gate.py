@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from folkmoot.errors import BadRequest, CrossSite, FolkmootError, TooLarge, Unauthorized
 from folkmoot.server.errors import error_response
-from folkmoot.server.web.session import Sessions, comes_from_elsewhere
+from folkmoot.web.session import Sessions, comes_from_elsewhere
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]

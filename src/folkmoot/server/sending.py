@@ -1,4 +1,4 @@
-"""Saying something to an agent, in a conversation of its: at once, as a stream, or in the background."""
+"""TranscriptEntry something to an agent, in a conversation of its: at once, as a stream, or in the background."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from fastapi import Response
 
+from folkmoot.agents.abandoned_calls import pending_in
 from folkmoot.agents.approvals import decide, refuse_while_pending
-from folkmoot.agents.settling import pending_in
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.errors import InvalidInput
 from folkmoot.models.providers import resolve
@@ -30,7 +30,7 @@ from folkmoot.store.paging import LARGEST_PAGE, Page
 
 async def send_and_wait(agent_id: str, conversation_id: str, body: SendMessages, state: ServerState) -> Response:
     """Take the whole turn and answer with it."""
-    return json_response(show_turn(await state.turns.answer(read_asked(agent_id, conversation_id, body, state)), body))
+    return json_response(show_turn(await state.runs.answer(read_asked(agent_id, conversation_id, body, state)), body))
 
 
 async def begin_stream(agent_id: str, conversation_id: str, body: SendMessages, state: ServerState) -> Response:
@@ -38,8 +38,8 @@ async def begin_stream(agent_id: str, conversation_id: str, body: SendMessages, 
     asked = read_asked(agent_id, conversation_id, body, state, "send_message_streaming")
     await check_asked(asked, state)
     shape = stream_shape(body)
-    run = await state.turns.start(asked, shape.encode, shape.first)
-    return EventStream(as_server_sent(state.turns.follow(run.id, 0, shape.encode)))
+    run = await state.runs.start(asked, shape.encode, shape.first)
+    return EventStream(as_server_sent(state.runs.follow(run.id, 0, shape.encode)))
 
 
 async def start_in_background(agent_id: str, conversation_id: str, body: SendMessages, state: ServerState) -> RunReply:
@@ -48,12 +48,12 @@ async def start_in_background(agent_id: str, conversation_id: str, body: SendMes
     asked = read_asked(agent_id, conversation_id, body, state, "send_message_async")
     await check_asked(asked, state)
     shape = stream_shape(body)
-    return RunReply.of(await state.turns.start(asked, shape.encode, shape.first))
+    return RunReply.of(await state.runs.start(asked, shape.encode, shape.first))
 
 
 async def preview_request(asked: Asked, state: ServerState) -> dict[str, Any]:
     """Return the provider's request as a turn would begin with it; no model is asked."""
-    model, prompt = await state.turns.preview(asked)
+    model, prompt = await state.runs.preview(asked)
     request: dict[str, Any] = await state.services.models.preview(model, prompt)
     return request
 
@@ -64,7 +64,7 @@ async def cancel_runs(wanted: RunFilter, state: ServerState, named: Sequence[str
     found = await state.store.read(lambda transaction: list_runs(transaction, wanted, page))
     # Those that wait go first, or they would begin when the one before them ends.
     runs = sorted((run for run in found if named is None or run.id in named), key=lambda run: run.status != "created")
-    return {run.id: _outcome(await state.turns.cancel(run.id)) for run in runs}
+    return {run.id: _outcome(await state.runs.cancel(run.id)) for run in runs}
 
 
 def _outcome(run: Run) -> str:

@@ -17,7 +17,7 @@ from folkmoot.memory.authors import Author
 from folkmoot.models.catalogue import Catalogue
 from folkmoot.models.listing import ModelDescription, described
 from folkmoot.models.providers import PROVIDERS, Provider, resolve
-from folkmoot.runs.turns import Turns
+from folkmoot.runs.service import RunService
 from folkmoot.store.engine import Store
 
 
@@ -26,7 +26,7 @@ class ServerState:
     """The parts of a running server."""
 
     services: Services
-    turns: Turns
+    runs: RunService
     catalogue: Catalogue
     author: Author
     """Who is named as the author of what comes through the API."""

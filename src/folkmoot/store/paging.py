@@ -13,7 +13,6 @@ from typing import Any, Literal, TypeVar
 from sqlalchemy import ColumnElement, Select, Table, select, tuple_
 
 from folkmoot.errors import InvalidInput
-from folkmoot.identifiers import ORGANIZATION
 from folkmoot.store.engine import Row, Transaction
 
 LARGEST_PAGE = 1000
@@ -76,7 +75,7 @@ async def _place(
     cursor: str,
     scope: ColumnElement[bool] | None,
 ) -> ColumnElement[Any]:
-    statement = select(*columns).where(table.c.organization_id == ORGANIZATION, table.c.id == cursor)
+    statement = select(*columns).where(table.c.id == cursor)
     row = await transaction.first(statement if scope is None else statement.where(scope))
     if row is None:
         raise InvalidInput(

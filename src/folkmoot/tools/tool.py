@@ -15,7 +15,7 @@ from folkmoot.store.engine import Store, Transaction
 from folkmoot.tools.schema import tool_schema
 
 
-class Colleagues(Protocol):
+class Messenger(Protocol):
     """The other agents of this server, whom a tool can talk to; every method raises ToolFailed."""
 
     async def ask(self, agent_id: str, text: str, context: ToolContext) -> str:
@@ -46,7 +46,7 @@ class ToolContext:
     store: Store
     settings: Settings
     environ: Mapping[str, str]
-    colleagues: Colleagues
+    messenger: Messenger
     variables: Mapping[str, str] = field(default_factory=dict)
     seen: Mapping[str, int] = field(default_factory=dict)
     transaction: Transaction | None = None

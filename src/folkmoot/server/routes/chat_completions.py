@@ -136,15 +136,15 @@ async def create(body: ChatRequest, state: State) -> Response:
     model = agent.model.partition("/")[2]
     if body.stream:
         shape = stream_shape(sent)
-        run = await state.turns.start(asked, shape.encode, shape.first)
-        entries = state.turns.follow(run.id, 0, shape.encode)
+        run = await state.runs.start(asked, shape.encode, shape.first)
+        entries = state.runs.follow(run.id, 0, shape.encode)
         usage = body.stream_options is not None and body.stream_options.include_usage
         return EventStream(_chunks(entries, f"chatcmpl-{run.id}", model, with_usage=usage))
     return await _whole(asked, model, state)
 
 
 async def _whole(asked: Any, model: str, state: ServerState) -> Response:
-    answer = await state.turns.answer(asked)
+    answer = await state.runs.answer(asked)
     text = "\n".join(each.body["content"] for each in answer.messages if each.message_type == "assistant_message")
     choice = {
         "index": 0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from folkmoot.agents.history import read_history
+from folkmoot.agents.context_state import read_context_state
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.listing import reset_conversation
 from folkmoot.conversations.messages import list_messages
@@ -30,7 +30,7 @@ async def overview(agent_id: AgentId, state: State, conversation_id: str | None 
     async def read(transaction: Transaction) -> ContextOverview:
         conversation = await find_conversation(transaction, named_id)
         parts = await read_parts(transaction, named_id)
-        history = await read_history(transaction, conversation, parts.agent, state.services)
+        history = await read_context_state(transaction, conversation, parts.agent, state.services)
         first = await list_messages(transaction, named_id, Page(limit=1))
         return show_context(conversation, history, parts.prompt(history), first[0] if first else None)
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from folkmoot.agents.history import compact_now
-from folkmoot.agents.settling import settle_pending
+from folkmoot.agents.abandoned_calls import settle_abandoned
+from folkmoot.agents.context_state import compact_now
 from folkmoot.agents.threads import create_thread, delete_thread, fork_thread
 from folkmoot.conversations.conversations import Conversation, find_conversation
 from folkmoot.conversations.listing import (
@@ -220,7 +220,7 @@ async def resume(conversation_id: str, state: State, body: ResumeStream | None =
     conversation = await _find(named(conversation_id, wanted.agent_id), state)
     run_id = await _run_to_follow(conversation, wanted, state)
     shape = StreamShape(MessageShape())
-    return EventStream(as_server_sent(state.turns.follow(run_id, wanted.starting_after, shape.encode)))
+    return EventStream(as_server_sent(state.runs.follow(run_id, wanted.starting_after, shape.encode)))
 
 
 @router.post("/{conversation_id}/cancel")
@@ -255,7 +255,7 @@ async def cancel_in_conversation(conversation_id: str, state: ServerState) -> di
     conversation = await _find(conversation_id, state)
     wanted = RunFilter([conversation.agent_id], conversation_id=conversation_id, statuses=UNFINISHED)
     outcomes = await cancel_runs(wanted, state)
-    await state.store.write(lambda transaction: settle_pending(transaction, conversation_id))
+    await state.store.write(lambda transaction: settle_abandoned(transaction, conversation_id))
     return outcomes
 
 

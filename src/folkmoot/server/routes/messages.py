@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from folkmoot.agents.settling import settle_agent
+from folkmoot.agents.abandoned_calls import settle_abandoned_of_agent
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.messages import Message, MessageType, list_messages
 from folkmoot.errors import NotFound
@@ -74,7 +74,7 @@ async def cancel(agent_id: AgentId, state: State, body: CancelRuns | None = None
     named = body.run_ids if body is not None else None
     wanted = RunFilter(agent_ids=[agent_id], statuses=() if named is not None else UNFINISHED)
     outcomes = await cancel_runs(wanted, state, named)
-    await state.store.write(lambda transaction: settle_agent(transaction, agent_id, named))
+    await state.store.write(lambda transaction: settle_abandoned_of_agent(transaction, agent_id, named))
     return {**dict.fromkeys(named or (), "not a run of this agent"), **outcomes}
 
 

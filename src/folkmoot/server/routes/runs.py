@@ -86,7 +86,7 @@ async def retrieve(run_id: RunId, state: State) -> Response:
 async def delete(run_id: RunId, state: State) -> Deleted:
     """Delete what is kept of a run that is over; its messages stay. One that is under way is cancelled first."""
     await _find(run_id, state)
-    if not (await state.turns.cancel(run_id)).is_over:
+    if not (await state.runs.cancel(run_id)).is_over:
         raise Conflict("The run is under way in another process and is being cancelled; delete it when it is over.")
     await state.store.write(lambda transaction: delete_run(transaction, run_id))
     return Deleted(message=f"Run id={run_id} successfully deleted")
@@ -154,7 +154,7 @@ async def follow_from(run_id: RunId, state: State, body: FollowRun | None = None
 async def _follow(run_id: str, after: int, state: ServerState) -> Response:
     await _find(run_id, state)
     shape = StreamShape(MessageShape())
-    return EventStream(as_server_sent(state.turns.follow(run_id, after, shape.encode)))
+    return EventStream(as_server_sent(state.runs.follow(run_id, after, shape.encode)))
 
 
 async def _find(run_id: str, state: ServerState) -> Run:

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from folkmoot.agents.approvals import calls_of
-from folkmoot.agents.context_window import Scale, size_of, size_of_tools, size_of_turns
-from folkmoot.agents.history import History
+from folkmoot.agents.context_state import ContextState
+from folkmoot.agents.context_window import Scale, size_of, size_of_messages, size_of_tools
 from folkmoot.conversations.conversations import Conversation
 from folkmoot.conversations.messages import Message
 from folkmoot.models.prompt import Prompt, ToolCall
@@ -79,7 +79,7 @@ class ContextOverview(Reply):
 
 
 def show_context(
-    conversation: Conversation, history: History, prompt: Prompt, system: Message | None
+    conversation: Conversation, history: ContextState, prompt: Prompt, system: Message | None
 ) -> ContextOverview:
     """Show what fills the window of the conversation's next prompt."""
     scale = Scale.of(conversation.counted)
@@ -87,9 +87,9 @@ def show_context(
     sizes = {
         "system": scale.tokens(size_of(prompt.instructions)),
         "core_memory": scale.tokens(size_of(prompt.memory)),
-        "summary_memory": scale.tokens(size_of_turns(history.summary.to_turns())),
+        "summary_memory": scale.tokens(size_of_messages(history.summary.to_prompt_messages())),
         "functions_definitions": scale.tokens(size_of_tools(prompt.tools)),
-        "messages": scale.tokens(size_of_turns(history.turns)),
+        "messages": scale.tokens(size_of_messages(history.prompt_messages)),
     }
     shown = [*([system] if system is not None else []), *history.messages]
     return ContextOverview(

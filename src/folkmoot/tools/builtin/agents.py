@@ -14,7 +14,7 @@ async def send_message_to_agent_and_wait_for_reply(context: ToolContext, message
         message: What to say. Say who you are and what you want, since the other agent sees only this.
         other_agent_id: The other agent's identifier, agent- and a UUID.
     """
-    return await context.colleagues.ask(other_agent_id, _from(context, message), context)
+    return await context.messenger.ask(other_agent_id, _from(context, message), context)
 
 
 async def send_message_to_agent_async(context: ToolContext, message: str, other_agent_id: str) -> str:
@@ -24,7 +24,7 @@ async def send_message_to_agent_async(context: ToolContext, message: str, other_
         message: What to say. Say who you are and what you want, since the other agent sees only this.
         other_agent_id: The other agent's identifier, agent- and a UUID.
     """
-    await context.colleagues.tell(other_agent_id, _from(context, message), context)
+    await context.messenger.tell(other_agent_id, _from(context, message), context)
     return "The message was sent."
 
 
@@ -39,7 +39,7 @@ async def send_message_to_agents_matching_tags(
         match_some: Tags of which an agent must have at least one; an empty list if it does not matter.
     """
     text = _from(context, message)
-    answers = await context.colleagues.ask_tagged(match_all, match_some, text, context)
+    answers = await context.messenger.ask_tagged(match_all, match_some, text, context)
     return json.dumps(answers, ensure_ascii=False)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from folkmoot.models.prompt import AssistantTurn
+from folkmoot.models.prompt import AssistantMessage
 
 Order: TypeAlias = list[dict[str, Any]]
 
@@ -51,13 +51,13 @@ class OrderKeeper:
 _KINDS = {"thoughts": 0, "text": 1, "call": 2}
 
 
-def order_of(turn: AssistantTurn) -> Order | None:
+def order_of(turn: AssistantMessage) -> Order | None:
     """Return the order that was kept of a reply, if there is one that still fits what is left of the reply."""
     kept = next((thought.provider["order"] for thought in turn.reasoning if "order" in thought.provider), None)
     return kept if kept is not None and _fits(kept, turn) else None
 
 
-def _fits(order: Sequence[Mapping[str, Any]], turn: AssistantTurn) -> bool:
+def _fits(order: Sequence[Mapping[str, Any]], turn: AssistantMessage) -> bool:
     """Tell whether nothing was cut, changed or lost since: by compaction, to make room, or by an owner's edit."""
     own = sum("attached_to" not in thought.provider for thought in turn.reasoning)
     return (

@@ -15,13 +15,13 @@ from folkmoot.memory.listing import BlockFilter, list_blocks
 from folkmoot.runs.reading import RunFilter, list_runs
 from folkmoot.runs.runs import UNFINISHED, Run
 from folkmoot.server.state import State
-from folkmoot.server.web import moot_map
-from folkmoot.server.web.code import moot_calls
-from folkmoot.server.web.colours import Palette, read_palette
-from folkmoot.server.web.reading import Newest, all_attachments, newest_versions
-from folkmoot.server.web.responses import page_router, render
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import LARGEST_PAGE, Page
+from folkmoot.web import moot_map
+from folkmoot.web.code import moot_calls
+from folkmoot.web.colours import Palette, read_palette
+from folkmoot.web.reading import Newest, all_attachments, newest_versions
+from folkmoot.web.responses import page_router, render
 
 router = page_router()
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from fake_provider import Answer, FakeProvider, called, chat, chat_stream, claude, responses
 
-from folkmoot.models.mending import CallIds, mended_name
-from folkmoot.models.prompt import Prompt, Reply, ToolCallDelta, ToolSchema, UserTurn
+from folkmoot.models.prompt import Prompt, Reply, ToolCallDelta, ToolSchema, UserMessage
 from folkmoot.models.requests import ModelClient
+from folkmoot.models.tool_call_ids import CallIds, mended_name
 
 CHAT, RESPONSES, ANTHROPIC = "vllm/any", "openai/gpt-5-mini", "anthropic/claude-haiku-4-5"
-PROMPT = Prompt("", [UserTurn("Hello?")], tools=[ToolSchema("look", "", {"type": "object"})])
+PROMPT = Prompt("", [UserMessage("Hello?")], tools=[ToolSchema("look", "", {"type": "object"})])
 ClientFor = Callable[..., ModelClient]
 Calls = list[tuple[str, str, str]]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import Request, Response
 
-from folkmoot.server.web.responses import OpenRoute, page_router, read_form, redirect, render
-from folkmoot.server.web.session import COOKIE, LASTS, Sessions
+from folkmoot.web.responses import OpenRoute, page_router, read_form, redirect, render
+from folkmoot.web.session import COOKIE, LASTS, Sessions
 
 router = page_router(OpenRoute)
 

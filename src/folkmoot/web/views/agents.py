@@ -24,19 +24,19 @@ from folkmoot.runs.reading import RunFilter, list_runs
 from folkmoot.runs.runs import UNFINISHED, Run
 from folkmoot.server.routes import agents as api
 from folkmoot.server.state import ServerState, State
-from folkmoot.server.web import code
-from folkmoot.server.web.colours import Palette, read_palette
-from folkmoot.server.web.context_window import ContextUse, read_context
-from folkmoot.server.web.forms import choices, problems_of, text_of
-from folkmoot.server.web.reading import all_attachments
-from folkmoot.server.web.responses import page_router, read_form, redirect, render
-from folkmoot.server.web.talk import Saying, as_talk
 from folkmoot.server.wire.agents import CreateAgent
 from folkmoot.server.wire.common import AgentId
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import LARGEST_PAGE, Page
 from folkmoot.tools.builtin import BUILTIN_TOOLS, DEFAULT_TOOLS
 from folkmoot.tools.tool import Tool
+from folkmoot.web import code
+from folkmoot.web.colours import Palette, read_palette
+from folkmoot.web.context_window import ContextUse, read_context
+from folkmoot.web.forms import choices, problems_of, text_of
+from folkmoot.web.reading import all_attachments
+from folkmoot.web.responses import page_router, read_form, redirect, render
+from folkmoot.web.transcript import TranscriptEntry, transcript_of
 
 router = page_router()
 
@@ -50,7 +50,7 @@ class _About:
     """What an agent's page shows."""
 
     agent: Agent
-    talk: Sequence[Saying]
+    talk: Sequence[TranscriptEntry]
     earlier: str | None
     pending: Pending | None
     blocks: Sequence[tuple[Block, Access]]
@@ -150,7 +150,7 @@ async def _read(transaction: Transaction, agent_id: str, before: str | None, sta
     counted = next((usage["context_tokens"] for run in runs if (usage := run.details.get("usage"))), None)
     return _About(
         agent=agent,
-        talk=as_talk(messages, pending.calls if pending else ()),
+        talk=transcript_of(messages, pending.calls if pending else ()),
         earlier=messages[0].id if len(messages) == MESSAGES_SHOWN else None,
         pending=pending,
         blocks=blocks,

@@ -18,12 +18,17 @@ from folkmoot.memory.blocks import DEFAULT_LIMIT, Block, create_block, find_bloc
 from folkmoot.memory.history import Version, blame_block, find_version, list_versions
 from folkmoot.memory.listing import BlockFilter, list_blocks
 from folkmoot.server.state import ServerState, State
-from folkmoot.server.web import code
-from folkmoot.server.web.colours import Palette, read_palette
-from folkmoot.server.web.diagrams import MINUTE, bars_per_minute
-from folkmoot.server.web.diffs import ShownLine, with_blame, with_changes
-from folkmoot.server.web.forms import choices, problems_of, text_of
-from folkmoot.server.web.reading import (
+from folkmoot.server.wire.blocks import CreateBlock
+from folkmoot.server.wire.common import BlockId
+from folkmoot.store import clock
+from folkmoot.store.engine import Transaction
+from folkmoot.store.paging import LARGEST_PAGE, Page
+from folkmoot.web import code
+from folkmoot.web.colours import Palette, read_palette
+from folkmoot.web.diagrams import MINUTE, bars_per_minute
+from folkmoot.web.diffs import ShownLine, with_blame, with_changes
+from folkmoot.web.forms import choices, problems_of, text_of
+from folkmoot.web.reading import (
     ReadingRun,
     agent_names,
     all_attachments,
@@ -32,12 +37,7 @@ from folkmoot.server.web.reading import (
     newest_versions,
     reading_runs,
 )
-from folkmoot.server.web.responses import page_router, read_form, redirect, render
-from folkmoot.server.wire.blocks import CreateBlock
-from folkmoot.server.wire.common import BlockId
-from folkmoot.store import clock
-from folkmoot.store.engine import Transaction
-from folkmoot.store.paging import LARGEST_PAGE, Page
+from folkmoot.web.responses import page_router, read_form, redirect, render
 
 router = page_router()
 

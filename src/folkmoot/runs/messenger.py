@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from folkmoot.agents.agents import find_agent
 from folkmoot.conversations.messages import Message
 from folkmoot.errors import FolkmootError, MalformedId, NotFound, ToolFailed
-from folkmoot.identifiers import ORGANIZATION, check_id
+from folkmoot.identifiers import check_id
 from folkmoot.runs.asked import Answer, Asked
 from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import agent_tags
@@ -27,7 +27,7 @@ MOST_ASKED = 50
 """How many agents one message may go to."""
 
 
-class Asking:
+class AgentMessenger:
     """Asks agents on behalf of others, and refuses what would wait on itself."""
 
     def __init__(
@@ -116,13 +116,13 @@ class Asking:
 
 
 async def _tagged(transaction: Transaction, match_all: Sequence[str], match_some: Sequence[str]) -> list[str]:
-    statement = select(agent_tags.c.agent_id).where(agent_tags.c.organization_id == ORGANIZATION).distinct()
+    statement = select(agent_tags.c.agent_id).distinct()
     if match_some:
         statement = statement.where(agent_tags.c.tag.in_(list(match_some)))
     if match_all:
         every = (
             select(agent_tags.c.agent_id)
-            .where(agent_tags.c.organization_id == ORGANIZATION, agent_tags.c.tag.in_(list(match_all)))
+            .where(agent_tags.c.tag.in_(list(match_all)))
             .group_by(agent_tags.c.agent_id)
             .having(func.count() == len(set(match_all)))
         )

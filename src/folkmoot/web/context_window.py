@@ -11,9 +11,9 @@ from folkmoot.agents.agents import Agent
 from folkmoot.agents.context import read_blocks, render_memory
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.messages import messages_in_context
-from folkmoot.server.web.diagrams import Part, parts_of
 from folkmoot.store.engine import Transaction
 from folkmoot.tools.tool import Tool
+from folkmoot.web.diagrams import Part, parts_of
 
 CHARACTERS_A_TOKEN = 4
 

@@ -10,7 +10,6 @@ from folkmoot.agents.approvals import Pending, find_pending
 from folkmoot.agents.tool_calls import not_run, return_message
 from folkmoot.conversations.conversations import Conversation, append_messages, find_conversation
 from folkmoot.conversations.messages import messages_in_context
-from folkmoot.identifiers import ORGANIZATION
 from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import conversations, messages
 
@@ -28,14 +27,12 @@ async def pending_in(transaction: Transaction, conversation: Conversation) -> Pe
     return find_pending(await messages_in_context(transaction, conversation.id, newest))
 
 
-async def settle_agent(transaction: Transaction, agent_id: str, run_ids: Sequence[str] | None) -> None:
+async def settle_abandoned_of_agent(transaction: Transaction, agent_id: str, run_ids: Sequence[str] | None) -> None:
     """Settle what is open in any of an agent's conversations, only because of these runs when they are given."""
     rows = await transaction.all(
         select(conversations.c.id)
         .join(messages, messages.c.conversation_id == conversations.c.id)
         .where(
-            conversations.c.organization_id == ORGANIZATION,
-            messages.c.organization_id == ORGANIZATION,
             conversations.c.agent_id == agent_id,
             messages.c.sequence >= conversations.c.next_sequence - LARGEST_STEP,
             messages.c.message_type == "approval_request_message",
@@ -43,10 +40,10 @@ async def settle_agent(transaction: Transaction, agent_id: str, run_ids: Sequenc
         .distinct()
     )
     for row in rows:
-        await settle_pending(transaction, row["id"], run_ids=run_ids)
+        await settle_abandoned(transaction, row["id"], run_ids=run_ids)
 
 
-async def settle_pending(
+async def settle_abandoned(
     transaction: Transaction, conversation_id: str, why: str = CANCELLED, run_ids: Sequence[str] | None = None
 ) -> None:
     """Give every open call of the conversation's approval request a return that says why nothing comes of it.

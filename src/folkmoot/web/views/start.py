@@ -16,10 +16,10 @@ from folkmoot.memory.listing import BlockFilter, count_blocks
 from folkmoot.server.routes import agents
 from folkmoot.server.sending import start_in_background
 from folkmoot.server.state import ServerState, State
-from folkmoot.server.web.responses import page_router, redirect
 from folkmoot.server.wire.agents import CreateAgent
 from folkmoot.server.wire.sending import SendMessages
 from folkmoot.store.engine import Transaction
+from folkmoot.web.responses import page_router, redirect
 
 logger = logging.getLogger(__name__)
 router = page_router()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fake_provider import FakeProvider, claude
 
-from folkmoot.models.prompt import AssistantTurn, Prompt, ToolReturn, ToolSchema, UserTurn
+from folkmoot.models.prompt import AssistantMessage, Prompt, ToolReturn, ToolSchema, UserMessage
 from folkmoot.models.requests import ModelClient
 
 MODEL = "anthropic/claude-haiku-4-5"
@@ -34,9 +34,9 @@ async def test_claudes_thoughts_go_back_where_they_were(
 ) -> None:
     async with FakeProvider([claude(*blocks, stop="tool_use")]) as provider:
         client = client_for(provider.address)
-        reply = await client.ask(MODEL, Prompt("", [UserTurn("Hello?")], tools=[TOOL]))
-        turn = AssistantTurn(reply.text, reply.reasoning, reply.tool_calls)
-        turns = [UserTurn("Hello?"), turn, ToolReturn("toolu_1", "look", "x")]
+        reply = await client.ask(MODEL, Prompt("", [UserMessage("Hello?")], tools=[TOOL]))
+        turn = AssistantMessage(reply.text, reply.reasoning, reply.tool_calls)
+        turns = [UserMessage("Hello?"), turn, ToolReturn("toolu_1", "look", "x")]
         await client.ask(MODEL, Prompt("", turns, tools=[TOOL]))
     assert provider.asked[1].body["messages"][1]["content"] == blocks
     assert ("order" in reply.reasoning[0].provider) == kept

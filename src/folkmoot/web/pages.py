@@ -7,10 +7,10 @@ from typing import Any
 from fastapi import FastAPI, Response
 from starlette.staticfiles import StaticFiles
 
-from folkmoot.server.web import live
-from folkmoot.server.web.responses import SECURITY, STATIC, static_version
-from folkmoot.server.web.session import Sessions
-from folkmoot.server.web.views import agents, blocks, login, moot, runs, start
+from folkmoot.web import live
+from folkmoot.web.responses import SECURITY, STATIC, static_version
+from folkmoot.web.session import Sessions
+from folkmoot.web.views import agents, blocks, login, moot, runs, start
 
 
 def add_pages(application: FastAPI, sessions: Sessions) -> None:

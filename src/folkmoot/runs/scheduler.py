@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import bindparam, select, update
 
-from folkmoot.conversations.conversations import find_conversation, give_turn, take_free_turn
+from folkmoot.conversations.conversations import acquire_free_lock, acquire_lock, find_conversation
 from folkmoot.errors import Conflict
-from folkmoot.identifiers import ORGANIZATION
 from folkmoot.runs.runs import LEASE, Run, store_run, unfinished
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
@@ -17,14 +16,14 @@ class RunEnded(Conflict):
     """The run was ended while it waited for its turn: cancelled, deleted, or taken for dead."""
 
 
-_this = (runs.c.organization_id == ORGANIZATION, runs.c.id == bindparam("run_id"))
+_this = runs.c.id == bindparam("run_id")
 _begin = (
     update(runs)
-    .where(*_this, runs.c.status == "created")
+    .where(_this, runs.c.status == "created")
     .values(status="running", started_at=bindparam("now"), lease_expires_at=bindparam("expires"))
 )
-_is_unfinished = select(runs.c.id).where(*_this, unfinished)
-_forget_asker = update(runs).where(*_this).values(asked_by=None)
+_is_unfinished = select(runs.c.id).where(_this, unfinished)
+_forget_asker = update(runs).where(_this).values(asked_by=None)
 
 
 async def begin_run(transaction: Transaction, run: Run, *, stored: bool) -> bool:
@@ -39,14 +38,14 @@ async def begin_run(transaction: Transaction, run: Run, *, stored: bool) -> bool
         NotFound: there is no such conversation.
         RunEnded: the run was ended while it waited.
     """
-    if not await take_free_turn(transaction, run.conversation_id, run.id):
+    if not await acquire_free_lock(transaction, run.conversation_id, run.id):
         conversation = await find_conversation(transaction, run.conversation_id, lock=True)
         held = conversation.turn_run_id
         if held not in (None, run.id) and await transaction.first(_is_unfinished, run_id=held) is not None:
             if not stored:
                 await store_run(transaction, run, "created")
             return False
-        await give_turn(transaction, run.conversation_id, run.id)
+        await acquire_lock(transaction, run.conversation_id, run.id)
     if not stored:
         await store_run(transaction, run, "running")
     elif not await transaction.run(_begin, run_id=run.id, now=clock.now(), expires=clock.now() + LEASE):
@@ -66,9 +65,7 @@ async def refuse_cycle(transaction: Transaction, run: Run) -> None:
     waiting = {run.conversation_id}
     while waiting:
         rows = await transaction.all(
-            select(runs.c.conversation_id)
-            .where(runs.c.organization_id == ORGANIZATION, runs.c.asked_by.in_(sorted(waiting)), unfinished)
-            .distinct()
+            select(runs.c.conversation_id).where(runs.c.asked_by.in_(sorted(waiting)), unfinished).distinct()
         )
         seen |= waiting
         waiting = {row["conversation_id"] for row in rows} - seen

@@ -20,28 +20,28 @@ from folkmoot.agents.compaction import (
     units_of,
     words_of_request,
 )
-from folkmoot.agents.context import for_conversation, model_options, to_turns
+from folkmoot.agents.context import for_conversation, model_options, to_prompt_messages
 from folkmoot.agents.context_window import (
     SHORTEST,
     Scale,
     limit_of,
     size_of,
+    size_of_messages,
     size_of_tools,
-    size_of_turns,
     window_of,
 )
 from folkmoot.agents.journal import Journal
 from folkmoot.agents.services import Services
 from folkmoot.conversations.conversations import Conversation, Counted, find_conversation, move_context
 from folkmoot.conversations.messages import Message, messages_in_context
-from folkmoot.models.prompt import Prompt, Turn, Usage
+from folkmoot.models.prompt import Prompt, PromptMessage, Usage
 from folkmoot.store.engine import Transaction
 
 _SHARE_OF_SUMMARY = 5
 
 
 @dataclass(slots=True)
-class History:
+class ContextState:
     """A conversation's context while somebody works with it. `limit` is the tokens that a prompt may have."""
 
     conversation_id: str
@@ -51,7 +51,7 @@ class History:
     window: int
     limit: int
     most_messages: int
-    turns: list[Turn] = field(default_factory=list)
+    turns: list[PromptMessage] = field(default_factory=list)
     refused: bool = False
     """Whether a provider refused a prompt as too long; only then is what was said just now cut, not on an estimate."""
 
@@ -63,14 +63,14 @@ class History:
         """How many bytes make a token."""
         return Scale.of(self.counted)
 
-    def shown(self, incoming: Sequence[Message] = ()) -> list[Turn]:
+    def shown(self, incoming: Sequence[Message] = ()) -> list[PromptMessage]:
         """Return the context, and behind it what came in just now, as a model sees them."""
-        return [*self.summary.to_turns(), *self.turns, *to_turns(incoming)]
+        return [*self.summary.to_prompt_messages(), *self.turns, *to_prompt_messages(incoming)]
 
     def add(self, stored: Sequence[Message], counted: Counted | None = None) -> None:
         """Take in messages that were stored at the conversation's end."""
         self.messages += stored
-        self.turns += to_turns(stored)
+        self.turns += to_prompt_messages(stored)
         self.counted = counted or self.counted
 
     def fixed(self, prompt: Prompt) -> int:
@@ -81,7 +81,7 @@ class History:
 
     def measure(self, prompt: Prompt) -> int:
         """Return the prompt's size."""
-        return self.fixed(prompt) + size_of_turns(prompt.turns)
+        return self.fixed(prompt) + size_of_messages(prompt.messages)
 
     def fits(self, size: int) -> bool:
         """Tell whether the context is not too long, and the model will probably take a prompt of this size."""
@@ -93,17 +93,17 @@ class History:
 
     def tighten(self, prompt: Prompt) -> None:
         """Learn from a prompt that was too long for its model, whatever is known of its window."""
-        self.limit = self.scale.tokens(self.fixed(prompt) + size_of_turns(prompt.turns) // 3)
+        self.limit = self.scale.tokens(self.fixed(prompt) + size_of_messages(prompt.messages) // 3)
         self.refused = True
 
 
-async def read_history(
+async def read_context_state(
     transaction: Transaction, conversation: Conversation, agent: Agent, services: Services
-) -> History:
+) -> ContextState:
     """Return the conversation's context; nothing before it is read."""
     stored = await messages_in_context(transaction, conversation.id, conversation.context_start)
     window = window_of(agent, services.context_window(agent.model))
-    return History(
+    return ContextState(
         conversation_id=conversation.id,
         summary=Summary.parse(conversation.context_summary),
         messages=stored,
@@ -111,7 +111,7 @@ async def read_history(
         window=window,
         limit=limit_of(window, model_options(agent.configuration).max_output_tokens),
         most_messages=services.settings.context_messages,
-        turns=to_turns(stored),
+        messages=to_prompt_messages(stored),
     )
 
 
@@ -139,20 +139,20 @@ class Leaving:
 
 
 def choose_leaving(
-    history: History, compaction: Compaction, prompt: Prompt, incoming: Sequence[Message] = ()
+    context_state: ContextState, compaction: Compaction, prompt: Prompt, incoming: Sequence[Message] = ()
 ) -> Leaving | None:
     """Return what has to leave so that the prompt fits, or None when no message can leave."""
     settings, run_id = compaction.settings, compaction.run_id
-    units = units_of(history.messages)
-    room = history.room(prompt)
+    units = units_of(context_state.messages)
+    room = context_state.room(prompt)
     longest = min(settings.longest or room, max(room // _SHARE_OF_SUMMARY, 2 * SHORTEST))
     total = sum(unit.size for unit in units)
     of_turn = (place for place, unit in enumerate(units) if run_id and unit.messages[0].run_id == run_id)
     current = next(of_turn, len(units))
     cut = choose_cut(
         units,
-        Extent(total, history.most_messages).part(0.0 if settings.everything else settings.keep),
-        Extent(max(room - longest - size_of_turns(to_turns(incoming)), 0), history.most_messages),
+        Extent(total, context_state.most_messages).part(0.0 if settings.everything else settings.keep),
+        Extent(max(room - longest - size_of_messages(to_prompt_messages(incoming)), 0), context_state.most_messages),
         current=current,
         spare_last=not incoming and not (settings.everything and run_id is None),
     )
@@ -163,7 +163,7 @@ def choose_leaving(
 
 
 async def make_room(
-    history: History, compaction: Compaction, prompt: Prompt, leaving: Leaving
+    context_state: ContextState, compaction: Compaction, prompt: Prompt, leaving: Leaving
 ) -> tuple[Message | None, Usage]:
     """Let the oldest messages leave the context, in the store too.
 
@@ -171,26 +171,31 @@ async def make_room(
         The summary message that was stored, and what the summary took. None when another compaction came first.
     """
     run_id, journal = compaction.run_id, compaction.journal
-    staying = history.messages[len(leaving.messages) :]
-    task = Task(history.summary, leaving.messages, history.scale.size(history.limit) // 2, leaving.longest_summary)
+    staying = context_state.messages[len(leaving.messages) :]
+    task = Task(
+        context_state.summary,
+        leaving.messages,
+        context_state.scale.size(context_state.limit) // 2,
+        leaving.longest_summary,
+    )
     summary, usage = await summarise(compaction.services, compaction.agent, compaction.settings, task)
     if leaving.with_request and run_id is not None:
-        summary = replace(summary, request=history.summary.request or words_of_request(leaving.messages, run_id))
-    note = _note(history, compaction, summary, prompt, cut_size=leaving.size, staying=staying)
+        summary = replace(summary, request=context_state.summary.request or words_of_request(leaving.messages, run_id))
+    note = _note(context_state, compaction, summary, prompt, cut_size=leaving.size, staying=staying)
 
     async def store(transaction: Transaction) -> Message | None:
-        stored = await move_context(transaction, history.conversation_id, leaving.messages[-1].sequence + 1, note)
+        stored = await move_context(transaction, context_state.conversation_id, leaving.messages[-1].sequence + 1, note)
         if stored is not None and journal is not None:
             await journal.record(transaction, [stored], None)
         return stored
 
     stored = await (journal or compaction.services.store).write(store)
-    history.summary, history.messages, history.turns = summary, staying, to_turns(staying)
+    context_state.summary, context_state.messages, context_state.turns = summary, staying, to_prompt_messages(staying)
     return stored, usage
 
 
 def _note(
-    history: History,
+    context_state: ContextState,
     compaction: Compaction,
     summary: Summary,
     prompt: Prompt,
@@ -199,29 +204,31 @@ def _note(
     staying: Sequence[Message],
 ) -> Message:
     """Return the message that holds the summary and says what was done."""
-    scale, before = history.scale, history.measure(prompt)
-    grown = size_of_turns(summary.to_turns()) - size_of_turns(history.summary.to_turns())
+    scale, before = context_state.scale, context_state.measure(prompt)
+    grown = size_of_messages(summary.to_prompt_messages()) - size_of_messages(
+        context_state.summary.to_prompt_messages()
+    )
     stats = {
         "trigger": compaction.trigger,
-        "context_window": history.window,
+        "context_window": context_state.window,
         "context_tokens_before": scale.tokens(before),
         "context_tokens_after": scale.tokens(before - cut_size + grown),
-        "messages_count_before": _shown_count(history),
+        "messages_count_before": _shown_count(context_state),
         "messages_count_after": 2 + len(staying),
     }
     body = {"summary": summary.render(), "compaction_stats": stats}
     return Message("summary_message", body, run_id=compaction.run_id)
 
 
-def _shown_count(history: History) -> int:
+def _shown_count(context_state: ContextState) -> int:
     """Return how many messages a model sees, the system message and the summary among them."""
-    return 1 + bool(history.summary.render()) + len(history.messages)
+    return 1 + bool(context_state.summary.render()) + len(context_state.messages)
 
 
 async def compact_now(
     services: Services,
     conversation_id: str,
-    prompt_of: Callable[[History], Prompt],
+    prompt_of: Callable[[ContextState], Prompt],
     settings: Mapping[str, Any] | None,
 ) -> tuple[str, int, int]:
     """Compact a conversation because somebody asked for it.
@@ -239,16 +246,16 @@ async def compact_now(
         NotFound: there is no such conversation.
     """
 
-    async def read(transaction: Transaction) -> tuple[Agent, History]:
+    async def read(transaction: Transaction) -> tuple[Agent, ContextState]:
         conversation = await find_conversation(transaction, conversation_id)
         agent = for_conversation(await find_agent(transaction, conversation.agent_id), conversation)
-        return agent, await read_history(transaction, conversation, agent, services)
+        return agent, await read_context_state(transaction, conversation, agent, services)
 
-    agent, history = await services.store.read(read)
-    before = _shown_count(history)
+    agent, context_state = await services.store.read(read)
+    before = _shown_count(context_state)
     wanted = CompactionSettings.read(settings or agent.configuration.get("compaction_settings"))
     compaction = Compaction(services, agent, wanted, "requested")
-    prompt = prompt_of(history)
-    if leaving := choose_leaving(history, compaction, prompt):
-        await make_room(history, compaction, prompt, leaving)
-    return history.summary.render(), before, _shown_count(history)
+    prompt = prompt_of(context_state)
+    if leaving := choose_leaving(context_state, compaction, prompt):
+        await make_room(context_state, compaction, prompt, leaving)
+    return context_state.summary.render(), before, _shown_count(context_state)

@@ -23,13 +23,13 @@ from folkmoot.runs.reading import RunFilter, list_runs
 from folkmoot.runs.runs import UNFINISHED
 from folkmoot.server.event_stream import EventStream, ServerSentEvent
 from folkmoot.server.state import ServerState, State
-from folkmoot.server.web.colours import Palette, read_palette
-from folkmoot.server.web.reading import Newest, agent_names, moot_shape, newest_versions
-from folkmoot.server.web.responses import page_router
-from folkmoot.server.web.words import author_name, edit_words, iso
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page
 from folkmoot.store.signals import EVERYTHING
+from folkmoot.web.colours import Palette, read_palette
+from folkmoot.web.reading import Newest, agent_names, moot_shape, newest_versions
+from folkmoot.web.responses import page_router
+from folkmoot.web.words import author_name, edit_words, iso
 
 GATHER_SECONDS = 0.1
 """How long edits are gathered before they are told."""

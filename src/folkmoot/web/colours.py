@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from sqlalchemy import select
 
-from folkmoot.identifiers import ORGANIZATION
 from folkmoot.memory.authors import Author
 from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import agents
@@ -21,9 +20,7 @@ COLOURS = 12
 PATTERNS = 4
 NEUTRAL = "c0 p0"
 
-_in_order = (
-    select(agents.c.id).where(agents.c.organization_id == ORGANIZATION).order_by(agents.c.created_at, agents.c.id)
-)
+_in_order = select(agents.c.id).order_by(agents.c.created_at, agents.c.id)
 
 
 @dataclass(frozen=True, slots=True)

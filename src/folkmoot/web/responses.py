@@ -18,9 +18,9 @@ from starlette.responses import RedirectResponse
 
 from folkmoot import __version__
 from folkmoot.errors import FolkmootError, InvalidInput, MalformedId
-from folkmoot.server.web import words
-from folkmoot.server.web.code import connect
-from folkmoot.server.web.session import Sessions
+from folkmoot.web import words
+from folkmoot.web.code import connect
+from folkmoot.web.session import Sessions
 
 STATIC = Path(__file__).parent / "static"
 
@@ -111,7 +111,7 @@ def redirect(address: str) -> Response:
 def environment() -> Environment:
     """Return the templates' environment; everything is escaped, and a name that is missing is an error."""
     templates = Environment(
-        loader=PackageLoader("folkmoot.server.web", "templates"),
+        loader=PackageLoader("folkmoot.web", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

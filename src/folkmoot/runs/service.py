@@ -14,19 +14,19 @@ from dataclasses import replace
 from typing import Any
 from weakref import WeakValueDictionary
 
+from folkmoot.agents.abandoned_calls import INTERRUPTED, settle_abandoned
 from folkmoot.agents.events import Event, TurnEnd
 from folkmoot.agents.services import Services
-from folkmoot.agents.settling import INTERRUPTED, settle_pending
 from folkmoot.agents.turn import preview_turn, take_turn
 from folkmoot.agents.turn_state import TurnRequest
-from folkmoot.conversations.conversations import turn_topic
+from folkmoot.conversations.conversations import lock_topic
 from folkmoot.errors import BadRequest, InvalidInput, NotFound, ProviderError
 from folkmoot.models.prompt import Prompt
+from folkmoot.runs.active import ActiveRun, Encoder
 from folkmoot.runs.asked import Answer, Asked
-from folkmoot.runs.colleagues import Asking
-from folkmoot.runs.following import LOOK_AGAIN_SECONDS, follow_stored
-from folkmoot.runs.keeping import Keeper
 from folkmoot.runs.log import DONE, failure_events, store_entries
+from folkmoot.runs.log_reader import LOOK_AGAIN_SECONDS, follow_stored
+from folkmoot.runs.messenger import AgentMessenger
 from folkmoot.runs.runs import (
     LEASE,
     Run,
@@ -36,8 +36,8 @@ from folkmoot.runs.runs import (
     store_run,
     topic,
 )
-from folkmoot.runs.under_way import Encoder, RunUnderWay
-from folkmoot.runs.waiting import begin_run, forget_asker, refuse_cycle
+from folkmoot.runs.scheduler import begin_run, forget_asker, refuse_cycle
+from folkmoot.runs.supervisor import RunSupervisor
 from folkmoot.store.engine import Transaction
 from folkmoot.store.signals import wait_or_look_again
 
@@ -47,7 +47,7 @@ LONGEST_STOP = 2 * LEASE / 1e6
 """Seconds to wait for another process to stop a run; one that is dead has lost its lease by then."""
 
 
-class Turns:
+class RunService:
     """Takes turns for the requests of this process, and keeps their runs alive."""
 
     def __init__(self, services: Services) -> None:
@@ -55,9 +55,9 @@ class Turns:
         self._services = services
         self._store = services.store
         self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._under_way: dict[str, RunUnderWay] = {}
-        self._keeper = Keeper(services, self._under_way)
-        self._asking = Asking(self.answer, self._leave)
+        self._active: dict[str, ActiveRun] = {}
+        self._supervisor = RunSupervisor(services, self._active)
+        self._messenger = AgentMessenger(self.answer, self._leave)
 
     async def open(self, *, alone: bool) -> None:
         """Settle what dead processes left, and begin to keep this one's runs alive.
@@ -65,7 +65,7 @@ class Turns:
         Args:
             alone: no other process can be at work on this database.
         """
-        await self._keeper.open(alone=alone)
+        await self._supervisor.open(alone=alone)
 
     async def close(self) -> None:
         """Give the runs under way their time to end, then stop them."""
@@ -74,13 +74,13 @@ class Turns:
         while (tasks := self._tasks()) and (left := until - now()) > 0:  # a run may begin others meanwhile
             await asyncio.wait(tasks, timeout=left)
         while tasks := self._tasks():
-            for late in list(self._under_way.values()):
+            for late in list(self._active.values()):
                 late.stop(cancelled=False)
             await asyncio.gather(*tasks, return_exceptions=True)
-        await self._keeper.close()
+        await self._supervisor.close()
 
     def _tasks(self) -> list[asyncio.Task[Answer]]:
-        return [under_way.task for under_way in self._under_way.values() if under_way.task is not None]
+        return [active.task for active in self._active.values() if active.task is not None]
 
     async def answer(self, asked: Asked) -> Answer:
         """Take the whole turn and return it.
@@ -91,15 +91,15 @@ class Turns:
             ProviderError: the model's provider failed; the run says why.
             StoreError: the database failed.
         """
-        under_way = self._begin(new_run(asked), asked, None, stored=False)
-        assert under_way.task is not None
+        active = self._begin(new_run(asked), asked, None, stored=False)
+        assert active.task is not None
         try:
-            return await asyncio.shield(under_way.task)
+            return await asyncio.shield(active.task)
         except asyncio.CancelledError:
-            if under_way.cancelled and under_way.task.done():
-                return Answer(under_way.run, under_way.messages, TurnEnd("cancelled"))
+            if active.cancelled and active.task.done():
+                return Answer(active.run, active.messages, TurnEnd("cancelled"))
             if asked.asked_by is not None:
-                await self._store.write(lambda transaction: forget_asker(transaction, under_way.run.id))
+                await self._store.write(lambda transaction: forget_asker(transaction, active.run.id))
             raise
 
     async def start(self, asked: Asked, encode: Encoder, first: Callable[[Run], Sequence[Mapping[str, Any]]]) -> Run:
@@ -111,9 +111,9 @@ class Turns:
             first: what is shown before the turn begins.
         """
         run = await self._create(asked)
-        under_way = self._begin(run, asked, encode, stored=True)
-        under_way.log.append(first(run))
-        self._keeper.look_for_pieces()
+        active = self._begin(run, asked, encode, stored=True)
+        active.log.append(first(run))
+        self._supervisor.look_for_pieces()
         return run
 
     async def preview(self, asked: Asked) -> tuple[str, Prompt]:
@@ -122,7 +122,7 @@ class Turns:
         Raises:
             NotFound: the agent or the conversation does not exist.
         """
-        return await preview_turn(self._request(RunUnderWay(new_run(asked), asked, self._store)), self._services)
+        return await preview_turn(self._request(ActiveRun(new_run(asked), asked, self._store)), self._services)
 
     async def follow(self, run_id: str, after: int, encode: Encoder) -> AsyncGenerator[str, None]:
         """Yield the run's events behind number `after` as a stream shows them, to the last.
@@ -135,9 +135,9 @@ class Turns:
         Raises:
             NotFound: there is no such run.
         """
-        under_way = self._under_way.get(run_id)
-        if under_way is not None and under_way.encode is not None:
-            async with aclosing(under_way.log.follow(after)) as entries:
+        active = self._active.get(run_id)
+        if active is not None and active.encode is not None:
+            async with aclosing(active.log.follow(after)) as entries:
                 async for _, entry in entries:
                     yield entry
             return
@@ -151,10 +151,10 @@ class Turns:
         Raises:
             NotFound: there is no such run.
         """
-        under_way = self._under_way.get(run_id)
-        if under_way is not None and under_way.task is not None:
-            under_way.stop(cancelled=True)
-            await asyncio.wait([under_way.task])
+        active = self._active.get(run_id)
+        if active is not None and active.task is not None:
+            active.stop(cancelled=True)
+            await asyncio.wait([active.task])
             return await self._find(run_id)
         with self._store.signals.listening(topic(run_id)) as changed, suppress(TimeoutError):
             await self._store.write(lambda transaction: request_cancel(transaction, run_id))
@@ -177,53 +177,53 @@ class Turns:
         await self._store.write(lambda transaction: store_run(transaction, run, "created"))
         return run
 
-    def _begin(self, run: Run, asked: Asked, encode: Encoder | None, *, stored: bool) -> RunUnderWay:
-        under_way = RunUnderWay(run, asked, self._store, encode)
-        self._under_way[run.id] = under_way
-        under_way.task = asyncio.create_task(self._work(under_way, stored=stored), name=run.id)
-        under_way.task.add_done_callback(_retrieve)
-        return under_way
+    def _begin(self, run: Run, asked: Asked, encode: Encoder | None, *, stored: bool) -> ActiveRun:
+        active = ActiveRun(run, asked, self._store, encode)
+        self._active[run.id] = active
+        active.task = asyncio.create_task(self._work(active, stored=stored), name=run.id)
+        active.task.add_done_callback(_retrieve)
+        return active
 
-    async def _work(self, under_way: RunUnderWay, *, stored: bool) -> Answer:
+    async def _work(self, active: ActiveRun, *, stored: bool) -> Answer:
         """Take the turn of a run to its end, and store its failure if it fails."""
-        run = under_way.run
+        run = active.run
         try:
-            under_way.set_off()
+            active.set_off()
             async with self._turn(run, stored=stored):
-                under_way.begun = True
-                return await self._take(under_way)
+                active.begun = True
+                return await self._take(active)
         except BaseException as error:
-            under_way.give_up()
-            await asyncio.shield(self._fail(under_way, error))
+            active.give_up()
+            await asyncio.shield(self._fail(active, error))
             raise
         finally:
-            self._under_way.pop(run.id, None)
+            self._active.pop(run.id, None)
             if run.details.get("callback_url"):
-                self._keeper.call_back(run.id)
+                self._supervisor.call_back(run.id)
 
-    async def _take(self, under_way: RunUnderWay) -> Answer:
+    async def _take(self, active: ActiveRun) -> Answer:
         event: Event | None = None
-        async with aclosing(take_turn(self._request(under_way), self._services)) as events:
+        async with aclosing(take_turn(self._request(active), self._services)) as events:
             async for event in events:
-                under_way.take(event)
-                if under_way.has_pieces:
-                    self._keeper.look_for_pieces()
+                active.take(event)
+                if active.has_pieces:
+                    self._supervisor.look_for_pieces()
         assert isinstance(event, TurnEnd), "a turn ends with a TurnEnd"
-        return Answer(under_way.run, under_way.messages, event)
+        return Answer(active.run, active.messages, event)
 
-    def _request(self, under_way: RunUnderWay) -> TurnRequest:
-        run, asked = under_way.run, under_way.asked
+    def _request(self, active: ActiveRun) -> TurnRequest:
+        run, asked = active.run, active.asked
         return TurnRequest(
             agent_id=asked.agent_id,
             conversation_id=run.conversation_id,
             run_id=run.id,
             messages=asked.messages,
             max_steps=asked.max_steps,
-            journal=under_way,
+            journal=active,
             decisions=asked.decisions,
             client_tools=asked.client_tools,
             stream=asked.stream_tokens,
-            colleagues=self._asking,
+            messenger=self._messenger,
             chain=asked.chain,
             hops=asked.hops,
             model=asked.model,
@@ -240,41 +240,41 @@ class Turns:
         if run.asked_by is not None:
             await self._store.read(lambda transaction: refuse_cycle(transaction, run))
         async with queue:
-            await self._keeper.settle(run.conversation_id)
-            with self._store.signals.listening(turn_topic(run.conversation_id)) as freed:
+            await self._supervisor.settle(run.conversation_id)
+            with self._store.signals.listening(lock_topic(run.conversation_id)) as freed:
                 while not await self._store.write(
                     lambda transaction: begin_run(transaction, run, stored=stored)  # noqa: B023
                 ):
                     stored = True
-                    if not await self._keeper.fail_dead(every=False):
+                    if not await self._supervisor.fail_dead(every=False):
                         await wait_or_look_again(freed, LOOK_AGAIN_SECONDS)
                         freed.clear()
             yield
 
-    async def _fail(self, under_way: RunUnderWay, error: BaseException) -> None:
+    async def _fail(self, active: ActiveRun, error: BaseException) -> None:
         """Store why a run failed."""
-        run = under_way.run
+        run = active.run
         details = {"type": type(error).__name__, "message": str(error)}
         status, reason = "failed", "llm_api_error" if isinstance(error, ProviderError) else "error"
-        if under_way.cancelled:
+        if active.cancelled:
             status = reason = "cancelled"
         elif isinstance(error, asyncio.CancelledError):
             details = {"type": "server_stopped", "message": "The server was stopped before the run's end."}
         logger.warning("Run %s: %s", status, details["type"], extra={"run_id": run.id, "agent_id": run.agent_id})
-        log, events = under_way.log, failure_events(run.id, reason, details)
+        log, events = active.log, failure_events(run.id, reason, details)
         before, entries = log.stored, [*log.entries[log.stored :], *log.encode(events), DONE]
         # Such a refusal comes before anything that was decided is carried out; what was decided can be said again.
         refused = isinstance(error, BadRequest | InvalidInput | NotFound)
-        interrupted = under_way.begun and under_way.asked.decisions is not None and not refused
+        interrupted = active.begun and active.asked.decisions is not None and not refused
 
         async def store(transaction: Transaction) -> None:
             ended = await end_run(transaction, run, status, reason, {"error": details})
-            if ended and under_way.encode is not None:
+            if ended and active.encode is not None:
                 await store_entries(transaction, run.id, before, entries)
             if ended and interrupted:
-                await settle_pending(transaction, run.conversation_id, INTERRUPTED)
+                await settle_abandoned(transaction, run.conversation_id, INTERRUPTED)
 
-        await self._keeper.end(run, store)
+        await self._supervisor.end(run, store)
         log.append(events)
         log.finish()
 

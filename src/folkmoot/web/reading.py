@@ -41,10 +41,7 @@ class Newest:
 async def all_attachments(transaction: Transaction) -> list[Attachment]:
     """Return who holds which block, in the order in which they were attached."""
     statement = (
-        select(agent_blocks)
-        .where(agent_blocks.c.organization_id == ORGANIZATION)
-        .order_by(agent_blocks.c.attached_at, agent_blocks.c.block_id)
-        .limit(MOST_ATTACHMENTS)
+        select(agent_blocks).order_by(agent_blocks.c.attached_at, agent_blocks.c.block_id).limit(MOST_ATTACHMENTS)
     )
     return [Attachment.from_row(row) for row in await transaction.all(statement)]
 
@@ -55,9 +52,9 @@ async def holders_of(transaction: Transaction, block_id: str) -> list[tuple[Agen
         select(agents, agent_blocks.c.access)
         .join(
             agent_blocks,
-            (agent_blocks.c.organization_id == agents.c.organization_id) & (agent_blocks.c.agent_id == agents.c.id),
+            agent_blocks.c.agent_id == agents.c.id,
         )
-        .where(agents.c.organization_id == ORGANIZATION, agent_blocks.c.block_id == block_id)
+        .where(agent_blocks.c.block_id == block_id)
         .order_by(agent_blocks.c.attached_at, agents.c.id)
     )
     return [(Agent.from_row(row), row["access"]) for row in await transaction.all(statement)]
@@ -71,11 +68,9 @@ async def newest_versions(transaction: Transaction, block_ids: Sequence[str]) ->
         select(block_versions, blocks.c.label, blocks.c.character_limit)
         .join(
             blocks,
-            (blocks.c.organization_id == block_versions.c.organization_id)
-            & (blocks.c.id == block_versions.c.block_id)
-            & (blocks.c.version == block_versions.c.version),
+            blocks.c.id == block_versions.c.block_id & (blocks.c.version == block_versions.c.version),
         )
-        .where(block_versions.c.organization_id == ORGANIZATION, block_versions.c.block_id.in_(list(block_ids)))
+        .where(block_versions.c.block_id.in_(list(block_ids)))
     )
     rows = await transaction.all(statement)
     return {
@@ -89,7 +84,6 @@ async def edit_times(transaction: Transaction, block_id: str, since: int) -> lis
     statement = (
         select(block_versions.c.created_at)
         .where(
-            block_versions.c.organization_id == ORGANIZATION,
             block_versions.c.block_id == block_id,
             block_versions.c.created_at > since,
         )
@@ -103,7 +97,7 @@ async def reading_runs(
     transaction: Transaction, block_id: str, version: int | None, limit: int
 ) -> tuple[int, list[ReadingRun]]:
     """Return how many runs were shown a block, or one version of it, and the newest of them."""
-    conditions = [block_readers.c.organization_id == ORGANIZATION, block_readers.c.block_id == block_id]
+    conditions = [block_readers.c.block_id == block_id]
     if version is not None:
         conditions.append(block_readers.c.version == version)
     row = await transaction.first(
@@ -131,9 +125,7 @@ async def agent_names(transaction: Transaction, agent_ids: Sequence[str]) -> Map
     """Return the names of these agents; one that is gone is left out."""
     if not agent_ids:
         return {}
-    statement = select(agents.c.id, agents.c.name).where(
-        agents.c.organization_id == ORGANIZATION, agents.c.id.in_(list(dict.fromkeys(agent_ids)))
-    )
+    statement = select(agents.c.id, agents.c.name).where(agents.c.id.in_(list(dict.fromkeys(agent_ids))))
     return {row["id"]: row["name"] for row in await transaction.all(statement)}
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 
 from folkmoot.agents.events import Event
+from folkmoot.runs.active import Encoder
 from folkmoot.runs.log import DONE, RunLog, failure_events, read_entries
 from folkmoot.runs.reading import end_of_run, messages_of_run
 from folkmoot.runs.runs import Run, find_run, topic
-from folkmoot.runs.under_way import Encoder
 from folkmoot.store.engine import Store, Transaction
 from folkmoot.store.signals import wait_or_look_again
 

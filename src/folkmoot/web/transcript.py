@@ -9,11 +9,11 @@ from typing import Any, Literal
 from folkmoot.agents.approvals import calls_of
 from folkmoot.conversations.messages import Message
 from folkmoot.models.prompt import ToolCall
-from folkmoot.server.web.words import content_text
+from folkmoot.web.words import content_text
 
 
 @dataclass(frozen=True, slots=True)
-class Saying:
+class TranscriptEntry:
     """One thing that is shown. `message` is where it comes from, `call` and `result` are those of a tool."""
 
     kind: Literal["user", "agent", "thought", "call", "system", "summary"]
@@ -26,43 +26,43 @@ class Saying:
     """Whether the call had to be approved."""
 
 
-def as_talk(messages: Sequence[Message], waiting: Sequence[ToolCall] = ()) -> list[Saying]:
+def transcript_of(messages: Sequence[Message], waiting: Sequence[ToolCall] = ()) -> list[TranscriptEntry]:
     """Return messages as they are shown, the oldest first.
 
     Args:
         messages: of one conversation, the oldest first.
         waiting: the calls that somebody has to decide about.
     """
-    sayings: list[Saying] = []
+    sayings: list[TranscriptEntry] = []
     places: dict[str, int] = {}
     open_calls = {call.id for call in waiting}
     for message in messages:
         body = message.body
         match message.message_type:
             case "user_message":
-                sayings.append(Saying("user", message, content_text(body["content"])))
+                sayings.append(TranscriptEntry("user", message, content_text(body["content"])))
             case "assistant_message":
-                sayings.append(Saying("agent", message, body["content"]))
+                sayings.append(TranscriptEntry("agent", message, body["content"]))
             case "reasoning_message":
-                sayings.append(Saying("thought", message, body["reasoning"]))
+                sayings.append(TranscriptEntry("thought", message, body["reasoning"]))
             case "system_message":
-                sayings.append(Saying("system", message, body["content"]))
+                sayings.append(TranscriptEntry("system", message, body["content"]))
             case "summary_message":
-                sayings.append(Saying("summary", message, body["summary"]))
+                sayings.append(TranscriptEntry("summary", message, body["summary"]))
             case "tool_call_message":
                 call = body["tool_call"]
                 places[call["tool_call_id"]] = len(sayings)
                 shown = ToolCall(call["tool_call_id"], call["name"], call["arguments"])
-                sayings.append(Saying("call", message, call=shown))
+                sayings.append(TranscriptEntry("call", message, call=shown))
             case "approval_request_message":
                 for each in calls_of(body):
                     places[each.id] = len(sayings)
-                    sayings.append(Saying("call", message, call=each, waits=each.id in open_calls, asked=True))
+                    sayings.append(TranscriptEntry("call", message, call=each, waits=each.id in open_calls, asked=True))
             case "tool_return_message":
                 place = places.get(body["tool_call_id"])
                 if place is None:
                     alone = ToolCall(body["tool_call_id"], message.name or "tool", "")
-                    sayings.append(Saying("call", message, call=alone, result=body))
+                    sayings.append(TranscriptEntry("call", message, call=alone, result=body))
                 else:
                     sayings[place] = replace(sayings[place], result=body)
     return sayings

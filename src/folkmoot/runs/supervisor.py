@@ -9,8 +9,9 @@ from contextlib import ExitStack
 
 from folkmoot.agents.services import Services
 from folkmoot.errors import StoreError
-from folkmoot.runs.following import LOOK_AGAIN_SECONDS
+from folkmoot.runs.active import ActiveRun
 from folkmoot.runs.log import store_entries
+from folkmoot.runs.log_reader import LOOK_AGAIN_SECONDS
 from folkmoot.runs.pruning import prune_logs
 from folkmoot.runs.runs import (
     CANCEL_TOPIC,
@@ -23,7 +24,6 @@ from folkmoot.runs.runs import (
     topic,
 )
 from folkmoot.runs.telling import tell_callback
-from folkmoot.runs.under_way import RunUnderWay
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction, Work
 from folkmoot.store.signals import wait_or_look_again
@@ -40,14 +40,14 @@ PRUNE_SECONDS = 60.0
 """How often streams are looked for that need not be kept any longer."""
 
 
-class Keeper:
+class RunSupervisor:
     """Keeps the leases of a process's runs, stores their pieces and ends, hears cancels, sends callbacks."""
 
-    def __init__(self, services: Services, under_way: Mapping[str, RunUnderWay]) -> None:
+    def __init__(self, services: Services, active: Mapping[str, ActiveRun]) -> None:
         """Keep these runs, by their identifiers."""
         self._services = services
         self._store = services.store
-        self._under_way = under_way
+        self._active = active
         self._tasks: list[asyncio.Task[None]] = []
         self._callbacks: set[asyncio.Task[None]] = set()
         self._pieces = asyncio.Event()
@@ -138,7 +138,7 @@ class Keeper:
 
     async def _extend_leases(self) -> None:
         await asyncio.sleep(LEASE / 3e6)
-        if active := list(self._under_way):
+        if active := list(self._active):
             await self._store.write(lambda transaction: extend_leases(transaction, active))
 
     async def _tidy(self) -> None:
@@ -153,10 +153,10 @@ class Keeper:
         """Stop the runs of this process that another process was asked to cancel."""
         await wait_or_look_again(self._cancel_requested, LOOK_AGAIN_SECONDS)
         self._cancel_requested.clear()
-        if active := list(self._under_way):
+        if active := list(self._active):
             for run_id in await self._store.read(lambda transaction: cancel_requests(transaction, active)):
-                if under_way := self._under_way.get(run_id):
-                    under_way.stop(cancelled=True)
+                if active := self._active.get(run_id):
+                    active.stop(cancelled=True)
 
     async def _store_pieces(self) -> None:
         """Store what the logs of this process have gathered, some at a time, for readers of other processes."""
@@ -165,7 +165,7 @@ class Keeper:
         self._pieces.clear()
         waiting = [
             (each.log, each.run.id, each.log.stored, each.log.entries[each.log.stored :])
-            for each in self._under_way.values()
+            for each in self._active.values()
             if each.has_pieces
         ]
         if not waiting:

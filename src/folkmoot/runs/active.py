@@ -23,7 +23,7 @@ Encoder: TypeAlias = Callable[[Event], Sequence[Mapping[str, Any]]]
 
 
 @dataclass(slots=True)
-class RunUnderWay:
+class ActiveRun:
     """A run that this process works on. `encode` is None when it keeps no log."""
 
     run: Run

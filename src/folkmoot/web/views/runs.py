@@ -10,14 +10,14 @@ from folkmoot.agents.steps import StepFilter, list_steps
 from folkmoot.runs.reading import RunFilter, list_runs, messages_of_run
 from folkmoot.runs.runs import UNFINISHED, find_run
 from folkmoot.server.state import State
-from folkmoot.server.web import code
-from folkmoot.server.web.colours import read_palette
-from folkmoot.server.web.reading import agent_names
-from folkmoot.server.web.responses import page_router, render
-from folkmoot.server.web.talk import as_talk
 from folkmoot.server.wire.common import RunId
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page
+from folkmoot.web import code
+from folkmoot.web.colours import read_palette
+from folkmoot.web.reading import agent_names
+from folkmoot.web.responses import page_router, render
+from folkmoot.web.transcript import transcript_of
 
 router = page_router()
 
@@ -64,7 +64,7 @@ async def show(request: Request, run_id: RunId, state: State) -> Response:
         steps = await list_steps(transaction, StepFilter(run_id=run_id), Page(limit=1000))
         names = await agent_names(transaction, [run.agent_id])
         messages = await messages_of_run(transaction, run_id)
-        talk = as_talk(messages)
+        talk = transcript_of(messages)
         return {"run": run, "steps": steps, "names": names, "talk": talk, "palette": await read_palette(transaction)}
 
     shown = await state.store.read(read)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 from folkmoot.agents.compaction import CompactionSettings
 from folkmoot.agents.context import SeenBlock, build_prompt, read_blocks
+from folkmoot.agents.context_state import Compaction, choose_leaving, make_room
 from folkmoot.agents.context_window import clipped
 from folkmoot.agents.events import CompactionBegun, Piece
-from folkmoot.agents.history import Compaction, choose_leaving, make_room
 from folkmoot.agents.replies import ReplyWriter
 from folkmoot.agents.turn_state import TurnState
 from folkmoot.conversations.conversations import Counted
@@ -22,7 +22,7 @@ from folkmoot.store import clock
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class ModelCall:
     """One model call: what it was shown, what it answered, and under which ids that was streamed."""
 
     step_id: str
@@ -36,30 +36,30 @@ class Exchange:
 
 async def ask(
     turn: TurnState, incoming: Sequence[Message]
-) -> AsyncGenerator[Piece | CompactionBegun | Message | Exchange, None]:
-    """Ask the model for one reply: yield its pieces when they are wanted, then the whole exchange.
+) -> AsyncGenerator[Piece | CompactionBegun | Message | ModelCall, None]:
+    """Ask the model for one reply: yield its pieces when they are wanted, then the whole call.
 
     When messages have to leave the context, that is said first, and then the summary of them. A provider that takes
     less than is known of it is asked again with less, down to the newest messages in short.
     """
-    request, history = turn.request, turn.history
+    request, context_state = turn.request, turn.context_state
     seen = await look(turn)
     refused: tuple[int, ContextOverflow] | None = None
     while True:
         prompt = prompt_of(turn, incoming, seen)
-        size = history.measure(prompt)
-        if not history.fits(size):
+        size = context_state.measure(prompt)
+        if not context_state.fits(size):
             compaction = _compaction(turn, "context_window_exceeded" if refused else "pre_step_context_check")
-            if leaving := choose_leaving(history, compaction, prompt, incoming):
+            if leaving := choose_leaving(context_state, compaction, prompt, incoming):
                 yield _begin_compaction(turn, compaction.trigger, size)
-                summary, usage = await make_room(history, compaction, prompt, leaving)
+                summary, usage = await make_room(context_state, compaction, prompt, leaving)
                 turn.usage += usage
                 if summary is not None:
                     yield summary
             prompt = prompt_of(turn, incoming, seen)
-            if history.refused and not history.fits(history.measure(prompt)):
-                prompt = clipped(prompt, history.room(prompt))
-            size = history.measure(prompt)
+            if context_state.refused and not context_state.fits(context_state.measure(prompt)):
+                prompt = clipped(prompt, context_state.room(prompt))
+            size = context_state.measure(prompt)
         if refused is not None and size >= refused[0]:
             raise refused[1]
         step_id, started, begun = new_id("step"), clock.now(), False
@@ -70,7 +70,7 @@ async def ask(
                     begun = True
                     if isinstance(part, Reply):
                         counted = Counted(part.usage.prompt_tokens, size)
-                        yield Exchange(step_id, seen, part, writer, clock.now() - started, counted, prompt)
+                        yield ModelCall(step_id, seen, part, writer, clock.now() - started, counted, prompt)
                     else:
                         yield writer.piece(part)
             return
@@ -78,7 +78,7 @@ async def ask(
             if begun:
                 raise
             refused = size, error
-            history.tighten(prompt)
+            context_state.tighten(prompt)
 
 
 async def _answer(turn: TurnState, prompt: Prompt) -> AsyncGenerator[Delta | Reply, None]:
@@ -98,12 +98,12 @@ def _compaction(turn: TurnState, trigger: str) -> Compaction:
 
 
 def _begin_compaction(turn: TurnState, trigger: str, size: int) -> CompactionBegun:
-    history = turn.history
+    context_state = turn.context_state
     data = {
         "trigger": trigger,
-        "context_window": history.window,
-        "context_tokens": history.scale.tokens(size),
-        "messages_count": len(history.messages),
+        "context_window": context_state.window,
+        "context_tokens": context_state.scale.tokens(size),
+        "messages_count": len(context_state.messages),
     }
     body = {"event_type": "compaction", "event_data": data}
     return CompactionBegun(Message("event_message", body, run_id=turn.request.run_id))
@@ -117,7 +117,7 @@ async def look(turn: TurnState) -> list[SeenBlock]:
 
 def prompt_of(turn: TurnState, incoming: Sequence[Message], seen: Sequence[SeenBlock]) -> Prompt:
     """Return what the model is asked next."""
-    turns = turn.history.shown(incoming)
+    turns = turn.context_state.shown(incoming)
     prompt = build_prompt(turn.agent, turn.request.instructions or turn.agent.system, turn.schemas, turns, seen)
     choice = turn.tool_choice
     return replace(prompt, options=replace(prompt.options, tool_choice=choice)) if choice else prompt
