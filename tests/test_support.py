@@ -20,6 +20,7 @@ import psutil
 import pytest
 from letta_client import Letta
 
+from support.clients import PATIENCE
 from support.fixtures import NewAgent, NewBlock, StartServer
 from support.postgres import PostgresError, PostgresServer
 from support.scripted_model import ScriptedModel
@@ -382,7 +383,10 @@ def test_a_forked_server_is_a_process_of_its_own(tmp_path: Path) -> None:
         for server, home, key in zip((one, two), homes, keys, strict=True):
             assert psutil.Process(server.process.pid).cwd() == str(home)
             assert os.getsid(server.process.pid) == server.process.pid
-            statuses = {each: httpx.get(f"{server.url}/v1/agents", headers=bearer(each)).status_code for each in keys}
+            statuses = {
+                each: httpx.get(f"{server.url}/v1/agents", timeout=PATIENCE, headers=bearer(each)).status_code
+                for each in keys
+            }
             assert [each for each, status in statuses.items() if status == 200] == [key]
             assert server.url in server.log()
         one.kill()

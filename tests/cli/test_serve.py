@@ -20,6 +20,7 @@ from folkmoot.errors import StartupError
 from folkmoot.serving import check_settings
 from folkmoot.settings import Settings
 from folkmoot.store.opening import open_store
+from support.clients import PATIENCE
 from support.fixtures import MODEL, StartServer, one_store
 from support.ports import free_port
 from support.postgres import PostgresServer
@@ -123,7 +124,7 @@ def test_a_postgresql_user_who_may_not_make_tables_is_told(folkmoot: Folkmoot, p
 @pytest.mark.parametrize("store", ["postgres"], indirect=True)
 def test_options_in_a_postgresql_address_are_understood(start_server: StartServer, database_url: str) -> None:
     server = start_server(database=database_url + "?sslmode=disable")
-    assert httpx.get(server.url + "/v1/ready").status_code == 200
+    assert httpx.get(server.url + "/v1/ready", timeout=PATIENCE).status_code == 200
 
 
 @pytest.mark.parametrize("content", [b"not a database at all, just some text\n" * 100, bytes(range(256)) * 9])
@@ -165,9 +166,9 @@ def test_a_second_server_on_one_sqlite_file_is_refused(
     server = start_server()
     done = folkmoot("serve", "--port", "0", "--database", database_url)
     assert_refused(done, "another Folkmoot process", str(server.process.pid), "PostgreSQL")
-    assert httpx.get(server.url + "/v1/ready").status_code == 200
+    assert httpx.get(server.url + "/v1/ready", timeout=PATIENCE).status_code == 200
     server.restart()
-    assert httpx.get(server.url + "/v1/ready").status_code == 200
+    assert httpx.get(server.url + "/v1/ready", timeout=PATIENCE).status_code == 200
 
 
 # -- how it starts -------------------------------------------------------------------------------------------
@@ -179,8 +180,13 @@ def test_settings_are_read_from_the_env_file(start_server: StartServer, tmp_path
     home.mkdir()
     (home / ".env").write_text('FOLKMOOT_API_KEY="from the file"\nSOMETHING_ELSE=1\n')
     server = start_server()
-    assert httpx.get(server.url + "/v1/agents").status_code == 401
-    assert httpx.get(server.url + "/v1/agents", headers={"authorization": "Bearer from the file"}).status_code == 200
+    assert httpx.get(server.url + "/v1/agents", timeout=PATIENCE).status_code == 401
+    assert (
+        httpx.get(
+            server.url + "/v1/agents", timeout=PATIENCE, headers={"authorization": "Bearer from the file"}
+        ).status_code
+        == 200
+    )
 
 
 @one_store
@@ -190,7 +196,10 @@ def test_variables_come_before_the_env_file_and_options_before_both(start_server
     wrong, port = str(free_port()), str(free_port())
     (home / ".env").write_text(f"FOLKMOOT_API_KEY=file\nFOLKMOOT_PORT={wrong}\nFOLKMOOT_LOG_LEVEL=loud\n")
     server = start_server(env={"FOLKMOOT_API_KEY": "variable", "FOLKMOOT_PORT": port, "FOLKMOOT_LOG_LEVEL": "info"})
-    assert httpx.get(server.url + "/v1/agents", headers={"authorization": "Bearer variable"}).status_code == 200
+    assert (
+        httpx.get(server.url + "/v1/agents", timeout=PATIENCE, headers={"authorization": "Bearer variable"}).status_code
+        == 200
+    )
 
 
 @one_store

@@ -95,7 +95,7 @@ def test_without_a_provider_there_is_the_offline_model_and_its_name_says_so(keyl
 
 
 def test_without_a_provider_a_named_model_is_404_that_says_what_to_set(keyless: ServerProcess) -> None:
-    answer = httpx.post(f"{keyless.url}/v1/agents/", json={"model": "openai/gpt-4o-mini"})
+    answer = httpx.post(f"{keyless.url}/v1/agents/", json={"model": "openai/gpt-4o-mini"}, timeout=60)
     assert answer.status_code == 404
     assert "OPENAI_API_KEY" in answer.json()["detail"]
 

@@ -169,9 +169,9 @@ def test_ten_thousand_small_edits_are_fast() -> None:
         where = randomness.randrange(100)
         text[where] = f"line {where} by {version}"
         versions.append((version, "\n".join(text)))
-    started = time.perf_counter()
+    started = time.process_time()
     result = blame(versions)
-    assert time.perf_counter() - started < 5  # 0.2 s when idle
+    assert time.process_time() - started < 5  # seconds of the processor; 0.2 are usual
     assert all(line.version == int(line.text.split()[-1]) for line in result)
 
 
@@ -190,9 +190,9 @@ def test_ten_thousand_small_edits_are_fast() -> None:
     ],
 )
 def test_repetitive_texts_stay_fast(versions: list[str]) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     result = blame(numbered(*versions))
-    assert time.perf_counter() - started < 5  # 0.1 s when idle
+    assert time.process_time() - started < 5  # seconds of the processor; 0.1 are usual
     assert "".join(line.text for line in result) == versions[-1]
 
 

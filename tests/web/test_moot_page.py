@@ -124,7 +124,7 @@ def test_an_empty_server_runs_the_tutorial_and_lets_the_visitor_watch(
     row.get_by_role("link").click()
     expect(page.locator(".line-of-text")).to_have_count(3)
     expect(page.locator(".line-of-text").nth(1)).to_contain_text("Agent1: ")
-    with httpx.Client(base_url=server.url) as http:
+    with httpx.Client(base_url=server.url, timeout=60) as http:
         http.post("/start", follow_redirects=True)
         assert http.get("/v1/agents/count").json() == 3, "it starts once only"
 
