@@ -22,7 +22,7 @@ from sqlalchemy import Boolean, Connection, MetaData, Text, create_engine, inspe
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from folkmoot.conversations.search import MessageSearch, search_messages
+from folkmoot.conversations.search import MessageSearch, search_for
 from folkmoot.identifiers import ORGANIZATION
 from folkmoot.runs.runs import _dead
 from folkmoot.store.migrate import configuration, migrate_postgres, migrate_sqlite, upgrade
@@ -302,7 +302,7 @@ async def test_what_was_said_before_is_found_as_what_is_said_now(database_url: s
 
     await on_connection(database_url, fork)
     store = await open_store(database_url, 5)
-    found = await search_messages(store, MessageSearch(query="会议"))
+    found = await store.read(search_for(store, MessageSearch(query="会议")))
     await store.close()
     assert [(each.message.id, each.conversation_id) for each in found] == [("message-1", "agent-1")]
 
