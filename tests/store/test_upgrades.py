@@ -33,9 +33,6 @@ KEPT_FOR_LONG = {"FOLKMOOT_KEEP_TRACES": str(10**9), "FOLKMOOT_KEEP_STEPS": str(
 SUMMARY = "They spoke of this and that"
 """What the scripted model summarises a conversation to."""
 
-LIVING = " WHERE agent_id IN (SELECT id FROM agents)"
-"""Runs of agents that were deleted are kept no longer; see docs/data.md."""
-
 LOGS = "run_events"
 """How runs were streamed: a migration may forget it, since a stream can show their messages."""
 
@@ -77,14 +74,14 @@ def is_running(answered: Any) -> bool:
 
 
 def stored_keys(connection: Connection) -> dict[str, set[tuple[Any, ...]]]:
-    """Return the primary keys of every row, by table, that an upgrade must keep."""
+    """Return the primary keys of every row, by table, that an upgrade must keep; runs go with their agent."""
     inspector = inspect(connection)
     found = {}
     for table in inspector.get_table_names():
         key = ", ".join(inspector.get_pk_constraint(table)["constrained_columns"])
         if "organization_id" in key and table != LOGS:
-            which = LIVING if table == "runs" else ""
-            found[table] = {tuple(row) for row in connection.execute(text(f"SELECT {key} FROM {table}{which}"))}
+            which = "WHERE agent_id IN (SELECT id FROM agents)" if table == "runs" else ""
+            found[table] = {tuple(row) for row in connection.execute(text(f"SELECT {key} FROM {table} {which}"))}
     assert all(found[table] for table in ("agents", "blocks", "messages", "runs", "steps"))
     return found
 

@@ -40,6 +40,7 @@ def upgrade() -> None:
             ("blocks", "extra", "JSON: metadata, and the wire's other template fields"),
             ("run_events", "data", "JSON: an event of the turn, and its kind"),
             ("steps", "details", "JSON: the other token figures, timings"),
+            ("block_versions", "delta", "JSON: the change from the version before, unless the text is short"),
         ):
             op.alter_column(table, column, comment=comment)
 
