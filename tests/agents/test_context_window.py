@@ -164,7 +164,7 @@ def test_a_clipped_text_has_its_beginning_and_its_end(text: str, size: int) -> N
 
 @given(st.lists(any_turn, max_size=8), st.integers(0, 5000))
 def test_clipped_turns_are_the_same_turns_and_have_the_size_if_they_can(turns: list[PromptMessage], size: int) -> None:
-    short = list(clipped(Prompt("", turns), size).turns)
+    short = list(clipped(Prompt("", turns), size).messages)
     assert [type(turn) for turn in short] == [type(turn) for turn in turns]
     assert sum(map(size_of_message, short)) <= max(size_of_messages(turns), size)
     if size_of_messages(turns) <= size:
@@ -178,7 +178,7 @@ def test_clipped_turns_are_the_same_turns_and_have_the_size_if_they_can(turns: l
 
 def test_the_longest_texts_are_cut_first() -> None:
     turns = [UserMessage("short"), UserMessage("x" * 9000), ToolReturn("c", "tool", "y" * 700)]
-    short = clipped(Prompt("", turns), 2000).turns
+    short = clipped(Prompt("", turns), 2000).messages
     assert (short[0], short[2]) == (turns[0], turns[2])
     assert 1500 < size_of_messages(short) <= 2000
 
