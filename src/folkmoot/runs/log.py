@@ -104,9 +104,14 @@ async def store_events(transaction: Transaction, run_id: str, before: int, event
 
 async def append_last(transaction: Transaction, run_id: str, event: TurnFailed) -> None:
     """Store a run's last event, for a run whose process is gone; nothing for one that kept no log."""
+    if number := await last_number(transaction, run_id):
+        await store_events(transaction, run_id, number, [event])
+
+
+async def last_number(transaction: Transaction, run_id: str) -> int:
+    """Return the number of the last event in the store; 0 when the run has no log there."""
     row = await transaction.first(_last, run_id=run_id)
-    if row is not None and row["sequence"] is not None:
-        await store_events(transaction, run_id, int(row["sequence"]), [event])
+    return int(row["sequence"] or 0) if row is not None else 0
 
 
 async def partial_answer(transaction: Transaction, run_id: str) -> str:

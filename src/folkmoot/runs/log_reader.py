@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from folkmoot.agents.events import Event, ReadingCut, RunBegun, TurnFailed
+from folkmoot.conversations.messages import Message
 from folkmoot.errors import NotFound
-from folkmoot.runs.log import is_last, read_events
+from folkmoot.runs.log import is_last, last_number, read_events
 from folkmoot.runs.reading import last_event, messages_of_run
 from folkmoot.runs.runs import Run, find_run, topic
 from folkmoot.store.engine import Store, Transaction
@@ -68,10 +69,13 @@ async def follow_stored(
 
 async def _without_log(store: Store, run: Run, after: int) -> list[tuple[int, Event]]:
     """Return what happened behind number `after` in a run that is over, as its messages and its end tell it."""
-    stored = await store.read(lambda transaction: messages_of_run(transaction, run.id))
+
+    async def read(transaction: Transaction) -> tuple[list[Message], int]:
+        return await messages_of_run(transaction, run.id), await last_number(transaction, run.id)
+
+    said, stored = await store.read(read)
     last = last_event(run)
-    events: list[Event] = [RunBegun(run.id), *stored, last]
-    numbered = list(enumerate(events, 1))
-    if isinstance(last, TurnFailed) and after >= len(numbered):
-        return [(after + 1, last)]  # its process showed pieces that it did not live to store
-    return numbered[after:]
+    if stored:  # all of its log has been seen, but a killed process showed pieces that it did not live to store
+        return [(after + 1, last)] if isinstance(last, TurnFailed) and after > stored else []
+    events: list[Event] = [RunBegun(run.id), *said, last]
+    return list(enumerate(events, 1))[after:]
