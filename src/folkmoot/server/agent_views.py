@@ -83,6 +83,7 @@ async def view_agent(
     waiting = await pending_in(transaction, conversation) if "agent.pending_approval" in parts else None
     last = await last_run(transaction, agent_id)
     return AgentView(
+        always_embedding=state.wants_embedding,
         agent=agent,
         model=view.model,
         message_ids=message_ids,
@@ -121,6 +122,7 @@ async def _views(
     unseal = state.services.sealer.unseal if "agent.secrets" in parts and state.shows_secrets else lambda _: {}
     return [
         AgentView(
+            always_embedding=state.wants_embedding,
             agent=agent,
             model=state.services.catalogue.describe(agent.model),
             blocks=[BlockReply.of(block, access) for block, access in blocks.get(agent.id, ())],

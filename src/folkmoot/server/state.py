@@ -29,6 +29,7 @@ class ServerState:
 
     supervisor: RunSupervisor
     principal: Principal
+    user_agent: str = ""
 
     @cached_property
     def store(self) -> Store:
@@ -55,16 +56,21 @@ class ServerState:
         """Whether the principal is shown the values of agents' secrets: who may set them is, by no scoped token."""
         return self.principal.role != "reader" and self.principal.policy is None
 
-    def of(self, principal: Principal) -> ServerState:
-        """Return the same server's parts for another principal."""
-        return ServerState(self.shared, self.supervisor, principal)
+    @property
+    def wants_embedding(self) -> bool:
+        """Whether the client, TypeScript's of the 0.x line, takes no null for the embedding of an agent."""
+        return self.user_agent.startswith("@letta-ai/letta-client/0.")
+
+    def of(self, principal: Principal, user_agent: str) -> ServerState:
+        """Return the same server's parts for another principal and its program."""
+        return ServerState(self.shared, self.supervisor, principal, user_agent)
 
 
 async def state_of(request: Request) -> ServerState:
     """Return the server's parts for who sends `request`."""
     server: ServerState = request.app.state.server
     principal: Principal = request.scope["principal"]
-    return server.of(principal)
+    return server.of(principal, request.headers.get("user-agent", ""))
 
 
 async def store_of(request: Request) -> Store:

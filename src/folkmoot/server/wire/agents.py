@@ -330,6 +330,8 @@ class AgentView:
     last_stop_reason: str | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
     pending_approval: Message | None = None
+    always_embedding: bool = False
+    """Whether its embedding is shown as an object even when nobody named one."""
 
 
 def show_agent(view: AgentView) -> AgentReply:
@@ -350,7 +352,7 @@ def show_agent(view: AgentView) -> AgentReply:
         system=agent.system,
         agent_type=agent.agent_type,
         llm_config=_llm_config(agent, view.model),
-        embedding_config=_embedding_config(agent),
+        embedding_config=_embedding_config(agent, always=view.always_embedding),
         model=agent.model,
         embedding=agent.embedding,
         model_settings=_model_settings(agent, view.model),
@@ -443,13 +445,13 @@ def _compaction_settings(agent: Agent) -> dict[str, Any]:
     }
 
 
-def _embedding_config(agent: Agent) -> EmbeddingConfig | None:
-    """Return what is known of the agent's embedding model; None where nobody named one."""
+def _embedding_config(agent: Agent, *, always: bool) -> EmbeddingConfig | None:
+    """Return what is known of the agent's embedding model; None where nobody named one, unless always wanted."""
     given = agent.configuration.get("embedding_config") or {}
     known = {name: given[name] for name in EmbeddingConfig.model_fields if given.get(name) is not None}
     if not known and agent.embedding:
         known = {"embedding_model": agent.embedding.partition("/")[2], "handle": agent.embedding}
-    return EmbeddingConfig(**known) if known else None
+    return EmbeddingConfig(**known) if known or always else None
 
 
 def _secret(agent: Agent, name: str, value: str) -> dict[str, Any]:
