@@ -41,7 +41,7 @@ async def two(opened: Store) -> Store:
     for organization_id in (OWN, OTHER):
         store = opened.of(organization_id)
         await store.write(lambda transaction: transaction.insert(blocks, [named("a"), named("b")]))
-        tag = {"block_id": "a", "tag": "x"}
+        tag = {"block_id": "a", "tag": "x", "place": 0}
         await store.write(lambda transaction: transaction.insert(block_tags, [tag]))  # noqa: B023
     return opened
 
