@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 from assertions import assert_error
-from folkmoot.server.app import create_app
 
+from folkmoot.application import create_app
 from folkmoot.errors import ClientLeft, InvalidInput
 from folkmoot.server.bodies import MOST_VALUES, check_values
 from folkmoot.server.scanning import Scanning

@@ -8,11 +8,11 @@ from __future__ import annotations
 from functools import cache
 
 import pytest
-from folkmoot.server.app import create_app
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.routing import BaseRoute, Match
 
+from folkmoot.application import create_app
 from folkmoot.server import routing
 from folkmoot.server.routing import RoutesByShape
 from folkmoot.settings import Settings

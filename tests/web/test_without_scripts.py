@@ -281,7 +281,7 @@ def test_a_chat_without_scripts_goes_on_by_looking_again(
     look_until(page, page.get_by_role("button", name="Approve").first)
     message.fill("too early")
     page.get_by_role("button", name="Send").click()
-    expect(page.locator("#send-problem")).to_contain_text("waits for approval")
+    expect(page.locator("#send-problem")).to_contain_text("waiting for approval")
     expect(message).to_have_value("too early")
 
     page.get_by_role("button", name="Approve").first.click()
