@@ -26,6 +26,7 @@ from uvicorn.supervisors import Multiprocess
 from folkmoot import __version__
 from folkmoot.errors import StartupError
 from folkmoot.models.providers import configured
+from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.server.app import create_app
 from folkmoot.server.connections import Connection, make_room
 from folkmoot.server.event_stream import end_endless_streams
@@ -195,6 +196,7 @@ def _serve_with_workers(settings: Settings, listener: socket.socket) -> int:
         **uvicorn_options(settings),
     )
     announce(settings, listener)
+    asyncio.run(_tell_walls(Sandbox(settings.tool_sandbox)))
     Multiprocess(config, sockets=[listener]).run()
     return 0
 
@@ -254,7 +256,9 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
         server = _Server(application, uvicorn.Config(application, lifespan="off", **uvicorn_options(settings)))
         _spare_the_collector()
         announce(settings, listener)
+        telling = asyncio.create_task(_tell_walls(application.state.server.services.sandbox))
         await server.serve(sockets=[listener])
+        telling.cancel()
     return 0
 
 
@@ -279,6 +283,11 @@ def announce(settings: Settings, listener: socket.socket) -> None:
         f"  API key   {key}",
     )
     print("\n".join(lines), flush=True)  # noqa: T201 - this is the terminal
+
+
+async def _tell_walls(sandbox: Sandbox) -> None:
+    """Show what is enforced when code is run, once it has been tried."""
+    print(f"  sandbox   {(await sandbox.walls()).line}", flush=True)  # noqa: T201 - this is the terminal
 
 
 def without_password(url: str) -> str:

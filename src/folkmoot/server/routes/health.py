@@ -30,8 +30,15 @@ async def health() -> Health:
     return Health()
 
 
+class Ready(Health):
+    """That the server can work, and what it can do."""
+
+    sandbox: str = Field(description="What is enforced when code is run; what is missing, if it cannot be run.")
+
+
 @router.get("/v1/ready")
-async def ready(state: State) -> Health:
+async def ready(state: State) -> Ready:
     """Say that the server can reach its database and write to it; 503 when it cannot."""
     await state.store.check()
-    return Health()
+    walls = state.services.sandbox.known
+    return Ready(sandbox=walls.line if walls is not None else "not tried yet")

@@ -8,6 +8,7 @@ from folkmoot.tools.builtin import agents, memory, memory_files, not_configured
 from folkmoot.tools.builtin.builtin_tool import BuiltinTool
 from folkmoot.tools.builtin.conversation_search import conversation_search
 from folkmoot.tools.builtin.fetch_webpage import fetch_webpage
+from folkmoot.tools.builtin.run_code import run_code
 from folkmoot.tools.builtin.send_message import send_message
 from folkmoot.tools.builtin.web_search import web_search
 
@@ -24,7 +25,7 @@ _ALL = (
     BuiltinTool(send_message, "letta_core", in_step=True, ends_turn=True),
     BuiltinTool(web_search, "letta_builtin"),
     BuiltinTool(fetch_webpage, "letta_builtin"),
-    BuiltinTool(not_configured.run_code, "letta_builtin"),
+    BuiltinTool(run_code, "letta_builtin"),
     BuiltinTool(not_configured.archival_memory_insert, "letta_core", in_step=True),
     BuiltinTool(not_configured.archival_memory_search, "letta_core"),
     BuiltinTool(not_configured.open_files, "letta_files_core", in_step=True),

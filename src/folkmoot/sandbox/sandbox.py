@@ -1,0 +1,299 @@
+"""The server's side of the sandbox: how many calls run and wait, and what their guards report."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any, cast
+
+import folkmoot
+from folkmoot.errors import SandboxBusy, SandboxUnavailable
+from folkmoot.sandbox.calls import Call, Environment, Exceeded, Limits, Mode, Result, Walls
+
+IDLE_SECONDS = 300.0
+"""How long an environment's forker is kept without a call."""
+
+MOST_WAITING = 256
+_MOST_SENT = 10_000_000
+_MOST_DEPTH = 100
+_GRACE_SECONDS = 5.0
+"""Beyond its own time, for a call's start and its report."""
+
+_TRIAL = Call("6 * 7", limits=Limits(seconds=20.0))
+_BOOT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from folkmoot.sandbox.forker import main
+del sys.path[0]
+main(int(sys.argv[2]))
+"""
+_REMEDY = (
+    "Run the server on Linux 5.13 or later with Landlock, as root or where users may make namespaces (in a container: "
+    "its seccomp and AppArmor profiles must allow unshare and mount; on Ubuntu: "
+    "kernel.apparmor_restrict_unprivileged_userns=0). "
+    "FOLKMOOT_TOOL_SANDBOX=trusted runs code without walls, as the server itself"
+)
+_ENFORCED = ("own files", "own processes", "no network", "Landlock", "seccomp", "limits")
+
+
+class Sandbox:
+    """Runs calls; nothing is started before the first one."""
+
+    def __init__(self, mode: Mode, hidden: Sequence[Path] = (), *, running: int | None = None) -> None:
+        """Start nothing yet.
+
+        Args:
+            mode: whether there are walls.
+            hidden: files and folders of the server, kept out of sight wherever they lie.
+            running: calls at once; twice the processors when None.
+        """
+        self.mode = mode
+        self._hidden = [str(path.resolve()) for path in hidden]
+        self._running = asyncio.Semaphore(running or 2 * (os.cpu_count() or 1))
+        self._waiting = 0
+        self._forkers: dict[Environment, _Forker] = {}
+        self._starting = asyncio.Lock()
+        self._trying = asyncio.Lock()
+        self._serials = count(1)
+        self._walls: Walls | None = None
+
+    @property
+    def known(self) -> Walls | None:
+        """What holds; None as long as it has not been tried."""
+        return self._walls
+
+    async def walls(self) -> Walls:
+        """Try the walls, the first time, and return what holds."""
+        async with self._trying:
+            if self._walls is None:
+                self._walls = await self._try()
+            return self._walls
+
+    async def _try(self) -> Walls:
+        if self.mode == "off":
+            return Walls(self.mode, ("no code is run",))
+        if self.mode == "strict" and sys.platform != "linux":
+            return Walls(self.mode, missing=f"there are no walls for {sys.platform} yet. {_REMEDY}")
+        try:
+            result = await self._run(_TRIAL)
+        except SandboxUnavailable as error:
+            return Walls(self.mode, missing=error.message)
+        finally:
+            await self.close()  # nothing of it shall stay before the first call
+        if result.value != 42:
+            return Walls(self.mode, missing=f"code did not run: {result.error} {result.stderr}".strip())
+        if self.mode == "trusted":
+            return Walls(self.mode, ("CODE RUNS WITHOUT WALLS, with every right of this server",))
+        return Walls(self.mode, _ENFORCED)
+
+    async def run(self, call: Call) -> Result:
+        """Run a call when its turn has come; a call that is cancelled is ended.
+
+        Raises:
+            SandboxUnavailable: it cannot be run here; the message says why and what to do.
+            SandboxBusy: too many calls wait.
+        """
+        if self.mode == "off":
+            raise SandboxUnavailable("this server runs no code (FOLKMOOT_TOOL_SANDBOX=off)")
+        if call.network.hosts:
+            raise SandboxUnavailable("code cannot be given a network yet, not even to named hosts; leave the hosts out")
+        walls = await self.walls()
+        if walls.missing is not None:
+            raise SandboxUnavailable(walls.missing)
+        async with self._place():
+            return await self._run(call)
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        if self._waiting >= MOST_WAITING:
+            raise SandboxBusy(f"{MOST_WAITING} calls wait to be run already; try again in a moment")
+        self._waiting += 1
+        try:
+            await self._running.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._running.release()
+
+    async def _run(self, call: Call) -> Result:
+        sent = json.dumps(
+            {
+                "source": call.source,
+                "entry": call.entry,
+                "arguments": dict(call.arguments),
+                "variables": dict(call.variables),
+                "packages": str(call.environment.packages) if call.environment.packages is not None else None,
+                "limits": asdict(call.limits),
+                "walls": self.mode == "strict",
+                "hidden": self._hidden,
+                "serial": (os.getpid() % 4096) * 4096 + next(self._serials) % 4096,
+            }
+        ).encode()
+        if len(sent) > _MOST_SENT:
+            raise SandboxUnavailable(f"source and arguments have {len(sent):,} bytes; a call takes {_MOST_SENT:,}")
+        forker = await self._forker(call.environment)
+        try:
+            async with asyncio.timeout(call.limits.seconds + _GRACE_SECONDS):
+                report, pieces = await forker.ask(sent)
+        except TimeoutError:
+            return Result("ended", error="the call's guard did not answer in time", exceeded="time")
+        return _result(call, report, pieces)
+
+    async def _forker(self, environment: Environment) -> _Forker:
+        async with self._starting:
+            forker = self._forkers.get(environment)
+            if forker is None or forker.ended:
+                forker = self._forkers[environment] = await asyncio.to_thread(_Forker, environment)
+            return forker
+
+    async def close(self) -> None:
+        """End everything that runs."""
+        forkers, self._forkers = list(self._forkers.values()), {}
+        for forker in forkers:
+            await asyncio.to_thread(forker.close)
+
+
+class _Forker:
+    """One environment's process that forks guards."""
+
+    def __init__(self, environment: Environment) -> None:
+        """Start it.
+
+        Raises:
+            SandboxUnavailable: the interpreter cannot be started.
+        """
+        self._socket, theirs = socket.socketpair()
+        self._socket.setblocking(False)
+        root = str(Path(folkmoot.__file__).parent.parent)
+        command = [str(environment.interpreter), "-I", "-S", "-c", _BOOT, root, str(theirs.fileno())]
+        try:
+            with theirs:
+                self._process = subprocess.Popen(  # noqa: S603 - our own interpreter
+                    command,
+                    env={"LANG": "C.UTF-8"},
+                    cwd="/",
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,  # Ctrl-C is the server's affair
+                )
+        except OSError as error:
+            self._socket.close()
+            raise SandboxUnavailable(
+                f"the interpreter {environment.interpreter} cannot be started: {error.strerror}"
+            ) from error
+        self._idle: asyncio.TimerHandle | None = None
+        self._asked = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is to be started anew."""
+        return self._socket.fileno() < 0 or self._process.poll() is not None
+
+    async def ask(self, sent: bytes) -> tuple[dict[str, Any], list[bytes]]:
+        """Have a guard run what is sent; return its report and what it read.
+
+        Raises:
+            SandboxUnavailable: there is no report; the forker or the guard has ended.
+        """
+        ours, theirs = socket.socketpair()
+        self._asked += 1
+        if self._idle is not None:
+            self._idle.cancel()
+        writer = None
+        try:
+            with theirs:
+                socket.send_fds(self._socket, [b"c"], [theirs.fileno()])
+            ours.setblocking(False)
+            reader, writer = await asyncio.open_unix_connection(sock=ours)
+            writer.write(struct.pack("!I", len(sent)) + sent)
+            (length,) = struct.unpack("!I", await reader.readexactly(4))
+            report: dict[str, Any] = json.loads(await reader.readexactly(length))
+            return report, [await reader.readexactly(length) for length in report["lengths"]]
+        except (OSError, asyncio.IncompleteReadError) as error:
+            raise SandboxUnavailable(f"the sandbox ended before the call did ({error}); try again") from error
+        finally:
+            if writer is not None:
+                writer.close()  # which ends the call, should it still run
+            else:
+                ours.close()
+            self._asked -= 1
+            if self._asked == 0:
+                self._idle = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._socket.close)
+
+    def close(self) -> None:
+        """End it, and so its guards and their programs."""
+        if self._idle is not None:
+            self._idle.cancel()
+        self._socket.close()
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait()
+
+
+def _result(call: Call, report: dict[str, Any], pieces: list[bytes]) -> Result:
+    """Read what a program said of itself, believing nothing but that it is bytes."""
+    if "missing" in report:
+        raise SandboxUnavailable(f"a wall is missing: {report['missing']}. {_REMEDY}")
+    said = pieces[2]
+    result = partial(Result, stdout=_text(pieces[0]), stderr=_text(pieces[1]))
+    if report["exceeded"] is not None:
+        exceeded = cast(Exceeded, report["exceeded"])
+        return result("ended", error=_ENDED[exceeded].format(**asdict(call.limits)), exceeded=exceeded)
+    if not said:
+        ending: int = report["ending"]
+        how = f"by {signal.Signals(-ending).name}" if ending < 0 else f"with exit code {ending}"
+        return result("ok") if ending == 0 else result("ended", error=f"the program ended {how}")
+    try:
+        answer = json.loads(said, parse_constant=str)
+        value, error, out_of_memory = _clean(answer.get("value")), answer.get("error"), "exceeded" in answer
+    except (ValueError, RecursionError, AttributeError):
+        return result("error", error="what the program returned is not JSON, or is nested too deeply")
+    if error is None:
+        return result("ok", value)
+    return result(
+        "error", error=_text(str(error).encode(errors="replace")), exceeded="memory" if out_of_memory else None
+    )
+
+
+_ENDED = {
+    "time": "it took more than {seconds:g} seconds and was ended",
+    "cpu": "it used more than {cpu_seconds} seconds of a processor and was ended",
+    "memory": "it used more than {memory} bytes of memory and was ended",
+    "output": "it printed more than {output} bytes and was ended",
+    "value": "it returned more than {value} bytes as JSON and was ended",
+}
+
+
+def _text(data: bytes) -> str:
+    """Return bytes as text that every store can keep."""
+    return data.decode(errors="replace").replace("\0", "\ufffd")
+
+
+def _clean(value: Any, depth: int = 0) -> Any:
+    """Return JSON data whose texts every store can keep.
+
+    Raises:
+        ValueError: it is nested too deeply.
+    """
+    if depth > _MOST_DEPTH:
+        raise ValueError("nested too deeply")
+    if isinstance(value, str):
+        return _text(value.encode(errors="replace"))
+    if isinstance(value, list):
+        return [_clean(item, depth + 1) for item in value]
+    if isinstance(value, dict):
+        return {_clean(name): _clean(item, depth + 1) for name, item in value.items()}
+    return value
