@@ -187,6 +187,7 @@ class _Forker:
                     env={"LANG": "C.UTF-8"},
                     cwd="/",
                     stdin=subprocess.DEVNULL,
+                    umask=0o022,  # folders of a call's root, which another user enters
                     pass_fds=[theirs.fileno()],
                     start_new_session=True,  # Ctrl-C is the server's affair
                 )
