@@ -46,9 +46,12 @@ for _ in range(20000):
         pass
 """,
     "list the server's folder": "import os; os.listdir('FOLDER'); print('REACHED')",
-    "read the server's environment": "print('REACHED' if b'SECRET' in open('/proc/SERVER_PID/environ','rb').read() else '')",
+    "read the server's environment": (
+        "there = open('/proc/SERVER_PID/environ','rb').read()\nprint('REACHED' if b'SECRET' in there else '')"
+    ),
     "read the server's memory file": (
-        "f = open('/proc/SERVER_PID/mem', 'rb', 0)\nf.seek(ADDRESS)\nprint('REACHED' if b'SECRET' in f.read(LENGTH) else '')"
+        "f = open('/proc/SERVER_PID/mem', 'rb', 0)\nf.seek(ADDRESS)\n"
+        "print('REACHED' if b'SECRET' in f.read(LENGTH) else '')"
     ),
     "read the server's memory": _CTYPES
     + """
@@ -95,7 +98,7 @@ print("REACHED" if answer == 0 else "")
     "send to an abstract socket": (
         "import socket\ns = socket.socket(socket.AF_UNIX)\ns.connect('\\0ABSTRACT')\nprint('REACHED')"
     ),
-    "speak to the kernel by netlink": "import socket; socket.socket(socket.AF_NETLINK, socket.SOCK_RAW); print('REACHED')",
+    "speak to the kernel by netlink": "import socket; socket.socket(socket.AF_NETLINK, 3); print('REACHED')",
     "become root": "import os; os.setuid(0); print('REACHED')",
     "become another user": "import os; os.setuid(1234); print('REACHED')",
     "mount": _CTYPES
@@ -109,12 +112,13 @@ if libc.mount(b"tmpfs", b"m", b"tmpfs", 0, None) == 0:
     "make namespaces by clone": _CTYPES
     + "pid = libc.syscall(56 if os.uname().machine == 'x86_64' else 220, 0x10000000 | 17, 0, 0, 0, 0)\n"
     + "if pid == 0: os._exit(0)\nprint('REACHED' if pid > 0 else '')",
-    "use rings of io": _CTYPES + "p = (ctypes.c_uint8 * 120)()\nprint('REACHED' if libc.syscall(425, 4, p) >= 0 else '')",
+    "use rings of io": _CTYPES
+    + "p = (ctypes.c_uint8 * 120)()\nprint('REACHED' if libc.syscall(425, 4, p) >= 0 else '')",
     "keep memory in a hidden file": "import os; os.memfd_create('x'); print('REACHED')",
     "keep keys": _CTYPES
     + "n = 250 if os.uname().machine == 'x86_64' else 219\nprint('REACHED' if libc.syscall(n, 0, -3, 0) >= 0 else '')",
     "outlive its guard": _CTYPES + "print('REACHED' if libc.prctl(1, 0) == 0 else '')",
-    "take 4 GB": "taken = bytearray(4 << 30); print('REACHED')",
+    "take 4 GB": "import mmap; taken = mmap.mmap(-1, 4 << 30); print('REACHED')",
     "fork without end": """
 import os, signal
 for number in range(100):
@@ -140,8 +144,8 @@ print("REACHED")
 }
 
 TARGETS_ONLY_ROOT_HAS = {
-    "write into the system", "open the kernel's settings", "break out with chroot", "become root", "become another user",
-    "mount", "write into Python", "go to the server's root", "signal everybody",
+    "write into the system", "open the kernel's settings", "break out with chroot", "become root",
+    "become another user", "mount", "write into Python", "go to the server's root", "signal everybody",
 }  # fmt: skip
 """What also fails without walls where the tests do not run as root."""
 

@@ -17,6 +17,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,11 +29,14 @@ _LOOK = 0.05
 _PAGE = resource.getpagesize()
 
 
-def receive(control: socket.socket) -> dict[str, Any]:
-    """Return the call, which the server sends behind its length."""
+class _Gone(Exception):
+    """The server has gone away, or does not want the call any more."""
+
+
+def _receive(control: socket.socket) -> bytes:
+    """Return what the server sends behind its length."""
     (length,) = struct.unpack("!I", _exactly(control, 4))
-    call: dict[str, Any] = json.loads(_exactly(control, length))
-    return call
+    return _exactly(control, length)
 
 
 def _exactly(control: socket.socket, length: int) -> bytes:
@@ -40,47 +44,69 @@ def _exactly(control: socket.socket, length: int) -> bytes:
     while len(data) < length:
         piece = control.recv(min(length - len(data), 1 << 20))
         if not piece:
-            os._exit(0)  # the server has gone away, or thought better of it
+            raise _Gone
         data += piece
     return bytes(data)
 
 
 def guard(control: socket.socket) -> None:
-    """Run the call that comes from `control`, and report there what it came to."""
+    """Raise the walls that `control` asks for, run the call that comes behind, and report what it came to."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    call = receive(control)
-    folder = None if call["walls"] else tempfile.mkdtemp(prefix="folkmoot-call-")
     try:
-        if call["walls"]:
-            walls.leave_namespaces()
-            linux.prctl(linux.PARENT_DEATH_SIGNAL, signal.SIGKILL)
-        watch = _Watch(call, control, folder)
-        report, pieces = watch.until_end()
+        asked = json.loads(_receive(control))
+    except _Gone:
+        return
+    folder = None if asked["walls"] else tempfile.mkdtemp(prefix="folkmoot-call-")
+    try:
+        _serve(asked, control, folder)
     except (walls.WallMissing, OSError) as error:
-        report, pieces = {"missing": str(error)}, []
+        _report(control, {"missing": str(error)}, [])
+    except _Gone:
+        pass  # its program goes with this process
     finally:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _serve(asked: Mapping[str, Any], control: socket.socket, folder: str | None) -> None:
+    if asked["walls"]:
+        walls.leave_namespaces()
+        linux.prctl(linux.PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    watch = _Watch(asked, control, folder)
+    try:
+        watch.begin(_receive(control))
+        _report(control, *watch.until_end())
+    finally:
+        watch.kill()
+
+
+def _report(control: socket.socket, report: dict[str, Any], pieces: list[bytes]) -> None:
     report["lengths"] = [len(piece) for piece in pieces]
     head = json.dumps(report).encode()
-    control.setblocking(True)
     control.sendall(struct.pack("!I", len(head)) + head + b"".join(pieces))
 
 
 class _Watch:
     """The program, seen from outside."""
 
-    def __init__(self, call: Mapping[str, Any], control: socket.socket, folder: str | None) -> None:
-        self._limits = call["limits"]
+    def __init__(self, asked: Mapping[str, Any], control: socket.socket, folder: str | None) -> None:
+        """Start it; it waits behind its walls for the code.
+
+        Raises:
+            OSError: a wall is missing; the message names it.
+        """
+        self._limits = asked["limits"]
         self._walls = folder is None
         self._control = control
-        self._until = time.monotonic() + self._limits["seconds"]
+        self._until = 0.0
+        self._ending: tuple[int, resource.struct_rusage] | None = None
+        given, self._giving = os.pipe()
         pipes = [os.pipe() for _ in range(4)]
         self._process = os.fork()
         if self._process == 0:
-            _become(call, [writing for _, writing in pipes], folder)
-        for _, writing in pipes:
-            os.close(writing)
+            _become(asked, [given, *(writing for _, writing in pipes)], folder)
+        for descriptor in (given, *(writing for _, writing in pipes)):
+            os.close(descriptor)
         self._stdout, self._stderr, self._value, ready = (reading for reading, _ in pipes)
         self._kept = {self._stdout: bytearray(), self._stderr: bytearray(), self._value: bytearray()}
         self._most = {
@@ -93,37 +119,46 @@ class _Watch:
         problem = os.read(ready, 4096).decode()
         os.close(ready)
         if problem:
-            self._kill()
+            self.kill()
             raise OSError(problem)
+
+    def begin(self, call: bytes) -> None:
+        """Give it the code."""
+        self._until = time.monotonic() + self._limits["seconds"]
+        with os.fdopen(self._giving, "wb") as pipe:
+            pipe.write(call)
 
     def until_end(self) -> tuple[dict[str, Any], list[bytes]]:
         """Return how the program ended, and its output, errors and value."""
         exceeded = None
         ended = os.pidfd_open(self._process)
         poll = select.poll()
-        for descriptor in (ended, self._control.fileno(), *self._kept):
+        open_ = set(self._kept)
+        for descriptor in (ended, self._control.fileno(), *open_):
             poll.register(descriptor, select.POLLIN)
-        while True:
+        while exceeded is None:
             ready = {descriptor for descriptor, _ in poll.poll(_LOOK * 1000)}
-            for descriptor in ready & self._kept.keys():
+            for descriptor in ready & open_:
                 if not self._read(descriptor):
                     poll.unregister(descriptor)
+                    open_.remove(descriptor)
+            exceeded = self._exceeded()
             if ended in ready:
                 break
-            if self._control.fileno() in ready:  # the server says nothing more: it has gone away
-                self._kill()
-                os._exit(0)
-            exceeded = self._exceeded()
-            if exceeded is not None:
-                break
-        status, usage = self._kill()
-        for descriptor in self._kept:
+            if not open_ and self._kept[self._value] and exceeded is None:
+                return self._told(None, 0)  # all is said; the rest of its end takes the kernel a while
+            if self._control.fileno() in ready:
+                raise _Gone
+        status, usage = self.kill()
+        for descriptor in open_:
             while self._read(descriptor):
                 pass
         exceeded = exceeded or self._exceeded_at_end(status, usage)
-        ending = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-        report = {"exceeded": exceeded, "ending": ending}
-        return report, [bytes(kept[: self._most[place]]) for place, kept in self._kept.items()]
+        return self._told(exceeded, -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
+
+    def _told(self, exceeded: str | None, ending: int) -> tuple[dict[str, Any], list[bytes]]:
+        pieces = [bytes(kept[: self._most[place]]) for place, kept in self._kept.items()]
+        return {"exceeded": exceeded, "ending": ending}, pieces
 
     def _read(self, descriptor: int) -> bool:
         """Keep what there is to read; tell whether there may be more, now or later, that is wanted."""
@@ -155,46 +190,51 @@ class _Watch:
             return "cpu"
         return self._full()
 
-    def _kill(self) -> tuple[int, resource.struct_rusage]:
-        """End the program, and with the first process of a namespace all others of it."""
-        if self._walls:
-            os.kill(self._process, signal.SIGKILL)
-        else:
-            os.killpg(self._process, signal.SIGKILL)
-        _, status, usage = os.wait4(self._process, 0)
-        return status, usage
+    def kill(self) -> tuple[int, resource.struct_rusage]:
+        """End the program, and with the first process of a namespace all others of it; return how it ended."""
+        if self._ending is None:
+            if self._walls:
+                os.kill(self._process, signal.SIGKILL)
+            else:
+                with suppress(ProcessLookupError):  # it had no time yet to make a group
+                    os.killpg(self._process, signal.SIGKILL)
+                os.kill(self._process, signal.SIGKILL)
+            _, status, usage = os.wait4(self._process, 0)
+            self._ending = status, usage
+        return self._ending
 
 
-def _become(call: Mapping[str, Any], pipes: list[int], folder: str | None) -> NoReturn:
-    """Be the program: raise the walls, let go of everything but the pipes, run the code."""
+def _become(asked: Mapping[str, Any], pipes: list[int], folder: str | None) -> NoReturn:
+    """Be the program: raise the walls, let go of everything but the pipes, wait for the code and run it.
+
+    Args:
+        asked: the limits, and what is shown and hidden.
+        pipes: where the code comes from, and where output, errors, value, and what goes wrong here go.
+        folder: the call's own folder where there are no walls.
+    """
     try:
         os.setsid()
         linux.prctl(linux.PARENT_DEATH_SIGNAL, signal.SIGKILL)
         if folder is None:
-            walls.raise_all(call["limits"], call["packages"], call["hidden"], call["serial"])
-        nothing = os.open("/dev/null", os.O_RDONLY)
-        for descriptor, place in zip((nothing, *pipes), _places(pipes), strict=True):
+            walls.raise_all(asked["limits"], asked["packages"], asked["hidden"], asked["serial"])
+        top = max(pipes) + 1
+        places = [0, 1, 2, top, top + 1]
+        for descriptor, place in zip(pipes, places, strict=True):
             os.dup2(descriptor, place, inheritable=place < 3)
-        ready = _places(pipes)[-1]
-        os.closerange(ready + 1, 1 << 16)
-        for descriptor in range(3, ready - 1):
-            os.close(descriptor)
-        os.close(ready)
+        os.closerange(top + 2, 1 << 16)
+        os.closerange(3, top)
+        os.close(top + 1)
     except BaseException as error:
         os.write(pipes[-1], str(error).encode()[:4096] or b"unknown")
         os._exit(1)
     try:
-        program.run(call, ready - 1, folder or walls.FOLDER)
+        with os.fdopen(os.dup(0), "rb") as pipe:
+            call = json.loads(pipe.read())
+        program.run(call, top, folder or walls.FOLDER)
     except BaseException:
         os.write(2, traceback.format_exc().encode())
     finally:
         os._exit(1)
-
-
-def _places(pipes: list[int]) -> list[int]:
-    """Return where standard input, the pipes and the one that says `ready` go: the last two above all others."""
-    top = max(pipes) + 2
-    return [0, 1, 2, top, top + 1]
 
 
 def _memory(process: int) -> int:

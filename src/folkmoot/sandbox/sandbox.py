@@ -31,6 +31,7 @@ _MOST_DEPTH = 100
 _GRACE_SECONDS = 5.0
 """Beyond its own time, for a call's start and its report."""
 
+_serials = count(1)
 _TRIAL = Call("6 * 7", limits=Limits(seconds=20.0))
 _BOOT = """
 import sys
@@ -66,7 +67,6 @@ class Sandbox:
         self._forkers: dict[Environment, _Forker] = {}
         self._starting = asyncio.Lock()
         self._trying = asyncio.Lock()
-        self._serials = count(1)
         self._walls: Walls | None = None
 
     @property
@@ -130,25 +130,26 @@ class Sandbox:
             self._running.release()
 
     async def _run(self, call: Call) -> Result:
-        sent = json.dumps(
-            {
-                "source": call.source,
-                "entry": call.entry,
-                "arguments": dict(call.arguments),
-                "variables": dict(call.variables),
-                "packages": str(call.environment.packages) if call.environment.packages is not None else None,
-                "limits": asdict(call.limits),
-                "walls": self.mode == "strict",
-                "hidden": self._hidden,
-                "serial": (os.getpid() % 4096) * 4096 + next(self._serials) % 4096,
-            }
-        ).encode()
+        asked = {
+            "limits": asdict(call.limits),
+            "packages": str(call.environment.packages) if call.environment.packages is not None else None,
+            "walls": self.mode == "strict",
+            "hidden": self._hidden,
+        }
+        code = {
+            "source": call.source,
+            "entry": call.entry,
+            "arguments": dict(call.arguments),
+            "variables": dict(call.variables),
+            "packages": asked["packages"],
+        }
+        sent = json.dumps(code).encode()
         if len(sent) > _MOST_SENT:
             raise SandboxUnavailable(f"source and arguments have {len(sent):,} bytes; a call takes {_MOST_SENT:,}")
         forker = await self._forker(call.environment)
         try:
             async with asyncio.timeout(call.limits.seconds + _GRACE_SECONDS):
-                report, pieces = await forker.ask(sent)
+                report, pieces = await forker.ask(asked, sent)
         except TimeoutError:
             return Result("ended", error="the call's guard did not answer in time", exceeded="time")
         return _result(call, report, pieces)
@@ -164,7 +165,8 @@ class Sandbox:
         """End everything that runs."""
         forkers, self._forkers = list(self._forkers.values()), {}
         for forker in forkers:
-            await asyncio.to_thread(forker.close)
+            forker.let_go()
+            await asyncio.to_thread(forker.wait)
 
 
 class _Forker:
@@ -198,50 +200,115 @@ class _Forker:
             ) from error
         self._idle: asyncio.TimerHandle | None = None
         self._asked = 0
+        self._spare: tuple[dict[str, Any], _Guard] | None = None
 
     @property
     def ended(self) -> bool:
         """Whether it is to be started anew."""
         return self._socket.fileno() < 0 or self._process.poll() is not None
 
-    async def ask(self, sent: bytes) -> tuple[dict[str, Any], list[bytes]]:
-        """Have a guard run what is sent; return its report and what it read.
+    async def ask(self, asked: dict[str, Any], sent: bytes) -> tuple[dict[str, Any], list[bytes]]:
+        """Have a guard run what is sent, within the limits and walls asked for; return its report and what it read.
 
         Raises:
             SandboxUnavailable: there is no report; the forker or the guard has ended.
         """
-        ours, theirs = socket.socketpair()
         self._asked += 1
         if self._idle is not None:
             self._idle.cancel()
-        writer = None
+        guard = self._take_spare(asked)
         try:
-            with theirs:
-                socket.send_fds(self._socket, [b"c"], [theirs.fileno()])
-            ours.setblocking(False)
-            reader, writer = await asyncio.open_unix_connection(sock=ours)
-            writer.write(struct.pack("!I", len(sent)) + sent)
-            (length,) = struct.unpack("!I", await reader.readexactly(4))
-            report: dict[str, Any] = json.loads(await reader.readexactly(length))
-            return report, [await reader.readexactly(length) for length in report["lengths"]]
+            if guard is None:
+                guard = await self._guard(asked)
+            guard.send(sent)
+            answer = await guard.report()
         except (OSError, asyncio.IncompleteReadError) as error:
             raise SandboxUnavailable(f"the sandbox ended before the call did ({error}); try again") from error
         finally:
-            if writer is not None:
-                writer.close()  # which ends the call, should it still run
-            else:
-                ours.close()
+            if guard is not None:
+                guard.close()  # which ends the call, should it still run
             self._asked -= 1
             if self._asked == 0:
-                self._idle = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._socket.close)
+                self._idle = asyncio.get_running_loop().call_later(IDLE_SECONDS, self.let_go)
+        if self._spare is None and "missing" not in answer[0]:
+            await self._keep_spare(asked)
+        return answer
 
-    def close(self) -> None:
-        """End it, and so its guards and their programs."""
+    async def _keep_spare(self, asked: dict[str, Any]) -> None:
+        """Have a guard wait behind its walls for a next call of the same kind."""
+        try:
+            guard = await self._guard(asked)
+        except OSError:
+            return  # it is being closed; were it dead, the next call would start another
+        if self._spare is None and self._socket.fileno() >= 0:
+            self._spare = asked, guard
+        else:
+            guard.close()
+
+    def _take_spare(self, asked: dict[str, Any]) -> _Guard | None:
+        """Return the guard that waits behind walls already, if those are the ones asked for."""
+        if self._spare is None:
+            return None
+        (its, guard), self._spare = self._spare, None
+        if its == asked and not guard.ended:
+            return guard
+        guard.close()
+        return None
+
+    async def _guard(self, asked: dict[str, Any]) -> _Guard:
+        """Have a guard forked, which begins to raise its walls."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                socket.send_fds(self._socket, [b"c"], [theirs.fileno()])
+            except OSError:
+                ours.close()
+                raise
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        guard = _Guard(reader, writer)
+        guard.send(json.dumps({**asked, "serial": (os.getpid() % 4096) * 4096 + next(_serials) % 4096}).encode())
+        return guard
+
+    def let_go(self) -> None:
+        """Let it end, as it does by itself when nobody can ask it any more."""
         if self._idle is not None:
             self._idle.cancel()
+        if self._spare is not None:
+            self._spare[1].close()
+            self._spare = None
         self._socket.close()
-        self._process.send_signal(signal.SIGTERM)
+
+    def wait(self) -> None:
+        """Wait until it has ended, and its guards and their programs with it."""
+        self._process.terminate()
         self._process.wait()
+
+
+class _Guard:
+    """The guard of one call, at the other end of a socket."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has gone away, or said something before it was asked."""
+        return self._reader.at_eof() or self._writer.is_closing()
+
+    def send(self, message: bytes) -> None:
+        """Send a message behind its length."""
+        self._writer.write(struct.pack("!I", len(message)) + message)
+
+    async def report(self) -> tuple[dict[str, Any], list[bytes]]:
+        """Return its report and what it read."""
+        (length,) = struct.unpack("!I", await self._reader.readexactly(4))
+        report: dict[str, Any] = json.loads(await self._reader.readexactly(length))
+        return report, [await self._reader.readexactly(length) for length in report["lengths"]]
+
+    def close(self) -> None:
+        """Let go of it; it ends its call."""
+        self._writer.close()
 
 
 def _result(call: Call, report: dict[str, Any], pieces: list[bytes]) -> Result:
