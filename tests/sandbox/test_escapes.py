@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import pytest
 
 import folkmoot
 from folkmoot.sandbox.calls import Call, Limits, Result
-from folkmoot.sandbox.sandbox import Sandbox
+from sandbox.conftest import Running
 from sandbox.probes import PROBES, TARGETS_ONLY_ROOT_HAS, Targets, targets
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="walls are Linux's")
@@ -28,44 +28,27 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Targets]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def runner() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def sandboxes(runner: asyncio.Runner) -> Iterator[dict[str, Sandbox]]:
-    made = {"strict": Sandbox("strict"), "trusted": Sandbox("trusted")}
-    yield made
-    for sandbox in made.values():
-        runner.run(sandbox.close())
-
-
 def told(result: Result) -> str:
     return f"{result.stdout}\n{result.stderr}\n{result.error}"
 
 
 @pytest.mark.parametrize("name", PROBES)
-def test_an_attempt_succeeds_without_walls_and_fails_behind_them(
-    name: str, there: Targets, runner: asyncio.Runner, sandboxes: dict[str, Sandbox]
-) -> None:
+def test_an_attempt_succeeds_without_walls_and_fails_behind_them(name: str, there: Targets, run: Running) -> None:
     call = Call(there.fill_in(PROBES[name]), limits=LIMITS)
     if os.geteuid() == 0 or name not in TARGETS_ONLY_ROOT_HAS:
-        open_ = runner.run(sandboxes["trusted"].run(call))
+        open_ = run(call, "trusted")
         assert "REACHED" in open_.stdout, told(open_)
-    closed = runner.run(sandboxes["strict"].run(call))
+    closed = run(call)
     assert "REACHED" not in closed.stdout, told(closed)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the other tests already run as somebody without rights")
-def test_the_walls_hold_for_a_server_without_rights(tmp_path: Path) -> None:
+def test_the_walls_hold_for_a_server_without_rights(request: pytest.FixtureRequest) -> None:
     python = shutil.which("python3", path="/usr/bin:/usr/local/bin")
     if python is None or subprocess.run([python, "-c", "import sys; sys.exit(sys.version_info < (3, 11))"]).returncode:
         pytest.skip("no Python 3.11 that every user may run")
-    for folder in tmp_path.parents:
-        if folder != Path("/tmp"):
-            folder.stat().st_uid == 0 and folder.is_relative_to("/tmp") and folder.chmod(0o755)
+    tmp_path = Path(tempfile.mkdtemp(prefix="folkmoot-nobody-"))  # pytest's own folders are closed to others
+    request.addfinalizer(lambda: shutil.rmtree(tmp_path))
     shutil.copytree(Path(folkmoot.__file__).parent, tmp_path / "folkmoot")
     shutil.copytree(Path(__file__).parent, tmp_path / "sandbox")
     subprocess.run(["chmod", "-R", "a+rX", tmp_path], check=True)

@@ -8,11 +8,10 @@ import os
 import signal
 import socket
 import sys
-import traceback
 
 from folkmoot.sandbox.guard import guard
 
-_SOON = ("asyncio", "csv", "dataclasses", "datetime", "decimal", "hashlib", "random", "statistics", "typing", "uuid")
+_SOON = ("traceback", "asyncio", "csv", "datetime", "decimal", "hashlib", "random", "statistics", "uuid")
 
 
 def main(descriptor: int) -> None:
@@ -35,7 +34,7 @@ def _be_guard(control: socket.socket) -> None:
     try:
         guard(control)
     except BaseException:
-        traceback.print_exc()  # into the server's log; the server notices that there is no report
+        sys.excepthook(*sys.exc_info())  # into the server's log; the server notices that there is no report
     finally:
         os._exit(0)
 

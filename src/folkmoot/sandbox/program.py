@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import json
 import linecache
 import os
 import sys
-import traceback
 import types
 from collections.abc import Mapping
 from pathlib import Path
@@ -81,7 +79,7 @@ def _evaluate(call: Mapping[str, Any]) -> Any:
     if entry is None:
         return None
     value = getattr(module, entry)(**call["arguments"])
-    if inspect.isawaitable(value):
+    if hasattr(type(value), "__await__"):
         import asyncio  # as heavy as everything else here
 
         async def finish() -> Any:
@@ -108,6 +106,8 @@ def _plain(value: Any) -> Any:
 
 def _own_lines(error: BaseException) -> str:
     """Return the traceback from the code's first own line on."""
+    import traceback  # not before it is needed: a quarter of the start
+
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename != NAME:
         trace = trace.tb_next

@@ -68,6 +68,7 @@ class Sandbox:
         self._starting = asyncio.Lock()
         self._trying = asyncio.Lock()
         self._walls: Walls | None = None
+        self._closed = False
 
     @property
     def known(self) -> Walls | None:
@@ -75,9 +76,9 @@ class Sandbox:
         return self._walls
 
     async def walls(self) -> Walls:
-        """Try the walls, the first time, and return what holds."""
+        """Return what holds; it is tried until it does."""
         async with self._trying:
-            if self._walls is None:
+            if self._walls is None or self._walls.missing is not None:  # what was missing may be there by now
                 self._walls = await self._try()
             return self._walls
 
@@ -91,7 +92,7 @@ class Sandbox:
         except SandboxUnavailable as error:
             return Walls(self.mode, missing=error.message)
         finally:
-            await self.close()  # nothing of it shall stay before the first call
+            await self._end_forkers()  # nothing of it shall stay before the first call
         if result.value != 42:
             return Walls(self.mode, missing=f"code did not run: {result.error} {result.stderr}".strip())
         if self.mode == "trusted":
@@ -156,13 +157,23 @@ class Sandbox:
 
     async def _forker(self, environment: Environment) -> _Forker:
         async with self._starting:
+            if self._closed:
+                raise SandboxUnavailable("the server is being stopped")
             forker = self._forkers.get(environment)
-            if forker is None or forker.ended:
+            if forker is not None and forker.ended:
+                forker.let_go()
+                await asyncio.to_thread(forker.wait)
+                forker = None
+            if forker is None:
                 forker = self._forkers[environment] = await asyncio.to_thread(_Forker, environment)
             return forker
 
     async def close(self) -> None:
-        """End everything that runs."""
+        """End everything that runs, for good."""
+        self._closed = True
+        await self._end_forkers()
+
+    async def _end_forkers(self) -> None:
         forkers, self._forkers = list(self._forkers.values()), {}
         for forker in forkers:
             forker.let_go()
@@ -229,7 +240,7 @@ class _Forker:
                 guard.close()  # which ends the call, should it still run
             self._asked -= 1
             if self._asked == 0:
-                self._idle = asyncio.get_running_loop().call_later(IDLE_SECONDS, self.let_go)
+                self._idle = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end_idle)
         if self._spare is None and "missing" not in answer[0]:
             await self._keep_spare(asked)
         return answer
@@ -268,6 +279,10 @@ class _Forker:
         guard = _Guard(reader, writer)
         guard.send(json.dumps({**asked, "serial": (os.getpid() % 4096) * 4096 + next(_serials) % 4096}).encode())
         return guard
+
+    def _end_idle(self) -> None:
+        self.let_go()
+        asyncio.get_running_loop().run_in_executor(None, self.wait)
 
     def let_go(self) -> None:
         """Let it end, as it does by itself when nobody can ask it any more."""

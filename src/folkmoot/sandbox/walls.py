@@ -21,7 +21,9 @@ _UNUSED = 0x7A000000
 
 _SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin")
 _DEVICES = ("null", "zero", "full", "random", "urandom")
-FOLDER = "/tmp"  # noqa: S108 - of a file system that is the call's own
+FOLDER = "/call"
+"""The call's own folder, the only one that it may write to; /tmp is another name for it."""
+
 _MOUNT_POINT = "/proc"
 """Where the new root is put together: it is there on every Linux and nothing that is shown inside lies in it."""
 
@@ -114,6 +116,9 @@ def _make_root(limits: Mapping[str, Any], packages: str | None, hidden: Sequence
     Path(folder).mkdir()
     data = f"size={limits['folder_size']},nr_inodes=20k,mode=1777"
     linux.mount("tmpfs", folder, "tmpfs", linux.NO_SUID | linux.NO_DEVICES, data)
+    usual = Path(root) / "tmp"
+    if not usual.exists():  # unless packages lie there
+        usual.symlink_to(FOLDER)
     linux.enter_root(root)
     linux.close_mount("/", recursive=False)
     return shown
