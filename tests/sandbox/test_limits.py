@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from folkmoot.sandbox import sandbox as service
 from folkmoot.sandbox.calls import Call, Environment, Limits, Mode, Network
 from folkmoot.sandbox.sandbox import Sandbox
 from sandbox.conftest import Running
+from sandbox.probes import PROBES, targets
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="walls are Linux's")
 BOTH = pytest.mark.parametrize("mode", ["strict", "trusted"])
@@ -271,3 +274,30 @@ def test_an_interpreter_that_dies_is_started_again(run: Running) -> None:
         await sandbox.close()
 
     run.runner.run(twice())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["read the users", "read a file of the server", "write outside", "connect to the server", "signal the server"],
+)
+def test_landlock_holds_by_itself(name: str, run: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The other walls stand before it, so that no probe would notice that it is gone."""
+    folder = Path(tempfile.mkdtemp(prefix="folkmoot-landlock-"))
+    folder.chmod(0o777)
+    without = f"""
+from folkmoot.sandbox import linux, seccomp, walls
+walls.FOLDER = {str(folder)!r}
+walls._make_root = lambda *_: ["/usr", "/lib", "/lib64", sys.base_prefix]
+walls._drop = lambda _: linux.prctl(linux.NO_NEW_PRIVILEGES, 1)
+walls.leave_namespaces = lambda: None
+linux.unshare = lambda _: None
+seccomp.install = lambda: None
+main("""
+    monkeypatch.setattr(service, "_BOOT", service._BOOT.replace("main(", without))
+    try:
+        with targets(tmp_path) as there:
+            (result,) = run.all(Sandbox("strict"), [Call(there.fill_in(PROBES[name]))])
+    finally:
+        shutil.rmtree(folder)
+    assert result.status == "error" or name == "connect to the server"
+    assert "REACHED" not in result.stdout
