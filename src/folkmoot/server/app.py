@@ -162,7 +162,7 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     services = Services(store.of(ORGANIZATION), client, settings, environ, sealer, catalogue, ToolRegistry(), sandbox)
     supervisor = RunSupervisor(services)
     author = Author("api", name="local" if settings.api_key is None else "admin")
-    trying = asyncio.create_task(sandbox.walls())
+    trying = asyncio.create_task(sandbox.walls_behind())
     warming = asyncio.create_task(_warm_up(client, settings, environ))
     try:
         await supervisor.open(alone=settings.database_url.startswith("sqlite"))

@@ -287,7 +287,7 @@ def announce(settings: Settings, listener: socket.socket) -> None:
 
 async def _tell_walls(sandbox: Sandbox) -> None:
     """Show what is enforced when code is run, once it has been tried."""
-    print(f"  sandbox   {(await sandbox.walls()).line}", flush=True)  # noqa: T201 - this is the terminal
+    print(f"  sandbox   {(await sandbox.walls_behind()).line}", flush=True)  # noqa: T201 - this is the terminal
 
 
 def without_password(url: str) -> str:
