@@ -21,7 +21,7 @@ def test_the_overview_shows_the_parts_and_their_sizes(
     assert view["context_window_size_max"] == 128_000
     assert view["system_prompt"] == "Be brief."
     assert "some notes" in view["core_memory"]
-    assert view["summary_memory"] == "ok"
+    assert view["summary_memory"] == "They spoke of this and that, and nothing is open."
     assert [m["role"] for m in view["messages"]] == ["system", "user", "assistant"]
     assert (view["num_messages"], view["num_recall_memory"]) == (3, 12)
     names = [each["function"]["name"] for each in view["functions_definitions"]]

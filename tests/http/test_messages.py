@@ -48,7 +48,9 @@ def test_what_was_said_is_kept_with_its_run_and_step(client: Letta, new_agent: N
     agent = new_agent()
     answer = say(client, agent, "ECHO hello").messages[0]
     system, user, assistant = history(client, agent)
-    assert (system.message_type, system.content) == ("system_message", agent.system)
+    assert system.message_type == "system_message"
+    assert system.content.startswith(agent.system)
+    assert agent.id in system.content.removeprefix(agent.system), "it names whose conversation it is"
     assert (user.message_type, user.content) == ("user_message", "ECHO hello")
     assert (user.run_id, user.step_id) == (answer.run_id, answer.step_id)
     assert (assistant.id, assistant.content, assistant.date) == (answer.id, answer.content, answer.date)

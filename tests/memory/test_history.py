@@ -196,7 +196,7 @@ class Cost:
         return await self._on_postgres(work)
 
     async def _on_sqlite(self, engine: SqliteEngine, work: Any) -> Any:
-        reader: sqlite3.Connection = engine._reader
+        reader: sqlite3.Connection = engine._reader.connection
 
         def tick() -> int:
             self.work += 1

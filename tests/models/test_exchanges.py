@@ -73,4 +73,4 @@ async def test_a_preview_is_what_is_sent(handle: str, api: str, answer: Any, cli
 async def test_a_preview_needs_a_configured_provider(client_for: ClientFor) -> None:
     with pytest.raises(NotFound, match="GROQ_API_KEY"):
         await client_for("http://127.0.0.1:9").preview("groq/llama", PROMPT)
-    assert "turns" in await client_for("http://127.0.0.1:9").preview("offline/notetaker", PROMPT)
+    assert "messages" in await client_for("http://127.0.0.1:9").preview("offline/notetaker", PROMPT)

@@ -186,17 +186,15 @@ async def test_through_the_client() -> None:
     assert len(deltas) > 3
 
 
-TEAM = """<memory_blocks>
-<block label="findings" read_only="true">
-Locks make writers wait. A lost update is a write that another one erased.
-</block>
-<block label="report" read_only="false"></block>
-<block label="tasks" read_only="false">
-[done by ben] sweep the hall
-[ ] light the fire
-[ ] call the folk
-</block>
-</memory_blocks>"""
+TASKS = "[done by ben] sweep the hall\n[ ] light the fire\n[ ] call the folk"
+FOUND = "Locks make writers wait. A lost update is a write that another one erased."
+TEAM = render_blocks(
+    [
+        ShownBlock("findings", FOUND, 4000, None, 1, "read"),
+        ShownBlock("report", "", 4000, None, 1, "write"),
+        ShownBlock("tasks", TASKS, 4000, None, 1, "write"),
+    ]
+)
 REPLACE = [*TOOLS, tool("memory_replace", "label", "old_string", "new_string")]
 
 
@@ -232,7 +230,8 @@ def test_who_was_too_late_takes_the_next_line_and_gives_up_when_nothing_changed(
 
 @pytest.mark.parametrize("request_", ['Try to add "More." to the findings block.', CLAIM.replace("Claim", "Try")])
 def test_what_it_is_told_to_try_is_tried(request_: str) -> None:
-    memory = TEAM.replace('"tasks" read_only="false"', '"tasks" read_only="true"')
+    memory = TEAM.replace('"tasks" access="write" read_only="false"', '"tasks" access="read" read_only="true"')
+    assert memory != TEAM
     played = Conversation(request_, memory=memory, tools=REPLACE, memory_insert="Error: no", memory_replace="Error: no")
     assert "did not work: Error: no" in played.run().text
     assert len(played.called) == 1
