@@ -80,6 +80,10 @@ COLD_START = "cold start to first healthy answer"
 RESIDENT = "resident memory after this work"
 INSTALLED = "installed size"
 PACKAGES = "installed packages"
+CODE_BARE = "run code: the bare function"
+CODE_COLD = "run code: first call, cold"
+CODE_WARM = "run code: warm"
+CODE_32 = "run code: 32 at once"
 LONG_TALK = "turn at many stored messages, against 100"
 DEEP_PAGE = "last page of messages, against the first"
 MANY_READERS = "edit of a block of many agents, against 2"
@@ -169,6 +173,8 @@ BARS: Mapping[str, Bar] = {
     PAGES.slowest: STREAMS_HEALTH,
     PAGES.last: Bar("p50", 1000, "ms"),
     **dict.fromkeys(HOLD_UPS, HELD_UP),
+    CODE_COLD: Bar("p50", 60, "ms"),
+    CODE_WARM: Bar("p50", 15, "ms"),
     LONG_TALK: GROWTH,
     DEEP_PAGE: GROWTH,
     MANY_READERS: GROWTH,

@@ -7,9 +7,11 @@ import gc
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from sqlalchemy import make_url
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp
@@ -23,6 +25,7 @@ from folkmoot.models.catalogue import Catalogue
 from folkmoot.models.providers import OFFLINE, default_model
 from folkmoot.models.requests import ModelClient
 from folkmoot.runs.supervisor import RunSupervisor
+from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.server.errors import PROBLEMS, add_error_handlers
 from folkmoot.server.gate import Gate
 from folkmoot.server.hosts import Hosts
@@ -48,7 +51,7 @@ from folkmoot.server.routes import (
 )
 from folkmoot.server.routing import RoutesByShape
 from folkmoot.server.state import ServerState
-from folkmoot.settings import Settings, read_environ
+from folkmoot.settings import ENV_FILE, Settings, read_environ
 from folkmoot.store.files import close_data_folder
 from folkmoot.store.opening import open_store
 from folkmoot.store.sealing import Sealer
@@ -177,19 +180,31 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     sealer = Sealer(secret, settings.data.expanduser())
     catalogue = Catalogue(settings, environ)
 
-    services = Services(store, client, settings, environ, sealer, catalogue, ToolRegistry())
+    sandbox = Sandbox(settings.tool_sandbox, hidden=_own_files(settings))
+    services = Services(store, client, settings, environ, sealer, catalogue, ToolRegistry(), sandbox)
     supervisor = RunSupervisor(services)
     principal = LOCAL if settings.api_key is None else ADMIN
+    trying = asyncio.create_task(sandbox.walls_behind())
     warming = asyncio.create_task(_warm_up(client, settings, environ))
     try:
         await supervisor.open(alone=settings.database_url.startswith("sqlite"))
         yield ServerState(services, supervisor, principal)
     finally:
         warming.cancel()
+        trying.cancel()
         await supervisor.close()
+        await sandbox.close()
         await catalogue.aclose()
         await client.aclose()
         await store.close()
+
+
+def _own_files(settings: Settings) -> list[Path]:
+    """Return where the server keeps what no code of others may see."""
+    database = make_url(settings.database_url)
+    file = database.database if database.drivername.startswith("sqlite") else None
+    beside = [Path(f"{file}{ending}") for ending in ("", "-wal", "-shm", "-journal", ".lock") if file]
+    return [settings.data.expanduser(), *beside, Path(ENV_FILE)]
 
 
 async def _warm_up(client: ModelClient, settings: Settings, environ: Mapping[str, str]) -> None:

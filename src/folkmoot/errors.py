@@ -26,6 +26,8 @@
     │   ├── ProviderTimeout          504
     │   ├── ProviderRejected         502  the provider refused the request itself
     │   └── ContextOverflow          400  the prompt is longer than the model's context window
+    ├── SandboxUnavailable           503  code cannot be run on this server
+    ├── SandboxBusy                  503  too much code waits to be run
     ├── ToolFailed                        what a tool tells the model when it could not do its work
     └── StartupError                      the server cannot start; one line says why
 
@@ -210,6 +212,18 @@ class ContextOverflow(ProviderError):
     """The prompt is longer than the model's context window."""
 
     status = 400
+
+
+class SandboxUnavailable(FolkmootError):
+    """Code cannot be run on this server."""
+
+    status = 503
+
+
+class SandboxBusy(FolkmootError):
+    """Too much code waits to be run; try again in a moment."""
+
+    status = 503
 
 
 class ToolFailed(FolkmootError):

@@ -27,6 +27,7 @@ from folkmoot import __version__
 from folkmoot.application import create_app
 from folkmoot.errors import StartupError
 from folkmoot.models.providers import Provider, configured, install_command, is_installed
+from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.server.connections import Connection, make_room
 from folkmoot.server.event_stream import end_endless_streams
 from folkmoot.settings import Settings, read_environ, read_settings
@@ -185,6 +186,7 @@ def _serve_with_workers(settings: Settings, listener: socket.socket) -> int:
         **uvicorn_options(settings),
     )
     announce(settings, listener)
+    asyncio.run(_tell_walls(Sandbox(settings.tool_sandbox)))
     Multiprocess(config, sockets=[listener]).run()
     return 0
 
@@ -245,7 +247,9 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
         server = _Server(application, uvicorn.Config(application, lifespan="off", **uvicorn_options(settings)))
         _spare_the_collector()
         announce(settings, listener)
+        telling = asyncio.create_task(_tell_walls(application.state.server.services.sandbox))
         await server.serve(sockets=[listener])
+        telling.cancel()
     return 0
 
 
@@ -275,6 +279,11 @@ def announce(settings: Settings, listener: socket.socket) -> None:
 def _as_shown(provider: Provider) -> str:
     missing = "" if is_installed(provider) else f" (not installed: {install_command(provider)})"
     return provider.title + missing
+
+
+async def _tell_walls(sandbox: Sandbox) -> None:
+    """Show what is enforced when code is run, once it has been tried."""
+    print(f"  sandbox   {(await sandbox.walls_behind()).line}", flush=True)  # noqa: T201 - this is the terminal
 
 
 def without_password(url: str) -> str:

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
@@ -149,6 +149,10 @@ class Settings(BaseSettings):
         7_776_000.0, description="Seconds that the figures of a step stay when its run, or its agent, was deleted."
     )
     tool_timeout: Seconds = Field(120.0, description="Seconds a tool may take.")
+    tool_sandbox: Literal["strict", "trusted", "off"] = Field(
+        "strict",
+        description="`strict` runs code behind walls or not at all, `trusted` without any, as the server, `off` never.",
+    )
     agent_timeout: Seconds = Field(600.0, description="Seconds an agent waits for the answer of another one.")
     max_steps: int = Field(50, ge=1, description="Model calls in one turn, when the request sets no max_steps.")
     max_body: int = Field(10_000_000, ge=1000, description="Bytes of a request's body.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from typing import Any
 
 import httpx
@@ -101,7 +102,6 @@ def test_base_tools_can_be_added_again_and_are_all_there(client: Letta, http: ht
 # -- tools that cannot work yet ------------------------------------------------------------------------------
 
 NOT_CONFIGURED = {
-    "run_code": {"code": "print(1)", "language": "python"},
     "archival_memory_insert": {"content": "a fact", "tags": ["x"]},
     "archival_memory_search": {"query": "a fact", "top_k": 3, "tag_match_mode": "all"},
     "open_files": {"file_requests": [{"file_name": "a.md", "offset": 0, "length": 10}], "close_all_others": True},
@@ -123,6 +123,43 @@ def test_tools_that_cannot_work_yet_can_be_given_and_a_call_says_why(client: Let
         assert message.tool_return.startswith(f"{name} is not configured: this server has no ")
         assert "tools/detach" in message.tool_return
     assert response.messages[-1].content == "done"
+
+
+def returned_by(client: Letta, agent_id: str, code: str, language: str = "python") -> Any:
+    """Return the tool return of `run_code`, called by the model."""
+    call = json.dumps({"code": code, "language": language})
+    response = client.agents.messages.create(agent_id, input=f"CALL run_code {call}")
+    assert response.messages[-1].content == "done"
+    return next(m for m in response.messages if m.message_type == "tool_return_message")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="walls are Linux's")
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+def test_an_agent_runs_code_behind_walls(client: Letta, new_agent: NewAgent, http: httpx.Client) -> None:
+    agent = new_agent(include_base_tools=False, tools=["run_code"])
+    good = returned_by(client, agent.id, "import sys\nprint('hello')\nprint('oh', file=sys.stderr)\n[6 * 7]")
+    assert (good.status, good.tool_return) == ("success", "hello\noh\n[42]")
+    assert (good.stdout, good.stderr) == (["hello"], ["oh"])
+    bad = returned_by(client, agent.id, "print('before')\n1 / 0")
+    assert bad.status == "error"
+    assert bad.tool_return.endswith("ZeroDivisionError: division by zero\n")
+    assert bad.stdout == ["before"]
+    assert returned_by(client, agent.id, "open('/etc/passwd')").status == "error"
+    assert "python" in returned_by(client, agent.id, "1", "js").tool_return
+    assert http.get("/v1/ready").json()["sandbox"].startswith("strict: ")
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("mode", "says"), [("off", "FOLKMOOT_TOOL_SANDBOX=off"), ("trusted", "CODE RUNS WITHOUT WALLS")]
+)
+def test_a_server_without_walls_says_so(mode: str, says: str, start_server: StartServer) -> None:
+    server = start_server(env={"FOLKMOOT_TOOL_SANDBOX": mode})
+    with Letta(base_url=server.url, api_key="unused", max_retries=0) as client:
+        agent = client.agents.create(model=MODEL, include_base_tools=False, tools=["run_code"])
+        told = returned_by(client, agent.id, "open('/etc/passwd').close(); 'read'").tool_return
+    assert (says in told) if mode == "off" else told == '"read"'
+    assert says in httpx.get(f"{server.url}/v1/ready").json()["sandbox"] or mode == "off"
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from folkmoot.models.catalogue import Catalogue
 from folkmoot.models.prompt import Delta, Prompt, Reply
+from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.settings import Settings
 from folkmoot.store.engine import Store
 from folkmoot.store.sealing import Sealer
@@ -43,3 +44,4 @@ class Services:
     sealer: Sealer
     catalogue: Catalogue
     tools: ToolRegistry
+    sandbox: Sandbox

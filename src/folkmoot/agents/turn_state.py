@@ -173,6 +173,7 @@ class TurnState:
             variables=services.sealer.unseal(self.agent.configuration.get("sealed_variables")),
             seen={block.id: block.version for block in seen},
             messenger=sink.messenger,
+            sandbox=services.sandbox,
             chain=self.request.chain,
             hops=self.request.hops,
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from folkmoot.models.prompt import ToolSchema
+from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.settings import Settings
 from folkmoot.store.engine import Store, Transaction
 
@@ -46,6 +47,7 @@ class ToolContext:
     variables: Mapping[str, str] = field(default_factory=dict)
     seen: Mapping[str, int] = field(default_factory=dict)
     transaction: Transaction | None = None
+    sandbox: Sandbox | None = None
     chain: Sequence[str] = ()
     """The agents that wait for this turn's answer."""
 

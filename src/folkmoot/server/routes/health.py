@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import Field
 
 from folkmoot import __version__
@@ -30,8 +30,15 @@ async def health() -> Health:
     return Health()
 
 
+class Ready(Health):
+    """That the server can work, and what it can do."""
+
+    sandbox: str = Field(description="What is enforced when code is run; what is missing, if it cannot be run.")
+
+
 @router.get("/v1/ready")
-async def ready(store: ServersStore) -> Health:
+async def ready(store: ServersStore, request: Request) -> Ready:
     """Say that the server can reach its database and write to it; 503 when it cannot."""
     await store.check()
-    return Health()
+    walls = request.app.state.server.shared.sandbox.known
+    return Ready(sandbox=walls.line if walls is not None else "not tried yet")

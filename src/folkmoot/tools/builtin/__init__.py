@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from folkmoot.tools.builtin import agents, memory, memory_files, not_configured, web
 from folkmoot.tools.builtin.builtin_tool import BuiltinTool
 from folkmoot.tools.builtin.conversation_search import conversation_search
+from folkmoot.tools.builtin.run_code import run_code
 
 _ALL = (
     BuiltinTool(memory.memory_insert, "letta_sleeptime_core", in_step=True),
@@ -21,7 +22,7 @@ _ALL = (
     BuiltinTool(agents.send_message, "letta_core", in_step=True, ends_turn=True),
     BuiltinTool(web.web_search, "letta_builtin"),
     BuiltinTool(web.fetch_webpage, "letta_builtin"),
-    BuiltinTool(not_configured.run_code, "letta_builtin"),
+    BuiltinTool(run_code, "letta_builtin"),
     BuiltinTool(not_configured.archival_memory_insert, "letta_core", in_step=True),
     BuiltinTool(not_configured.archival_memory_search, "letta_core"),
     BuiltinTool(not_configured.open_files, "letta_files_core", in_step=True),

@@ -13,7 +13,7 @@ from folkmoot.models.prompt import ToolSchema
 from folkmoot.tools.schema import tool_schema
 from folkmoot.tools.tool import ToolContext, ToolResult
 
-ToolFunction: TypeAlias = Callable[Concatenate[ToolContext, ...], Awaitable[str]]
+ToolFunction: TypeAlias = Callable[Concatenate[ToolContext, ...], Awaitable[str | ToolResult]]
 
 
 @dataclass(frozen=True)
@@ -54,4 +54,5 @@ class BuiltinTool:
         Raises:
             ToolFailed: it could not do what was asked.
         """
-        return ToolResult(await self.function(context, **arguments))
+        returned = await self.function(context, **arguments)
+        return returned if isinstance(returned, ToolResult) else ToolResult(returned)

@@ -16,16 +16,6 @@ class FileRequest(TypedDict, total=False):
     length: Annotated[int, "How many lines to show; all that follow when left out."]
 
 
-async def run_code(context: ToolContext, code: str, language: Literal["python", "js", "ts", "r", "java"]) -> str:
-    """Run a program and read what it prints.
-
-    Args:
-        code: The program.
-        language: The language it is written in.
-    """
-    _not_configured("run_code", "sandbox to run code in", "do the work without running code")
-
-
 async def archival_memory_insert(context: ToolContext, content: str, tags: list[str] | None = None) -> str:
     """Keep a passage of text for long, outside your memory blocks.
 

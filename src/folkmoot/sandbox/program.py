@@ -1,0 +1,114 @@
+"""Running the code of a call, inside the walls, and telling what came of it as JSON."""
+
+from __future__ import annotations
+
+import ast
+import json
+import linecache
+import os
+import sys
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+NAME = "<code>"
+"""What the code's file is called in tracebacks."""
+
+
+def run(call: Mapping[str, Any], result: int, folder: str) -> None:
+    """Run a call's code and write what came of it to the descriptor `result`; does not return.
+
+    Args:
+        call: `source`, `entry`, `arguments`, `variables` and `packages`.
+        result: where the answer goes.
+        folder: the call's own folder.
+    """
+    _arrange(call, folder)
+    try:
+        answer: dict[str, Any] = {"value": _evaluate(call)}
+        data = json.dumps(answer, default=_plain).encode()
+    except SystemExit as exit_:
+        data = json.dumps(
+            {"value": None} if exit_.code in (None, 0) else {"error": f"SystemExit: {exit_.code}"}
+        ).encode()
+    except MemoryError:
+        data = b'{"error": "MemoryError: more memory was asked for than the call may have", "exceeded": "memory"}'
+    except BaseException as error:
+        data = json.dumps({"error": _own_lines(error)}).encode()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(result, view) :]
+        os._exit(0)
+
+
+def _arrange(call: Mapping[str, Any], folder: str) -> None:
+    home = f"{folder}/home"
+    Path(home).mkdir(exist_ok=True)
+    os.chdir(home)
+    os.environ.clear()
+    os.environ.update(
+        {"HOME": home, "TMPDIR": folder, "PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", **call["variables"]}
+    )
+    packages = call["packages"]
+    sys.path[:] = [home, *sys.path, *([packages] if packages else [])]
+    sys.argv = [NAME]
+    sys.executable = getattr(sys, "_base_executable", sys.executable)
+    # Line by line, so that what was printed is there when time is up.
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        stream = open(descriptor, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+
+
+def _evaluate(call: Mapping[str, Any]) -> Any:
+    source: str = call["source"]
+    linecache.cache[NAME] = (len(source), None, source.splitlines(keepends=True), NAME)
+    module = types.ModuleType("__main__")
+    sys.modules["__main__"] = module
+    tree = ast.parse(source, NAME)
+    entry = call["entry"]
+    last = tree.body.pop() if entry is None and tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, NAME, "exec"), module.__dict__)  # noqa: S102 - what this room is for
+    if isinstance(last, ast.Expr):
+        return eval(compile(ast.Expression(last.value), NAME, "eval"), module.__dict__)  # noqa: S307
+    if entry is None:
+        return None
+    value = getattr(module, entry)(**call["arguments"])
+    if hasattr(type(value), "__await__"):
+        import asyncio  # as heavy as everything else here
+
+        async def finish() -> Any:
+            return await value
+
+        return asyncio.run(finish())
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """Return something that JSON has for what it does not have."""
+    for method in ("model_dump", "isoformat"):
+        if hasattr(value, method):
+            return getattr(value, method)()
+    if isinstance(value, set | frozenset):
+        return list(value)
+    if isinstance(value, bytes | bytearray):
+        return bytes(value).decode(errors="replace")
+    fields = getattr(value, "__dataclass_fields__", None)
+    if fields is not None:
+        return {name: getattr(value, name) for name in fields}
+    return str(value)
+
+
+def _own_lines(error: BaseException) -> str:
+    """Return the traceback from the code's first own line on."""
+    import traceback  # not before it is needed: a quarter of the start
+
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename != NAME:
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(error), error, trace))[-20_000:]

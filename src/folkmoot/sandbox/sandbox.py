@@ -1,0 +1,388 @@
+"""The server's side of the sandbox: how many calls run and wait, and what their guards report."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any, cast
+
+import folkmoot
+from folkmoot.errors import SandboxBusy, SandboxUnavailable
+from folkmoot.sandbox.calls import Call, Environment, Exceeded, Limits, Mode, Result, Walls
+
+IDLE_SECONDS = 300.0
+"""How long an environment's forker is kept without a call."""
+
+BEHIND_SECONDS = 0.5
+MOST_WAITING = 256
+_MOST_SENT = 10_000_000
+_MOST_DEPTH = 100
+_GRACE_SECONDS = 5.0
+"""Beyond its own time, for a call's start and its report."""
+
+_serials = count(1)
+_TRIAL = Call("6 * 7", limits=Limits(seconds=20.0))
+_BOOT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from folkmoot.sandbox.forker import main
+del sys.path[0]
+main(int(sys.argv[2]))
+"""
+_REMEDY = (
+    "Run the server on Linux 5.13 or later with Landlock, as root or where users may make namespaces (in a container: "
+    "its seccomp and AppArmor profiles must allow unshare and mount; on Ubuntu: "
+    "kernel.apparmor_restrict_unprivileged_userns=0). "
+    "FOLKMOOT_TOOL_SANDBOX=trusted runs code without walls, as the server itself"
+)
+_ENFORCED = ("own files", "own processes", "no network", "Landlock", "seccomp", "limits")
+
+
+class Sandbox:
+    """Runs calls; nothing is started before the first one."""
+
+    def __init__(self, mode: Mode, hidden: Sequence[Path] = (), *, running: int | None = None) -> None:
+        """Start nothing yet.
+
+        Args:
+            mode: whether there are walls.
+            hidden: files and folders of the server, kept out of sight wherever they lie.
+            running: calls at once; twice the processors when None.
+        """
+        self.mode = mode
+        self._hidden = [str(path.resolve()) for path in hidden]
+        self._running = asyncio.Semaphore(running or 2 * (os.cpu_count() or 1))
+        self._waiting = 0
+        self._forkers: dict[Environment, _Forker] = {}
+        self._starting = asyncio.Lock()
+        self._trying = asyncio.Lock()
+        self._walls: Walls | None = None
+        self._closed = False
+
+    @property
+    def known(self) -> Walls | None:
+        """What holds; None as long as it has not been tried."""
+        return self._walls
+
+    async def walls(self) -> Walls:
+        """Return what holds; it is tried until it does."""
+        async with self._trying:
+            if self._walls is None or self._walls.missing is not None:  # what was missing may be there by now
+                self._walls = await self._try()
+            return self._walls
+
+    async def walls_behind(self) -> Walls:
+        """Return what holds, tried when the server's start is over and leaves the processors free."""
+        await asyncio.sleep(BEHIND_SECONDS)
+        return await self.walls()
+
+    async def _try(self) -> Walls:
+        if self.mode == "off":
+            return Walls(self.mode, ("no code is run",))
+        if self.mode == "strict" and sys.platform != "linux":
+            return Walls(self.mode, missing=f"there are no walls for {sys.platform} yet. {_REMEDY}")
+        try:
+            result = await self._run(_TRIAL)
+        except SandboxUnavailable as error:
+            return Walls(self.mode, missing=error.message)
+        finally:
+            await self._end_forkers()  # nothing of it shall stay before the first call
+        if result.value != 42:
+            return Walls(self.mode, missing=f"code did not run: {result.error} {result.stderr}".strip())
+        if self.mode == "trusted":
+            return Walls(self.mode, ("CODE RUNS WITHOUT WALLS, with every right of this server",))
+        return Walls(self.mode, _ENFORCED)
+
+    async def run(self, call: Call) -> Result:
+        """Run a call when its turn has come; a call that is cancelled is ended.
+
+        Raises:
+            SandboxUnavailable: it cannot be run here; the message says why and what to do.
+            SandboxBusy: too many calls wait.
+        """
+        if self.mode == "off":
+            raise SandboxUnavailable("this server runs no code (FOLKMOOT_TOOL_SANDBOX=off)")
+        if call.network.hosts:
+            raise SandboxUnavailable("code cannot be given a network yet, not even to named hosts; leave the hosts out")
+        walls = await self.walls()
+        if walls.missing is not None:
+            raise SandboxUnavailable(walls.missing)
+        async with self._place():
+            return await self._run(call)
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        if self._waiting >= MOST_WAITING:
+            raise SandboxBusy(f"{MOST_WAITING} calls wait to be run already; try again in a moment")
+        self._waiting += 1
+        try:
+            await self._running.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._running.release()
+
+    async def _run(self, call: Call) -> Result:
+        asked = {
+            "limits": asdict(call.limits),
+            "packages": str(call.environment.packages) if call.environment.packages is not None else None,
+            "walls": self.mode == "strict",
+            "hidden": self._hidden,
+        }
+        code = {
+            "source": call.source,
+            "entry": call.entry,
+            "arguments": dict(call.arguments),
+            "variables": dict(call.variables),
+            "packages": asked["packages"],
+        }
+        sent = json.dumps(code).encode()
+        if len(sent) > _MOST_SENT:
+            raise SandboxUnavailable(f"source and arguments have {len(sent):,} bytes; a call takes {_MOST_SENT:,}")
+        forker = await self._forker(call.environment)
+        try:
+            async with asyncio.timeout(call.limits.seconds + _GRACE_SECONDS):
+                report, pieces = await forker.ask(asked, sent)
+        except TimeoutError:
+            return Result("ended", error="the call's guard did not answer in time", exceeded="time")
+        return _result(call, report, pieces)
+
+    async def _forker(self, environment: Environment) -> _Forker:
+        async with self._starting:
+            if self._closed:
+                raise SandboxUnavailable("the server is being stopped")
+            forker = self._forkers.get(environment)
+            if forker is not None and forker.ended:
+                forker.let_go()
+                await asyncio.to_thread(forker.wait)
+                forker = None
+            if forker is None:
+                forker = self._forkers[environment] = await asyncio.to_thread(_Forker, environment)
+            return forker
+
+    async def close(self) -> None:
+        """End everything that runs, for good."""
+        self._closed = True
+        await self._end_forkers()
+
+    async def _end_forkers(self) -> None:
+        forkers, self._forkers = list(self._forkers.values()), {}
+        for forker in forkers:
+            forker.let_go()
+            await asyncio.to_thread(forker.wait)
+
+
+class _Forker:
+    """One environment's process that forks guards."""
+
+    def __init__(self, environment: Environment) -> None:
+        """Start it.
+
+        Raises:
+            SandboxUnavailable: the interpreter cannot be started.
+        """
+        self._socket, theirs = socket.socketpair()
+        self._socket.setblocking(False)
+        root = str(Path(folkmoot.__file__).parent.parent)
+        command = [str(environment.interpreter), "-I", "-S", "-c", _BOOT, root, str(theirs.fileno())]
+        try:
+            with theirs:
+                self._process = subprocess.Popen(  # noqa: S603 - our own interpreter
+                    command,
+                    env={"LANG": "C.UTF-8"},
+                    cwd="/",
+                    stdin=subprocess.DEVNULL,
+                    umask=0o022,  # folders of a call's root, which another user enters
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,  # Ctrl-C is the server's affair
+                )
+        except OSError as error:
+            self._socket.close()
+            raise SandboxUnavailable(
+                f"the interpreter {environment.interpreter} cannot be started: {error.strerror}"
+            ) from error
+        self._idle: asyncio.TimerHandle | None = None
+        self._asked = 0
+        self._spare: tuple[dict[str, Any], _Guard] | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is to be started anew."""
+        return self._socket.fileno() < 0 or self._process.poll() is not None
+
+    async def ask(self, asked: dict[str, Any], sent: bytes) -> tuple[dict[str, Any], list[bytes]]:
+        """Have a guard run what is sent, within the limits and walls asked for; return its report and what it read.
+
+        Raises:
+            SandboxUnavailable: there is no report; the forker or the guard has ended.
+        """
+        self._asked += 1
+        if self._idle is not None:
+            self._idle.cancel()
+        guard = self._take_spare(asked)
+        try:
+            if guard is None:
+                guard = await self._guard(asked)
+            guard.send(sent)
+            answer = await guard.report()
+        except (OSError, asyncio.IncompleteReadError) as error:
+            raise SandboxUnavailable(f"the sandbox ended before the call did ({error}); try again") from error
+        finally:
+            if guard is not None:
+                guard.close()  # which ends the call, should it still run
+            self._asked -= 1
+            if self._asked == 0:
+                self._idle = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end_idle)
+        if self._spare is None and "missing" not in answer[0]:
+            await self._keep_spare(asked)
+        return answer
+
+    async def _keep_spare(self, asked: dict[str, Any]) -> None:
+        """Have a guard wait behind its walls for a next call of the same kind."""
+        try:
+            guard = await self._guard(asked)
+        except OSError:
+            return  # it is being closed; were it dead, the next call would start another
+        if self._spare is None and self._socket.fileno() >= 0:
+            self._spare = asked, guard
+        else:
+            guard.close()
+
+    def _take_spare(self, asked: dict[str, Any]) -> _Guard | None:
+        """Return the guard that waits behind walls already, if those are the ones asked for."""
+        if self._spare is None:
+            return None
+        (its, guard), self._spare = self._spare, None
+        if its == asked and not guard.ended:
+            return guard
+        guard.close()
+        return None
+
+    async def _guard(self, asked: dict[str, Any]) -> _Guard:
+        """Have a guard forked, which begins to raise its walls."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                socket.send_fds(self._socket, [b"c"], [theirs.fileno()])
+            except OSError:
+                ours.close()
+                raise
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        guard = _Guard(reader, writer)
+        guard.send(json.dumps({**asked, "serial": (os.getpid() % 4096) * 4096 + next(_serials) % 4096}).encode())
+        return guard
+
+    def _end_idle(self) -> None:
+        self.let_go()
+        asyncio.get_running_loop().run_in_executor(None, self.wait)
+
+    def let_go(self) -> None:
+        """Let it end, as it does by itself when nobody can ask it any more."""
+        if self._idle is not None:
+            self._idle.cancel()
+        if self._spare is not None:
+            self._spare[1].close()
+            self._spare = None
+        self._socket.close()
+
+    def wait(self) -> None:
+        """Wait until it has ended, and its guards and their programs with it."""
+        self._process.terminate()
+        self._process.wait()
+
+
+class _Guard:
+    """The guard of one call, at the other end of a socket."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has gone away, or said something before it was asked."""
+        return self._reader.at_eof() or self._writer.is_closing()
+
+    def send(self, message: bytes) -> None:
+        """Send a message behind its length."""
+        self._writer.write(struct.pack("!I", len(message)) + message)
+
+    async def report(self) -> tuple[dict[str, Any], list[bytes]]:
+        """Return its report and what it read."""
+        (length,) = struct.unpack("!I", await self._reader.readexactly(4))
+        report: dict[str, Any] = json.loads(await self._reader.readexactly(length))
+        return report, [await self._reader.readexactly(length) for length in report["lengths"]]
+
+    def close(self) -> None:
+        """Let go of it; it ends its call."""
+        self._writer.close()
+
+
+def _result(call: Call, report: dict[str, Any], pieces: list[bytes]) -> Result:
+    """Read what a program said of itself, believing nothing but that it is bytes."""
+    if "missing" in report:
+        raise SandboxUnavailable(f"a wall is missing: {report['missing']}. {_REMEDY}")
+    said = pieces[2]
+    result = partial(Result, stdout=_text(pieces[0]), stderr=_text(pieces[1]))
+    if report["exceeded"] is not None:
+        exceeded = cast(Exceeded, report["exceeded"])
+        return result("ended", error=_ENDED[exceeded].format(**asdict(call.limits)), exceeded=exceeded)
+    if not said:
+        ending: int = report["ending"]
+        how = f"by {signal.Signals(-ending).name}" if ending < 0 else f"with exit code {ending}"
+        return result("ok") if ending == 0 else result("ended", error=f"the program ended {how}")
+    try:
+        answer = json.loads(said, parse_constant=str)
+        value, error, out_of_memory = _clean(answer.get("value")), answer.get("error"), "exceeded" in answer
+    except (ValueError, RecursionError, AttributeError):
+        return result("error", error="what the program returned is not JSON, or is nested too deeply")
+    if error is None:
+        return result("ok", value)
+    return result(
+        "error", error=_text(str(error).encode(errors="replace")), exceeded="memory" if out_of_memory else None
+    )
+
+
+_ENDED = {
+    "time": "it took more than {seconds:g} seconds and was ended",
+    "cpu": "it used more than {cpu_seconds} seconds of a processor and was ended",
+    "memory": "it used more than {memory} bytes of memory and was ended",
+    "output": "it printed more than {output} bytes and was ended",
+    "value": "it returned more than {value} bytes as JSON and was ended",
+}
+
+
+def _text(data: bytes) -> str:
+    """Return bytes as text that every store can keep."""
+    return data.decode(errors="replace").replace("\0", "\ufffd")
+
+
+def _clean(value: Any, depth: int = 0) -> Any:
+    """Return JSON data whose texts every store can keep.
+
+    Raises:
+        ValueError: it is nested too deeply.
+    """
+    if depth > _MOST_DEPTH:
+        raise ValueError("nested too deeply")
+    if isinstance(value, str):
+        return _text(value.encode(errors="replace"))
+    if isinstance(value, list):
+        return [_clean(item, depth + 1) for item in value]
+    if isinstance(value, dict):
+        return {_clean(name): _clean(item, depth + 1) for name, item in value.items()}
+    return value

@@ -1,0 +1,187 @@
+"""The walls around one call, raised by the process that is to be inside them, from the outermost to the innermost."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import stat
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from folkmoot.sandbox import landlock, linux, seccomp
+
+INSIDE = 1000
+"""Who the code is, in its own namespace of users."""
+
+_UNUSED = 0x7A000000
+"""From here on up are users that no system has; a server that runs as root gives each call one of its own."""
+
+_SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin")
+_DEVICES = ("null", "zero", "full", "random", "urandom")
+FOLDER = "/call"
+"""The call's own folder, the only one that it may write to; /tmp is another name for it."""
+
+_MOUNT_POINT = "/proc"
+"""Where the new root is put together: it is there on every Linux and nothing that is shown inside lies in it."""
+
+
+class WallMissing(Exception):
+    """A wall cannot be raised here."""
+
+    def __init__(self, wall: str, error: OSError) -> None:
+        super().__init__(f"{wall} ({error.filename or 'a system call'}: {error.strerror})")
+
+
+def leave_namespaces() -> None:
+    """Give the children of this process, and itself, users and processes of their own.
+
+    Raises:
+        WallMissing: the kernel does not let this user.
+    """
+    user, group = os.geteuid(), os.getegid()
+    if user == 0:
+        with _wall("processes of its own"):
+            linux.unshare(linux.NEW_PROCESSES)
+        return
+    with _wall("users of its own"):
+        linux.unshare(linux.NEW_USERS | linux.NEW_PROCESSES)
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"{INSIDE} {user} 1")
+        Path("/proc/self/gid_map").write_text(f"{INSIDE} {group} 1")
+
+
+def raise_all(limits: Mapping[str, Any], packages: str | None, hidden: Sequence[str], serial: int) -> None:
+    """Close this process, the first of its namespace, off from everything but Python and a folder of its own.
+
+    Args:
+        limits: those of the call (`calls.Limits`).
+        packages: folder of packages that may be read.
+        hidden: paths that stay out of sight even where they lie in a folder that is shown.
+        serial: tells a user apart from those of the other calls of this moment, where the server is root.
+
+    Raises:
+        WallMissing: one of the walls cannot be raised.
+    """
+    with _wall("limits"):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    with _wall("mounts, network and names of its own"):
+        linux.unshare(linux.NEW_MOUNTS | linux.NEW_NETWORK | linux.NEW_IPC | linux.NEW_NAMES | linux.NEW_CGROUP)
+    with _wall("files of its own"):
+        shown = _make_root(limits, packages, hidden)
+    with _wall("no rights"):
+        _drop(serial)
+    with _wall("Landlock"):
+        landlock.restrict(shown, [FOLDER], [f"/dev/{name}" for name in _DEVICES])
+    with _wall("limits"):
+        limit(limits)
+    with _wall("seccomp"):
+        seccomp.install()
+
+
+class _wall:  # noqa: N801 - reads as a word of the steps above
+    """Tell which wall an error of the kernel is about."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if isinstance(error, OSError):
+            raise WallMissing(self._name, error) from error
+
+
+def _make_root(limits: Mapping[str, Any], packages: str | None, hidden: Sequence[str]) -> list[str]:
+    """Enter a root with the system's programs, Python, packages and an empty folder; return what is shown."""
+    root = _MOUNT_POINT
+    linux.mount("none", "/", "", linux.RECURSIVE | linux.PRIVATE)
+    linux.mount("tmpfs", root, "tmpfs", linux.NO_SUID | linux.NO_DEVICES, "size=1m,nr_inodes=4k,mode=755")
+    shown: list[str] = []
+    for path in _shown(packages):
+        if path.is_symlink():  # /lib, where it is a name for /usr/lib
+            (Path(root) / path.relative_to("/")).symlink_to(path.readlink())
+            continue
+        if not any(path.is_relative_to(other) for other in shown):
+            _show(path, root)
+            shown.append(str(path))
+    for place in map(Path, hidden):
+        if place.exists() and any(place.is_relative_to(path) for path in shown):
+            _hide(place, root)
+    _make_devices(root)
+    folder = root + FOLDER
+    Path(folder).mkdir()
+    data = f"size={limits['folder_size']},nr_inodes=20k,mode=1777"
+    linux.mount("tmpfs", folder, "tmpfs", linux.NO_SUID | linux.NO_DEVICES, data)
+    usual = Path(root) / "tmp"
+    if not usual.exists():  # unless packages lie there
+        usual.symlink_to(FOLDER)
+    linux.enter_root(root)
+    linux.close_mount("/", recursive=False)
+    return shown
+
+
+def _shown(packages: str | None) -> list[Path]:
+    """Return the folders that are shown, outer ones first."""
+    folders = {path for path in map(Path, _SYSTEM) if path.exists()}
+    folders |= {Path(sys.base_prefix).resolve(), Path(sys.base_exec_prefix).resolve()}
+    if packages is not None:
+        folders.add(Path(packages).resolve())
+    return sorted(folders)
+
+
+def _show(path: Path, root: str) -> None:
+    target = Path(root) / path.relative_to("/")
+    target.mkdir(parents=True, exist_ok=True)
+    linux.mount(str(path), str(target), "", linux.BIND | linux.RECURSIVE)
+    linux.close_mount(str(target))
+
+
+def _hide(place: Path, root: str) -> None:
+    """Put nothing over a place that is shown."""
+    target = Path(root) / place.relative_to("/")
+    if stat.S_ISDIR(target.stat().st_mode):
+        linux.mount("tmpfs", str(target), "tmpfs", linux.NO_SUID | linux.NO_DEVICES, "size=4k,mode=755")
+        linux.close_mount(str(target))
+    else:
+        linux.mount("/dev/null", str(target), "", linux.BIND)
+
+
+def _make_devices(root: str) -> None:
+    folder = Path(root) / "dev"
+    folder.mkdir()
+    for name in _DEVICES:
+        (folder / name).touch()
+        linux.mount(f"/dev/{name}", str(folder / name), "", linux.BIND)
+
+
+def _drop(serial: int) -> None:
+    """Become nobody."""
+    if os.geteuid() == 0:
+        user = _UNUSED + serial
+        os.setgroups([])
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
+    linux.drop_capabilities()
+    linux.prctl(linux.NO_NEW_PRIVILEGES, 1)
+    linux.prctl(linux.PARENT_DEATH_SIGNAL, signal.SIGKILL)  # becoming another user undoes it; seccomp keeps it
+
+
+def limit(limits: Mapping[str, Any]) -> None:
+    """Set the limits that the kernel keeps for each process."""
+    for kind, value in (
+        (resource.RLIMIT_CPU, limits["cpu_seconds"]),
+        (resource.RLIMIT_AS, limits["memory"]),
+        (resource.RLIMIT_FSIZE, limits["file_size"]),
+        (resource.RLIMIT_NOFILE, limits["open_files"]),
+        (resource.RLIMIT_NPROC, limits["processes"]),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_MEMLOCK, 0),
+    ):
+        most = resource.getrlimit(kind)[1]
+        value = value if most == resource.RLIM_INFINITY else min(value, most)
+        resource.setrlimit(kind, (value, value))
+    os.nice(5)

@@ -1,0 +1,44 @@
+"""Running a program that a model wrote, in the sandbox."""
+
+from __future__ import annotations
+
+import json
+from typing import Literal
+
+from folkmoot.errors import SandboxBusy, SandboxUnavailable, ToolFailed
+from folkmoot.sandbox.calls import Call, Limits, Result
+from folkmoot.tools.tool import ToolContext, ToolResult
+
+
+async def run_code(context: ToolContext, code: str, language: Literal["python", "js", "ts", "r", "java"]) -> ToolResult:
+    """Run a Python program and read what it prints and the value of its last line.
+
+    Each program starts afresh, in an empty folder, without a network; nothing of it is kept.
+
+    Args:
+        code: The program.
+        language: The language it is written in; only python can be run here.
+    """
+    if language != "python":
+        raise ToolFailed(f"{language} cannot be run here; write the program in python.")
+    if context.sandbox is None:
+        raise ToolFailed("run_code cannot be run here: there is no sandbox.")
+    seconds = context.settings.tool_timeout
+    limits = Limits(seconds=max(seconds - 1, seconds / 2))  # ahead of the time of the tool, which keeps no output
+    try:
+        result = await context.sandbox.run(Call(code, limits=limits))
+    except (SandboxUnavailable, SandboxBusy) as error:
+        raise ToolFailed(f"run_code could not run the program: {error.message}. Nothing was done.") from error
+    return ToolResult(
+        _told(result),
+        stdout=result.stdout.splitlines(),
+        stderr=result.stderr.splitlines(),
+        failed=result.status != "ok",
+    )
+
+
+def _told(result: Result) -> str:
+    """Return what a model reads of it: what was printed, then the value or the error."""
+    value = None if result.value is None else json.dumps(result.value, ensure_ascii=False)
+    parts = [result.stdout.rstrip(), result.stderr.rstrip(), value, result.error]
+    return "\n".join(part for part in parts if part) or "The program ended and printed nothing."

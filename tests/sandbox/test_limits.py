@@ -1,0 +1,303 @@
+"""What a call may use is bounded, what it says is read with care, and it never outlives whoever wanted it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import folkmoot
+from folkmoot.errors import SandboxBusy, SandboxUnavailable
+from folkmoot.sandbox import sandbox as service
+from folkmoot.sandbox.calls import Call, Environment, Limits, Mode, Network
+from folkmoot.sandbox.sandbox import Sandbox
+from sandbox.conftest import Running
+from sandbox.probes import PROBES, targets
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="walls are Linux's")
+BOTH = pytest.mark.parametrize("mode", ["strict", "trusted"])
+SHORT = Limits(seconds=1.0)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("source", "limits", "exceeded"),
+    [
+        ("while True: print('x' * 1000)", replace(SHORT, seconds=30.0), "output"),
+        ("import sys\nwhile True: sys.stderr.write('x' * 1000)", replace(SHORT, seconds=30.0), "output"),
+        ("'x' * 2_000_000", replace(SHORT, seconds=30.0), "value"),
+        ("print('before', flush=True); sum(range(10**13))", SHORT, "time"),
+        ("import re; re.match('(a+)+$', 'a' * 64 + 'b')", SHORT, "time"),
+        ("import time, signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(100)", SHORT, "time"),
+        ("import os\nos.close(1), os.close(2)\nwhile True: pass", SHORT, "time"),
+    ],
+)
+def test_what_has_no_end_is_ended(source: str, limits: Limits, exceeded: str, mode: Mode, run: Running) -> None:
+    result = run(Call(source, limits=limits), mode)
+    assert (result.status, result.exceeded) == ("ended", exceeded)
+    assert len(result.stdout) <= limits.output
+    if "before" in source:
+        assert result.stdout == "before\n"
+
+
+def test_processor_time_is_bounded(run: Running) -> None:
+    result = run(Call("while True: pass", limits=Limits(seconds=60.0, cpu_seconds=1)))
+    assert (result.status, result.exceeded) == ("ended", "cpu")
+
+
+def test_memory_of_one_process_is_bounded(run: Running) -> None:
+    result = run(Call("taken = bytearray(1 << 30)"))
+    assert (result.status, result.exceeded) == ("error", "memory")
+
+
+def test_memory_of_many_processes_is_bounded(run: Running) -> None:
+    source = """
+import os, time
+for number in range(4):
+    if os.fork() == 0:
+        taken = b"x" * 40_000_000
+        time.sleep(100)
+time.sleep(100)
+"""
+    result = run(Call(source, limits=Limits(seconds=60.0, memory=120_000_000)))
+    assert (result.status, result.exceeded) == ("ended", "memory")
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"\x80\x04\x95\x1f\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x02id\x94\x85R.",
+        b"[" * 100_000,
+        b'{"value": ' + b"[" * 500 + b"]" * 500 + b"}",
+        b"7",
+        b'{"value": 1} and more',
+        b"\xff\xfe",
+        b'{"value": ' + b"9" * 10_000 + b"}",
+    ],
+)
+def test_what_is_no_answer_is_told_and_not_believed(said: bytes, mode: Mode, run: Running) -> None:
+    source = f"""
+import os
+for descriptor in range(3, 60):
+    try:
+        os.write(descriptor, {said!r})
+    except OSError:
+        pass
+os._exit(0)
+"""
+    result = run(Call(source), mode)
+    assert result.status == "error"
+    assert result.error is not None and "not JSON" in result.error
+
+
+@pytest.mark.parametrize(
+    ("source", "status", "value"),
+    [
+        ("1 + 1", "ok", 2),
+        ("x = 1", "ok", None),
+        ("float('nan'), float('inf')", "ok", ["NaN", "Infinity"]),
+        ("{'a': (1, None, True), 'b': b'bytes', 'c': {1}}", "ok", {"a": [1, None, True], "b": "bytes", "c": [1]}),
+        ("import datetime; datetime.date(2026, 11, 28)", "ok", "2026-11-28"),
+        ("'a\\x00b\\ud800'", "ok", "a\ufffdb?"),
+        ("import sys; sys.exit()", "ok", None),
+        ("import sys; sys.exit(3)", "error", None),
+        ("def broken(", "error", None),
+        ("import os; os._exit(0)", "ok", None),
+        ("import os; os.abort()", "ended", None),
+    ],
+)
+def test_values_cross_as_json(source: str, status: str, value: Any, run: Running) -> None:
+    result = run(Call(source))
+    assert (result.status, result.value) == (status, value)
+
+
+def test_a_function_is_called_with_arguments_and_variables(run: Running) -> None:
+    source = """
+import asyncio, os
+def helper(word): return word + os.environ["ENDING"]
+async def shout(word, times=2):
+    await asyncio.sleep(0)
+    return helper(word) * times
+"""
+    call = Call(source, "shout", {"word": "hey"}, {"ENDING": "!"})
+    assert run(call).value == "hey!hey!"
+    failing = run(Call("def divide(by):\n    return 1 / by\n", "divide", {"by": 0}))
+    assert failing.error is not None
+    assert 'File "<code>", line 2, in divide\n    return 1 / by' in failing.error
+    assert failing.error.endswith("ZeroDivisionError: division by zero\n")
+    assert "program.py" not in failing.error
+
+
+def test_nothing_of_a_call_is_left_for_the_next(run: Running) -> None:
+    run(Call("import os, json; os.environ['LEFT'] = '1'; json.loads = None; open('left', 'w').write('x')"))
+    source = "import os, json; [os.environ.get('LEFT'), json.loads('1'), os.listdir('.'), sorted(os.environ)]"
+    assert run(Call(source)).value == [None, 1, [], ["HOME", "LANG", "PATH", "TMPDIR"]]
+
+
+def test_packages_can_be_read_and_what_is_hidden_among_them_cannot(run: Running, tmp_path: Path) -> None:
+    packages = tmp_path / "packages"
+    (packages / "data").mkdir(parents=True)
+    (packages / "data" / "key").write_text("secret")
+    (packages / "key.txt").write_text("secret")
+    (packages / "greeting.py").write_text("WORD = 'hello'")
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    here = Environment(packages=packages)
+    source = f"import greeting, os; [greeting.WORD, os.listdir({str(packages / 'data')!r})]"
+    file = f"open({str(packages / 'key.txt')!r}).read()"
+    for hidden, seen, status in (([], ["key"], "ok"), ([packages / "data", packages / "key.txt"], [], "error")):
+        sandbox = Sandbox("strict", hidden=hidden)
+        listed, read = run.all(sandbox, [Call(source, environment=here), Call(file, environment=here)])
+        assert listed.value == ["hello", seen], listed
+        assert read.status == status or read.value == ""
+    assert run(Call(f"open({str(packages / 'greeting.py')!r}, 'r+')", environment=here)).status == "error"
+
+
+def test_calls_wait_for_a_place_and_too_many_are_told(run: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = "import time; began = time.monotonic(); time.sleep(0.05); [began, time.monotonic()]"
+    times = [result.value for result in run.all(Sandbox("strict", running=2), [Call(source)] * 12)]
+    for began, _ in times:
+        assert sum(other <= began < ended for other, ended in times) <= 2
+    monkeypatch.setattr(service, "MOST_WAITING", 3)
+    with pytest.raises(SandboxBusy, match="3 calls wait"):
+        run.all(Sandbox("strict", running=1), [Call(source)] * 6)
+
+
+def sleepers(seconds: str) -> list[psutil.Process]:
+    return [process for process in psutil.process_iter(["cmdline"]) if process.info["cmdline"] == ["sleep", seconds]]
+
+
+def daemon(seconds: str) -> str:
+    return f"""
+import os
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.execvp("sleep", ["sleep", "{seconds}"])
+    os._exit(0)
+"""
+
+
+@BOTH
+def test_what_a_call_starts_ends_with_it(mode: Mode, run: Running) -> None:
+    seconds = f"{10_000_000 + os.getpid()}{len(mode)}"
+    run(Call(daemon(seconds) + "import time; time.sleep(0.5)"), mode)
+    left = sleepers(seconds)
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill() if mode == "trusted" else process.wait(10)
+    assert bool(left) or mode == "strict"  # the attempt works where there are no walls
+
+
+@pytest.mark.parametrize("how", ["cancelled", "server killed"])
+def test_a_call_ends_with_whoever_wanted_it(how: str, run: Running, tmp_path: Path) -> None:
+    seconds = f"{20_000_000 + os.getpid()}{len(how)}"
+    source = f"import subprocess; print(flush=True); subprocess.run(['sleep', '{seconds}'])"
+    script = f"""
+import asyncio, sys
+sys.path.insert(0, {str(Path(folkmoot.__file__).parent.parent)!r})
+from folkmoot.sandbox.calls import Call
+from folkmoot.sandbox.sandbox import Sandbox
+async def main():
+    call = asyncio.create_task(Sandbox("strict").run(Call({source!r})))
+    await asyncio.to_thread(sys.stdin.readline)
+    call.cancel()
+    await asyncio.to_thread(sys.stdin.readline)
+asyncio.run(main())
+"""
+    with subprocess.Popen([sys.executable, "-I", "-c", script], stdin=subprocess.PIPE) as server:
+        assert server.stdin is not None
+        for _ in range(3000):
+            started = sleepers(seconds)
+            if started or server.poll() is not None:
+                break
+        (sleeper,) = started
+        if how == "cancelled":
+            server.stdin.write(b"\n")
+            server.stdin.flush()
+        else:
+            server.send_signal(signal.SIGKILL)
+        with suppress(psutil.NoSuchProcess):
+            sleeper.wait(30)
+        assert not sleepers(seconds)
+
+
+@pytest.mark.parametrize("broken", ["linux.unshare", "linux.enter_root", "landlock.restrict", "seccomp.install"])
+def test_a_wall_that_cannot_be_raised_is_named_and_nothing_is_run(
+    broken: str, run: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    module, function = broken.split(".")
+    refusing = f"""
+import folkmoot.sandbox.{module} as module
+def refuse(*arguments): raise OSError(1, "Operation not permitted", "{function}")
+module.{function} = refuse
+main("""
+    monkeypatch.setattr(service, "_BOOT", service._BOOT.replace("main(", refusing))
+    sandbox = Sandbox("strict")
+    with pytest.raises(SandboxUnavailable, match=f"a wall is missing: .*{function}.*Run the server on Linux"):
+        run.all(sandbox, [Call("1")])
+    assert run.runner.run(sandbox.walls()).line.startswith("strict, but code cannot be run: ")
+
+
+def test_what_is_not_run_says_why(run: Running) -> None:
+    with pytest.raises(SandboxUnavailable, match="FOLKMOOT_TOOL_SANDBOX=off"):
+        run(Call("1"), "off")
+    with pytest.raises(SandboxUnavailable, match="network"):
+        run(Call("1", network=Network(("example.org",))))
+    with pytest.raises(SandboxUnavailable, match="bytes; a call takes"):
+        run(Call("#" * 11_000_000))
+    with pytest.raises(SandboxUnavailable, match="no-python"):
+        run(Call("1", environment=Environment(Path("/no-python"))))
+
+
+def test_an_interpreter_that_dies_is_started_again(run: Running) -> None:
+    sandbox = Sandbox("strict")
+
+    async def twice() -> None:
+        assert (await sandbox.run(Call("1"))).value == 1
+        for forker in sandbox._forkers.values():
+            forker._process.kill()
+            await asyncio.to_thread(forker._process.wait)
+        assert (await sandbox.run(Call("2"))).value == 2
+        await sandbox.close()
+
+    run.runner.run(twice())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["read the users", "read a file of the server", "write outside", "connect to the server", "signal the server"],
+)
+def test_landlock_holds_by_itself(name: str, run: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The other walls stand before it, so that no probe would notice that it is gone."""
+    folder = Path(tempfile.mkdtemp(prefix="folkmoot-landlock-"))
+    folder.chmod(0o777)
+    without = f"""
+from folkmoot.sandbox import linux, seccomp, walls
+walls.FOLDER = {str(folder)!r}
+walls._make_root = lambda *_: ["/usr", "/lib", "/lib64", sys.base_prefix]
+walls._drop = lambda _: linux.prctl(linux.NO_NEW_PRIVILEGES, 1)
+walls.leave_namespaces = lambda: None
+linux.unshare = lambda _: None
+seccomp.install = lambda: None
+main("""
+    monkeypatch.setattr(service, "_BOOT", service._BOOT.replace("main(", without))
+    try:
+        with targets(tmp_path) as there:
+            (result,) = run.all(Sandbox("strict"), [Call(there.fill_in(PROBES[name]))])
+    finally:
+        shutil.rmtree(folder)
+    assert result.status == "error" or name == "connect to the server"
+    assert "REACHED" not in result.stdout
