@@ -106,7 +106,9 @@ def listed(owner: Organization) -> dict[str, Any]:
     """Return everything that an organisation can read, but for what tells the time."""
     shown: dict[str, Any] = {}
     for method, path, _ in routes():
-        if method != "GET" or not path.startswith(("/v1/", "/openai/")) or re.search("watch|stream|/context$|/ready$", path):
+        if method != "GET" or not path.startswith(("/v1/", "/openai/")):
+            continue
+        if re.search("watch|stream|/context$|/ready$", path):
             continue
         query = {"agent_id": owner.ids["agent_id"]} if path == "/v1/conversations" else {}
         response = owner.http.get(filled(path, owner.ids), params=query)
