@@ -14,6 +14,7 @@
     ├── PreconditionFailed           412  If-Match names another version
     ├── TooLarge                     413
     ├── Misdirected                  421  the request is for a name that is not the server's
+    ├── PreconditionRequired         428  the block is only overwritten by who says which version was read
     ├── ClientLeft                   499  nobody waits for the answer any more
     ├── NotBuilt                     501  a route of the contract that this server does not have yet
     ├── StoreError                   503
@@ -132,6 +133,12 @@ class Misdirected(FolkmootError):
     """The server does not answer under this name."""
 
     status = 421
+
+
+class PreconditionRequired(FolkmootError):
+    """The block is only overwritten by who says which version was read."""
+
+    status = 428
 
 
 class HeadTooLarge(FolkmootError):

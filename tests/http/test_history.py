@@ -55,6 +55,7 @@ def test_each_version_tells_its_author_time_and_edit(
         "name": agent.name,
         "run_id": call.run_id,
         "step_id": call.step_id,
+        "client": None,
     }
     assert (body[0]["author"]["type"], body[0]["author"]["run_id"]) == ("api", None)
     times = [version["created_at"] for version in body]

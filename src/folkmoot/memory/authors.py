@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 
@@ -19,18 +19,16 @@ class Author:
     name: str | None = None
     run_id: str | None = None
     step_id: str | None = None
+    client: str | None = None
+    """The program that was used, as it names itself, such as `claude-code/2.1.0`."""
 
     def to_json(self) -> str:
         """Return the author as a JSON object."""
-        return json.dumps(
-            {
-                "type": self.type,
-                "id": self.id,
-                "name": self.name,
-                "run_id": self.run_id,
-                "step_id": self.step_id,
-            }
-        )
+        return json.dumps(asdict(self))
+
+    def is_same_as(self, other: Author) -> bool:
+        """Tell whether both are the same writer, whatever run and step it wrote in."""
+        return (self.type, self.id, self.name, self.client) == (other.type, other.id, other.name, other.client)
 
     @classmethod
     def from_json(cls, text: str) -> Author:

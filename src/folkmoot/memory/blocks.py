@@ -15,12 +15,12 @@ from typing import Any
 
 from sqlalchemy import and_, bindparam, delete, select, update
 
-from folkmoot.errors import EditRefused, NotFound, PreconditionFailed
+from folkmoot.errors import EditRefused, NotFound, PreconditionFailed, PreconditionRequired
 from folkmoot.identifiers import new_id
 from folkmoot.memory import history
 from folkmoot.memory.attachments import BLOCK_COLUMNS, relabel
 from folkmoot.memory.authors import Author
-from folkmoot.memory.edits import Edit, Refusal, Revert, SetText, apply, describe
+from folkmoot.memory.edits import Edit, Refusal, Rethink, Revert, SetText, apply, describe
 from folkmoot.store import clock
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
@@ -29,6 +29,9 @@ from folkmoot.store.tables import block_readers, block_tags, blocks
 
 DEFAULT_LIMIT = 100_000
 """Characters a block may hold when its creator named no limit."""
+
+LONGEST_TOLD = 1_000_000
+"""Characters of a text that a refusal tells whole."""
 
 TEMPLATE_FIELDS = ("template_id", "base_template_id", "deployment_id", "entity_id", "preserve_on_migration")
 
@@ -55,6 +58,8 @@ class Block:
     created_at: int
     updated_at: int
     updated_by: Author
+    require_version: bool
+    """Whether who overwrites the text from outside must say which version of it was read."""
 
     @classmethod
     def from_row(cls, row: Row) -> Block:
@@ -80,6 +85,7 @@ class Block:
             created_at=row["created_at"],
             updated_at=row["updated_at"],
             updated_by=Author.from_json(row["updated_by"]),
+            require_version=bool(row["require_version"]),
         )
 
 
@@ -146,6 +152,7 @@ async def create_block(transaction: Transaction, fields: Mapping[str, Any], auth
         created_at=now,
         updated_at=now,
         updated_by=author,
+        require_version=bool(fields.get("require_version")),
     )
     _check_limit(block.value, limit)
     row = _changeable_columns(block) | {
@@ -172,13 +179,32 @@ async def edit_block(
     Raises:
         NotFound: there is no such block.
         PreconditionFailed: it is not at `expected_version`.
+        PreconditionRequired: it would be overwritten from outside, and must not be without `expected_version`.
     """
     before = await find_block(transaction, block_id, lock=True)
     _check_version(before, expected_version)
+    if isinstance(edit, Rethink | Revert) and author.type != "agent":
+        _require_version(before, expected_version)
     text = apply(before.value, edit, before.limit)
     if isinstance(text, Refusal):
         return text
     return before, await _write_text(transaction, before, text, edit, author)
+
+
+async def edit_text(
+    transaction: Transaction, block_id: str, edit: Edit, author: Author, expected_version: int | None = None
+) -> tuple[Block, Block]:
+    """Do what `edit_block` does, and raise a refusal.
+
+    Raises:
+        EditRefused: the edit does not apply; the error tells the text as it is now, unless that is very long.
+    """
+    outcome = await edit_block(transaction, block_id, edit, author, expected_version)
+    if isinstance(outcome, Refusal):
+        block = await find_block(transaction, block_id)
+        value = block.value if len(block.value) <= LONGEST_TOLD else None
+        raise EditRefused(outcome.reason, code=outcome.code, current_version=block.version, value=value)
+    return outcome
 
 
 async def update_block(
@@ -187,7 +213,7 @@ async def update_block(
     changes: Mapping[str, Any],
     author: Author,
     expected_version: int | None = None,
-) -> Block:
+) -> tuple[Block, Block]:
     """Change the block's fields as its owner asks; a new value becomes a new version.
 
     Args:
@@ -197,14 +223,20 @@ async def update_block(
         author: who is named as the writer, when the text changes.
         expected_version: compare-and-set; None takes any.
 
+    Returns:
+        The block before and after.
+
     Raises:
         NotFound: there is no such block.
         PreconditionFailed: it is not at `expected_version`.
+        PreconditionRequired: its text must not be overwritten without `expected_version`.
         EditRefused: the text would be longer than the limit.
         Conflict: an agent that it is attached to has another block of the new label.
     """
     before = await find_block(transaction, block_id, lock=True)
     _check_version(before, expected_version)
+    if changes.get("value") is not None:
+        _require_version(before, expected_version)
     after = before
     fields = {name: value for name, value in changes.items() if name != "value"}
     if fields:
@@ -215,7 +247,7 @@ async def update_block(
         await _write_fields(transaction, before, after)
     if changes.get("value") is not None:
         after = await _write_text(transaction, after, text, SetText(text), author)
-    return after
+    return before, after
 
 
 async def revert_block(
@@ -226,12 +258,11 @@ async def revert_block(
     Raises:
         NotFound: there is no such block.
         PreconditionFailed: the block is not at `expected_version`.
+        PreconditionRequired: it must not be overwritten without `expected_version`.
         EditRefused: that text is longer than the limit is now.
     """
-    outcome = await edit_block(transaction, block_id, edit, author, expected_version)
-    if isinstance(outcome, Refusal):
-        raise EditRefused(outcome.reason)
-    return outcome[1]
+    _, after = await edit_text(transaction, block_id, edit, author, expected_version)
+    return after
 
 
 async def delete_block(transaction: Transaction, block_id: str) -> None:
@@ -275,7 +306,7 @@ async def _write_tags(transaction: Transaction, block_id: str, tags: Sequence[st
 def _with_changes(block: Block, changes: Mapping[str, Any]) -> Block:
     template = {**block.template, **{name: changes[name] for name in TEMPLATE_FIELDS if name in changes}}
     fields = {name: value for name, value in changes.items() if name not in TEMPLATE_FIELDS}
-    for name in ("label", "limit", "read_only", "is_template", "metadata"):
+    for name in ("label", "limit", "read_only", "is_template", "metadata", "require_version"):
         if name in fields and fields[name] is None:
             del fields[name]
     if "tags" in fields:
@@ -289,6 +320,7 @@ def _changeable_columns(block: Block) -> dict[str, Any]:
         "character_limit": block.limit,
         "description": block.description,
         "read_only": block.read_only,
+        "require_version": block.require_version,
         "hidden": block.hidden,
         "project_id": block.project_id,
         "is_template": block.is_template,
@@ -310,6 +342,16 @@ def _check_version(block: Block, expected: int | None) -> None:
     if expected is not None and expected != block.version:
         raise PreconditionFailed(
             f"The block is at version {block.version}, not {expected}. Read it again and change that text.",
+            current_version=block.version,
+        )
+
+
+def _require_version(block: Block, expected: int | None) -> None:
+    if block.require_version and expected is None:
+        raise PreconditionRequired(
+            f"Block {block.id} is not overwritten unseen: send If-Match with the version that you have read; it is at "
+            f'version {block.version} now (If-Match: "{block.version}"). To add or replace a part, which needs no '
+            f"version, use POST /v1/blocks/{block.id}/edits.",
             current_version=block.version,
         )
 

@@ -51,7 +51,9 @@ class Version:
     @classmethod
     def from_row(cls, row: Row) -> Version:
         """Read a row of the block_versions table."""
-        author = Author(row["author_type"], row["author_id"], row["author_name"], row["run_id"], row["step_id"])
+        author = Author(
+            row["author_type"], row["author_id"], row["author_name"], row["run_id"], row["step_id"], row["client"]
+        )
         return cls(row["version"], author, json.loads(row["edit"]), row["length"], row["created_at"])
 
 
@@ -141,6 +143,7 @@ async def record(
                 "author_name": author.name,
                 "run_id": author.run_id,
                 "step_id": author.step_id,
+                "client": author.client,
                 "created_at": now,
             }
         ],

@@ -19,6 +19,9 @@ from folkmoot.runs.service import RunService
 from folkmoot.runs.supervisor import RunSupervisor
 from folkmoot.store.engine import Store
 
+LONGEST_CLIENT = 200
+"""Characters of a program's own name that histories keep."""
+
 
 @dataclass(frozen=True)
 class ServerState:
@@ -49,7 +52,8 @@ class ServerState:
     @property
     def author(self) -> Author:
         """Who is named as the author of what comes through the API."""
-        return Author("api", self.principal.id, self.principal.name)
+        client = self.user_agent[:LONGEST_CLIENT] or None
+        return Author("api", self.principal.id, self.principal.name, client=client)
 
     @property
     def shows_secrets(self) -> bool:

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.ext.compiler import compiles
@@ -81,6 +82,7 @@ blocks = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     Column("updated_by", Text, nullable=False, comment="JSON: the author of the newest version"),
+    Column("require_version", Boolean, nullable=False, server_default=false(), comment="no overwriting unseen"),
     PrimaryKeyConstraint("organization_id", "id"),
     Index("blocks_by_age", "organization_id", "created_at", "id"),
     Index("blocks_by_label", "organization_id", "label", "created_at", "id"),
@@ -114,6 +116,7 @@ block_versions = Table(
     Column("run_id", Text),
     Column("step_id", Text),
     Column("created_at", BigInteger, nullable=False),
+    Column("client", Text, comment="the author's program, as it names itself"),
     PrimaryKeyConstraint("organization_id", "block_id", "version"),
     ForeignKeyConstraint(["organization_id", "block_id"], ["blocks.organization_id", "blocks.id"], ondelete="CASCADE"),
 )

@@ -7,14 +7,23 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Response
 
 from folkmoot.agents.deletion import remove_block
-from folkmoot.memory.blocks import create_block, find_block, update_block
+from folkmoot.memory.blocks import create_block, edit_text, find_block, update_block
 from folkmoot.memory.listing import BlockFilter, agents_of_block, count_blocks, list_blocks
 from folkmoot.server.agent_views import Include, view_agents
 from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import State
 from folkmoot.server.wire.agents import AgentReply, show_agent
-from folkmoot.server.wire.blocks import BlockReply, CreateBlock, ExpectedVersion, UpdateBlock, version_header
+from folkmoot.server.wire.blocks import (
+    AnyEdit,
+    BlockReply,
+    ChangedBlockReply,
+    CreateBlock,
+    ExpectedVersion,
+    UpdateBlock,
+    show_change,
+    version_header,
+)
 from folkmoot.server.wire.common import BlockId, Number, json_response, page_of
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page
@@ -91,14 +100,25 @@ async def retrieve(block_id: BlockId, state: State) -> Response:
     return json_response(BlockReply.of(block), version_header(block.version))
 
 
-@router.patch("/{block_id}", response_model=BlockReply)
+@router.patch("/{block_id}", response_model=ChangedBlockReply)
 async def update(block_id: BlockId, body: UpdateBlock, expected: ExpectedVersion, state: State) -> Response:
     """Change a block; a new value becomes a new version. With If-Match, only when it is at that version."""
     changes = body.changes()
-    block = await state.store.write(
+    before, after = await state.store.write(
         lambda transaction: update_block(transaction, block_id, changes, state.author, expected), together=block_id
     )
-    return json_response(BlockReply.of(block), version_header(block.version))
+    reply = show_change(before, after, expected, whole=body.value is not None)
+    return json_response(reply, version_header(after.version))
+
+
+@router.post("/{block_id}/edits", response_model=ChangedBlockReply)
+async def edit(block_id: BlockId, body: AnyEdit, expected: ExpectedVersion, state: State) -> Response:
+    """Edit a block's text as it is now, as agents' tools do; what does not apply is 422 and tells the text."""
+    before, after = await state.store.write(
+        lambda transaction: edit_text(transaction, block_id, body.edit(), state.author, expected), together=block_id
+    )
+    reply = show_change(before, after, expected, whole=body.kind == "rethink")
+    return json_response(reply, version_header(after.version))
 
 
 @router.delete("/{block_id}")

@@ -9,14 +9,23 @@ from fastapi import APIRouter, Depends, Response
 from folkmoot.agents.agents import find_agent
 from folkmoot.errors import NotFound
 from folkmoot.memory.attachments import attach, attached_rows, detach
-from folkmoot.memory.blocks import Block, update_block
+from folkmoot.memory.blocks import Block, edit_text, update_block
 from folkmoot.memory.listing import attached_blocks
 from folkmoot.server.agent_views import view_agent
 from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import State
 from folkmoot.server.wire.agents import AgentReply, AgentView, MemoryReply, show_agent
-from folkmoot.server.wire.blocks import AttachBlock, BlockReply, ExpectedVersion, UpdateBlock, version_header
+from folkmoot.server.wire.blocks import (
+    AnyEdit,
+    AttachBlock,
+    BlockReply,
+    ChangedBlockReply,
+    ExpectedVersion,
+    UpdateBlock,
+    show_change,
+    version_header,
+)
 from folkmoot.server.wire.common import AgentId, BlockId, json_response, page_of
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page
@@ -82,7 +91,7 @@ async def retrieve_block(agent_id: AgentId, block_label: str, state: State) -> R
     return json_response(reply, version_header(reply.version))
 
 
-@router.patch("/blocks/{block_label:path}", response_model=BlockReply)
+@router.patch("/blocks/{block_label:path}", response_model=ChangedBlockReply)
 async def update_block_of_label(
     agent_id: AgentId, block_label: str, body: UpdateBlock, expected: ExpectedVersion, state: State
 ) -> Response:
@@ -91,8 +100,25 @@ async def update_block_of_label(
 
     async def write(transaction: Transaction) -> BlockReply:
         row = await _labelled(transaction, agent_id, block_label)
-        block = await update_block(transaction, row["id"], changes, state.author, expected)
-        return BlockReply.of(block, row["access"])
+        before, after = await update_block(transaction, row["id"], changes, state.author, expected)
+        whole = body.value is not None
+        return show_change(before, after, expected, whole=whole, access=row["access"])
+
+    reply = await state.store.write(write)
+    return json_response(reply, version_header(reply.version))
+
+
+@router.post("/blocks/{block_label:path}/edits", response_model=ChangedBlockReply)
+async def edit_block_of_label(
+    agent_id: AgentId, block_label: str, body: AnyEdit, expected: ExpectedVersion, state: State
+) -> Response:
+    """Edit the agent's block of that label, as `POST /v1/blocks/{block_id}/edits` does."""
+
+    async def write(transaction: Transaction) -> BlockReply:
+        row = await _labelled(transaction, agent_id, block_label)
+        before, after = await edit_text(transaction, row["id"], body.edit(), state.author, expected)
+        whole = body.kind == "rethink"
+        return show_change(before, after, expected, whole=whole, access=row["access"])
 
     reply = await state.store.write(write)
     return json_response(reply, version_header(reply.version))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from fastapi import Depends, Header
 from pydantic import Field
@@ -15,6 +16,7 @@ from folkmoot.identifiers import user_of
 from folkmoot.memory.attachments import Access
 from folkmoot.memory.authors import Author
 from folkmoot.memory.blocks import DEFAULT_LIMIT, Block
+from folkmoot.memory.edits import Append, Edit, Insert, Patch, Replace, Rethink
 from folkmoot.memory.history import Reader, Version, WrittenLine
 from folkmoot.server.wire.common import MOST_ITEMS, JsonObject, Number, Reply, Request, Tag, Text, moment
 
@@ -26,6 +28,9 @@ class BlockFields(Request):
     """What a creator or an owner may set besides label, value and limit."""
 
     read_only: bool | None = Field(None, description="Agents cannot change it by any tool.")
+    require_version: bool | None = Field(
+        None, description="Its text is only overwritten with If-Match, which says what version was read."
+    )
     description: Text | None = Field(None, description="What it is for; agents read it.")
     metadata: JsonObject | None = None
     tags: list[Tag] | None = Field(None, max_length=MOST_ITEMS)
@@ -68,11 +73,12 @@ class AuthorReply(Reply):
     name: str | None
     run_id: str | None = None
     step_id: str | None = None
+    client: str | None = Field(None, description="The program that was used, as it names itself.")
 
     @classmethod
     def of(cls, author: Author) -> AuthorReply:
         """Show an author."""
-        return cls(type=author.type, id=author.id, name=author.name, run_id=author.run_id, step_id=author.step_id)
+        return cls(**asdict(author))
 
 
 class BlockReply(Reply):
@@ -102,6 +108,7 @@ class BlockReply(Reply):
     updated_at: datetime
     updated_by: AuthorReply
     access: Access | None = Field(description="What the agent it is shown for may do with it.")
+    require_version: bool
 
     @classmethod
     def of(cls, block: Block, access: Access | None = None) -> BlockReply:
@@ -131,7 +138,107 @@ class BlockReply(Reply):
             updated_at=moment(block.updated_at),
             updated_by=AuthorReply.of(block.updated_by),
             access=access,
+            require_version=block.require_version,
         )
+
+
+class OverwrittenReply(Reply):
+    """A version by somebody else whose text was replaced as a whole; it stands in the history."""
+
+    version: int
+    author: AuthorReply
+    created_at: datetime
+
+
+class ChangedBlockReply(BlockReply):
+    """A block after a change that has overwritten somebody else's text."""
+
+    overwrote: OverwrittenReply | None = Field(
+        None, description="The version of another author that was overwritten without being named by If-Match."
+    )
+
+
+def show_change(
+    before: Block, after: Block, expected: int | None, *, whole: bool, access: Access | None = None
+) -> BlockReply:
+    """Show a changed block.
+
+    Args:
+        before: the block as it was.
+        after: the block as it is.
+        expected: the version that the writer said it had read; None when it said none.
+        whole: whether the whole text was replaced.
+        access: that of the agent that the block is shown for.
+    """
+    reply = BlockReply.of(after, access)
+    unseen = whole and expected is None and before.value not in ("", after.value)
+    if not unseen or before.updated_by.is_same_as(after.updated_by):
+        return reply
+    author, at = AuthorReply.of(before.updated_by), moment(before.updated_at)
+    overwrote = OverwrittenReply(version=before.version, author=author, created_at=at)
+    return ChangedBlockReply.model_construct(**dict(reply), overwrote=overwrote)
+
+
+class InsertEdit(Request):
+    """Add lines; nothing that stands in the block is lost."""
+
+    kind: Literal["insert"]
+    new_string: Text
+    insert_line: int = Field(-1, description="Line after which they go; 0: before the first, -1: at the end.")
+
+    def edit(self) -> Edit:
+        """Return the edit."""
+        return Insert(self.new_string, self.insert_line)
+
+
+class AppendEdit(Request):
+    """Add text at the end, on a new line."""
+
+    kind: Literal["append"]
+    content: Text
+
+    def edit(self) -> Edit:
+        """Return the edit."""
+        return Append(self.content)
+
+
+class ReplaceEdit(Request):
+    """Replace the only place where a passage stands."""
+
+    kind: Literal["replace"]
+    old_string: Text
+    new_string: Text
+
+    def edit(self) -> Edit:
+        """Return the edit."""
+        return Replace(self.old_string, self.new_string)
+
+
+class RethinkEdit(Request):
+    """Replace the whole text."""
+
+    kind: Literal["rethink"]
+    new_memory: Text
+
+    def edit(self) -> Edit:
+        """Return the edit."""
+        return Rethink(self.new_memory)
+
+
+class PatchEdit(Request):
+    """Apply every hunk of a unified diff, or none."""
+
+    kind: Literal["patch"]
+    patch: Text
+
+    def edit(self) -> Edit:
+        """Return the edit."""
+        return Patch(self.patch)
+
+
+AnyEdit: TypeAlias = Annotated[
+    InsertEdit | AppendEdit | ReplaceEdit | RethinkEdit | PatchEdit, Field(discriminator="kind")
+]
 
 
 class AttachBlock(Request):
