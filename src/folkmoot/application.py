@@ -21,6 +21,8 @@ from folkmoot.access.authentication import Authentication
 from folkmoot.access.principals import ADMIN, LOCAL
 from folkmoot.agents.services import Services
 from folkmoot.errors import FolkmootError
+from folkmoot.jobs.kinds import JobKinds
+from folkmoot.jobs.worker import JobWorker
 from folkmoot.models.catalogue import Catalogue
 from folkmoot.models.providers import OFFLINE, default_model
 from folkmoot.models.requests import ModelClient
@@ -39,6 +41,7 @@ from folkmoot.server.routes import (
     core_memory,
     health,
     history,
+    jobs,
     keys,
     messages,
     models,
@@ -80,6 +83,7 @@ ROUTERS = (
     steps.telemetry_router,
     tools.router,
     models.router,
+    jobs.router,
     keys.router,
     tokens.router,
     organizations.router,
@@ -181,18 +185,23 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     catalogue = Catalogue(settings, environ)
 
     sandbox = Sandbox(settings.tool_sandbox, hidden=_own_files(settings))
-    services = Services(store, client, settings, environ, sealer, catalogue, ToolRegistry(), sandbox)
+    kinds: JobKinds = {}
+    services = Services(store, client, settings, environ, sealer, catalogue, ToolRegistry(), sandbox, kinds)
     supervisor = RunSupervisor(services)
+    worker = JobWorker(store, kinds, settings.keep_jobs)
     principal = LOCAL if settings.api_key is None else ADMIN
     trying = asyncio.create_task(sandbox.walls_behind())
     warming = asyncio.create_task(_warm_up(client, settings, environ))
     try:
-        await supervisor.open(alone=settings.database_url.startswith("sqlite"))
+        alone = settings.database_url.startswith("sqlite")
+        await supervisor.open(alone=alone)
+        await worker.open(alone=alone)
         yield ServerState(services, supervisor, principal)
     finally:
         warming.cancel()
         trying.cancel()
         await supervisor.close()
+        await worker.close()
         await sandbox.close()
         await catalogue.aclose()
         await client.aclose()

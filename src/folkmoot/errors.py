@@ -30,6 +30,8 @@
     ├── SandboxUnavailable           503  code cannot be run on this server
     ├── SandboxBusy                  503  too much code waits to be run
     ├── ToolFailed                        what a tool tells the model when it could not do its work
+    ├── JobFailed                         a job cannot be done, and to try again would not help
+    ├── JobDelayed                        a job can be tried again, but not at once
     └── StartupError                      the server cannot start; one line says why
 
 The HTTP server turns any of them into `{"detail": …}` in one place; nobody else builds an error body.
@@ -235,6 +237,19 @@ class SandboxBusy(FolkmootError):
 
 class ToolFailed(FolkmootError):
     """A tool could not do its work; the message is for the model to read."""
+
+
+class JobFailed(FolkmootError):
+    """The job cannot be done; to try again would not help. The message stands on the job."""
+
+
+class JobDelayed(FolkmootError):
+    """The job cannot be done just now."""
+
+    def __init__(self, message: str, seconds: float) -> None:
+        """Say why, and in how many seconds it may be tried again at the earliest."""
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class StartupError(FolkmootError):

@@ -148,6 +148,7 @@ class Settings(BaseSettings):
     keep_steps: Seconds = Field(
         7_776_000.0, description="Seconds that the figures of a step stay when its run, or its agent, was deleted."
     )
+    keep_jobs: Seconds = Field(604_800.0, description="Seconds that a job which is over stays listed.")
     tool_timeout: Seconds = Field(120.0, description="Seconds a tool may take.")
     tool_sandbox: Literal["strict", "trusted", "off"] = Field(
         "strict",

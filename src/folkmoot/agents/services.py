@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from folkmoot.jobs.kinds import JobKinds
 from folkmoot.models.catalogue import Catalogue
 from folkmoot.models.prompt import Delta, Prompt, Reply
 from folkmoot.sandbox.sandbox import Sandbox
@@ -45,3 +46,4 @@ class Services:
     catalogue: Catalogue
     tools: ToolRegistry
     sandbox: Sandbox
+    job_kinds: JobKinds

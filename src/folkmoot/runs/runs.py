@@ -18,10 +18,8 @@ from folkmoot.identifiers import new_id
 from folkmoot.runs.log import append_last, partial_answer
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
+from folkmoot.store.leases import LEASE
 from folkmoot.store.tables import agents, messages, runs
-
-LEASE = 15_000_000
-"""Microseconds after which a running run whose process said nothing counts as dead."""
 
 CALLBACK_PATIENCE = 120_000_000
 """Microseconds that a process has to call a run's `callback_url`, with all its tries, before another one does."""

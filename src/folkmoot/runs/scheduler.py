@@ -6,9 +6,10 @@ from sqlalchemy import bindparam, select, update
 
 from folkmoot.conversations.conversations import acquire_free_lock, acquire_lock, find_conversation
 from folkmoot.errors import Conflict
-from folkmoot.runs.runs import LEASE, Run, store_run, unfinished
+from folkmoot.runs.runs import Run, store_run, unfinished
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
+from folkmoot.store.leases import LEASE
 from folkmoot.store.tables import runs
 
 

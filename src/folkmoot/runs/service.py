@@ -28,10 +28,11 @@ from folkmoot.runs.log import store_events, unfinished_words
 from folkmoot.runs.log_reader import LOOK_AGAIN_SECONDS, follow_stored
 from folkmoot.runs.messenger import AgentMessenger
 from folkmoot.runs.reading import last_event
-from folkmoot.runs.runs import LEASE, Run, end_run, find_run, request_cancel, store_run, topic
+from folkmoot.runs.runs import Run, end_run, find_run, request_cancel, store_run, topic
 from folkmoot.runs.scheduler import begin_run, forget_asker, refuse_cycle
 from folkmoot.runs.supervisor import RunSupervisor
 from folkmoot.store.engine import Transaction
+from folkmoot.store.leases import LEASE
 from folkmoot.store.signals import wait_or_look_again
 
 logger = logging.getLogger(__name__)

@@ -18,7 +18,6 @@ from folkmoot.runs.log_reader import LOOK_AGAIN_SECONDS
 from folkmoot.runs.pruning import Pruning
 from folkmoot.runs.runs import (
     CANCEL_TOPIC,
-    LEASE,
     Run,
     cancel_requests,
     claim_callbacks,
@@ -27,15 +26,13 @@ from folkmoot.runs.runs import (
     topic,
 )
 from folkmoot.store.engine import Store, Transaction, Work
+from folkmoot.store.leases import EXTEND_SECONDS, again_and_again
 from folkmoot.store.signals import wait_or_look_again
 
 logger = logging.getLogger(__name__)
 
 STORE_PIECES_SECONDS = 0.1
 """How long pieces of a reply stay in memory only, before readers of other processes can see them."""
-
-PAUSE_SECONDS = 1.0
-"""How long to wait after something went wrong."""
 
 FINISH_DELETIONS_SECONDS = 60.0
 """How often it is looked for deletions that a process which is gone has left."""
@@ -84,7 +81,7 @@ class RunSupervisor:
             "What is too old was not deleted": self._prune,
             "What was being deleted is still there": self._finish_deletions,
         }
-        self._tasks = [asyncio.create_task(self._again_and_again(what, each)) for what, each in work.items()]
+        self._tasks = [asyncio.create_task(again_and_again(what, each)) for what, each in work.items()]
 
     def queue(self, conversation_id: str) -> asyncio.Lock:
         """Return the lock that this process's runs of a conversation wait for, in order."""
@@ -163,25 +160,13 @@ class RunSupervisor:
             logger.warning("Run was left unfinished by a process that is gone", extra={"run_id": run_id})
         return bool(dead)
 
-    async def _again_and_again(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Do some work for ever; what goes wrong is logged, and tried again after a pause."""
-        while True:
-            try:
-                await work()
-            except StoreError as error:
-                logger.warning("%s: %s", what, error.message)
-                await asyncio.sleep(PAUSE_SECONDS)
-            except Exception:
-                logger.exception(what)
-                await asyncio.sleep(PAUSE_SECONDS)
-
     async def _extend_leases(self) -> None:
-        await asyncio.sleep(LEASE / 3e6)
+        await asyncio.sleep(EXTEND_SECONDS)
         await self._for_each_organization(extend_leases)
 
     async def _tidy(self) -> None:
         """Finish what failing, dying and stopping left undone: ends, dead runs, callbacks."""
-        await asyncio.sleep(LEASE / 3e6)
+        await asyncio.sleep(EXTEND_SECONDS)
         await self.settle()
         await self.fail_dead(every=False)
         for organization_id, run_id in await self._store.everywhere.write(claim_callbacks):

@@ -415,3 +415,38 @@ deletions = Table(
     Column("before", BigInteger, nullable=False, comment="the first message that a reset leaves"),
     PrimaryKeyConstraint("organization_id", "id"),
 )
+
+jobs = Table(
+    "jobs",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column("kind", Text, nullable=False, comment="what is done; a room says how"),
+    Column("subject_id", Text, nullable=False, comment="what it works on"),
+    Column("parent_id", Text, comment="what that is part of, such as a file's folder"),
+    Column("status", Text, nullable=False),
+    Column("details", Text, nullable=False, comment="JSON: what it was given, its last error"),
+    Column("progress", Text, nullable=False, comment="JSON: stage, bytes and items done and in all"),
+    Column("attempts", Integer, nullable=False),
+    Column("claim", Text, comment="the token of who works on it; each take-over makes another one"),
+    Column("due_at", BigInteger, comment="when any process may take it: its time, or its lease's end; NULL when over"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("started_at", BigInteger),
+    Column("completed_at", BigInteger),
+    PrimaryKeyConstraint("organization_id", "id"),
+    Index("jobs_by_age", "organization_id", "created_at", "id"),
+    Index("jobs_by_parent", "organization_id", "parent_id", "created_at", "id"),
+    Index(
+        "jobs_unfinished",
+        "organization_id",
+        "kind",
+        "subject_id",
+        unique=True,
+        sqlite_where=text("due_at IS NOT NULL"),
+        postgresql_where=text("due_at IS NOT NULL"),
+    ),
+    # What a process looks for in all organisations at once, so without the organisation in front.
+    _index_of_few_everywhere("jobs_by_time", "due_at"),
+    _index_of_few_everywhere("jobs_by_end", "completed_at"),
+)

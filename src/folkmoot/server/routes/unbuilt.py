@@ -41,8 +41,6 @@ EMPTY: dict[str, Any] = {
     "/v1/identities": [],
     "/v1/identities/count": 0,
     "/v1/mcp-servers": [],
-    "/v1/jobs": [],
-    "/v1/jobs/active": [],
     "/v1/providers": [],
     "/v1/embeddings/total_storage_size": 0.0,
     "/v1/models/embeddings": [],
@@ -73,7 +71,6 @@ UNKNOWN = (
     "/v1/mcp-servers/{mcp_server_id}/tools",
     "/v1/mcp-servers/{mcp_server_id}/tools/{tool_id}",
     "/v1/mcp-servers/connect/{mcp_server_id}",
-    "/v1/jobs/{job_id}",
     "/v1/providers/{provider_id}",
     "/v1/messages/batches",
     "/v1/messages/batches/{batch_id}",
@@ -146,8 +143,6 @@ POST /v1/mcp-servers/{{mcp_server_id}}/tools/{{tool_id}}/run
 PATCH /v1/mcp-servers/{{mcp_server_id}}/refresh
 PATCH /v1/blocks/{{block_id}}/identities/attach/{{identity_id}}
 PATCH /v1/blocks/{{block_id}}/identities/detach/{{identity_id}}
-DELETE /v1/jobs/{{job_id}}
-PATCH /v1/jobs/{{job_id}}/cancel
 POST /v1/providers
 POST /v1/providers/check
 PATCH DELETE /v1/providers/{{provider_id}}

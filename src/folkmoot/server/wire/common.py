@@ -75,6 +75,7 @@ Number = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 AgentId = Annotated[str, AfterValidator(lambda value: check_id("agent", value))]
 BlockId = Annotated[str, AfterValidator(lambda value: check_id("block", value))]
+JobId = Annotated[str, AfterValidator(lambda value: check_id("job", value))]
 MessageId = Annotated[str, AfterValidator(lambda value: check_id("message", value))]
 RunId = Annotated[str, AfterValidator(lambda value: check_id("run", value))]
 StepId = Annotated[str, AfterValidator(lambda value: check_id("step", value))]

@@ -1,0 +1,1 @@
+"""Work that outlives a request: kept as rows, done by any process, finished after a crash."""

@@ -1,0 +1,226 @@
+"""The worker of a process: it takes jobs that are due, some at a time, and keeps their leases."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+
+from folkmoot.errors import FolkmootError, JobDelayed, JobFailed, StoreError
+from folkmoot.jobs.jobs import (
+    ADDED_TOPIC,
+    ENDED_TOPIC,
+    Job,
+    JobLost,
+    claim_jobs,
+    extend_leases,
+    find_job,
+    free_all,
+    hold_job,
+    next_due,
+    prune_jobs,
+    put_back,
+)
+from folkmoot.jobs.kinds import ActiveJob, JobKind, JobKinds, give_up
+from folkmoot.store import clock
+from folkmoot.store.engine import Store, Transaction
+from folkmoot.store.leases import EXTEND_SECONDS, again_and_again
+from folkmoot.store.signals import wait_or_look_again
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 4
+"""Jobs that a process works on at once, of all kinds."""
+
+LOOK_AGAIN_SECONDS = 2.0
+"""How often is looked for jobs that no signal told of: those that come due, and those of dead processes."""
+
+PRUNE_SECONDS = 60.0
+"""How often is looked for jobs that need not be kept any longer."""
+
+LONGEST_DELAY = 300.0
+"""Seconds at most until a job that failed is tried again."""
+
+
+def delay_after(attempts: int) -> float:
+    """Return the seconds until a job is tried again that has failed so often: 1, 2, 4, …, each up to half as much more.
+
+    >>> 4 <= delay_after(3) <= 6
+    True
+    """
+    return float(min(2 ** min(attempts - 1, 20), LONGEST_DELAY) * (1 + random.random() / 2))
+
+
+class JobWorker:
+    """Works on jobs of any organisation, for as long as the process lives."""
+
+    def __init__(self, store: Store, kinds: JobKinds, keep: float) -> None:
+        """Work on `store`.
+
+        Args:
+            store: any view of the database.
+            kinds: what this process can do.
+            keep: seconds for which a job that is over stays listed.
+        """
+        self._store = store.everywhere
+        self._kinds = kinds
+        self._keep = keep
+        self._active: dict[asyncio.Task[None], Job] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._listening = ExitStack()
+        self._added = asyncio.Event()
+        self._ended = asyncio.Event()
+
+    async def open(self, *, alone: bool) -> None:
+        """Begin.
+
+        Args:
+            alone: no other process can be at work on this database, so that what is being done is being done by none.
+        """
+        if alone:
+            await self._store.write(free_all)
+        self._added = self._listening.enter_context(self._store.signals.listening(ADDED_TOPIC))
+        self._ended = self._listening.enter_context(self._store.signals.listening(ENDED_TOPIC))
+        self._tasks = [
+            asyncio.create_task(again_and_again("Jobs could not be taken", self._take)),
+            asyncio.create_task(again_and_again("Leases of jobs could not be extended", self._extend)),
+            asyncio.create_task(again_and_again("Old jobs were not deleted", self._prune)),
+        ]
+
+    async def close(self) -> None:
+        """Stop; what was being done is put back, for another process or for the next start."""
+        for task in self._tasks:
+            task.cancel()
+        active = list(self._active.items())
+        for task, _ in active:
+            task.cancel()
+        await asyncio.gather(*self._tasks, *(task for task, _ in active), return_exceptions=True)
+        self._listening.close()
+        for _, job in active:
+            await self._put_back(job)
+
+    # -- the three rounds ------------------------------------------------------------------------------------
+
+    async def _take(self) -> None:
+        """Take jobs that are due and begin with them, or wait for one."""
+        self._added.clear()
+        kinds = self._kinds_with_room()
+        if not kinds or not await self._begin_due(kinds):
+            await wait_or_look_again(self._added, await self._seconds_until_due(kinds))
+
+    async def _begin_due(self, kinds: list[str]) -> bool:
+        """Begin with jobs that are due; tell whether there was one."""
+        due = await self._store.read(lambda transaction: next_due(transaction, kinds))
+        if due is None or due > clock.now():
+            return False
+        busy = {job.organization_id for job in self._active.values()}
+        most = min(AT_ONCE - len(self._active), *(self._room(kind) for kind in kinds))
+        claimed = await self._store.write(lambda transaction: claim_jobs(transaction, kinds, busy, most))
+        for job in claimed:
+            task = asyncio.create_task(self._do(job))
+            self._active[task] = job
+            task.add_done_callback(self._is_done)
+        return bool(claimed)
+
+    async def _seconds_until_due(self, kinds: list[str]) -> float:
+        due = await self._store.read(lambda transaction: next_due(transaction, kinds)) if kinds else None
+        left = LOOK_AGAIN_SECONDS if due is None else (due - clock.now()) / 1e6
+        return min(max(left, 0.01), LOOK_AGAIN_SECONDS)
+
+    def _kinds_with_room(self) -> list[str]:
+        return [name for name in self._kinds if self._room(name) > 0] if len(self._active) < AT_ONCE else []
+
+    def _room(self, kind: str) -> int:
+        return self._kinds[kind].at_once - Counter(job.kind for job in self._active.values())[kind]
+
+    def _is_done(self, task: asyncio.Task[None]) -> None:
+        self._active.pop(task, None)
+        self._added.set()  # there is room for another one
+
+    async def _extend(self) -> None:
+        """Say that this process is still at work, and stop what it was told to."""
+        await wait_or_look_again(self._ended, EXTEND_SECONDS)
+        self._ended.clear()
+        mine = list(self._active.values())
+        if not mine:
+            return
+        lost = await self._store.write(lambda transaction: extend_leases(transaction, mine))
+        for task, job in list(self._active.items()):
+            if job in lost:
+                task.cancel()
+
+    async def _prune(self) -> None:
+        before = clock.now() - int(self._keep * 1e6)
+        more = await self._store.write(lambda transaction: prune_jobs(transaction, before))
+        await asyncio.sleep(0.1 if more else PRUNE_SECONDS)
+
+    # -- one job ---------------------------------------------------------------------------------------------
+
+    async def _do(self, job: Job) -> None:
+        """Do a job; whatever happens, it ends, is put back, or is left to who takes it over."""
+        kind = self._kinds[job.kind]
+        active = ActiveJob(self._store.of(job.organization_id), job, kind)
+        try:
+            _check_attempts(job, kind)
+            await kind.work(active)
+            if not active.is_complete:
+                await active.complete(_yes)
+        except JobLost:
+            logger.info("A job was ended or taken over", extra={"job_id": job.id})
+        except JobFailed as error:
+            await self._fail(job, error.message)
+        except FolkmootError as error:
+            logger.warning("A job is to be tried again: %s", error.message, extra={"job_id": job.id})
+            await self._retry(job, error.message, error.seconds if isinstance(error, JobDelayed) else 0)
+        except Exception as error:
+            logger.exception("A job failed", extra={"job_id": job.id})
+            await self._retry(job, f"It failed unexpectedly ({type(error).__name__}); the server's log says why.", 0)
+
+    async def _fail(self, job: Job, message: str) -> None:
+        await self._let_go(job, lambda transaction, _: give_up(transaction, self._kinds, job, "failed", message))
+
+    async def _retry(self, job: Job, message: str, seconds: float) -> None:
+        """Have a job tried again, in so many seconds at least; one that was tried often enough has failed."""
+        most = self._kinds[job.kind].attempts
+
+        async def end(transaction: Transaction, now: Job) -> None:
+            if most is not None and now.attempts >= most:
+                await give_up(transaction, self._kinds, now, "failed", message)
+            else:
+                delay = max(seconds, delay_after(now.attempts))
+                await put_back(transaction, now, message, int(delay * 1e6))
+
+        await self._let_go(job, end)
+
+    async def _put_back(self, job: Job) -> None:
+        await self._let_go(job, lambda transaction, now: put_back(transaction, now, None, 0))
+
+    async def _let_go(self, job: Job, work: Callable[[Transaction, Job], Awaitable[None]]) -> None:
+        """Store what became of a job of this process; one that it has no more is left to others.
+
+        If the database cannot take it, the lease ends and the job is taken up anew.
+        """
+
+        async def fenced(transaction: Transaction) -> None:
+            await hold_job(transaction, job)
+            await work(transaction, await find_job(transaction, job.id))
+
+        try:
+            await self._store.of(job.organization_id).write(fenced)
+        except JobLost:
+            logger.info("A job was ended or taken over", extra={"job_id": job.id})
+        except StoreError as error:
+            logger.warning("The end of a job could not be stored: %s", error.message, extra={"job_id": job.id})
+
+
+def _check_attempts(job: Job, kind: JobKind) -> None:
+    """Refuse a job that has been claimed too often without its end, since it may be what kills its processes."""
+    if kind.attempts is not None and job.attempts > kind.attempts:
+        raise JobFailed(job.error or f"Each of the {kind.attempts} processes that worked on it died.")
+
+
+async def _yes(_: Transaction) -> bool:
+    return True
