@@ -44,16 +44,42 @@ def run(command: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> i
     return 0
 
 
+def read_grants(blocks: Sequence[str] | None, agents: Sequence[str] | None) -> dict[str, Any]:
+    """Return what a member's key is to reach, as the API takes it.
+
+    Args:
+        blocks: each a label or an identifier, with `:write`, `:append` or `:read` behind it; without it is `:write`.
+        agents: each a name or an identifier.
+
+    >>> read_grants(["organization:append", "notes"], None)["blocks"]
+    [{'block': 'organization', 'access': 'append'}, {'block': 'notes', 'access': 'write'}]
+    """
+    grants: dict[str, Any] = {}
+    if blocks:
+        parts = [re.fullmatch(r"(.+?)(?::(write|append|read))?", each, re.DOTALL) for each in blocks]
+        grants["blocks"] = [{"block": part[1], "access": part[2] or "write"} for part in parts if part is not None]
+    if agents:
+        grants["agents"] = list(agents)
+    return grants
+
+
 async def create_key(
-    client: httpx.AsyncClient, name: str, role: str, expires: str | None, organization: str | None
+    client: httpx.AsyncClient,
+    name: str,
+    role: str,
+    expires: str | None,
+    organization: str | None,
+    grants: Mapping[str, Any],
 ) -> None:
     """Make a key and show it, alone on the last line."""
-    body = {"name": name, "role": role, "organization": organization}
+    body = {"name": name, "role": role, "organization": organization, **grants}
     if expires is not None:
         body["expires_at"] = (datetime.now(UTC) + duration(expires)).isoformat()
     made = await _ask(client, "POST", "/v1/keys", body)
     until = f"until {made['expires_at']}" if made["expires_at"] else "until it is revoked"
     _tell(f"Key {made['id']}, {made['name']!r}, {made['role']} of {made['organization_id']}, lasts {until}.")
+    if made["blocks"] is not None:
+        _tell(f"It reaches: {_reach(made)}.")
     _tell("It is shown this once:")
     _tell(made["key"])
 
@@ -62,10 +88,18 @@ async def list_keys(client: httpx.AsyncClient, organization: str | None) -> None
     """Show an organisation's keys."""
     keys = await _ask(client, "GET", "/v1/keys", None, _of(organization))
     rows = [
-        (key["id"], key["prefix"] + "…", key["name"], key["role"], _state(key), key["last_used_at"] or "never used")
+        (
+            key["id"],
+            key["prefix"] + "…",
+            key["name"],
+            key["role"],
+            _state(key),
+            key["last_used_at"] or "never used",
+            _reach(key),
+        )
         for key in keys
     ]
-    _table(("id", "key", "name", "role", "lasts", "last use"), rows)
+    _table(("id", "key", "name", "role", "lasts", "last use", "reaches"), rows)
 
 
 async def revoke_key(client: httpx.AsyncClient, key_id: str, organization: str | None) -> None:
@@ -198,6 +232,14 @@ def _state(key: Mapping[str, Any]) -> str:
     if key["revoked_at"]:
         return f"revoked {key['revoked_at']}"
     return f"until {key['expires_at']}" if key["expires_at"] else "until revoked"
+
+
+def _reach(key: Mapping[str, Any]) -> str:
+    """Return in words what a key reaches."""
+    if key["blocks"] is None:
+        return "everything that its role may"
+    blocks = [f"{block['label'] or block['id']}:{block['access']}" for block in key["blocks"]]
+    return ", ".join([*blocks, *key["agents"]]) or "nothing"
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

@@ -105,12 +105,23 @@ def create_key(
     name: Annotated[str, typer.Argument(help="What histories and logs call who has the key.")],
     role: Annotated[Role, typer.Option(help="reader: reads only. member: all but administration.")] = Role.member,
     expires: Annotated[str | None, typer.Option(metavar="90d", help="How long it lasts. [until revoked]")] = None,
+    block: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL:ACCESS",
+            help="A block that the key reaches, with write, append or read; again for more. It then reaches no others.",
+        ),
+    ] = None,
+    agent: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="An agent that the key may ask; again for more.")
+    ] = None,
     organization: OfOrganization = None,
 ) -> None:
     """Make a key and show it, once, on the last line."""
     from folkmoot import administration
 
-    sys.exit(administration.run(administration.create_key, name, role.value, expires, organization))
+    grants = administration.read_grants(block, agent)
+    sys.exit(administration.run(administration.create_key, name, role.value, expires, organization, grants))
 
 
 @keys.command("list")

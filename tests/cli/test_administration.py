@@ -46,6 +46,20 @@ def test_keys_are_made_in_the_database_and_by_the_running_server(
     assert "FOLKMOOT_URL" in server_elsewhere.stderr
 
 
+@once
+def test_a_members_key_names_its_blocks(folkmoot: Folkmoot, start_server: StartServer) -> None:
+    server = start_server()
+    block = httpx.post(f"{server.url}/v1/blocks", json={"label": "organization", "value": ""}).json()
+    asked = {"FOLKMOOT_URL": server.url}
+    made = folkmoot("keys", "create", "claude-code", "--block", "organization:append", **asked)
+    assert "It reaches: organization:append." in made.stdout
+    reads = {"authorization": f"Bearer {made.stdout.splitlines()[-1]}"}
+    assert httpx.get(f"{server.url}/v1/blocks/{block['id']}", headers=reads).status_code == 200
+    assert "organization:append" in folkmoot("keys", "list", **asked).stdout
+    unknown = folkmoot("keys", "create", "x", "--block", "nowhere:read", **asked)
+    assert (unknown.returncode, "nowhere" in unknown.stderr) == (1, True)
+
+
 def test_what_cannot_be_done_is_said(folkmoot: Folkmoot) -> None:
     nobody = folkmoot("keys", "list", FOLKMOOT_URL="http://127.0.0.1:9")
     assert (nobody.returncode, "No server answers at http://127.0.0.1:9" in nobody.stderr) == (1, True)

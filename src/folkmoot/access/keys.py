@@ -1,7 +1,8 @@
 """Keys that organisations give out: kept as hashes, found by them, looked up anew in every request.
 
-A scoped token is a key with a policy. A key that was revoked keeps its row, so that its name stays known and a server
-that has once given out a key stays closed without one; tokens that are over are forgotten.
+A scoped token is a key with a policy. A member, an agent or program that lives elsewhere, has a key with grants. A key
+that was revoked keeps its row, so that its name stays known and a server that has once given out a key stays closed
+without one; tokens that are over are forgotten.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Select, bindparam, delete, func, or_, select, update
 
-from folkmoot.access.principals import Policy, Principal, Role
+from folkmoot.access.principals import Grants, Kind, Policy, Principal, Role
 from folkmoot.errors import Conflict, InvalidInput, NotFound
 from folkmoot.identifiers import new_id
 from folkmoot.store import clock
@@ -52,6 +53,7 @@ class Key:
     expires_at: int | None
     revoked_at: int | None
     last_used_at: int | None
+    grants: Grants | None = None
 
     @classmethod
     def from_row(cls, row: Row) -> Key:
@@ -68,12 +70,13 @@ class Key:
             expires_at=row["expires_at"],
             revoked_at=row["revoked_at"],
             last_used_at=row["last_used_at"],
+            grants=Grants.from_json(row["grants"]) if row["grants"] is not None else None,
         )
 
     def principal(self) -> Principal:
         """Return who has the key."""
-        kind = "key" if self.policy is None else "token"
-        return Principal(self.name, kind, self.organization_id, self.role, self.id, self.policy)  # type: ignore[arg-type]
+        kind: Kind = "key" if self.policy is None else "token"
+        return Principal(self.name, kind, self.organization_id, self.role, self.id, self.policy, grants=self.grants)
 
     def is_valid(self, now: int) -> bool:
         """Tell whether the key opens anything at a time."""
@@ -94,8 +97,9 @@ _count_keys = (
     select(func.count().label("count")).select_from(api_keys).where(~_is_token, api_keys.c.revoked_at.is_(None))
 )
 _count_tokens = select(func.count().label("count")).select_from(api_keys).where(_is_token)
-_any_key = select(api_keys.c.id).where(~_is_token).limit(1)
+_any_key = select(api_keys.c.id).where(~_is_token, api_keys.c.grants.is_(None)).limit(1)
 _revoke = update(api_keys).where(_this, api_keys.c.revoked_at.is_(None)).values(revoked_at=bindparam("now"))
+_set_grants = update(api_keys).where(_this, api_keys.c.revoked_at.is_(None)).values(grants=bindparam("new_grants"))
 _delete_token = delete(api_keys).where(_this, _is_token)
 _forget_expired = delete(api_keys).where(_is_token, api_keys.c.expires_at <= bindparam("now"))
 _note_use = (
@@ -111,16 +115,48 @@ def hash_of(secret: str) -> str:
 
 
 async def create_key(
-    transaction: Transaction, name: str, role: Role, expires_at: int | None, created_by: str
+    transaction: Transaction,
+    name: str,
+    role: Role,
+    expires_at: int | None,
+    created_by: str,
+    grants: Grants | None = None,
 ) -> tuple[Key, str]:
     """Make a key of the transaction's organisation; return it and the secret, which is shown this once.
 
+    Args:
+        transaction: where to write.
+        name: what histories and logs call who has the key.
+        role: what it may do.
+        expires_at: when it ends, in microseconds; None for never.
+        created_by: name of who makes it.
+        grants: what a member's key reaches; None for a key that its role alone limits.
+
     Raises:
-        InvalidInput: it would be over already.
+        InvalidInput: it would be over already, or has grants and another role than member.
         Conflict: the organisation has too many.
     """
+    if grants is not None and role != "member":
+        raise InvalidInput(f"role: a key that reaches only what is named has the role member, not {role}.")
     await _refuse_more(transaction, _count_keys, MOST_KEYS, "keys; revoke some")
-    return await _insert(transaction, _new(transaction, "key", name, role, None, expires_at, created_by))
+    key = _new(transaction, "key", name, role, None, expires_at, created_by)
+    return await _insert(transaction, replace(key, grants=grants))
+
+
+async def set_grants(transaction: Transaction, key_id: str, grants: Grants) -> Key:
+    """Let a member's key reach something else from its next request on, and return it.
+
+    Raises:
+        NotFound: there is no such key.
+        Conflict: it is revoked, or its role alone limits it.
+    """
+    key = await find_key(transaction, key_id)
+    if key.grants is None:
+        raise Conflict(f"Key {key_id} is no member's: what it may do is said by its role, {key.role}.")
+    if not await transaction.run(_set_grants, key_id=key_id, new_grants=grants.to_json()):
+        raise Conflict(f"Key {key_id} is revoked; make another one.")
+    transaction.signal(CHANGED)
+    return replace(key, grants=grants)
 
 
 async def create_token(transaction: Transaction, policy: Policy, expires_at: int, created_by: str) -> tuple[Key, str]:
@@ -200,7 +236,7 @@ async def delete_token(transaction: Transaction, token: str) -> None:
 
 
 async def has_keys(transaction: Transaction) -> bool:
-    """Tell whether any organisation has ever been given a key."""
+    """Tell whether any organisation has ever been given a key that is no token and no member's."""
     return await transaction.first(_any_key) is not None
 
 
@@ -238,6 +274,7 @@ async def _insert(transaction: Transaction, key: Key) -> tuple[Key, str]:
         "prefix": key.prefix,
         "role": key.role,
         "policy": key.policy.to_json() if key.policy is not None else None,
+        "grants": key.grants.to_json() if key.grants is not None else None,
         "created_at": key.created_at,
         "created_by": key.created_by,
         "expires_at": key.expires_at,

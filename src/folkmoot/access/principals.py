@@ -42,6 +42,29 @@ class Policy:
         return cls({name: frozenset(access) for name, access in read["agents"].items()}, read["origin"])
 
 
+BlockAccess: TypeAlias = Literal["write", "append", "read"]
+"""What a member may do with a block: change everything, only add to it, only read it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """What a member's key reaches, by identifier; whatever is not named is closed."""
+
+    blocks: Mapping[str, BlockAccess]
+    agents: frozenset[str] = frozenset()
+    """Agents that the member may ask."""
+
+    def to_json(self) -> str:
+        """Return the grants as a JSON object."""
+        return json.dumps({"blocks": dict(self.blocks), "agents": sorted(self.agents)})
+
+    @classmethod
+    def from_json(cls, text: str) -> Grants:
+        """Return the grants that `to_json` wrote."""
+        read = json.loads(text)
+        return cls(read["blocks"], frozenset(read["agents"]))
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """Who sends a request, for which organisation, with which role."""
@@ -54,10 +77,18 @@ class Principal:
     """The stored key's identifier; None where there is none."""
 
     policy: Policy | None = None
-    """What a scoped token reaches; None for those whom their role alone limits."""
+    """What a scoped token reaches; None for those who have none."""
 
     session_id: str | None = None
     """The session that a browser is known by."""
+
+    grants: Grants | None = None
+    """What a member's key reaches; None for those whom their role alone limits."""
+
+    @property
+    def is_scoped(self) -> bool:
+        """Whether the principal reaches only what is named for it, in place of what its role allows."""
+        return self.policy is not None or self.grants is not None
 
     @property
     def sends_key(self) -> bool:

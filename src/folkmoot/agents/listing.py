@@ -51,6 +51,12 @@ async def count_agents(transaction: Transaction, wanted: AgentFilter) -> int:
     return int(row["count"]) if row is not None else 0
 
 
+async def agents_named(transaction: Transaction, name: str) -> list[str]:
+    """Return the identifiers of the agents that a name may mean: an identifier, or a name; the oldest first."""
+    statement = select(agents.c.id).where(is_kept(agents.c.id), (agents.c.id == name) | (agents.c.name == name))
+    return [row["id"] for row in await transaction.all(statement.order_by(agents.c.created_at).limit(10))]
+
+
 async def agents_of_ids(transaction: Transaction, agent_ids: Sequence[str]) -> list[Agent]:
     """Return the agents of these identifiers, in their order; one that is gone is left out."""
     if not agent_ids:

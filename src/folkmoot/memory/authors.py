@@ -9,12 +9,14 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """An agent (with the run and step it wrote in), a holder of an API key, or Folkmoot itself.
+    """An agent (with the run and step it wrote in), a member, a holder of an API key, or Folkmoot itself.
+
+    A member is an agent or program that lives elsewhere; its identifier is its key's.
 
     The name is kept with every version, so that history stays readable after an agent is deleted.
     """
 
-    type: Literal["agent", "api", "system"]
+    type: Literal["agent", "member", "api", "system"]
     id: str | None = None
     name: str | None = None
     run_id: str | None = None

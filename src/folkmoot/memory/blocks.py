@@ -15,12 +15,12 @@ from typing import Any
 
 from sqlalchemy import and_, bindparam, delete, select, update
 
-from folkmoot.errors import EditRefused, NotFound, PreconditionFailed, PreconditionRequired
+from folkmoot.errors import EditRefused, Forbidden, NotFound, PreconditionFailed, PreconditionRequired
 from folkmoot.identifiers import new_id
 from folkmoot.memory import history
-from folkmoot.memory.attachments import BLOCK_COLUMNS, relabel
+from folkmoot.memory.attachments import BLOCK_COLUMNS, Access, relabel
 from folkmoot.memory.authors import Author
-from folkmoot.memory.edits import Edit, Refusal, Rethink, Revert, SetText, apply, describe
+from folkmoot.memory.edits import Append, Edit, Insert, Refusal, Rethink, Revert, SetText, apply, describe
 from folkmoot.store import clock
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
@@ -169,19 +169,35 @@ async def create_block(transaction: Transaction, fields: Mapping[str, Any], auth
 
 
 async def edit_block(
-    transaction: Transaction, block_id: str, edit: Edit, author: Author, expected_version: int | None = None
+    transaction: Transaction,
+    block_id: str,
+    edit: Edit,
+    author: Author,
+    expected_version: int | None = None,
+    access: Access | None = None,
 ) -> tuple[Block, Block] | Refusal:
     """Apply an edit to the block's text as it is now, as a new version by `author`.
+
+    Args:
+        transaction: where to write.
+        block_id: which block.
+        edit: what to do.
+        author: who is named as the writer.
+        expected_version: compare-and-set; None takes any.
+        access: what a member may do with the block; None where that is not the question.
 
     Returns:
         The block before and after, or the refusal, in which case nothing was changed.
 
     Raises:
         NotFound: there is no such block.
+        Forbidden: `access` does not allow the edit, or a member would change a read-only block.
         PreconditionFailed: it is not at `expected_version`.
         PreconditionRequired: it would be overwritten from outside, and must not be without `expected_version`.
     """
     before = await find_block(transaction, block_id, lock=True)
+    if access is not None:
+        _check_access(before, edit, access)
     _check_version(before, expected_version)
     if isinstance(edit, Rethink | Revert) and author.type != "agent":
         _require_version(before, expected_version)
@@ -192,14 +208,19 @@ async def edit_block(
 
 
 async def edit_text(
-    transaction: Transaction, block_id: str, edit: Edit, author: Author, expected_version: int | None = None
+    transaction: Transaction,
+    block_id: str,
+    edit: Edit,
+    author: Author,
+    expected_version: int | None = None,
+    access: Access | None = None,
 ) -> tuple[Block, Block]:
     """Do what `edit_block` does, and raise a refusal.
 
     Raises:
         EditRefused: the edit does not apply; the error tells the text as it is now, unless that is very long.
     """
-    outcome = await edit_block(transaction, block_id, edit, author, expected_version)
+    outcome = await edit_block(transaction, block_id, edit, author, expected_version, access)
     if isinstance(outcome, Refusal):
         block = await find_block(transaction, block_id)
         value = block.value if len(block.value) <= LONGEST_TOLD else None
@@ -343,6 +364,16 @@ def _check_version(block: Block, expected: int | None) -> None:
         raise PreconditionFailed(
             f"The block is at version {block.version}, not {expected}. Read it again and change that text.",
             current_version=block.version,
+        )
+
+
+def _check_access(block: Block, edit: Edit, access: Access) -> None:
+    if block.read_only or access == "read":
+        raise Forbidden(f"Block {block.label!r} is read-only: it can be read but not changed. Nothing was changed.")
+    if access == "append" and not isinstance(edit, Insert | Append):
+        raise Forbidden(
+            f"This key may only add to block {block.label!r}, with an insert; changing or removing what stands in it "
+            "is not allowed to it. Nothing was changed."
         )
 
 

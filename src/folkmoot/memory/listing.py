@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from folkmoot.memory.blocks import Block
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page, fetch_page
-from folkmoot.store.tables import agent_blocks, agents, block_tags, blocks
+from folkmoot.store.tables import agent_blocks, agents, block_tags, blocks, conversation_blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,25 @@ async def count_blocks(transaction: Transaction, wanted: BlockFilter) -> int:
     """Return how many blocks there are."""
     row = await transaction.first(_filtered(select(func.count().label("count")).select_from(blocks), wanted))
     return int(row["count"]) if row is not None else 0
+
+
+async def blocks_labelled(transaction: Transaction, name: str) -> list[str]:
+    """Return the identifiers of the blocks that a name may mean: an identifier, or a label; the oldest first.
+
+    Copies that conversations have of blocks are never meant by their label.
+    """
+    copies = select(conversation_blocks.c.block_id)
+    labelled = (blocks.c.label == name) & blocks.c.id.not_in(copies)
+    statement = select(blocks.c.id).where(is_kept(blocks.c.id), (blocks.c.id == name) | labelled)
+    return [row["id"] for row in await transaction.all(statement.order_by(blocks.c.created_at).limit(10))]
+
+
+async def labels_of(transaction: Transaction, block_ids: Collection[str]) -> dict[str, str]:
+    """Return the labels of blocks, of those that are there."""
+    if not block_ids:
+        return {}
+    statement = select(blocks.c.id, blocks.c.label).where(is_kept(blocks.c.id), blocks.c.id.in_(list(block_ids)))
+    return {row["id"]: row["label"] for row in await transaction.all(statement)}
 
 
 async def agents_of_block(transaction: Transaction, block_id: str, page: Page) -> list[str]:

@@ -1,7 +1,7 @@
 """What a principal may ask for: the one place where that is decided, by the request's method and path.
 
 Closed by default: a path that stands in no list below needs the role `member` to change something, `reader` to be read,
-and is closed to scoped tokens.
+and is closed to scoped tokens and to members' keys.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from folkmoot.access.principals import AgentAccess, Principal, Role, at_least
+from folkmoot.access.principals import AgentAccess, BlockAccess, Grants, Principal, Role, at_least
 from folkmoot.errors import Forbidden
 from folkmoot.identifiers import ORGANIZATION
 
@@ -17,6 +17,7 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 _AGENT = r"/v1/agents/(agent-[^/]+)"
+_BLOCK = r"/v1/blocks/(block-[^/]+)"
 
 
 def _one_of(*paths: str) -> re.Pattern[str]:
@@ -49,6 +50,13 @@ BY_TOKEN: Mapping[AgentAccess, Mapping[str, re.Pattern[str]]] = {
 """What each access of a scoped token's policy opens: by method the paths, whose group is the agent."""
 
 
+BY_MEMBER: Mapping[BlockAccess, Mapping[str, re.Pattern[str]]] = {
+    "read": {"GET": re.compile(f"{_BLOCK}(?:/(?:history(?:/[^/]+)?|blame|watch))?")},
+    "append": {"POST": re.compile(f"{_BLOCK}/edits")},
+}
+"""What each access of a member to a block opens, with what it opens below; which edits, the block's writer decides."""
+
+
 def authorize(principal: Principal, method: str, path: str) -> None:
     """Let a request pass.
 
@@ -62,6 +70,9 @@ def authorize(principal: Principal, method: str, path: str) -> None:
     """
     if principal.policy is not None:
         _check_policy(principal, method, path)
+        return
+    if principal.grants is not None:
+        _check_grants(principal.grants, method, path)
         return
     needed = role_for(method, path)
     if not at_least(principal.role, needed):
@@ -89,3 +100,18 @@ def _check_policy(principal: Principal, method: str, path: str) -> None:
         if match is not None and access in principal.policy.agents.get(match[1], ()):
             return
     raise Forbidden(f"This token's policy does not open {method} {path}.")
+
+
+def _check_grants(grants: Grants, method: str, path: str) -> None:
+    for access, opened in BY_MEMBER.items():
+        pattern = opened.get("GET" if method == "HEAD" else method)
+        match = pattern.fullmatch(path) if pattern is not None else None
+        if match is None:
+            continue
+        has = grants.blocks.get(match[1])
+        if has is None:
+            raise Forbidden(f"This key does not reach {match[1]}.")
+        if access == "append" and has == "read":
+            raise Forbidden(f"This key may only read {match[1]}.")
+        return
+    raise Forbidden(f"This key reaches blocks that were named when it was made, and not {method} {path}.")

@@ -14,6 +14,7 @@ from fastapi import Depends, Request
 
 from folkmoot.access.principals import Principal
 from folkmoot.agents.services import Services
+from folkmoot.memory.attachments import Access
 from folkmoot.memory.authors import Author
 from folkmoot.runs.service import RunService
 from folkmoot.runs.supervisor import RunSupervisor
@@ -53,12 +54,18 @@ class ServerState:
     def author(self) -> Author:
         """Who is named as the author of what comes through the API."""
         client = self.user_agent[:LONGEST_CLIENT] or None
-        return Author("api", self.principal.id, self.principal.name, client=client)
+        member = self.principal.grants is not None
+        return Author("member" if member else "api", self.principal.id, self.principal.name, client=client)
 
     @property
     def shows_secrets(self) -> bool:
-        """Whether the principal is shown the values of agents' secrets: who may set them is, by no scoped token."""
-        return self.principal.role != "reader" and self.principal.policy is None
+        """Whether the principal is shown the values of agents' secrets: who may set them is, by no scoped key."""
+        return self.principal.role != "reader" and not self.principal.is_scoped
+
+    def access_to(self, block_id: str) -> Access | None:
+        """Return what the principal may do with a block as a member; None where its role alone decides."""
+        grants = self.principal.grants
+        return grants.blocks.get(block_id, "read") if grants is not None else None
 
     @property
     def wants_embedding(self) -> bool:

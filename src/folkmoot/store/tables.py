@@ -391,6 +391,7 @@ api_keys = Table(
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
     Column("last_used_at", BigInteger, comment="written once a minute at most"),
+    Column("grants", Text, comment="JSON: what a member's key reaches; NULL for keys that their role alone limits"),
     PrimaryKeyConstraint("organization_id", "id"),
     Index("api_keys_by_hash", "hash"),
 )

@@ -1,7 +1,7 @@
 """One colour for each author, the same on every page: agents take theirs in the order in which they were created.
 
 There are `COLOURS` of them in the style sheet, `c1` to `c12`; after those they repeat with another pattern, `p1` to
-`p3`. Whoever writes through the API has the neutral `c0`.
+`p3`. A member's follows from its key's identifier. Whoever else writes through the API has the neutral `c0`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Palette:
 
     def author(self, author: Author) -> str:
         """Return an author's classes in the style sheet."""
-        return self.agent(author.id) if author.type == "agent" and author.id else NEUTRAL
+        return self.agent(author.id) if author.type in ("agent", "member") and author.id else NEUTRAL
 
 
 async def read_palette(transaction: Transaction) -> Palette:

@@ -115,7 +115,10 @@ async def update(block_id: BlockId, body: UpdateBlock, expected: ExpectedVersion
 async def edit(block_id: BlockId, body: AnyEdit, expected: ExpectedVersion, state: State) -> Response:
     """Edit a block's text as it is now, as agents' tools do; what does not apply is 422 and tells the text."""
     before, after = await state.store.write(
-        lambda transaction: edit_text(transaction, block_id, body.edit(), state.author, expected), together=block_id
+        lambda transaction: edit_text(
+            transaction, block_id, body.edit(), state.author, expected, state.access_to(block_id)
+        ),
+        together=block_id,
     )
     reply = show_change(before, after, expected, whole=body.kind == "rethink")
     return json_response(reply, version_header(after.version))

@@ -1,16 +1,20 @@
-"""An organisation's keys: create, list, revoke; for its admins."""
+"""An organisation's keys: create, list, change what a member reaches, revoke; for its admins."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from fastapi import APIRouter, Request, Response
 
 from folkmoot.access.authentication import Authentication
-from folkmoot.access.keys import Key, create_key, list_keys, revoke_key
+from folkmoot.access.keys import Key, create_key, find_key, list_keys, revoke_key, set_grants
 from folkmoot.access.organizations import find_organization
+from folkmoot.access.principals import Grants
 from folkmoot.errors import Forbidden
 from folkmoot.identifiers import ORGANIZATION
+from folkmoot.server.grants import labels_for, read_grants
 from folkmoot.server.state import ServerState, State
-from folkmoot.server.wire.access import CreateKey, KeyReply, NewKey
+from folkmoot.server.wire.access import CreateKey, KeyReply, MemberGrants, NewKey
 from folkmoot.server.wire.common import Text, json_response
 from folkmoot.store import clock
 from folkmoot.store.engine import Store, Transaction
@@ -20,31 +24,59 @@ router = APIRouter(prefix="/v1/keys", tags=["keys"])
 
 @router.post("", response_model=NewKey)
 async def create(request: Request, body: CreateKey, state: State) -> Response:
-    """Make a key; it is shown this once. From the first one on nobody is let in without a key."""
+    """Make a key; it is shown this once. From the first one on that is no member's nobody is let in without a key."""
     store = await _store_of(state, body.organization)
     expires_at = clock.from_datetime(body.expires_at) if body.expires_at is not None else None
 
-    async def make(transaction: Transaction) -> tuple[Key, str]:
-        return await create_key(transaction, body.name, body.role, expires_at, state.principal.name)
+    async def make(transaction: Transaction) -> tuple[Key, str, Mapping[str, str]]:
+        grants = await read_grants(transaction, body)
+        made = await create_key(transaction, body.name, body.role, expires_at, state.principal.name, grants)
+        return *made, await labels_for(transaction, made[:1])
 
-    key, secret = await store.write(make)
-    authentication: Authentication = request.app.state.authentication
-    authentication.close_to_strangers()
-    return json_response(NewKey.with_secret(key, secret), {"Cache-Control": "no-store"})
+    key, secret, labels = await store.write(make)
+    if key.grants is None:
+        authentication: Authentication = request.app.state.authentication
+        authentication.close_to_strangers()
+    return json_response(NewKey.with_secret(key, secret, labels), {"Cache-Control": "no-store"})
 
 
 @router.get("", response_model=list[KeyReply])
 async def list_all(state: State, organization: Text | None = None) -> Response:
     """List the organisation's keys, the oldest first, revoked ones too."""
     store = await _store_of(state, organization)
-    return json_response([KeyReply.of(key) for key in await store.read(list_keys)])
+
+    async def read(transaction: Transaction) -> list[KeyReply]:
+        keys = await list_keys(transaction)
+        labels = await labels_for(transaction, keys)
+        return [KeyReply.of(key, labels) for key in keys]
+
+    return json_response(await store.read(read))
+
+
+@router.patch("/{key_id}", response_model=KeyReply)
+async def change(key_id: str, body: MemberGrants, state: State, organization: Text | None = None) -> Response:
+    """Change what a member's key reaches, from its next request on; what is left out stays."""
+    store = await _store_of(state, organization)
+
+    async def write(transaction: Transaction) -> KeyReply:
+        key = await find_key(transaction, key_id)
+        grants = await read_grants(transaction, body, key.grants or Grants({}))
+        key = await set_grants(transaction, key_id, grants or Grants({}))
+        return KeyReply.of(key, await labels_for(transaction, [key]))
+
+    return json_response(await store.write(write))
 
 
 @router.delete("/{key_id}", response_model=KeyReply)
 async def revoke(key_id: str, state: State, organization: Text | None = None) -> Response:
     """Revoke a key: the next request with it is refused, by every process, and its open streams end."""
     store = await _store_of(state, organization)
-    return json_response(KeyReply.of(await store.write(lambda transaction: revoke_key(transaction, key_id))))
+
+    async def write(transaction: Transaction) -> KeyReply:
+        key = await revoke_key(transaction, key_id)
+        return KeyReply.of(key, await labels_for(transaction, [key]))
+
+    return json_response(await store.write(write))
 
 
 async def _store_of(state: ServerState, organization: str | None) -> Store:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
 from folkmoot.access.keys import Key
 from folkmoot.access.organizations import Organization
-from folkmoot.access.principals import AgentAccess, Policy, Role
+from folkmoot.access.principals import AgentAccess, BlockAccess, Policy, Role
 from folkmoot.server.origins import origin_of
 from folkmoot.server.wire.common import AgentId, Reply, Request, Text, moment
+
+MOST_GRANTS = 100
+"""Blocks, and agents, that a member's key may name."""
 
 MOST_AGENTS = 100
 """Agents that a scoped token's policy may name."""
@@ -20,7 +23,25 @@ MOST_AGENTS = 100
 Name = Annotated[Text, Field(min_length=1, max_length=100)]
 
 
-class CreateKey(Request):
+class BlockGrant(Request):
+    """A block that a member's key is to reach."""
+
+    block: Text = Field(description="Its identifier, or its label when no other block has it.")
+    access: BlockAccess = Field("write", description="write, append or read.")
+
+
+class MemberGrants(Request):
+    """What a member's key reaches."""
+
+    blocks: list[BlockGrant] | None = Field(
+        None, max_length=MOST_GRANTS, description="The only blocks that the key reaches: it is a member's."
+    )
+    agents: list[Text] | None = Field(
+        None, max_length=MOST_GRANTS, description="The only agents that the key may ask, by identifier or name."
+    )
+
+
+class CreateKey(MemberGrants):
     """A new key."""
 
     name: Name = Field(description="What histories and logs call who has the key.")
@@ -29,6 +50,14 @@ class CreateKey(Request):
     organization: Text | None = Field(
         None, description="Identifier or name; only an admin of the default organisation names another than its own."
     )
+
+
+class ShownBlockGrant(Reply):
+    """A block that a member's key reaches."""
+
+    id: str
+    label: str | None = Field(description="Null for a block that was deleted.")
+    access: BlockAccess
 
 
 class KeyReply(Reply):
@@ -44,11 +73,13 @@ class KeyReply(Reply):
     expires_at: datetime | None
     revoked_at: datetime | None
     last_used_at: datetime | None
+    blocks: list[ShownBlockGrant] | None = Field(description="The only blocks that a member's key reaches.")
+    agents: list[str] | None = Field(description="The only agents that a member's key may ask.")
 
     @classmethod
-    def of(cls, key: Key) -> KeyReply:
-        """Show a key."""
-        return cls(**_fields(key))
+    def of(cls, key: Key, labels: Mapping[str, str]) -> KeyReply:
+        """Show a key; `labels` are those of the blocks that are there."""
+        return cls(**_fields(key, labels))
 
 
 class NewKey(KeyReply):
@@ -57,13 +88,19 @@ class NewKey(KeyReply):
     key: str = Field(description="The key itself; it is shown this once.")
 
     @classmethod
-    def with_secret(cls, key: Key, secret: str) -> NewKey:
+    def with_secret(cls, key: Key, secret: str, labels: Mapping[str, str]) -> NewKey:
         """Show a new key."""
-        return cls(**_fields(key), key=secret)
+        return cls(**_fields(key, labels), key=secret)
 
 
-def _fields(key: Key) -> dict[str, object]:
+def _fields(key: Key, labels: Mapping[str, str]) -> dict[str, Any]:
+    grants = key.grants
+    blocks = grants.blocks.items() if grants is not None else ()
     return {
+        "blocks": [ShownBlockGrant(id=each, label=labels.get(each), access=access) for each, access in blocks]
+        if grants is not None
+        else None,
+        "agents": sorted(grants.agents) if grants is not None else None,
         "id": key.id,
         "name": key.name,
         "prefix": key.prefix,

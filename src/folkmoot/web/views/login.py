@@ -49,7 +49,7 @@ async def sign_in(request: Request, store: ServersStore) -> Response:
         response.headers["Retry-After"] = str(wait)
         return response
     principal = await authentication.identify_secret(key, store)
-    if principal is None or principal.policy is not None:  # a scoped token is no way to the pages
+    if principal is None or principal.is_scoped:  # a scoped key is no way to the pages
         if key:
             attempts.failed(address)
             logger.warning("A sign-in from %r failed: the key was wrong", address)
