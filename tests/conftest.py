@@ -6,13 +6,19 @@ PostgreSQL. A test of one store alone says so: `@pytest.mark.parametrize("store"
 A test that uses `provider` and is marked `each_provider` (`support.fixtures`) also runs with a model of Anthropic's;
 its agents take the fixture `model`, as those of `new_agent` do.
 
+Servers are forked from a process that has imported everything. A test that is marked `by_command` starts them, and
+whatever else it does with the command, in fresh interpreters, which takes seconds.
+
 `server` is shared by all tests of a worker, so a test names what it makes freshly (`new_block` and `new_agent`
 do) and never counts what others may have made. A test that kills, configures or counts takes `start_server`.
 """
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -24,6 +30,7 @@ from hypothesis import HealthCheck, settings
 from letta_client import AsyncLetta, Letta
 from letta_client.types import AgentState, BlockResponse
 
+from folkmoot.store.migrate import migrate_postgres, migrate_sqlite
 from support.clients import official_async_client, official_client, plain_async_client, plain_client
 from support.fixtures import MODELS, NewAgent, NewBlock, StartServer
 from support.postgres import PostgresServer
@@ -79,11 +86,42 @@ def model(provider: str) -> str:
     return MODELS[provider]
 
 
+@pytest.fixture(scope="session")
+def sqlite_schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the schema in place, to be copied."""
+    path = tmp_path_factory.mktemp("schema") / "folkmoot.sqlite3"
+    migrate_sqlite(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_schema(postgres_server: PostgresServer) -> str:
+    """The name of a database with the schema in place, to be copied."""
+    url = postgres_server.create_database()
+    with ThreadPoolExecutor(1) as thread:  # this one has an event loop that runs, once a browser has been opened
+        thread.submit(lambda: asyncio.run(migrate_postgres(url))).result()
+    return url.rpartition("/")[2]
+
+
 @pytest.fixture
 def database_url(store: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A fresh, empty database."""
+    """A fresh database with the schema in place and nothing else."""
     if store == "sqlite":
-        yield f"sqlite:///{tmp_path / 'folkmoot.sqlite3'}"
+        path = tmp_path / "folkmoot.sqlite3"
+        shutil.copyfile(request.getfixturevalue("sqlite_schema"), path)
+        yield f"sqlite:///{path}"
+        return
+    postgres: PostgresServer = request.getfixturevalue("postgres_server")
+    url = postgres.create_database(request.getfixturevalue("postgres_schema"))
+    yield url
+    postgres.drop_database(url)
+
+
+@pytest.fixture
+def empty_database_url(store: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A fresh database without a table, as `folkmoot serve` finds it at its first start."""
+    if store == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.sqlite3'}"
         return
     postgres: PostgresServer = request.getfixturevalue("postgres_server")
     url = postgres.create_database()
@@ -91,10 +129,10 @@ def database_url(store: str, request: pytest.FixtureRequest, tmp_path: Path) -> 
     postgres.drop_database(url)
 
 
-@pytest.fixture(scope="session")
-def by_command() -> bool:
-    """Whether `start_server` starts servers by the command itself; `tests/cli` does."""
-    return not FORKS
+@pytest.fixture
+def by_command(request: pytest.FixtureRequest) -> bool:
+    """Whether the command itself is started, in a fresh interpreter, and not a fork of a preloaded one."""
+    return not FORKS or request.node.get_closest_marker("by_command") is not None
 
 
 @pytest.fixture

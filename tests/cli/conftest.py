@@ -5,22 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
+
+from support.forks import preloaded
 
 PASSED_ON = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "COVERAGE_PROCESS_CONFIG")
 LONGEST = 300.0
 """Seconds after which a command is given up; it may have to share the machine with many."""
 
 Folkmoot = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture(scope="session")
-def by_command() -> bool:
-    """Servers are started by the command, in a fresh interpreter."""
-    return True
 
 
 @pytest.fixture
@@ -38,19 +35,39 @@ def environ(home: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def folkmoot(home: Path, environ: Mapping[str, str]) -> Folkmoot:
+def folkmoot(home: Path, environ: Mapping[str, str], by_command: bool, tmp_path: Path) -> Folkmoot:
     """Run `folkmoot …` to its end."""
+    run = _run if by_command else partial(_fork, tmp_path)
 
-    def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "folkmoot", *arguments],
-            cwd=home,
-            env={**environ, **variables},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=LONGEST,
-            check=False,
-        )
+    def run_to_its_end(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return run(arguments, home, {**environ, **variables})
 
-    return run
+    return run_to_its_end
+
+
+def _run(arguments: Sequence[str], folder: Path, environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "folkmoot", *arguments],
+        cwd=folder,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LONGEST,
+        check=False,
+    )
+
+
+def _fork(
+    place: Path, arguments: Sequence[str], folder: Path, environ: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    output, errors = place / "output", place / "errors"
+    for file in (output, errors):
+        file.write_bytes(b"")
+    fork = preloaded().fork(arguments, folder=folder, environ=environ, output=output, errors=errors)
+    try:
+        status = fork.wait(LONGEST)
+    except subprocess.TimeoutExpired:
+        fork.kill()
+        raise
+    return subprocess.CompletedProcess(arguments, status, output.read_text(), errors.read_text())

@@ -14,6 +14,8 @@ import pytest
 from folkmoot import __version__
 from folkmoot.demo import EXAMPLES, examples_folder
 
+pytestmark = pytest.mark.by_command
+
 Folkmoot = Callable[..., subprocess.CompletedProcess[str]]
 
 ROOT = Path(__file__).parents[2]

@@ -42,6 +42,7 @@ def assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
 # -- what keeps it from starting -----------------------------------------------------------------------------
 
 
+@pytest.mark.by_command
 def test_a_public_address_without_a_key_is_refused(folkmoot: Folkmoot) -> None:
     assert_refused(folkmoot("serve", "--host", "0.0.0.0"), "FOLKMOOT_API_KEY", "--insecure")
     assert_refused(folkmoot("serve", FOLKMOOT_HOST="::"), "FOLKMOOT_API_KEY")
@@ -202,6 +203,7 @@ def test_variables_come_before_the_env_file_and_options_before_both(start_server
     )
 
 
+@pytest.mark.by_command
 @one_store
 def test_it_says_where_it_is_and_shows_no_secret(start_server: StartServer) -> None:
     server = start_server(env={"FOLKMOOT_API_KEY": "hush-hush", "FOLKMOOT_SECRET_KEY": "quiet"})
@@ -216,6 +218,7 @@ def test_it_says_where_it_is_and_shows_no_secret(start_server: StartServer) -> N
 # -- how it stops --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.by_command
 @one_store
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_idle_server_stops_at_a_signal_with_status_0(start_server: StartServer, number: signal.Signals) -> None:
@@ -350,6 +353,7 @@ async def test_a_stream_of_another_processs_run_ends_with_its_own_process(
         assert "went on" in rest
 
 
+@pytest.mark.by_command
 @pytest.mark.parametrize("store", ["postgres"], indirect=True)
 async def test_workers_stop_like_a_single_process(start_server: StartServer, scripted_model: ScriptedModel) -> None:
     server = start_server(env={"FOLKMOOT_SHUTDOWN_WAIT": "1"}, args=["--workers", "2"])

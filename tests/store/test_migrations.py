@@ -84,8 +84,8 @@ def described(connection: Connection) -> dict[str, Any]:
     return found
 
 
-async def test_the_migrated_schema_is_that_of_the_tables(database_url: str) -> None:
-    await on_connection(database_url, upgrade)
+async def test_the_migrated_schema_is_that_of_the_tables(empty_database_url: str) -> None:
+    await on_connection(empty_database_url, upgrade)
 
     def is_ours(_: Any, name: str | None, kind: str, reflected: bool, __: Any) -> bool:
         return not (reflected and kind in ("table", "index") and ENGINES_OWN.fullmatch(name or ""))
@@ -94,26 +94,26 @@ async def test_the_migrated_schema_is_that_of_the_tables(database_url: str) -> N
         options = {"compare_type": True, "compare_server_default": True, "include_object": is_ours}
         return compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
 
-    assert await on_connection(database_url, differences) == []
+    assert await on_connection(empty_database_url, differences) == []
 
 
 async def test_an_empty_database_gets_the_schema_that_the_migrations_make(
-    store: str, database_url: str, tmp_path: Path, request: pytest.FixtureRequest
+    store: str, empty_database_url: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """Unlike Alembic's comparison this one sees primary keys."""
-    await on_connection(database_url, upgrade)
+    await on_connection(empty_database_url, upgrade)
     if store == "sqlite":
         fresh = f"sqlite:///{tmp_path / 'fresh.sqlite3'}"
     else:
         fresh = request.getfixturevalue("postgres_server").create_database()
     await migrate(fresh)
-    assert await on_connection(database_url, described) == await on_connection(fresh, described)
+    assert await on_connection(empty_database_url, described) == await on_connection(fresh, described)
     if store == "postgres":
         request.getfixturevalue("postgres_server").drop_database(fresh)
 
 
-async def test_the_full_text_index_is_there(store: str, database_url: str) -> None:
-    await migrate(database_url)
+async def test_the_full_text_index_is_there(store: str, empty_database_url: str) -> None:
+    await migrate(empty_database_url)
 
     def found(connection: Connection) -> Any:
         inspector = inspect(connection)
@@ -121,7 +121,7 @@ async def test_the_full_text_index_is_there(store: str, database_url: str) -> No
             return "messages_fulltext" in inspector.get_table_names()
         return "messages_fulltext" in [index["name"] for index in inspector.get_indexes("messages")]
 
-    assert await on_connection(database_url, found)
+    assert await on_connection(empty_database_url, found)
 
 
 def test_head_is_the_newest_migration() -> None:
@@ -132,16 +132,16 @@ def test_head_is_the_newest_migration() -> None:
     assert versions[-1].startswith(HEAD)
 
 
-async def test_migrating_again_changes_nothing(database_url: str) -> None:
-    await migrate(database_url)
-    before = await on_connection(database_url, described)
-    await migrate(database_url)
-    assert await on_connection(database_url, described) == before
+async def test_migrating_again_changes_nothing(empty_database_url: str) -> None:
+    await migrate(empty_database_url)
+    before = await on_connection(empty_database_url, described)
+    await migrate(empty_database_url)
+    assert await on_connection(empty_database_url, described) == before
     assert before
 
 
 @pytest.mark.parametrize("store", ["postgres"], indirect=True)
-async def test_several_processes_migrate_one_fresh_database_at_once(database_url: str) -> None:
+async def test_several_processes_migrate_one_fresh_database_at_once(empty_database_url: str) -> None:
     program = (
         "import asyncio, sys\n"
         "from folkmoot.store.migrate import migrate_postgres\n"
@@ -151,7 +151,7 @@ async def test_several_processes_migrate_one_fresh_database_at_once(database_url
     )
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", program, database_url],
+            [sys.executable, "-c", program, empty_database_url],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -168,7 +168,7 @@ async def test_several_processes_migrate_one_fresh_database_at_once(database_url
         process.stdin.flush()
     ended = [process.communicate(timeout=60) for process in started]
     assert [process.returncode for process in started] == [0] * 6, [error for _, error in ended]
-    connection = await asyncpg.connect(database_url)
+    connection = await asyncpg.connect(empty_database_url)
     try:
         assert [row[0] for row in await connection.fetch("SELECT version_num FROM alembic_version")] == [HEAD]
     finally:
@@ -176,8 +176,8 @@ async def test_several_processes_migrate_one_fresh_database_at_once(database_url
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
-async def test_a_migration_that_fails_leaves_no_half_schema(database_url: str) -> None:
-    path = Path(database_url.removeprefix("sqlite:///"))
+async def test_a_migration_that_fails_leaves_no_half_schema(empty_database_url: str) -> None:
+    path = Path(empty_database_url.removeprefix("sqlite:///"))
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("CREATE TABLE messages (mine TEXT)")  # in the way of the first migration
     with pytest.raises(Exception, match="messages"):
@@ -230,7 +230,7 @@ def insert_old(connection: Connection) -> None:
         connection.execute(table.insert().values({**filled, "organization_id": "o", **row}))
 
 
-async def test_rows_of_before_are_carried_over(database_url: str) -> None:
+async def test_rows_of_before_are_carried_over(empty_database_url: str) -> None:
     def to(revision: str) -> Any:
         def work(connection: Connection) -> None:
             config = configuration()
@@ -244,10 +244,10 @@ async def test_rows_of_before_are_carried_over(database_url: str) -> None:
         reflected.reflect(connection)
         return {name: connection.execute(table.select()).mappings().all() for name, table in reflected.tables.items()}
 
-    await on_connection(database_url, to("0003"))
-    await on_connection(database_url, insert_old)
-    await on_connection(database_url, upgrade)
-    rows = await on_connection(database_url, found)
+    await on_connection(empty_database_url, to("0003"))
+    await on_connection(empty_database_url, insert_old)
+    await on_connection(empty_database_url, upgrade)
+    rows = await on_connection(empty_database_url, found)
     assert [row["locked_by_run"] for row in rows["conversations"]] == ["run-1"]
     assert rows["run_events"] == []
     assert [row["id"] for row in rows["runs"]] == ["run-1"], "a deleted agent's run is gone"
@@ -266,7 +266,7 @@ async def test_rows_of_before_are_carried_over(database_url: str) -> None:
     assert [json.loads(row["extra"]) for row in rows["blocks"]] == [{"metadata": {"k": 1}, "template": {}}] * 2
 
 
-async def test_what_was_said_before_is_found_as_what_is_said_now(database_url: str) -> None:
+async def test_what_was_said_before_is_found_as_what_is_said_now(empty_database_url: str) -> None:
     """The index of the older versions knew no words inside words, and a message was in one conversation only."""
 
     def older(connection: Connection) -> None:
@@ -293,30 +293,32 @@ async def test_what_was_said_before_is_found_as_what_is_said_now(database_url: s
         line = json.dumps({"message_type": "ping"})  # logs held what streams showed
         connection.execute(run_events.insert().values(**ours, run_id="run-1", sequence=1, data=line))
 
-    await on_connection(database_url, older)
-    await migrate(database_url)
-    assert await on_connection(database_url, lambda connection: connection.execute(select(run_events)).all()) == []
+    await on_connection(empty_database_url, older)
+    await migrate(empty_database_url)
+    assert (
+        await on_connection(empty_database_url, lambda connection: connection.execute(select(run_events)).all()) == []
+    )
 
     def fork(connection: Connection) -> None:
         connection.execute(messages.insert().values(**_message("conv-1", 2), body="{}", search_text=""))
 
-    await on_connection(database_url, fork)
-    store = await open_store(database_url, 5)
+    await on_connection(empty_database_url, fork)
+    store = await open_store(empty_database_url, 5)
     found = await store.scan(search_for(store, MessageSearch(query="会议")))
     await store.close()
     assert [(each.message.id, each.conversation_id) for each in found] == [("message-1", "agent-1")]
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
-async def test_dead_runs_are_found_without_a_look_at_all_runs(database_url: str) -> None:
+async def test_dead_runs_are_found_without_a_look_at_all_runs(empty_database_url: str) -> None:
     """They are looked for every few seconds, on the event loop."""
-    await migrate(database_url)
+    await migrate(empty_database_url)
 
     def plan(connection: Connection) -> list[str]:
         looked_for = _dead.params(now=1).compile(connection, compile_kwargs={"literal_binds": True})
         return [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {looked_for}")]
 
-    assert "SEARCH runs USING INDEX runs_by_lease (lease_expires_at<?)" in await on_connection(database_url, plan)
+    assert "SEARCH runs USING INDEX runs_by_lease (lease_expires_at<?)" in await on_connection(empty_database_url, plan)
 
 
 def _message(conversation_id: str, search_id: int) -> dict[str, Any]:

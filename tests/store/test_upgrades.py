@@ -39,14 +39,14 @@ LOGS = "run_events"
 
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_a_database_of_an_earlier_version_is_carried_over(
-    version: str, store: str, database_url: str, start_server: StartServer, scripted_model: ScriptedModel
+    version: str, store: str, empty_database_url: str, start_server: StartServer, scripted_model: ScriptedModel
 ) -> None:
     """One test for all that is carried, so that one server is started for each version and store."""
-    await restore(version, store, database_url)
-    before = await on_connection(database_url, stored_keys)
+    await restore(version, store, empty_database_url)
+    before = await on_connection(empty_database_url, stored_keys)
     recorded = answers_of(version, store)
     assert recorded.pop("version") == version
-    server = start_server(env={"FOLKMOOT_SECRET_KEY": SECRET_KEY, **KEPT_FOR_LONG})
+    server = start_server(database=empty_database_url, env={"FOLKMOOT_SECRET_KEY": SECRET_KEY, **KEPT_FOR_LONG})
     with plain_client(server.url) as http:
         amid = next(run for path, run in recorded.items() if path.startswith("/v1/runs/") and is_running(run))
         now = {path: answer(http, path) for path in recorded}
@@ -57,7 +57,7 @@ async def test_a_database_of_an_earlier_version_is_carried_over(
         agents_go_on(http, amid["agent_id"])
     assert SUMMARY in json.dumps(scripted_model.conversations), "who told stories is still shown their summary"
     server.stop()
-    after = await on_connection(database_url, stored_keys)
+    after = await on_connection(empty_database_url, stored_keys)
     assert {table: keys - after[table] for table, keys in before.items() if keys - after[table]} == {}
 
 

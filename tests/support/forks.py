@@ -1,7 +1,8 @@
 """Server processes forked from one that has imported everything, which saves each of them seconds of processor time.
 
 A fork is a process of its own, like one that was started by the command: a session, an environment, a folder and a
-log of its own, signals and an exit status. What it does not do is import: `tests/cli` starts servers by the command.
+log of its own, signals and an exit status. What it does not do is import, and take the interpreter apart at its end:
+`tests/cli` starts servers by the command.
 
 Run as `python -m support.forks FD`, this module is the process that is forked; it has one thread and no event loop.
 """
@@ -19,14 +20,26 @@ import socket
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
+from typing import Any, NoReturn
+
+from support.rehearsal import rehearse
 
 TESTS = Path(__file__).parent.parent
-PRELOADED = ("folkmoot.serving", "pydantic_ai.models.openai", "pydantic_ai.models.anthropic")
+PRELOADED = (
+    "folkmoot.cli",
+    "folkmoot.serving",
+    "folkmoot.store.postgres",
+    "logging.config",
+    "uvicorn.lifespan.off",
+    "uvicorn.protocols.websockets.auto",
+)
+"""What the rehearsal does not import."""
+
 PASSED_ON = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "COVERAGE_PROCESS_CONFIG")
 """Variables that every process of the tests' own inherits; a server's others are its test's alone."""
 
@@ -100,20 +113,23 @@ class Preloaded:
         self._channel = here.makefile("rwb")
         here.close()
 
-    def fork(self, arguments: Sequence[str], *, folder: Path, environ: Mapping[str, str], log: Path) -> Fork:
+    def fork(
+        self, arguments: Sequence[str], *, folder: Path, environ: Mapping[str, str], output: Path, errors: Path
+    ) -> Fork:
         """Run `folkmoot ARGUMENTS` in a process of its own.
 
         Args:
             arguments: the command line after the program's name.
             folder: where the process runs.
             environ: its variables, all of them.
-            log: the file to which its output is appended.
+            output: the file to which what it prints is appended.
+            errors: the same for what it prints on its standard error; it may be the same file.
 
         Raises:
             ForkFailed: the preloaded process is gone.
         """
-        order = {"arguments": list(arguments), "folder": str(folder), "environ": dict(environ), "log": str(log)}
-        return Fork(self, self._ask({"fork": order}))
+        places = {"folder": str(folder), "output": str(output), "errors": str(errors)}
+        return Fork(self, self._ask({"fork": {"arguments": list(arguments), "environ": dict(environ), **places}}))
 
     def reap(self, pid: int) -> int:
         """Return the exit status of a process that has ended."""
@@ -157,9 +173,10 @@ def _readable(descriptor: int, timeout: float | None) -> bool:
 
 
 def main(descriptor: int) -> None:
-    """Import everything, then fork and reap as told until the tests hang up; the forks return from here as well."""
+    """Import everything, then fork and reap as told until the tests hang up."""
     for module in PRELOADED:
         __import__(module)
+    rehearse()
     gc.collect()
     gc.freeze()  # so that a fork's collector does not write to the pages that it shares
     assert threading.active_count() == 1, "a process with threads is not safe to fork"
@@ -178,28 +195,43 @@ def main(descriptor: int) -> None:
             if not answer:
                 questions.close()
                 channel.close()
-                return _become(question["fork"])
+                _become(question["fork"])
             living.add(answer)
         channel.sendall(b"%d\n" % answer)
     for pid in living:
         os.kill(pid, signal.SIGKILL)
-    return None
 
 
-def _become(order: Mapping[str, Any]) -> None:
+def _become(order: Mapping[str, Any]) -> NoReturn:
     """Be what `python -m folkmoot` would be in this folder, with this environment."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    log = os.open(order["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
+    for name, descriptor in (("output", 1), ("errors", 2)):
+        file = os.open(order[name], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        os.dup2(file, descriptor)
+        os.close(file)
     os.environ.clear()
     os.environ.update(order["environ"])
     os.chdir(order["folder"])
     sys.path[0] = order["folder"]
     sys.argv[1:] = order["arguments"]
-    runpy.run_module("folkmoot", run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module("folkmoot", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        _end(end.code)
+    except BaseException:
+        traceback.print_exc()
+        _end(1)
+    _end(0)
+
+
+def _end(code: str | int | None) -> NoReturn:
+    """End as an interpreter does, but for freeing all that it holds, which takes longer than most servers live."""
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for the threads that are not daemons
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 if __name__ == "__main__":

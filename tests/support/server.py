@@ -149,7 +149,8 @@ class ServerProcess:
         return self._home / "server.log"
 
     def _fork(self, arguments: Sequence[str]) -> Process:
-        return preloaded().fork(arguments, folder=self._home, environ=self._env, log=self._log_path)
+        log = self._log_path
+        return preloaded().fork(arguments, folder=self._home, environ=self._env, output=log, errors=log)
 
     def _run(self, arguments: Sequence[str]) -> Process:
         with self._log_path.open("ab") as log:

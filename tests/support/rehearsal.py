@@ -1,0 +1,45 @@
+"""One server's life, led in the process that is forked, so that no fork has to do for the first time what it does here.
+
+What is made once in a process's life, and is the same in each, is half of what a short-lived server costs: modules that
+are imported when they are needed, statements that are compiled, types that are built when they are first read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx
+
+from folkmoot.application import create_app
+from folkmoot.settings import Settings
+from support.scripted_model import ScriptedModel
+
+MODELS = ("openai/gpt-4o-mini", "anthropic/claude-sonnet-4-5")
+INSERT = 'CALL memory_insert {"label": "human", "new_string": "x"}'
+
+
+def rehearse() -> None:
+    """Lead the life; no thread and no event loop is left behind."""
+    with TemporaryDirectory() as folder, ScriptedModel() as model:
+        asyncio.run(_serve(Path(folder), model.base_url))
+
+
+async def _serve(folder: Path, model_url: str) -> None:
+    settings = Settings(database=f"sqlite:///{folder / 'folkmoot.sqlite3'}", data=folder, tool_sandbox="off")
+    environ = {f"{name}_API_KEY": "scripted" for name in ("OPENAI", "ANTHROPIC")}
+    environ |= {f"{name}_BASE_URL": model_url for name in ("OPENAI", "ANTHROPIC")}
+    application = create_app(settings, environ)
+    transport = httpx.ASGITransport(application)
+    async with (
+        application.router.lifespan_context(application),
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
+    ):
+        for model in MODELS:
+            blocks = [{"label": "human", "value": ""}]
+            made = await client.post("/v1/agents/", json={"model": model, "memory_blocks": blocks})
+            messages = f"/v1/agents/{made.raise_for_status().json()['id']}/messages"
+            for path, text in ((messages, INSERT), (f"{messages}/stream", "hi")):
+                asked = {"messages": [{"role": "user", "content": text}], "stream_tokens": True}
+                (await client.post(path, json=asked)).raise_for_status()
