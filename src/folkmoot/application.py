@@ -20,7 +20,7 @@ from folkmoot import __version__
 from folkmoot.access.authentication import Authentication
 from folkmoot.access.principals import ADMIN, LOCAL
 from folkmoot.agents.services import Services
-from folkmoot.errors import FolkmootError
+from folkmoot.errors import FolkmootError, InvalidInput, StartupError
 from folkmoot.jobs.kinds import JobKinds
 from folkmoot.jobs.worker import JobWorker
 from folkmoot.models.catalogue import Catalogue
@@ -184,7 +184,7 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     sealer = Sealer(secret, settings.data.expanduser())
     catalogue = Catalogue(settings, environ)
 
-    sandbox = Sandbox(settings.tool_sandbox, hidden=_own_files(settings))
+    sandbox = _make_sandbox(settings)
     kinds: JobKinds = {}
     services = Services(store, client, settings, environ, sealer, catalogue, ToolRegistry(), sandbox, kinds)
     supervisor = RunSupervisor(services)
@@ -206,6 +206,13 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
         await catalogue.aclose()
         await client.aclose()
         await store.close()
+
+
+def _make_sandbox(settings: Settings) -> Sandbox:
+    try:
+        return Sandbox(settings.tool_sandbox, _own_files(settings), private_hosts=settings.tool_private_hosts)
+    except InvalidInput as error:
+        raise StartupError(f"A setting cannot be used: {error.message}") from error
 
 
 def _own_files(settings: Settings) -> list[Path]:

@@ -154,6 +154,10 @@ class Settings(BaseSettings):
         "strict",
         description="`strict` runs code behind walls or not at all, `trusted` without any, as the server, `off` never.",
     )
+    tool_private_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
+        (),
+        description="Hosts, separated by commas, that code may be let reach though they have no public address.",
+    )
     agent_timeout: Seconds = Field(600.0, description="Seconds an agent waits for the answer of another one.")
     max_steps: int = Field(50, ge=1, description="Model calls in one turn, when the request sets no max_steps.")
     max_body: int = Field(10_000_000, ge=1000, description="Bytes of a request's body.")

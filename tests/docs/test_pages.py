@@ -29,6 +29,7 @@ TOLD_OTHERWISE = {
     "allowed_hosts",
     "allowed_origins",
     "trusted_proxies",
+    "tool_private_hosts",
     "secret_key",
     "callback_secret",
     "default_model",

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from folkmoot.errors import AddressRefused, InvalidInput
-from folkmoot.outbound import connections
+from folkmoot.outbound import dialling
 from folkmoot.outbound.connections import guarded_client
 
 
@@ -39,7 +39,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[list[str]]]:
 @pytest.fixture
 def only_one_is_public(monkeypatch: pytest.MonkeyPatch) -> None:
     """Takes 127.0.0.1 for an address of the public network, and no other one."""
-    monkeypatch.setattr(connections, "is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr(dialling, "is_public", lambda address: address == "127.0.0.1")
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ _CONNECT = """
 import errno, socket
 probe = socket.socket({family}, {kind})
 probe.settimeout(0.3)
-if probe.connect_ex({address}) not in (errno.EPERM, errno.EACCES):
+if probe.connect_ex({address}) not in (errno.EPERM, errno.EACCES, errno.ENETUNREACH):
     print("REACHED")
 """
 

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import folkmoot
-from folkmoot.sandbox.calls import Call, Limits, Result
+from folkmoot.sandbox.calls import Call, Limits, Network, Result
 from sandbox.conftest import Running
 from sandbox.probes import PROBES, TARGETS_ONLY_ROOT_HAS, Targets, targets
 
@@ -40,6 +41,9 @@ def test_an_attempt_succeeds_without_walls_and_fails_behind_them(name: str, ther
         assert "REACHED" in open_.stdout, told(open_)
     closed = run(call)
     assert "REACHED" not in closed.stdout, told(closed)
+    if name != "send a datagram":  # there are datagrams, to ask for names with
+        reaching = run(replace(call, network=Network(("*",))))
+        assert "REACHED" not in reaching.stdout, told(reaching)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the other tests already run as somebody without rights")
@@ -63,6 +67,8 @@ def test_the_walls_hold_for_a_server_without_rights(request: pytest.FixtureReque
     outcomes = json.loads(answer.stdout)
     assert outcomes["walls"] is None
     assert {name for name, out in outcomes["strict"].items() if out} == set()
+    assert outcomes["names"] == "127.64.0.1"
+    assert {name for name, out in outcomes["reaching"].items() if out} <= {"send a datagram"}
     reached = {name for name, out in outcomes["trusted"].items() if out}
     assert reached >= PROBES.keys() - TARGETS_ONLY_ROOT_HAS
 
@@ -71,20 +77,24 @@ _AS_NOBODY = """
 import asyncio, json, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from folkmoot.sandbox.calls import Call, Limits
+from folkmoot.sandbox.calls import Call, Limits, Network
 from folkmoot.sandbox.sandbox import Sandbox
 from sandbox.probes import PROBES, targets
 limits = Limits(seconds=20.0, processes=32, folder_size=32_000_000, file_size=100_000_000)
 async def main():
     outcomes = {}
     with targets(Path(sys.argv[2])) as there:
-        for mode in ("strict", "trusted"):
-            sandbox = Sandbox(mode)
+        for mode in ("strict", "reaching", "trusted"):
+            network = Network(("*",) if mode == "reaching" else ())
+            sandbox = Sandbox("trusted" if mode == "trusted" else "strict")
             outcomes.setdefault("walls", (await sandbox.walls()).missing)
             outcomes[mode] = {}
             for name, probe in PROBES.items():
-                result = await sandbox.run(Call(there.fill_in(probe), limits=limits))
+                result = await sandbox.run(Call(there.fill_in(probe), limits=limits, network=network))
                 outcomes[mode][name] = "REACHED" in result.stdout
+            if mode == "reaching":
+                asked = Call("import socket; socket.gethostbyname('a.test')", limits=limits, network=network)
+                outcomes["names"] = (await sandbox.run(asked)).value
             await sandbox.close()
     print(json.dumps(outcomes))
 asyncio.run(main())

@@ -33,16 +33,19 @@ ARM = {
 NUMBERS = {"x86_64": X86, "aarch64": ARM}
 
 
-def judged(machine: str, number: int, argument: int = 0, architecture: int | None = None) -> int:
+def judged(machine: str, number: int, *arguments: int, architecture: int | None = None, network: bool = False) -> int:
     """Return what the machine's filter says of a call."""
-    data = struct.pack("=IIQ6Q", number, architecture or ARCHITECTURE[machine], 0, argument, 0, 0, 0, 0, 0)
-    code = list(struct.iter_unpack("=HBBI", seccomp.program(machine)))
+    values = (*arguments, 0, 0, 0, 0, 0, 0)[:6]
+    data = struct.pack("=IIQ6Q", number, architecture or ARCHITECTURE[machine], 0, *values)
+    code = list(struct.iter_unpack("=HBBI", seccomp.program(machine, network=network)))
     place = value = 0
     while True:
         operation, yes, no, constant = code[place]
         place += 1
         if operation == 0x20:
             (value,) = struct.unpack_from("=I", data, constant)
+        elif operation == 0x54:
+            value &= constant
         elif operation == 0x06:
             return int(constant)
         else:
@@ -67,3 +70,30 @@ def test_the_filter_refuses_what_leads_out(machine: str) -> None:
     assert judged(machine, 435) == judged(machine, 9999) == UNKNOWN
     assert judged(machine, numbers["read"], architecture=0x40000003) == KILLED
     assert judged(machine, numbers["read"] | 0x40000000) == KILLED
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_a_network_is_tcp_and_udp_over_ipv4(machine: str) -> None:
+    numbers = NUMBERS[machine]
+    for arguments, allowed in (
+        ((2, 1, 0), True),
+        ((2, 1 | 0x80000, 6), True),
+        ((2, 2 | 0x800, 17), True),
+        ((1, 1, 0), True),
+        ((2, 3, 0), False),
+        ((2, 3, 255), False),
+        ((2, 5, 132), False),
+        ((2, 1, 132), False),
+        ((2, 1, 262), False),
+        ((2, 2, 1), False),
+        ((10, 1, 0), False),
+        ((16, 3, 0), False),
+        ((17, 3, 0), False),
+    ):
+        for network in (False, True):
+            expected = ALLOWED if allowed and (network or arguments[0] == 1) else REFUSED
+            assert judged(machine, numbers["socket"], *arguments, network=network) == expected, arguments
+    for network in (False, True):
+        assert judged(machine, numbers["socketpair"], 2, 1, 0, network=network) == REFUSED
+        assert judged(machine, numbers["mount"], network=network) == REFUSED
+        assert judged(machine, numbers["read"], network=network) == ALLOWED

@@ -142,7 +142,7 @@ async def test_private_addresses_are_not_read(host: str) -> None:
 
 async def test_a_redirect_to_a_private_address_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("folkmoot.outbound.addresses.is_public", lambda address: address == "127.0.0.1")
-    monkeypatch.setattr("folkmoot.outbound.connections.is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr("folkmoot.outbound.dialling.is_public", lambda address: address == "127.0.0.1")
     real = socket.getaddrinfo
 
     def look_up(host: Any, *args: Any, **options: Any) -> Any:

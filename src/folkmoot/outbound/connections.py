@@ -9,22 +9,18 @@ is a new connection and is judged like the first. No proxy of the environment is
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING
 
 import httpcore
 import httpx
 
-from folkmoot.errors import AddressRefused, InvalidInput
-from folkmoot.outbound.addresses import is_public
+from folkmoot.errors import AddressRefused
+from folkmoot.outbound.dialling import look_up
 
 if TYPE_CHECKING:
     import ssl
-
-MOST_ADDRESSES = 4
-"""Addresses of a host that are dialled one after the other, each with its share of the time."""
 
 
 def guarded_client(
@@ -75,14 +71,14 @@ class _GuardedNetwork(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         try:
             async with asyncio.timeout(timeout):
-                addresses = await _look_up(host)
+                addresses = await look_up(host, allow_private=self._allow_private)
         except TimeoutError as error:
             raise httpcore.ConnectTimeout(f"{host} could not be looked up in time") from error
-        if not self._allow_private and not all(map(is_public, addresses)):
-            raise AddressRefused(f"the host {host} resolves to an address that is not public.")
-        share = None if timeout is None else timeout / len(addresses[:MOST_ADDRESSES])
+        except OSError as error:
+            raise httpcore.ConnectError(f"{host} could not be looked up: {error}") from error
+        share = None if timeout is None else timeout / len(addresses)
         failure: Exception | None = None
-        for address in addresses[:MOST_ADDRESSES]:
+        for address in addresses:
             try:
                 return await self._network.connect_tcp(address, port, share, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
@@ -96,22 +92,6 @@ class _GuardedNetwork(httpcore.AsyncNetworkBackend):
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
-
-
-async def _look_up(host: str) -> Sequence[str]:
-    """Return the host's addresses, each once.
-
-    Raises:
-        InvalidInput: the host is no name.
-        httpcore.ConnectError: the name could not be resolved.
-    """
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except UnicodeError as error:  # a label of more than 63 characters
-        raise InvalidInput(f"{host!r} is not a host's name.") from error
-    except OSError as error:
-        raise httpcore.ConnectError(f"{host} could not be looked up: {error}") from error
-    return list(dict.fromkeys(str(info[4][0]) for info in found))
 
 
 @cache

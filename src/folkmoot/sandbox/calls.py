@@ -49,12 +49,25 @@ class Limits:
     value: int = 1_000_000
     """Bytes of the returned value as JSON."""
 
+    connections: int = 16
+    """Connections to hosts at once."""
+
+    sent: int = 64 * 1024 * 1024
+    """Bytes sent to all hosts."""
+
+    received: int = 256 * 1024 * 1024
+    """Bytes received from all hosts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Hosts that the code may talk to; nobody when empty."""
+    """Whom the code may talk to; nobody when empty."""
 
     hosts: tuple[str, ...] = ()
+    """As `reach.read_hosts` reads them: `api.example.org`, `db.example.org:5432`, `*.example.org`, `*`."""
+
+    server: str | None = None
+    """Address and port of this server, such as 127.0.0.1:8283; the code finds it at 127.0.0.1 with that port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +102,8 @@ class Result:
     exceeded: Exceeded | None = None
     stdout: str = ""
     stderr: str = ""
+    refused: tuple[str, ...] = ()
+    """What of the network it was refused, one line each."""
 
 
 @dataclass(frozen=True, slots=True)

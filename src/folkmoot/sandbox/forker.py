@@ -20,19 +20,21 @@ def main(descriptor: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     with socket.socket(fileno=descriptor) as server:
         while True:
-            message, passed, _, _ = socket.recv_fds(server, 1, 1)
+            message, passed, _, _ = socket.recv_fds(server, 1, 2)
             if not message:
                 return
             with socket.socket(fileno=passed[0]) as control:
                 if os.fork() == 0:
                     server.close()
-                    _be_guard(control)
+                    _be_guard(control, passed[1] if len(passed) > 1 else None)
+            for descriptor in passed[1:]:
+                os.close(descriptor)
             _import_more()
 
 
-def _be_guard(control: socket.socket) -> None:
+def _be_guard(control: socket.socket, way: int | None) -> None:
     try:
-        guard(control)
+        guard(control, way)
     except BaseException:
         sys.excepthook(*sys.exc_info())  # into the server's log; the server notices that there is no report
     finally:

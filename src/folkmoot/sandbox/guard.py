@@ -46,36 +46,42 @@ def _exactly(control: socket.socket, length: int) -> bytes:
     return bytes(data)
 
 
-def guard(control: socket.socket) -> None:
-    """Raise the walls that `control` asks for, run the call that comes behind, and report what it came to."""
+def guard(control: socket.socket, way: int | None) -> None:
+    """Raise the walls that `control` asks for, run the call that comes behind, and report what it came to.
+
+    Args:
+        control: a connection to the server.
+        way: descriptor over which the server gets the sockets of the call's network; None for no network.
+    """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         asked = json.loads(_receive(control))
     except _Gone:
         return
     if asked["walls"]:
-        _answer(asked, control, None)
+        _answer(asked, control, None, way)
         return
     from tempfile import TemporaryDirectory  # a third of the start, and not for those behind walls
 
     with TemporaryDirectory(prefix="folkmoot-call-", ignore_cleanup_errors=True) as folder:
-        _answer(asked, control, folder)
+        _answer(asked, control, folder, way)
 
 
-def _answer(asked: Mapping[str, Any], control: socket.socket, folder: str | None) -> None:
+def _answer(asked: Mapping[str, Any], control: socket.socket, folder: str | None, way: int | None) -> None:
     try:
-        _serve(asked, control, folder)
+        _serve(asked, control, folder, way)
     except (walls.WallMissing, OSError) as error:
-        _report(control, {"missing": str(error)}, [])
+        with suppress(BrokenPipeError):  # it may be the server that is gone
+            _report(control, {"missing": str(error)}, [])
     except _Gone:
         return  # and the program with this process
 
 
-def _serve(asked: Mapping[str, Any], control: socket.socket, folder: str | None) -> None:
+def _serve(asked: Mapping[str, Any], control: socket.socket, folder: str | None, way: int | None) -> None:
     if asked["walls"]:
         walls.leave_namespaces()
         linux.prctl(linux.PARENT_DEATH_SIGNAL, signal.SIGKILL)
-    watch = _Watch(asked, control, folder)
+    watch = _Watch(asked, control, folder, way)
     try:
         watch.begin(_receive(control))
         _report(control, *watch.until_end())
@@ -92,7 +98,7 @@ def _report(control: socket.socket, report: dict[str, Any], pieces: list[bytes])
 class _Watch:
     """The program, seen from outside."""
 
-    def __init__(self, asked: Mapping[str, Any], control: socket.socket, folder: str | None) -> None:
+    def __init__(self, asked: Mapping[str, Any], control: socket.socket, folder: str | None, way: int | None) -> None:
         """Start it; it waits behind its walls for the code.
 
         Raises:
@@ -107,8 +113,8 @@ class _Watch:
         pipes = [os.pipe() for _ in range(4)]
         self._process = os.fork()
         if self._process == 0:
-            _become(asked, [given, *(writing for _, writing in pipes)], folder)
-        for descriptor in (given, *(writing for _, writing in pipes)):
+            _become(asked, [given, *(writing for _, writing in pipes)], folder, way)
+        for descriptor in (given, *(writing for _, writing in pipes), *([] if way is None else [way])):
             os.close(descriptor)
         self._stdout, self._stderr, self._value, ready = (reading for reading, _ in pipes)
         self._kept = {self._stdout: bytearray(), self._stderr: bytearray(), self._value: bytearray()}
@@ -208,19 +214,20 @@ class _Watch:
         return self._ending
 
 
-def _become(asked: Mapping[str, Any], pipes: list[int], folder: str | None) -> NoReturn:
+def _become(asked: Mapping[str, Any], pipes: list[int], folder: str | None, way: int | None) -> NoReturn:
     """Be the program: raise the walls, let go of everything but the pipes, wait for the code and run it.
 
     Args:
         asked: the limits, and what is shown and hidden.
         pipes: where the code comes from, and where output, errors, value, and what goes wrong here go.
         folder: the call's own folder where there are no walls.
+        way: where the sockets of its network go.
     """
     try:
         os.setsid()
         linux.prctl(linux.PARENT_DEATH_SIGNAL, signal.SIGKILL)
         if folder is None:
-            walls.raise_all(asked["limits"], asked["packages"], asked["hidden"], asked["serial"])
+            walls.raise_all(asked, way)
         top = max(pipes) + 1
         places = [0, 1, 2, top, top + 1]
         for descriptor, place in zip(pipes, places, strict=True):

@@ -10,6 +10,7 @@ from folkmoot.sandbox.linux import system_call
 
 _CREATE, _ADD, _RESTRICT = 444, 445, 446
 _EXECUTE, _WRITE, _READ, _LIST = 1, 2, 4, 8
+_BIND, _CONNECT = 1, 2
 _RIGHTS = {1: 0x1FFF, 2: 0x3FFF, 3: 0x7FFF, 4: 0x7FFF}
 """All rights over files that each version of the interface knows."""
 
@@ -29,11 +30,24 @@ def version() -> int:
     return system_call("landlock_create_ruleset", _CREATE, None, 0, 1)
 
 
-def restrict(readable: Sequence[str], writable: Sequence[str], devices: Sequence[str]) -> None:
-    """Close all files to this process and its children but these; close the network, signals and sockets outside."""
+class _Port(ctypes.Structure):
+    _fields_ = [("allowed", ctypes.c_uint64), ("port", ctypes.c_uint64)]
+
+
+def restrict(
+    readable: Sequence[str], writable: Sequence[str], devices: Sequence[str], ports: Sequence[int] = ()
+) -> None:
+    """Close all files to this process and its children but these; close signals and sockets outside, and the network.
+
+    Args:
+        readable: folders to read and to run programs of.
+        writable: folders to do everything in.
+        devices: files to read and write.
+        ports: those that may be connected to.
+    """
     known = version()
     rights = _RIGHTS.get(known, 0xFFFF)
-    network = 0x3 if known >= 4 else 0
+    network = _BIND | _CONNECT if known >= 4 else 0
     scopes = 0x3 if known >= 6 else 0
     attributes = (ctypes.c_uint64 * 3)(rights, network, scopes)
     size = 24 if known >= 6 else 16 if known >= 4 else 8
@@ -42,6 +56,8 @@ def restrict(readable: Sequence[str], writable: Sequence[str], devices: Sequence
         for paths, allowed in ((readable, _EXECUTE | _READ | _LIST), (writable, rights), (devices, _READ | _WRITE)):
             for path in paths:
                 _allow(ruleset, path, allowed)
+        for port in ports if network else ():
+            system_call("landlock_add_rule", _ADD, ruleset, 2, ctypes.byref(_Port(_CONNECT, port)), 0)
         system_call("landlock_restrict_self", _RESTRICT, ruleset, 0)
     finally:
         os.close(ruleset)

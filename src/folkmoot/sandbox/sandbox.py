@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import socket
@@ -12,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -21,6 +22,10 @@ from typing import Any, cast
 import folkmoot
 from folkmoot.errors import SandboxBusy, SandboxUnavailable
 from folkmoot.sandbox.calls import Call, Environment, Exceeded, Limits, Mode, Result, Walls
+from folkmoot.sandbox.reach import read_hosts
+from folkmoot.sandbox.relay import Relay, plan
+
+logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 300.0
 """How long an environment's forker is kept without a call."""
@@ -47,22 +52,34 @@ _REMEDY = (
     "kernel.apparmor_restrict_unprivileged_userns=0). "
     "FOLKMOOT_TOOL_SANDBOX=trusted runs code without walls, as the server itself"
 )
-_ENFORCED = ("own files", "own processes", "no network", "Landlock", "seccomp", "limits")
+_ENFORCED = ("own files", "own processes", "no network but named hosts", "Landlock", "seccomp", "limits")
 
 
 class Sandbox:
     """Runs calls; nothing is started before the first one."""
 
-    def __init__(self, mode: Mode, hidden: Sequence[Path] = (), *, running: int | None = None) -> None:
+    def __init__(
+        self,
+        mode: Mode,
+        hidden: Sequence[Path] = (),
+        *,
+        private_hosts: Sequence[str] = (),
+        running: int | None = None,
+    ) -> None:
         """Start nothing yet.
 
         Args:
             mode: whether there are walls.
             hidden: files and folders of the server, kept out of sight wherever they lie.
+            private_hosts: hosts that code may reach, where a call names them, though their addresses are not public.
             running: calls at once; twice the processors when None.
+
+        Raises:
+            InvalidInput: one of the hosts cannot be read.
         """
         self.mode = mode
         self._hidden = [str(path.resolve()) for path in hidden]
+        self._private_hosts = read_hosts(private_hosts, "tool_private_hosts")
         self._running = asyncio.Semaphore(running or 2 * (os.cpu_count() or 1))
         self._waiting = 0
         self._forkers: dict[Environment, _Forker] = {}
@@ -111,11 +128,10 @@ class Sandbox:
         Raises:
             SandboxUnavailable: it cannot be run here; the message says why and what to do.
             SandboxBusy: too many calls wait.
+            InvalidInput: a host of its network cannot be read.
         """
         if self.mode == "off":
             raise SandboxUnavailable("this server runs no code (FOLKMOOT_TOOL_SANDBOX=off)")
-        if call.network.hosts:
-            raise SandboxUnavailable("code cannot be given a network yet, not even to named hosts; leave the hosts out")
         walls = await self.walls()
         if walls.missing is not None:
             raise SandboxUnavailable(walls.missing)
@@ -137,11 +153,13 @@ class Sandbox:
             self._running.release()
 
     async def _run(self, call: Call) -> Result:
+        network = plan(call.network) if self.mode == "strict" else None  # without walls there is the server's
         asked = {
             "limits": asdict(call.limits),
             "packages": str(call.environment.packages) if call.environment.packages is not None else None,
             "walls": self.mode == "strict",
             "hidden": self._hidden,
+            "network": {"ports": network.ports, "addresses": network.addresses} if network is not None else None,
         }
         code = {
             "source": call.source,
@@ -154,12 +172,14 @@ class Sandbox:
         if len(sent) > _MOST_SENT:
             raise SandboxUnavailable(f"source and arguments have {len(sent):,} bytes; a call takes {_MOST_SENT:,}")
         forker = await self._forker(call.environment)
+        relay = Relay(network, call.limits, self._private_hosts) if network is not None else None
         try:
             async with asyncio.timeout(call.limits.seconds + _GRACE_SECONDS):
-                report, pieces = await forker.ask(asked, sent)
+                report, pieces = await forker.ask(asked, sent, relay)
         except TimeoutError:
             return Result("ended", error="the call's guard did not answer in time", exceeded="time")
-        return _result(call, report, pieces)
+        result = _result(call, report, pieces)
+        return replace(result, refused=relay.refused) if relay is not None else result
 
     async def _forker(self, environment: Environment) -> _Forker:
         async with self._starting:
@@ -224,8 +244,13 @@ class _Forker:
         """Whether it is to be started anew."""
         return self._socket.fileno() < 0 or self._process.poll() is not None
 
-    async def ask(self, asked: dict[str, Any], sent: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    async def ask(self, asked: dict[str, Any], sent: bytes, relay: Relay | None) -> tuple[dict[str, Any], list[bytes]]:
         """Have a guard run what is sent, within the limits and walls asked for; return its report and what it read.
+
+        Args:
+            asked: limits and walls.
+            sent: the code.
+            relay: answers the call's network as long as it runs.
 
         Raises:
             SandboxUnavailable: there is no report; the forker or the guard has ended.
@@ -237,13 +262,15 @@ class _Forker:
         try:
             if guard is None:
                 guard = await self._guard(asked)
+            if relay is not None:
+                guard.serve(relay)
             guard.send(sent)
             answer = await guard.report()
         except (OSError, asyncio.IncompleteReadError) as error:
             raise SandboxUnavailable(f"the sandbox ended before the call did ({error}); try again") from error
         finally:
             if guard is not None:
-                guard.close()  # which ends the call, should it still run
+                await guard.end()  # and the call with it, should it still run
             self._asked -= 1
             if self._asked == 0:
                 self._idle = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end_idle)
@@ -275,14 +302,17 @@ class _Forker:
     async def _guard(self, asked: dict[str, Any]) -> _Guard:
         """Have a guard forked, which begins to raise its walls."""
         ours, theirs = socket.socketpair()
-        with theirs:
+        way, their_way = socket.socketpair()
+        with theirs, their_way:
+            passed = [theirs.fileno(), their_way.fileno()]
             try:
-                socket.send_fds(self._socket, [b"c"], [theirs.fileno()])
+                socket.send_fds(self._socket, [b"c"], passed if asked["network"] is not None else passed[:1])
             except OSError:
                 ours.close()
+                way.close()
                 raise
         reader, writer = await asyncio.open_unix_connection(sock=ours)
-        guard = _Guard(reader, writer)
+        guard = _Guard(reader, writer, way)
         guard.send(json.dumps({**asked, "serial": (os.getpid() % 4096) * 4096 + next(_serials) % 4096}).encode())
         return guard
 
@@ -308,9 +338,11 @@ class _Forker:
 class _Guard:
     """The guard of one call, at the other end of a socket."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: socket.socket) -> None:
         self._reader = reader
         self._writer = writer
+        self._way = way
+        self._relaying: asyncio.Task[None] | None = None
 
     @property
     def ended(self) -> bool:
@@ -327,9 +359,23 @@ class _Guard:
         report: dict[str, Any] = json.loads(await self._reader.readexactly(length))
         return report, [await self._reader.readexactly(length) for length in report["lengths"]]
 
+    def serve(self, relay: Relay) -> None:
+        """Have the network of its call answered until its end."""
+        self._relaying = asyncio.create_task(relay.serve(self._way))
+
+    async def end(self) -> None:
+        """Let go of it; it ends its call, and all connections of that are closed."""
+        if self._relaying is not None:
+            self._relaying.cancel()
+            (problem,) = await asyncio.gather(self._relaying, return_exceptions=True)
+            if isinstance(problem, Exception):
+                logger.error("The network of a call could not be answered.", exc_info=problem)
+        self.close()
+
     def close(self) -> None:
         """Let go of it; it ends its call."""
         self._writer.close()
+        self._way.close()
 
 
 def _result(call: Call, report: dict[str, Any], pieces: list[bytes]) -> Result:

@@ -72,13 +72,18 @@ _CLONE3 = 435  # its flags lie in memory, where no filter reads them; the C libr
 _SOCKET = {"x86_64": (41, 53), "aarch64": (198, 199)}
 _PRCTL = {"x86_64": 157, "aarch64": 167}
 
-_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 _NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENT_AT = 0, 4, 16
 _ALLOW, _KILL, _ERROR = 0x7FFF0000, 0x80000000, 0x00050000
 
 
-def program(machine: str) -> bytes:
-    """Return the filter for a machine (`x86_64` or `aarch64`) as the kernel reads it."""
+def program(machine: str, *, network: bool = False) -> bytes:
+    """Return the filter for a machine (`x86_64` or `aarch64`) as the kernel reads it.
+
+    Args:
+        machine: whose calls it reads.
+        network: let sockets of TCP and UDP over IPv4 be made, and not only those between processes.
+    """
     code = [
         (_LOAD, 0, 0, _ARCHITECTURE_AT),
         (_EQUAL, 1, 0, _ARCHITECTURE[machine]),
@@ -93,6 +98,8 @@ def program(machine: str) -> bytes:
         code += _refuse(number, errno.EPERM)
     code += _refuse_argument(_CLONE[machine], (_ANY_BIT, 0, 1, _NAMESPACES))
     code += _refuse_argument(_PRCTL[machine], (_EQUAL, 0, 1, PARENT_DEATH_SIGNAL))
+    if network:
+        code += _allow_internet(_SOCKET[machine][0])
     for number in _SOCKET[machine]:
         code += _refuse_argument(number, (_EQUAL, 1, 0, int(socket.AF_UNIX)))
     code.append((_RETURN, 0, 0, _ALLOW))
@@ -118,12 +125,31 @@ def _refuse_argument(number: int, test: tuple[int, int, int, int]) -> list[tuple
     ]
 
 
+def _allow_internet(number: int) -> list[tuple[int, int, int, int]]:
+    """Allow TCP and UDP over IPv4; go on to what comes behind with everything else."""
+    return [
+        (_EQUAL, 0, 12, number),
+        (_LOAD, 0, 0, _ARGUMENT_AT),
+        (_EQUAL, 0, 9, int(socket.AF_INET)),
+        (_LOAD, 0, 0, _ARGUMENT_AT + 8),
+        (_AND, 0, 0, 0xF),  # flags stand beside the kind
+        (_EQUAL, 1, 0, int(socket.SOCK_STREAM)),
+        (_EQUAL, 0, 5, int(socket.SOCK_DGRAM)),
+        (_LOAD, 0, 0, _ARGUMENT_AT + 16),
+        (_EQUAL, 2, 0, 0),
+        (_EQUAL, 1, 0, socket.IPPROTO_TCP),
+        (_EQUAL, 0, 1, socket.IPPROTO_UDP),
+        (_RETURN, 0, 0, _ALLOW),
+        (_LOAD, 0, 0, _NUMBER_AT),
+    ]
+
+
 class _Program(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_char_p)]
 
 
-def install() -> None:
+def install(*, network: bool) -> None:
     """Put the filter on this process and its children, for good; it must have given up new privileges before."""
-    code = program(MACHINE)
+    code = program(MACHINE, network=network)
     described = _Program(len(code) // 8, code)
     system_call("seccomp", _SECCOMP[MACHINE], 1, 0, ctypes.byref(described))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import socket
 import stat
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from folkmoot.sandbox import landlock, linux, seccomp
+from folkmoot.sandbox import doors, landlock, linux, seccomp
 
 INSIDE = 1000
 """Who the code is, in its own namespace of users."""
@@ -53,14 +54,15 @@ def leave_namespaces() -> None:
         Path("/proc/self/gid_map").write_text(f"{INSIDE} {group} 1")
 
 
-def raise_all(limits: Mapping[str, Any], packages: str | None, hidden: Sequence[str], serial: int) -> None:
+def raise_all(asked: Mapping[str, Any], way: int | None) -> None:
     """Close this process, the first of its namespace, off from everything but Python and a folder of its own.
 
     Args:
-        limits: those of the call (`calls.Limits`).
-        packages: folder of packages that may be read.
-        hidden: paths that stay out of sight even where they lie in a folder that is shown.
-        serial: tells a user apart from those of the other calls of this moment, where the server is root.
+        asked: `limits`: those of the call (`calls.Limits`); `packages`: folder of packages that may be read, or None;
+            `hidden`: paths that stay out of sight even where they lie in a folder that is shown; `serial`: tells a
+            user apart from those of the other calls of this moment, where the server is root; `network`: its `ports`
+            and `addresses`, or None.
+        way: descriptor over which the sockets of that network go to the server.
 
     Raises:
         WallMissing: one of the walls cannot be raised.
@@ -69,16 +71,22 @@ def raise_all(limits: Mapping[str, Any], packages: str | None, hidden: Sequence[
         Path("/proc/self/oom_score_adj").write_text("1000")
     with _wall("mounts, network and names of its own"):
         linux.unshare(linux.NEW_MOUNTS | linux.NEW_NETWORK | linux.NEW_IPC | linux.NEW_NAMES | linux.NEW_CGROUP)
+        socket.sethostname("folkmoot")
+    network = asked["network"]
+    if network is not None and way is not None:
+        with _wall("a network of its own"):
+            doors.open_doors(network, way)
     with _wall("files of its own"):
-        shown = _make_root(limits, packages, hidden)
+        shown = _make_root(asked["limits"], asked["packages"], asked["hidden"], network is not None)
     with _wall("no rights"):
-        _drop(serial)
+        _drop(asked["serial"])
     with _wall("Landlock"):
-        landlock.restrict(shown, [FOLDER], [f"/dev/{name}" for name in _DEVICES])
+        ports = () if network is None else network["ports"]
+        landlock.restrict(shown, [FOLDER], [f"/dev/{name}" for name in _DEVICES], ports)
     with _wall("limits"):
-        limit(limits)
+        limit(asked["limits"])
     with _wall("seccomp"):
-        seccomp.install()
+        seccomp.install(network=network is not None)
 
 
 class _wall:  # noqa: N801 - reads as a word of the steps above
@@ -95,13 +103,13 @@ class _wall:  # noqa: N801 - reads as a word of the steps above
             raise WallMissing(self._name, error) from error
 
 
-def _make_root(limits: Mapping[str, Any], packages: str | None, hidden: Sequence[str]) -> list[str]:
+def _make_root(limits: Mapping[str, Any], packages: str | None, hidden: Sequence[str], network: bool) -> list[str]:
     """Enter a root with the system's programs, Python, packages and an empty folder; return what is shown."""
     root = _MOUNT_POINT
     linux.mount("none", "/", "", linux.RECURSIVE | linux.PRIVATE)
     linux.mount("tmpfs", root, "tmpfs", linux.NO_SUID | linux.NO_DEVICES, "size=1m,nr_inodes=4k,mode=755")
     shown: list[str] = []
-    for path in _shown(packages):
+    for path in _shown(packages, network):
         if path.is_symlink():  # /lib, where it is a name for /usr/lib
             (Path(root) / path.relative_to("/")).symlink_to(path.readlink())
             continue
@@ -119,17 +127,22 @@ def _make_root(limits: Mapping[str, Any], packages: str | None, hidden: Sequence
     usual = Path(root) / "tmp"
     if not usual.exists():  # unless packages lie there
         usual.symlink_to(FOLDER)
+    if network:
+        doors.write_settings(Path(root) / "etc")
+        shown.append("/etc")
     linux.enter_root(root)
     linux.close_mount("/", recursive=False)
     return shown
 
 
-def _shown(packages: str | None) -> list[Path]:
+def _shown(packages: str | None, network: bool) -> list[Path]:
     """Return the folders that are shown, outer ones first."""
     folders = {path for path in map(Path, _SYSTEM) if path.exists()}
     folders |= {Path(sys.base_prefix).resolve(), Path(sys.base_exec_prefix).resolve()}
     if packages is not None:
         folders.add(Path(packages).resolve())
+    if network:
+        folders |= {path for path in map(Path, doors.CERTIFICATES) if path.is_dir()}
     return sorted(folders)
 
 
