@@ -7,6 +7,7 @@ import gc
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,8 @@ from folkmoot.settings import ENV_FILE, Settings, read_environ
 from folkmoot.store.files import close_data_folder
 from folkmoot.store.opening import open_store
 from folkmoot.store.sealing import Sealer
-from folkmoot.tools.registry import ToolRegistry
+from folkmoot.tools.custom.custom_tool import CustomTool
+from folkmoot.tools.registry import BuiltinTools, StoredTools, ToolRegistry
 from folkmoot.web.pages import add_pages
 
 logger = logging.getLogger(__name__)
@@ -185,8 +187,9 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     catalogue = Catalogue(settings, environ)
 
     sandbox = _make_sandbox(settings)
+    tools = ToolRegistry((BuiltinTools(), StoredTools({"custom": partial(CustomTool, sealer=sealer)})))
     kinds: JobKinds = {}
-    services = Services(store, client, settings, environ, sealer, catalogue, ToolRegistry(), sandbox, kinds)
+    services = Services(store, client, settings, environ, sealer, catalogue, tools, sandbox, kinds)
     supervisor = RunSupervisor(services)
     worker = JobWorker(store, kinds, settings.keep_jobs)
     principal = LOCAL if settings.api_key is None else ADMIN

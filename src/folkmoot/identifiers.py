@@ -13,7 +13,7 @@ ORGANIZATION = "org-00000000-0000-4000-8000-000000000000"
 EXAMPLE_UUID = "123e4567-e89b-42d3-8456-426614174000"
 
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
-_PATTERN = re.compile(rf"([a-z_]+)-{_UUID}", re.IGNORECASE)
+_PATTERN = re.compile(rf"([a-z_]+(?:-[a-z]+)?)-{_UUID}", re.IGNORECASE)
 
 
 def new_id(kind: str) -> str:

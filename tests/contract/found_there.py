@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from replaying import Call, Replay, as_here, identifiers
+from replaying import Call, Replay, as_here, identifiers, with_source
 
 from support.fixtures import MODEL
 
@@ -14,7 +14,7 @@ KEPT_OF_BLOCKS = ("label", "value", "limit", "description", "read_only", "metada
 
 
 def set_up(replay: Replay, calls: Sequence[Call]) -> None:
-    """Make the agents and blocks that the calls name and do not make, and find the tools that every server has.
+    """Make the agents, blocks and tools that the calls name and do not make, and find the tools that every server has.
 
     Of those tools that are not here yet the calls do without.
     """
@@ -53,12 +53,15 @@ def _found(calls: Sequence[Call], shown: Sequence[dict[str, Any]]) -> list[dict[
 
 
 def _first_shown(first: dict[str, dict[str, Any]], shown: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return things as they are shown for the first time, the agents first, the oldest of each before the others."""
+    """Return things as they are first shown: tools, then agents, then blocks, the oldest of each before the others."""
     for thing in shown:
         known = first.get(thing["id"])
         if known is not None and (len(known) == 1 or _is_whole(thing) > _is_whole(known)):
             first[thing["id"]] = thing | {name: value for name, value in known.items() if value}
-    return sorted(first.values(), key=lambda thing: (thing["id"][:5], thing.get("created_at") or ""))
+    return sorted(
+        first.values(),
+        key=lambda thing: (not thing["id"].startswith("tool-"), thing["id"][:5], thing.get("created_at") or ""),
+    )
 
 
 def _things(value: Any) -> Iterator[dict[str, Any]]:
@@ -78,10 +81,14 @@ def _is_whole(thing: dict[str, Any]) -> bool:
 
 
 def _make(replay: Replay, thing: dict[str, Any]) -> None:
-    """Make an agent or a block that is not here; there is no way to make other things just so."""
+    """Make an agent, a block or a tool that is not here; there is no way to make other things just so."""
     kind = thing["id"].partition("-")[0]
+    if kind == "tool":
+        _make_tool(replay, thing)
     if thing["id"] in replay.ids.live or kind not in ("agent", "block"):
         return
+    for tool in thing.get("tools", ()):
+        _make_tool(replay, tool)
     body = _agent(thing, replay.waiting_tools) if kind == "agent" else _block(thing)
     answer = replay.http.post(f"/v1/{kind}s", json=replay.ids.translate(as_here(body)))
     assert answer.status_code == 200, answer.text
@@ -90,6 +97,16 @@ def _make(replay: Replay, thing: dict[str, Any]) -> None:
     labels = {block["label"]: block["id"] for block in made.get("blocks", ())}
     for block in thing.get("blocks", ()):
         replay.ids.pair(block["id"], labels[block["label"]])
+
+
+def _make_tool(replay: Replay, thing: dict[str, Any]) -> None:
+    """Make a tool of one's own that is not here, of the source that is shown."""
+    if thing["id"] in replay.ids.live or thing.get("tool_type") != "custom":
+        return
+    kept = {name: thing[name] for name in ("source_code", "description", "tags", "json_schema")}
+    answer = replay.http.post("/v1/tools", json=with_source(kept, thing))
+    assert answer.status_code == 200, answer.text
+    assert replay.ids.pair(thing["id"], answer.json()["id"]) is None
 
 
 def _model(thing: dict[str, Any]) -> str:
@@ -107,8 +124,10 @@ def _block(thing: dict[str, Any]) -> dict[str, Any]:
 def _agent(thing: dict[str, Any], waiting: set[str]) -> dict[str, Any]:
     """Return what makes an agent; one that is shown without its tools gets those of its kind."""
     tools = [tool["name"] for tool in thing.get("tools", ()) if tool["tool_type"].startswith("letta_")]
+    own = [tool["id"] for tool in thing.get("tools", ()) if tool["tool_type"] == "custom"]
     return {"name": "found there", "model": _model(thing)} | {
         **{name: thing[name] for name in KEPT_OF_AGENTS if thing.get(name)},
         "memory_blocks": [_block(block) for block in thing.get("blocks", ())],
         **({"tools": [name for name in tools if name not in waiting], "include_base_tools": False} if tools else {}),
+        **({"tool_ids": own} if own else {}),
     }

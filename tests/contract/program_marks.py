@@ -56,7 +56,6 @@ class Mark:
 _LATER_ROUTES = (
     *(Mark(FILES, f"* /v1/{kind}*") for kind in ("folders", "archives")),
     *(Mark(FILES, f"* /v1/agents/{{}}/{kind}*") for kind in ("archival-memory", "files")),
-    *(Mark(TOOLS, call) for call in ("PUT /v1/tools", "POST /v1/tools", "DELETE /v1/tools/{}")),
     *(Mark(MCP, call) for call in ("* /v1/mcp-servers*", "* /v1/tools/mcp*")),
     *(Mark(MOVING, f"* /v1/agents/{call}") for call in ("import", "{}/export")),
     *(Mark(REST, call) for call in ("* /v1/providers*", "* /v1/agents/{}/messages/capture")),
@@ -72,7 +71,6 @@ _LATER_TOOLS = (
     Mark(TOOLS, difference="*.status: 'error' instead of 'success'"),
     Mark(TOOLS, program="lettabot", scenario="approvals: *"),
     Mark(TOOLS, "PATCH /v1/agents/{}/tools/approval/price_of", program="lettabot"),
-    Mark(TOOLS, program="letta-obsidian", scenario="chat: tool that needs approval"),
 )
 
 _LATER_ANSWERS = (
@@ -120,6 +118,10 @@ _MEANT = (
     Mark("nothing to cancel is no error", "POST /v1/agents/{}/messages/cancel", "status 200 instead of 409*"),
     Mark("the recorded server left this one out", difference="*.tags[]: with 'git-memory-enabled'"),
     Mark("the recorded server left them out here", "*", "*.in_context_message_ids[]: with *"),
+    Mark(
+        "what comes with the server stays", "DELETE /v1/tools/{}", "status 409 instead of 200: *comes with the server*"
+    ),
+    Mark("Python is called so", difference="*.source_type: 'python' instead of 'json'"),
     Mark("other names for the ways to ask for a run", "GET /v1/runs*", "*.metadata.run_type: *"),
 )
 
@@ -149,6 +151,18 @@ _OF_THE_REPLAY = (
     Mark("the same", difference="*.llm_config.model: 'gpt-4o-mini' instead of *"),
 )
 
+_OF_TOOLS = (
+    Mark("what was asked for", "POST /v1/agents", "$.tools[]: with send_message", "deep-research"),
+    *(
+        Mark("its first call is taken here", "*", f"*tags[]: with '{tag}'", "letta-obsidian")
+        for tag in ("obsidian", "note-creation", "requires-approval")
+    ),
+    *(
+        Mark("somebody else took it away meanwhile", "*", "*[]: with price_of", program)
+        for program in ("letta-sync", "lettabot")
+    ),
+)
+
 _HUNG_UP = (
     Mark("the program hung up before the end", "POST */messages", "$[]: with *", "claude-subconscious"),
     Mark(
@@ -174,6 +188,7 @@ MARKS = (
     *_MEANT,
     *_ORDER,
     *_OF_THE_REPLAY,
+    *_OF_TOOLS,
     *_HUNG_UP,
     *_COPIED,
 )
@@ -205,6 +220,10 @@ INSTEAD = (
     Instead("a header that the recorded server refuses is not kept", 400, 200, program="letta-mcp-server"),
     Instead(
         "whatever the provider is called, the model's handle counts", 422, 200, "POST /v1/agents", "letta-mcp-server"
+    ),
+    *(
+        Instead("a tool's source says its name", status, 200, "PUT /v1/tools", "letta-obsidian")
+        for status in (307, 422)
     ),
     Instead("a label that blocks can have can be looked for", 422, 200, "GET /v1/blocks", "letta-obsidian"),
     *(

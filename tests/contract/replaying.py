@@ -159,7 +159,8 @@ class Replay:
         """Make a call and return its status and body; a run in the background is over when this returns."""
         query = [(name, self.last_tools.get(value, value) if name == "after" else value) for name, value in call.query]
         arguments: dict[str, Any] = {"params": self.ids.translate(query)}
-        arguments |= _content(self.ids.translate(_without(call.request, self.waiting | self.waiting_tools)))
+        request = with_source(call.request, call.response)
+        arguments |= _content(self.ids.translate(_without(request, self.waiting | self.waiting_tools)))
         headers = NEWER_CLIENT if call.newer else {}
         answer = self.http.request(call.method, self.ids.translate(call.path), headers=headers, **arguments)
         body = _body(answer)
@@ -168,6 +169,22 @@ class Replay:
         if call.name == "GET /v1/tools" and call.status == answer.status_code == 200 and call.response and body:
             self.last_tools[call.response[-1]["id"]] = body[-1]["id"]
         return answer.status_code, body
+
+
+def with_source(sent: Any, made: Any) -> Any:
+    """Return what makes a tool, with a source that has its schema where of its own only the length was kept."""
+    if not isinstance(sent, dict) or not str(sent.get("source_code", "")).startswith("<text of "):
+        return sent
+    schema = (made.get("json_schema") if isinstance(made, dict) else None) or {"name": sent["name"]}
+    described = schema.get("parameters") or {"properties": {}, "required": []}
+    hints = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "object": "dict", "array": "list"}
+    parameters = [
+        f"{name}: {hints[each['type']]}{'' if name in described['required'] else ' = None'}"
+        for name, each in described["properties"].items()
+    ]
+    said = [f"    {name}: {each.get('description', '')}" for name, each in described["properties"].items()]
+    text = "\n".join([schema.get("description", "Something."), "", "Args:", *said] if said else [schema["name"]])
+    return sent | {"source_code": f"def {schema['name']}({', '.join(parameters)}):\n    {text!r}\n    return 'done'\n"}
 
 
 def _body(answer: httpx.Response) -> Any:

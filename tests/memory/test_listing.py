@@ -16,14 +16,14 @@ from folkmoot.memory.blocks import Block, create_block, delete_block, update_blo
 from folkmoot.memory.listing import BlockFilter, agents_of_block, attached_blocks, count_blocks, list_blocks
 from folkmoot.store.engine import Store, Transaction
 from folkmoot.store.paging import Page
-from folkmoot.tools.registry import ToolRegistry
+from folkmoot.tools.registry import BuiltinTools, ToolRegistry
 from support.stores import open_default
 
 AUTHOR = Author("api", name="test")
 LABELS = ["human", "persona", "Organization", "organization", "per_sona", "100%"]
 TEXTS = ["", "Learned a thing", "learned nothing", "100% sure", "100 sure", "a_b", "axb", "back\\slash", "it's"]
 TAGS = ["red", "green", "blue"]
-SERVICES: Any = SimpleNamespace(tools=ToolRegistry())
+SERVICES: Any = SimpleNamespace(tools=ToolRegistry([BuiltinTools()]))
 """All that making an agent without variables needs."""
 
 

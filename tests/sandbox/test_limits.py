@@ -108,7 +108,7 @@ os._exit(0)
         ("1 + 1", "ok", 2),
         ("x = 1", "ok", None),
         ("float('nan'), float('inf')", "ok", ["NaN", "Infinity"]),
-        ("{'a': (1, None, True), 'b': b'bytes', 'c': {1}}", "ok", {"a": [1, None, True], "b": "bytes", "c": [1]}),
+        ("{'a': (1, None, True), 'b': b'bytes', 'c': {1}}", "ok", {"a": [1, None, True], "b": "b'bytes'", "c": "{1}"}),
         ("import datetime; datetime.date(2026, 11, 28)", "ok", "2026-11-28"),
         ("'a\\x00b\\ud800'", "ok", "a\ufffdb?"),
         ("import sys; sys.exit()", "ok", None),

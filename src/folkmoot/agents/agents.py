@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import and_, bindparam, delete, select, update
 
 from folkmoot.agents.instructions import system_content
+from folkmoot.agents.tool_rules import with_default_approvals
 from folkmoot.conversations.conversations import forget_runs, last_run_at
 from folkmoot.conversations.messages import set_system_message
 from folkmoot.errors import Conflict, NotFound
@@ -138,11 +139,16 @@ async def update_agent(
 
     Raises:
         NotFound: there is no such agent, or a block of `block_ids` does not exist.
-        Conflict: two of its blocks would have the same label.
+        Conflict: two of its blocks would have the same label, or two of its tools the same name.
     """
     before = await find_agent(transaction, agent_id, lock=True)
     columns = {name: value for name, value in changes.items() if name in agents.c}
     merged = {**before.configuration, **configuration}
+    if "tools" in changes:
+        check_names(changes["tools"])
+        has = {row["tool_id"] for row in await transaction.all(_tool_ids, agent_id=agent_id)}
+        new = [tool for tool in changes["tools"] if tool.id not in has]
+        merged["tool_rules"] = with_default_approvals(merged.get("tool_rules") or (), new)
     await transaction.run(
         update(agents)
         .where(agents.c.id == agent_id)
@@ -192,16 +198,38 @@ def unknown_tool(agent_id: str, tool_id: str) -> Conflict:
     )
 
 
-async def attach_tool(transaction: Transaction, agent_id: str, tool: Tool) -> None:
-    """Give the agent a tool; one that it has already stays as it is.
+async def attach_tool(transaction: Transaction, agent_id: str, tool: Tool, registry: ToolRegistry) -> None:
+    """Give the agent a tool, and a rule where that wants approval by itself; one that it has stays as it is.
 
     Raises:
         NotFound: there is no such agent.
+        Conflict: it has another tool of this name.
     """
-    await find_agent(transaction, agent_id, lock=True)
-    rows = await transaction.all(_tool_ids, agent_id=agent_id)
-    if tool.id not in {row["tool_id"] for row in rows}:
-        await write_tools(transaction, agent_id, [tool])
+    agent = await find_agent(transaction, agent_id, lock=True)
+    tools = await tools_of(transaction, agent_id, registry)
+    if tool.id in {each.id for each in tools}:
+        return
+    check_names([*tools, tool])
+    await write_tools(transaction, agent_id, [tool])
+    rules = agent.configuration.get("tool_rules") or []
+    asking = with_default_approvals(rules, [tool])
+    if len(asking) > len(rules):
+        await update_agent(transaction, agent_id, {}, {"tool_rules": asking})
+
+
+def check_names(tools: Sequence[Tool]) -> None:
+    """Let pass tools that one agent can have together.
+
+    Raises:
+        Conflict: two have the same name, by which a model calls them.
+    """
+    by_name: dict[str, str] = {}
+    for tool in tools:
+        if by_name.setdefault(tool.name, tool.id) != tool.id:
+            raise Conflict(
+                f"Two tools of one agent have the name {tool.name!r}: {by_name[tool.name]} and {tool.id}. "
+                "Leave one out, or give it another name."
+            )
 
 
 async def detach_tool(transaction: Transaction, agent_id: str, tool_id: str) -> None:

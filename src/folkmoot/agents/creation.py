@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from folkmoot.agents.agents import Agent, columns_of, existing_blocks, write_tags, write_tools
+from folkmoot.agents.agents import Agent, check_names, columns_of, existing_blocks, write_tags, write_tools
 from folkmoot.agents.instructions import BLOCK_DESCRIPTIONS, SYSTEM, random_name, system_content
 from folkmoot.agents.services import Services
+from folkmoot.agents.tool_rules import with_default_approvals
 from folkmoot.conversations.conversations import start_conversation
 from folkmoot.conversations.messages import Message
 from folkmoot.errors import Conflict
@@ -19,6 +20,7 @@ from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import agent_blocks, agents
 from folkmoot.tools.builtin import BASE_TOOLS, DEFAULT_TOOLS, MULTI_AGENT_TOOLS
+from folkmoot.tools.tool import Tool
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +84,12 @@ async def create_agent(
     Raises:
         NotFound: a tool or a block of the plan does not exist.
         BadRequest: the name of a tool is unknown.
-        Conflict: two of its blocks would have the same label.
+        Conflict: two of its blocks would have the same label, or two of its tools the same name.
         EditRefused: a new block's value is longer than its limit.
     """
     now = clock.now()
+    tools = await _tools(transaction, plan, services)
+    rules = with_default_approvals(plan.configuration.get("tool_rules") or (), tools)
     sealed = {} if plan.variables is None else {"sealed_variables": services.sealer.seal(plan.variables)}
     agent = Agent(
         id=new_id("agent"),
@@ -101,23 +105,29 @@ async def create_agent(
         project_id=plan.project_id,
         template_id=plan.template_id,
         base_template_id=plan.base_template_id,
-        configuration={**plan.configuration, **sealed},
+        configuration={**plan.configuration, **({"tool_rules": rules} if rules else {}), **sealed},
         created_at=now,
         updated_at=now,
     )
-    base = BASE_TOOLS.get(plan.agent_type, DEFAULT_TOOLS) if plan.base_tools else ()
-    shared = MULTI_AGENT_TOOLS if plan.multi_agent_tools else ()
-    tools = await services.tools.named(transaction, [*base, *shared, *plan.tools])
-    tools += await services.tools.find(transaction, plan.tool_ids)
     await transaction.insert(agents, [columns_of(agent) | {"id": agent.id, "created_at": now}])
     await write_tags(transaction, agent.id, plan.tags)
-    await write_tools(transaction, agent.id, list({tool.id: tool for tool in tools}.values()))
+    await write_tools(transaction, agent.id, tools)
     existing = await existing_blocks(transaction, plan.block_ids)
     created = [await create_block(transaction, _described(fields), author) for fields in plan.new_blocks]
     await _attach_all(transaction, agent.id, existing + [(block.id, block.label) for block in created])
     system = Message("system_message", system_content(agent.system, agent.id, agent.id))
     await start_conversation(transaction, agent.id, agent.id, [system, *plan.first_messages])
     return agent
+
+
+async def _tools(transaction: Transaction, plan: AgentPlan, services: Services) -> list[Tool]:
+    """Return the tools that the agent is to have, each once."""
+    base = BASE_TOOLS.get(plan.agent_type, DEFAULT_TOOLS) if plan.base_tools else ()
+    shared = MULTI_AGENT_TOOLS if plan.multi_agent_tools else ()
+    tools = await services.tools.named(transaction, [*base, *shared, *plan.tools])
+    tools += await services.tools.find(transaction, plan.tool_ids)
+    check_names(tools)
+    return list({tool.id: tool for tool in tools}.values())
 
 
 def _described(block: Mapping[str, Any]) -> Mapping[str, Any]:

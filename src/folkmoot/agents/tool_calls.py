@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Container, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,14 +97,20 @@ def plan_call(call: ToolCall, tools: Mapping[str, Tool]) -> PlannedCall:
 
 
 async def run_outside(planned: Sequence[PlannedCall], context: ToolContext) -> list[PlannedCall]:
-    """Run, all at once, the calls whose tools are not part of the step; return all calls with what came of those."""
-    return list(await asyncio.gather(*(_run_outside(call, context) for call in planned)))
+    """Run the calls whose tools are not part of the step, at once where the tools allow it.
+
+    Returns:
+        All calls, with what came of those.
+    """
+    one_by_one = asyncio.Lock()
+    return list(await asyncio.gather(*(_run_outside(call, context, one_by_one) for call in planned)))
 
 
-async def _run_outside(planned: PlannedCall, context: ToolContext) -> PlannedCall:
+async def _run_outside(planned: PlannedCall, context: ToolContext, one_by_one: asyncio.Lock) -> PlannedCall:
     if planned.outcome is not None or planned.tool is None or planned.tool.in_step:
         return planned
-    return PlannedCall(planned.call, planned.tool, planned.arguments, await _run(planned, context))
+    async with nullcontext() if planned.tool.runs_beside_others else one_by_one:
+        return PlannedCall(planned.call, planned.tool, planned.arguments, await _run(planned, context))
 
 
 async def run_in_step(planned: Sequence[PlannedCall], context: ToolContext) -> list[Outcome | None]:
@@ -148,7 +155,7 @@ async def _run(planned: PlannedCall, context: ToolContext) -> Outcome:
 
 
 def _outcome(result: ToolResult, tool: Tool) -> Outcome:
-    text = _clip(clean_text(result.text), tool.return_limit)
+    text = _clip(clean_text(result.text), tool.return_limit, result.length)
     return Outcome(text, failed=result.failed, stdout=result.stdout, stderr=result.stderr)
 
 
@@ -174,14 +181,13 @@ def return_message(call: ToolCall, outcome: Outcome, run_id: str, step_id: str) 
         "status": "error" if outcome.failed else "success",
         "tool_call_id": call.id,
         "stdout": outcome.stdout,
-        "stderr": outcome.stderr or ([outcome.text] if outcome.failed else None),
+        "stderr": [outcome.text] if outcome.failed and not outcome.stderr else outcome.stderr,
     }
     if not outcome.ran:
         body["ran"] = False
     return Message("tool_return_message", body, name=call.name, run_id=run_id, step_id=step_id)
 
 
-def _clip(text: str, limit: int) -> str:
-    if len(text) <= limit:
-        return text
-    return f"{text[:limit]}\n… ({len(text) - limit:,} more characters were cut off)"
+def _clip(text: str, limit: int, length: int) -> str:
+    length = max(length, len(text))
+    return text if length <= limit else f"{text[:limit]}\n… ({length - limit:,} more characters were cut off)"

@@ -27,6 +27,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from folkmoot.errors import InvalidInput
+from folkmoot.tools.tool import Tool
 
 _Name = Annotated[str, Field(min_length=1)]
 
@@ -313,3 +314,11 @@ def _either(names: Sequence[str]) -> str:
     """
     *others, last = dict.fromkeys(names)
     return f"{', '.join(others)} or {last}" if others else last
+
+
+def with_default_approvals(rules: Sequence[Mapping[str, Any]], tools: Sequence[Tool]) -> list[Mapping[str, Any]]:
+    """Return an agent's rules with one more for each of the tools it is given that wants approval by itself."""
+    asked = {rule.get("tool_name") for rule in rules if rule.get("type") == "requires_approval"}
+    wanting = [tool.name for tool in tools if tool.stored is not None and tool.stored.default_requires_approval]
+    new = [{"tool_name": name, "type": "requires_approval"} for name in wanting if name not in asked]
+    return [*rules, *new]

@@ -75,7 +75,8 @@ class Call:
     """Code to run once.
 
     With an `entry` the source is a module, whose function of that name is called with `arguments` (JSON values) by
-    name; without one it is a program, and its value that of its last line, where that is an expression.
+    name, each as its hint asks for; without one it is a program, and its value that of its last line, where that is an
+    expression.
     """
 
     source: str
@@ -85,6 +86,9 @@ class Call:
     environment: Environment = field(default_factory=Environment)
     limits: Limits = field(default_factory=Limits)
     network: Network = field(default_factory=Network)
+    adapter: str = ""
+    """A module of the caller's own that stands between, inside the walls: names in its `SCOPE` are known to the source,
+    `before(function, arguments)` returns what the function is called with, `after(value)` what its value becomes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from folkmoot.sandbox.values import convert_arguments, plain
+
 NAME = "<code>"
 """What the code's file is called in tracebacks."""
 
@@ -20,14 +22,14 @@ def run(call: Mapping[str, Any], result: int, folder: str) -> None:
     """Run a call's code and write what came of it to the descriptor `result`; does not return.
 
     Args:
-        call: `source`, `entry`, `arguments`, `variables` and `packages`.
+        call: `source`, `entry`, `arguments`, `adapter`, `variables` and `packages`.
         result: where the answer goes.
         folder: the call's own folder.
     """
     _arrange(call, folder)
     try:
-        answer: dict[str, Any] = {"value": _evaluate(call)}
-        data = json.dumps(answer, default=_plain).encode()
+        answer: dict[str, Any] = {"value": plain(_evaluate(call))}
+        data = json.dumps(answer).encode()
     except SystemExit as exit_:
         data = json.dumps(
             {"value": None} if exit_.code in (None, 0) else {"error": f"SystemExit: {exit_.code}"}
@@ -70,38 +72,44 @@ def _evaluate(call: Mapping[str, Any]) -> Any:
     linecache.cache[NAME] = (len(source), None, source.splitlines(keepends=True), NAME)
     module = types.ModuleType("__main__")
     sys.modules["__main__"] = module
+    adapter = _adapter(call["adapter"])
+    module.__dict__.update(adapter.get("SCOPE", {}))
     tree = ast.parse(source, NAME)
     entry = call["entry"]
     last = tree.body.pop() if entry is None and tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    # Hints stay texts, as in this module: what they name need not be there.
     exec(compile(tree, NAME, "exec"), module.__dict__)  # noqa: S102 - what this room is for
     if isinstance(last, ast.Expr):
         return eval(compile(ast.Expression(last.value), NAME, "eval"), module.__dict__)  # noqa: S307
     if entry is None:
         return None
-    value = getattr(module, entry)(**call["arguments"])
-    if hasattr(type(value), "__await__"):
-        import asyncio  # as heavy as everything else here
+    function = getattr(module, entry)
+    before, after = adapter.get("before", convert_arguments), adapter.get("after", _as_it_is)
+    return after(_finished(function(**before(function, call["arguments"]))))
 
-        async def finish() -> Any:
-            return await value
 
-        return asyncio.run(finish())
+def _adapter(source: str) -> dict[str, Any]:
+    """Return what the module defines that stands between the server and the code."""
+    names: dict[str, Any] = {"__name__": "_adapter"}
+    if source:
+        exec(compile(source, "<adapter>", "exec"), names)  # noqa: S102 - the server's own
+    return names
+
+
+def _as_it_is(value: Any) -> Any:
     return value
 
 
-def _plain(value: Any) -> Any:
-    """Return something that JSON has for what it does not have."""
-    for method in ("model_dump", "isoformat"):
-        if hasattr(value, method):
-            return getattr(value, method)()
-    if isinstance(value, set | frozenset):
-        return list(value)
-    if isinstance(value, bytes | bytearray):
-        return bytes(value).decode(errors="replace")
-    fields = getattr(value, "__dataclass_fields__", None)
-    if fields is not None:
-        return {name: getattr(value, name) for name in fields}
-    return str(value)
+def _finished(value: Any) -> Any:
+    """Return a value, that of an `async def` when it has come to its end."""
+    if not hasattr(type(value), "__await__"):
+        return value
+    import asyncio  # as heavy as everything else here
+
+    async def finish() -> Any:
+        return await value
+
+    return asyncio.run(finish())
 
 
 def _own_lines(error: BaseException) -> str:

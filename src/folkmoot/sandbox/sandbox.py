@@ -165,6 +165,7 @@ class Sandbox:
             "source": call.source,
             "entry": call.entry,
             "arguments": dict(call.arguments),
+            "adapter": call.adapter,
             "variables": dict(call.variables),
             "packages": asked["packages"],
         }

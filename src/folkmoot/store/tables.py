@@ -165,6 +165,7 @@ agent_tools = Table(
     Column("attached_at", BigInteger, nullable=False),
     PrimaryKeyConstraint("organization_id", "agent_id", "tool_id"),
     ForeignKeyConstraint(["organization_id", "agent_id"], ["agents.organization_id", "agents.id"], ondelete="CASCADE"),
+    Index("agent_tools_by_tool", "organization_id", "tool_id", "agent_id"),
 )
 
 agent_blocks = Table(
@@ -450,4 +451,63 @@ jobs = Table(
     # What a process looks for in all organisations at once, so without the organisation in front.
     _index_of_few_everywhere("jobs_by_time", "due_at"),
     _index_of_few_everywhere("jobs_by_end", "completed_at"),
+)
+
+tools = Table(
+    "tools",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column(
+        "tool_type", Text, nullable=False, comment="custom: made of source code; external_mcp: of a server of tools"
+    ),
+    Column("server_id", Text, nullable=False, comment="the server whose tool it is; empty for those of one's own"),
+    Column("description", Text),
+    Column("source_type", Text, comment="python or typescript; NULL where there is no source"),
+    Column("source_code", Text),
+    Column("json_schema", Text, nullable=False, comment="JSON: what a model is told: name, description, parameters"),
+    Column("args_json_schema", Text, comment="JSON: the schema that the parameters were made from, if it was given"),
+    Column("return_char_limit", Integer, nullable=False, comment="characters of a return that a model is shown"),
+    Column("default_requires_approval", Boolean),
+    Column("enable_parallel_execution", Boolean, nullable=False),
+    Column("extra", Text, nullable=False, comment="JSON: tags, requirements, metadata, and how the schema came to be"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("created_by", Text, nullable=False, comment="JSON: its author"),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("updated_by", Text, nullable=False, comment="JSON: the author of the last change"),
+    PrimaryKeyConstraint("organization_id", "id"),
+    UniqueConstraint("organization_id", "server_id", "name", name="tools_name"),
+    Index("tools_by_age", "organization_id", "created_at", "id"),
+    Index("tools_by_server", "organization_id", "server_id", "created_at"),
+)
+
+sandbox_configs = Table(
+    "sandbox_configs",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column("config", Text, nullable=False, comment="JSON: what holds for every call of a tool of one's own"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "id"),
+)
+
+sandbox_variables = Table(
+    "sandbox_variables",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column("config_id", Text, nullable=False),
+    Column("name", Text, nullable=False, comment="of the environment variable"),
+    Column("sealed_value", Text, nullable=False),
+    Column("description", Text),
+    Column("created_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "id"),
+    UniqueConstraint("organization_id", "config_id", "name", name="sandbox_variables_name"),
+    ForeignKeyConstraint(
+        ["organization_id", "config_id"],
+        ["sandbox_configs.organization_id", "sandbox_configs.id"],
+        ondelete="CASCADE",
+    ),
 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from folkmoot.errors import BadRequest, NotFound
 from folkmoot.store.engine import Transaction
 from folkmoot.tools.builtin import BUILTIN_TOOLS, BUILTIN_TOOLS_BY_ID
+from folkmoot.tools.stored import StoredTool, ToolEntry, list_entries, tools_of_ids, tools_of_names
 from folkmoot.tools.tool import Tool
 
 
@@ -20,8 +21,8 @@ class ToolSource(Protocol):
     async def by_names(self, transaction: Transaction, names: Sequence[str]) -> Mapping[str, Tool]:
         """Return those of these tools that it knows, by name."""
 
-    async def all(self, transaction: Transaction) -> Sequence[Tool]:
-        """Return every tool that it knows."""
+    async def entries(self, transaction: Transaction) -> Sequence[ToolEntry]:
+        """Return every tool that it knows, in the order of lists."""
 
 
 class BuiltinTools:
@@ -35,15 +36,42 @@ class BuiltinTools:
         """Return the built-in ones of these tools, by name."""
         return {name: BUILTIN_TOOLS[name] for name in names if name in BUILTIN_TOOLS}
 
-    async def all(self, transaction: Transaction) -> Sequence[Tool]:
-        """Return every built-in tool."""
-        return list(BUILTIN_TOOLS.values())
+    async def entries(self, transaction: Transaction) -> Sequence[ToolEntry]:
+        """Return every built-in tool, by name."""
+        return [
+            ToolEntry(tool.id, name, tool.tool_type, tool.schema.description)
+            for name, tool in sorted(BUILTIN_TOOLS.items())
+        ]
+
+
+class StoredTools:
+    """The tools that stand in the database, each of a type."""
+
+    def __init__(self, types: Mapping[str, Callable[[StoredTool], Tool]]) -> None:
+        """Know the tools of these types; each makes the tool that a row is of."""
+        self._types = types
+
+    async def by_ids(self, transaction: Transaction, tool_ids: Sequence[str]) -> Mapping[str, Tool]:
+        """Return the stored ones of these tools, by identifier."""
+        return {stored.id: self._tool(stored) for stored in await tools_of_ids(transaction, tool_ids)}
+
+    async def by_names(self, transaction: Transaction, names: Sequence[str]) -> Mapping[str, Tool]:
+        """Return the stored ones of these tools, by name; of several one's own, then the oldest."""
+        found = await tools_of_names(transaction, names)
+        return {stored.name: self._tool(stored) for stored in reversed(found)}
+
+    async def entries(self, transaction: Transaction) -> Sequence[ToolEntry]:
+        """Return every stored tool, the newest first."""
+        return await list_entries(transaction)
+
+    def _tool(self, stored: StoredTool) -> Tool:
+        return self._types[stored.tool_type](stored)
 
 
 class ToolRegistry:
     """All tools that agents can be given."""
 
-    def __init__(self, sources: Sequence[ToolSource] = (BuiltinTools(),)) -> None:
+    def __init__(self, sources: Sequence[ToolSource]) -> None:
         """Look in `sources`, whose earlier ones win."""
         self._sources = sources
 
@@ -80,13 +108,10 @@ class ToolRegistry:
             found = {**await source.by_names(transaction, names), **found}
         unknown = [name for name in names if name not in found]
         if unknown:
-            there = ", ".join(sorted(tool.name for tool in await self.all(transaction)))
+            there = ", ".join(sorted(entry.name for entry in await self.entries(transaction)))
             raise BadRequest(f"Tools not found by name: {set(unknown)}. Tools of this server: {there}.")
         return [found[name] for name in dict.fromkeys(names)]
 
-    async def all(self, transaction: Transaction) -> list[Tool]:
-        """Return every tool, by name; one that an earlier source has under the same name hides it."""
-        found: dict[str, Tool] = {}
-        for source in self._sources:
-            found = {**{tool.name: tool for tool in await source.all(transaction)}, **found}
-        return sorted(found.values(), key=lambda tool: tool.name)
+    async def entries(self, transaction: Transaction) -> list[ToolEntry]:
+        """Return every tool in the order of lists: what was made here first, the newest in front of all."""
+        return [entry for source in reversed(self._sources) for entry in await source.entries(transaction)]

@@ -10,6 +10,7 @@ from folkmoot.models.prompt import ToolSchema
 from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.settings import Settings
 from folkmoot.store.engine import Store, Transaction
+from folkmoot.tools.stored import StoredTool
 
 
 class Messenger(Protocol):
@@ -101,8 +102,16 @@ class Tool(Protocol):
         """Whether it waits for other agents' turns, which may take longer than a tool may."""
 
     @property
+    def runs_beside_others(self) -> bool:
+        """Whether its calls run at the same time as others of the same reply, not one after the other."""
+
+    @property
     def return_limit(self) -> int:
         """Characters of a return that a model is shown."""
+
+    @property
+    def stored(self) -> StoredTool | None:
+        """Its row; None for what comes with the server."""
 
     async def run(self, context: ToolContext, arguments: Mapping[str, Any]) -> ToolResult:
         """Carry a call out.
@@ -120,3 +129,5 @@ class ToolResult:
     stdout: Sequence[str] | None = None
     stderr: Sequence[str] | None = None
     failed: bool = False
+    length: int = 0
+    """Characters of a text that was too long to come whole, of which `text` is the beginning."""

@@ -173,7 +173,7 @@ async def attach(agent_id: AgentId, tool_id: ToolId, state: State) -> Response:
 
     async def change(transaction: Transaction) -> None:
         for tool in await state.services.tools.find(transaction, [tool_id]):
-            await attach_tool(transaction, agent_id, tool)
+            await attach_tool(transaction, agent_id, tool, state.services.tools)
 
     return await _changed(agent_id, state, change)
 

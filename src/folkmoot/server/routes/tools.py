@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
 
+from folkmoot.errors import BadRequest
+from folkmoot.server.bodies import BodyRoute
+from folkmoot.server.scanning import Scan
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.common import ToolId, json_response, page_of
-from folkmoot.server.wire.tools import ToolReply
+from folkmoot.server.wire.tools import TOOL_TYPES, CreateTool, GenerateSchema, ToolReply, UpdateTool
+from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page, page_of_list
+from folkmoot.tools.builtin import BUILTIN_TOOLS
+from folkmoot.tools.custom.making import change_tool, describe, make_tool, refuse_builtin_id
+from folkmoot.tools.stored import ToolEntry, remove_tool
 from folkmoot.tools.tool import Tool
 
-router = APIRouter(prefix="/v1/tools", tags=["tools"])
+router = APIRouter(prefix="/v1/tools", tags=["tools"], route_class=BodyRoute)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +37,7 @@ class ToolFilter:
     exclude_tool_types: Sequence[str] = ()
     only_builtin: bool = False
 
-    def takes(self, tool: Tool) -> bool:
+    def takes(self, tool: ToolEntry) -> bool:
         """Tell whether a tool is wanted."""
         return (
             (not self.only_builtin or tool.tool_type.startswith("letta_"))
@@ -54,55 +62,104 @@ async def read_filter(
     """Read from the query which tools are wanted."""
     return ToolFilter(
         name=name,
-        names=names or (),
-        tool_ids=tool_ids or (),
+        names=_split(names),
+        tool_ids=_split(tool_ids),
         search=search,
-        tool_types=tool_types or (),
-        exclude_tool_types=exclude_tool_types or (),
+        tool_types=_types("tool_types", tool_types),
+        exclude_tool_types=_types("exclude_tool_types", exclude_tool_types),
         only_builtin=return_only_letta_tools,
     )
 
 
+def _split(values: Sequence[str] | None) -> list[str]:
+    """Return what a parameter names that is repeated, or whose values are separated by commas."""
+    return [each.strip() for value in values or () for each in value.split(",")]
+
+
+def _types(field: str, values: Sequence[str] | None) -> list[str]:
+    wanted = _split(values)
+    for value in wanted:
+        if value not in TOOL_TYPES:
+            raise BadRequest(f"{field}: {value!r} is no type of tools. There are: {', '.join(TOOL_TYPES)}.")
+    return wanted
+
+
 Wanted = Annotated[ToolFilter, Depends(read_filter)]
-InOrder = Annotated[Page, Depends(page_of("asc"))]
+NewestFirst = Annotated[Page, Depends(page_of("desc"))]
 
 
 @router.get("", response_model=list[ToolReply])
-async def list_all(wanted: Wanted, page: InOrder, state: State) -> Response:
-    """List tools, by name."""
-    found = [tool for tool in await state.store.read(state.services.tools.all) if wanted.takes(tool)]
-    return json_response(
-        [
-            ToolReply.of(tool, state.principal.organization_id)
-            for tool in page_of_list(found, page, lambda tool: tool.id)
-        ]
-    )
+async def list_all(wanted: Wanted, page: NewestFirst, state: State, scan: Scan) -> Response:
+    """List tools: those that were made here, the newest first, and behind them the built-in ones by name."""
+
+    async def read(transaction: Transaction) -> list[Tool]:
+        found = [entry for entry in await state.services.tools.entries(transaction) if wanted.takes(entry)]
+        # The list's own order is what `desc` asks for.
+        turned = replace(page, order="asc" if page.order == "desc" else "desc")
+        ids = [entry.id for entry in page_of_list(found, turned, lambda entry: entry.id)]
+        return await state.services.tools.find(transaction, ids)
+
+    return await scan(read, lambda tools: show_tools(tools, state))
 
 
 @router.get("/count")
-async def count(wanted: Wanted, state: State, exclude_letta_tools: bool = False) -> int:
+async def count(wanted: Wanted, state: State, scan: Scan, exclude_letta_tools: bool = False) -> int:
     """Count tools; without the built-in ones when the request excludes them."""
-    found = [tool for tool in await state.store.read(state.services.tools.all) if wanted.takes(tool)]
-    return sum(not exclude_letta_tools or not tool.tool_type.startswith("letta_") for tool in found)
+
+    def counted(entries: Sequence[ToolEntry]) -> int:
+        found = [entry for entry in entries if wanted.takes(entry)]
+        return sum(not exclude_letta_tools or not entry.tool_type.startswith("letta_") for entry in found)
+
+    return await scan(state.services.tools.entries, counted)
 
 
 @router.post("/add-base-tools", response_model=list[ToolReply])
 async def add_base(state: State) -> Response:
     """Return the built-in tools, which every server has from its start; nothing is left to add."""
-    return json_response(
-        [
-            ToolReply.of(tool, state.principal.organization_id)
-            for tool in await state.store.read(state.services.tools.all)
-        ]
-    )
+    return show_tools([tool for _, tool in sorted(BUILTIN_TOOLS.items())], state)
+
+
+@router.post("/generate-schema")
+async def generate_schema(body: GenerateSchema) -> dict[str, Any]:
+    """Return the schema that a tool of this source would have; nothing is stored, and the source is not run."""
+    fields = {"source_code": body.code, "source_type": body.source_type}
+    return dict((await asyncio.to_thread(describe, fields)).json_schema)
+
+
+@router.post("", response_model=ToolReply)
+@router.put("", response_model=ToolReply)
+async def create(body: CreateTool, state: State) -> Response:
+    """Make a tool of source code, which is read and not run; one that has its name already is changed to it."""
+    stored = await make_tool(state.store, body.fields(), state.author)
+    return await _shown(stored.id, state)
+
+
+@router.patch("/{tool_id}", response_model=ToolReply)
+async def update(tool_id: ToolId, body: UpdateTool, state: State) -> Response:
+    """Change a tool; its name and schema follow its source."""
+    refuse_builtin_id(tool_id)
+    await change_tool(state.store, tool_id, body.fields(), state.author)
+    return await _shown(tool_id, state)
+
+
+@router.delete("/{tool_id}")
+async def delete(tool_id: ToolId, state: State) -> None:
+    """Delete a tool; the agents that have it lose it."""
+    refuse_builtin_id(tool_id)
+    await remove_tool(state.store, tool_id)
 
 
 @router.get("/{tool_id}", response_model=ToolReply)
 async def retrieve(tool_id: ToolId, state: State) -> Response:
     """Return a tool."""
+    return await _shown(tool_id, state)
+
+
+async def _shown(tool_id: str, state: ServerState) -> Response:
     found = await state.store.read(lambda transaction: state.services.tools.find(transaction, [tool_id]))
     return json_response(ToolReply.of(found[0], state.principal.organization_id))
 
 
-def _shown(tools: Sequence[Tool], state: ServerState) -> Response:
+def show_tools(tools: Sequence[Tool], state: ServerState) -> Response:
+    """Return a list of tools as a response."""
     return json_response([ToolReply.of(tool, state.principal.organization_id) for tool in tools])

@@ -93,8 +93,6 @@ PATCH DELETE /v1/archives/{{archive_id}}
 POST /v1/archives/{{archive_id}}/passages
 POST /v1/archives/{{archive_id}}/passages/batch
 DELETE /v1/archives/{{archive_id}}/passages/{{passage_id}}
-POST PUT /v1/tools
-PATCH DELETE /v1/tools/{{tool_id}}
 POST /v1/tools/search
 POST /v1/tools/run
 PUT /v1/tools/mcp/servers

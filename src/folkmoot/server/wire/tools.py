@@ -2,11 +2,90 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from folkmoot.identifiers import user_of
-from folkmoot.server.wire.common import Reply
+from folkmoot.server.wire.common import MOST_ITEMS, JsonObject, Reply, Request, Tag, Text
+from folkmoot.tools.custom.source import LONGEST_SOURCE
 from folkmoot.tools.tool import Tool
+
+TOOL_TYPES = (
+    "custom",
+    "letta_core",
+    "letta_memory_core",
+    "letta_multi_agent_core",
+    "letta_sleeptime_core",
+    "letta_voice_sleeptime_core",
+    "letta_builtin",
+    "letta_files_core",
+    "external_langchain",
+    "external_composio",
+    "external_mcp",
+)
+"""The wire format's kinds of tools."""
+
+MOST_REQUIREMENTS = 100
+LONGEST_DESCRIPTION = 50_000
+
+SourceCode = Annotated[Text, Field(max_length=LONGEST_SOURCE)]
+
+
+class Requirement(Request):
+    """A package that a tool's source needs."""
+
+    name: Annotated[Text, Field(min_length=1, max_length=200)]
+    version: Annotated[Text, Field(max_length=200)] | None = None
+
+
+Requirements = Annotated[list[Requirement], Field(max_length=MOST_REQUIREMENTS)]
+
+
+class UpdateTool(Request):
+    """What to change of a tool; what is left out stays as it is."""
+
+    description: Annotated[Text, Field(max_length=LONGEST_DESCRIPTION)] | None = None
+    tags: list[Tag] | None = Field(None, max_length=MOST_ITEMS)
+    source_code: SourceCode | None = None
+    source_type: str | None = None
+    json_schema: JsonObject | None = Field(
+        None, description="What models are told: name, description, parameters; read from the source when left out."
+    )
+    args_json_schema: JsonObject | None = Field(
+        None, description="The JSON Schema of the arguments, as pydantic makes it of a model."
+    )
+    return_char_limit: int | None = Field(None, ge=1, le=1_000_000)
+    pip_requirements: Requirements | None = None
+    npm_requirements: Requirements | None = None
+    metadata_: JsonObject | None = None
+    default_requires_approval: bool | None = None
+    enable_parallel_execution: bool | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """Return what was sent, by the names of a stored tool; null where only a value makes sense is not sent."""
+        sent = self.model_dump(exclude_unset=True)
+        for name in ("tags", "source_code", "source_type", "json_schema", "return_char_limit"):
+            if sent.get(name, ...) is None:
+                del sent[name]
+        if "metadata_" in sent:
+            sent["metadata"] = sent.pop("metadata_")
+        if "enable_parallel_execution" in sent:
+            sent["enable_parallel_execution"] = bool(sent["enable_parallel_execution"])
+        return sent
+
+
+class CreateTool(UpdateTool):
+    """A tool to make of source code; one that has its name already becomes this."""
+
+    source_code: SourceCode
+
+
+class GenerateSchema(Request):
+    """Source code whose schema is wanted."""
+
+    code: SourceCode
+    source_type: str | None = None
 
 
 class ToolReply(Reply):
@@ -34,20 +113,36 @@ class ToolReply(Reply):
     @classmethod
     def of(cls, tool: Tool, organization_id: str) -> ToolReply:
         """Show a tool to an organisation."""
-        schema, user = tool.schema, user_of(organization_id)
+        schema, user, stored = tool.schema, user_of(organization_id), tool.stored
+        common = {"id": tool.id, "tool_type": tool.tool_type, "name": tool.name, "tags": list(tool.tags)}
+        if stored is None:
+            told = {"name": schema.name, "description": schema.description, "parameters": schema.parameters}
+            return cls(
+                **common,
+                created_by_id=user,
+                last_updated_by_id=user,
+                description=schema.description,
+                json_schema=told,
+                return_char_limit=tool.return_limit,
+                enable_parallel_execution=not tool.in_step and tool.tool_type != "letta_multi_agent_core",
+            )
         return cls(
+            **common,
             created_by_id=user,
             last_updated_by_id=user,
-            id=tool.id,
-            tool_type=tool.tool_type,
             description=schema.description,
-            name=tool.name,
-            tags=list(tool.tags),
-            json_schema={
-                "name": schema.name,
-                "description": schema.description,
-                "parameters": schema.parameters,
-            },
-            return_char_limit=tool.return_limit,
-            enable_parallel_execution=not tool.in_step and tool.tool_type != "letta_multi_agent_core",
+            source_type=stored.source_type,
+            source_code=stored.source_code,
+            json_schema=dict(stored.json_schema),
+            args_json_schema=stored.args_json_schema and dict(stored.args_json_schema),
+            return_char_limit=stored.return_char_limit,
+            pip_requirements=_as_dicts(stored.pip_requirements),
+            npm_requirements=_as_dicts(stored.npm_requirements),
+            default_requires_approval=stored.default_requires_approval,
+            enable_parallel_execution=stored.enable_parallel_execution,
+            metadata_=dict(stored.metadata or {}),
         )
+
+
+def _as_dicts(requirements: Any) -> list[dict[str, Any]] | None:
+    return None if requirements is None else [dict(each) for each in requirements]

@@ -26,6 +26,8 @@ class BuiltinTool:
     ends_turn: bool = False
     asks_agents: bool = False
     return_limit: int = 50_000
+    runs_beside_others: bool = True
+    stored: None = None
 
     @property
     def name(self) -> str:

@@ -168,7 +168,7 @@ async def agent_page(
         decisions: what was decided so far about calls that wait, by the call.
     """
     models = [model.handle for model in await state.services.catalogue.models()]
-    all_tools = await state.store.read(state.services.tools.all)
+    all_tools = await state.store.read(state.services.tools.entries)
 
     def shown(about: _About) -> Response:
         return render(
@@ -185,7 +185,7 @@ async def agent_page(
             run=next((run for run in about.runs if not run.is_over), None),
             before=before,
             rules=ToolRules.read(about.agent.configuration.get("tool_rules") or ()),
-            all_tools=all_tools,
+            other_tools=[entry for entry in all_tools if entry.id not in {tool.id for tool in about.tools}],
             calls=code.agent_calls(agent_id, about.agent.model),
         )
 
@@ -260,7 +260,7 @@ async def _form(
         blocks=blocks,
         models=[model.handle for model in await state.services.catalogue.models()],
         default_model=default,
-        all_tools=await state.store.read(state.services.tools.all),
+        all_tools=await state.store.read(state.services.tools.entries),
         calls=code.new_agent_calls(default),
     )
 

@@ -1,0 +1,192 @@
+"""Making and changing tools of one's own: what is sent becomes a row, and no code runs for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+from folkmoot.errors import BadRequest, Conflict, InvalidInput
+from folkmoot.identifiers import new_id
+from folkmoot.memory.authors import Author
+from folkmoot.store import clock
+from folkmoot.store.engine import CHANGED_MEANWHILE, Store, Transaction
+from folkmoot.tools.builtin import BUILTIN_TOOLS, BUILTIN_TOOLS_BY_ID
+from folkmoot.tools.custom.given import check_json_schema, check_name, parameters_of
+from folkmoot.tools.custom.reading import ReadTool, describe_tool, read_tool
+from folkmoot.tools.stored import StoredTool, find_stored_tool, find_tool_named, insert_tool, replace_tool
+
+Language: TypeAlias = Literal["python", "typescript"]
+
+LANGUAGES: Mapping[str, Language] = {"python": "python", "json": "python", "typescript": "typescript"}
+"""What a source's type may be called; `json` is what older servers answered for Python."""
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A source with the schema that its tool has; `given` when that was sent, not read from the source."""
+
+    source_code: str
+    source_type: Language
+    json_schema: Mapping[str, Any]
+    args_json_schema: Mapping[str, Any] | None
+    given: bool
+    function: str
+
+    @property
+    def name(self) -> str:
+        """The tool's name."""
+        return str(self.json_schema["name"])
+
+
+def describe(fields: Mapping[str, Any]) -> Described:
+    """Return the schema of a tool that somebody sends; it takes a while and is for a thread.
+
+    Args:
+        fields: `source_code`, and `source_type`, `json_schema`, `args_json_schema`, `description` where they are sent.
+
+    Raises:
+        BadRequest: the source or a schema cannot be read.
+        InvalidInput: its language needs a schema and none is sent.
+    """
+    source: str = fields["source_code"]
+    language = language_of(fields.get("source_type"))
+    schema, args_schema = fields.get("json_schema"), fields.get("args_json_schema") or None
+    if schema is None and language != "python":
+        raise InvalidInput(f"json_schema: a tool in {language} needs one; only Python's signatures are read.")
+    if schema is not None:
+        told = check_json_schema(schema)
+        function = describe_tool(source, told["name"])[0] if language == "python" else told["name"]
+        return Described(source, language, told, args_schema, given=True, function=function)
+    if args_schema is not None:
+        parameters = parameters_of(args_schema)
+        name, said = describe_tool(source)
+        read = ReadTool(name, said or fields.get("description") or "", parameters)
+    else:
+        read = read_tool(source, description=fields.get("description"))
+    check_name(read.name, "source_code: the function's name")
+    return Described(source, language, read.to_json_schema(), args_schema, given=False, function=read.name)
+
+
+def language_of(source_type: str | None) -> Language:
+    """Return the language of a source.
+
+    Raises:
+        BadRequest: tools cannot be written in it.
+    """
+    language = LANGUAGES.get(source_type or "python")
+    if language is None:
+        raise BadRequest(f"source_type: tools cannot be written in {source_type!r}; use python or typescript.")
+    return language
+
+
+async def make_tool(store: Store, fields: Mapping[str, Any], author: Author) -> StoredTool:
+    """Make a tool, or change the one that has its name already: what is not sent stays as it is.
+
+    Args:
+        store: where to write.
+        fields: what was sent, by the names of `StoredTool`.
+        author: who makes it.
+
+    Raises:
+        BadRequest: the source or a schema cannot be read.
+        InvalidInput: the source's language needs a schema.
+        Conflict: a built-in tool has the name, or there are too many tools.
+    """
+    described = await asyncio.to_thread(describe, fields)
+
+    async def write(transaction: Transaction) -> StoredTool:
+        now = clock.now()
+        before = await find_tool_named(transaction, described.name)
+        if before is not None:
+            changed = _changed(before, fields, described, author)
+            await replace_tool(transaction, changed)
+            return changed
+        blank = StoredTool(new_id("tool"), described.name, "custom", described.json_schema, now, author, now, author)
+        tool = replace(_changed(blank, fields, described, author), created_at=now, updated_at=now)
+        await insert_tool(transaction, tool)
+        return tool
+
+    refuse_builtin(described.name)
+    try:
+        return await store.write(write)
+    except Conflict as error:
+        if error.message != CHANGED_MEANWHILE:
+            raise
+    return await store.write(write)  # somebody made one of this name at the same moment, which is there now
+
+
+async def change_tool(store: Store, tool_id: str, fields: Mapping[str, Any], author: Author) -> StoredTool:
+    """Change a tool. With another source its name and schema follow it, unless the schema is one that was given.
+
+    Raises:
+        NotFound: there is no such tool.
+        BadRequest: the source or a schema cannot be read.
+        InvalidInput: the source's language needs a schema.
+        Conflict: another tool has the name, there is too much source, or somebody changed it at the same moment.
+    """
+    before = await store.read(lambda transaction: find_stored_tool(transaction, tool_id))
+    described: Described | None = None
+    if any(name in fields for name in ("source_code", "source_type", "json_schema", "args_json_schema")):
+        described = await asyncio.to_thread(describe, _together(before, fields))
+        refuse_builtin(described.name)
+
+    async def write(transaction: Transaction) -> StoredTool:
+        now = await find_stored_tool(transaction, tool_id, lock=True)
+        if now != before:
+            raise Conflict(CHANGED_MEANWHILE)
+        changed = _changed(before, fields, described, author)
+        await replace_tool(transaction, changed)
+        return changed
+
+    return await store.write(write)
+
+
+def refuse_builtin(name: str) -> None:
+    """Refuse the name of a built-in tool.
+
+    Raises:
+        Conflict: it is one.
+    """
+    if name in BUILTIN_TOOLS:
+        raise Conflict(f"name: {name!r} is a tool that comes with the server. Give yours another name.")
+
+
+def refuse_builtin_id(tool_id: str) -> None:
+    """Refuse to change a built-in tool.
+
+    Raises:
+        Conflict: the identifier is one's.
+    """
+    if tool_id in BUILTIN_TOOLS_BY_ID:
+        name = BUILTIN_TOOLS_BY_ID[tool_id].name
+        raise Conflict(f"tool_id: {name} comes with the server, which nobody can change or delete. Detach it instead.")
+
+
+def _together(before: StoredTool, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a changed tool is described by."""
+    kept: dict[str, Any] = {
+        "source_code": before.source_code,
+        "source_type": before.source_type,
+        "args_json_schema": before.args_json_schema,
+        "description": before.description,
+    }
+    if before.schema_given:
+        kept["json_schema"] = before.json_schema
+    return {**kept, **fields}
+
+
+def _changed(tool: StoredTool, fields: Mapping[str, Any], described: Described | None, author: Author) -> StoredTool:
+    plain = {name: value for name, value in fields.items() if name not in Described.__dataclass_fields__}
+    if described is not None:
+        plain |= {
+            "name": described.name,
+            "source_code": described.source_code,
+            "source_type": described.source_type,
+            "json_schema": described.json_schema,
+            "args_json_schema": described.args_json_schema,
+            "schema_given": described.given,
+            "function": described.function,
+        }
+    return replace(tool, **plain, updated_at=clock.now(), updated_by=author)

@@ -1,0 +1,165 @@
+"""Running source code as a tool: what it is given, and what a model is told of what came of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from folkmoot.errors import SandboxBusy, SandboxUnavailable, ToolFailed
+from folkmoot.sandbox.calls import Call, Environment, Limits, Network, Result
+from folkmoot.sandbox.sandbox import Sandbox
+from folkmoot.settings import Settings
+
+LONGEST_PRINTED = 50_000
+"""Characters of what a call prints that are kept, of each of both streams."""
+
+_TRACEBACK_LINES = 12
+_MOST_RETURNED = 8_000_000
+"""Bytes of what comes back as JSON: a million characters, each escaped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Source code whose function is to be called."""
+
+    source: str
+    function: str
+    name: str
+    """What a model knows it by."""
+
+    args_schema: Mapping[str, Any] = field(default_factory=dict)
+    """What its arguments were described by, apart from the source."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a call is given beside its arguments."""
+
+    variables: Mapping[str, str] = field(default_factory=dict)
+    network: Network = field(default_factory=Network)
+    agent: Mapping[str, Any] | None = None
+    """The agent that calls, as JSON."""
+
+    agent_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """What a call came to.
+
+    `value` is what the function returned, as JSON has it; `error` why it returned nothing, for a model. `length` is
+    that of a text that was returned, of which `value` may be the beginning. `blocks` are new texts of the agent's
+    memory, by label.
+    """
+
+    value: Any = None
+    error: str | None = None
+    length: int = 0
+    stdout: Sequence[str] = ()
+    stderr: Sequence[str] = ()
+    blocks: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """What a model reads."""
+        return self.error if self.error is not None else text_of(self.value)
+
+
+def text_of(value: Any) -> str:
+    """Return a value as a model reads it.
+
+    >>> text_of({"a": None}), text_of(None), text_of("as it is")
+    ('{"a": null}', 'None', 'as it is')
+    """
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+
+
+async def run_program(
+    program: Program, arguments: Mapping[str, Any], around: Surroundings, sandbox: Sandbox, settings: Settings
+) -> Returned:
+    """Call a program's function in the sandbox; whatever the code does, this returns.
+
+    Raises:
+        ToolFailed: no code can be run here, or not now.
+    """
+    properties = program.args_schema.get("properties") or {}
+    seconds = settings.tool_timeout
+    call = Call(
+        program.source,
+        program.function,
+        arguments={
+            "arguments": dict(arguments),
+            "agent": around.agent,
+            "agent_id": around.agent_id,
+            "schemas": properties,
+        },
+        variables=around.variables,
+        environment=Environment(packages=_packages()),
+        # Ahead of the time that a turn gives its tools, so that what was printed until then is kept.
+        limits=Limits(seconds=max(seconds - 1, seconds / 2), value=_MOST_RETURNED),
+        network=around.network,
+        adapter=_adapter(),
+    )
+    try:
+        result = await sandbox.run(call)
+    except (SandboxUnavailable, SandboxBusy) as error:
+        raise ToolFailed(f"{program.name} could not be run: {error.message}. Nothing was done.") from error
+    return _returned(program.name, result)
+
+
+def _returned(name: str, result: Result) -> Returned:
+    """Read what came back, believing nothing of it: the code may have written it itself."""
+    stdout, stderr = _printed(result.stdout), _printed(result.stderr)
+    answer = result.value if isinstance(result.value, dict) else {}
+    if result.status == "ok" and "value" in answer:
+        length, blocks = answer.get("length"), answer.get("blocks")
+        changed = blocks if isinstance(blocks, dict) else {}
+        return Returned(
+            answer["value"],
+            length=length if isinstance(length, int) else 0,
+            stdout=stdout,
+            stderr=stderr,
+            blocks={label: text for label, text in changed.items() if isinstance(text, str)},
+        )
+    trace = (result.error or "the program ended before the function returned").rstrip()
+    said = f"TimeoutError: {trace}" if result.exceeded in ("time", "cpu") else _shortened(trace)
+    return Returned(
+        error=f"Error executing function {name}: {said}",
+        stdout=stdout,
+        stderr=[*stderr, "\n".join([trace])],
+    )
+
+
+def _shortened(trace: str) -> str:
+    """Return a traceback as a model reads it: what was raised, and behind it the last lines of where."""
+    _, mark, last = trace.rpartition("Traceback (most recent call last):\n")
+    lines = (last if mark else trace).splitlines()
+    place = next((number for number, line in enumerate(lines) if not line.startswith(" ")), 0)
+    where = lines[:place][-_TRACEBACK_LINES:]
+    return "\n".join([*lines[place:], *where])
+
+
+def _printed(text: str) -> list[str]:
+    """Return what was printed as the wire format has it: a list of one text, or of none."""
+    if len(text) > LONGEST_PRINTED:
+        text = f"{text[:LONGEST_PRINTED]}\n… ({len(text) - LONGEST_PRINTED:,} more characters were cut off)"
+    return [text] if text else []
+
+
+@cache
+def _adapter() -> str:
+    return (Path(__file__).parent / "inside.py").read_text()
+
+
+@cache
+def _packages() -> Path:
+    """Return the folder of the packages that this server itself runs on, which tools may import."""
+    import pydantic
+
+    return Path(pydantic.__file__).parent.parent

@@ -1,0 +1,285 @@
+"""Tools of one's own over HTTP: made of source that is read and not run, changed, listed, deleted."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from assertions import UNKNOWN, assert_error
+from letta_client import ConflictError, Letta, NotFoundError
+from letta_client.types import Tool
+
+from support.fixtures import NewAgent, one_store
+
+
+def fresh(word: str = "tool") -> str:
+    return f"{word}_{uuid4().hex[:12]}"
+
+
+def greeting(name: str, says: str = "Hello") -> str:
+    return f'''
+def {name}(who: str, times: int = 1) -> str:
+    """Greet somebody.
+
+    Args:
+        who (str): Who to greet.
+        times (int): How often.
+    """
+    return " ".join(["{says} " + who] * times)
+'''
+
+
+def new_tool(client: Letta, **fields: Any) -> Tool:
+    return client.tools.create(**{"source_code": greeting(fresh()), **fields})
+
+
+def test_a_tool_is_made_of_its_source(client: Letta) -> None:
+    name = fresh()
+    tool = client.tools.create(source_code=greeting(name), tags=["b", "a"], return_char_limit=50)
+    assert (tool.name, tool.tool_type, tool.source_type) == (name, "custom", "python")
+    assert tool.source_code == greeting(name)
+    assert (tool.tags, tool.return_char_limit) == (["b", "a"], 50)
+    assert tool.json_schema == {
+        "name": name,
+        "description": "Greet somebody.",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "who": {"type": "string", "description": "Who to greet."},
+                "times": {"type": "integer", "description": "How often."},
+            },
+            "required": ["who"],
+        },
+    }
+    assert client.tools.retrieve(tool.id) == tool
+
+
+@one_store
+def test_everything_that_is_sent_is_kept(client: Letta) -> None:
+    fields: dict[str, Any] = {
+        "description": "my own description",
+        "default_requires_approval": True,
+        "enable_parallel_execution": True,
+        "pip_requirements": [{"name": "cowsay", "version": "6.1"}],
+        "npm_requirements": [{"name": "left-pad", "version": None}],
+    }
+    tool = new_tool(client, **fields)
+    assert {name: getattr(tool, name) for name in ("description", "default_requires_approval")} == {
+        "description": "my own description",
+        "default_requires_approval": True,
+    }
+    assert tool.enable_parallel_execution is True
+    assert [(each.name, each.version) for each in tool.pip_requirements or ()] == [("cowsay", "6.1")]
+    assert [(each.name, each.version) for each in tool.npm_requirements or ()] == [("left-pad", None)]
+
+
+def test_what_has_the_name_already_is_changed_and_keeps_what_was_not_sent(client: Letta) -> None:
+    name = fresh()
+    tool = client.tools.create(source_code=greeting(name), tags=["x"], return_char_limit=50)
+    again = client.tools.create(source_code=greeting(name, "Good day"))
+    assert (again.id, again.tags, again.return_char_limit) == (tool.id, ["x"], 50)
+    assert again.source_code == greeting(name, "Good day")
+    upserted = client.tools.upsert(source_code=greeting(name), tags=["y"])
+    assert (upserted.id, upserted.tags) == (tool.id, ["y"])
+
+
+def test_many_who_make_one_tool_at_once_make_one(client: Letta) -> None:
+    source = greeting(fresh())
+    with ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(lambda _: client.tools.upsert(source_code=source).id, range(8)))
+    assert len(set(made)) == 1
+
+
+def test_a_changed_source_takes_name_and_schema_along(client: Letta) -> None:
+    tool, name = new_tool(client, tags=["x"]), fresh("renamed")
+    changed = client.tools.update(
+        tool.id, source_code=f'def {name}(n: int) -> int:\n    """Double."""\n    return n * 2\n'
+    )
+    assert (changed.id, changed.name, changed.tags) == (tool.id, name, ["x"])
+    assert changed.json_schema is not None
+    assert changed.json_schema["name"] == name
+    assert changed.json_schema["parameters"]["properties"] == {"n": {"type": "integer"}}  # type: ignore[index]
+    with pytest.raises(ConflictError, match=name):
+        client.tools.update(new_tool(client).id, source_code=changed.source_code or "")
+
+
+@one_store
+def test_a_schema_that_was_given_stays(client: Letta, http: httpx.Client) -> None:
+    name = fresh("weather")
+    given: dict[str, Any] = {
+        "name": name,
+        "description": "Weather of a town",
+        "parameters": {"type": "object", "properties": {"town": {"type": "string"}}, "required": ["town"]},
+    }
+    tool = client.tools.create(source_code="def weather(town, days=1):\n    return days\n", json_schema=given)
+    assert (tool.name, tool.json_schema) == (name, given)
+    changed = client.tools.update(tool.id, source_code="def weather(town, days=2):\n    return days\n")
+    assert (changed.name, changed.json_schema) == (name, given)
+    for broken, field in (
+        ({"description": "x"}, "json_schema: it has no name"),
+        ({"name": "a b"}, "json_schema.name"),
+        ({"name": "a", "parameters": []}, "json_schema.parameters"),
+    ):
+        body = {"source_code": greeting(fresh()), "json_schema": broken}
+        assert_error(http.post("/v1/tools", json=body), 400, field)
+
+
+@one_store
+def test_arguments_that_are_described_by_a_model_are_written_out(client: Letta, http: httpx.Client) -> None:
+    name = fresh("order")
+    schema: dict[str, Any] = {
+        "type": "object",
+        "title": "OrderArgs",
+        "properties": {
+            "item": {"type": "string", "title": "Item", "description": "What"},
+            "sub": {"$ref": "#/$defs/Sub", "description": "More"},
+            "title": {"type": "string", "title": "Title"},
+        },
+        "required": ["item"],
+        "$defs": {"Sub": {"type": "object", "title": "Sub", "properties": {"note": {"type": "string", "title": "N"}}}},
+    }
+    source = f'def {name}(item, sub=None, title=""):\n    """Order a thing."""\n    return item\n'
+    tool = client.tools.create(source_code=source, args_json_schema=schema)
+    assert tool.args_json_schema == schema
+    assert tool.json_schema == {
+        "name": name,
+        "description": "Order a thing.",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "item": {"type": "string", "description": "What"},
+                "sub": {"type": "object", "properties": {"note": {"type": "string"}}, "description": "More"},
+                "title": {"type": "string"},
+            },
+            "required": ["item"],
+        },
+    }
+    loop = {**schema, "$defs": {"Sub": {"type": "object", "properties": {"sub": {"$ref": "#/$defs/Sub"}}}}}
+    for broken, says in (({"nonsense": 1}, "args_json_schema"), (loop, "made of itself")):
+        body = {"source_code": source, "args_json_schema": broken}
+        assert_error(http.post("/v1/tools", json=body), 400, says)
+
+
+@one_store
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("", ["it is empty"]),
+        ("def broken(:\n", ["line 1", "invalid syntax"]),
+        ("x = 1\n", ["no function"]),
+        ("def nodoc(a: int):\n    return a\n", ["nodoc has no docstring"]),
+        ('def f(a):\n    """Doc."""\n', ["parameter 'a' of f has no type", "a: str"]),
+        ('def f(a: Nothing):\n    """Doc."""\n', ["parameter 'a' of f", "Nothing", "json_schema"]),
+        ('def f(*rest: int):\n    """Doc."""\n', ["parameter 'rest' of f", "plain parameter"]),
+        ('class C:\n    pass\ndef f(c: C):\n    """Doc."""\n', ["parameter 'c' of f", "class C", "dataclass"]),
+        ('def größe(a: int):\n    """Doc."""\n', ["größe", "a to z"]),
+        ("(" * 5000, ["cannot be read"]),
+        ("-" * 150_000 + "1", ["nested too deeply"]),
+    ],
+)
+def test_what_cannot_be_read_names_the_place_and_the_remedy(source: str, says: list[str], http: httpx.Client) -> None:
+    for call in (
+        lambda: http.post("/v1/tools", json={"source_code": source}),
+        lambda: http.post("/v1/tools/generate-schema", json={"code": source}),
+    ):
+        assert_error(call(), 400, *says)
+
+
+@one_store
+def test_reading_a_source_does_not_run_it(http: httpx.Client, tmp_path: Any) -> None:
+    mark = tmp_path / "it-ran"
+    source = f"open({str(mark)!r}, 'w').close()\n" + greeting(fresh()).replace("= 1", f"= open({str(mark)!r}, 'w')")
+    answer = http.post("/v1/tools", json={"source_code": source})
+    assert answer.status_code == 200
+    assert not mark.exists()
+
+
+@one_store
+def test_a_schema_without_a_tool(http: httpx.Client) -> None:
+    before = http.get("/v1/tools/count").json()
+    answer = http.post("/v1/tools/generate-schema", json={"code": greeting("greet")})
+    assert answer.json()["parameters"]["required"] == ["who"]
+    assert http.get("/v1/tools/count").json() == before
+    typescript = {"code": "export function f() {}", "source_type": "typescript"}
+    assert_error(http.post("/v1/tools/generate-schema", json=typescript), 422, "json_schema")
+    assert_error(http.post("/v1/tools/generate-schema", json={"code": "x", "source_type": "ruby"}), 400, "ruby")
+
+
+def test_the_name_of_a_built_in_tool_is_taken(client: Letta, http: httpx.Client) -> None:
+    for call in (client.tools.create, client.tools.upsert):
+        with pytest.raises(ConflictError, match="memory_insert"):
+            call(source_code=greeting("memory_insert"))
+    (built_in,) = client.tools.list(name="memory_insert")
+    tool = new_tool(client)
+    with pytest.raises(ConflictError, match="memory_insert"):
+        client.tools.update(tool.id, source_code=greeting("memory_insert"))
+    with pytest.raises(ConflictError, match="comes with the server"):
+        client.tools.update(built_in.id, description="hacked")
+    assert_error(http.delete(f"/v1/tools/{built_in.id}"), 409, "comes with the server")
+    assert client.tools.retrieve(built_in.id) == built_in
+
+
+def test_a_deleted_tool_is_taken_from_its_agents(client: Letta, new_agent: NewAgent) -> None:
+    tool = new_tool(client)
+    agents = [new_agent(tool_ids=[tool.id], include_base_tools=False) for _ in range(3)]
+    assert [tool.name for tool in agents[0].tools] == [tool.name]
+    client.tools.delete(tool.id)
+    assert [client.agents.retrieve(agent.id).tools for agent in agents] == [[], [], []]
+    for call in (client.tools.delete, client.tools.retrieve, client.tools.update):
+        with pytest.raises(NotFoundError, match=tool.id):
+            call(tool.id)
+
+
+def test_lists_show_own_tools_first_and_every_filter_holds_for_them(client: Letta, http: httpx.Client) -> None:
+    first, second = new_tool(client), new_tool(client)
+    newest = [tool.id for tool in client.tools.list(limit=2).items]
+    assert newest == [second.id, first.id]
+    assert [tool.id for tool in client.tools.list(after=second.id, limit=1).items] == [first.id]
+    assert [tool.id for tool in client.tools.list(order="asc", limit=1000).items][-2:] == [first.id, second.id]
+    names = f"{first.name},{second.name}"
+    for wanted in ({"names": names}, {"tool_ids": [first.id, second.id]}, {"search": "tool_", "limit": 2}):
+        assert {tool["id"] for tool in http.get("/v1/tools", params=wanted).json()} == {first.id, second.id}
+    assert client.tools.list(name=first.name).items == [first]
+    assert all(tool.tool_type == "custom" for tool in client.tools.list(tool_types=["custom"]))
+    assert first.id not in {tool.id for tool in client.tools.list(exclude_tool_types=["custom"])}
+    assert http.get("/v1/tools/count", params={"name": first.name}).json() == 1
+    assert_error(http.get("/v1/tools", params={"tool_types": "nope"}), 400, "tool_types", "'nope'", "custom")
+
+
+@one_store
+def test_bounds_name_the_field(http: httpx.Client) -> None:
+    for field, value in (
+        ("return_char_limit", 0),
+        ("return_char_limit", 1_000_001),
+        ("source_code", "#" * 200_001),
+        ("pip_requirements", [{"name": "x"}] * 101),
+        ("tags", ["x"] * 1001),
+    ):
+        body = {"source_code": greeting(fresh()), field: value}
+        assert_error(http.post("/v1/tools", json=body), 422, field)
+    assert_error(http.post("/v1/tools", json={"tags": ["x"]}), 422, "source_code")
+    assert_error(http.get(f"/v1/tools/tool-{UNKNOWN}"), 404, UNKNOWN)
+
+
+def test_a_default_approval_comes_with_the_tool(client: Letta, new_agent: NewAgent) -> None:
+    tool = new_tool(client, default_requires_approval=True)
+    rule = {"tool_name": tool.name, "type": "requires_approval"}
+
+    def rules(agent: Any) -> list[Any]:
+        return [
+            {"tool_name": each.tool_name, "type": each.type}
+            for each in client.agents.retrieve(agent.id).tool_rules or ()
+        ]
+
+    made = new_agent(tool_ids=[tool.id])
+    attached, updated = new_agent(), new_agent()
+    for _ in range(2):
+        client.agents.tools.attach(tool.id, agent_id=attached.id)
+        client.agents.update(updated.id, tool_ids=[tool.id])
+    assert rules(made) == rules(attached) == rules(updated) == [rule]
+    client.agents.update(updated.id, tool_rules=[])
+    client.agents.update(updated.id, tool_ids=[tool.id])
+    assert rules(updated) == [], "a decision against it holds as long as the agent has the tool"
