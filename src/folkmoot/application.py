@@ -57,6 +57,7 @@ from folkmoot.server.routing import RoutesByShape
 from folkmoot.server.state import ServerState
 from folkmoot.settings import ENV_FILE, Settings, read_environ
 from folkmoot.store.files import close_data_folder
+from folkmoot.store.migrate import copies_beside
 from folkmoot.store.opening import open_store
 from folkmoot.store.sealing import Sealer
 from folkmoot.tools.custom.custom_tool import CustomTool
@@ -223,7 +224,8 @@ def _own_files(settings: Settings) -> list[Path]:
     database = make_url(settings.database_url)
     file = database.database if database.drivername.startswith("sqlite") else None
     beside = [Path(f"{file}{ending}") for ending in ("", "-wal", "-shm", "-journal", ".lock") if file]
-    return [settings.data.expanduser(), *beside, Path(ENV_FILE)]
+    copies = copies_beside(Path(file)) if file else ()
+    return [settings.data.expanduser(), *beside, *copies, Path(ENV_FILE)]
 
 
 async def _warm_up(client: ModelClient, settings: Settings, environ: Mapping[str, str]) -> None:

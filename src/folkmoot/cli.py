@@ -82,6 +82,45 @@ def demo(
     sys.exit(run(model, example))
 
 
+OfDatabase = Annotated[str | None, typer.Option(help="sqlite:///path or postgresql://… [as `serve` takes it]")]
+
+
+@application.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="The file to write; it must not be there yet.")],
+    database: OfDatabase = None,
+) -> None:
+    """Write the whole database, as it is at this moment, to one file. The server may go on."""
+    from folkmoot import moving
+
+    sys.exit(moving.run(moving.back_up(file, database)))
+
+
+@application.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="The backup.")],
+    database: OfDatabase = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace what the database has, which is backed up first.")
+    ] = False,
+) -> None:
+    """Fill an empty database from a backup, all or nothing. No server may run on it."""
+    from folkmoot import moving
+
+    sys.exit(moving.run(moving.restore(file, database, replace=replace)))
+
+
+@application.command()
+def copy(
+    source: Annotated[str, typer.Option("--from", help="Address of the database to read.")],
+    target: Annotated[str, typer.Option("--to", help="Address of the database to fill, which must be empty.")],
+) -> None:
+    """Copy a whole database to another, from SQLite to PostgreSQL or back, all or nothing."""
+    from folkmoot import moving
+
+    sys.exit(moving.run(moving.copy(source, target)))
+
+
 keys = typer.Typer(help="Keys of an organisation, of the running server or of the database.", no_args_is_help=True)
 organizations = typer.Typer(help="Organisations: each has agents, blocks and keys of its own.", no_args_is_help=True)
 application.add_typer(keys, name="keys")

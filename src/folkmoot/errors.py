@@ -32,6 +32,7 @@
     ├── ToolFailed                        what a tool tells the model when it could not do its work
     ├── JobFailed                         a job cannot be done, and to try again would not help
     ├── JobDelayed                        a job can be tried again, but not at once
+    ├── BackupUnusable                    a file is no backup that can be restored
     └── StartupError                      the server cannot start; one line says why
 
 The HTTP server turns any of them into `{"detail": …}` in one place; nobody else builds an error body.
@@ -250,6 +251,10 @@ class JobDelayed(FolkmootError):
         """Say why, and in how many seconds it may be tried again at the earliest."""
         super().__init__(message)
         self.seconds = seconds
+
+
+class BackupUnusable(FolkmootError):
+    """The file is no backup that can be restored."""
 
 
 class StartupError(FolkmootError):

@@ -40,6 +40,18 @@ def make_private_file(path: Path) -> None:
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
 
 
+def replace_durably(new: Path, path: Path) -> None:
+    """Put a file that is whole in the place of another, or of none, so that a crash leaves one or the other."""
+    with new.open("rb") as file:
+        os.fsync(file.fileno())
+    new.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 def check_database_file(path: Path) -> None:
     """Refuse, without touching it, a file that is not Folkmoot's; one that is missing or empty can become a database.
 

@@ -2,44 +2,93 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from contextlib import closing
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from folkmoot.errors import StartupError
-from folkmoot.store.files import APPLICATION_ID
+from folkmoot.store.files import APPLICATION_ID, make_private_file, replace_durably
 from folkmoot.store.migrations import HEAD
 
 if TYPE_CHECKING:
     from alembic.config import Config
     from sqlalchemy import Connection
 
-_LOCK = 0x666F6C6B
+logger = logging.getLogger(__name__)
+
+LOCK = 0x666F6C6B
 """The key of the advisory lock that one migrating process holds ("folk")."""
 
 
 def migrate_sqlite(path: Path) -> None:
     """Migrate the SQLite file at `path`, which this process has locked; it is made when missing.
 
+    Before an upgrade the file is copied beside itself, so that there is a way back to the version before.
+
     Raises:
         StartupError: a newer Folkmoot has written it, or it cannot be written.
     """
+    found = _schema_of_file(path)
+    if found == HEAD:
+        return
+    if found is not None and found < HEAD:
+        _keep_copy(path, found)
+    migrate_file(path, HEAD)
+
+
+def _schema_of_file(path: Path) -> str | None:
+    """Mark a SQLite file as Folkmoot's, and return the revision of its schema; None when it has none yet."""
     try:
         with closing(sqlite3.connect(path)) as connection:
             if connection.execute("PRAGMA application_id").fetchone() != (APPLICATION_ID,):
                 # Before there is any table: a file that is left half-made must be known as Folkmoot's.
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            found = [row[0] for row in connection.execute("SELECT version_num FROM alembic_version")]
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     except sqlite3.OperationalError as error:
         if "no such table" not in str(error):
             raise StartupError(f"The database {path} cannot be opened: {error}.") from error
-        found = []
+        return None
     except sqlite3.DatabaseError as error:
         raise StartupError(f"{path} is not a Folkmoot database: {error}.") from error
-    if found == [HEAD]:
-        return
+    return row[0] if row else None
 
+
+def copies_beside(path: Path) -> list[Path]:
+    """Return the copies of a SQLite file that were made before upgrades, and what is left of one that was begun."""
+    return sorted(path.parent.glob(f"{escape(path.name)}.schema-*"))
+
+
+def _keep_copy(path: Path, schema: str) -> None:
+    """Copy a SQLite file that is to be upgraded beside itself; the copy of an earlier upgrade goes."""
+    copy = path.with_name(f"{path.name}.schema-{schema}")
+    begun = path.with_name(f"{copy.name}.part")
+    try:
+        begun.unlink(missing_ok=True)
+        make_private_file(begun)
+        with closing(sqlite3.connect(path)) as database, closing(sqlite3.connect(begun)) as target:
+            database.backup(target)
+        replace_durably(begun, copy)
+        for earlier in copies_beside(path):
+            if earlier != copy:
+                earlier.unlink()
+    except (OSError, sqlite3.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise StartupError(
+            f"The database {path} needs an upgrade, and cannot be copied to {copy} before: {reason}. Nothing was "
+            "changed."
+        ) from error
+    logger.info("The database is upgraded from schema %s to %s; as it was, it is kept in %s", schema, HEAD, copy)
+
+
+def migrate_file(path: Path, revision: str) -> None:
+    """Bring a SQLite file's schema to a revision, or make it there, in one transaction.
+
+    Raises:
+        StartupError: a newer Folkmoot has written it, or it cannot be written.
+    """
     from sqlalchemy import create_engine, event
     from sqlalchemy.exc import DBAPIError
 
@@ -55,7 +104,7 @@ def migrate_sqlite(path: Path) -> None:
 
     try:
         with engine.begin() as locked:
-            create_or_upgrade(locked)
+            create_or_upgrade(locked, revision)
     except DBAPIError as error:
         raise StartupError(f"The database {path} cannot be written: {error.orig}.") from error
     finally:
@@ -93,7 +142,7 @@ async def _upgrade_postgres(url: str) -> None:
     engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(url))
 
     def locked_upgrade(connection: Connection) -> None:
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
         create_or_upgrade(connection)
 
     try:
@@ -106,16 +155,20 @@ async def _upgrade_postgres(url: str) -> None:
         await engine.dispose()
 
 
-def create_or_upgrade(connection: Connection) -> None:
+def create_or_upgrade(connection: Connection, revision: str = HEAD) -> None:
     """Make the tables of this version in an empty database; run the migrations that any other one lacks.
 
     Both come to the same schema, as a test holds them to. An empty database needs no Alembic, which takes a tenth of a
     second and ten megabytes.
+
+    Args:
+        connection: in an open transaction.
+        revision: whose schema is wanted.
     """
     from sqlalchemy import inspect
 
-    if inspect(connection).get_table_names():
-        upgrade(connection)
+    if revision != HEAD or inspect(connection).get_table_names():
+        upgrade(connection, revision)
     else:
         _create(connection)
 
@@ -136,6 +189,14 @@ def _create(connection: Connection) -> None:
     connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": HEAD})
 
 
+def knows_schema(revision: str) -> bool:
+    """Tell whether a revision is this version's, or one of those before it."""
+    from alembic.script import ScriptDirectory
+
+    script = ScriptDirectory.from_config(configuration())
+    return any(each.revision == revision for each in script.walk_revisions())
+
+
 def configuration() -> Config:
     """Return Alembic's configuration for the migrations of this package."""
     from alembic.config import Config
@@ -145,15 +206,19 @@ def configuration() -> Config:
     return config
 
 
-def upgrade(connection: Connection) -> None:
-    """Run every migration that the database on `connection` lacks, in its open transaction."""
+def upgrade(connection: Connection, revision: str = HEAD) -> None:
+    """Run every migration up to `revision` that the database on `connection` lacks, in its open transaction.
+
+    Raises:
+        StartupError: a newer Folkmoot has written the database.
+    """
     from alembic import command
     from alembic.util import CommandError
 
     config = configuration()
     config.attributes["connection"] = connection
     try:
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
     except CommandError as error:
         raise StartupError(
             f"The database was written by a newer Folkmoot ({error}). Upgrade Folkmoot, or use another database."

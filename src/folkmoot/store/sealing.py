@@ -56,13 +56,21 @@ class Sealer:
             ) from error
         return dict(opened)
 
+    def fingerprint(self) -> str | None:
+        """Return what tells this key from another, without telling it; None when there is no key yet."""
+        if self._secret is None and not self._path.exists():
+            return None
+        return hashlib.sha256(b"folkmoot key fingerprint\0" + self._key()).hexdigest()[:16]
+
     def _cipher(self) -> Fernet:
         if self._fernet is None:
             from cryptography.fernet import Fernet
 
-            digest = hashlib.sha256((self._secret or self._key_file()).encode()).digest()
-            self._fernet = Fernet(base64.urlsafe_b64encode(digest))
+            self._fernet = Fernet(base64.urlsafe_b64encode(self._key()))
         return self._fernet
+
+    def _key(self) -> bytes:
+        return hashlib.sha256((self._secret or self._key_file()).encode()).digest()
 
     def _key_file(self) -> str:
         """Return the key in the file, which is made first when there is none."""

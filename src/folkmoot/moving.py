@@ -1,0 +1,118 @@
+"""`folkmoot backup`, `restore` and `copy`: they work with the database itself, whether a server runs or not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from folkmoot.errors import FolkmootError
+from folkmoot.settings import Settings, read_settings
+from folkmoot.store.bulk import has_rows
+from folkmoot.store.sealing import Sealer
+from folkmoot.transfer import backup
+from folkmoot.transfer.backup import Moved, Progress
+
+POLITE = 10
+"""How much a server that shares the processor comes before a backup of its database, as `nice` counts."""
+
+
+def run(command: Coroutine[Any, Any, None]) -> int:
+    """Run a command of this module and return the process's exit code."""
+    os.umask(0o077)  # whatever is made is for its owner alone
+    try:
+        asyncio.run(command)
+    except FolkmootError as error:
+        _note(f"folkmoot: {error.message}")
+        return 1
+    return 0
+
+
+async def back_up(file: Path, database: str | None) -> None:
+    """Write a backup and say what is in it."""
+    os.nice(POLITE)
+    settings = _settings(database)
+    key = _fingerprint(settings)
+    with _progress() as progress:
+        moved = await backup.back_up(settings.database_url, file.absolute(), key, progress)
+    _tell(f"{file}: {moved.total:,} rows, {file.stat().st_size:,} bytes.")
+    if key is None:
+        _note(
+            "No key is here that secrets would be sealed with (FOLKMOOT_SECRET_KEY, or secret.key in the data folder)."
+        )
+    else:
+        _note(f"Secrets in it are sealed with the key {key}, which is not in the file: keep that too.")
+
+
+async def restore(file: Path, database: str | None, *, replace: bool) -> None:
+    """Fill a database from a backup and say what was in it; what is replaced is backed up first."""
+    settings = _settings(database)
+    with _progress() as progress:
+        if replace and await has_rows(settings.database_url):
+            kept = settings.data.expanduser() / f"before-restore-{datetime.now(UTC):%Y%m%dT%H%M%S}.folkmoot"
+            await backup.back_up(settings.database_url, kept.absolute(), _fingerprint(settings), progress)
+            _note(f"What was there is kept in {kept}.")
+        moved = await backup.restore(file, settings.database_url, replace=replace, progress=progress)
+    _tell_rows(moved)
+    at_hand = _fingerprint(settings)
+    if moved.key is not None and moved.key != at_hand:
+        here = f"the one here is {at_hand}" if at_hand else "none is here"
+        _note(
+            f"Secrets in this backup are sealed with the key {moved.key}, and {here}: agents' secret variables cannot "
+            "be read until FOLKMOOT_SECRET_KEY, or secret.key in the data folder, is that key."
+        )
+
+
+async def copy(source: str, target: str) -> None:
+    """Copy a database to another and say what was in it."""
+    with _progress() as progress:
+        moved = await backup.copy(source, target, progress)
+    _tell_rows(moved)
+
+
+def _settings(database: str | None) -> Settings:
+    return read_settings({} if database is None else {"database": database})
+
+
+def _fingerprint(settings: Settings) -> str | None:
+    secret = settings.secret_key.get_secret_value() if settings.secret_key is not None else None
+    return Sealer(secret, settings.data.expanduser()).fingerprint()
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """Show a bar for each thing that is done, with its rate and the time left, where somebody can see it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=console, disable=not console.is_terminal, transient=True) as bars:
+        task = bars.add_task("", total=None)
+
+        def show(what: str, done: int, total: int) -> None:
+            bars.update(task, description=what, completed=done, total=total)
+
+        yield show
+
+
+def _tell_rows(moved: Moved) -> None:
+    width = max(map(len, moved.rows), default=0)
+    for table, count in moved.rows.items():
+        if count:
+            _tell(f"{table.ljust(width)}  {count:>12,}")
+    _tell(f"{'all'.ljust(width)}  {moved.total:>12,}")
+
+
+def _tell(text: str) -> None:
+    print(text)  # noqa: T201 - this is the terminal
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201 - this is the terminal

@@ -1,0 +1,157 @@
+"""Whole databases on PostgreSQL: read in one snapshot, written in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import Any
+
+import asyncpg
+from sqlalchemy import Connection, Select, func, inspect, select, text
+from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from folkmoot.errors import StartupError
+from folkmoot.store.bulk import NOT_EMPTY, ROWS, Loading, Snapshot, TableShape, any_row, check_schema
+from folkmoot.store.migrate import LOCK, create_or_upgrade, upgrade
+from folkmoot.store.migrations import HEAD
+from folkmoot.store.tables import metadata
+
+_DIALECT = asyncpg_dialect()  # type: ignore[no-untyped-call]
+
+_SERVERS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'folkmoot' AND datname = current_database()"
+"""How many connections servers have to this database; `store/postgres.py` names them so."""
+
+
+_TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
+
+
+class PostgresSnapshot:
+    """A transaction that sees the database as it was when it began."""
+
+    def __init__(self, connection: asyncpg.Connection[Any], schema: str) -> None:
+        """Read on `connection`, whose transaction has begun."""
+        self.schema = schema
+        self._connection = connection
+
+    async def count(self, shape: TableShape) -> int:
+        """Return how many rows a table has."""
+        found: int = await self._connection.fetchval(_text(select(func.count()).select_from(shape.clause)))
+        return found
+
+    async def rows(self, shape: TableShape) -> AsyncIterator[Sequence[Sequence[Any]]]:
+        """Yield a table's rows, some at a time."""
+        cursor = await self._connection.cursor(_text(select(shape.clause)))
+        while rows := await cursor.fetch(ROWS):
+            yield [tuple(row) for row in rows]
+
+
+def _text(statement: Select[Any]) -> str:
+    return str(statement.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
+
+
+@asynccontextmanager
+async def postgres_snapshot(url: str) -> AsyncIterator[Snapshot]:
+    """Give the database at `url` as it is now.
+
+    Raises:
+        StartupError: it cannot be reached, has no tables, or its schema is another than this version's.
+    """
+    with _postgres_errors():
+        connection = await _connect(url)
+        try:
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                schema = None
+                if await connection.fetchval("SELECT to_regclass('alembic_version')") is not None:
+                    schema = await connection.fetchval("SELECT version_num FROM alembic_version")
+                yield PostgresSnapshot(connection, check_schema("in PostgreSQL", schema))
+        finally:
+            await connection.close()
+
+
+async def postgres_has_rows(url: str) -> bool:
+    """Tell whether the database at `url` has any rows.
+
+    Raises:
+        StartupError: it cannot be reached.
+    """
+    with _postgres_errors():
+        connection = await _connect(url)
+        try:
+            there = [row[0] for row in await connection.fetch(_TABLES)]
+            for table in (each for name, each in metadata.tables.items() if name in there):
+                if await connection.fetchval(_text(any_row(table))):
+                    return True
+            return False
+        finally:
+            await connection.close()
+
+
+class PostgresLoading:
+    """A transaction that fills the database."""
+
+    def __init__(self, connection: asyncpg.Connection[Any]) -> None:
+        """Write on `connection`, whose transaction has begun."""
+        self._connection = connection
+
+    async def load(self, shape: TableShape, rows: Sequence[Sequence[Any]]) -> None:
+        """Add rows to a table."""
+        await self._connection.copy_records_to_table(shape.name, records=rows, columns=shape.columns)
+
+
+@asynccontextmanager
+async def postgres_loading(url: str, schema: str, *, replace: bool) -> AsyncIterator[Loading]:
+    """Give the database at `url` to be filled in one transaction, which is committed at the end.
+
+    Raises:
+        StartupError: it is not empty, is being served, or cannot be written.
+    """
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=partial(_connect, url), poolclass=NullPool)
+    try:
+        with _postgres_errors():
+            async with engine.begin() as connection:
+                await connection.run_sync(partial(_make_empty, schema=schema, replace=replace))
+                raw = (await connection.get_raw_connection()).driver_connection
+                assert raw is not None
+                yield PostgresLoading(raw)
+                if schema != HEAD:
+                    await connection.run_sync(upgrade)
+    finally:
+        await engine.dispose()
+
+
+def _make_empty(connection: Connection, *, schema: str, replace: bool) -> None:
+    """Remove this application's tables, if they are there, and make those of `schema`."""
+    connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+    if connection.execute(text(_SERVERS)).scalar():
+        raise StartupError("A Folkmoot server works with this database; stop it first.")
+    if inspect(connection).has_table("alembic_version"):
+        upgrade(connection)  # so that the tables are those that this version knows
+        for table in () if replace else metadata.sorted_tables:
+            if connection.execute(any_row(table)).first() is not None:
+                raise StartupError(f"The database in PostgreSQL {NOT_EMPTY}")
+        metadata.drop_all(connection)
+        connection.execute(text("DROP TABLE alembic_version"))
+    create_or_upgrade(connection, schema)
+
+
+async def _connect(url: str) -> asyncpg.Connection[Any]:
+    return await asyncpg.connect(url, timeout=10, server_settings={"application_name": "folkmoot transfer"})
+
+
+@contextmanager
+def _postgres_errors() -> Iterator[None]:
+    """Put the driver's errors into Folkmoot's terms.
+
+    Raises:
+        StartupError: the database could not be reached, read or written.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        raise StartupError(f"PostgreSQL cannot do this: {str(error.orig).rpartition(': ')[2]}.") from error
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+        raise StartupError(f"PostgreSQL cannot do this: {error or type(error).__name__}.") from error

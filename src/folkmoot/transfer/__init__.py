@@ -1,0 +1,1 @@
+"""Moving in and out: backups, agent files, databases of the retired server."""

@@ -1,0 +1,75 @@
+"""Databases for these tests: rows in every table there is, and all of them read back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, Column, Connection, Integer, LargeBinary, Table, create_engine, select
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from folkmoot.store.opening import open_store
+from folkmoot.store.tables import metadata
+
+ROWS = 210
+"""Rows of each table: more than are read at once."""
+
+
+async def make_database(url: str, rows: int = ROWS) -> None:
+    """Make a database with rows in every table of the schema, those of rooms that are new among them."""
+    await (await open_store(url, 5)).close()
+    await on_connection(url, lambda connection: _fill(connection, rows))
+
+
+async def all_rows(url: str) -> dict[str, list[tuple[Any, ...]]]:
+    """Return every row of every table."""
+
+    def read(connection: Connection) -> dict[str, list[tuple[Any, ...]]]:
+        found = {}
+        for name, table in metadata.tables.items():
+            rows = [tuple(row) for row in connection.execute(select(table))]
+            found[name] = sorted(rows, key=repr)
+        return found
+
+    found: dict[str, list[tuple[Any, ...]]] = await on_connection(url, read)
+    return found
+
+
+async def on_connection(url: str, work: Any) -> Any:
+    """Call `work` with a SQLAlchemy connection, in a transaction."""
+    if url.startswith("sqlite"):
+        engine = create_engine(url, poolclass=NullPool)
+        with engine.begin() as connection:
+            return work(connection)
+    asynchronous = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://"), poolclass=NullPool)
+    async with asynchronous.begin() as connection:
+        return await connection.run_sync(work)
+
+
+def _fill(connection: Connection, rows: int) -> None:
+    made: dict[str, list[dict[str, Any]]] = {}
+    for table in metadata.sorted_tables:
+        made[table.name] = [_row(table, number, made) for number in range(rows)]
+        connection.execute(table.insert(), made[table.name])
+
+
+def _row(table: Table, number: int, made: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    row = {column.name: _value(column, number) for column in table.c}
+    for key in table.foreign_key_constraints:
+        of = made[key.referred_table.name][number]
+        row |= {each.parent.name: of[each.column.name] for each in key.elements}
+    return row
+
+
+def _value(column: Column[Any], number: int) -> Any:
+    if column.nullable and number % 3 == 1:
+        return None
+    if isinstance(column.type, Boolean):
+        return number % 2 == 0
+    if isinstance(column.type, BigInteger):
+        return 2**50 + number
+    if isinstance(column.type, Integer):
+        return number
+    if isinstance(column.type, LargeBinary):
+        return bytes([0, 255, number % 256])
+    return f'{column.name} {number} – "ünï" 会议 😀\n\t\\'
