@@ -28,6 +28,8 @@ from folkmoot.models.catalogue import Catalogue
 from folkmoot.models.providers import OFFLINE, default_model
 from folkmoot.models.requests import ModelClient
 from folkmoot.runs.supervisor import RunSupervisor
+from folkmoot.sandbox.environments import Environments
+from folkmoot.sandbox.installer import Installer
 from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.server.errors import PROBLEMS, add_error_handlers
 from folkmoot.server.gate import Gate
@@ -213,8 +215,16 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
 
 
 def _make_sandbox(settings: Settings) -> Sandbox:
+    own = _own_files(settings)
+    installer = Installer(settings.tool_sandbox == "strict", tuple(str(path.resolve()) for path in own))
+    environments = Environments(
+        settings.data.expanduser() / "environments",
+        installer,
+        keep=settings.keep_tool_packages,
+        most_bytes=settings.tool_packages_size,
+    )
     try:
-        return Sandbox(settings.tool_sandbox, _own_files(settings), private_hosts=settings.tool_private_hosts)
+        return Sandbox(settings.tool_sandbox, own, environments=environments, private_hosts=settings.tool_private_hosts)
     except InvalidInput as error:
         raise StartupError(f"A setting cannot be used: {error.message}") from error
 

@@ -158,6 +158,12 @@ class Settings(BaseSettings):
         (),
         description="Hosts, separated by commas, that code may be let reach though they have no public address.",
     )
+    tool_packages_size: int = Field(
+        5_000_000_000, ge=0, description="Bytes of the packages installed for code; the longest unused go first."
+    )
+    keep_tool_packages: Seconds = Field(
+        1_209_600.0, description="Seconds that packages installed for code are kept without being used."
+    )
     agent_timeout: Seconds = Field(600.0, description="Seconds an agent waits for the answer of another one.")
     max_steps: int = Field(50, ge=1, description="Model calls in one turn, when the request sets no max_steps.")
     max_body: int = Field(10_000_000, ge=1000, description="Bytes of a request's body.")

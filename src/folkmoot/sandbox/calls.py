@@ -14,10 +14,14 @@ Exceeded = Literal["time", "cpu", "memory", "output", "value"]
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """An interpreter and a folder of packages, both read-only to the code."""
+    """An interpreter and packages, both read-only to the code."""
 
     interpreter: Path = Path(sys.executable)
+    requirements: tuple[str, ...] = ()
+    """Packages with versions, as `requirements.read_requirements` reads them."""
+
     packages: Path | None = None
+    """A folder of packages that is there already; the sandbox sets it where there are requirements."""
 
 
 @dataclass(frozen=True, slots=True)

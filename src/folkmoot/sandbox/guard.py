@@ -241,6 +241,8 @@ def _become(asked: Mapping[str, Any], pipes: list[int], folder: str | None, way:
     try:
         with os.fdopen(os.dup(0), "rb") as pipe:
             call = json.loads(pipe.read())
+        if folder is None and call["packages"] is not None:
+            call["packages"] = walls.PACKAGES
         program.run(call, top, folder or walls.FOLDER)
     except BaseException as error:
         os.write(2, f"{type(error).__name__}: {error}".encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import stat
 from collections.abc import Sequence
 
 from folkmoot.sandbox.linux import system_call
@@ -35,7 +36,7 @@ class _Port(ctypes.Structure):
 
 
 def restrict(
-    readable: Sequence[str], writable: Sequence[str], devices: Sequence[str], ports: Sequence[int] = ()
+    readable: Sequence[str], writable: Sequence[str], devices: Sequence[str], ports: Sequence[int] | None = ()
 ) -> None:
     """Close all files to this process and its children but these; close signals and sockets outside, and the network.
 
@@ -43,11 +44,11 @@ def restrict(
         readable: folders to read and to run programs of.
         writable: folders to do everything in.
         devices: files to read and write.
-        ports: those that may be connected to.
+        ports: those that may be connected to; None leaves the network open.
     """
     known = version()
     rights = _RIGHTS.get(known, 0xFFFF)
-    network = _BIND | _CONNECT if known >= 4 else 0
+    network = _BIND | _CONNECT if known >= 4 and ports is not None else 0
     scopes = 0x3 if known >= 6 else 0
     attributes = (ctypes.c_uint64 * 3)(rights, network, scopes)
     size = 24 if known >= 6 else 16 if known >= 4 else 8
@@ -56,7 +57,7 @@ def restrict(
         for paths, allowed in ((readable, _EXECUTE | _READ | _LIST), (writable, rights), (devices, _READ | _WRITE)):
             for path in paths:
                 _allow(ruleset, path, allowed)
-        for port in ports if network else ():
+        for port in ports if network and ports else ():
             system_call("landlock_add_rule", _ADD, ruleset, 2, ctypes.byref(_Port(_CONNECT, port)), 0)
         system_call("landlock_restrict_self", _RESTRICT, ruleset, 0)
     finally:
@@ -66,6 +67,8 @@ def restrict(
 def _allow(ruleset: int, path: str, allowed: int) -> None:
     place = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
+        if not stat.S_ISDIR(os.fstat(place).st_mode):
+            allowed &= _EXECUTE | _WRITE | _READ
         system_call("landlock_add_rule", _ADD, ruleset, 1, ctypes.byref(_Path(allowed, place)), 0)
     finally:
         os.close(place)

@@ -11,6 +11,7 @@ import socket
 import struct
 import subprocess
 import sys
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
@@ -21,14 +22,18 @@ from typing import Any, cast
 
 import folkmoot
 from folkmoot.errors import SandboxBusy, SandboxUnavailable
-from folkmoot.sandbox.calls import Call, Environment, Exceeded, Limits, Mode, Result, Walls
+from folkmoot.sandbox.calls import Call, Exceeded, Limits, Mode, Result, Walls
+from folkmoot.sandbox.environments import Environments
 from folkmoot.sandbox.reach import read_hosts
 from folkmoot.sandbox.relay import Relay, plan
 
 logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 300.0
-"""How long an environment's forker is kept without a call."""
+"""How long a forker is kept without a call."""
+
+MOST_SPARES = 8
+"""Guards that wait behind their walls, each for a next call with the same packages, limits and ports."""
 
 BEHIND_SECONDS = 0.5
 MOST_WAITING = 256
@@ -63,6 +68,7 @@ class Sandbox:
         mode: Mode,
         hidden: Sequence[Path] = (),
         *,
+        environments: Environments | None = None,
         private_hosts: Sequence[str] = (),
         running: int | None = None,
     ) -> None:
@@ -71,6 +77,7 @@ class Sandbox:
         Args:
             mode: whether there are walls.
             hidden: files and folders of the server, kept out of sight wherever they lie.
+            environments: makes the packages that calls ask for; when None, there are none.
             private_hosts: hosts that code may reach, where a call names them, though their addresses are not public.
             running: calls at once; twice the processors when None.
 
@@ -78,11 +85,12 @@ class Sandbox:
             InvalidInput: one of the hosts cannot be read.
         """
         self.mode = mode
+        self.environments = environments
         self._hidden = [str(path.resolve()) for path in hidden]
         self._private_hosts = read_hosts(private_hosts, "tool_private_hosts")
         self._running = asyncio.Semaphore(running or 2 * (os.cpu_count() or 1))
         self._waiting = 0
-        self._forkers: dict[Environment, _Forker] = {}
+        self._forkers: dict[Path, _Forker] = {}
         self._starting = asyncio.Lock()
         self._trying = asyncio.Lock()
         self._walls: Walls | None = None
@@ -135,8 +143,14 @@ class Sandbox:
         walls = await self.walls()
         if walls.missing is not None:
             raise SandboxUnavailable(walls.missing)
-        async with self._place():
-            return await self._run(call)
+        requirements = call.environment.requirements
+        if not requirements:
+            async with self._place():
+                return await self._run(call)
+        if self.environments is None:
+            raise SandboxUnavailable("packages cannot be installed here; leave the requirements out")
+        async with self.environments.use("pip", requirements, call.limits.seconds / 2) as packages, self._place():
+            return await self._run(replace(call, environment=replace(call.environment, packages=packages)))
 
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
@@ -158,6 +172,7 @@ class Sandbox:
             "limits": asdict(call.limits),
             "packages": str(call.environment.packages) if call.environment.packages is not None else None,
             "walls": self.mode == "strict",
+            "made": call.environment.packages.stat().st_ctime_ns if call.environment.packages is not None else None,
             "hidden": self._hidden,
             "network": {"ports": network.ports, "addresses": network.addresses} if network is not None else None,
         }
@@ -172,7 +187,7 @@ class Sandbox:
         sent = json.dumps(code).encode()
         if len(sent) > _MOST_SENT:
             raise SandboxUnavailable(f"source and arguments have {len(sent):,} bytes; a call takes {_MOST_SENT:,}")
-        forker = await self._forker(call.environment)
+        forker = await self._forker(call.environment.interpreter)
         relay = Relay(network, call.limits, self._private_hosts) if network is not None else None
         try:
             async with asyncio.timeout(call.limits.seconds + _GRACE_SECONDS):
@@ -182,22 +197,24 @@ class Sandbox:
         result = _result(call, report, pieces)
         return replace(result, refused=relay.refused) if relay is not None else result
 
-    async def _forker(self, environment: Environment) -> _Forker:
+    async def _forker(self, interpreter: Path) -> _Forker:
         async with self._starting:
             if self._closed:
                 raise SandboxUnavailable("the server is being stopped")
-            forker = self._forkers.get(environment)
+            forker = self._forkers.get(interpreter)
             if forker is not None and forker.ended:
                 forker.let_go()
                 await asyncio.to_thread(forker.wait)
                 forker = None
             if forker is None:
-                forker = self._forkers[environment] = await asyncio.to_thread(_Forker, environment)
+                forker = self._forkers[interpreter] = await asyncio.to_thread(_Forker, interpreter)
             return forker
 
     async def close(self) -> None:
         """End everything that runs, for good."""
         self._closed = True
+        if self.environments is not None:
+            await self.environments.close()
         await self._end_forkers()
 
     async def _end_forkers(self) -> None:
@@ -208,9 +225,9 @@ class Sandbox:
 
 
 class _Forker:
-    """One environment's process that forks guards."""
+    """An interpreter's process that forks guards."""
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, interpreter: Path) -> None:
         """Start it.
 
         Raises:
@@ -219,7 +236,7 @@ class _Forker:
         self._socket, theirs = socket.socketpair()
         self._socket.setblocking(False)
         root = str(Path(folkmoot.__file__).parent.parent)
-        command = [str(environment.interpreter), "-I", "-S", "-c", _BOOT, root, str(theirs.fileno())]
+        command = [str(interpreter), "-I", "-S", "-c", _BOOT, root, str(theirs.fileno())]
         try:
             with theirs:
                 self._process = subprocess.Popen(  # noqa: S603 - our own interpreter
@@ -233,12 +250,10 @@ class _Forker:
                 )
         except OSError as error:
             self._socket.close()
-            raise SandboxUnavailable(
-                f"the interpreter {environment.interpreter} cannot be started: {error.strerror}"
-            ) from error
+            raise SandboxUnavailable(f"the interpreter {interpreter} cannot be started: {error.strerror}") from error
         self._idle: asyncio.TimerHandle | None = None
         self._asked = 0
-        self._spare: tuple[dict[str, Any], _Guard] | None = None
+        self._spares: OrderedDict[str, _Guard] = OrderedDict()
 
     @property
     def ended(self) -> bool:
@@ -275,30 +290,33 @@ class _Forker:
             self._asked -= 1
             if self._asked == 0:
                 self._idle = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end_idle)
-        if self._spare is None and "missing" not in answer[0]:
+        if "missing" not in answer[0]:
             await self._keep_spare(asked)
         return answer
 
     async def _keep_spare(self, asked: dict[str, Any]) -> None:
-        """Have a guard wait behind its walls for a next call of the same kind."""
+        """Have a guard wait behind its walls for a next call of the same kind; of those kinds, the latest."""
+        kind = json.dumps(asked)
+        if kind in self._spares:
+            return
         try:
             guard = await self._guard(asked)
         except OSError:
             return  # it is being closed; were it dead, the next call would start another
-        if self._spare is None and self._socket.fileno() >= 0:
-            self._spare = asked, guard
-        else:
+        if kind in self._spares or self._socket.fileno() < 0:
             guard.close()
+            return
+        self._spares[kind] = guard
+        if len(self._spares) > MOST_SPARES:
+            self._spares.popitem(last=False)[1].close()
 
     def _take_spare(self, asked: dict[str, Any]) -> _Guard | None:
         """Return the guard that waits behind walls already, if those are the ones asked for."""
-        if self._spare is None:
+        guard = self._spares.pop(json.dumps(asked), None)
+        if guard is not None and guard.ended:
+            guard.close()
             return None
-        (its, guard), self._spare = self._spare, None
-        if its == asked and not guard.ended:
-            return guard
-        guard.close()
-        return None
+        return guard
 
     async def _guard(self, asked: dict[str, Any]) -> _Guard:
         """Have a guard forked, which begins to raise its walls."""
@@ -325,9 +343,9 @@ class _Forker:
         """Let it end, as it does by itself when nobody can ask it any more."""
         if self._idle is not None:
             self._idle.cancel()
-        if self._spare is not None:
-            self._spare[1].close()
-            self._spare = None
+        for guard in self._spares.values():
+            guard.close()
+        self._spares.clear()
         self._socket.close()
 
     def wait(self) -> None:

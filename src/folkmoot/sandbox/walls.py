@@ -25,6 +25,9 @@ _DEVICES = ("null", "zero", "full", "random", "urandom")
 FOLDER = "/call"
 """The call's own folder, the only one that it may write to; /tmp is another name for it."""
 
+PACKAGES = "/packages"
+"""Where the call's packages are, wherever they lie outside."""
+
 _MOUNT_POINT = "/proc"
 """Where the new root is put together: it is there on every Linux and nothing that is shown inside lies in it."""
 
@@ -108,17 +111,21 @@ def _make_root(limits: Mapping[str, Any], packages: str | None, hidden: Sequence
     root = _MOUNT_POINT
     linux.mount("none", "/", "", linux.RECURSIVE | linux.PRIVATE)
     linux.mount("tmpfs", root, "tmpfs", linux.NO_SUID | linux.NO_DEVICES, "size=1m,nr_inodes=4k,mode=755")
-    shown: list[str] = []
-    for path in _shown(packages, network):
+    shown: dict[Path, str] = {}
+    for path in _shown(network):
         if path.is_symlink():  # /lib, where it is a name for /usr/lib
             (Path(root) / path.relative_to("/")).symlink_to(path.readlink())
             continue
         if not any(path.is_relative_to(other) for other in shown):
-            _show(path, root)
-            shown.append(str(path))
+            shown[path] = str(path)
+    if packages is not None:
+        shown[Path(packages).resolve()] = PACKAGES
+    for path, inside in shown.items():
+        _show(path, root + inside)
     for place in map(Path, hidden):
-        if place.exists() and any(place.is_relative_to(path) for path in shown):
-            _hide(place, root)
+        for path, inside in shown.items():
+            if place.is_relative_to(path) and place.exists():
+                _hide(Path(root + inside) / place.relative_to(path))
     _make_devices(root)
     folder = root + FOLDER
     Path(folder).mkdir()
@@ -129,33 +136,28 @@ def _make_root(limits: Mapping[str, Any], packages: str | None, hidden: Sequence
         usual.symlink_to(FOLDER)
     if network:
         doors.write_settings(Path(root) / "etc")
-        shown.append("/etc")
     linux.enter_root(root)
     linux.close_mount("/", recursive=False)
-    return shown
+    return [*shown.values(), *(["/etc"] if network else [])]
 
 
-def _shown(packages: str | None, network: bool) -> list[Path]:
+def _shown(network: bool) -> list[Path]:
     """Return the folders that are shown, outer ones first."""
     folders = {path for path in map(Path, _SYSTEM) if path.exists()}
     folders |= {Path(sys.base_prefix).resolve(), Path(sys.base_exec_prefix).resolve()}
-    if packages is not None:
-        folders.add(Path(packages).resolve())
     if network:
         folders |= {path for path in map(Path, doors.CERTIFICATES) if path.is_dir()}
     return sorted(folders)
 
 
-def _show(path: Path, root: str) -> None:
-    target = Path(root) / path.relative_to("/")
-    target.mkdir(parents=True, exist_ok=True)
-    linux.mount(str(path), str(target), "", linux.BIND | linux.RECURSIVE)
-    linux.close_mount(str(target))
+def _show(path: Path, target: str) -> None:
+    Path(target).mkdir(parents=True, exist_ok=True)
+    linux.mount(str(path), target, "", linux.BIND | linux.RECURSIVE)
+    linux.close_mount(target)
 
 
-def _hide(place: Path, root: str) -> None:
+def _hide(target: Path) -> None:
     """Put nothing over a place that is shown."""
-    target = Path(root) / place.relative_to("/")
     if stat.S_ISDIR(target.stat().st_mode):
         linux.mount("tmpfs", str(target), "tmpfs", linux.NO_SUID | linux.NO_DEVICES, "size=4k,mode=755")
         linux.close_mount(str(target))
