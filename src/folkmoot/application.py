@@ -22,6 +22,7 @@ from folkmoot.access.authentication import Authentication
 from folkmoot.access.principals import ADMIN, LOCAL
 from folkmoot.agents.services import Services
 from folkmoot.errors import FolkmootError, InvalidInput, StartupError
+from folkmoot.files.reading import FileReader
 from folkmoot.jobs.kinds import JobKinds
 from folkmoot.jobs.worker import JobWorker
 from folkmoot.models.catalogue import Catalogue
@@ -35,6 +36,7 @@ from folkmoot.server.errors import PROBLEMS, add_error_handlers
 from folkmoot.server.gate import Gate
 from folkmoot.server.hosts import Hosts
 from folkmoot.server.routes import (
+    agent_folders,
     agents,
     all_messages,
     blocks,
@@ -42,6 +44,7 @@ from folkmoot.server.routes import (
     context,
     conversations,
     core_memory,
+    folders,
     health,
     history,
     jobs,
@@ -57,6 +60,7 @@ from folkmoot.server.routes import (
 )
 from folkmoot.server.routing import RoutesByShape
 from folkmoot.server.state import ServerState
+from folkmoot.server.uploads import AROUND_FILE
 from folkmoot.settings import ENV_FILE, Settings, read_environ
 from folkmoot.store.files import close_data_folder
 from folkmoot.store.migrate import copies_beside
@@ -87,6 +91,9 @@ ROUTERS = (
     steps.router,
     steps.telemetry_router,
     tools.router,
+    folders.router,
+    folders.sources_router,
+    agent_folders.router,
     models.router,
     jobs.router,
     keys.router,
@@ -138,6 +145,7 @@ def create_app(settings: Settings, environ: Mapping[str, str] | None = None) -> 
         hosts=Hosts(settings.host, settings.allowed_hosts, any_name=any_name),
         origins=settings.allowed_origins,
         max_body=settings.max_body,
+        max_upload=settings.max_file + AROUND_FILE,
     )
     return application
 
@@ -191,7 +199,7 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
 
     sandbox = _make_sandbox(settings)
     tools = ToolRegistry((BuiltinTools(), StoredTools({"custom": partial(CustomTool, sealer=sealer)})))
-    kinds: JobKinds = {}
+    kinds: JobKinds = {kind.name: kind for kind in FileReader().kinds}
     services = Services(store, client, settings, environ, sealer, catalogue, tools, sandbox, kinds)
     supervisor = RunSupervisor(services)
     worker = JobWorker(store, kinds, settings.keep_jobs)

@@ -13,6 +13,7 @@
     ├── Conflict                     409
     ├── PreconditionFailed           412  If-Match names another version
     ├── TooLarge                     413
+    ├── UnsupportedFile              415  an uploaded file is of no kind that can be read
     ├── Misdirected                  421  the request is for a name that is not the server's
     ├── PreconditionRequired         428  the block is only overwritten by who says which version was read
     ├── ClientLeft                   499  nobody waits for the answer any more
@@ -20,7 +21,8 @@
     ├── StoreError                   503
     │   ├── StoreUnavailable         503  the database cannot be reached, or cannot write
     │   │   └── StoreMoved           503  the database's file was deleted or replaced
-    │   └── StoreOverloaded          503  the wait for the database was too long
+    │   ├── StoreOverloaded          503  the wait for the database was too long
+    │   └── StoreFull                507  an upload finds no room on the disk
     ├── ProviderError                502  a model's provider failed
     │   ├── ProviderAuthentication   502
     │   ├── ProviderRateLimit        429
@@ -132,6 +134,12 @@ class TooLarge(FolkmootError):
     status = 413
 
 
+class UnsupportedFile(FolkmootError):
+    """The file is of no kind that can be read."""
+
+    status = 415
+
+
 class Misdirected(FolkmootError):
     """The server does not answer under this name."""
 
@@ -184,6 +192,12 @@ class StoreMoved(StoreUnavailable):
 
 class StoreOverloaded(StoreError):
     """The database has more waiting work than it can take; nothing was changed. Try again in a moment."""
+
+
+class StoreFull(StoreError):
+    """There is no room on the disk for this; nothing was changed."""
+
+    status = 507
 
 
 class NotBuilt(FolkmootError):

@@ -167,6 +167,7 @@ class Settings(BaseSettings):
     agent_timeout: Seconds = Field(600.0, description="Seconds an agent waits for the answer of another one.")
     max_steps: int = Field(50, ge=1, description="Model calls in one turn, when the request sets no max_steps.")
     max_body: int = Field(10_000_000, ge=1000, description="Bytes of a request's body.")
+    max_file: int = Field(100_000_000, ge=1000, description="Bytes of an uploaded file.")
     request_timeout: Seconds = Field(
         30.0,
         description="Seconds for a request's head, each further 64 KiB of its body, and for a client to read as much.",

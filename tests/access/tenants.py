@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,6 +52,12 @@ class Organization:
         with self.http.stream("GET", f"/v1/runs/{run['id']}/stream") as stream:
             stream.read()
         conversation = self.ask("POST", "/v1/conversations", params={"agent_id": agent["id"]}, json={})
+        folder = self.ask("POST", "/v1/folders", json={"name": f"{self.word} folder"})
+        text = f"{self.word} stands in a file".encode()
+        file = self.ask("POST", f"/v1/folders/{folder['id']}/upload", files={"file": (f"{self.word}.txt", text)})
+        while self.ask("GET", "/v1/jobs", params={"source_id": folder["id"], "active": True}):
+            time.sleep(0.02)
+        self.ask("PATCH", f"/v1/agents/{agent['id']}/folders/attach/{folder['id']}")
         policy = [{"type": "agent", "id": agent["id"], "access": ["read_agent"]}]
         token = {"hostname": "https://app.example.org", "policy": policy}
         self.ask("POST", "/v1/client-side-access-tokens", json=token)
@@ -58,6 +65,8 @@ class Organization:
         self.ids = {
             "block_id": block["id"],
             "agent_id": agent["id"],
+            "folder_id": folder["id"],
+            "file_id": file["id"],
             "run_id": run["id"],
             "step_id": self.ask("GET", f"/v1/runs/{run['id']}/steps")[0]["id"],
             "message_id": self.ask("GET", f"/v1/agents/{agent['id']}/messages")[-1]["id"],

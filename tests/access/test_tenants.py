@@ -55,6 +55,7 @@ def query_of(names: tuple[str, ...], ids: dict[str, str], path: str) -> list[dic
         **ids,
         **cursors,
         "agentId": ids["agent_id"],
+        "source_id": ids["folder_id"],
         "agent_ids": ids["agent_id"],
         "tags": ids["block_label"],
         "label": ids["block_label"],
@@ -69,7 +70,10 @@ def query_of(names: tuple[str, ...], ids: dict[str, str], path: str) -> list[dic
 
 
 def cursor_of(path: str, ids: dict[str, str]) -> str:
-    kind = next((kind for kind in ("message", "run", "step", "conversation", "block") if f"/{kind}" in path), "agent")
+    kind = next(
+        (kind for kind in ("message", "run", "step", "conversation", "block", "file", "folder") if f"/{kind}" in path),
+        "agent",
+    )
     return ids[f"{kind}_id"]
 
 
@@ -87,6 +91,7 @@ def body_of(ids: dict[str, str]) -> dict[str, Any]:
         "run_id": ids["run_id"],
         "run_ids": [ids["run_id"]],
         "block_ids": [ids["block_id"]],
+        "folder_ids": [ids["folder_id"]],
         "query": ids["block_label"],
         "content": "taken",
         "version": 1,

@@ -41,12 +41,7 @@ LATER = frozenset(
         "message needs approval 2",
         "message deny",
         "tool create bad source",
-        # folders and identities
-        "folder create",
-        "folder attach",
-        "file upload",
-        "folder files",
-        "agent files",
+        # identities
         "identity create",
         "identities list",
         # the rest
@@ -100,7 +95,7 @@ class Allowed:
         return fnmatchcase(call, self.call) and fnmatchcase(difference, self.difference.replace("[", "[[]"))
 
 
-_OWN = ("access", "created_at", "updated_at", "updated_by", "version")
+_OWN = ("access", "created_at", "require_version", "updated_at", "updated_by", "version")
 """The fields of a block that are Folkmoot's own."""
 
 _OF_BLOCKS = (
@@ -126,6 +121,8 @@ _OF_AGENTS = (
         )
         for name in ("blocks", "memory.blocks", "tools", "tags")
     ),
+    Allowed("folder attach", "$: an object instead of null", "the agent, as with a block"),
+    Allowed("folder files", "$[].chunks_embedded: 0 instead of 1", "later: embeddings of files"),
     Allowed("tags list", "$[]: * instead of *", "'green' is of an earlier program"),
     Allowed("agent detach block", "$.last_run_*: * instead of null", "the recorded server forgot its runs"),
     *(

@@ -54,8 +54,8 @@ class Mark:
 
 
 _LATER_ROUTES = (
-    *(Mark(FILES, f"* /v1/{kind}*") for kind in ("folders", "archives")),
-    *(Mark(FILES, f"* /v1/agents/{{}}/{kind}*") for kind in ("archival-memory", "files")),
+    Mark(FILES, "* /v1/archives*"),
+    Mark(FILES, "* /v1/agents/{}/archival-memory*"),
     *(Mark(MCP, call) for call in ("* /v1/mcp-servers*", "* /v1/tools/mcp*")),
     *(Mark(MOVING, f"* /v1/agents/{call}") for call in ("import", "{}/export")),
     *(Mark(REST, call) for call in ("* /v1/providers*", "* /v1/agents/{}/messages/capture")),
@@ -114,6 +114,7 @@ _MEANT = (
     ),
     Mark("sizes are what is read of it", "GET /v1/agents/{}/context", "$.messages[]*"),
     Mark("the agent, of whatever age the client is", "PATCH /v1/agents/{}/tools/*", "$: an object instead of null"),
+    Mark("the same", "PATCH /v1/agents/{}/folders/*", "$: an object instead of null"),
     Mark("a message, as for agents", "DELETE /v1/conversations/{}", "$: an object instead of null"),
     Mark("nothing to cancel is no error", "POST /v1/agents/{}/messages/cancel", "status 200 instead of 409*"),
     Mark("the recorded server left this one out", difference="*.tags[]: with 'git-memory-enabled'"),

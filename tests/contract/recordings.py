@@ -111,7 +111,7 @@ def make_again(recording: Recording, ids: Ids, http: httpx.Client) -> tuple[int,
     """Make a recorded call on the running server and return its status and body."""
     arguments: dict[str, Any] = {"params": ids.translate(recording.query), "headers": NEWER_CLIENT}
     if recording.multipart is not None:
-        arguments["files"] = {name: (file, b"The launch code is 7.\n") for name, file in recording.multipart.items()}
+        arguments["files"] = {name: (file, b"The heron stands still.") for name, file in recording.multipart.items()}
     elif recording.request is not None:
         arguments["json"] = ids.translate(recording.request)
     answer = http.request(recording.method, ids.translate(recording.path), **arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -45,6 +46,9 @@ def _made_again(recording: Recording, ids: Ids, http: httpx.Client) -> Iterator[
     if recording.name == "message async":  # the calls that follow look at the run when it is over
         with http.stream("GET", f"/v1/runs/{body['id']}/stream") as stream:
             stream.read()
+    if recording.name == "file upload":  # and at the file when it was read
+        while http.get("/v1/jobs", params={"source_id": body["source_id"], "active": True}).json():
+            time.sleep(0.02)
     if wanted.response is ANYTHING:
         pass
     elif recording.name in SHAPE_ONLY:

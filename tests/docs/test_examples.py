@@ -22,7 +22,14 @@ from pages import ROOT, Example, examples
 
 from support.server import ServerProcess
 
-WITH_EXAMPLES = ["README.md", "docs/shared-memory.md", "docs/turns.md", "docs/models.md", "docs/api-stability.md"]
+WITH_EXAMPLES = [
+    "README.md",
+    "docs/shared-memory.md",
+    "docs/turns.md",
+    "docs/models.md",
+    "docs/api-stability.md",
+    "docs/files.md",
+]
 ADDRESS = "http://localhost:8283"
 CURL_TIMED_OUT = 28
 """The exit code of `curl --max-time`, which ends a watch."""

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -88,6 +89,7 @@ def mentioning(rows: Mapping[str, Sequence[str]], *marks: str, but: Sequence[str
 
 
 SAID, WRITTEN, IN_COPY, SENT, LOST = "saidword", "writtenword", "copyword", "sentword", "lostword"
+FILED = "filedword"
 
 
 LOOKS = 2000
@@ -113,6 +115,12 @@ class Life:
                 "memory_blocks": [{"label": "notes", "value": "own"}],
             },
         )["id"]
+        self.folder = self.ok("POST", "/v1/folders", {"name": "papers"})["id"]
+        self.ok("PATCH", f"/v1/agents/{self.agent}/folders/attach/{self.folder}")
+        paper = {"file": ("paper.txt", FILED.encode())}
+        self.http.post(f"/v1/folders/{self.folder}/upload", files=paper).raise_for_status()
+        while self.ok("GET", f"/v1/jobs?source_id={self.folder}&active=true"):
+            time.sleep(0.02)
         insertion = {"label": "team", "new_string": WRITTEN}
         self.say(f"CALL memory_insert {json.dumps(insertion)}")
         asking = {"message": f"ECHO {SENT}", "other_agent_id": self.other}
@@ -172,6 +180,7 @@ def test_deleting_an_agent_leaves_nothing_but_what_the_page_names(life: tuple[Li
     assert mentioning(after, SAID, IN_COPY, LOST) == set()
     assert mentioning(after, SENT, but=others) == set()
     assert mentioning(after, WRITTEN) == {"blocks", "block_versions"}
+    assert mentioning(after, FILED) == {"file_chunks"}
     assert len(after["agents"]) == 1
     assert len(after["blocks"]) == 2, "the two that the agent had; the copies of its conversations are gone"
     assert len(after["block_tags"]) == 2
@@ -212,3 +221,32 @@ def test_traces_and_figures_stay_as_long_as_the_settings_say(
     brief = start_server(env={"FOLKMOOT_KEEP_STEPS": "0.001"})
     with plain_client(brief.url) as http:
         assert any(http.get(f"/v1/steps/{step['id']}").status_code == 404 for _ in range(LOOKS))
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
+def test_deleting_a_file_or_a_folder_leaves_nothing_of_their_texts(start_server: StartServer, *, large: bool) -> None:
+    server = start_server()
+    with plain_client(server.url) as http:
+        text = f"{FILED} and more\n" * (100_000 if large else 1)
+
+        def send(folder: str, name: str, *, wait: bool) -> str:
+            files = {"file": (name, text.encode())}
+            file: str = http.post(f"/v1/folders/{folder}/upload", files=files).raise_for_status().json()["id"]
+            while wait and http.get("/v1/jobs", params={"active": True}).json():
+                time.sleep(0.02)
+            return file
+
+        first, second = (http.post("/v1/folders", json={"name": name}).json()["id"] for name in ("first", "second"))
+        read = send(first, "read", wait=True)
+        assert mentioning(rows_of(server.database), FILED) == {"file_chunks"}
+        unread = send(first, "unread", wait=False)
+        for file in (read, unread):
+            assert http.delete(f"/v1/folders/{first}/{file}").status_code == 204
+        assert mentioning(rows_of(server.database), read, unread) <= {"jobs", "gone_items"}
+        assert mentioning(rows_of(server.database), FILED) == set()
+        send(second, "read", wait=True)
+        send(second, "unread", wait=False)
+        assert http.delete(f"/v1/folders/{second}").status_code == 200
+        assert mentioning(rows_of(server.database), second) <= {"jobs", "gone_items"}
+        assert mentioning(rows_of(server.database), FILED) == set()
+        assert rows_of(server.database)["file_pieces"] == []

@@ -176,13 +176,18 @@ async def delete_agent(transaction: Transaction, agent_id: str) -> None:
     transaction.signal(attachments.topic(agent_id))
 
 
+async def tool_ids_of(transaction: Transaction, agent_id: str) -> list[str]:
+    """Return the identifiers of the agent's tools in the order they were attached."""
+    return [row["tool_id"] for row in await transaction.all(_tool_ids, agent_id=agent_id)]
+
+
 async def tools_of(transaction: Transaction, agent_id: str, registry: ToolRegistry) -> list[Tool]:
     """Return the agent's tools in the order they were attached.
 
     Raises:
         Conflict: it has one that this server does not know.
     """
-    tool_ids = [row["tool_id"] for row in await transaction.all(_tool_ids, agent_id=agent_id)]
+    tool_ids = await tool_ids_of(transaction, agent_id)
     known = await registry.known(transaction, tool_ids)
     for tool_id in tool_ids:
         if tool_id not in known:

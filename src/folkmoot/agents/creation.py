@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from folkmoot.agents.agents import Agent, check_names, columns_of, existing_blocks, write_tags, write_tools
+from folkmoot.agents.folders import attach_folder
 from folkmoot.agents.instructions import BLOCK_DESCRIPTIONS, SYSTEM, random_name, system_content
 from folkmoot.agents.services import Services
 from folkmoot.agents.tool_rules import with_default_approvals
@@ -52,6 +53,7 @@ class AgentPlan:
     multi_agent_tools: bool = False
     block_ids: Sequence[str] = ()
     new_blocks: Sequence[Mapping[str, Any]] = ()
+    folder_ids: Sequence[str] = ()
     first_messages: Sequence[Message] = ()
     """What is in its conversation behind the system message."""
 
@@ -82,7 +84,7 @@ async def create_agent(
         author: of its new blocks.
 
     Raises:
-        NotFound: a tool or a block of the plan does not exist.
+        NotFound: a tool, a block or a folder of the plan does not exist.
         BadRequest: the name of a tool is unknown.
         Conflict: two of its blocks would have the same label, or two of its tools the same name.
         EditRefused: a new block's value is longer than its limit.
@@ -115,6 +117,8 @@ async def create_agent(
     existing = await existing_blocks(transaction, plan.block_ids)
     created = [await create_block(transaction, _described(fields), author) for fields in plan.new_blocks]
     await _attach_all(transaction, agent.id, existing + [(block.id, block.label) for block in created])
+    for folder_id in dict.fromkeys(plan.folder_ids):
+        await attach_folder(transaction, agent.id, folder_id)
     system = Message("system_message", system_content(agent.system, agent.id, agent.id))
     await start_conversation(transaction, agent.id, agent.id, [system, *plan.first_messages])
     return agent

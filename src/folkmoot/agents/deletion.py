@@ -1,7 +1,8 @@
-"""Deleting what may be large, an agent, a conversation, its messages or a block, in pieces: noted first, swept behind.
+"""Deleting what may be large: an agent, a conversation, its messages, a block, a folder or a file.
 
 Small things go in one transaction. Of a large one the first transaction notes the deletion, from where on nobody sees
-it; each further one deletes a piece, and the last one what is left and the note. Other requests run between two pieces.
+it; it is swept behind, in pieces, and the last of them deletes what is left and the note. Other requests run between
+two pieces.
 """
 
 from __future__ import annotations
@@ -13,8 +14,15 @@ from sqlalchemy import bindparam, case, delete, func, select
 
 from folkmoot.agents.agents import delete_agent, find_agent
 from folkmoot.agents.conversations import check_deletable, delete_conversation
+from folkmoot.agents.folders import take_from_all
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.listing import clear_context
+from folkmoot.files import folders
+from folkmoot.files.chunks import OF_FILE
+from folkmoot.files.files import delete_file, find_file, hide_file
+from folkmoot.files.folders import find_folder
+from folkmoot.files.pieces import drop_some
+from folkmoot.jobs.kinds import drop_jobs_of
 from folkmoot.memory import attachments, blocks
 from folkmoot.memory.blocks import delete_block, find_block
 from folkmoot.store.deletions import Deletion, drop_note, note_deletion, unfinished_deletions
@@ -26,11 +34,15 @@ from folkmoot.store.tables import (
     block_versions,
     conversation_blocks,
     conversations,
+    files,
     messages,
 )
 
 CONVERSATIONS = 50
 """Conversations of an agent that are looked at for one piece."""
+
+FILES = 50
+"""Files of a folder, likewise."""
 
 _messages = Pieces(
     messages,
@@ -53,6 +65,12 @@ _threads = (
     .where(conversations.c.agent_id == bindparam("agent_id"), conversations.c.id != conversations.c.agent_id)
     .order_by(conversations.c.created_at, conversations.c.id)
     .limit(CONVERSATIONS)
+)
+_files = (
+    select(files.c.id)
+    .where(files.c.folder_id == bindparam("folder_id"))
+    .order_by(files.c.created_at, files.c.id)
+    .limit(FILES)
 )
 _LAST = 2**62
 
@@ -94,6 +112,25 @@ async def remove_block(store: Store, block_id: str) -> None:
     await _remove(store, Deletion("block", block_id))
 
 
+async def remove_folder(store: Store, folder_id: str) -> None:
+    """Delete a folder with its files; agents lose it, and with their last one the tools to read files.
+
+    Raises:
+        NotFound: there is no such folder.
+    """
+    await _remove(store, Deletion("folder", folder_id))
+
+
+async def remove_file(store: Store, folder_id: str, file_id: str) -> None:
+    """Delete a file of a folder with its text, be it read or not; agents lose it from their context.
+
+    Raises:
+        NotFound: there is no such file in that folder.
+    """
+    await store.read(lambda transaction: find_file(transaction, file_id, folder_id))
+    await _remove(store, Deletion("file", file_id))
+
+
 async def finish_deletions(store: Store) -> None:
     """Finish what processes that are gone have begun to delete, for every organisation."""
     for deletion in await store.everywhere.read(unfinished_deletions):
@@ -132,6 +169,13 @@ async def _begin(transaction: Transaction, wanted: Deletion) -> Deletion:
         await find_agent(transaction, wanted.id, lock=True)
     elif wanted.kind == "block":
         await find_block(transaction, wanted.id, lock=True)
+    elif wanted.kind == "folder":
+        await find_folder(transaction, wanted.id, lock=True)
+        await take_from_all(transaction, wanted.id)
+    elif wanted.kind == "file":
+        file = await find_file(transaction, wanted.id, lock=True)
+        await drop_jobs_of(transaction, file.id)
+        transaction.signal(folders.topic(file.folder_id))
     elif wanted.kind == "conversation":
         check_deletable(await find_conversation(transaction, wanted.id, lock=True))
     else:
@@ -150,6 +194,10 @@ async def _hide(transaction: Transaction, deletion: Deletion) -> None:
         for table in (agent_blocks, conversation_blocks):
             await transaction.run(delete(table).where(table.c.block_id == deletion.id))
         transaction.signal(blocks.topic(deletion.id))
+    elif deletion.kind == "folder":
+        await folders.hide_folder(transaction, deletion.id)
+    elif deletion.kind == "file":
+        await hide_file(transaction, deletion.id)
 
 
 async def _delete_piece(transaction: Transaction, deletion: Deletion) -> bool:
@@ -161,6 +209,10 @@ async def _delete_piece(transaction: Transaction, deletion: Deletion) -> bool:
         return bool(await _delete_messages(transaction, deletion.id, 0, _LAST, ROWS))
     if deletion.kind == "reset":
         return bool(await _delete_messages(transaction, deletion.id, 1, deletion.before - 1, ROWS))
+    if deletion.kind == "file":
+        return bool(await _delete_text(transaction, deletion.id, ROWS))
+    if deletion.kind == "folder":
+        return await _delete_files(transaction, deletion.id)
     left = await _delete_messages(transaction, deletion.id, 0, _LAST, ROWS)
     threads = await transaction.all(_threads, agent_id=deletion.id) if left else ()
     for thread in threads:
@@ -175,8 +227,33 @@ async def _delete_messages(transaction: Transaction, conversation_id: str, first
     return await _messages.delete(transaction, most, conversation_id=conversation_id, first=first, last=last)
 
 
+async def _delete_files(transaction: Transaction, folder_id: str) -> bool:
+    """Delete some of a folder's files, and tell whether what is left may go in one piece."""
+    left = ROWS
+    rows = await transaction.all(_files, folder_id=folder_id)
+    for row in rows:
+        left = await _delete_text(transaction, row["id"], left)
+        if not left:
+            return False
+        await drop_jobs_of(transaction, row["id"])
+        await delete_file(transaction, row["id"])
+    return len(rows) < FILES
+
+
+async def _delete_text(transaction: Transaction, file_id: str, most: int) -> int:
+    """Delete chunks of a file, behind them what is not read yet; return how many more rows there is room for."""
+    left = await OF_FILE.delete(transaction, most, deleted_id=file_id)
+    if not left:
+        return 0
+    row = await transaction.first(select(files.c.upload_id).where(files.c.id == file_id))
+    if row is not None and row["upload_id"] is not None and await drop_some(transaction, row["upload_id"]):
+        return 0
+    return left
+
+
 async def _finish(transaction: Transaction, deletion: Deletion) -> None:
     """Delete the thing itself; another process may have been faster."""
     finish: dict[str, Any] = {"agent": delete_agent, "conversation": delete_conversation, "block": delete_block}
+    finish |= {"folder": folders.delete_folder, "file": delete_file}
     if deletion.kind in finish:
         await finish[deletion.kind](transaction, deletion.id)

@@ -1,4 +1,4 @@
-"""Forgetting what is kept for a time only: logs of old runs, old traces, figures of steps whose run was deleted."""
+"""Forgetting what is kept for a time only: logs of old runs, traces, figures of steps without a run, lost uploads."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from sqlalchemy import Column, bindparam, delete, not_, select
 
+from folkmoot.files.pieces import drop_forgotten
 from folkmoot.runs.runs import unfinished
 from folkmoot.settings import Settings
 from folkmoot.store import clock
@@ -41,6 +42,7 @@ class Pruning:
 
     async def prune(self) -> bool:
         """Forget some of all that is too old; tell whether there may be more."""
+        await drop_forgotten(self._store)
         settings = self._settings
         kinds: tuple[tuple[Callable[[Transaction, int], Awaitable[bool]], float], ...] = (
             (self._prune_logs, settings.keep_streams),

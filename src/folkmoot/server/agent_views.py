@@ -10,6 +10,7 @@ from fastapi import Depends, Query, Request
 
 from folkmoot.agents.abandoned_calls import pending_in
 from folkmoot.agents.agents import Agent, find_agent
+from folkmoot.agents.folders import folders_of_agents
 from folkmoot.agents.listing import agents_of_ids, blocks_of_agents, last_run, tags_of_agents, tools_of_agents
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.messages import ids_in_context
@@ -18,7 +19,7 @@ from folkmoot.server.wire.agents import AgentView
 from folkmoot.server.wire.blocks import BlockReply
 from folkmoot.store.engine import Transaction
 
-EVERYTHING = frozenset({"agent.blocks", "agent.secrets", "agent.tags", "agent.tools"})
+EVERYTHING = frozenset({"agent.blocks", "agent.secrets", "agent.sources", "agent.tags", "agent.tools"})
 """What belongs to an agent and is shown when it is asked for."""
 
 _OLDER_NAMES = {
@@ -26,6 +27,7 @@ _OLDER_NAMES = {
     "blocks": "agent.blocks",
     "tools": "agent.tools",
     "tags": "agent.tags",
+    "sources": "agent.sources",
     "tool_exec_environment_variables": "agent.secrets",
     "secrets": "agent.secrets",
 }
@@ -90,6 +92,7 @@ async def view_agent(
         blocks=view.blocks,
         tools=view.tools,
         tags=view.tags,
+        folders=view.folders,
         variables=view.variables,
         pending_approval=waiting.request if waiting else None,
         last_completion=last["completed_at"] if last else None,
@@ -119,6 +122,7 @@ async def _views(
     blocks = await blocks_of_agents(transaction, ids) if "agent.blocks" in parts else {}
     tools = await tools_of_agents(transaction, ids, state.services.tools) if "agent.tools" in parts else {}
     tags = await tags_of_agents(transaction, ids) if "agent.tags" in parts else {}
+    folders = await folders_of_agents(transaction, ids) if "agent.sources" in parts else {}
     unseal = state.services.sealer.unseal if "agent.secrets" in parts and state.shows_secrets else lambda _: {}
     return [
         AgentView(
@@ -128,6 +132,7 @@ async def _views(
             blocks=[BlockReply.of(block, access) for block, access in blocks.get(agent.id, ())],
             tools=tools.get(agent.id, ()),
             tags=tags.get(agent.id, ()),
+            folders=folders.get(agent.id, ()),
             variables=unseal(agent.configuration.get("sealed_variables")),
         )
         for agent in agents

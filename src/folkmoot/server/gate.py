@@ -7,6 +7,7 @@ Every path is closed, be there a route or not, unless it stands in `OPEN_PATHS` 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlencode
@@ -36,6 +37,15 @@ OPEN_FOLDER = "/static/"
 """Below it are files that are the same for everybody."""
 
 
+UPLOADS = re.compile(r"(?:/v1)?/(?:folders|sources)/[^/]+/upload")
+"""Where files are sent, which are larger than other bodies."""
+
+
+def is_upload(path: str) -> bool:
+    """Tell whether a request's body is an uploaded file, which goes to the disk as it comes."""
+    return UPLOADS.fullmatch(path) is not None
+
+
 def is_open(path: str) -> bool:
     """Tell whether a path may be asked without the key."""
     return path in OPEN_PATHS or path.startswith(OPEN_FOLDER)
@@ -51,6 +61,7 @@ class Gate:
         hosts: Hosts,
         origins: Collection[str],
         max_body: int,
+        max_upload: int,
     ) -> None:
         """Guard `application`.
 
@@ -61,12 +72,14 @@ class Gate:
             hosts: the names that the server answers under.
             origins: the origins of other sites whose pages may change something.
             max_body: bytes that a body may have.
+            max_upload: bytes that a body with an uploaded file may have.
         """
         self._application = application
         self._authentication = authentication
         self._hosts = hosts
         self._origins = frozenset(origin.encode() for origin in origins)
         self._max_body = max_body
+        self._max_upload = max_upload
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request pass, or answer why not."""
@@ -91,10 +104,15 @@ class Gate:
         principal: Principal | None = scope["principal"]
         if principal is not None and principal.kind != "server_key":
             receive = self._while_known(scope, headers, receive)
-        limited = _Limited(receive, send, self._max_body)
+        refusal = _too_large(scope, self._most(scope))
+        limited = _Limited(receive, send, self._most(scope), refusal)
         await self._application(scope, limited.receive, limited.send)
         if limited.exceeded:
-            await error_response(_too_large(self._max_body))(scope, receive, send)
+            await error_response(refusal)(scope, receive, send)
+
+    def _most(self, scope: Scope) -> int:
+        """Return the bytes that a request's body may have."""
+        return self._max_upload if is_upload(scope["path"]) else self._max_body
 
     async def _check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         host = _only_host(scope, headers)
@@ -116,8 +134,8 @@ class Gate:
             _check_origin(principal, headers)
             authorize(principal, scope["method"], scope["path"])
         length = headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > self._max_body:
-            raise _too_large(self._max_body)
+        if length.isdigit() and int(length) > self._most(scope):
+            raise _too_large(scope, self._most(scope))
         if "\0" in scope["path"] or b"%00" in scope.get("query_string", b""):
             raise BadRequest("The address contains a NUL character; remove it.")
         scope["principal"] = principal
@@ -209,11 +227,11 @@ class _Limited:
     Once it is too large the application is told so, and whatever it answers to that is kept back.
     """
 
-    def __init__(self, receive: Receive, send: Send, limit: int) -> None:
+    def __init__(self, receive: Receive, send: Send, limit: int, error: TooLarge) -> None:
         self._receive = receive
+        self._error = error
         self._send = send
         self._left = limit
-        self._limit = limit
         self._started = False
 
     @property
@@ -226,7 +244,7 @@ class _Limited:
         if message["type"] == "http.request":
             self._left -= len(message.get("body", b""))
             if self._left < 0:
-                raise _too_large(self._limit)
+                raise self._error
         return message
 
     async def send(self, message: Message) -> None:
@@ -235,7 +253,6 @@ class _Limited:
             await self._send(message)
 
 
-def _too_large(limit: int) -> TooLarge:
-    return TooLarge(
-        f"The request's body is larger than {limit:,} bytes. Send less, or raise FOLKMOOT_MAX_BODY on the server."
-    )
+def _too_large(scope: Scope, limit: int) -> TooLarge:
+    setting = "FOLKMOOT_MAX_FILE" if is_upload(scope["path"]) else "FOLKMOOT_MAX_BODY"
+    return TooLarge(f"The request's body is larger than {limit:,} bytes. Send less, or raise {setting} on the server.")

@@ -16,6 +16,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     Table,
@@ -510,4 +511,121 @@ sandbox_variables = Table(
         ["sandbox_configs.organization_id", "sandbox_configs.id"],
         ondelete="CASCADE",
     ),
+)
+
+folders = Table(
+    "folders",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("description", Text),
+    Column("instructions", Text),
+    Column("embedding", Text),
+    Column("configuration", Text, nullable=False, comment="JSON: metadata, and how its files are embedded"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "id"),
+    UniqueConstraint("organization_id", "name", name="folders_name"),
+    Index("folders_by_age", "organization_id", "created_at", "id"),
+)
+
+files = Table(
+    "files",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column("folder_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("original_name", Text, nullable=False),
+    Column("media_type", Text, nullable=False),
+    Column("size", BigInteger, nullable=False, comment="bytes of the newest upload"),
+    Column(
+        "status", Text, nullable=False, comment="of the newest upload: pending, parsing, embedding, completed, error"
+    ),
+    Column("error", Text),
+    Column("version", Integer, nullable=False, comment="of the text that is shown; 0 before the first is read"),
+    Column("uploads", Integer, nullable=False, comment="the version that the newest upload becomes"),
+    Column("upload_id", Text, comment="whose bytes are still to be read"),
+    Column("characters", BigInteger, nullable=False, comment="of the text that is shown"),
+    Column("lines", BigInteger, nullable=False),
+    Column("chunks", Integer, comment="of the newest upload, once all are cut"),
+    Column("chunks_embedded", Integer),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "id"),
+    UniqueConstraint("organization_id", "folder_id", "name", name="files_name"),
+    ForeignKeyConstraint(
+        ["organization_id", "folder_id"], ["folders.organization_id", "folders.id"], ondelete="CASCADE"
+    ),
+    Index("files_by_age", "organization_id", "folder_id", "created_at", "id"),
+    _index_of_few_everywhere("files_by_upload", "upload_id"),
+)
+
+file_pieces = Table(
+    "file_pieces",
+    metadata,
+    _organization(),
+    Column("upload_id", Text, nullable=False),
+    Column("place", Integer, nullable=False),
+    Column("data", LargeBinary, nullable=False, comment="bytes of an upload, until they are read"),
+    Column("created_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "upload_id", "place"),
+    Index("file_pieces_by_age", "created_at"),
+)
+
+file_chunks = Table(
+    "file_chunks",
+    metadata,
+    _organization(),
+    Column("file_id", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("place", Integer, nullable=False, comment="the texts of all places, one behind the other, are the file's"),
+    Column("id", Text, nullable=False),
+    Column("first_line", BigInteger, nullable=False, comment="the line that its first character stands in, from 1"),
+    Column("last_line", BigInteger, nullable=False),
+    Column("start", BigInteger, nullable=False, comment="characters of the file before it"),
+    Column("heading", Text, comment="the headings that it stands under"),
+    Column("text", Text, nullable=False),
+    Column("search_text", Text, nullable=False, comment="what full-text search finds"),
+    Column("search_id", BigInteger, nullable=False, comment="the row's number in the embedded full-text index"),
+    Column("created_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "file_id", "version", "place"),
+    UniqueConstraint("organization_id", "id", name="file_chunks_id"),
+    ForeignKeyConstraint(["organization_id", "file_id"], ["files.organization_id", "files.id"], ondelete="CASCADE"),
+    Index("file_chunks_by_line", "organization_id", "file_id", "version", "last_line"),
+    Index("file_chunks_by_search_id", "search_id"),
+)
+
+agent_folders = Table(
+    "agent_folders",
+    metadata,
+    _organization(),
+    Column("agent_id", Text, nullable=False),
+    Column("folder_id", Text, nullable=False),
+    Column("attached_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "agent_id", "folder_id"),
+    ForeignKeyConstraint(["organization_id", "agent_id"], ["agents.organization_id", "agents.id"], ondelete="CASCADE"),
+    ForeignKeyConstraint(
+        ["organization_id", "folder_id"], ["folders.organization_id", "folders.id"], ondelete="CASCADE"
+    ),
+    Index("agent_folders_by_folder", "organization_id", "folder_id", "agent_id"),
+)
+
+agent_files = Table(
+    "agent_files",
+    metadata,
+    _organization(),
+    Column("agent_id", Text, nullable=False),
+    Column("file_id", Text, nullable=False),
+    Column("is_open", Boolean, nullable=False),
+    Column(
+        "first_line", BigInteger, comment="where the view begins that the agent asked for, from 1; NULL: at the start"
+    ),
+    Column("last_line", BigInteger, comment="where it ends; NULL: as far as there is room"),
+    Column("accessed_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "agent_id", "file_id"),
+    ForeignKeyConstraint(["organization_id", "agent_id"], ["agents.organization_id", "agents.id"], ondelete="CASCADE"),
+    ForeignKeyConstraint(["organization_id", "file_id"], ["files.organization_id", "files.id"], ondelete="CASCADE"),
+    Index("agent_files_by_file", "organization_id", "file_id", "agent_id"),
 )

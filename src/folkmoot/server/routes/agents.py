@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from folkmoot.agents.agents import attach_tool, detach_tool, find_agent, tools_of, update_agent
 from folkmoot.agents.creation import choose_model, create_agent
 from folkmoot.agents.deletion import remove_agent
+from folkmoot.agents.folders import set_folders
 from folkmoot.agents.listing import AgentFilter, count_agents, list_agents, list_tags
 from folkmoot.errors import Forbidden, InvalidInput, NotFound
 from folkmoot.server.agent_views import Include, view_agent, view_listed
@@ -134,8 +135,12 @@ async def retrieve(agent_id: AgentId, include: Include, state: State) -> Respons
 @router.patch("/{agent_id}", response_model=AgentReply)
 async def update(agent_id: AgentId, body: UpdateAgent, state: State) -> Response:
     """Change an agent."""
-    if state.principal.policy is not None and (body.block_ids is not None or body.tool_ids is not None):
-        raise Forbidden("block_ids, tool_ids: a scoped token does not change which blocks and tools an agent has.")
+    folder_ids = body.folders()
+    if state.principal.policy is not None and (body.block_ids, body.tool_ids, folder_ids) != (None, None, None):
+        raise Forbidden(
+            "block_ids, tool_ids, folder_ids: a scoped token does not change which blocks, tools and folders an "
+            "agent has."
+        )
     changes, configuration = _changes(body, state)
 
     async def write(transaction: Transaction) -> AgentView:
@@ -143,6 +148,8 @@ async def update(agent_id: AgentId, body: UpdateAgent, state: State) -> Response
         if body.tool_ids is not None:
             tools["tools"] = await state.services.tools.find(transaction, body.tool_ids)
         await update_agent(transaction, agent_id, {**changes, **tools}, configuration)
+        if folder_ids is not None:
+            await set_folders(transaction, agent_id, folder_ids)
         return await view_agent(transaction, agent_id, state)
 
     return json_response(show_agent(await state.store.write(write)))

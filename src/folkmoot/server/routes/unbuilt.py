@@ -21,15 +21,6 @@ AGENT = "/v1/agents/{agent_id}"
 EMPTY: dict[str, Any] = {
     "/v1/archives": [],
     "/v1/tools/mcp/servers": {},
-    "/v1/folders": [],
-    "/v1/folders/count": 0,
-    "/v1/folders/metadata": {"total_sources": 0, "total_files": 0, "total_size": 0, "sources": []},
-    "/v1/sources": [],
-    "/v1/sources/count": 0,
-    "/v1/sources/metadata": {"total_sources": 0, "total_files": 0, "total_size": 0, "sources": []},
-    f"{AGENT}/sources": [],
-    f"{AGENT}/folders": [],
-    f"{AGENT}/files": {"files": [], "next_cursor": None, "has_more": False},
     f"{AGENT}/archival-memory": [],
     f"{AGENT}/archival-memory/search": {"results": [], "count": 0},
     f"{AGENT}/groups": [],
@@ -56,12 +47,6 @@ UNKNOWN = (
     "/v1/archives/{archive_id}",
     "/v1/archives/{archive_id}/agents",
     "/v1/tools/mcp/servers/{name}/tools",
-    "/v1/folders/{folder_id}",
-    "/v1/folders/name/{name}",
-    "/v1/folders/{folder_id}/agents",
-    "/v1/folders/{folder_id}/passages",
-    "/v1/folders/{folder_id}/files",
-    "/v1/folders/{folder_id}/files/{file_id}",
     "/v1/groups/{group_id}",
     "/v1/groups/{group_id}/messages",
     "/v1/identities/{identity_id}",
@@ -102,21 +87,10 @@ POST /v1/tools/mcp/servers/connect
 POST /v1/tools/mcp/servers/{{name}}/resync
 POST /v1/tools/mcp/servers/{{name}}/{{tool_name}}
 POST /v1/tools/mcp/servers/{{name}}/tools/{{tool_name}}/execute
-POST /v1/folders
-PATCH DELETE /v1/folders/{{folder_id}}
-POST /v1/folders/{{folder_id}}/upload
-DELETE /v1/folders/{{folder_id}}/{{file_id}}
 POST {AGENT}/export
 POST /v1/agents/import
 POST /v1/agents/search
 POST {AGENT}/tools/{{tool_name}}/run
-PATCH {AGENT}/sources/attach/{{source_id}}
-PATCH {AGENT}/sources/detach/{{source_id}}
-PATCH {AGENT}/folders/attach/{{folder_id}}
-PATCH {AGENT}/folders/detach/{{folder_id}}
-PATCH {AGENT}/files/close-all
-PATCH {AGENT}/files/{{file_id}}/open
-PATCH {AGENT}/files/{{file_id}}/close
 PATCH {AGENT}/archives/attach/{{archive_id}}
 PATCH {AGENT}/archives/detach/{{archive_id}}
 PATCH {AGENT}/identities/attach/{{identity_id}}

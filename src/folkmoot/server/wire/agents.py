@@ -10,20 +10,33 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AliasChoices, ConfigDict, Field, TypeAdapter, field_validator, model_validator
+from pydantic import AliasChoices, Field, field_validator
 
 from folkmoot.agents.agents import Agent
 from folkmoot.agents.compaction import PROMPT, CompactionSettings
 from folkmoot.agents.creation import AgentPlan
 from folkmoot.agents.tool_rules import ToolRules
 from folkmoot.conversations.messages import Message
+from folkmoot.files.folders import Folder
 from folkmoot.identifiers import user_of
 from folkmoot.models.listing import ModelDescription
 from folkmoot.models.providers import DEFAULT_ALIAS
 from folkmoot.server.wire.blocks import BlockReply, CreateBlock
-from folkmoot.server.wire.common import MOST_ITEMS, BlockId, JsonObject, Reply, Request, Tag, Text, ToolId, moment
+from folkmoot.server.wire.common import (
+    MOST_ITEMS,
+    BlockId,
+    FolderId,
+    JsonObject,
+    Reply,
+    Request,
+    Tag,
+    Text,
+    ToolId,
+    moment,
+)
+from folkmoot.server.wire.folders import SourceReply
 from folkmoot.server.wire.messages import ApprovalRequestMessage, show_request
-from folkmoot.server.wire.models import EmbeddingConfig, LlmConfig
+from folkmoot.server.wire.models import EmbeddingConfig, EmbeddingSettings, Kept, LlmConfig
 from folkmoot.server.wire.sending import MessageCreate, check_words
 from folkmoot.server.wire.tools import ToolReply
 from folkmoot.tools.tool import Tool
@@ -69,17 +82,6 @@ CONFIGURATION_FIELDS = (
 """Fields that a request sets and an agent keeps as they are."""
 
 
-class Kept(Request):
-    """Settings of which some are read and all are kept."""
-
-    model_config = ConfigDict(extra="allow")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _storable(cls, value: Any) -> Any:
-        return TypeAdapter(JsonObject).validate_python(value) if isinstance(value, dict) else value
-
-
 class Reasoning(Kept):
     """How much a model thinks."""
 
@@ -112,21 +114,6 @@ class LlmSettings(Kept):
     parallel_tool_calls: bool | None = None
 
 
-class EmbeddingSettings(Kept):
-    """An embedding model and its settings."""
-
-    embedding_endpoint_type: Text | None = None
-    embedding_endpoint: Text | None = None
-    embedding_model: Text | None = None
-    embedding_dim: int | None = Field(None, ge=1)
-    embedding_chunk_size: int | None = Field(None, ge=1)
-    handle: Text | None = None
-    batch_size: int | None = Field(None, ge=1)
-    azure_endpoint: Text | None = None
-    azure_version: Text | None = None
-    azure_deployment: Text | None = None
-
-
 class AgentFields(Request):
     """What a creator or an owner may set."""
 
@@ -135,6 +122,8 @@ class AgentFields(Request):
     tags: list[Tag] | None = Field(None, max_length=MOST_ITEMS)
     tool_ids: list[ToolId] | None = Field(None, max_length=MOST_ITEMS)
     block_ids: list[BlockId] | None = Field(None, max_length=MOST_ITEMS)
+    folder_ids: list[FolderId] | None = Field(None, max_length=MOST_ITEMS)
+    source_ids: list[FolderId] | None = Field(None, max_length=MOST_ITEMS, description="The older name of folder_ids.")
     model: Text | None = Field(None, description="Handle of the model, such as openai/gpt-4o-mini.")
     embedding: Text | None = Field(None, description="Handle of the embedding model; not needed.")
     timezone: Text | None = None
@@ -189,6 +178,12 @@ class AgentFields(Request):
             return DEFAULT_ALIAS
         return f"{older.model_endpoint_type or 'openai'}/{older.model}"
 
+    def folders(self) -> list[str] | None:
+        """Return the folders that the request names, or None when it names none."""
+        if self.folder_ids is None and self.source_ids is None:
+            return None
+        return [*(self.folder_ids or ()), *(self.source_ids or ())]
+
     def variables(self) -> dict[str, str] | None:
         """Return the variables for the agent's tools, or None when the request names none."""
         if self.secrets is None and self.tool_exec_environment_variables is None:
@@ -232,6 +227,7 @@ class CreateAgent(AgentFields):
             base_tools=self.include_base_tools is not False,
             multi_agent_tools=bool(self.include_multi_agent_tools),
             block_ids=self.block_ids or (),
+            folder_ids=self.folders() or (),
             new_blocks=[block.model_dump() for block in self.memory_blocks or ()],
             first_messages=[message.to_message() for message in self.initial_message_sequence or ()],
             project_id=self.project_id,
@@ -290,7 +286,7 @@ class AgentReply(Reply):
     memory: MemoryReply
     blocks: list[BlockReply]
     tools: list[ToolReply]
-    sources: list[dict[str, Any]] = []
+    sources: list[SourceReply]
     tags: list[str]
     tool_exec_environment_variables: list[dict[str, Any]] = []
     secrets: list[dict[str, Any]] = []
@@ -325,6 +321,7 @@ class AgentView:
     blocks: Sequence[BlockReply] = ()
     tools: Sequence[Tool] = ()
     tags: Sequence[str] = ()
+    folders: Sequence[Folder] = ()
     last_completion: int | None = None
     last_duration: int | None = None
     last_stop_reason: str | None = None
@@ -363,6 +360,7 @@ def show_agent(view: AgentView) -> AgentReply:
         memory=MemoryReply.model_construct(agent_type=agent.agent_type, blocks=blocks),
         blocks=blocks,
         tools=[ToolReply.of(tool, agent.organization_id) for tool in view.tools],
+        sources=[SourceReply.of(folder) for folder in view.folders],
         tags=list(view.tags),
         tool_exec_environment_variables=secrets,
         secrets=secrets,

@@ -75,6 +75,8 @@ Number = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 AgentId = Annotated[str, AfterValidator(lambda value: check_id("agent", value))]
 BlockId = Annotated[str, AfterValidator(lambda value: check_id("block", value))]
+FileId = Annotated[str, AfterValidator(lambda value: check_id("file", value))]
+FolderId = Annotated[str, AfterValidator(lambda value: check_id("source", value, "folder_id"))]
 JobId = Annotated[str, AfterValidator(lambda value: check_id("job", value))]
 MessageId = Annotated[str, AfterValidator(lambda value: check_id("message", value))]
 RunId = Annotated[str, AfterValidator(lambda value: check_id("run", value))]

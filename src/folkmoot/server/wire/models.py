@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import ConfigDict, Field, TypeAdapter, model_validator
+
 from folkmoot.models.listing import ModelDescription
-from folkmoot.server.wire.common import Reply
+from folkmoot.server.wire.common import JsonObject, Reply, Request, Text
 
 
 class LlmConfig(Reply):
@@ -64,6 +66,32 @@ class ModelReply(LlmConfig):
             max_context_window=model.context_window,
             max_tokens=model.max_output_tokens,
         )
+
+
+class Kept(Request):
+    """Settings of which some are read and all are kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _storable(cls, value: Any) -> Any:
+        return TypeAdapter(JsonObject).validate_python(value) if isinstance(value, dict) else value
+
+
+class EmbeddingSettings(Kept):
+    """An embedding model and its settings."""
+
+    embedding_endpoint_type: Text | None = None
+    embedding_endpoint: Text | None = None
+    embedding_model: Text | None = None
+    embedding_dim: int | None = Field(None, ge=1)
+    embedding_chunk_size: int | None = Field(None, ge=1)
+    handle: Text | None = None
+    batch_size: int | None = Field(None, ge=1)
+    azure_endpoint: Text | None = None
+    azure_version: Text | None = None
+    azure_deployment: Text | None = None
 
 
 class EmbeddingConfig(Reply):

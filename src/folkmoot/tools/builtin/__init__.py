@@ -49,4 +49,7 @@ BASE_TOOLS: Mapping[str, tuple[str, ...]] = {
 MULTI_AGENT_TOOLS = ("send_message_to_agent_and_wait_for_reply", "send_message_to_agent_async")
 """What an agent has in addition when its creator asks for multi-agent tools."""
 
+FILE_TOOLS = ("open_files", "grep_files", "semantic_search_files")
+"""What an agent has as long as it has a folder."""
+
 DEFAULT_TOOLS = ("memory_insert", "memory_replace", "conversation_search")

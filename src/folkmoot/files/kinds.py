@@ -1,0 +1,115 @@
+"""What an uploaded file is, told from its first bytes; its name only says which of several it is."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Literal, TypeAlias
+
+from folkmoot.errors import UnsupportedFile
+
+HEAD = 65_536
+"""Bytes of a file that are looked at."""
+
+Kind: TypeAlias = Literal["text", "html", "pdf", "docx", "pptx", "xlsx", "epub"]
+
+MEDIA_TYPES = {
+    ".md": "text/x-markdown",
+    ".markdown": "text/x-markdown",
+    ".csv": "text/csv",
+    ".tsv": "text/tab-separated-values",
+    ".json": "application/json",
+    ".jsonl": "application/jsonl",
+    ".xml": "application/xml",
+    ".yaml": "application/x-yaml",
+    ".yml": "application/x-yaml",
+    ".toml": "application/toml",
+    ".py": "text/x-python",
+    ".js": "text/javascript",
+    ".ts": "text/x-typescript",
+    ".java": "text/x-java-source",
+    ".c": "text/x-c",
+    ".h": "text/x-c",
+    ".cpp": "text/x-c++",
+    ".go": "text/x-go",
+    ".rs": "text/x-rust",
+    ".rb": "text/x-ruby",
+    ".sh": "text/x-sh",
+    ".sql": "text/x-sql",
+    ".css": "text/css",
+}
+"""What plain text is called, by the ending of its name; `text/plain` otherwise."""
+
+DOCUMENTS: dict[Kind, str] = {
+    "html": "text/html",
+    "pdf": "application/pdf",
+    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "epub": "application/epub+zip",
+}
+"""What is read by a parser, and what it is called."""
+
+READABLE = "text of any kind (code, Markdown, CSV, JSON), HTML, PDF, DOCX, PPTX, XLSX and EPUB"
+
+_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_HTML = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S)
+_IN_ZIP: dict[bytes, Kind] = {b"word/": "docx", b"ppt/": "pptx", b"xl/": "xlsx"}
+
+
+@dataclass(frozen=True, slots=True)
+class FileKind:
+    """How a file is read, and its media type."""
+
+    kind: Kind
+    media_type: str
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its bytes are its text."""
+        return self.kind == "text"
+
+
+def tell_kind(head: bytes, tail: bytes, name: str) -> FileKind:
+    """Return what a file is.
+
+    Args:
+        head: its first `HEAD` bytes.
+        tail: its last `HEAD` bytes, where a ZIP file lists what is in it.
+        name: its name, which tells kinds of text apart.
+
+    Raises:
+        UnsupportedFile: it is none of what can be read.
+    """
+    kind = _document(head, tail)
+    if kind is not None:
+        return FileKind(kind, DOCUMENTS[kind])
+    if not head.startswith(_MARKS):
+        reason = _why_binary(head)
+        if reason is not None:
+            raise UnsupportedFile(f"file: {name!r} {reason}. What can be read: {READABLE}.")
+    return FileKind("text", MEDIA_TYPES.get(PurePath(name).suffix.lower(), "text/plain"))
+
+
+def _document(head: bytes, tail: bytes) -> Kind | None:
+    if b"%PDF-" in head[:1024]:
+        return "pdf"
+    if head.startswith(b"PK\x03\x04"):
+        if b"mimetypeapplication/epub+zip" in head[:200]:
+            return "epub"
+        return next((kind for mark, kind in _IN_ZIP.items() if mark in tail or mark in head), None)
+    return "html" if _HTML.match(head[:4096]) else None
+
+
+def _why_binary(head: bytes) -> str | None:
+    """Return what makes bytes no text of one of the encodings that are told from the text itself."""
+    if head.startswith(b"PK\x03\x04"):
+        return "is a ZIP file that is no document"
+    if b"\0" in head:
+        return f"is no text: it has a NUL byte at {head.index(0):,}"
+    controls = sum(head.count(byte) for byte in range(32) if byte not in b"\t\n\r\f\x1b\x08\x1a")
+    if controls > len(head) // 50:
+        return "is no text: it has many control characters"
+    return None
