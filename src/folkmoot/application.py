@@ -49,8 +49,11 @@ from folkmoot.server.routes import (
     history,
     jobs,
     keys,
+    mcp_connect,
+    mcp_servers,
     messages,
     models,
+    old_mcp_servers,
     organizations,
     runs,
     steps,
@@ -67,6 +70,8 @@ from folkmoot.store.migrate import copies_beside
 from folkmoot.store.opening import open_store
 from folkmoot.store.sealing import Sealer
 from folkmoot.tools.custom.custom_tool import CustomTool
+from folkmoot.tools.mcp.service import McpServers
+from folkmoot.tools.mcp.tools import McpTool
 from folkmoot.tools.registry import BuiltinTools, StoredTools, ToolRegistry
 from folkmoot.web.pages import add_pages
 
@@ -90,6 +95,9 @@ ROUTERS = (
     runs.router,
     steps.router,
     steps.telemetry_router,
+    mcp_connect.router,  # before the servers, whose identifiers its paths would pass for
+    mcp_servers.router,
+    old_mcp_servers.router,
     tools.router,
     folders.router,
     folders.sources_router,
@@ -198,9 +206,11 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     catalogue = Catalogue(settings, environ)
 
     sandbox = _make_sandbox(settings)
-    tools = ToolRegistry((BuiltinTools(), StoredTools({"custom": partial(CustomTool, sealer=sealer)})))
+    mcp = McpServers(store, settings, sealer)
+    stored = StoredTools({"custom": partial(CustomTool, sealer=sealer), "external_mcp": partial(McpTool, servers=mcp)})
+    tools = ToolRegistry((BuiltinTools(), stored))
     kinds: JobKinds = {kind.name: kind for kind in FileReader().kinds}
-    services = Services(store, client, settings, environ, sealer, catalogue, tools, sandbox, kinds)
+    services = Services(store, client, settings, environ, sealer, catalogue, tools, sandbox, kinds, mcp)
     supervisor = RunSupervisor(services)
     worker = JobWorker(store, kinds, settings.keep_jobs)
     principal = LOCAL if settings.api_key is None else ADMIN
@@ -216,6 +226,7 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
         trying.cancel()
         await supervisor.close()
         await worker.close()
+        await mcp.close()
         await sandbox.close()
         await catalogue.aclose()
         await client.aclose()

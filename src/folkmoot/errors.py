@@ -29,6 +29,7 @@
     │   ├── ProviderTimeout          504
     │   ├── ProviderRejected         502  the provider refused the request itself
     │   └── ContextOverflow          400  the prompt is longer than the model's context window
+    ├── ToolServerFailed             502  a server of tools cannot be reached, or does not do what it should
     ├── SandboxUnavailable           503  code cannot be run on this server
     ├── SandboxBusy                  503  too much code waits to be run
     ├── ToolFailed                        what a tool tells the model when it could not do its work
@@ -236,6 +237,12 @@ class ContextOverflow(ProviderError):
     """The prompt is longer than the model's context window."""
 
     status = 400
+
+
+class ToolServerFailed(FolkmootError):
+    """A server of tools cannot be reached, or does not do what the protocol says."""
+
+    status = 502
 
 
 class SandboxUnavailable(FolkmootError):

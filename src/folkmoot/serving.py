@@ -170,6 +170,8 @@ def configure_logging(settings: Settings) -> None:
     logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
     for library in ("alembic", "httpx", "httpx2", "openai", "anthropic", "google_genai"):
         logging.getLogger(library).setLevel(logging.WARNING)
+    for library in ("mcp", "client"):  # it tells at length, with what was said, what an error tells us anyway
+        logging.getLogger(library).setLevel(logging.CRITICAL)
 
 
 def _serve_with_workers(settings: Settings, listener: socket.socket) -> int:

@@ -164,6 +164,15 @@ class Settings(BaseSettings):
     keep_tool_packages: Seconds = Field(
         1_209_600.0, description="Seconds that packages installed for code are kept without being used."
     )
+    mcp_stdio: Literal["admin", "off"] = Field(
+        "admin",
+        description="Who may add MCP servers that are programs of this machine: `admin`s of the first organisation, "
+        "or nobody (`off`); with `off`, none is started either.",
+    )
+    private_mcp_servers: bool = Field(False, description="Let an MCP server's URL be a private or loopback address.")
+    mcp_idle: Seconds = Field(
+        300.0, description="Seconds after its last use that a connection to an MCP server is kept."
+    )
     agent_timeout: Seconds = Field(600.0, description="Seconds an agent waits for the answer of another one.")
     max_steps: int = Field(50, ge=1, description="Model calls in one turn, when the request sets no max_steps.")
     max_body: int = Field(10_000_000, ge=1000, description="Bytes of a request's body.")

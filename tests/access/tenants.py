@@ -62,7 +62,12 @@ class Organization:
         token = {"hostname": "https://app.example.org", "policy": policy}
         self.ask("POST", "/v1/client-side-access-tokens", json=token)
         tokens = self.ask("GET", "/v1/client-side-access-tokens")["tokens"]
+        server = {"server_name": self.word, "config": {"server_url": "https://mcp.invalid/mcp"}}
+        server = self.ask("POST", "/v1/mcp-servers", json=server)
         self.ids = {
+            "mcp_server_id": server["id"],
+            "mcp_server_name": server["server_name"],
+            "mcp_tool_name": "search",
             "block_id": block["id"],
             "agent_id": agent["id"],
             "folder_id": folder["id"],

@@ -13,6 +13,7 @@ from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.settings import Settings
 from folkmoot.store.engine import Store
 from folkmoot.store.sealing import Sealer
+from folkmoot.tools.mcp.service import McpServers
 from folkmoot.tools.registry import ToolRegistry
 
 
@@ -47,3 +48,4 @@ class Services:
     tools: ToolRegistry
     sandbox: Sandbox
     job_kinds: JobKinds
+    mcp: McpServers

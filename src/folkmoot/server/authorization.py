@@ -41,6 +41,9 @@ READING_POSTS = _one_of(
 )
 """What changes nothing although it is a POST: a reader may ask for it."""
 
+CHANGING_GETS = _one_of("/v1/mcp-servers/connect/[^/]+")
+"""What changes something although it is a GET: a sign-in is kept."""
+
 BY_TOKEN: Mapping[AgentAccess, Mapping[str, re.Pattern[str]]] = {
     "read_messages": {"GET": re.compile(f"{_AGENT}/messages")},
     "write_messages": {"POST": re.compile(f"{_AGENT}/messages(?:/(?:stream|async|cancel))?")},
@@ -87,6 +90,8 @@ def role_for(method: str, path: str) -> Role:
     """Return the role that a request needs at least."""
     if ADMINISTRATION.fullmatch(path):
         return "admin"
+    if CHANGING_GETS.fullmatch(path):
+        return "member"
     if method in SAFE_METHODS or (method == "POST" and READING_POSTS.fullmatch(path)):
         return "reader"
     return "member"

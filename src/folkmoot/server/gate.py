@@ -30,8 +30,8 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-OPEN_PATHS = frozenset({"/v1/health", "/v1/ready", "/login"})
-"""What may be asked without the key."""
+OPEN_PATHS = frozenset({"/v1/health", "/v1/ready", "/login", "/v1/tools/mcp/oauth/callback"})
+"""What may be asked without the key; who comes back from signing in elsewhere has the state of that as proof."""
 
 OPEN_FOLDER = "/static/"
 """Below it are files that are the same for everybody."""

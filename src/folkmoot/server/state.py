@@ -19,6 +19,7 @@ from folkmoot.memory.authors import Author
 from folkmoot.runs.service import RunService
 from folkmoot.runs.supervisor import RunSupervisor
 from folkmoot.store.engine import Store
+from folkmoot.tools.mcp.service import McpServers
 
 LONGEST_CLIENT = 200
 """Characters of a program's own name that histories keep."""
@@ -49,6 +50,11 @@ class ServerState:
     def runs(self) -> RunService:
         """What takes turns on the principal's behalf."""
         return RunService(self.services, self.supervisor, self.principal)
+
+    @property
+    def mcp(self) -> McpServers:
+        """The servers of tools, and this process's connections to them."""
+        return self.shared.mcp
 
     @property
     def author(self) -> Author:

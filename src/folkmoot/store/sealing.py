@@ -52,7 +52,7 @@ class Sealer:
             opened: Any = json.loads(self._cipher().decrypt(sealed.encode()))
         except InvalidToken as error:
             raise StoreUnavailable(
-                "This agent's secrets were encrypted with another key; set FOLKMOOT_SECRET_KEY to that one."
+                "The secrets here were encrypted with another key; set FOLKMOOT_SECRET_KEY to that one."
             ) from error
         return dict(opened)
 

@@ -629,3 +629,55 @@ agent_files = Table(
     ForeignKeyConstraint(["organization_id", "file_id"], ["files.organization_id", "files.id"], ondelete="CASCADE"),
     Index("agent_files_by_file", "organization_id", "file_id", "agent_id"),
 )
+
+mcp_servers = Table(
+    "mcp_servers",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("server_type", Text, nullable=False, comment="stdio, streamable_http or sse"),
+    Column("sealed_configuration", Text, nullable=False, comment="sealed: how it is reached, as JSON"),
+    Column("looked_at", Text, nullable=False, comment="JSON: what came of the last look at its tools"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("created_by", Text, nullable=False, comment="JSON: its author"),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("updated_by", Text, nullable=False, comment="JSON: the author of the last change"),
+    PrimaryKeyConstraint("organization_id", "id"),
+    UniqueConstraint("organization_id", "name", name="mcp_servers_name"),
+)
+
+mcp_authorizations = Table(
+    "mcp_authorizations",
+    metadata,
+    _organization(),
+    Column("server_id", Text, nullable=False),
+    Column(
+        "subject",
+        Text,
+        nullable=False,
+        comment="whose they are: a digest of agents' variables; empty for the organisation's",
+    ),
+    Column("sealed_tokens", Text, nullable=False, comment="sealed: tokens, and what the server is told"),
+    Column("updated_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "server_id", "subject"),
+    ForeignKeyConstraint(
+        ["organization_id", "server_id"], ["mcp_servers.organization_id", "mcp_servers.id"], ondelete="CASCADE"
+    ),
+)
+
+mcp_sign_ins = Table(
+    "mcp_sign_ins",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False, comment="SHA-256 of the state that the browser comes back with"),
+    Column("server_id", Text, nullable=False),
+    Column("sealed_answer", Text, comment="sealed: what the browser came back with; NULL before"),
+    Column("expires_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "id"),
+    ForeignKeyConstraint(
+        ["organization_id", "server_id"], ["mcp_servers.organization_id", "mcp_servers.id"], ondelete="CASCADE"
+    ),
+    Index("mcp_sign_ins_by_id", "id"),
+    Index("mcp_sign_ins_by_end", "expires_at"),
+)

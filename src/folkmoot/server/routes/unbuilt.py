@@ -20,7 +20,6 @@ AGENT = "/v1/agents/{agent_id}"
 
 EMPTY: dict[str, Any] = {
     "/v1/archives": [],
-    "/v1/tools/mcp/servers": {},
     f"{AGENT}/archival-memory": [],
     f"{AGENT}/archival-memory/search": {"results": [], "count": 0},
     f"{AGENT}/groups": [],
@@ -31,7 +30,6 @@ EMPTY: dict[str, Any] = {
     "/v1/groups/count": 0,
     "/v1/identities": [],
     "/v1/identities/count": 0,
-    "/v1/mcp-servers": [],
     "/v1/providers": [],
     "/v1/embeddings/total_storage_size": 0.0,
     "/v1/models/embeddings": [],
@@ -46,16 +44,11 @@ EMPTY: dict[str, Any] = {
 UNKNOWN = (
     "/v1/archives/{archive_id}",
     "/v1/archives/{archive_id}/agents",
-    "/v1/tools/mcp/servers/{name}/tools",
     "/v1/groups/{group_id}",
     "/v1/groups/{group_id}/messages",
     "/v1/identities/{identity_id}",
     "/v1/identities/{identity_id}/agents",
     "/v1/identities/{identity_id}/blocks",
-    "/v1/mcp-servers/{mcp_server_id}",
-    "/v1/mcp-servers/{mcp_server_id}/tools",
-    "/v1/mcp-servers/{mcp_server_id}/tools/{tool_id}",
-    "/v1/mcp-servers/connect/{mcp_server_id}",
     "/v1/providers/{provider_id}",
     "/v1/messages/batches",
     "/v1/messages/batches/{batch_id}",
@@ -68,7 +61,6 @@ UNKNOWN = (
 """What reads a thing that nobody can have made here, so that its identifier is unknown."""
 
 REFUSED = f"""
-GET /v1/tools/mcp/oauth/callback
 GET {AGENT}/export
 GET {AGENT}/memory-files/directory
 GET {AGENT}/memory-files/history
@@ -80,13 +72,6 @@ POST /v1/archives/{{archive_id}}/passages/batch
 DELETE /v1/archives/{{archive_id}}/passages/{{passage_id}}
 POST /v1/tools/search
 POST /v1/tools/run
-PUT /v1/tools/mcp/servers
-PATCH DELETE /v1/tools/mcp/servers/{{name}}
-POST /v1/tools/mcp/servers/test
-POST /v1/tools/mcp/servers/connect
-POST /v1/tools/mcp/servers/{{name}}/resync
-POST /v1/tools/mcp/servers/{{name}}/{{tool_name}}
-POST /v1/tools/mcp/servers/{{name}}/tools/{{tool_name}}/execute
 POST {AGENT}/export
 POST /v1/agents/import
 POST /v1/agents/search
@@ -109,10 +94,6 @@ PATCH /v1/groups/{{group_id}}/blocks/detach/{{block_id}}
 POST PUT /v1/identities
 PATCH DELETE /v1/identities/{{identity_id}}
 PUT /v1/identities/{{identity_id}}/properties
-POST /v1/mcp-servers
-PATCH DELETE /v1/mcp-servers/{{mcp_server_id}}
-POST /v1/mcp-servers/{{mcp_server_id}}/tools/{{tool_id}}/run
-PATCH /v1/mcp-servers/{{mcp_server_id}}/refresh
 PATCH /v1/blocks/{{block_id}}/identities/attach/{{identity_id}}
 PATCH /v1/blocks/{{block_id}}/identities/detach/{{identity_id}}
 POST /v1/providers

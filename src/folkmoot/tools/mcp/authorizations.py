@@ -1,0 +1,258 @@
+"""What is kept of signing in to servers by OAuth: sealed tokens, and the answers that browsers come back with.
+
+The protocol of signing in (discovery, registration, PKCE, refresh) is the SDK's. A browser may come back to another
+process than the one that sent it, so that its answer goes through the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from sqlalchemy import bindparam, delete, select, update
+
+from folkmoot.errors import BadRequest, ToolServerFailed
+from folkmoot.store import clock
+from folkmoot.store.engine import Store, Transaction
+from folkmoot.store.sealing import Sealer
+from folkmoot.store.tables import mcp_authorizations, mcp_sign_ins
+
+if TYPE_CHECKING:
+    from mcp.client.auth import OAuthClientProvider
+    from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthToken
+
+SIGN_IN_SECONDS = 600.0
+"""How long somebody has to sign in, from when the address is shown."""
+
+LOOK_AGAIN = 5.0
+"""Seconds between two looks for the answer, where no wake-up came through."""
+
+CLIENT_NAME = "Folkmoot"
+
+_this = (mcp_authorizations.c.server_id == bindparam("of_server"), mcp_authorizations.c.subject == bindparam("whose"))
+_find = select(mcp_authorizations.c.sealed_tokens).where(*_this)
+_update = (
+    update(mcp_authorizations).where(*_this).values(sealed_tokens=bindparam("sealed"), updated_at=bindparam("now"))
+)
+_forget = delete(mcp_authorizations).where(*_this)
+_sign_in = select(mcp_sign_ins).where(mcp_sign_ins.c.id == bindparam("sign_in_id"))
+_answer = (
+    update(mcp_sign_ins)
+    .where(
+        mcp_sign_ins.c.id == bindparam("sign_in_id"),
+        mcp_sign_ins.c.sealed_answer.is_(None),
+        mcp_sign_ins.c.expires_at > bindparam("now"),
+    )
+    .values(sealed_answer=bindparam("sealed"))
+)
+_end = delete(mcp_sign_ins).where(mcp_sign_ins.c.id == bindparam("sign_in_id"))
+_forget_old = delete(mcp_sign_ins).where(mcp_sign_ins.c.expires_at <= bindparam("now"))
+
+
+class Authorization:
+    """What is kept for one server and subject; the SDK reads and writes it as its `TokenStorage`."""
+
+    def __init__(self, store: Store, sealer: Sealer, server_id: str, subject: str) -> None:
+        """Keep tokens in the store, for whoever the subject is (`ServerConfiguration.subject`)."""
+        self._store = store
+        self._sealer = sealer
+        self._place = {"of_server": server_id, "whose": subject}
+        self._kept: dict[str, Any] = {}
+        self._provider: OAuthClientProvider | None = None
+
+    async def load(self) -> bool:
+        """Read what is kept; tell whether there are tokens."""
+        row = await self._store.read(lambda transaction: transaction.first(_find, **self._place))
+        self._kept = json.loads(self._sealer.unseal(row["sealed_tokens"])["tokens"]) if row is not None else {}
+        return "tokens" in self._kept
+
+    def provider(
+        self,
+        server_url: str,
+        redirect_uri: str | None = None,
+        show: Callable[[str], Awaitable[None]] | None = None,
+        wait: Callable[[], Awaitable[AuthorizationCodeResult]] | None = None,
+    ) -> OAuthClientProvider:
+        """Return what adds a token to requests and renews it; with `show` and `wait`, also what gets the first one.
+
+        Args:
+            server_url: the server's address.
+            redirect_uri: where the browser comes back to; the one that was used last when None.
+            show: shows somebody the address to sign in at.
+            wait: waits for what the browser comes back with.
+        """
+        from mcp.client.auth import OAuthClientProvider
+        from mcp.shared.auth import OAuthClientMetadata, OAuthMetadata, ProtectedResourceMetadata
+        from pydantic import AnyUrl
+
+        redirect_uri = redirect_uri or self._kept.get("redirect_uri", "http://127.0.0.1/")
+        if self._kept.get("redirect_uri") != redirect_uri:
+            self._kept = {"redirect_uri": redirect_uri}  # a client is registered with where browsers come back to
+        local = urlsplit(redirect_uri).hostname in ("localhost", "127.0.0.1", "::1")
+        metadata = OAuthClientMetadata(
+            client_name=CLIENT_NAME,
+            redirect_uris=[AnyUrl(redirect_uri)],
+            application_type="native" if local else "web",
+        )
+        provider = OAuthClientProvider(server_url, metadata, self, show, wait)
+        context = provider.context
+        context.token_expiry_time = self._kept.get("expires_at")
+        if (told := self._kept.get("oauth_metadata")) is not None:
+            context.oauth_metadata = OAuthMetadata.model_validate(told)
+        if (told := self._kept.get("resource_metadata")) is not None:
+            context.protected_resource_metadata = ProtectedResourceMetadata.model_validate(told)
+        context.auth_server_url = self._kept.get("auth_server_url")
+        self._provider = provider
+        return provider
+
+    async def get_tokens(self) -> OAuthToken | None:
+        """Return the tokens."""
+        from mcp.shared.auth import OAuthToken
+
+        return OAuthToken.model_validate(self._kept["tokens"]) if "tokens" in self._kept else None
+
+    async def set_tokens(self, tokens: OAuthToken) -> None:
+        """Keep tokens, and what was found out about where to renew them."""
+        assert self._provider is not None
+        context = self._provider.context
+        self._kept |= {
+            "tokens": tokens.model_dump(mode="json"),
+            "expires_at": context.token_expiry_time,
+            "oauth_metadata": _plain(context.oauth_metadata),
+            "resource_metadata": _plain(context.protected_resource_metadata),
+            "auth_server_url": context.auth_server_url,
+        }
+        await self._save()
+
+    async def get_client_info(self) -> OAuthClientInformationFull | None:
+        """Return as what client the server knows us."""
+        from mcp.shared.auth import OAuthClientInformationFull
+
+        return OAuthClientInformationFull.model_validate(self._kept["client"]) if "client" in self._kept else None
+
+    async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
+        """Keep as what client the server knows us."""
+        self._kept["client"] = client_info.model_dump(mode="json")
+        await self._save()
+
+    async def _save(self) -> None:
+        sealed = self._sealer.seal({"tokens": json.dumps(self._kept)})
+        now = clock.now()
+
+        async def save(transaction: Transaction) -> None:
+            if not await transaction.run(_update, **self._place, sealed=sealed, now=now):
+                server_id, subject = self._place["of_server"], self._place["whose"]
+                row = {"server_id": server_id, "subject": subject, "sealed_tokens": sealed, "updated_at": now}
+                await transaction.insert(mcp_authorizations, [row], or_keep=True)
+
+        await self._store.write(save)
+
+
+class SignIn:
+    """One person's way through a browser: begun here, and answered wherever the browser comes back."""
+
+    def __init__(self, store: Store, sealer: Sealer, server_id: str) -> None:
+        """Prepare it."""
+        self._store = store
+        self._sealer = sealer
+        self._server_id = server_id
+        self._id = ""
+        self.address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """Where to sign in, once that is known."""
+
+    async def show(self, address: str) -> None:
+        """Take note of a sign-in that begins, and of the address."""
+        (state,) = parse_qs(urlsplit(address).query)["state"]
+        self._id = _hash(state)
+        now = clock.now()
+        row = {
+            "id": self._id,
+            "server_id": self._server_id,
+            "sealed_answer": None,
+            "expires_at": now + int(SIGN_IN_SECONDS * 1_000_000),
+        }
+
+        async def begin(transaction: Transaction) -> None:
+            await transaction.run(_forget_old, now=now)
+            await transaction.insert(mcp_sign_ins, [row])
+
+        await self._store.write(begin)
+        if not self.address.done():
+            self.address.set_result(address)
+
+    async def wait(self) -> AuthorizationCodeResult:
+        """Wait for what the browser comes back with.
+
+        Raises:
+            ToolServerFailed: somebody said no, or nobody came back in time.
+        """
+        from mcp.shared.auth import AuthorizationCodeResult
+
+        try:
+            async with asyncio.timeout(SIGN_IN_SECONDS):
+                answer = await self._answered()
+        except TimeoutError as error:
+            raise ToolServerFailed(f"Nobody signed in within {SIGN_IN_SECONDS:g} seconds.") from error
+        finally:
+            await self._store.write(lambda transaction: transaction.run(_end, sign_in_id=self._id))
+        if answer.get("error") or not answer.get("code"):
+            said = answer.get("error_description") or answer.get("error") or "it sent no code"
+            raise ToolServerFailed(f"The sign-in was refused: {said[:300]}")
+        return AuthorizationCodeResult(code=answer["code"], state=answer.get("state"), iss=answer.get("iss"))
+
+    async def _answered(self) -> dict[str, str]:
+        with self._store.signals.listening(_topic(self._id)) as answered:
+            while True:
+                answered.clear()
+                row = await self._store.read(lambda transaction: transaction.first(_sign_in, sign_in_id=self._id))
+                if row is None:
+                    raise ToolServerFailed("The sign-in was given up: the MCP server was changed or deleted.")
+                if row["sealed_answer"] is not None:
+                    return self._sealer.unseal(row["sealed_answer"])
+                try:
+                    async with asyncio.timeout(LOOK_AGAIN):
+                        await answered.wait()
+                except TimeoutError:
+                    continue
+
+
+async def take_answer(store: Store, sealer: Sealer, answer: dict[str, str]) -> None:
+    """Keep what a browser came back with, for who waits for it; each sign-in is answered once.
+
+    Args:
+        store: everybody's, for a browser comes without a key: the state says whose sign-in it is.
+        sealer: seals the answer, which holds a code for tokens.
+        answer: the parameters of the address that it came back to.
+
+    Raises:
+        BadRequest: nobody waits for it.
+    """
+    sign_in_id = _hash(answer.get("state", ""))
+    sealed = sealer.seal(answer)
+
+    async def take(transaction: Transaction) -> bool:
+        row = await transaction.first(_sign_in, sign_in_id=sign_in_id)
+        if row is None:
+            return False
+        own = transaction.within(row["organization_id"])
+        own.signal(_topic(sign_in_id))
+        return bool(await own.run(_answer, sign_in_id=sign_in_id, sealed=sealed, now=clock.now()))
+
+    if not await store.write(take):
+        raise BadRequest("This sign-in is over or was never begun; connect the MCP server again.")
+
+
+def _hash(state: str) -> str:
+    return hashlib.sha256(state.encode()).hexdigest()
+
+
+def _topic(sign_in_id: str) -> str:
+    return f"mcp-sign-in-{sign_in_id[:32]}"
+
+
+def _plain(model: Any) -> Any:
+    return None if model is None else model.model_dump(mode="json", exclude_none=True)

@@ -1,0 +1,226 @@
+"""The HTTP client that servers of tools are asked with: it dials only what may be dialled, and reads only so much.
+
+The SDK speaks httpx2, what guards our dialling (`outbound/`) httpx; a transport carries requests from one to the other.
+What goes wrong with one request becomes an answer to that request. Otherwise the SDK would end the whole connection,
+and with it the calls of others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import httpx2
+from mcp.client.auth import OAuthFlowError
+
+from folkmoot import __version__
+from folkmoot.errors import AddressRefused, FolkmootError
+from folkmoot.outbound.connections import guarded_client
+from folkmoot.tools.mcp.allowance import LARGEST_MESSAGE, LINE, Allowance
+
+if TYPE_CHECKING:
+    import ssl
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds to connect; how long an answer may take is for who waits for it to say."""
+
+HEARD_WITHIN = 10.0
+"""Seconds for a server to take a message that has no answer, such as that a call was given up."""
+
+UNREACHABLE = -32603
+"""The code of an error that stands for an answer that did not come."""
+
+_SILENT = httpx.Timeout(None, connect=CONNECT_TIMEOUT)
+
+
+class ToolServerClient(httpx2.AsyncClient):
+    """Sends the SDK's requests; a failure is answered as the protocol answers errors."""
+
+    failures = (httpx2.HTTPError,)
+    """What requests fail with."""
+
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        allowance: Allowance,
+        *,
+        allow_private: bool,
+        auth: httpx2.Auth | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Make a client for one connection.
+
+        Args:
+            url: the server's address.
+            headers: what every request carries.
+            allowance: what the server may send.
+            allow_private: connect to addresses that are not public, too.
+            auth: adds a token to requests, and gets one.
+            tls: certificates to trust; those that httpx comes with when None.
+        """
+        super().__init__(
+            headers={"User-Agent": f"Folkmoot/{__version__}", **headers},
+            auth=auth,
+            transport=_GuardedTransport(allowance, allow_private, tls),
+            timeout=None,
+            trust_env=False,
+            follow_redirects=False,
+        )
+        self._host = httpx2.URL(url).host
+        self.needs_authorization = False
+        """Whether the server has turned a request away for want of a token."""
+
+        self.session_ended = False
+        """Whether the server does not know the connection's session any more."""
+
+    async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        """Send a request; for one that posts a message, a failure is an answer."""
+        try:
+            async with asyncio.timeout(HEARD_WITHIN if _has_no_answer(request) else None):
+                response = await super().send(request, **options)
+        except OAuthFlowError as error:
+            self.needs_authorization = True
+            return _failure(request, httpx2.codes.UNAUTHORIZED, f"{self._host} wants a sign-in: {error}.")
+        except (httpx2.HTTPError, FolkmootError, OSError) as error:
+            if request.method != "POST":
+                raise
+            return _failure(request, httpx2.codes.BAD_GATEWAY, self.failure_text(error))
+        self.needs_authorization = response.status_code == httpx2.codes.UNAUTHORIZED
+        if response.status_code == httpx2.codes.NOT_FOUND and "mcp-session-id" in request.headers:
+            self.session_ended = True
+        if request.method != "POST" or response.status_code < 400 or response.status_code == httpx2.codes.NOT_FOUND:
+            return response  # of 404 the SDK knows what it means
+        if _is_error(response.content if response.is_stream_consumed else b""):
+            return response
+        await response.aclose()
+        said = f"{self._host} answered with status {response.status_code} {response.reason_phrase}".rstrip()
+        return _failure(request, response.status_code, f"{said}.", response.headers)
+
+    def failure_text(self, error: BaseException) -> str:
+        """Say in a sentence why the server could not be asked."""
+        if isinstance(error, AddressRefused):
+            return f"{error.message} FOLKMOOT_PRIVATE_MCP_SERVERS allows such addresses."
+        if isinstance(error, FolkmootError):
+            return error.message
+        if isinstance(error, httpx2.HTTPStatusError):
+            return f"{self._host} answered with status {error.response.status_code}."
+        if isinstance(error, httpx2.TimeoutException | TimeoutError):
+            return f"{self._host} could not be connected to within {CONNECT_TIMEOUT:g} seconds."
+        return f"{self._host} could not be asked: {str(error).rstrip('.') or type(error).__name__}."
+
+
+class AnswerTooLong(httpx2.ReadError):
+    """A server answered more than is read."""
+
+
+class _GuardedTransport(httpx2.AsyncBaseTransport):
+    """Carries httpx2's requests over the client that judges what it dials."""
+
+    def __init__(self, allowance: Allowance, allow_private: bool, tls: ssl.SSLContext | None) -> None:
+        self._allowance = allowance
+        self._client = guarded_client(allow_private=allow_private, timeout=_SILENT, tls=tls)
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request and return its answer, whole unless it is a stream of events."""
+        sent = httpx.Request(
+            request.method,
+            str(request.url),
+            # An answer that is packed could be a thousand times as long as it looks.
+            headers=[pair for pair in request.headers.raw if pair[0].lower() != b"accept-encoding"],
+            content=await request.aread(),
+            extensions={"timeout": _SILENT.as_dict()},
+        )
+        sent.headers["Accept-Encoding"] = "identity"
+        try:
+            answer = await self._client.send(sent, stream=True)
+        except httpx.HTTPError as error:
+            kind = httpx2.ConnectTimeout if isinstance(error, httpx.TimeoutException) else httpx2.ConnectError
+            raise kind(str(error) or type(error).__name__) from error
+        body = _Body(answer, self._allowance)
+        headers = answer.headers.raw
+        if answer.headers.get("content-encoding", "identity") != "identity":
+            await body.aclose()
+            raise AnswerTooLong(f"{request.url.host} answers packed, although it was asked not to.")
+        if answer.headers.get("content-type", "").startswith("text/event-stream"):
+            return httpx2.Response(answer.status_code, headers=headers, stream=body)
+        return httpx2.Response(answer.status_code, headers=headers, content=await body.whole())
+
+    async def aclose(self) -> None:
+        """Let go of the connections."""
+        await self._client.aclose()
+
+
+class _Body(httpx2.AsyncByteStream):
+    """The body of an answer, read as fast as its server's allowance goes."""
+
+    def __init__(self, answer: httpx.Response, allowance: Allowance) -> None:
+        self._answer = answer
+        self._allowance = allowance
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for piece in self._answer.aiter_raw():
+                await self._allowance.spend(len(piece) + LINE * (piece.count(b"\n") + piece.count(b"\r")))
+                yield piece
+        except httpx.HTTPError as error:
+            raise httpx2.ReadError(f"the answer broke off: {error or type(error).__name__}") from error
+
+    async def whole(self) -> bytes:
+        """Return all of it.
+
+        Raises:
+            AnswerTooLong: it is longer than a message may be.
+        """
+        content = bytearray()
+        try:
+            async for piece in self:
+                content += piece
+                if len(content) > LARGEST_MESSAGE:
+                    raise AnswerTooLong(f"the answer is longer than {LARGEST_MESSAGE:,} bytes")
+        finally:
+            await self.aclose()
+        return bytes(content)
+
+    async def aclose(self) -> None:
+        """Let go of the connection; a server that does not end is left behind."""
+        try:
+            async with asyncio.timeout(1):
+                await self._answer.aclose()
+        except (TimeoutError, httpx.HTTPError):
+            return
+
+
+def _has_no_answer(request: httpx2.Request) -> bool:
+    """Tell whether a request posts a message that is only to be heard: a notification, or an answer of ours."""
+    if request.method != "POST" or len(request.content) > 4096:
+        return False
+    message = json.loads(request.content)
+    return not ("id" in message and "method" in message)
+
+
+def _is_error(body: bytes) -> bool:
+    """Tell whether a body is an error as the protocol has them."""
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(answer, dict) and isinstance(answer.get("error"), dict)
+
+
+def _failure(
+    request: httpx2.Request, status: int, message: str, headers: httpx2.Headers | None = None
+) -> httpx2.Response:
+    """Return an answer that says what went wrong, with what a status 401 tells of how to get a token."""
+    challenge = headers.get("www-authenticate") if headers is not None else None
+    error = {"jsonrpc": "2.0", "id": None, "error": {"code": UNREACHABLE, "message": message}}
+    kept = {"WWW-Authenticate": challenge} if challenge is not None else {}
+    return httpx2.Response(
+        status,
+        headers={"Content-Type": "application/json", **kept},
+        content=json.dumps(error).encode(),
+        request=request,
+    )

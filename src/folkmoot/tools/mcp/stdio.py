@@ -1,0 +1,165 @@
+"""Speaking with a program over its standard input and output, one JSON message a line.
+
+The SDK has such a transport too; it gives the program the server's own environment, and reads lines of any length.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from folkmoot.tools.mcp.allowance import LARGEST_MESSAGE, LINE, Allowance
+from folkmoot.tools.mcp.configuration import ServerConfiguration
+
+if TYPE_CHECKING:
+    from mcp.client._transport import TransportStreams
+
+GUARD = Path(__file__).with_name("guard.py")
+
+PATH = "/usr/local/bin:/usr/bin:/bin"
+
+TIME_TO_END = 2.0
+"""Seconds that a program gets to end by itself when nothing more comes, and its guard to end it."""
+
+KEPT_ERRORS = 2000
+"""Bytes that are kept of what a program last wrote to its standard error."""
+
+
+class ProgramFailed(Exception):
+    """A program could not be started, or ended, or does not speak the protocol."""
+
+
+class Program:
+    """A program that runs: its streams, and what it complains of."""
+
+    def __init__(self, configuration: ServerConfiguration, allowance: Allowance) -> None:
+        """Prepare to start it."""
+        self._configuration = configuration
+        self._allowance = allowance
+        self._errors = bytearray()
+        self.fault: str | None = None
+        """Why it is not listened to any more, if that is its own doing."""
+
+    @property
+    def complaint(self) -> str:
+        """What it last wrote to its standard error, without the secrets that it was given."""
+        said = self._errors.decode(errors="replace").strip()
+        for value in self._configuration.env.values():
+            said = said.replace(value, "***") if len(value) > 3 else said
+        return said
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[TransportStreams]:
+        """Start it, give the streams of its messages, and end it.
+
+        Raises:
+            ProgramFailed: the program could not be started.
+        """
+        process = await self._start()
+        received, reading = anyio.create_memory_object_stream[Any](0)
+        writing, to_send = anyio.create_memory_object_stream[Any](0)
+        tasks = [
+            asyncio.create_task(self._read(process, received)),
+            asyncio.create_task(self._write(process, to_send)),
+            asyncio.create_task(self._listen_to_errors(process)),
+        ]
+        try:
+            yield reading, writing
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for stream in (received, reading, writing, to_send):
+                stream.close()
+            await _end(process)
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        configuration = self._configuration
+        assert configuration.command is not None
+        try:
+            return await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-S", str(GUARD), str(os.getpid()), configuration.command, *configuration.args),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env={"PATH": PATH, "LANG": "C.UTF-8", **configuration.env},
+                cwd="/",
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            raise ProgramFailed(f"{configuration.command} could not be started: {error}.") from error
+
+    async def _read(self, process: asyncio.subprocess.Process, received: Any) -> None:
+        """Hand on what the program says, line by line, until it ends or says more than it may."""
+        import mcp_types
+        from mcp.shared.message import SessionMessage
+
+        assert process.stdout is not None
+        rest = bytearray()
+        with received, contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+            while piece := await process.stdout.read(65536):
+                *lines, last = piece.split(b"\n")
+                await self._allowance.spend(len(piece) + LINE * len(lines))
+                for line in lines:
+                    message, rest = bytes(rest + line), bytearray()
+                    if len(message) > LARGEST_MESSAGE:
+                        self.fault = f"it sent a message of more than {LARGEST_MESSAGE:,} bytes"
+                        return
+                    with contextlib.suppress(ValueError):  # what is no message is printed for people to read
+                        parsed = mcp_types.jsonrpc_message_adapter.validate_json(message, by_name=False)
+                        await received.send(SessionMessage(parsed))
+                rest += last
+                if len(rest) > LARGEST_MESSAGE:
+                    self.fault = f"it sent a message of more than {LARGEST_MESSAGE:,} bytes"
+                    return
+        if not received.statistics().open_receive_streams:
+            return
+        self.fault = self.fault or "the program ended"
+
+    async def _write(self, process: asyncio.subprocess.Process, to_send: Any) -> None:
+        assert process.stdin is not None
+        with contextlib.suppress(ConnectionError):
+            async for item in to_send:
+                process.stdin.write(item.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
+                await process.stdin.drain()
+
+    async def _listen_to_errors(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stderr is not None
+        while piece := await process.stderr.read(4096):
+            await self._allowance.spend(len(piece))
+            self._errors += piece
+            del self._errors[:-KEPT_ERRORS]
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Let the program end; then have its guard end it and all that came of it."""
+    assert process.stdin is not None
+    process.stdin.close()
+    # Nobody reads any more: what it still has to say would keep it from ending, and asyncio from seeing its end.
+    emptying = [asyncio.create_task(_empty(stream)) for stream in (process.stdout, process.stderr)]
+    for number in (None, signal.SIGTERM, signal.SIGKILL):
+        if number is not None:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(number)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TIME_TO_END):
+                await process.wait()
+                break
+    for task in emptying:
+        task.cancel()
+    await asyncio.gather(*emptying, return_exceptions=True)
+
+
+async def _empty(stream: asyncio.StreamReader | None) -> None:
+    assert stream is not None
+    while await stream.read(1 << 16):
+        await asyncio.sleep(0.01)

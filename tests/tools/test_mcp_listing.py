@@ -1,0 +1,76 @@
+"""A server's tools as it lists them: what is taken, and why the rest is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from mcp_types import Tool, ToolAnnotations
+
+from folkmoot.tools.mcp.listing import LARGEST_SCHEMA, read_listing
+from support.plain_tool_server import deep
+
+
+def tool(name: str = "t", schema: Any = None, **fields: Any) -> Tool:
+    return Tool(name=name, input_schema=schema or {"type": "object", "properties": {}}, **fields)
+
+
+def test_a_sound_schema_is_taken_as_it_is() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "a": {"type": "integer", "title": "A"},
+            "b": {"anyOf": [{"type": "array", "items": {"$ref": "#/$defs/B"}}, {"type": "null"}], "default": None},
+        },
+        "required": ["a", "b"],
+        "$defs": {"B": {"type": "string", "enum": ["x", "y"]}},
+    }
+    (read,) = read_listing([tool(schema=schema)])
+    assert (read.parameters, read.status, read.is_sound) == (schema, "STRICT_COMPLIANT", True)
+    (loose,) = read_listing([tool(schema={**schema, "required": ["a"]})])
+    assert (loose.status, loose.is_sound) == ("NON_STRICT_ONLY", True)
+    assert "b" in loose.json_schema["mcp:SCHEMA_WARNINGS"][0]
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "banana"},
+        {"type": "array", "items": {}},
+        {"type": "object", "properties": {"a": [1]}},
+        {"type": "object", "properties": []},
+        {"type": "object", "properties": {"a": {"enum": "x"}}},
+        {"type": "object", "properties": {"a": {"type": ["string", 7]}}},
+        {"type": "object", "properties": {}, "required": "a"},
+        {"type": "object", "properties": {"a": {"$ref": "https://example.com/x.json"}}},
+        {"type": "object", "properties": {"a": {"anyOf": {"type": "string"}}}},
+        {"type": "object", "properties": {"a": {"items": [{"type": "string"}]}}},
+        deep(40),
+        {"type": "object", "properties": {"a": {"description": "x" * LARGEST_SCHEMA}}},
+    ],
+)
+def test_a_schema_that_lies_is_not_taken_and_the_listing_says_why(schema: Any) -> None:
+    lying, sound = read_listing([tool("lies", schema), tool("sound")])
+    assert (lying.is_sound, lying.status) == (False, "INVALID")
+    assert lying.reasons
+    assert sound.is_sound
+
+
+def test_what_every_reader_of_schemas_can_do_without_is_left_out() -> None:
+    schema = {"$schema": "x", "$id": "y", "type": "object", "properties": {"a": True, "b\0": {"description": "\ud800"}}}
+    (read,) = read_listing([tool(schema=schema)])
+    assert read.parameters == {"type": "object", "properties": {"a": {}, "b\ufffd": {"description": "\ufffd"}}}
+
+
+def test_names_become_what_every_provider_takes_and_stay_apart() -> None:
+    names = ["files/read.v2", "files.read/v2", "x" * 100, "x" * 101, "ok", "ok"]
+    read = read_listing([tool(name) for name in names])
+    assert [each.remote_name for each in read] == names[:-1]
+    assert [each.name for each in read] == ["files_read_v2", "files_read_v2_2", "x" * 64, "x" * 60 + "_2", "ok"]
+
+
+def test_only_what_reads_may_run_at_the_same_time() -> None:
+    reads, writes = read_listing(
+        [tool("a", annotations=ToolAnnotations(read_only_hint=True)), tool("b", annotations=ToolAnnotations())]
+    )
+    assert (reads.only_reads, writes.only_reads) == (True, False)
