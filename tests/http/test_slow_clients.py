@@ -110,6 +110,7 @@ def test_a_request_that_does_not_come_is_answered_408(
         status, body = answer(client)
     assert status == 408
     assert "FOLKMOOT_REQUEST_TIMEOUT" in body["detail"]
+    assert httpx.get(f"{impatient.url}/v1/health").is_success  # by then what was begun for the client is over
     assert "Traceback" not in impatient.log()
 
 

@@ -24,6 +24,7 @@ def say(page: Page, words: str) -> None:
     """Send a message as a person does."""
     area = page.locator("#message")
     area.fill(words)
+    expect(page.locator("#send")).to_be_enabled()  # the turn before is over
     area.press("Enter")
 
 

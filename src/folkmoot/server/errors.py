@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from folkmoot.errors import FolkmootError, InvalidInput, MalformedId, StoreError, Unauthorized
 
@@ -84,6 +85,10 @@ def add_error_handlers(application: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> Response:
         content = json.dumps({"detail": _about_route(request, error)})
         return Response(content, error.status_code, error.headers, media_type="application/json")
+
+    @application.exception_handler(ClientDisconnect)
+    async def gone(request: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=408)  # to nobody: the client left before its request was whole
 
     @application.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> Response:
