@@ -47,6 +47,7 @@ from folkmoot.server.routes import (
     folders,
     health,
     history,
+    identities,
     jobs,
     keys,
     mcp_connect,
@@ -107,6 +108,8 @@ ROUTERS = (
     keys.router,
     tokens.router,
     organizations.router,
+    identities.router,
+    identities.attachments_router,
 )
 
 

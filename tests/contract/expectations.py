@@ -41,9 +41,6 @@ LATER = frozenset(
         "message needs approval 2",
         "message deny",
         "tool create bad source",
-        # identities
-        "identity create",
-        "identities list",
         # the rest
         "providers list",
         "mcp servers list",

@@ -90,7 +90,7 @@ def _is_wanted(block: Block, wanted: BlockFilter, agents: int) -> bool:
         and (wanted.agents_more_than is None or agents > wanted.agents_more_than)
         and (wanted.agents_fewer_than is None or agents < wanted.agents_fewer_than)
         and (not wanted.agents_exactly or agents in wanted.agents_exactly)
-        and not wanted.of_identities
+        and not wanted.identifier_keys
     )
 
 
@@ -109,7 +109,7 @@ def _filter(chance: random.Random) -> BlockFilter:
         "agents_more_than": chance.randrange(-1, 5),
         "agents_fewer_than": chance.randrange(0, 6),
         "agents_exactly": chance.choices(range(5), k=2),
-        "of_identities": chance.random() < 0.2,
+        "identifier_keys": ["of nobody"] if chance.random() < 0.2 else [],
     }
     chosen = chance.sample(sorted(every), chance.randrange(1, 4))
     return BlockFilter(match_all_tags=chance.random() < 0.5, **{name: every[name] for name in chosen})

@@ -8,6 +8,7 @@ from typing import Any
 
 from folkmoot.agents.agents import Agent, check_names, columns_of, existing_blocks, write_tags, write_tools
 from folkmoot.agents.folders import attach_folder
+from folkmoot.agents.identities import set_identities
 from folkmoot.agents.instructions import BLOCK_DESCRIPTIONS, SYSTEM, random_name, system_content
 from folkmoot.agents.services import Services
 from folkmoot.agents.tool_rules import with_default_approvals
@@ -57,6 +58,7 @@ class AgentPlan:
     first_messages: Sequence[Message] = ()
     """What is in its conversation behind the system message."""
 
+    identity_ids: Sequence[str] = ()
     project_id: str | None = None
     template_id: str | None = None
     base_template_id: str | None = None
@@ -84,7 +86,7 @@ async def create_agent(
         author: of its new blocks.
 
     Raises:
-        NotFound: a tool, a block or a folder of the plan does not exist.
+        NotFound: a tool, a block, a folder or an identity of the plan does not exist.
         BadRequest: the name of a tool is unknown.
         Conflict: two of its blocks would have the same label, or two of its tools the same name.
         EditRefused: a new block's value is longer than its limit.
@@ -114,6 +116,7 @@ async def create_agent(
     await transaction.insert(agents, [columns_of(agent) | {"id": agent.id, "created_at": now}])
     await write_tags(transaction, agent.id, plan.tags)
     await write_tools(transaction, agent.id, tools)
+    await set_identities(transaction, agent.id, plan.identity_ids)
     existing = await existing_blocks(transaction, plan.block_ids)
     created = [await create_block(transaction, _described(fields), author) for fields in plan.new_blocks]
     await _attach_all(transaction, agent.id, existing + [(block.id, block.label) for block in created])

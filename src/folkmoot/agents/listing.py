@@ -12,10 +12,20 @@ from sqlalchemy import Select, bindparam, func, select
 from folkmoot.agents.agents import LAST_RUN, Agent, unknown_tool
 from folkmoot.memory.attachments import BLOCK_COLUMNS, Access
 from folkmoot.memory.blocks import Block
+from folkmoot.memory.listing import held_by
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
-from folkmoot.store.tables import agent_blocks, agent_tags, agent_tools, agents, block_tags, blocks, runs
+from folkmoot.store.tables import (
+    agent_blocks,
+    agent_tags,
+    agent_tools,
+    agents,
+    block_tags,
+    blocks,
+    identity_agents,
+    runs,
+)
 from folkmoot.tools.registry import ToolRegistry
 from folkmoot.tools.tool import Tool
 
@@ -33,7 +43,8 @@ class AgentFilter:
     project_id: str | None = None
     template_id: str | None = None
     base_template_id: str | None = None
-    of_identities: bool = False
+    identity_id: str | None = None
+    identifier_keys: Sequence[str] = ()
     order_by: Literal["created_at", "updated_at", "last_run_at"] = "created_at"
 
 
@@ -162,8 +173,9 @@ def _filtered(statement: Select[Any], wanted: AgentFilter) -> Select[Any]:
             conditions.append(agents.c[name] == value)
     if wanted.created_by_id is not None:  # each organisation has one user (`identifiers.user_of`)
         conditions.append(agents.c.organization_id == f"org-{wanted.created_by_id.removeprefix('user-')}")
-    if wanted.of_identities:
-        conditions.append(bindparam("never", value=1) == 0)
+    if wanted.identity_id is not None or wanted.identifier_keys:
+        held = held_by(identity_agents.c.agent_id, wanted.identity_id, wanted.identifier_keys)
+        conditions.append(agents.c.id.in_(held))
     return statement.where(*conditions)
 
 

@@ -6,14 +6,22 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, bindparam, func, select
+from sqlalchemy import Column, Select, func, select
 
 from folkmoot.memory.attachments import BLOCK_COLUMNS, Access
 from folkmoot.memory.blocks import Block
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page, fetch_page
-from folkmoot.store.tables import agent_blocks, agents, block_tags, blocks, conversation_blocks
+from folkmoot.store.tables import (
+    agent_blocks,
+    agents,
+    block_tags,
+    blocks,
+    conversation_blocks,
+    identities,
+    identity_blocks,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +40,9 @@ class BlockFilter:
     agents_more_than: int | None = None
     agents_fewer_than: int | None = None
     agents_exactly: Sequence[int] = ()
-    of_identities: bool = False
-    """Only blocks of named identities; Folkmoot has no identities yet, so that there are none."""
+    identity_id: str | None = None
+    identifier_keys: Sequence[str] = ()
+    """Keys of identities, one of which a block belongs to."""
 
 
 async def list_blocks(transaction: Transaction, wanted: BlockFilter, page: Page) -> list[Block]:
@@ -121,9 +130,22 @@ def _filtered(statement: Select[Any], wanted: BlockFilter) -> Select[Any]:
         conditions.append(agent_count < wanted.agents_fewer_than)
     if wanted.agents_exactly:
         conditions.append(agent_count.in_(list(wanted.agents_exactly)))
-    if wanted.of_identities:
-        conditions.append(bindparam("never", value=1) == 0)
+    if wanted.identity_id is not None or wanted.identifier_keys:
+        held = held_by(identity_blocks.c.block_id, wanted.identity_id, wanted.identifier_keys)
+        conditions.append(blocks.c.id.in_(held))
     return statement.where(*conditions)
+
+
+def held_by(held: Column[str], identity_id: str | None, keys: Sequence[str]) -> Select[Any]:
+    """Return a statement for what belongs to an identity, known by its identifier, one of some keys, or both."""
+    holders = held.table
+    statement = select(held)
+    if identity_id is not None:
+        statement = statement.where(holders.c.identity_id == identity_id)
+    if keys:
+        of_keys = select(identities.c.id).where(identities.c.identifier_key.in_(list(keys)))
+        statement = statement.where(holders.c.identity_id.in_(of_keys))
+    return statement
 
 
 def _with_tags(tags: Sequence[str], *, every: bool) -> Select[Any]:

@@ -11,6 +11,7 @@ from fastapi import Depends, Query, Request
 from folkmoot.agents.abandoned_calls import pending_in
 from folkmoot.agents.agents import Agent, find_agent
 from folkmoot.agents.folders import folders_of_agents
+from folkmoot.agents.identities import identities_of_agents
 from folkmoot.agents.listing import agents_of_ids, blocks_of_agents, last_run, tags_of_agents, tools_of_agents
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.messages import ids_in_context
@@ -19,7 +20,9 @@ from folkmoot.server.wire.agents import AgentView
 from folkmoot.server.wire.blocks import BlockReply
 from folkmoot.store.engine import Transaction
 
-EVERYTHING = frozenset({"agent.blocks", "agent.secrets", "agent.sources", "agent.tags", "agent.tools"})
+EVERYTHING = frozenset(
+    {"agent.blocks", "agent.identities", "agent.secrets", "agent.sources", "agent.tags", "agent.tools"}
+)
 """What belongs to an agent and is shown when it is asked for."""
 
 _OLDER_NAMES = {
@@ -28,6 +31,8 @@ _OLDER_NAMES = {
     "tools": "agent.tools",
     "tags": "agent.tags",
     "sources": "agent.sources",
+    "identity_ids": "agent.identities",
+    "identities": "agent.identities",
     "tool_exec_environment_variables": "agent.secrets",
     "secrets": "agent.secrets",
 }
@@ -93,6 +98,7 @@ async def view_agent(
         tools=view.tools,
         tags=view.tags,
         folders=view.folders,
+        identities=view.identities,
         variables=view.variables,
         pending_approval=waiting.request if waiting else None,
         last_completion=last["completed_at"] if last else None,
@@ -123,6 +129,7 @@ async def _views(
     tools = await tools_of_agents(transaction, ids, state.services.tools) if "agent.tools" in parts else {}
     tags = await tags_of_agents(transaction, ids) if "agent.tags" in parts else {}
     folders = await folders_of_agents(transaction, ids) if "agent.sources" in parts else {}
+    identities = await identities_of_agents(transaction, ids) if "agent.identities" in parts else {}
     unseal = state.services.sealer.unseal if "agent.secrets" in parts and state.shows_secrets else lambda _: {}
     return [
         AgentView(
@@ -133,6 +140,7 @@ async def _views(
             tools=tools.get(agent.id, ()),
             tags=tags.get(agent.id, ()),
             folders=folders.get(agent.id, ()),
+            identities=identities.get(agent.id, ()),
             variables=unseal(agent.configuration.get("sealed_variables")),
         )
         for agent in agents

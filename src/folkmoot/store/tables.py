@@ -630,6 +630,7 @@ agent_files = Table(
     Index("agent_files_by_file", "organization_id", "file_id", "agent_id"),
 )
 
+<<<<<<< HEAD
 mcp_servers = Table(
     "mcp_servers",
     metadata,
@@ -681,3 +682,44 @@ mcp_sign_ins = Table(
     Index("mcp_sign_ins_by_id", "id"),
     Index("mcp_sign_ins_by_end", "expires_at"),
 )
+=======
+identities = Table(
+    "identities",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column("identifier_key", Text, nullable=False, comment="what the program that made it calls it"),
+    Column("name", Text, nullable=False),
+    Column("identity_type", Text, nullable=False, comment="org, user or other"),
+    Column("project_id", Text, nullable=False, comment="empty for none"),
+    Column("properties", Text, nullable=False, comment="JSON: a list of key, value and type"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "id"),
+    UniqueConstraint("organization_id", "identifier_key", "project_id", name="identities_key"),
+    Index("identities_by_age", "organization_id", "created_at", "id"),
+)
+
+
+def _identity_holders(name: str, column: str, table: str) -> Table:
+    """Return the table that says which agents or blocks belong to an identity."""
+    return Table(
+        name,
+        metadata,
+        _organization(),
+        Column("identity_id", Text, nullable=False),
+        Column(column, Text, nullable=False),
+        PrimaryKeyConstraint("organization_id", "identity_id", column),
+        ForeignKeyConstraint(
+            ["organization_id", "identity_id"], ["identities.organization_id", "identities.id"], ondelete="CASCADE"
+        ),
+        ForeignKeyConstraint(
+            ["organization_id", column], [f"{table}.organization_id", f"{table}.id"], ondelete="CASCADE"
+        ),
+        Index(f"{name}_by_holder", "organization_id", column, "identity_id"),
+    )
+
+
+identity_agents = _identity_holders("identity_agents", "agent_id", "agents")
+identity_blocks = _identity_holders("identity_blocks", "block_id", "blocks")
+>>>>>>> 0caac65 (Identities: whose agents and blocks they are)

@@ -12,6 +12,7 @@ from folkmoot.agents.agents import attach_tool, detach_tool, find_agent, tools_o
 from folkmoot.agents.creation import choose_model, create_agent
 from folkmoot.agents.deletion import remove_agent
 from folkmoot.agents.folders import set_folders
+from folkmoot.agents.identities import set_identities
 from folkmoot.agents.listing import AgentFilter, count_agents, list_agents, list_tags
 from folkmoot.errors import Forbidden, InvalidInput, NotFound
 from folkmoot.server.agent_views import Include, view_agent, view_listed
@@ -63,7 +64,8 @@ async def read_filter(
         project_id=project_id,
         template_id=template_id,
         base_template_id=base_template_id,
-        of_identities=bool(identity_id or identifier_keys),
+        identity_id=identity_id,
+        identifier_keys=identifier_keys or (),
         order_by=ORDERS[order_by or sort_by or "created_at"],
     )
 
@@ -136,11 +138,11 @@ async def retrieve(agent_id: AgentId, include: Include, state: State) -> Respons
 async def update(agent_id: AgentId, body: UpdateAgent, state: State) -> Response:
     """Change an agent."""
     folder_ids = body.folders()
-    if state.principal.policy is not None and (body.block_ids, body.tool_ids, folder_ids) != (None, None, None):
-        raise Forbidden(
-            "block_ids, tool_ids, folder_ids: a scoped token does not change which blocks, tools and folders an "
-            "agent has."
-        )
+    if state.principal.policy is not None:
+        has = {"block_ids": body.block_ids, "tool_ids": body.tool_ids, "folder_ids": folder_ids}
+        for name, value in {**has, "identity_ids": body.identity_ids}.items():
+            if value is not None:
+                raise Forbidden(f"{name}: a scoped token does not change what an agent has and whom it belongs to.")
     changes, configuration = _changes(body, state)
 
     async def write(transaction: Transaction) -> AgentView:
@@ -150,6 +152,8 @@ async def update(agent_id: AgentId, body: UpdateAgent, state: State) -> Response
         await update_agent(transaction, agent_id, {**changes, **tools}, configuration)
         if folder_ids is not None:
             await set_folders(transaction, agent_id, folder_ids)
+        if body.identity_ids is not None:
+            await set_identities(transaction, agent_id, body.identity_ids)
         return await view_agent(transaction, agent_id, state)
 
     return json_response(show_agent(await state.store.write(write)))

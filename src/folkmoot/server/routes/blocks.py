@@ -61,7 +61,8 @@ async def read_filter(
         agents_more_than=connected_to_agents_count_gt,
         agents_fewer_than=connected_to_agents_count_lt,
         agents_exactly=connected_to_agents_count_eq or (),
-        of_identities=bool(identity_id or identifier_keys),
+        identity_id=identity_id,
+        identifier_keys=identifier_keys or (),
     )
 
 

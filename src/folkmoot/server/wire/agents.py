@@ -15,6 +15,7 @@ from pydantic import AliasChoices, Field, field_validator
 from folkmoot.agents.agents import Agent
 from folkmoot.agents.compaction import PROMPT, CompactionSettings
 from folkmoot.agents.creation import AgentPlan
+from folkmoot.agents.identities import Identity
 from folkmoot.agents.tool_rules import ToolRules
 from folkmoot.conversations.messages import Message
 from folkmoot.files.folders import Folder
@@ -35,6 +36,7 @@ from folkmoot.server.wire.common import (
     moment,
 )
 from folkmoot.server.wire.folders import SourceReply
+from folkmoot.server.wire.identities import IdentityId, IdentityReply
 from folkmoot.server.wire.messages import ApprovalRequestMessage, show_request
 from folkmoot.server.wire.models import EmbeddingConfig, EmbeddingSettings, Kept, LlmConfig
 from folkmoot.server.wire.sending import MessageCreate, check_words
@@ -124,6 +126,7 @@ class AgentFields(Request):
     block_ids: list[BlockId] | None = Field(None, max_length=MOST_ITEMS)
     folder_ids: list[FolderId] | None = Field(None, max_length=MOST_ITEMS)
     source_ids: list[FolderId] | None = Field(None, max_length=MOST_ITEMS, description="The older name of folder_ids.")
+    identity_ids: list[IdentityId] | None = Field(None, max_length=MOST_ITEMS)
     model: Text | None = Field(None, description="Handle of the model, such as openai/gpt-4o-mini.")
     embedding: Text | None = Field(None, description="Handle of the embedding model; not needed.")
     timezone: Text | None = None
@@ -230,6 +233,7 @@ class CreateAgent(AgentFields):
             folder_ids=self.folders() or (),
             new_blocks=[block.model_dump() for block in self.memory_blocks or ()],
             first_messages=[message.to_message() for message in self.initial_message_sequence or ()],
+            identity_ids=self.identity_ids or (),
             project_id=self.project_id,
             template_id=self.template_id,
             base_template_id=self.base_template_id,
@@ -295,8 +299,8 @@ class AgentReply(Reply):
     base_template_id: str | None
     deployment_id: str | None = None
     entity_id: str | None = None
-    identity_ids: list[str] = []
-    identities: list[dict[str, Any]] = []
+    identity_ids: list[str]
+    identities: list[IdentityReply]
     pending_approval: ApprovalRequestMessage | None = None
     message_buffer_autoclear: bool
     enable_sleeptime: bool | None
@@ -325,6 +329,7 @@ class AgentView:
     last_completion: int | None = None
     last_duration: int | None = None
     last_stop_reason: str | None = None
+    identities: Sequence[Identity] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     pending_approval: Message | None = None
     always_embedding: bool = False
@@ -367,6 +372,8 @@ def show_agent(view: AgentView) -> AgentReply:
         project_id=agent.project_id,
         template_id=agent.template_id,
         base_template_id=agent.base_template_id,
+        identity_ids=[identity.id for identity in view.identities],
+        identities=[IdentityReply.of(identity) for identity in view.identities],
         message_buffer_autoclear=bool(settings.get("message_buffer_autoclear")),
         enable_sleeptime=settings.get("enable_sleeptime"),
         last_run_completion=None if view.last_completion is None else moment(view.last_completion),
