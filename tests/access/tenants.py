@@ -62,18 +62,14 @@ class Organization:
         token = {"hostname": "https://app.example.org", "policy": policy}
         self.ask("POST", "/v1/client-side-access-tokens", json=token)
         tokens = self.ask("GET", "/v1/client-side-access-tokens")["tokens"]
-<<<<<<< HEAD
         server = {"server_name": self.word, "config": {"server_url": "https://mcp.invalid/mcp"}}
         server = self.ask("POST", "/v1/mcp-servers", json=server)
+        identity = {"identifier_key": self.word, "name": self.word, "identity_type": "user", "agent_ids": [agent["id"]]}
         self.ids = {
             "mcp_server_id": server["id"],
             "mcp_server_name": server["server_name"],
             "mcp_tool_name": "search",
-=======
-        identity = {"identifier_key": self.word, "name": self.word, "identity_type": "user", "agent_ids": [agent["id"]]}
-        self.ids = {
             "identity_id": self.ask("POST", "/v1/identities", json=identity)["id"],
->>>>>>> 0caac65 (Identities: whose agents and blocks they are)
             "block_id": block["id"],
             "agent_id": agent["id"],
             "folder_id": folder["id"],

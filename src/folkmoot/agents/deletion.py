@@ -22,6 +22,7 @@ from folkmoot.files.chunks import OF_FILE
 from folkmoot.files.files import delete_file, find_file, hide_file
 from folkmoot.files.folders import find_folder
 from folkmoot.files.pieces import drop_some
+from folkmoot.files.reading import TIDYING
 from folkmoot.jobs.kinds import drop_jobs_of
 from folkmoot.memory import attachments, blocks
 from folkmoot.memory.blocks import delete_block, find_block
@@ -174,7 +175,7 @@ async def _begin(transaction: Transaction, wanted: Deletion) -> Deletion:
         await take_from_all(transaction, wanted.id)
     elif wanted.kind == "file":
         file = await find_file(transaction, wanted.id, lock=True)
-        await drop_jobs_of(transaction, file.id)
+        await drop_jobs_of(transaction, file.id, but=TIDYING)
         transaction.signal(folders.topic(file.folder_id))
     elif wanted.kind == "conversation":
         check_deletable(await find_conversation(transaction, wanted.id, lock=True))
@@ -235,7 +236,7 @@ async def _delete_files(transaction: Transaction, folder_id: str) -> bool:
         left = await _delete_text(transaction, row["id"], left)
         if not left:
             return False
-        await drop_jobs_of(transaction, row["id"])
+        await drop_jobs_of(transaction, row["id"], but=TIDYING)
         await delete_file(transaction, row["id"])
     return len(rows) < FILES
 

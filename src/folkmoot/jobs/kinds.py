@@ -135,7 +135,12 @@ async def delete_job(transaction: Transaction, kinds: JobKinds, job_id: str) -> 
     return job
 
 
-async def drop_jobs_of(transaction: Transaction, subject_id: str) -> None:
-    """End what is being done to something that is being deleted; its kind is not told, since there is nothing left."""
+async def drop_jobs_of(transaction: Transaction, subject_id: str, *, but: str = "") -> None:
+    """End what is being done to something that is being deleted; its kind is not told, since there is nothing left.
+
+    Jobs of the kind `but` go on: they clear away what is left of it.
+    """
     for job in await unfinished_jobs_of(transaction, subject_id):
+        if job.kind == but:
+            continue
         await end_job(transaction, job, "cancelled")

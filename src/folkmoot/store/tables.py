@@ -630,7 +630,6 @@ agent_files = Table(
     Index("agent_files_by_file", "organization_id", "file_id", "agent_id"),
 )
 
-<<<<<<< HEAD
 mcp_servers = Table(
     "mcp_servers",
     metadata,
@@ -682,7 +681,7 @@ mcp_sign_ins = Table(
     Index("mcp_sign_ins_by_id", "id"),
     Index("mcp_sign_ins_by_end", "expires_at"),
 )
-=======
+
 identities = Table(
     "identities",
     metadata,
@@ -722,4 +721,3 @@ def _identity_holders(name: str, column: str, table: str) -> Table:
 
 identity_agents = _identity_holders("identity_agents", "agent_id", "agents")
 identity_blocks = _identity_holders("identity_blocks", "block_id", "blocks")
->>>>>>> 0caac65 (Identities: whose agents and blocks they are)

@@ -28,12 +28,6 @@ EMPTY: dict[str, Any] = {
     "/v1/agents/search/count": {"count": 0},
     "/v1/groups": [],
     "/v1/groups/count": 0,
-<<<<<<< HEAD
-    "/v1/identities": [],
-    "/v1/identities/count": 0,
-=======
-    "/v1/mcp-servers": [],
->>>>>>> 0caac65 (Identities: whose agents and blocks they are)
     "/v1/providers": [],
     "/v1/embeddings/total_storage_size": 0.0,
     "/v1/models/embeddings": [],
@@ -50,16 +44,6 @@ UNKNOWN = (
     "/v1/archives/{archive_id}/agents",
     "/v1/groups/{group_id}",
     "/v1/groups/{group_id}/messages",
-<<<<<<< HEAD
-    "/v1/identities/{identity_id}",
-    "/v1/identities/{identity_id}/agents",
-    "/v1/identities/{identity_id}/blocks",
-=======
-    "/v1/mcp-servers/{mcp_server_id}",
-    "/v1/mcp-servers/{mcp_server_id}/tools",
-    "/v1/mcp-servers/{mcp_server_id}/tools/{tool_id}",
-    "/v1/mcp-servers/connect/{mcp_server_id}",
->>>>>>> 0caac65 (Identities: whose agents and blocks they are)
     "/v1/providers/{provider_id}",
     "/v1/messages/batches",
     "/v1/messages/batches/{batch_id}",
@@ -100,18 +84,6 @@ PATCH /v1/groups/{{group_id}}/messages/{{message_id}}
 PATCH /v1/groups/{{group_id}}/reset-messages
 PATCH /v1/groups/{{group_id}}/blocks/attach/{{block_id}}
 PATCH /v1/groups/{{group_id}}/blocks/detach/{{block_id}}
-<<<<<<< HEAD
-POST PUT /v1/identities
-PATCH DELETE /v1/identities/{{identity_id}}
-PUT /v1/identities/{{identity_id}}/properties
-PATCH /v1/blocks/{{block_id}}/identities/attach/{{identity_id}}
-PATCH /v1/blocks/{{block_id}}/identities/detach/{{identity_id}}
-=======
-POST /v1/mcp-servers
-PATCH DELETE /v1/mcp-servers/{{mcp_server_id}}
-POST /v1/mcp-servers/{{mcp_server_id}}/tools/{{tool_id}}/run
-PATCH /v1/mcp-servers/{{mcp_server_id}}/refresh
->>>>>>> 0caac65 (Identities: whose agents and blocks they are)
 POST /v1/providers
 POST /v1/providers/check
 PATCH DELETE /v1/providers/{{provider_id}}
