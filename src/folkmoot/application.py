@@ -212,7 +212,7 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     mcp = McpServers(store, settings, sealer)
     stored = StoredTools({"custom": partial(CustomTool, sealer=sealer), "external_mcp": partial(McpTool, servers=mcp)})
     tools = ToolRegistry((BuiltinTools(), stored))
-    kinds: JobKinds = {kind.name: kind for kind in FileReader().kinds}
+    kinds: JobKinds = {kind.name: kind for kind in FileReader(sandbox).kinds}
     services = Services(store, client, settings, environ, sealer, catalogue, tools, sandbox, kinds, mcp)
     supervisor = RunSupervisor(services)
     worker = JobWorker(store, kinds, settings.keep_jobs)

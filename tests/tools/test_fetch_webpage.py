@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from folkmoot.errors import ToolFailed
+from folkmoot.files.readable import readable_text
 from folkmoot.tools.pages import fetching
 from folkmoot.tools.pages.fetching import LARGEST_PAGE, fetch_text
-from folkmoot.tools.pages.readable import readable_text
 
 
 @dataclass

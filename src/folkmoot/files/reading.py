@@ -18,6 +18,7 @@ from folkmoot.errors import JobFailed, NotFound
 from folkmoot.files.chunking import Chunk, Chunker
 from folkmoot.files.chunks import OF_VERSION, row_of, version_to_forget, write_chunks
 from folkmoot.files.decoding import decoded, tell_encoding
+from folkmoot.files.documents import Document
 from folkmoot.files.files import READING, File, find_file
 from folkmoot.files.folders import Folder, find_folder, topic
 from folkmoot.files.kinds import HEAD, tell_kind
@@ -25,6 +26,7 @@ from folkmoot.files.open_files import open_for_all
 from folkmoot.files.pieces import drop_some, read_pieces
 from folkmoot.jobs.jobs import Job, Progress, add_job
 from folkmoot.jobs.kinds import ActiveJob, JobKind
+from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import files
@@ -97,6 +99,10 @@ class PlainText:
 class FileReader:
     """Reads uploads, and tidies behind them."""
 
+    def __init__(self, sandbox: Sandbox) -> None:
+        """Read documents in `sandbox`, and plain text here."""
+        self._sandbox = sandbox
+
     @property
     def kinds(self) -> Sequence[JobKind]:
         """The jobs that it does."""
@@ -159,7 +165,10 @@ class FileReader:
         head, tail, size = await _ends(active, file)
         if size != file.size:
             raise JobFailed(f"Of the {file.size:,} bytes that were uploaded {size:,} are left. Upload the file again.")
-        return PlainText(active, file, head, tell_kind(head, tail, file.name).media_type)
+        kind = tell_kind(head, tail, file.name)
+        if kind.is_text:
+            return PlainText(active, file, head, kind.media_type)
+        return Document(active.store, self._sandbox, file, kind)
 
     async def _say_why(self, transaction: Transaction, job: Job) -> None:
         """Say on the file why it could not be read; the text that it had before stays."""

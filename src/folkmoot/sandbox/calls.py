@@ -90,6 +90,9 @@ class Call:
     environment: Environment = field(default_factory=Environment)
     limits: Limits = field(default_factory=Limits)
     network: Network = field(default_factory=Network)
+    readable: tuple[Path, ...] = ()
+    """Folders that the code may read beside its packages, each at its own path."""
+
     adapter: str = ""
     """A module of the caller's own that stands between, inside the walls: names in its `SCOPE` are known to the source,
     `before(function, arguments)` returns what the function is called with, `after(value)` what its value becomes."""

@@ -37,6 +37,9 @@ MOST_SPARES = 8
 
 BEHIND_SECONDS = 0.5
 MOST_WAITING = 256
+LARGE_ANSWER = 256 * 1024
+"""Bytes of an answer from which on it is read on a thread."""
+
 _MOST_SENT = 10_000_000
 _MOST_DEPTH = 100
 _GRACE_SECONDS = 5.0
@@ -174,6 +177,7 @@ class Sandbox:
             "walls": self.mode == "strict",
             "made": call.environment.packages.stat().st_ctime_ns if call.environment.packages is not None else None,
             "hidden": self._hidden,
+            "readable": [str(path.resolve()) for path in call.readable],
             "network": {"ports": network.ports, "addresses": network.addresses} if network is not None else None,
         }
         code = {
@@ -194,7 +198,10 @@ class Sandbox:
                 report, pieces = await forker.ask(asked, sent, relay)
         except TimeoutError:
             return Result("ended", error="the call's guard did not answer in time", exceeded="time")
-        result = _result(call, report, pieces)
+        if sum(map(len, pieces)) > LARGE_ANSWER:
+            result = await asyncio.to_thread(_result, call, report, pieces)
+        else:
+            result = _result(call, report, pieces)
         return replace(result, refused=relay.refused) if relay is not None else result
 
     async def _forker(self, interpreter: Path) -> _Forker:
@@ -290,7 +297,7 @@ class _Forker:
             self._asked -= 1
             if self._asked == 0:
                 self._idle = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end_idle)
-        if "missing" not in answer[0]:
+        if "missing" not in answer[0] and not asked["readable"]:  # those are hardly asked for again
             await self._keep_spare(asked)
         return answer
 

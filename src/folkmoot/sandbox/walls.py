@@ -62,6 +62,7 @@ def raise_all(asked: Mapping[str, Any], way: int | None) -> None:
 
     Args:
         asked: `limits`: those of the call (`calls.Limits`); `packages`: folder of packages that may be read, or None;
+            `readable`: further folders that may be;
             `hidden`: paths that stay out of sight even where they lie in a folder that is shown; `serial`: tells a
             user apart from those of the other calls of this moment, where the server is root; `network`: its `ports`
             and `addresses`, or None.
@@ -80,7 +81,7 @@ def raise_all(asked: Mapping[str, Any], way: int | None) -> None:
         with _wall("a network of its own"):
             doors.open_doors(network, way)
     with _wall("files of its own"):
-        shown = _make_root(asked["limits"], asked["packages"], asked["hidden"], network is not None)
+        shown = _make_root(asked["limits"], asked["packages"], asked["readable"], asked["hidden"], network is not None)
     with _wall("no rights"):
         _drop(asked["serial"])
     with _wall("Landlock"):
@@ -106,7 +107,9 @@ class _wall:  # noqa: N801 - reads as a word of the steps above
             raise WallMissing(self._name, error) from error
 
 
-def _make_root(limits: Mapping[str, Any], packages: str | None, hidden: Sequence[str], network: bool) -> list[str]:
+def _make_root(
+    limits: Mapping[str, Any], packages: str | None, readable: Sequence[str], hidden: Sequence[str], network: bool
+) -> list[str]:
     """Enter a root with the system's programs, Python, packages and an empty folder; return what is shown."""
     root = _MOUNT_POINT
     linux.mount("none", "/", "", linux.RECURSIVE | linux.PRIVATE)
@@ -120,6 +123,7 @@ def _make_root(limits: Mapping[str, Any], packages: str | None, hidden: Sequence
             shown[path] = str(path)
     if packages is not None:
         shown[Path(packages).resolve()] = PACKAGES
+    shown |= {path: str(path) for path in map(Path, readable)}
     for path, inside in shown.items():
         _show(path, root + inside)
     for place in map(Path, hidden):

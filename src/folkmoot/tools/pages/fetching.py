@@ -11,9 +11,9 @@ import httpx
 
 from folkmoot import __version__
 from folkmoot.errors import AddressRefused, InvalidInput, ToolFailed
+from folkmoot.files.readable import decode_page
 from folkmoot.outbound.addresses import check_url
 from folkmoot.outbound.connections import guarded_client
-from folkmoot.tools.pages.readable import decode_page
 
 FETCH_TIMEOUT = 20.0
 """Seconds for fetching, redirects and all."""
@@ -127,7 +127,7 @@ async def _to_text(page: _Page) -> str:
 
 
 async def _read_html(page: _Page) -> str:
-    command = (sys.executable, "-P", "-m", "folkmoot.tools.pages.readable", page.charset, page.address)
+    command = (sys.executable, "-P", "-m", "folkmoot.files.readable", page.charset, page.address)
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         *command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True

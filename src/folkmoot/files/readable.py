@@ -1,7 +1,7 @@
-"""HTML to readable text, in a process of its own: `python -m folkmoot.tools.pages.readable CHARSET ADDRESS < page`.
+"""HTML to readable text, in a process of its own: `python -m folkmoot.files.readable CHARSET ADDRESS < page`.
 
 A hostile page can make any parser slow or large. A process can be stopped, has bounds of its own, and does not hold up
-the server's threads. It imports nothing of the server, so that it starts at once.
+the server's threads. It imports nothing of the server, so that it starts at once, and can be run in the sandbox too.
 """
 
 from __future__ import annotations
