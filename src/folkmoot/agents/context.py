@@ -84,6 +84,7 @@ def build_prompt(
         memory=memory_text(agent, conversation_id, blocks),
         tools=tools,
         options=model_options(agent.configuration),
+        conversation_id=conversation_id,
     )
 
 

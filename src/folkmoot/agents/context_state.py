@@ -32,7 +32,7 @@ from folkmoot.agents.context_window import (
 from folkmoot.agents.events import Recorded, TurnSink
 from folkmoot.agents.services import Services
 from folkmoot.conversations.conversations import Conversation, Counted, move_context
-from folkmoot.conversations.messages import Message, messages_in_context
+from folkmoot.conversations.messages import Message
 from folkmoot.models.prompt import Prompt, PromptMessage, Usage
 from folkmoot.store.engine import Transaction
 
@@ -109,7 +109,7 @@ async def read_context_state(
     transaction: Transaction, conversation: Conversation, agent: Agent, services: Services
 ) -> ContextState:
     """Return the conversation's context; nothing before it is read."""
-    stored = await messages_in_context(transaction, conversation.id, conversation.context_start)
+    stored, turns = await services.recent_contexts.read(transaction, conversation)
     window = window_of(agent, services.catalogue.window_of(agent.model))
     return ContextState(
         conversation_id=conversation.id,
@@ -119,7 +119,7 @@ async def read_context_state(
         window=window,
         limit=limit_of(window, model_options(agent.configuration).max_output_tokens),
         most_messages=services.settings.context_messages,
-        prompt_messages=to_prompt_messages(stored),
+        prompt_messages=turns,
     )
 
 

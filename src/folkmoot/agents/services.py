@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from folkmoot.agents.recent_contexts import RecentContexts
 from folkmoot.jobs.kinds import JobKinds
 from folkmoot.models.catalogue import Catalogue
 from folkmoot.models.prompt import Delta, Prompt, Reply
@@ -49,3 +50,4 @@ class Services:
     sandbox: Sandbox
     job_kinds: JobKinds
     mcp: McpServers
+    recent_contexts: RecentContexts = field(default_factory=RecentContexts)

@@ -86,16 +86,18 @@ class Message:
         )
 
 
+_is_in_context = and_(
+    messages.c.conversation_id == bindparam("conversation_id"),
+    messages.c.sequence >= bindparam("context_start"),
+    messages.c.message_type != "summary_message",
+)
 # Without the words that search finds a message by, which are as long as the message.
 _in_context = (
     select(*(column for column in messages.c if not column.name.startswith("search_")))
-    .where(
-        messages.c.conversation_id == bindparam("conversation_id"),
-        messages.c.sequence >= bindparam("context_start"),
-        messages.c.message_type != "summary_message",
-    )
+    .where(_is_in_context)
     .order_by(messages.c.sequence)
 )
+_texts_in_context = select(messages.c.id, messages.c.body).where(_is_in_context).order_by(messages.c.sequence)
 _run_of_step = select(steps.c.run_id).where(steps.c.id == bindparam("step_id"))
 _of_step = (
     select(messages)
@@ -183,6 +185,12 @@ async def messages_in_context(transaction: Transaction, conversation_id: str, co
     """Return the conversation's messages from `context_start` on, oldest first; its summaries are none of them."""
     rows = await transaction.all(_in_context, conversation_id=conversation_id, context_start=context_start)
     return [Message.from_row(row) for row in rows]
+
+
+async def texts_in_context(transaction: Transaction, conversation_id: str, context_start: int) -> list[str]:
+    """Return what `messages_in_context` would read, undecoded: the identifier and the body of each, one by one."""
+    rows = await transaction.all(_texts_in_context, conversation_id=conversation_id, context_start=context_start)
+    return [text for row in rows for text in (row["id"], row["body"])]
 
 
 async def ids_in_context(transaction: Transaction, conversation_id: str, context_start: int) -> list[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic_ai.messages import ModelMessage, ModelResponse
 from pydantic_ai.models import ModelRequestParameters, StreamedResponse
@@ -16,28 +17,32 @@ from folkmoot.models.exchanges import Exchange, noting
 from folkmoot.models.failures import AnswerBroken
 from folkmoot.models.options import parameters_of, settings_of
 from folkmoot.models.prompt import Delta, Prompt, Reply, TextDelta
+from folkmoot.models.sent_before import continued
 from folkmoot.models.tool_call_ids import CallIds
 from folkmoot.models.translation import messages_of
+
+_Request: TypeAlias = tuple[list[ModelMessage], ModelSettings | None, ModelRequestParameters]
 
 
 async def whole(connection: Connection, prompt: Prompt) -> Reply:
     """Return the model's whole answer."""
-    request = _request(connection, prompt)
-    if not connection.traced:
-        return reply_of(_sound(await connection.model.request(*request)), connection.manner)
-    with noting() as exchange:
-        response = await connection.model.request(*request)
+    with _requesting(connection, prompt) as request:
+        if not connection.traced:
+            return reply_of(_sound(await connection.model.request(*request)), connection.manner)
+        with noting() as exchange:
+            response = await connection.model.request(*request)
     return _with_trace(reply_of(_sound(response), connection.manner), exchange)
 
 
 async def started(connection: Connection, prompt: Prompt) -> ReplyStream:
     """Return the model's answer as a stream that has begun."""
-    context = connection.model.request_stream(*_request(connection, prompt))
-    if connection.traced:
-        with noting() as exchange:
-            response = await context.__aenter__()
-    else:
-        exchange, response = None, await context.__aenter__()
+    with _requesting(connection, prompt) as request:
+        context = connection.model.request_stream(*request)
+        if connection.traced:
+            with noting() as exchange:
+                response = await context.__aenter__()
+        else:
+            exchange, response = None, await context.__aenter__()
     stream = ReplyStream(connection, context, response, exchange)
     try:
         await stream.begin()
@@ -49,19 +54,23 @@ async def started(connection: Connection, prompt: Prompt) -> ReplyStream:
 
 async def seen(connection: Connection, prompt: Prompt) -> Any:
     """Return the JSON that the model would be sent; nothing is sent."""
-    with noting(sends=False) as exchange:
+    with noting(sends=False) as exchange, _requesting(connection, prompt) as request:
         try:
-            await connection.model.request(*_request(connection, prompt))
+            await connection.model.request(*request)
         except Exception:
             if exchange.request is None:
                 raise
     return exchange.request
 
 
-def _request(
-    connection: Connection, prompt: Prompt
-) -> tuple[list[ModelMessage], ModelSettings | None, ModelRequestParameters]:
-    return messages_of(prompt, connection.manner), settings_of(prompt, connection), parameters_of(prompt, connection)
+@contextmanager
+def _requesting(connection: Connection, prompt: Prompt) -> Iterator[_Request]:
+    """Give what pydantic-ai is asked with; turns that were sent before are added when it posts."""
+    continuing = connection.sent_before.continuing(prompt) if connection.sent_before is not None else None
+    rest, calls = (continuing.rest, continuing.sent.calls) if continuing else (prompt, None)
+    messages = messages_of(rest, connection.manner, calls)
+    with continued(continuing):
+        yield messages, settings_of(prompt, connection), parameters_of(prompt, connection)
 
 
 def _sound(response: ModelResponse, *, streamed: bool = False) -> ModelResponse:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from folkmoot.models.chat_wire import Habits
 from folkmoot.models.exchanges import note_request, note_response
 from folkmoot.models.providers import Provider, ResolvedModel
+from folkmoot.models.sent_before import SentBefore, going_on
 
 if TYPE_CHECKING:
     import httpx2
@@ -42,6 +43,8 @@ class Connection:
     habits: Habits = field(default_factory=Habits)
     #: Keep each request and response for the trace of its step.
     traced: bool = False
+    #: What was sent of its conversations; None where a turn's form depends on more than the turn.
+    sent_before: SentBefore | None = None
 
 
 class Connections:
@@ -78,7 +81,8 @@ class Connections:
         connection = self._connections[handle]
         if connection.manner.system_as_user:
             return False
-        self._connections[handle] = replace(connection, manner=replace(connection.manner, system_as_user=True))
+        manner = replace(connection.manner, system_as_user=True)
+        self._connections[handle] = replace(connection, manner=manner, sent_before=None)
         return True
 
     async def aclose(self) -> None:
@@ -150,7 +154,17 @@ def _openai(resolved: ResolvedModel, http: httpx2.AsyncClient) -> Connection:
         "azure": (re.compile(r".{1,40}", re.DOTALL), 40),
         "mistral": (re.compile(r"[A-Za-z0-9]{9}"), 9),
     }.get(resolved.provider.name, (None, 40))
-    return Connection(resolved, model, Manner("openai", model.system, False, call_id, length), habits)
+    manner = Manner("openai", model.system, False, call_id, length)
+    return Connection(
+        resolved, model, manner, habits, sent_before=SentBefore() if _sends_alike(model.profile) else None
+    )
+
+
+def _sends_alike(profile: ModelProfile) -> bool:
+    """Tell whether a turn without reasoning goes out the same whatever comes before or after it."""
+    return bool(profile.get("openai_chat_supports_multiple_system_messages", True)) and not profile.get(
+        "openai_chat_thinking_requires_field_on_tool_calls", False
+    )
 
 
 def _chat_provider(provider: Provider, client: AsyncOpenAI) -> ModelProvider[AsyncOpenAI]:
@@ -220,6 +234,8 @@ def _send_plainly(client: AsyncOpenAI, habits: Habits) -> None:
             options: dict[str, Any] = {"headers": extra_headers or {}}
             if timeout is not None and _is_set(timeout):
                 options["timeout"] = timeout
+            if continuing := going_on.get():
+                body["messages"] = continuing.whole(body["messages"])
             post: Any = client.post
             token = chat_of.set(chat)
             try:

@@ -125,6 +125,8 @@ class Prompt:
     memory: str = ""
     tools: Sequence[ToolSchema] = ()
     options: ModelOptions = ModelOptions()
+    conversation_id: str = ""
+    """Whose turns these are, where later requests will go on from them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -60,10 +59,6 @@ _EARLIER = "(the conversation continues)"
 _IN_JSON = "Answer with one JSON object."
 _OPENAI = ("openai", "responses")
 
-KEPT_TEXTS = 2000
-LONGEST_KEPT = 1000
-"""Of plain texts so short, that many are kept translated: a context says most of them again with each request."""
-
 
 @dataclass(frozen=True, slots=True)
 class Manner:
@@ -80,11 +75,17 @@ class Manner:
     call_id_length: int = 40
 
 
-def messages_of(prompt: Prompt, manner: Manner) -> list[ModelMessage]:
-    """Return the turns and the memory; the instructions travel with `options.parameters_of`."""
+def messages_of(prompt: Prompt, manner: Manner, calls: Mapping[str, int] | None = None) -> list[ModelMessage]:
+    """Return the turns and the memory; the instructions travel with `options.parameters_of`.
+
+    Args:
+        prompt: what is asked.
+        manner: how the model wants it.
+        calls: how often each call id is among turns that go before these.
+    """
     messages: list[ModelMessage] = []
     parts: list[ModelRequestPart] = []
-    ids = _SentIds(manner)
+    ids = _SentIds(manner, calls)
     for turn in paired(prompt.messages):
         if isinstance(turn, AssistantMessage):
             if parts:
@@ -93,8 +94,7 @@ def messages_of(prompt: Prompt, manner: Manner) -> list[ModelMessage]:
             elif not messages and manner.system_as_user:
                 messages.append(ModelRequest(parts=[UserPromptPart(_EARLIER)]))
             ids.begin(turn.tool_calls)
-            is_plain = not turn.reasoning and not turn.tool_calls and len(turn.text) <= LONGEST_KEPT
-            messages.append(_kept_response(turn.text, manner) if is_plain else _response(turn, manner, ids))
+            messages.append(_response(turn, manner, ids))
         else:
             parts.append(_request_part(turn, manner, ids))
     if manner.dialect == "anthropic" and (parts or messages):
@@ -115,9 +115,9 @@ class _SentIds:
     Some servers number the calls of every reply anew, and a conversation may have moved here from one of them.
     """
 
-    def __init__(self, manner: Manner) -> None:
+    def __init__(self, manner: Manner, times: Mapping[str, int] | None) -> None:
         self._manner = manner
-        self._times: Counter[str] = Counter()
+        self._times = Counter(times)
         self._sent: dict[str, str] = {}
 
     def begin(self, calls: Sequence[ToolCall]) -> None:
@@ -142,8 +142,6 @@ class _SentIds:
 
 def _request_part(turn: PromptMessage, manner: Manner, ids: _SentIds) -> ModelRequestPart:
     if isinstance(turn, UserMessage):
-        if isinstance(turn.content, str) and len(turn.content) <= LONGEST_KEPT:
-            return _kept_user_part(turn.content, manner)
         return UserPromptPart(_user_content(turn, manner))
     if isinstance(turn, SystemMessage):
         return _system_part(turn.content, manner, tagged=True)
@@ -173,16 +171,6 @@ def _add_memory(parts: list[ModelRequestPart], memory: str, manner: Manner) -> N
         parts[-1] = UserPromptPart([*before, clean(memory)])
     else:
         parts.append(_system_part(memory, manner))
-
-
-@lru_cache(KEPT_TEXTS)
-def _kept_user_part(text: str, manner: Manner) -> UserPromptPart:
-    return UserPromptPart(_some_text(text, manner))
-
-
-@lru_cache(KEPT_TEXTS)
-def _kept_response(text: str, manner: Manner) -> ModelResponse:
-    return _response(AssistantMessage(text), manner, _SentIds(manner))
 
 
 def _user_content(turn: UserMessage, manner: Manner) -> str | Sequence[UserContent]:
