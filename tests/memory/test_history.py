@@ -20,7 +20,8 @@ from folkmoot.memory.edits import Insert, Revert, SetText, describe
 from folkmoot.memory.history import FULL_COPY_EVERY, SHORT_TEXT, blame_block, find_version, list_versions, read_texts
 from folkmoot.store.engine import Parameters, Row, Store, Transaction
 from folkmoot.store.postgres import PostgresEngine, PostgresTransaction, _Done
-from folkmoot.store.sqlite import SqliteEngine, SqliteTransaction
+from folkmoot.store.sqlite import SqliteEngine
+from folkmoot.store.sqlite_transaction import SqliteTransaction
 from folkmoot.store.tables import block_versions
 from support.stores import open_default
 
@@ -196,7 +197,7 @@ class Cost:
         return await self._on_postgres(work)
 
     async def _on_sqlite(self, engine: SqliteEngine, work: Any) -> Any:
-        reader: sqlite3.Connection = engine._reader.connection
+        reader: sqlite3.Connection = engine._readers._in_place.connection
 
         def tick() -> int:
             self.work += 1

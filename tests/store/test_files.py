@@ -266,8 +266,8 @@ async def test_a_file_that_goes_while_it_is_written_is_not_acknowledged(opened: 
         def __getattr__(self, name: str) -> Any:
             return getattr(self._connection, name)
 
-    engine: Any = opened.engine
-    engine._writer = Deleting(engine._writer)
+    writer: Any = opened.engine._writer  # type: ignore[attr-defined]
+    writer._connection = Deleting(writer._connection)
     with pytest.raises(StoreUnavailable, match="deleted"):
         await opened.write(adding("lost"))
 

@@ -1,0 +1,217 @@
+"""Writes on SQLite: all through one connection, what arrives during a COMMIT together in the next one.
+
+Work that waits commits together (group commit), each piece in a savepoint of its own: many writers share one wait for
+the disk, and a piece that fails takes nobody with it. Only COMMIT, which waits for the disk, runs in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections import deque
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from sqlalchemy.dialects.sqlite.pysqlite import dialect as sqlite_dialect
+
+from folkmoot.errors import Conflict, StoreMoved, StoreOverloaded, StoreUnavailable
+from folkmoot.store.engine import CHANGED_MEANWHILE, Statements, T, Work
+from folkmoot.store.files import OpenFiles
+from folkmoot.store.signals import Signals
+from folkmoot.store.sqlite_transaction import PAUSE, WAITED, Pace, SqliteTransaction, connect
+
+LONGEST_QUEUE = 10_000
+"""Pieces of work that may wait for the disk before more are refused."""
+
+BUSY_PAUSE = 0.05
+"""Seconds between two looks at a file that another program holds."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    work: Work[Any]
+    organization_id: str | None
+    future: asyncio.Future[Any]
+    result: Any = None
+    error: Exception | None = None
+
+    def settle(self) -> None:
+        """Tell whoever waits what came of it, once the commit is durable: an error may speak of what was committed."""
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+class SqliteWriter:
+    """The one connection of a file that writes, and the work that waits for it."""
+
+    def __init__(self, path: Path, signals: Signals, wait: float) -> None:
+        """Open `path`, which has been migrated.
+
+        Args:
+            path: the database file.
+            signals: who is told of commits.
+            wait: seconds a piece of work waits for its commit before it is refused.
+        """
+        self._signals = signals
+        self._wait = wait
+        self._statements = Statements(sqlite_dialect(paramstyle="qmark"))
+        self._connection = connect(path)
+        self._files = OpenFiles(path)
+        self._queue: deque[_Pending] = deque()
+        self._committing: asyncio.Task[None] | None = None
+        self._pace = Pace()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="folkmoot-commit")
+
+    async def write(self, work: Work[T], organization_id: str | None) -> T:
+        """Run `work` in a transaction; return when it is on the disk.
+
+        Work that has not begun when its caller is cancelled is not done.
+        """
+        if len(self._queue) >= LONGEST_QUEUE:
+            raise StoreOverloaded
+        pending = _Pending(work, organization_id, asyncio.get_running_loop().create_future())
+        self._queue.append(pending)
+        if self._committing is None:
+            self._committing = asyncio.create_task(self._commit_queue())
+        try:
+            async with asyncio.timeout(self._wait):
+                return cast("T", await asyncio.shield(pending.future))
+        except TimeoutError:
+            return cast("T", await self._give_up(pending))
+        except asyncio.CancelledError:
+            with contextlib.suppress(ValueError):
+                self._queue.remove(pending)
+            raise
+
+    def check(self) -> None:
+        """See that the file is writable and in its place.
+
+        Raises:
+            StoreUnavailable: it is not.
+        """
+        self._files.check()
+        self._files.check_disk()
+
+    async def close(self) -> None:
+        """Commit what waits and close the connection."""
+        if self._committing is not None:
+            await self._committing
+        self._thread.shutdown()
+        self._connection.close()
+
+    async def _give_up(self, pending: _Pending) -> Any:
+        """Take `pending` out of the queue; when it has begun already, its result is what counts."""
+        with contextlib.suppress(ValueError):
+            self._queue.remove(pending)
+            raise StoreOverloaded
+        return await pending.future
+
+    async def _commit_queue(self) -> None:
+        try:
+            while self._queue:
+                batch = list(self._queue)
+                self._queue.clear()
+                await self._commit(batch)
+        finally:
+            self._committing = None
+
+    async def _commit(self, batch: list[_Pending]) -> None:
+        """Run a batch in one transaction; a piece that raises is undone by itself."""
+        topics: list[str] = []
+        try:
+            await self._begin()
+            self._pace.begin()
+            for pending in batch:
+                await self._run_in_savepoint(pending, topics)
+                if self._pace.is_due():  # nobody else uses this connection
+                    await asyncio.sleep(0)
+                    self._pace.begin()
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._commit_to_file)
+        except (sqlite3.Error, StoreUnavailable) as error:
+            self._roll_back()
+            reason = f"The database cannot be written: {error}." if isinstance(error, sqlite3.Error) else str(error)
+            for pending in batch:
+                pending.error = StoreUnavailable(reason)
+                pending.error.__cause__ = error
+                pending.settle()
+            return
+        for pending in batch:
+            pending.settle()
+        self._signals.wake(topics)
+
+    def _commit_to_file(self) -> None:
+        """Commit, if the file is there before and after: what is acknowledged is in the file that people see.
+
+        Raises:
+            StoreUnavailable: the file was deleted, replaced or made read-only.
+        """
+        try:
+            self._files.check()
+            self._connection.commit()
+            self._files.check()
+        except StoreMoved:
+            # What was committed goes from the log to the file it belongs to, wherever that is now: no log may stay
+            # beside another file, which SQLite would play it into.
+            self._roll_back()
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            raise
+
+    async def _run_in_savepoint(self, pending: _Pending, topics: list[str]) -> None:
+        transaction = SqliteTransaction(self._connection, self._statements, pending.organization_id, [], self._pace)
+        self._connection.execute("SAVEPOINT piece")
+        try:
+            pending.result = await self._with_pauses(pending.work(transaction))
+        except Exception as error:
+            database_fails = isinstance(error, sqlite3.OperationalError) and (
+                error.sqlite_errorcode != sqlite3.SQLITE_ERROR or not self._connection.in_transaction
+            )
+            if database_fails:  # a full disk, say: it is not this piece's fault
+                raise
+            self._connection.execute("ROLLBACK TO piece")
+            pending.error = error
+            if isinstance(error, sqlite3.IntegrityError):
+                pending.error = Conflict(CHANGED_MEANWHILE)
+                pending.error.__cause__ = error
+        else:
+            topics.extend(transaction.topics)
+        self._connection.execute("RELEASE piece")
+
+    async def _with_pauses(self, work: Any) -> Any:
+        """Run a coroutine that waits for nothing but its transaction; where that pauses, others have their turn."""
+        running = cast("Coroutine[Any, Any, Any]", work)
+        while True:
+            try:
+                yielded = running.send(None)
+            except StopIteration as stop:
+                return stop.value
+            if yielded is not PAUSE:
+                running.close()
+                raise RuntimeError(WAITED)
+            await asyncio.sleep(0)
+            self._pace.begin()
+
+    async def _begin(self) -> None:
+        """Begin a transaction; wait, without holding up the event loop, for another program that holds the file."""
+        deadline = asyncio.get_running_loop().time() + self._wait
+        while True:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                late = asyncio.get_running_loop().time() > deadline
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or late:
+                    raise
+                await asyncio.sleep(BUSY_PAUSE)
+            else:
+                return
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.rollback()
