@@ -57,8 +57,10 @@ from folkmoot.server.routes import (
     old_mcp_servers,
     organizations,
     runs,
+    sandbox_configs,
     steps,
     tokens,
+    tool_runs,
     tools,
     unbuilt,
 )
@@ -99,6 +101,8 @@ ROUTERS = (
     mcp_connect.router,  # before the servers, whose identifiers its paths would pass for
     mcp_servers.router,
     old_mcp_servers.router,
+    tool_runs.router,
+    sandbox_configs.router,
     tools.router,
     folders.router,
     folders.sources_router,

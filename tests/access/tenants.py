@@ -42,10 +42,20 @@ class Organization:
     def fill(self) -> None:
         """Make something of everything."""
         block = self.ask("POST", "/v1/blocks", json={"label": self.word, "value": f"{self.word} keeps"})
+        source = f'def {self.word}() -> str:\n    """{self.word} says it."""\n    return "{self.word} keeps it"\n'
+        tool = self.ask("POST", "/v1/tools", json={"source_code": source})
+        settings = self.ask("POST", "/v1/sandbox-config/local/default")["id"]
+        variable = {"key": self.word, "value": f"{self.word} keeps"}
         agent = self.ask(
             "POST",
             "/v1/agents",
-            json={"name": self.word, "model": MODEL, "block_ids": [block["id"]], "tags": [self.word]},
+            json={
+                "name": self.word,
+                "model": MODEL,
+                "block_ids": [block["id"]],
+                "tags": [self.word],
+                "tool_ids": [tool["id"]],
+            },
         )
         said = {"messages": [{"role": "user", "content": f"{self.word} says"}]}
         run = self.ask("POST", f"/v1/agents/{agent['id']}/messages/async", json=said)
@@ -82,8 +92,11 @@ class Organization:
             "token": tokens[0]["token"],
             "organization": self.id,
             "block_label": self.word,
-            "tool_id": agent["tools"][0]["id"],
-            "tool_name": agent["tools"][0]["name"],
+            "tool_id": tool["id"],
+            "tool_name": tool["name"],
+            "sandbox_type": "local",
+            "sandbox_config_id": settings,
+            "variable_id": self.ask("POST", f"/v1/sandbox-config/{settings}/environment-variable", json=variable)["id"],
             "version": "1",
         }
 

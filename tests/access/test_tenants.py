@@ -22,12 +22,17 @@ STREAM_SECONDS = 1.0
 """How long an endless stream is listened to."""
 
 ENDLESS = ("/events", "/watch")
-NOT_ITS_OWN = re.compile(r"/(tools|models|static|login|logout|session|docs|redoc|openapi)\b|/v1/(health|ready)")
-"""What is the same for all organisations: built-in tools, models, the page's own files."""
+NOT_ITS_OWN = re.compile(r"/(models|static|login|logout|session|docs|redoc|openapi)\b|/v1/(health|ready)")
+"""What is the same for all organisations: models, the page's own files."""
 
 
-HARMLESS = {("POST", "/agents/{agent_id}/stop"), ("POST", "/v1/agents/{agent_id}/messages/cancel")}
-"""Cancelling what is under way of an agent that is not there cancels nothing, and is answered so."""
+HARMLESS = {
+    ("POST", "/agents/{agent_id}/stop"),
+    ("POST", "/v1/agents/{agent_id}/messages/cancel"),
+    ("POST", "/v1/sandbox-config/{sandbox_type}/default"),
+}
+"""Cancelling what is under way of an agent that is not there cancels nothing, and is answered so; the last makes what is
+the stranger's own."""
 
 
 @cache

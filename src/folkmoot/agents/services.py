@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from folkmoot.agents.agents import Agent
 from folkmoot.agents.recent_contexts import RecentContexts
 from folkmoot.jobs.kinds import JobKinds
 from folkmoot.models.catalogue import Catalogue
@@ -16,6 +17,7 @@ from folkmoot.store.engine import Store
 from folkmoot.store.sealing import Sealer
 from folkmoot.tools.mcp.service import McpServers
 from folkmoot.tools.registry import ToolRegistry
+from folkmoot.tools.tool import Messenger, ToolContext
 
 
 class Models(Protocol):
@@ -51,3 +53,44 @@ class Services:
     job_kinds: JobKinds
     mcp: McpServers
     recent_contexts: RecentContexts = field(default_factory=RecentContexts)
+
+    def tool_context(
+        self,
+        agent: Agent,
+        messenger: Messenger,
+        *,
+        conversation_id: str,
+        run_id: str = "",
+        step_id: str = "",
+        seen: Mapping[str, int] | None = None,
+        chain: Sequence[str] = (),
+        hops: int = 0,
+    ) -> ToolContext:
+        """Return what an agent's tools may use.
+
+        Args:
+            agent: who calls them.
+            messenger: the other agents.
+            conversation_id: in which conversation.
+            run_id: in which run; empty outside of any.
+            step_id: in which step; empty outside of any.
+            seen: the version of each block that the step's model was shown.
+            chain: the agents that wait for this turn's answer.
+            hops: how many messages between agents have set each other off up to it.
+        """
+        return ToolContext(
+            agent_id=agent.id,
+            agent_name=agent.name,
+            conversation_id=conversation_id,
+            run_id=run_id,
+            step_id=step_id,
+            store=self.store,
+            settings=self.settings,
+            environ=self.environ,
+            variables=self.sealer.unseal(agent.configuration.get("sealed_variables")),
+            seen=seen or {},
+            messenger=messenger,
+            sandbox=self.sandbox,
+            chain=chain,
+            hops=hops,
+        )

@@ -137,21 +137,24 @@ async def _run_edit(planned: PlannedCall, context: ToolContext) -> Outcome:
 
 
 async def _run(planned: PlannedCall, context: ToolContext) -> Outcome:
-    """Run a tool that may fail in any way: a model reads what went wrong, and its turn goes on."""
     assert planned.tool is not None
+    return _outcome(await run_alone(planned.tool, planned.arguments or {}, context), planned.tool)
+
+
+async def run_alone(tool: Tool, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
+    """Run a tool that is not part of a step and may fail in any way: a model reads what went wrong, and goes on."""
     settings = context.settings
-    limit = settings.agent_timeout if planned.tool.asks_agents else settings.tool_timeout
+    limit = settings.agent_timeout if tool.asks_agents else settings.tool_timeout
     try:
         async with asyncio.timeout(limit):
-            result = await planned.tool.run(context, planned.arguments or {})
+            return await tool.run(context, arguments)
     except ToolFailed as error:
-        return Outcome(error.message, failed=True)
+        return ToolResult(error.message, failed=True)
     except TimeoutError:
-        return Outcome(f"{planned.tool.name} did not finish within {limit:g} seconds and was stopped.", failed=True)
+        return ToolResult(f"{tool.name} did not finish within {limit:g} seconds and was stopped.", failed=True)
     except Exception as error:
-        logger.exception("Tool failed", extra={"run_id": context.run_id, "tool": planned.tool.name})
-        return Outcome(f"{planned.tool.name} failed inside the server: {type(error).__name__}.", failed=True)
-    return _outcome(result, planned.tool)
+        logger.exception("Tool failed", extra={"run_id": context.run_id, "tool": tool.name})
+        return ToolResult(f"{tool.name} failed inside the server: {type(error).__name__}.", failed=True)
 
 
 def _outcome(result: ToolResult, tool: Tool) -> Outcome:

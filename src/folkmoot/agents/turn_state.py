@@ -160,20 +160,13 @@ class TurnState:
 
     def tool_context(self, sink: TurnSink, step_id: str, seen: Sequence[SeenBlock]) -> ToolContext:
         """Return what a step's tools may use; the model was shown the blocks in `seen`."""
-        services = self.services
-        return ToolContext(
-            agent_id=self.agent.id,
-            agent_name=self.agent.name,
+        return self.services.tool_context(
+            self.agent,
+            sink.messenger,
             conversation_id=self.request.conversation_id,
             run_id=sink.run_id,
             step_id=step_id,
-            store=services.store,
-            settings=services.settings,
-            environ=services.environ,
-            variables=services.sealer.unseal(self.agent.configuration.get("sealed_variables")),
             seen={block.id: block.version for block in seen},
-            messenger=sink.messenger,
-            sandbox=services.sandbox,
             chain=self.request.chain,
             hops=self.request.hops,
         )

@@ -49,7 +49,7 @@ class RunService:
         self._principal = principal
         self._store = services.store
         self.supervisor = supervisor
-        self._messenger = AgentMessenger(self.answer, self._leave)
+        self.messenger = AgentMessenger(self.answer, self._leave)
 
     async def answer(self, request: TurnRequest) -> Answer:
         """Take the whole turn and return it.
@@ -141,7 +141,7 @@ class RunService:
         return run
 
     def _begin(self, run: Run, request: TurnRequest, *, stored: bool, logged: bool) -> ActiveRun:
-        active = ActiveRun(run, request, self._store, self._messenger, logged, pieces=self.supervisor.pieces)
+        active = ActiveRun(run, request, self._store, self.messenger, logged, pieces=self.supervisor.pieces)
         self.supervisor.active[run.id] = active
         active.task = asyncio.create_task(self._work(active, stored=stored), name=run.id)
         active.task.add_done_callback(_retrieve)

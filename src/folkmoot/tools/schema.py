@@ -86,10 +86,22 @@ def parse_arguments(schema: ToolSchema, text: str) -> dict[str, Any]:
     Raises:
         ToolFailed: the text cannot be used; the message names every fault, for the model to mend.
     """
-    values = _load_object(schema, text)
+    return read_arguments(schema, _load_object(schema, text))
+
+
+def read_arguments(schema: ToolSchema, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a call's arguments, each of the type that the schema asks for, as `parse_arguments` does.
+
+    Raises:
+        ToolFailed: they cannot be used; the message names every fault.
+    """
     properties: Mapping[str, Any] = schema.parameters.get("properties", {})
     ignored = IGNORED_ARGUMENTS - properties.keys()
-    given = {key: value for key, value in values.items() if value is not None and key not in ignored}
+    given = {
+        key: value
+        for key, value in values.items()
+        if key not in ignored and (value is not None or _takes_null(properties.get(key, {})))
+    }
 
     reader = _Reader()
     arguments = reader.members(schema.parameters, given, "")
@@ -240,14 +252,17 @@ class _Reader:
     def value(self, schema: Mapping[str, Any], value: Any, where: str) -> Any:
         """Return one value as its schema asks for."""
         kind = schema.get("type")
+        if isinstance(choices := schema.get("anyOf"), list):
+            return self._choice(schema, choices, value, where)
         if kind == "array":
             items = _as_list(value, schema.get("items", {}))
             if items is not None:
                 item = schema.get("items", {})
                 return [self.value(item, each, f"{where}[{index}]") for index, each in enumerate(items)]
         elif kind == "object":
-            if isinstance(value, dict):
-                return self.members(schema, value, f"{where}.")
+            packed = _as_object(value)
+            if packed is not None:
+                return self.members(schema, packed, f"{where}.")
         elif isinstance(kind, str) and kind in _READERS:
             try:
                 return _choose(schema, _READERS[kind](value))
@@ -257,6 +272,32 @@ class _Reader:
             return value
         self.faults.append(f"{where} must be {_wanted(schema)}, not {_shown(value)}")
         return value
+
+    def _choice(self, schema: Mapping[str, Any], choices: list[Any], value: Any, where: str) -> Any:
+        """Return the value as the first choice that has it as it is, or else the first that it can be read as."""
+        for choice in sorted(choices, key=lambda choice: not _is_of(choice, value)):
+            reader = _Reader()
+            read = reader.value(choice, value, where)
+            if not reader.faults:
+                return read
+        self.faults.append(f"{where} must be {_wanted(schema)}, not {_shown(value)}")
+        return value
+
+
+def _takes_null(schema: Mapping[str, Any]) -> bool:
+    choices = schema.get("anyOf")
+    return schema.get("type") == "null" or (isinstance(choices, list) and any(map(_takes_null, choices)))
+
+
+def _is_of(schema: Mapping[str, Any], value: Any) -> bool:
+    """Tell whether a value is of the type that a schema names."""
+    types = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
+    return schema.get("type") == types.get(type(value), "null")
+
+
+def _read_null(value: Any) -> None:
+    if value is not None:
+        raise ValueError
 
 
 def _read_string(value: Any) -> str:
@@ -301,6 +342,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "integer": _read_integer,
     "number": _read_number,
     "boolean": _read_boolean,
+    "null": _read_null,
 }
 
 
@@ -332,13 +374,26 @@ def _as_list(value: Any, item: Mapping[str, Any]) -> list[Any] | None:
     return [value] if item.get("type") == "string" else None
 
 
+def _as_object(value: Any) -> dict[str, Any] | None:
+    """Return an object as it is, and out of a text that is one as JSON."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    return value if isinstance(value, dict) else None
+
+
 def _wanted(schema: Mapping[str, Any]) -> str:
     """Name the type that a schema asks for: `a string`, `a list of strings`, `one of 'a', 'b'`."""
+    if isinstance(choices := schema.get("anyOf"), list):
+        return " or ".join(map(_wanted, choices))
     if "enum" in schema:
         return f"one of {', '.join(repr(choice) for choice in schema['enum'])}"
     if schema.get("type") == "array":
         return f"a list of {schema.get('items', {}).get('type', 'value')}s"
-    return {"integer": "an integer", "object": "an object"}.get(schema["type"], f"a {schema['type']}")
+    kind = schema.get("type", "value")
+    return {"integer": "an integer", "object": "an object", "null": "null"}.get(kind, f"a {kind}")
 
 
 def _kind(value: Any) -> str:

@@ -121,6 +121,9 @@ class Tool(Protocol):
         """
 
 
+TEXT_ALONE: Any = object()
+
+
 @dataclass(frozen=True, slots=True)
 class ToolResult:
     """What a call returned: text for the model, and what the tool printed, if it ran as a program."""
@@ -131,3 +134,6 @@ class ToolResult:
     failed: bool = False
     length: int = 0
     """Characters of a text that was too long to come whole, of which `text` is the beginning."""
+
+    value: Any = TEXT_ALONE
+    """What was returned, as JSON has it; TEXT_ALONE where that is the text."""

@@ -66,11 +66,9 @@ POST /v1/archives/{{archive_id}}/passages
 POST /v1/archives/{{archive_id}}/passages/batch
 DELETE /v1/archives/{{archive_id}}/passages/{{passage_id}}
 POST /v1/tools/search
-POST /v1/tools/run
 POST {AGENT}/export
 POST /v1/agents/import
 POST /v1/agents/search
-POST {AGENT}/tools/{{tool_name}}/run
 PATCH {AGENT}/archives/attach/{{archive_id}}
 PATCH {AGENT}/archives/detach/{{archive_id}}
 POST {AGENT}/archival-memory

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -36,20 +36,26 @@ def _storable(text: str) -> str:
     return text
 
 
-def _storable_json(value: Any) -> Any:
-    _measure(value, 0, LONGEST_JSON)
-    return value
+def storable_json_of(longest: int) -> Callable[[Any], Any]:
+    """Return a validator of JSON that both stores can keep and that has at most so many characters, about."""
+
+    def check(value: Any) -> Any:
+        if _measure(value, 0, longest) < 0:
+            raise ValueError(f"has more than {longest:,} characters as JSON; keep less here, or put it in a block")
+        return value
+
+    return check
 
 
 def _measure(value: Any, depth: int, left: int) -> int:
-    """Look through JSON that is to be kept and return how many characters it may still have."""
+    """Look through JSON that is to be kept; return how many characters it may still have, below 0 if it is too long."""
     if depth > DEEPEST_JSON:
         raise ValueError(f"is nested more than {DEEPEST_JSON} levels deep")
     left -= 2
     if isinstance(value, str):
         left -= len(value)
     if left < 0:
-        raise ValueError(f"has more than {LONGEST_JSON:,} characters as JSON; keep less here, or put it in a block")
+        return left
     if isinstance(value, str):
         _storable(value)
     elif isinstance(value, Mapping):
@@ -67,7 +73,7 @@ Text = Annotated[str, AfterValidator(_storable)]
 Tag = Annotated[Text, Field(max_length=LONGEST_TAG)]
 """A tag of an agent or a block."""
 
-JsonObject = Annotated[dict[str, Any], BeforeValidator(_storable_json)]
+JsonObject = Annotated[dict[str, Any], BeforeValidator(storable_json_of(LONGEST_JSON))]
 """An object of the client's own, which is kept as it is."""
 
 Number = Annotated[int, Field(ge=0, le=2**31 - 1)]

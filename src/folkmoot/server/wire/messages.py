@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from folkmoot.conversations.messages import Message, MessageType
 from folkmoot.server.wire.common import Reply, moment
+from folkmoot.store import clock
 
 
 class MessageShape(Reply):
@@ -256,6 +257,33 @@ def show_message(message: Message, shape: MessageShape) -> AnyMessage:
         case "event_message":
             return EventMessage(**_common(message), **body)
     raise AssertionError(f"no wire form for {message.message_type}")
+
+
+def show_unsaid_return(
+    name: str, text: str, failed: bool, stdout: Sequence[str], stderr: Sequence[str]
+) -> ToolReturnMessage:
+    """Show what a tool returned that no agent called, so that it is no message of any conversation."""
+    returned: dict[str, Any] = {
+        "tool_return": text,
+        "status": "error" if failed else "success",
+        "tool_call_id": "null",
+        "stdout": list(stdout),
+        "stderr": list(stderr) or ([text] if failed else []),
+    }
+    return ToolReturnMessage(
+        id="null",
+        date=moment(clock.now()),
+        name=name,
+        message_type="tool_return_message",
+        otid=None,
+        sender_id=None,
+        step_id=None,
+        is_err=None,
+        seq_id=None,
+        run_id=None,
+        **returned,
+        tool_returns=[ToolReturn(type="tool", **returned)],
+    )
 
 
 def show_request(message: Message) -> ApprovalRequestMessage:

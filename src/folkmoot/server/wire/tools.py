@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
+from folkmoot.errors import InvalidInput
 from folkmoot.identifiers import user_of
-from folkmoot.server.wire.common import MOST_ITEMS, JsonObject, Reply, Request, Tag, Text
+from folkmoot.sandbox.reach import read_hosts
+from folkmoot.server.wire.common import MOST_ITEMS, JsonObject, Reply, Request, Tag, Text, storable_json_of
+from folkmoot.tools.custom.running import VARIABLE_NAME
 from folkmoot.tools.custom.source import LONGEST_SOURCE
-from folkmoot.tools.tool import Tool
+from folkmoot.tools.tool import TEXT_ALONE, Tool, ToolResult
 
 TOOL_TYPES = (
     "custom",
@@ -32,6 +36,15 @@ LONGEST_DESCRIPTION = 50_000
 SourceCode = Annotated[Text, Field(max_length=LONGEST_SOURCE)]
 
 
+LONGEST_ARGUMENTS = 1_000_000
+"""Characters, about, of a call's arguments as JSON."""
+
+Arguments = Annotated[dict[str, Any], BeforeValidator(storable_json_of(LONGEST_ARGUMENTS))]
+
+VariableName = Annotated[str, Field(pattern=VARIABLE_NAME, max_length=200)]
+"""The name of an environment variable."""
+
+
 class Requirement(Request):
     """A package that a tool's source needs."""
 
@@ -40,6 +53,22 @@ class Requirement(Request):
 
 
 Requirements = Annotated[list[Requirement], Field(max_length=MOST_REQUIREMENTS)]
+
+
+def readable_hosts(hosts: Any) -> list[str]:
+    """Return hosts that a call may reach, or say what is wrong with them."""
+    if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
+        raise ValueError("allowed_hosts: has to be a list of hosts such as api.example.org")
+    try:
+        read_hosts(hosts)
+    except InvalidInput as error:
+        raise ValueError(error.message) from error
+    return hosts
+
+
+def _with_readable_hosts(metadata: dict[str, Any]) -> dict[str, Any]:
+    readable_hosts(metadata.get("allowed_hosts", []))
+    return metadata
 
 
 class UpdateTool(Request):
@@ -58,7 +87,9 @@ class UpdateTool(Request):
     return_char_limit: int | None = Field(None, ge=1, le=1_000_000)
     pip_requirements: Requirements | None = None
     npm_requirements: Requirements | None = None
-    metadata_: JsonObject | None = None
+    metadata_: Annotated[JsonObject, AfterValidator(_with_readable_hosts)] | None = Field(
+        None, description="What its maker keeps with it; in `allowed_hosts` the hosts that the tool may reach."
+    )
     default_requires_approval: bool | None = None
     enable_parallel_execution: bool | None = None
 
@@ -86,6 +117,47 @@ class GenerateSchema(Request):
 
     code: SourceCode
     source_type: str | None = None
+
+
+class RunSource(Request):
+    """Source code to run once as a tool."""
+
+    source_code: SourceCode
+    args: Arguments
+    env_vars: dict[VariableName, Text] = Field(default={}, max_length=MOST_ITEMS)
+    name: Text | None = Field(None, description="The function that is meant; the last one when left out.")
+    source_type: str | None = None
+    json_schema: JsonObject | None = None
+    args_json_schema: JsonObject | None = None
+    pip_requirements: Requirements | None = None
+    npm_requirements: Requirements | None = None
+
+
+class RunTool(Request):
+    """What to call a tool with."""
+
+    args: Arguments = {}
+
+
+class ToolRunReply(Reply):
+    """What a tool call came to that somebody asked for."""
+
+    status: Literal["success", "error"]
+    func_return: Any = None
+    agent_state: None = None
+    stdout: list[str] | None = None
+    stderr: list[str] | None = None
+    sandbox_config_fingerprint: str | None = None
+
+    @classmethod
+    def of(cls, result: ToolResult) -> ToolRunReply:
+        """Show a result."""
+        if result.failed:
+            stderr = list(result.stderr) if result.stderr else [result.text]
+            return cls(status="error", stdout=_listed(result.stdout), stderr=stderr)
+        value = result.text if result.value is TEXT_ALONE else result.value
+        stderr_or_none = _listed(result.stderr)
+        return cls(status="success", func_return=value, stdout=_listed(result.stdout), stderr=stderr_or_none)
 
 
 class ToolReply(Reply):
@@ -142,6 +214,10 @@ class ToolReply(Reply):
             enable_parallel_execution=stored.enable_parallel_execution,
             metadata_=dict(stored.metadata or {}),
         )
+
+
+def _listed(texts: Sequence[str] | None) -> list[str] | None:
+    return None if texts is None else list(texts)
 
 
 def _as_dicts(requirements: Any) -> list[dict[str, Any]] | None:

@@ -148,7 +148,7 @@ def need_write_access(row: Row) -> None:
 
 def agent_author(context: ToolContext) -> Author:
     """Return the calling agent as the author of an edit."""
-    return Author("agent", context.agent_id, context.agent_name, context.run_id, context.step_id)
+    return Author("agent", context.agent_id, context.agent_name, context.run_id or None, context.step_id or None)
 
 
 async def _overwritten(context: ToolContext, before: Block) -> str:

@@ -4,17 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from folkmoot.errors import ToolFailed
 from folkmoot.models.prompt import ToolSchema
+from folkmoot.sandbox.calls import Network
+from folkmoot.sandbox.sandbox import Sandbox
+from folkmoot.settings import Settings
 from folkmoot.store.engine import Store, Transaction
 from folkmoot.store.sealing import Sealer
 from folkmoot.tools.custom.agent_state import agent_shown, write_blocks
-from folkmoot.tools.custom.configuration import variables_of
+from folkmoot.tools.custom.configuration import SandboxConfig, SandboxVariable, find_settings, variables_of
 from folkmoot.tools.custom.running import Program, Returned, Surroundings, run_program
 from folkmoot.tools.stored import StoredTool
 from folkmoot.tools.tool import ToolContext, ToolResult
+
+
+class Running(Protocol):
+    """What running source needs of the server."""
+
+    @property
+    def store(self) -> Store:
+        """Where the organisation's variables are."""
+
+    @property
+    def sealer(self) -> Sealer:
+        """What they are sealed with."""
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """Where it runs."""
+
+    @property
+    def settings(self) -> Settings:
+        """How long it may."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +85,11 @@ class CustomTool:
         """The row's limit."""
         return self.stored.return_char_limit
 
+    @property
+    def _hosts(self) -> Sequence[str]:
+        """The hosts that the tool alone may reach: `allowed_hosts` of its metadata."""
+        return (self.stored.metadata or {}).get("allowed_hosts") or ()
+
     async def run(self, context: ToolContext, arguments: Mapping[str, Any]) -> ToolResult:
         """Call the function for a turn.
 
@@ -75,6 +103,7 @@ class CustomTool:
             stderr=returned.stderr,
             failed=returned.error is not None,
             length=returned.length,
+            value=returned.value,
         )
 
     async def call(self, context: ToolContext, arguments: Mapping[str, Any]) -> Returned:
@@ -88,18 +117,21 @@ class CustomTool:
         if self.stored.source_type != "python":
             raise ToolFailed(f"{self.name} could not be run: it is written in {self.stored.source_type}.")
         source = self.stored.source_code or ""
-        program = Program(source, self.stored.function, self.name, self.stored.args_json_schema or {})
+        described = self.schema.parameters.get("properties", {}) if self.stored.args_json_schema else {}
+        program = Program(source, self.stored.function, self.name, described)
 
         async def look(transaction: Transaction) -> Mapping[str, Any] | None:
             return await agent_shown(transaction, context)
 
+        shared = await read_shared(context.store, self.sealer)
         around = Surroundings(
             variables={
-                **await shared_variables(context.store, self.sealer),
+                **shared.variables,
                 **context.variables,
                 "LETTA_AGENT_ID": context.agent_id,
                 "LETTA_TOOL_ID": self.id,
             },
+            network=Network(hosts=(*shared.hosts, *self._hosts)),
             agent=await context.store.read(look) if "agent_state" in source else None,
             agent_id=context.agent_id,
         )
@@ -110,10 +142,43 @@ class CustomTool:
         return returned if not said else replace(returned, stderr=[*returned.stderr, *said])
 
 
-async def shared_variables(store: Store, sealer: Sealer) -> dict[str, str]:
-    """Return the variables that every call of the organisation's own tools has.
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What every call of an organisation's own tools has."""
+
+    variables: Mapping[str, str]
+    hosts: Sequence[str]
+
+
+async def read_shared(store: Store, sealer: Sealer) -> Shared:
+    """Return what every call of the organisation's own tools has.
 
     Raises:
-        StoreUnavailable: they were sealed with another key.
+        StoreUnavailable: variables were sealed with another key.
     """
-    return {variable.name: variable.value(sealer) for variable in await store.read(variables_of)}
+
+    async def read(transaction: Transaction) -> tuple[SandboxConfig | None, list[SandboxVariable]]:
+        return await find_settings(transaction), await variables_of(transaction)
+
+    settings, variables = await store.read(read)
+    hosts = settings.config.get("allowed_hosts", []) if settings is not None else []
+    return Shared({variable.name: variable.value(sealer) for variable in variables}, hosts)
+
+
+async def run_source(
+    program: Program, arguments: Mapping[str, Any], variables: Mapping[str, str], services: Running
+) -> Returned:
+    """Run source that is no agent's tool.
+
+    Args:
+        program: the source, and which function of it.
+        arguments: what to call it with.
+        variables: environment variables, which come before those that all calls have.
+        services: where it runs.
+
+    Raises:
+        ToolFailed: no code can be run here, or not now.
+    """
+    shared = await read_shared(services.store, services.sealer)
+    around = Surroundings({**shared.variables, **variables}, Network(hosts=tuple(shared.hosts)))
+    return await run_program(program, arguments, around, services.sandbox, services.settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,6 +17,9 @@ from folkmoot.settings import Settings
 
 LONGEST_PRINTED = 50_000
 """Characters of what a call prints that are kept, of each of both streams."""
+
+VARIABLE_NAME = "^[A-Za-z_][A-Za-z0-9_]*$"
+"""What the name of an environment variable looks like, as a regular expression."""
 
 _TRACEBACK_LINES = 12
 _MOST_RETURNED = 8_000_000
@@ -31,8 +35,8 @@ class Program:
     name: str
     """What a model knows it by."""
 
-    args_schema: Mapping[str, Any] = field(default_factory=dict)
-    """What its arguments were described by, apart from the source."""
+    described: Mapping[str, Any] = field(default_factory=dict)
+    """JSON Schemas of arguments that were described apart from the source, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +90,11 @@ async def run_program(
     """Call a program's function in the sandbox; whatever the code does, this returns.
 
     Raises:
-        ToolFailed: no code can be run here, or not now.
+        ToolFailed: no code can be run here, or not now; or a variable has no name that one can have.
     """
-    properties = program.args_schema.get("properties") or {}
+    for name in around.variables:
+        if re.fullmatch(VARIABLE_NAME, name) is None:
+            raise ToolFailed(f"{program.name} could not be run: {name!r} cannot be the name of a variable.")
     seconds = settings.tool_timeout
     call = Call(
         program.source,
@@ -97,7 +103,7 @@ async def run_program(
             "arguments": dict(arguments),
             "agent": around.agent,
             "agent_id": around.agent_id,
-            "schemas": properties,
+            "schemas": dict(program.described),
         },
         variables=around.variables,
         environment=Environment(packages=_packages()),

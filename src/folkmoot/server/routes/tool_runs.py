@@ -1,0 +1,63 @@
+"""Running tools because somebody asks for it, outside of turns."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from folkmoot.agents.tool_runs import run_tool
+from folkmoot.errors import ToolFailed
+from folkmoot.server.bodies import BodyRoute
+from folkmoot.server.scanning import Scan
+from folkmoot.server.state import ServerState, State
+from folkmoot.server.wire.common import AgentId, json_response
+from folkmoot.server.wire.messages import ToolReturnMessage, show_unsaid_return
+from folkmoot.server.wire.tools import RunSource, RunTool, ToolRunReply
+from folkmoot.tools.custom.custom_tool import run_source
+from folkmoot.tools.custom.given import parameters_of
+from folkmoot.tools.custom.making import language_of
+from folkmoot.tools.custom.reading import describe_tool
+from folkmoot.tools.custom.running import Program, Returned
+
+router = APIRouter(tags=["tools"], route_class=BodyRoute)
+
+
+@router.post("/v1/tools/run", response_model=ToolReturnMessage)
+async def run_from_source(body: RunSource, state: State, scan: Scan) -> Response:
+    """Run source code as a tool once, behind walls; nothing is stored. Whatever the code does, the status is 200."""
+    returned, name = await scan.while_here(_run(body, state))
+    return json_response(
+        show_unsaid_return(
+            body.name or name, returned.text, returned.error is not None, returned.stdout, returned.stderr
+        )
+    )
+
+
+async def _run(body: RunSource, state: ServerState) -> tuple[Returned, str]:
+    wanted = body.name or (body.json_schema or {}).get("name")
+    if language_of(body.source_type) == "python":
+        function, _ = await asyncio.to_thread(describe_tool, body.source_code, wanted)
+    else:
+        function = str(wanted or "")
+    described = parameters_of(body.args_json_schema)["properties"] if body.args_json_schema else {}
+    program = Program(body.source_code, function, body.name or function, described)
+    services, seconds = state.services, state.services.settings.tool_timeout
+    try:
+        async with asyncio.timeout(seconds):
+            return await run_source(program, body.args, body.env_vars, services), function
+    except ToolFailed as error:
+        return Returned(error=error.message), function
+    except TimeoutError:
+        return Returned(error=f"{program.name} did not finish within {seconds:g} seconds and was stopped."), function
+
+
+@router.post("/v1/agents/{agent_id}/tools/{tool_name}/run", response_model=ToolRunReply)
+async def run_of_agent(
+    agent_id: AgentId, tool_name: str, state: State, scan: Scan, body: RunTool | None = None
+) -> Response:
+    """Run a tool that the agent has, as the agent would; its rules do not matter. What fails has the status 200 too."""
+    arguments: dict[str, Any] = body.args if body is not None else {}
+    running = run_tool(state.services, state.runs.messenger, agent_id, tool_name, arguments)
+    return json_response(ToolRunReply.of(await scan.while_here(running)))
