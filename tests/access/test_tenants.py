@@ -31,8 +31,8 @@ HARMLESS = {
     ("POST", "/v1/agents/{agent_id}/messages/cancel"),
     ("POST", "/v1/sandbox-config/{sandbox_type}/default"),
 }
-"""Cancelling what is under way of an agent that is not there cancels nothing, and is answered so; the last makes what is
-the stranger's own."""
+"""Cancelling what is under way of an agent that is not there cancels nothing, and is answered so; settings that are
+made are the stranger's own."""
 
 
 @cache

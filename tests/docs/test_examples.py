@@ -29,6 +29,7 @@ WITH_EXAMPLES = [
     "docs/models.md",
     "docs/api-stability.md",
     "docs/files.md",
+    "docs/tools.md",
 ]
 ADDRESS = "http://localhost:8283"
 CURL_TIMED_OUT = 28
