@@ -25,6 +25,7 @@ from folkmoot.errors import FolkmootError, InvalidInput, StartupError
 from folkmoot.files.reading import FileReader
 from folkmoot.jobs.kinds import JobKinds
 from folkmoot.jobs.worker import JobWorker
+from folkmoot.mcp_server.endpoint import PATH, Door
 from folkmoot.models.catalogue import Catalogue
 from folkmoot.models.providers import OFFLINE, default_model
 from folkmoot.models.requests import ModelClient
@@ -134,6 +135,7 @@ def create_app(settings: Settings, environ: Mapping[str, str] | None = None) -> 
             try:
                 yield
             finally:
+                await door.close()
                 await authentication.close()
 
     application = _Application(
@@ -151,6 +153,8 @@ def create_app(settings: Settings, environ: Mapping[str, str] | None = None) -> 
     api_key = settings.api_key.get_secret_value() if settings.api_key is not None else None
     authentication = Authentication(api_key, insecure=settings.insecure)
     application.state.authentication = authentication
+    door = application.state.door = Door(settings.max_body)
+    application.router.routes.append(Route(PATH, door, methods=["GET", "POST", "DELETE"], name="mcp"))
     add_pages(application)
     add_error_handlers(application)
     any_name = settings.insecure and api_key is None and not settings.allowed_hosts

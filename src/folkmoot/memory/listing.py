@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, Select, func, select
+from sqlalchemy import Column, Select, func, select, tuple_
 
 from folkmoot.memory.attachments import BLOCK_COLUMNS, Access
 from folkmoot.memory.blocks import Block
@@ -66,6 +66,49 @@ async def blocks_labelled(transaction: Transaction, name: str) -> list[str]:
     labelled = (blocks.c.label == name) & blocks.c.id.not_in(copies)
     statement = select(blocks.c.id).where(is_kept(blocks.c.id), (blocks.c.id == name) | labelled)
     return [row["id"] for row in await transaction.all(statement.order_by(blocks.c.created_at).limit(10))]
+
+
+async def reachable_blocks(
+    transaction: Transaction,
+    block_ids: Collection[str] | None,
+    limit: int,
+    label_part: str = "",
+    after: str | None = None,
+) -> list[Block]:
+    """Return blocks by their time of creation, without the copies that conversations have.
+
+    Args:
+        transaction: where to read.
+        block_ids: the only ones that are meant; None for all.
+        limit: how many.
+        label_part: what stands in the label of each.
+        after: the identifier of the block that the ones before ended with; one that is gone begins anew.
+    """
+    statement = _shared(block_ids)
+    if label_part:
+        statement = statement.where(blocks.c.label.icontains(label_part, autoescape=True))
+    if after is not None:
+        place = await transaction.first(select(blocks.c.created_at).where(blocks.c.id == after))
+        if place is not None:
+            statement = statement.where(tuple_(blocks.c.created_at, blocks.c.id) > tuple_(place["created_at"], after))
+    rows = await transaction.all(statement.order_by(blocks.c.created_at, blocks.c.id).limit(limit))
+    return [Block.from_row(row) for row in rows]
+
+
+async def blocks_containing(
+    transaction: Transaction, block_ids: Collection[str] | None, text: str, limit: int
+) -> list[Block]:
+    """Return blocks in whose text something stands, the newest change first; `block_ids` as in `reachable_blocks`."""
+    statement = _shared(block_ids).where(blocks.c.value.icontains(text, autoescape=True))
+    rows = await transaction.all(statement.order_by(blocks.c.updated_at.desc(), blocks.c.id).limit(limit))
+    return [Block.from_row(row) for row in rows]
+
+
+def _shared(block_ids: Collection[str] | None) -> Select[Any]:
+    """Select blocks but for conversations' copies, only some where they are named."""
+    copies = select(conversation_blocks.c.block_id)
+    statement = select(*BLOCK_COLUMNS).where(is_kept(blocks.c.id), blocks.c.id.not_in(copies))
+    return statement if block_ids is None else statement.where(blocks.c.id.in_(list(block_ids)))
 
 
 async def labels_of(transaction: Transaction, block_ids: Collection[str]) -> dict[str, str]:

@@ -63,6 +63,8 @@ def error_response(error: FolkmootError, path: str = "") -> Response:
     """Return an error as a response with its own status, in the form that clients of `path` look for."""
     if path.startswith(("/v1/chat/", "/openai/")):  # OpenAI's clients look for the message there
         error.extra = {**error.extra, "error": {"message": error.message, "type": type(error).__name__}}
+    if path == "/mcp":  # and clients of the Model Context Protocol look for a JSON-RPC error
+        error.extra = {**error.extra, "jsonrpc": "2.0", "id": None, "error": {"code": -32000, "message": error.message}}
     headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorized) else {}
     if isinstance(error, StoreError):
         headers["Retry-After"] = "1"
@@ -79,7 +81,7 @@ def add_error_handlers(application: FastAPI) -> None:
 
     @application.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        return error_response(_explain(error.errors()), request.url.path)
+        return error_response(explain(error.errors()), request.url.path)
 
     @application.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
@@ -104,10 +106,10 @@ def _about_route(request: Request, error: HTTPException) -> str:
     return str(error.detail)
 
 
-def _explain(problems: Sequence[dict[str, Any]]) -> InvalidInput:
+def explain(problems: Sequence[Any]) -> InvalidInput:
     """Return what is wrong with a request: each field, its value and what it should be.
 
-    >>> _explain([{"type": "missing", "loc": ("body", "label"), "msg": "Field required", "input": {}}]).message
+    >>> explain([{"type": "missing", "loc": ("body", "label"), "msg": "Field required", "input": {}}]).message
     'label: Field required'
     """
     for problem in problems:

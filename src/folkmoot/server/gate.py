@@ -90,7 +90,7 @@ class Gate:
             await send({"type": "websocket.close", "code": 1008})
             return
         # Clients differ in the last slash; a redirect would drop bodies and headers.
-        if scope["path"].endswith("/") and scope["path"].startswith(("/v1/", "/openai/")):
+        if scope["path"].endswith("/") and scope["path"].startswith(("/v1/", "/openai/", "/mcp/")):
             scope["path"] = scope["path"].rstrip("/")
         headers = dict(scope["headers"])
         try:

@@ -1,0 +1,150 @@
+"""`/mcp`: requests of the Model Context Protocol, behind the same gate as all others.
+
+The SDK takes most of a second and some 30 MB to load, so that it is loaded when somebody first asks. Each request
+stands for itself: any process answers it. Clients of the protocol's older revisions tell their name once, when they
+initialize; it is their session's identifier, so that no process has to remember it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from folkmoot.errors import FolkmootError
+from folkmoot.server.bodies import SMALL, check_values
+from folkmoot.server.errors import error_response
+from folkmoot.server.state import LONGEST_CLIENT
+
+if TYPE_CHECKING:
+    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+PATH = "/mcp"
+CLIENT = "folkmoot.client"
+"""Where a request's scope has what the client of its session called itself."""
+
+SESSION = b"mcp-session-id"
+_STREAMED = (b'"ask_agent"', b'"progressToken"', b'"subscriptions/listen"')
+"""What stands in requests whose answer may be a stream: all others are answered at once, as JSON."""
+
+
+class Door:
+    """The ASGI application at `/mcp`."""
+
+    def __init__(self, max_body: int) -> None:
+        """Take bodies of `max_body` bytes at the most."""
+        self._max_body = max_body
+        self._opening = asyncio.Lock()
+        self._stopped, self._closed = asyncio.Event(), asyncio.Event()
+        self._serving: asyncio.Task[None] | None = None
+        self._managers: tuple[StreamableHTTPSessionManager, StreamableHTTPSessionManager] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["method"] != "POST":  # no session to end, and no stream but a request's own
+            await Response(status_code=405, headers={"Allow": "POST"})(scope, receive, send)
+            return
+        body = await Request(scope, receive).body()
+        try:
+            if len(body) > SMALL:
+                await asyncio.to_thread(check_values, body)
+        except FolkmootError as error:
+            await error_response(error, PATH)(scope, receive, send)
+            return
+        whole, streamed = await self._opened()
+        scope[CLIENT] = _read_session(scope)
+        manager = streamed if any(mark in body for mark in _STREAMED) else whole
+        await manager.handle_request(scope, _replayed(body, receive), _with_session(body, send))
+
+    async def close(self) -> None:
+        """End the subscriptions, and whatever is still being answered."""
+        self._stopped.set()
+        self._closed.set()
+        if self._serving is not None:
+            await asyncio.gather(self._serving, return_exceptions=True)
+
+    def stop(self) -> None:
+        """End the subscriptions, which would hold up a server that stops."""
+        self._stopped.set()
+
+    async def _opened(self) -> tuple[StreamableHTTPSessionManager, StreamableHTTPSessionManager]:
+        """Return what answers whole and what answers with streams, loaded at the first request."""
+        async with self._opening:
+            if self._managers is None:
+                loaded: Any = await asyncio.to_thread(import_module, "folkmoot.mcp_server.protocol")
+                ready: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+                self._serving = asyncio.create_task(self._serve(loaded, ready))
+                self._managers = await ready
+            return self._managers
+
+    async def _serve(self, loaded: Any, ready: asyncio.Future[Any]) -> None:
+        """Hold open, in one task, what the SDK closes in the task that opened it."""
+        from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+        server = loaded.make_server(self._stopped)
+        managers = [
+            StreamableHTTPSessionManager(
+                server, stateless=True, json_response=whole, max_request_body_size=self._max_body
+            )
+            for whole in (True, False)
+        ]
+        async with managers[0].run(), managers[1].run():
+            ready.set_result(tuple(managers))
+            await self._closed.wait()
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that gives a body which has been read, then what follows it."""
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
+
+
+def _read_session(scope: Scope) -> str | None:
+    """Return what a client called itself when it initialized."""
+    given = next((value for name, value in scope["headers"] if name == SESSION), b"")
+    try:
+        named = base64.urlsafe_b64decode(given).decode()
+    except ValueError:
+        return None
+    return named[:LONGEST_CLIENT] if named.isprintable() else None
+
+
+def _with_session(body: bytes, send: Send) -> Send:
+    """Return a `send` that gives a client which initializes its session's identifier."""
+    if b'"initialize"' not in body or (named := _initializing(body)) is None:
+        return send
+    session = base64.urlsafe_b64encode(named.encode()).decode()
+
+    async def send_with_session(message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] == 200:
+            MutableHeaders(scope=message)["mcp-session-id"] = session
+        await send(message)
+
+    return send_with_session
+
+
+def _initializing(body: bytes) -> str | None:
+    """Return what a client calls itself in its first request; None where it is no such request."""
+    try:
+        asked = json.loads(body)
+        if asked["method"] != "initialize":
+            return None
+        info = asked["params"]["clientInfo"]
+        return f"{info['name']}/{info['version']}"[:LONGEST_CLIENT]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None

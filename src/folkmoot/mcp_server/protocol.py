@@ -1,0 +1,248 @@
+"""The door in the protocol's words: the official SDK's server, its handlers. Imported when somebody first knocks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from contextlib import aclosing
+from datetime import datetime
+from typing import Any, TypeAlias
+
+import mcp_types as types
+from mcp.server.caching import CacheHint
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel.server import Server
+from mcp.shared.exceptions import MCPError
+from mcp.shared.subscriptions import SUBSCRIPTION_ID_META_KEY
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from pydantic import ValidationError
+from starlette.requests import Request
+
+from folkmoot import __version__
+from folkmoot.access.principals import Principal
+from folkmoot.errors import FolkmootError
+from folkmoot.mcp_server.endpoint import CLIENT
+from folkmoot.mcp_server.member import Member, NotReached
+from folkmoot.mcp_server.prompt import INSTRUCTIONS, PROMPT, PROMPT_DESCRIPTION, PROMPT_NAME
+from folkmoot.mcp_server.resources import (
+    MOST_SUBSCRIBED,
+    SCHEME,
+    ReachChanged,
+    Updated,
+    address_of,
+    changes,
+    name_in,
+    until_stopped,
+)
+from folkmoot.mcp_server.tool import DoorTool
+from folkmoot.mcp_server.tools import TOOLS
+from folkmoot.memory.blocks import Block
+from folkmoot.server.errors import explain
+from folkmoot.server.state import ServerState
+from folkmoot.store import clock
+
+logger = logging.getLogger(__name__)
+
+RESOURCE_NOT_FOUND = -32002
+_BY_NAME = {tool.name: tool for tool in TOOLS}
+
+Context: TypeAlias = ServerRequestContext[Any, Any]
+
+
+def make_server(stopped: asyncio.Event) -> Server[Any]:
+    """Return the SDK's server with our handlers; its subscriptions end when `stopped` is set."""
+
+    async def listen(context: Context, wanted: types.SubscriptionsListenRequestParams) -> Any:
+        return await _listen(context, wanted, stopped)
+
+    return Server(
+        "folkmoot",
+        version=__version__,
+        title="Folkmoot: shared memory",
+        instructions=INSTRUCTIONS,
+        cache_hints={"tools/list": CacheHint(0, "private"), "resources/list": CacheHint(0, "private")},
+        on_list_tools=_list_tools,
+        on_call_tool=_call_tool,
+        on_list_resources=_list_resources,
+        on_list_resource_templates=_list_templates,
+        on_read_resource=_read_resource,
+        on_subscriptions_listen=listen,
+        on_list_prompts=_list_prompts,
+        on_get_prompt=_get_prompt,
+        get_tool_input_schema=_schema_of,
+    )
+
+
+def _member(context: Context) -> Member:
+    """Return who sends the request that a handler answers."""
+    request = context.request
+    assert isinstance(request, Request)
+    scope = request.scope
+    server: ServerState = scope["app"].state.server
+    principal: Principal = scope["principal"]
+    client = context.session.client_params
+    if client is not None:
+        named = f"{client.client_info.name}/{client.client_info.version}"
+    else:
+        named = scope.get(CLIENT) or request.headers.get("user-agent", "")
+    return Member(server.of(principal, named))
+
+
+async def _list_tools(context: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
+    member = _member(context)
+    return types.ListToolsResult(tools=[_shown(tool) for tool in TOOLS if tool.offered_to(member)])
+
+
+def _shown(tool: DoorTool) -> types.Tool:
+    writes = tool.effect != "reads"
+    return types.Tool(
+        name=tool.name,
+        title=tool.title,
+        description=tool.description,
+        input_schema=_schema(tool),
+        annotations=types.ToolAnnotations(
+            title=tool.title,
+            read_only_hint=not writes,
+            destructive_hint=tool.effect == "changes" if writes else None,
+            idempotent_hint=False if writes else None,
+            open_world_hint=tool.effect == "asks",
+        ),
+    )
+
+
+def _schema(tool: DoorTool) -> dict[str, Any]:
+    schema = tool.takes.model_json_schema()
+    schema.pop("title")
+    schema.pop("description", None)
+    for field in schema.get("properties", {}).values():
+        field.pop("title", None)
+    return schema
+
+
+def _schema_of(name: str) -> Mapping[str, Any] | None:
+    tool = _BY_NAME.get(name)
+    return _schema(tool) if tool is not None else None
+
+
+async def _call_tool(context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
+    """Run a tool; what it refuses is its answer, for the model to read."""
+    member = _member(context)
+    tool = _BY_NAME.get(params.name)
+    if tool is None or not tool.offered_to(member):
+        raise MCPError(types.INVALID_PARAMS, f"There is no tool {params.name!r} here for this key.")
+
+    async def report(number: int, words: str) -> None:
+        await context.session.report_progress(number, message=words)
+
+    try:
+        answer = await tool.run(member, tool.takes.model_validate(params.arguments or {}), report)
+    except ValidationError as error:
+        return _refused(explain(error.errors()).message)
+    except FolkmootError as error:
+        return _refused(error.message, {name: value for name, value in error.extra.items() if name != "value"})
+    except Exception:
+        logger.exception("The tool %s of the door failed", tool.name)
+        return _refused("Folkmoot failed at this call; the server's log says where.")
+    text = types.TextContent(text=answer.text)
+    return types.CallToolResult(content=[text], structured_content=dict(answer.data) or None)
+
+
+def _refused(message: str, data: Mapping[str, Any] | None = None) -> types.CallToolResult:
+    text = types.TextContent(text=message)
+    return types.CallToolResult(content=[text], structured_content=dict(data) if data else None, is_error=True)
+
+
+async def _list_resources(context: Context, params: types.PaginatedRequestParams | None) -> types.ListResourcesResult:
+    member = _member(context)
+    after = params.cursor if params is not None else None
+    blocks = await member.state.store.read(lambda transaction: member.blocks(transaction, after=after))
+    more = blocks[-1].id if len(blocks) == 100 else None
+    return types.ListResourcesResult(resources=[_resource(block) for block in blocks], next_cursor=more)
+
+
+def _resource(block: Block) -> types.Resource:
+    changed: datetime = clock.to_datetime(block.updated_at)
+    return types.Resource(
+        uri=address_of(block),
+        name=block.label,
+        description=block.description,
+        mime_type="text/plain",
+        size=len(block.value.encode()) if len(block.value) < 100_000 else None,
+        annotations=types.Annotations(last_modified=changed.isoformat().replace("+00:00", "Z")),
+    )
+
+
+async def _list_templates(
+    context: Context, params: types.PaginatedRequestParams | None
+) -> types.ListResourceTemplatesResult:
+    template = types.ResourceTemplate(
+        uri_template=SCHEME + "{label}",
+        name="block",
+        title="A block of shared memory",
+        description="The text of a block, by its label.",
+        mime_type="text/plain",
+    )
+    return types.ListResourceTemplatesResult(resource_templates=[template])
+
+
+async def _read_resource(context: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
+    member = _member(context)
+    try:
+        block = await member.state.store.read(lambda transaction: member.block(transaction, name_in(str(params.uri))))
+    except NotReached as error:
+        modern = context.protocol_version not in HANDSHAKE_PROTOCOL_VERSIONS
+        code = types.INVALID_PARAMS if modern else RESOURCE_NOT_FOUND
+        raise MCPError(code, error.message, {"uri": str(params.uri)}) from error
+    content = types.TextResourceContents(uri=str(params.uri), mime_type="text/plain", text=block.value)
+    return types.ReadResourceResult(contents=[content])
+
+
+async def _listen(context: Context, params: types.SubscriptionsListenRequestParams, stopped: asyncio.Event) -> Any:
+    """Tell a client what changes, until it leaves, its key is over or the server stops."""
+    member, wanted, request_id = _member(context), params.notifications, context.request_id
+    addresses = list(dict.fromkeys(str(each) for each in wanted.resource_subscriptions or ()))
+    if len(addresses) > MOST_SUBSCRIBED:
+        raise MCPError(types.INVALID_PARAMS, f"resourceSubscriptions: more than {MOST_SUBSCRIBED} resources.")
+    scoped = member.state.principal.grants is not None
+    honored = types.SubscriptionFilter(
+        resource_subscriptions=addresses or None,
+        tools_list_changed=(scoped and wanted.tools_list_changed) or None,
+        resources_list_changed=(scoped and wanted.resources_list_changed) or None,
+    )
+    meta: dict[str, Any] = {SUBSCRIPTION_ID_META_KEY: request_id}
+    acknowledged = types.SubscriptionsAcknowledgedNotificationParams(notifications=honored, _meta=meta)
+    await context.session.send_notification(
+        types.SubscriptionsAcknowledgedNotification(params=acknowledged), related_request_id=request_id
+    )
+    listed: list[types.ServerNotification] = []
+    if honored.tools_list_changed:
+        listed.append(types.ToolListChangedNotification(params=types.NotificationParams(_meta=meta)))
+    if honored.resources_list_changed:
+        listed.append(types.ResourceListChangedNotification(params=types.NotificationParams(_meta=meta)))
+    async with (
+        aclosing(changes(member, addresses, reach=bool(listed))) as all_changes,  # type: ignore[type-var]
+        aclosing(until_stopped(all_changes, stopped)) as some,  # type: ignore[type-var]
+    ):
+        async for change in some:
+            match change:
+                case Updated(address):
+                    updated = types.ResourceUpdatedNotificationParams(uri=address, _meta=meta)
+                    told: list[types.ServerNotification] = [types.ResourceUpdatedNotification(params=updated)]
+                case ReachChanged():
+                    told = listed
+            for notification in told:
+                await context.session.send_notification(notification, related_request_id=request_id)
+    return types.SubscriptionsListenResult(_meta=meta)
+
+
+async def _list_prompts(context: Context, params: types.PaginatedRequestParams | None) -> types.ListPromptsResult:
+    prompt = types.Prompt(name=PROMPT_NAME, title="Work with shared memory", description=PROMPT_DESCRIPTION)
+    return types.ListPromptsResult(prompts=[prompt])
+
+
+async def _get_prompt(context: Context, params: types.GetPromptRequestParams) -> types.GetPromptResult:
+    if params.name != PROMPT_NAME:
+        raise MCPError(types.INVALID_PARAMS, f"There is no prompt {params.name!r}; there is {PROMPT_NAME!r}.")
+    message = types.PromptMessage(role="user", content=types.TextContent(text=PROMPT))
+    return types.GetPromptResult(description=PROMPT_DESCRIPTION, messages=[message])

@@ -1,0 +1,135 @@
+"""Blocks as resources, `memory://<label>`, and who is told of their changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+from urllib.parse import quote, unquote
+
+from folkmoot.access.keys import CHANGED, find_key
+from folkmoot.mcp_server.member import Member, NotReached
+from folkmoot.memory.blocks import Block, topic
+from folkmoot.store.engine import Transaction
+from folkmoot.store.signals import wait_or_look_again
+
+SCHEME = "memory://"
+LOOK_AGAIN_SECONDS = 5.0
+"""How often subscribed blocks are looked at without a wake-up, should one from another process be lost."""
+
+MOST_SUBSCRIBED = 100
+"""Resources of one subscription."""
+
+
+def address_of(block: Block) -> str:
+    """Return a block's resource.
+
+    >>> from types import SimpleNamespace
+    >>> address_of(SimpleNamespace(label="team notes"))  # type: ignore[arg-type]
+    'memory://team%20notes'
+    """
+    return SCHEME + quote(block.label, safe="")
+
+
+def name_in(address: str) -> str:
+    """Return the label or identifier that a resource names.
+
+    Raises:
+        NotReached: it is no resource of ours.
+
+    >>> name_in("memory://team%20notes")
+    'team notes'
+    """
+    if not address.startswith(SCHEME):
+        raise NotReached(f"{address!r} is no resource of this server; they are called {SCHEME}<label>.")
+    return unquote(address.removeprefix(SCHEME).rstrip("/"))
+
+
+@dataclass(frozen=True, slots=True)
+class Updated:
+    """A block that was subscribed to has changed, or is no longer there or reached."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReachChanged:
+    """The member's key reaches something else now."""
+
+
+Change: TypeAlias = Updated | ReachChanged
+
+
+async def changes(member: Member, addresses: Collection[str], *, reach: bool) -> AsyncIterator[Change]:
+    """Yield what changes of the blocks that are subscribed to, and, with `reach`, of what the member reaches.
+
+    Each change is told once, however many versions it took; what there is to see is then read anew.
+    """
+    store = member.state.store
+    seen: Mapping[str, tuple[str, int] | None] | None = None
+    reached = member.state.principal.grants
+    with ExitStack() as listening:
+        woken = listening.enter_context(store.signals.listening(CHANGED))
+        heard: set[str] = set()
+        while True:
+            now = await store.read(lambda transaction: _look(member, transaction, addresses))  # noqa: B023
+            new = {block[0] for block in now.values() if block is not None} - heard
+            if new:
+                heard |= new
+                listening.pop_all().close()
+                woken = listening.enter_context(store.signals.listening(CHANGED, *map(topic, heard)))
+                continue  # it may have changed before we listened
+            if seen is not None:
+                for address in addresses:
+                    if now[address] != seen[address]:
+                        yield Updated(address)
+            seen = now
+            await wait_or_look_again(woken, LOOK_AGAIN_SECONDS)
+            woken.clear()
+            member = await _as_it_is_now(member)
+            if reach and member.state.principal.grants != reached:
+                yield ReachChanged()
+            reached = member.state.principal.grants
+
+
+async def _look(
+    member: Member, transaction: Transaction, addresses: Collection[str]
+) -> dict[str, tuple[str, int] | None]:
+    """Return identifier and version of the block behind each address; None where none is reached."""
+    found: dict[str, tuple[str, int] | None] = {}
+    for address in addresses:
+        try:
+            block = await member.block(transaction, name_in(address))
+            found[address] = (block.id, block.version)
+        except NotReached:
+            found[address] = None
+    return found
+
+
+async def _as_it_is_now(member: Member) -> Member:
+    """Return the member with what its key reaches now; the gate ends the streams of a key that is over."""
+    principal = member.state.principal
+    if principal.id is None or principal.grants is None:
+        return member
+    key_id = principal.id
+    key = await member.state.store.read(lambda transaction: find_key(transaction, key_id))
+    state = member.state.of(replace(principal, grants=key.grants), member.state.user_agent)
+    return Member(state)
+
+
+async def until_stopped(changes: AsyncIterator[Change], stopped: asyncio.Event) -> AsyncIterator[Change]:
+    """Yield changes until the server is stopped."""
+    stopping = asyncio.ensure_future(stopped.wait())
+    try:
+        while True:
+            following = asyncio.ensure_future(anext(changes))
+            await asyncio.wait((following, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if not following.done():
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+                return
+            yield following.result()
+    finally:
+        stopping.cancel()

@@ -1,0 +1,243 @@
+"""The door itself: the gate before it, subscriptions, several processes, who loads what when."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import httpx
+import pytest
+from mcp.client.subscriptions import Subscription
+from mcp.shared.exceptions import MCPError
+from mcp.shared.subscriptions import ResourcesListChanged, ResourceUpdated, ToolsListChanged
+from members import GENERATIONS, call, joined, knock, knock_tool
+
+from conftest import NewMember
+from support.fixtures import NewBlock, StartServer, one_store
+from support.server import ServerProcess
+
+each_generation = pytest.mark.parametrize("generation", GENERATIONS)
+on_postgres = pytest.mark.parametrize("store", ["postgres"], indirect=True)
+
+PATIENCE = 60.0
+
+
+def grant(block: Any, access: str = "write") -> dict[str, str]:
+    return {"block": block.id if hasattr(block, "id") else block["id"], "access": access}
+
+
+async def next_event(subscription: Subscription) -> Any:
+    async with asyncio.timeout(PATIENCE):
+        return await anext(aiter(subscription))
+
+
+def test_a_start_does_not_load_the_protocol() -> None:
+    code = "import sys, folkmoot.serving; print([name for name in sys.modules if name.split('.')[0] == 'mcp'])"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "[]"
+
+
+@one_store
+def test_the_gate_guards_the_door(start_server: StartServer) -> None:
+    server = start_server(env={"FOLKMOOT_API_KEY": "the-key", "FOLKMOOT_MAX_BODY": "2000"})
+    with httpx.Client(timeout=PATIENCE) as client:
+
+        def status(key: str | None = "the-key", **headers: str) -> int:
+            authorization = {"authorization": f"Bearer {key}"} if key is not None else {}
+            answer = client.request(**knock(server.url, "tools/list", None, **authorization, **headers))
+            if answer.status_code != 200:
+                assert answer.json()["error"]["message"] == answer.json()["detail"]
+            return answer.status_code
+
+        assert status() == 200
+        assert status(None) == 401
+        assert status("wrong") == 401
+        assert status(None, host="evil.example") == 421
+        assert status(None, origin="https://evil.example") in (401, 403)
+        large = knock_tool(server.url, "the-key", "insert", label="x", new_string="x" * 3000)
+        assert client.request(**large).status_code == 413
+        bearer = {"authorization": "Bearer the-key"}
+        for method in ("GET", "DELETE"):
+            assert client.request(method, f"{server.url}/mcp", headers=bearer).status_code == 405
+        assert client.post(f"{server.url}/mcp/", headers=bearer, content=b"{").status_code in (400, 406)
+
+
+@one_store
+def test_pages_of_other_sites_do_not_get_in(server: ServerProcess, http: httpx.Client) -> None:
+    asked = knock(server.url, "tools/list", None, origin="https://evil.example", **{"sec-fetch-site": "cross-site"})
+    assert http.request(**asked).status_code == 403
+
+
+@one_store
+def test_a_body_of_too_many_values_is_refused(server: ServerProcess, http: httpx.Client) -> None:
+    asked = knock(server.url, "tools/list", {"x": [[]] * 200_000})
+    assert http.request(**asked).status_code == 422
+
+
+@one_store
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"null", b'{"jsonrpc": "2.0"}', b'{"jsonrpc":"2.0","id":1,"method":"nothing/there"}']
+)
+@pytest.mark.parametrize("revision", ["2026-07-28", "2025-11-25", "1999-01-01", None])
+def test_nonsense_is_answered_with_an_error(http: httpx.Client, body: bytes, revision: str | None) -> None:
+    headers = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
+    if revision is not None:
+        headers["mcp-protocol-version"] = revision
+    answer = http.post("/mcp", content=body, headers=headers)
+    assert answer.status_code < 500, answer.text
+    assert "error" in answer.json()
+
+
+@one_store
+def test_a_token_for_a_page_does_not_open_the_door(server: ServerProcess, http: httpx.Client) -> None:
+    agent = http.post("/v1/agents", json={"name": "for-token", "model": "openai/gpt-4o-mini"}).json()
+    policy = [{"type": "agent", "id": agent["id"], "access": ["read_agent"]}]
+    made = http.post("/v1/client-side-access-tokens", json={"hostname": "https://a.example", "policy": policy}).json()
+    asked = knock(server.url, "tools/list", None, authorization=f"Bearer {made['token']}")
+    assert http.request(**asked).status_code == 403
+
+
+@one_store
+async def test_a_reader_reads(start_server: StartServer) -> None:
+    server = start_server(env={"FOLKMOOT_API_KEY": "the-key"})
+    with httpx.Client(base_url=server.url, headers={"authorization": "Bearer the-key"}, timeout=PATIENCE) as admin:
+        admin.post("/v1/blocks", json={"label": "notes", "value": "one"}).raise_for_status()
+        key = admin.post("/v1/keys", json={"name": "eye", "role": "reader"}).json()["key"]
+    async with joined(server.url, key) as reader:
+        names = [tool.name for tool in (await reader.list_tools()).tools]
+        assert names == ["list_memory", "read_memory", "history", "blame", "search"]
+        assert "You may read it" in await call(reader, "read_memory", label="notes")
+
+
+async def test_a_change_by_anybody_reaches_who_has_subscribed(
+    server: ServerProcess, http: httpx.Client, new_block: NewBlock, new_member: NewMember
+) -> None:
+    block, other = new_block(value="one"), new_block(value="one", label=f"zwei {new_block().label}/ü")
+    async with joined(server.url, new_member(blocks=[grant(block, "read"), grant(other, "read")])) as member:
+        resources = {each.name: each.uri for each in (await member.list_resources()).resources}
+        assert set(resources) == {block.label, other.label}
+        async with member.listen(resource_subscriptions=list(resources.values())) as told:
+            http.patch(f"/v1/blocks/{block.id}", json={"value": "two"})
+            assert await next_event(told) == ResourceUpdated(resources[block.label])
+            read = await member.read_resource(resources[block.label])
+            assert read.contents[0].text == "two"  # type: ignore[union-attr]
+            http.post(f"/v1/blocks/{other.id}/edits", json={"kind": "insert", "new_string": "three"})
+            assert await next_event(told) == ResourceUpdated(resources[other.label])
+            http.delete(f"/v1/blocks/{other.id}")
+            assert await next_event(told) == ResourceUpdated(resources[other.label])
+
+
+@one_store
+async def test_a_change_of_what_the_key_reaches_is_told(
+    server: ServerProcess, http: httpx.Client, new_block: NewBlock
+) -> None:
+    block, other = new_block(value="one"), new_block(value="one")
+    made = http.post("/v1/keys", json={"name": "claude-code", "blocks": [grant(block)]}).json()
+    uri = f"memory://{other.label}"
+    async with (
+        joined(server.url, made["key"]) as member,
+        member.listen(tools_list_changed=True, resources_list_changed=True, resource_subscriptions=[uri]) as told,
+    ):
+        http.patch(f"/v1/keys/{made['id']}", json={"blocks": [grant(other, "read")]})
+        events = {await next_event(told) for _ in range(3)}
+        assert events == {ToolsListChanged(), ResourcesListChanged(), ResourceUpdated(uri)}
+        http.patch(f"/v1/blocks/{other.id}", json={"value": "two"})
+        assert await next_event(told) == ResourceUpdated(uri)
+
+
+@one_store
+async def test_a_subscription_ends_with_its_key(server: ServerProcess, http: httpx.Client, new_block: NewBlock) -> None:
+    block = new_block(value="one")
+    made = http.post("/v1/keys", json={"name": "claude-code", "blocks": [grant(block)]}).json()
+    asked = knock(
+        server.url,
+        "subscriptions/listen",
+        {"notifications": {"resourceSubscriptions": [f"memory://{block.label}"]}},
+        authorization=f"Bearer {made['key']}",
+    )
+    with http.stream(**asked) as stream:
+        lines = stream.iter_lines()
+        assert "acknowledged" in next(line for line in lines if line.startswith("data: "))
+        http.delete(f"/v1/keys/{made['id']}")
+        with pytest.raises((StopIteration, httpx.RemoteProtocolError)):
+            while True:
+                assert "updated" not in next(lines)
+
+
+@one_store
+def test_a_server_that_stops_ends_subscriptions(start_server: StartServer) -> None:
+    server = start_server()
+    with httpx.Client(base_url=server.url, timeout=PATIENCE) as http:
+        http.post("/v1/blocks", json={"label": "notes", "value": "one"}).raise_for_status()
+        asked = knock(
+            server.url, "subscriptions/listen", {"notifications": {"resourceSubscriptions": ["memory://notes"]}}
+        )
+        with http.stream(**asked) as stream:
+            lines = (line for line in stream.iter_lines() if line.startswith("data: "))
+            assert "acknowledged" in next(lines)
+            server.process.send_signal(signal.SIGTERM)
+            assert '"result"' in next(lines)
+    assert server.process.wait(PATIENCE) == 0
+
+
+@on_postgres
+@each_generation
+async def test_every_process_answers(start_server: StartServer, generation: str) -> None:
+    first, second = start_server(), start_server()
+    with httpx.Client(base_url=first.url, timeout=PATIENCE) as http:
+        block = http.post("/v1/blocks", json={"label": "notes", "value": "one"}).json()
+        key = http.post("/v1/keys", json={"name": "claude-code", "blocks": [grant(block)]}).json()["key"]
+    async with joined(first.url, key, generation) as one:
+        asked = knock_tool(second.url, key, "insert", label="notes", new_string="by the second")
+        assert httpx.request(**asked, timeout=PATIENCE).json()["result"]["isError"] is False
+        assert "by the second" in await call(one, "read_memory", label="notes")
+    if generation != "legacy":
+        async with joined(second.url, key) as two, two.listen(resource_subscriptions=["memory://notes"]) as told:
+            async with joined(first.url, key) as one:
+                await call(one, "insert", label="notes", new_string="by the first")
+            assert await next_event(told) == ResourceUpdated("memory://notes")
+
+
+@on_postgres
+async def test_a_session_of_the_older_revisions_goes_on_in_another_process(start_server: StartServer) -> None:
+    """What its client is called stays known: the session's identifier says it."""
+    first, second = start_server(), start_server()
+    headers = {"accept": "application/json, text/event-stream"}
+    info = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "cursor", "version": "9"}}
+    hello = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": info}
+    with httpx.Client(timeout=PATIENCE, headers=headers) as http:
+        block = http.post(f"{first.url}/v1/blocks", json={"label": "notes", "value": "one"}).json()
+        session = http.post(f"{first.url}/mcp", json=hello).headers["mcp-session-id"]
+        params = {"name": "insert", "arguments": {"label": "notes", "new_string": "two"}}
+        asked = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": params}
+        going_on = {"mcp-session-id": session, "mcp-protocol-version": "2025-06-18"}
+        answer = http.post(f"{second.url}/mcp", json=asked, headers=going_on)
+        assert answer.json()["result"]["isError"] is False
+        author = http.get(f"{first.url}/v1/blocks/{block['id']}").json()["updated_by"]
+        assert author["client"] == "cursor/9"
+        forged = http.post(f"{second.url}/mcp", json=asked, headers={**going_on, "mcp-session-id": "%%%"})
+        assert forged.status_code == 200
+
+
+@each_generation
+@one_store
+async def test_a_fresh_agent_is_told_how_to_work(server: ServerProcess, generation: str) -> None:
+    async with joined(server.url, generation=generation) as member:
+        prompts = (await member.list_prompts()).prompts
+        assert [prompt.name for prompt in prompts] == ["shared_memory"]
+        told = (await member.get_prompt("shared_memory")).messages[0].content.text  # type: ignore[union-attr]
+        tools = {tool.name for tool in (await member.list_tools()).tools}
+        assert {word for word in tools if word in told} >= {
+            "list_memory",
+            "read_memory",
+            "insert",
+            "replace",
+            "rethink",
+        }
+        with pytest.raises(MCPError):
+            await member.get_prompt("another")
+        templates = (await member.list_resource_templates()).resource_templates
+        assert [each.uri_template for each in templates] == ["memory://{label}"]
