@@ -121,6 +121,26 @@ def copy(
     sys.exit(moving.run(moving.copy(source, target)))
 
 
+def _show_help_of_mcp(wanted: bool) -> None:
+    if wanted:
+        from folkmoot.mcp_server.clients import help_text
+
+        typer.echo(help_text())
+        raise typer.Exit
+
+
+@application.command(add_help_option=False)
+def mcp(
+    help: Annotated[  # noqa: A002 - the option's own name
+        bool, typer.Option("--help", callback=_show_help_of_mcp, is_eager=True, help="Show how clients join, and exit.")
+    ] = False,
+) -> None:
+    """Bridge an agent's client to the running server by MCP, over stdin and stdout."""
+    from folkmoot.bridge import run
+
+    sys.exit(run())
+
+
 keys = typer.Typer(help="Keys of an organisation, of the running server or of the database.", no_args_is_help=True)
 organizations = typer.Typer(help="Organisations: each has agents, blocks and keys of its own.", no_args_is_help=True)
 application.add_typer(keys, name="keys")
