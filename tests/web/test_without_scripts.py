@@ -73,6 +73,10 @@ def screens(http: httpx.Client, new_block: NewBlock, new_agent: NewAgent) -> dic
         http.post(f"/v1/agents/{one.id}/messages", json={"input": script}).raise_for_status()
         return f"/agents/{one.id}"
 
+    def members() -> str:
+        http.post("/v1/keys", json={"name": "claude-code", "blocks": []}).raise_for_status()
+        return "/members"
+
     return {
         "moot": lambda: f"/?tag={new_block(tags=['one', 'two']).tags[0]}",
         "blocks": lambda: "/blocks",
@@ -88,6 +92,7 @@ def screens(http: httpx.Client, new_block: NewBlock, new_agent: NewAgent) -> dic
         "delete agent?": lambda: agent("?ask=delete"),
         "approval": waiting,
         "runs": lambda: "/runs",
+        "members": members,
     }
 
 

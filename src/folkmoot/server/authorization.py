@@ -27,7 +27,9 @@ def _one_of(*paths: str) -> re.Pattern[str]:
 ORGANIZATIONS = _one_of("/v1/organizations", "/v1/organizations/[^/]+")
 """For admins of the default organisation only."""
 
-ADMINISTRATION = _one_of("/v1/keys(?:/.*)?", "/v1/client-side-access-tokens(?:/.*)?", ORGANIZATIONS.pattern)
+ADMINISTRATION = _one_of(
+    "/v1/keys(?:/.*)?", "/members(?:/.*)?", "/v1/client-side-access-tokens(?:/.*)?", ORGANIZATIONS.pattern
+)
 """For admins, whatever the method."""
 
 DOOR = re.compile("/mcp")

@@ -115,6 +115,18 @@ def agent_calls(agent_id: str, model: str) -> list[Call]:
     ]  # fmt: skip
 
 
+def members_calls() -> list[Call]:
+    """Return the calls behind the members' page."""
+    body = {"name": "claude-code", "blocks": [{"block": "organization", "access": "append"}]}
+    return [
+        Call("List keys", "GET", "/v1/keys", _raw("get", "/v1/keys")),
+        Call("Make a member", "POST", "/v1/keys", _raw("post", "/v1/keys", f"body={body}"), body),
+        Call("Change what a member reaches", "PATCH", "/v1/keys/key-…",
+             _raw("patch", "/v1/keys/key-…", 'body={"blocks": []}'), {"blocks": []}),
+        Call("Revoke a key", "DELETE", "/v1/keys/key-…", _raw("delete", "/v1/keys/key-…")),
+    ]  # fmt: skip
+
+
 def runs_calls() -> list[Call]:
     """Return the calls behind the list of runs."""
     return [

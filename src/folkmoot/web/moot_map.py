@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from folkmoot.agents.agents import Agent
 from folkmoot.memory.attachments import Access, Attachment
 from folkmoot.memory.blocks import Block
 
@@ -16,9 +16,21 @@ ROW = 60
 """Height of a row, in pixels; the style sheet has the same."""
 
 
+class Holder(Protocol):
+    """Who has blocks: an agent, or a member."""
+
+    @property
+    def id(self) -> str:
+        """Its identifier."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
-    """An attachment as it is drawn, from the agent on the left to the block on the right."""
+    """An attachment as it is drawn, from the holder on the left to the block on the right."""
 
     agent_id: str
     block_id: str
@@ -30,9 +42,9 @@ class Line:
 class MootMap:
     """What is drawn, and what folds."""
 
-    agents: Sequence[Agent]
+    agents: Sequence[Holder]
     blocks: Sequence[Block]
-    more_agents: Sequence[Agent]
+    more_agents: Sequence[Holder]
     more_blocks: Sequence[Block]
     lines: Sequence[Line]
     holders: Mapping[str, Sequence[Attachment]]
@@ -43,13 +55,13 @@ class MootMap:
         return ROW * max(len(self.agents), len(self.blocks), 1)
 
 
-def draw(agents: Sequence[Agent], blocks: Sequence[Block], attachments: Sequence[Attachment]) -> MootMap:
+def draw(agents: Sequence[Holder], blocks: Sequence[Block], attachments: Sequence[Attachment]) -> MootMap:
     """Choose what is shown, order it so that few lines cross, and draw the lines.
 
     Args:
-        agents: those that are wanted, the oldest first.
+        agents: those that are wanted, the oldest first, and members behind them.
         blocks: those that are wanted.
-        attachments: all there are; those of others are left out.
+        attachments: all there are, and what members reach; those of others are left out.
     """
     known_agents, known_blocks = {agent.id for agent in agents}, {block.id for block in blocks}
     held = [each for each in attachments if each.agent_id in known_agents and each.block_id in known_blocks]

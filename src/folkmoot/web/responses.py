@@ -19,6 +19,7 @@ from starlette.responses import RedirectResponse
 
 from folkmoot import __version__
 from folkmoot.access.authentication import Authentication
+from folkmoot.access.principals import Principal
 from folkmoot.errors import FolkmootError, InvalidInput, MalformedId
 from folkmoot.web import words
 from folkmoot.web.code import connect
@@ -74,6 +75,7 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
         values: what the template shows; every text is escaped.
     """
     authentication: Authentication = request.app.state.authentication
+    principal: Principal | None = request.scope.get("principal")
     body = (
         environment()
         .get_template(template)
@@ -81,6 +83,7 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
             request=request,
             path=request.url.path,
             has_sessions=authentication.needs_key,
+            is_admin=principal is not None and principal.role == "admin",
             base_url=str(request.base_url).rstrip("/"),
             **values,
         )

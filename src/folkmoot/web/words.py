@@ -87,6 +87,8 @@ def author_name(author: Author) -> str:
     """Return an author's name as the pages show it."""
     if author.type == "agent":
         return author.name or "an agent"
+    if author.type == "member":
+        return author.name or "a member"
     return f"API ({author.name})" if author.type == "api" else "Folkmoot"
 
 

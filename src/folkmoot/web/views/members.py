@@ -1,0 +1,99 @@
+"""Members: who from elsewhere reaches which block; the keys of everybody else; making one and revoking it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Request, Response
+from pydantic import ValidationError
+
+from folkmoot.access.keys import Key, create_key, list_keys, revoke_key
+from folkmoot.agents.listing import AgentFilter, list_agents
+from folkmoot.agents.overview import agent_names
+from folkmoot.errors import FolkmootError
+from folkmoot.memory.listing import reachable_blocks
+from folkmoot.server.grants import labels_for, read_grants
+from folkmoot.server.scanning import Scan, Scanning
+from folkmoot.server.state import ServerState, State
+from folkmoot.server.wire.access import CreateKey
+from folkmoot.store import clock
+from folkmoot.store.engine import Transaction
+from folkmoot.store.paging import Page
+from folkmoot.web import code
+from folkmoot.web.colours import read_palette
+from folkmoot.web.forms import problems_of, text_of
+from folkmoot.web.responses import page_router, read_form, redirect, render
+
+router = page_router()
+
+OFFERED = 100
+"""Blocks, and agents, that the form offers."""
+
+
+@router.get("/members")
+async def list_all(request: Request, scan: Scan) -> Response:
+    """List members and other keys, with the form for a new member."""
+    return await _page(request, scan)
+
+
+@router.post("/members")
+async def create(request: Request, state: State) -> Response:
+    """Make a member and show its key, this once; or say what is wrong where."""
+    form = await read_form(request)
+    blocks = {name.removeprefix("block "): texts[0] for name, texts in form.items() if name.startswith("block ")}
+    try:
+        body = CreateKey.model_validate(
+            {
+                "name": text_of(form, "name").strip(),
+                "blocks": [{"block": each, "access": access} for each, access in blocks.items() if access],
+                "agents": form.get("agent", []),
+            }
+        )
+        key, secret = await _make(state, body)
+    except (ValidationError, FolkmootError) as error:
+        values = {"name": text_of(form, "name"), "blocks": blocks, "agents": form.get("agent", [])}
+        problems = problems_of(error, ("name",))
+        return await _page(request, Scanning(state.store, request), 422, values=values, problems=problems)
+    return await _page(request, Scanning(state.store, request), made=key, secret=secret)
+
+
+@router.post("/members/{key_id}/revoke")
+async def revoke(key_id: str, state: State) -> Response:
+    """Revoke a key, for good and at once."""
+    await state.store.write(lambda transaction: revoke_key(transaction, key_id))
+    return redirect("/members")
+
+
+async def _make(state: ServerState, body: CreateKey) -> tuple[Key, str]:
+    async def make(transaction: Transaction) -> tuple[Key, str]:
+        grants = await read_grants(transaction, body)
+        return await create_key(transaction, body.name, "member", None, state.principal.name, grants)
+
+    return await state.store.write(make)
+
+
+async def _page(request: Request, scan: Scanning, status: int = 200, **more: Any) -> Response:
+    values: dict[str, Any] = {
+        "values": {"name": "", "blocks": {}, "agents": []},
+        "problems": {},
+        "made": None,
+        "secret": "",
+        "offered": OFFERED,
+        "calls": code.members_calls(),
+    }
+    return await scan(_read, lambda shown: render(request, "members.html", status, **{**values, **more}, **shown))
+
+
+async def _read(transaction: Transaction) -> dict[str, Any]:
+    keys, now = await list_keys(transaction), clock.now()
+    asked = {agent_id for key in keys if key.grants is not None for agent_id in key.grants.agents}
+    return {
+        "members": [key for key in reversed(keys) if key.grants is not None],
+        "others": [key for key in reversed(keys) if key.grants is None],
+        "ended": {key.id for key in keys if not key.is_valid(now)},
+        "labels": await labels_for(transaction, keys),
+        "names": await agent_names(transaction, sorted(asked)),
+        "blocks": await reachable_blocks(transaction, None, OFFERED),
+        "agents": await list_agents(transaction, AgentFilter(), Page(limit=OFFERED)),
+        "palette": await read_palette(transaction),
+    }
