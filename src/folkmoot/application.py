@@ -21,12 +21,14 @@ from folkmoot import __version__
 from folkmoot.access.authentication import Authentication
 from folkmoot.access.principals import ADMIN, LOCAL
 from folkmoot.agents.services import Services
+from folkmoot.archives.embedding import embed_kind
 from folkmoot.errors import FolkmootError, InvalidInput, StartupError
 from folkmoot.files.reading import FileReader
 from folkmoot.jobs.kinds import JobKinds
 from folkmoot.jobs.worker import JobWorker
 from folkmoot.mcp_server.endpoint import PATH, Door
 from folkmoot.models.catalogue import Catalogue
+from folkmoot.models.embeddings import EmbeddingClient
 from folkmoot.models.providers import OFFLINE, default_model
 from folkmoot.models.requests import ModelClient
 from folkmoot.runs.supervisor import RunSupervisor
@@ -40,6 +42,8 @@ from folkmoot.server.routes import (
     agent_folders,
     agents,
     all_messages,
+    archival_memory,
+    archives,
     blocks,
     chat_completions,
     context,
@@ -90,6 +94,8 @@ ROUTERS = (
     agents.router,
     agents.tags_router,
     core_memory.router,
+    archives.agent_router,
+    archival_memory.router,
     all_messages.agents_router,
     messages.router,
     conversations.router,
@@ -108,6 +114,8 @@ ROUTERS = (
     folders.router,
     folders.sources_router,
     agent_folders.router,
+    archives.router,
+    archives.passages_router,
     models.router,
     jobs.router,
     keys.router,
@@ -220,8 +228,9 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     mcp = McpServers(store, settings, sealer)
     stored = StoredTools({"custom": partial(CustomTool, sealer=sealer), "external_mcp": partial(McpTool, servers=mcp)})
     tools = ToolRegistry((BuiltinTools(), stored))
-    kinds: JobKinds = {kind.name: kind for kind in FileReader(sandbox).kinds}
-    services = Services(store, client, settings, environ, sealer, catalogue, tools, sandbox, kinds, mcp)
+    embeddings = EmbeddingClient(settings, environ)
+    kinds: JobKinds = {kind.name: kind for kind in (embed_kind(embeddings), *FileReader(sandbox).kinds)}
+    services = Services(store, client, settings, environ, sealer, catalogue, tools, sandbox, embeddings, kinds, mcp)
     supervisor = RunSupervisor(services)
     worker = JobWorker(store, kinds, settings.keep_jobs)
     principal = LOCAL if settings.api_key is None else ADMIN
@@ -241,6 +250,7 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
         await sandbox.close()
         await catalogue.aclose()
         await client.aclose()
+        await embeddings.aclose()
         await store.close()
 
 

@@ -113,6 +113,10 @@ class Settings(BaseSettings):
     default_model: str | None = Field(
         None, description="Handle of the model for agents that name none, such as `openai/gpt-4o-mini`."
     )
+    default_embedding: str | None = Field(
+        None,
+        description="Handle of the model for archives that name no embedding, such as `openai/text-embedding-3-small`.",
+    )
     context_window: int = Field(
         128_000,
         ge=1024,

@@ -68,6 +68,7 @@ class Organization:
         while self.ask("GET", "/v1/jobs", params={"source_id": folder["id"], "active": True}):
             time.sleep(0.02)
         self.ask("PATCH", f"/v1/agents/{agent['id']}/folders/attach/{folder['id']}")
+        passage = self._fill_archive(agent["id"])
         policy = [{"type": "agent", "id": agent["id"], "access": ["read_agent"]}]
         token = {"hostname": "https://app.example.org", "policy": policy}
         self.ask("POST", "/v1/client-side-access-tokens", json=token)
@@ -88,6 +89,10 @@ class Organization:
             "step_id": self.ask("GET", f"/v1/runs/{run['id']}/steps")[0]["id"],
             "message_id": self.ask("GET", f"/v1/agents/{agent['id']}/messages")[-1]["id"],
             "conversation_id": conversation["id"],
+            "archive_id": passage["archive_id"],
+            "passage_id": passage["id"],
+            "memory_id": passage["id"],
+            "job_id": self.ask("GET", "/v1/jobs")[0]["id"],
             "key_id": self.key_id,
             "token": tokens[0]["token"],
             "organization": self.id,
@@ -99,6 +104,19 @@ class Organization:
             "variable_id": self.ask("POST", f"/v1/sandbox-config/{settings}/environment-variable", json=variable)["id"],
             "version": "1",
         }
+
+    def _fill_archive(self, agent_id: str) -> Any:
+        """Give the agent an archive with a passage that is embedded; return the passage."""
+        fields = {"name": self.word, "description": f"{self.word} keeps", "embedding": "openai/text-embedding-3-small"}
+        archive = self.ask("POST", "/v1/archives", json=fields)["id"]
+        self.http.patch(f"/v1/agents/{agent_id}/archives/attach/{archive}").raise_for_status()
+        kept = {"text": f"{self.word} keeps", "tags": [self.word]}
+        for _ in range(2):
+            passage = self.ask("POST", f"/v1/agents/{agent_id}/archival-memory", json=kept)[0]
+        self.http.delete(f"/v1/archives/{archive}/passages/{passage['id']}").raise_for_status()
+        while self.ask("GET", "/v1/jobs/active"):
+            """It ends by itself."""
+        return self.ask("GET", f"/v1/agents/{agent_id}/archival-memory")[0]
 
 
 NewOrganization = Callable[[], Organization]

@@ -66,6 +66,8 @@ def query_of(names: tuple[str, ...], ids: dict[str, str], path: str) -> list[dic
         "tags": ids["block_label"],
         "label": ids["block_label"],
         "name": ids["block_label"],
+        "author": ids["block_label"],
+        "query": ids["block_label"],
         "query_text": ids["block_label"],
         "value_search": ids["block_label"],
         "label_search": ids["block_label"],
@@ -77,7 +79,22 @@ def query_of(names: tuple[str, ...], ids: dict[str, str], path: str) -> list[dic
 
 def cursor_of(path: str, ids: dict[str, str]) -> str:
     kind = next(
-        (kind for kind in ("message", "run", "step", "conversation", "block", "file", "folder") if f"/{kind}" in path),
+        (
+            kind
+            for kind in (
+                "message",
+                "run",
+                "step",
+                "conversation",
+                "block",
+                "archive",
+                "passage",
+                "job",
+                "file",
+                "folder",
+            )
+            if f"/{kind}" in path
+        ),
         "agent",
     )
     return ids[f"{kind}_id"]
@@ -100,6 +117,8 @@ def body_of(ids: dict[str, str]) -> dict[str, Any]:
         "folder_ids": [ids["folder_id"]],
         "query": ids["block_label"],
         "content": "taken",
+        "text": "taken",
+        "archive_id": ids["archive_id"],
         "version": 1,
         "requires_approval": "true",
         "message": "taken",

@@ -19,14 +19,6 @@ LATER = frozenset(
         # streams
         # runs and steps
         # conversations
-        # search, passages, archives
-        "passage create",
-        "passage list",
-        "passage search",
-        "archive create",
-        "archives list",
-        "archive passage create",
-        "archive attach",
         # custom tools, approvals, client tools
         "tool create",
         "tool create again",
@@ -172,7 +164,20 @@ _OF_RUNS = (
     Allowed("agent reset messages", "*last_run_*", "told for every agent that has run"),
 )
 
-ALLOWED = (*_OF_BLOCKS, *_OF_AGENTS, *_OF_TOOLS_AND_MODELS, *_OF_MESSAGES, *_OF_RUNS)
+_OF_ARCHIVES = (
+    *(
+        Allowed("archive*", f"$*.{name}: added", "Folkmoot's own field of an archive")
+        for name in ("embedding", "passage_count", "embedded_count")
+    ),
+    *(
+        Allowed("*passage*", f"$*.{name}: added", "Folkmoot's own: who wrote it, and why it was found")
+        for name in ("author", "score", "why", "archive_id", "without_meaning")
+    ),
+    Allowed("*passage*", "$*.embedding: null instead of a list", "vectors stay in the database"),
+    Allowed("tools list", "$[].json_schema.parameters.properties.archive: added", "an agent may have several"),
+)
+
+ALLOWED = (*_OF_BLOCKS, *_OF_AGENTS, *_OF_TOOLS_AND_MODELS, *_OF_MESSAGES, *_OF_RUNS, *_OF_ARCHIVES)
 
 
 def _refused(recording: Recording) -> Recording:

@@ -54,8 +54,6 @@ class Mark:
 
 
 _LATER_ROUTES = (
-    Mark(FILES, "* /v1/archives*"),
-    Mark(FILES, "* /v1/agents/{}/archival-memory*"),
     *(Mark(MCP, call) for call in ("* /v1/mcp-servers*", "* /v1/tools/mcp*")),
     *(Mark(MOVING, f"* /v1/agents/{call}") for call in ("import", "{}/export")),
     *(Mark(REST, call) for call in ("* /v1/providers*", "* /v1/agents/{}/messages/capture")),
@@ -126,6 +124,19 @@ _MEANT = (
     Mark("other names for the ways to ask for a run", "GET /v1/runs*", "*.metadata.run_type: *"),
 )
 
+_VECTORS = "vectors stay in the database"
+
+_PASSAGES = (
+    *(
+        Mark(_VECTORS, call, "$[]*.embedding: null instead of a string")
+        for call in (
+            "* /v1/agents/{}/archival-memory",
+            "POST /v1/archives/{}/passages/batch",
+            "POST /v1/passages/search",
+        )
+    ),
+)
+
 _NEWEST = "newest first, as it was asked for; a page after one goes on behind it"
 
 _ORDER = (
@@ -187,6 +198,7 @@ MARKS = (
     *_LATER_ANSWERS,
     *_MODELS,
     *_MEANT,
+    *_PASSAGES,
     *_ORDER,
     *_OF_THE_REPLAY,
     *_OF_TOOLS,

@@ -30,6 +30,7 @@ WITH_EXAMPLES = [
     "docs/api-stability.md",
     "docs/files.md",
     "docs/tools.md",
+    "docs/archives.md",
 ]
 ADDRESS = "http://localhost:8283"
 CURL_TIMED_OUT = 28

@@ -33,6 +33,7 @@ TOLD_OTHERWISE = {
     "secret_key",
     "callback_secret",
     "default_model",
+    "default_embedding",
     "search_url",
     "search_folder",
 }

@@ -90,6 +90,7 @@ def mentioning(rows: Mapping[str, Sequence[str]], *marks: str, but: Sequence[str
 
 SAID, WRITTEN, IN_COPY, SENT, LOST = "saidword", "writtenword", "copyword", "sentword", "lostword"
 FILED = "filedword"
+KEPT, SHARED = "keptword", "sharedword"
 
 
 LOOKS = 2000
@@ -127,6 +128,7 @@ class Life:
         self.say(f"CALL memory_insert {json.dumps(insertion)}")
         asking = {"message": f"ECHO {SENT}", "other_agent_id": self.other}
         self.say(f"CALL send_message_to_agent_and_wait_for_reply {json.dumps(asking)}")
+        self.keep()
         self.say(f"ECHO {SAID}", "/stream", stream_tokens=True)
         self.say(f"ECHO {SAID}", "/async", callback_url=callback_url)
         path = f"/v1/conversations?agent_id={self.agent}"
@@ -150,6 +152,21 @@ class Life:
 
     def say(self, text: str, how: str = "", **more: Any) -> None:
         self.http.post(f"/v1/agents/{self.agent}/messages{how}", json={"input": text, **more}).raise_for_status()
+
+    def keep(self) -> None:
+        """Keep passages: in an archive of its own, and in one that the other agent has too."""
+        own = f"/v1/agents/{self.agent}/archival-memory"
+        passages = [self.ok("POST", own, {"text": KEPT, "tags": [KEPT]})[0]["id"] for _ in range(2)]
+        self.ok("DELETE", f"{own}/{passages[0]}")
+        shared = {"name": "shared", "embedding": "openai/text-embedding-3-small"}
+        self.shared = self.ok("POST", "/v1/archives", shared)["id"]
+        for agent in (self.agent, self.other):
+            self.ok("PATCH", f"/v1/agents/{agent}/archives/attach/{self.shared}")
+        path = f"/v1/archives/{self.shared}/passages"
+        shared_passages = [self.ok("POST", path, {"text": SHARED, "tags": [SHARED]})["id"] for _ in range(2)]
+        self.http.delete(f"{path}/{shared_passages[0]}").raise_for_status()
+        while self.ok("GET", "/v1/jobs/active"):
+            """The passages are being embedded."""
 
     def ids(self, kind: str, agent: str) -> list[str]:
         return [each["id"] for each in self.ok("GET", f"/v1/{kind}?agent_id={agent}&limit=100")]
@@ -179,7 +196,9 @@ def test_deleting_an_agent_leaves_nothing_but_what_the_page_names(life: tuple[Li
     made.ok("DELETE", f"/v1/agents/{made.agent}")
     after = rows_of(database)
     assert mentioning(after, *marks, but=others) <= named
-    assert mentioning(after, SAID, IN_COPY, LOST) == set()
+    assert mentioning(after, SAID, IN_COPY, LOST, KEPT) == set()
+    assert mentioning(after, SHARED) == {"passages", "passage_tags", "archive_tags"}
+    assert [len(after[name]) for name in ("archives", "passages", "passage_vectors", "deleted_passages")] == [1] * 4
     assert mentioning(after, SENT, but=others) == set()
     assert mentioning(after, WRITTEN) == {"blocks", "block_versions"}
     assert mentioning(after, FILED) == {"file_chunks"}

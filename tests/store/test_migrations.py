@@ -30,7 +30,7 @@ from folkmoot.store.migrations import HEAD
 from folkmoot.store.opening import open_store
 from folkmoot.store.tables import agents, conversations, messages, metadata, run_events, runs
 
-ENGINES_OWN = re.compile(r"messages_fulltext.*|alembic_version")
+ENGINES_OWN = re.compile(r"\w+_fulltext.*|alembic_version")
 """What is not in `tables.py`."""
 
 

@@ -45,6 +45,7 @@ class ScriptedModel:
         self._holds: list[Held] = []
         self._gone = 0
         self.window: int | None = None
+        self.embeddings = EmbeddingScript()
         self._connections: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -74,6 +75,7 @@ class ScriptedModel:
             self._faults.clear()
             self._gone = 0
             self.window = None
+            self.embeddings = EmbeddingScript()
             holds, self._holds = self._holds, []
         for held in holds:
             held.release()
@@ -226,7 +228,7 @@ class ScriptedModel:
         if request.method == "POST" and request.path in WIRES:
             return await self._chat(WIRES[request.path], request.body, reader, writer)
         if (request.method, request.path) == ("POST", "/v1/embeddings"):
-            writer.write(_json(200, openai_wire.embeddings(request.body)))
+            writer.write(_json(*self.embeddings.answer(request.body)))
         elif request.path == "/v1/models":
             wire = anthropic_wire if "anthropic-version" in request.headers else openai_wire
             writer.write(_json(200, wire.model_list()))
@@ -331,6 +333,44 @@ class ScriptedModel:
             with self._lock:
                 self._violations.append(f"the test's script cannot be read: {error}")
             return Reply({"role": "assistant", "content": "The script cannot be read."})
+
+
+class EmbeddingScript:
+    """What the model's embeddings are, and what shall go wrong with them."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        """All texts that vectors were asked for, whether they were given or not."""
+
+        self.dimensions = 1536
+        self.meanings: dict[str, str] = {}
+        """Words that mean the same as another: `{"feline": "cat"}`."""
+
+        self.longest: int | None = None
+        """Characters of a text that is taken; requests with a longer one are refused."""
+
+        self.refused: str | None = None
+        """A word whose texts are refused, however short."""
+
+        self.is_down = False
+        self._next: deque[tuple[int, Any]] = deque()
+
+    def answer_next(self, status: int, body: Any, times: int = 1) -> None:
+        """Answer the next `times` requests with this."""
+        self._next.extend([(status, body)] * times)
+
+    def answer(self, body: dict[str, Any]) -> tuple[int, Any]:
+        """Return the status and the body of an answer."""
+        texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
+        self.texts += texts
+        if self._next:
+            return self._next.popleft()
+        if self.is_down:
+            return 503, openai_wire.error(503, "The embeddings are down.")
+        if any(len(text) > (self.longest or len(text)) or (self.refused or "\0") in text for text in texts):
+            return 400, openai_wire.error(400, "This text cannot be embedded.")
+        meant = [" ".join(self.meanings.get(word, word) for word in text.lower().split()) for text in texts]
+        return 200, openai_wire.embeddings({"dimensions": self.dimensions, **body, "input": meant})
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Column, Connection, Integer, LargeBinary, Table, create_engine, select
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from folkmoot.store.opening import open_store
 from folkmoot.store.tables import metadata
+from folkmoot.store.vectors import packed
 
 ROWS = 210
 """Rows of each table: more than are read at once."""
@@ -27,7 +30,7 @@ async def all_rows(url: str) -> dict[str, list[tuple[Any, ...]]]:
     def read(connection: Connection) -> dict[str, list[tuple[Any, ...]]]:
         found = {}
         for name, table in metadata.tables.items():
-            rows = [tuple(row) for row in connection.execute(select(table))]
+            rows = [tuple(map(_comparable, row)) for row in connection.execute(select(table))]
             found[name] = sorted(rows, key=repr)
         return found
 
@@ -49,19 +52,24 @@ async def on_connection(url: str, work: Any) -> Any:
 def _fill(connection: Connection, rows: int) -> None:
     made: dict[str, list[dict[str, Any]]] = {}
     for table in metadata.sorted_tables:
-        made[table.name] = [_row(table, number, made) for number in range(rows)]
+        made[table.name] = [_row(table, number, made, connection.dialect) for number in range(rows)]
         connection.execute(table.insert(), made[table.name])
 
 
-def _row(table: Table, number: int, made: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    row = {column.name: _value(column, number) for column in table.c}
+def _comparable(value: Any) -> Any:
+    """Return a value as SQLite has it: a vector as bytes."""
+    return packed(value) if isinstance(value, list) else value
+
+
+def _row(table: Table, number: int, made: dict[str, list[dict[str, Any]]], dialect: Dialect) -> dict[str, Any]:
+    row = {column.name: _value(column, number, dialect) for column in table.c}
     for key in table.foreign_key_constraints:
         of = made[key.referred_table.name][number]
         row |= {each.parent.name: of[each.column.name] for each in key.elements}
     return row
 
 
-def _value(column: Column[Any], number: int) -> Any:
+def _value(column: Column[Any], number: int, dialect: Dialect) -> Any:
     if column.nullable and number % 3 == 1:
         return None
     if isinstance(column.type, Boolean):
@@ -70,6 +78,9 @@ def _value(column: Column[Any], number: int) -> Any:
         return 2**50 + number
     if isinstance(column.type, Integer):
         return number
+    if column.name == "vector":
+        vector = [0.5, -0.25, float(number)]
+        return vector if isinstance(column.type.dialect_impl(dialect), ARRAY) else packed(vector)
     if isinstance(column.type, LargeBinary):
         return bytes([0, 255, number % 256])
     return f'{column.name} {number} – "ünï" 会议 😀\n\t\\'

@@ -17,6 +17,7 @@ from folkmoot.errors import Conflict, NotFound
 from folkmoot.memory import attachments
 from folkmoot.memory.attachments import attach
 from folkmoot.memory.blocks import delete_block
+from folkmoot.models.embeddings import handle_in
 from folkmoot.store import clock
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
@@ -78,6 +79,11 @@ class Agent:
             created_at=row["created_at"],
             updated_at=row["updated_at"],
         )
+
+    @property
+    def named_embedding(self) -> str | None:
+        """The handle of the embedding model that its creator named, in either form."""
+        return self.embedding or handle_in(self.configuration.get("embedding_config") or {})
 
     @property
     def parallel_tool_calls(self) -> bool:

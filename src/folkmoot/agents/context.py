@@ -15,10 +15,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from folkmoot.agents.agents import Agent
 from folkmoot.agents.instructions import metadata_section
+from folkmoot.archives.attachments import ShownArchive, shown_archives
 from folkmoot.conversations.conversations import Conversation
 from folkmoot.conversations.messages import Message
 from folkmoot.memory.attachments import attached_rows
 from folkmoot.models.blocks_in_prompt import ShownBlock, render_blocks
+from folkmoot.models.frames import Frame, render_frames
 from folkmoot.models.prompt import (
     AssistantMessage,
     Image,
@@ -40,6 +42,19 @@ class SeenBlock(ShownBlock):
     """A block as it was shown to the model in one step."""
 
     id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was shown to the model in one step beside the messages, as it was then."""
+
+    blocks: Sequence[SeenBlock] = ()
+    archives: Sequence[ShownArchive] = ()
+
+
+async def read_seen(transaction: Transaction, agent_id: str, conversation_id: str | None = None) -> Seen:
+    """Return what the agent is shown beside its messages, as it is now."""
+    return Seen(await read_blocks(transaction, agent_id, conversation_id), await shown_archives(transaction, agent_id))
 
 
 async def read_blocks(transaction: Transaction, agent_id: str, conversation_id: str | None = None) -> list[SeenBlock]:
@@ -75,31 +90,31 @@ def build_prompt(
     instructions: str,
     tools: Sequence[ToolSchema],
     turns: Sequence[PromptMessage],
-    blocks: Sequence[SeenBlock],
+    seen: Seen,
 ) -> Prompt:
     """Return the request for one step of the agent's turn."""
     return Prompt(
         instructions=instructions,
         messages=turns,
-        memory=memory_text(agent, conversation_id, blocks),
+        memory=memory_text(agent, conversation_id, seen),
         tools=tools,
         options=model_options(agent.configuration),
         conversation_id=conversation_id,
     )
 
 
-def memory_text(agent: Agent, conversation_id: str, blocks: Sequence[SeenBlock]) -> str:
-    """Return what a model reads behind the messages: the time, whose conversation it is, and the blocks.
+def memory_text(agent: Agent, conversation_id: str, seen: Seen) -> str:
+    """Return what a model reads behind the messages: the time, whose conversation it is, archives, and the blocks.
 
     The conversation is not named in the instructions: an agent's conversations share those in a provider's cache.
     """
-    return render_memory(blocks, agent.timezone, datetime.now(UTC), metadata_section(agent.id, conversation_id))
+    return render_memory(seen, agent.timezone, datetime.now(UTC), metadata_section(agent.id, conversation_id))
 
 
-def render_memory(blocks: Sequence[SeenBlock], timezone: str, now: datetime, metadata: str = "") -> str:
-    """Return the text in which a model reads the time, what is said of its conversation, and its blocks.
+def render_memory(seen: Seen, timezone: str, now: datetime, metadata: str = "") -> str:
+    """Return the text in which a model reads the time, what is said of its conversation, its archives and its blocks.
 
-    >>> print(render_memory([], "UTC", datetime(2026, 11, 22, 8, 5, tzinfo=UTC)))
+    >>> print(render_memory(Seen(), "UTC", datetime(2026, 11, 22, 8, 5, tzinfo=UTC)))
     <now>Sunday, 2026-11-22 08:05 UTC</now>
     """
     try:
@@ -107,9 +122,23 @@ def render_memory(blocks: Sequence[SeenBlock], timezone: str, now: datetime, met
     except (ZoneInfoNotFoundError, ValueError):
         local = now
     lines = [f"<now>{local:%A, %Y-%m-%d %H:%M %Z}</now>", *([metadata] if metadata else [])]
-    if blocks:
-        lines.append(render_blocks(blocks))
+    if seen.blocks:
+        lines.append(render_blocks(seen.blocks))  # first: nobody else's words stand before them (`frames.read_frames`)
+    if seen.archives:
+        lines.append(render_archives(seen.archives))
     return "\n".join(lines)
+
+
+def render_archives(archives: Sequence[ShownArchive]) -> str:
+    """Return what a model is told of its archives: what is in them, not the passages, which it searches."""
+    return render_frames("archives", [_archive_frame(archive) for archive in archives])
+
+
+def _archive_frame(archive: ShownArchive) -> Frame:
+    tags = ", ".join(f"{tag} ({count})" for tag, count in archive.tags)
+    described = {} if archive.description is None else {"description": archive.description}
+    attributes = {"name": archive.name, "access": archive.access, "passages": str(archive.passage_count), **described}
+    return Frame("archive", attributes, f"tags: {tags}" if tags else "")
 
 
 def model_options(configuration: Mapping[str, Any]) -> ModelOptions:

@@ -1,4 +1,4 @@
-"""Deleting what may be large: an agent, a conversation, its messages, a block, a folder or a file.
+"""Deleting what may be large: an agent, a conversation, its messages, a block, an archive, a folder or a file.
 
 Small things go in one transaction. Of a large one the first transaction notes the deletion, from where on nobody sees
 it; it is swept behind, in pieces, and the last of them deletes what is left and the note. Other requests run between
@@ -15,6 +15,8 @@ from sqlalchemy import bindparam, case, delete, func, select
 from folkmoot.agents.agents import delete_agent, find_agent
 from folkmoot.agents.conversations import check_deletable, delete_conversation
 from folkmoot.agents.folders import take_from_all
+from folkmoot.archives.archives import archives_of_agent_only, delete_archive, find_archive
+from folkmoot.archives.passages import OF_ARCHIVE
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.listing import clear_context
 from folkmoot.files import folders
@@ -30,6 +32,7 @@ from folkmoot.store.deletions import Deletion, drop_note, note_deletion, unfinis
 from folkmoot.store.engine import Store, Transaction
 from folkmoot.store.pieces import ROWS, Pieces
 from folkmoot.store.tables import (
+    agent_archives,
     agent_blocks,
     block_readers,
     block_versions,
@@ -132,6 +135,15 @@ async def remove_file(store: Store, folder_id: str, file_id: str) -> None:
     await _remove(store, Deletion("file", file_id))
 
 
+async def remove_archive(store: Store, archive_id: str) -> None:
+    """Delete an archive with its passages; agents lose it.
+
+    Raises:
+        NotFound: there is no such archive.
+    """
+    await _remove(store, Deletion("archive", archive_id))
+
+
 async def finish_deletions(store: Store) -> None:
     """Finish what processes that are gone have begun to delete, for every organisation."""
     for deletion in await store.everywhere.read(unfinished_deletions):
@@ -139,8 +151,11 @@ async def finish_deletions(store: Store) -> None:
 
 
 async def _remove(store: Store, wanted: Deletion) -> None:
+    left: list[Deletion] = []
+
     async def begin(transaction: Transaction) -> Deletion | None:
         deletion = await _begin(transaction, wanted)
+        left[:] = await _note_what_goes_with(transaction, deletion)
         if await _delete_piece(transaction, deletion):
             await _finish(transaction, deletion)
             return None
@@ -148,8 +163,9 @@ async def _remove(store: Store, wanted: Deletion) -> None:
         await _hide(transaction, deletion)
         return deletion
 
-    if (begun := await store.write(begin)) is not None:
-        await asyncio.shield(_sweep(store, begun))  # it goes on when the client goes away
+    begun = await store.write(begin)
+    for deletion in (*([begun] if begun is not None else ()), *left):
+        await asyncio.shield(_sweep(store, deletion))  # it goes on when the client goes away
 
 
 async def _sweep(store: Store, deletion: Deletion) -> None:
@@ -162,6 +178,16 @@ async def _sweep(store: Store, deletion: Deletion) -> None:
 
     while not await store.write(go_on):
         await asyncio.sleep(0)
+
+
+async def _note_what_goes_with(transaction: Transaction, deletion: Deletion) -> list[Deletion]:
+    """Note, for their own deletion, the archives that were made for an agent by itself and that no other has."""
+    if deletion.kind != "agent":
+        return []
+    archives = [Deletion("archive", each) for each in await archives_of_agent_only(transaction, deletion.id)]
+    for archive in archives:
+        await note_deletion(transaction, archive)
+    return archives
 
 
 async def _begin(transaction: Transaction, wanted: Deletion) -> Deletion:
@@ -177,6 +203,9 @@ async def _begin(transaction: Transaction, wanted: Deletion) -> Deletion:
         file = await find_file(transaction, wanted.id, lock=True)
         await drop_jobs_of(transaction, file.id, but=TIDYING)
         transaction.signal(folders.topic(file.folder_id))
+    elif wanted.kind == "archive":
+        await drop_jobs_of(transaction, wanted.id)  # before the archive is locked, as its job does
+        await find_archive(transaction, wanted.id, lock=True)
     elif wanted.kind == "conversation":
         check_deletable(await find_conversation(transaction, wanted.id, lock=True))
     else:
@@ -199,6 +228,8 @@ async def _hide(transaction: Transaction, deletion: Deletion) -> None:
         await folders.hide_folder(transaction, deletion.id)
     elif deletion.kind == "file":
         await hide_file(transaction, deletion.id)
+    elif deletion.kind == "archive":
+        await transaction.run(delete(agent_archives).where(agent_archives.c.archive_id == deletion.id))
 
 
 async def _delete_piece(transaction: Transaction, deletion: Deletion) -> bool:
@@ -206,6 +237,8 @@ async def _delete_piece(transaction: Transaction, deletion: Deletion) -> bool:
     if deletion.kind == "block":
         left = await _readers.delete(transaction, deleted_id=deletion.id)
         return bool(left and await _versions.delete(transaction, left, deleted_id=deletion.id))
+    if deletion.kind == "archive":
+        return bool(await OF_ARCHIVE.delete(transaction, deleted_id=deletion.id))
     if deletion.kind == "conversation":
         return bool(await _delete_messages(transaction, deletion.id, 0, _LAST, ROWS))
     if deletion.kind == "reset":
@@ -254,7 +287,13 @@ async def _delete_text(transaction: Transaction, file_id: str, most: int) -> int
 
 async def _finish(transaction: Transaction, deletion: Deletion) -> None:
     """Delete the thing itself; another process may have been faster."""
-    finish: dict[str, Any] = {"agent": delete_agent, "conversation": delete_conversation, "block": delete_block}
-    finish |= {"folder": folders.delete_folder, "file": delete_file}
+    finish: dict[str, Any] = {
+        "agent": delete_agent,
+        "conversation": delete_conversation,
+        "block": delete_block,
+        "archive": delete_archive,
+        "folder": folders.delete_folder,
+        "file": delete_file,
+    }
     if deletion.kind in finish:
         await finish[deletion.kind](transaction, deletion.id)

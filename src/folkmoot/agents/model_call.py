@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from folkmoot.agents.compaction import CompactionSettings
-from folkmoot.agents.context import SeenBlock
+from folkmoot.agents.context import Seen
 from folkmoot.agents.context_state import Compaction, choose_leaving, make_room
 from folkmoot.agents.context_window import clipped
 from folkmoot.agents.events import CompactionBegun, TurnSink
@@ -26,7 +26,7 @@ class ModelCall:
     """One model call: what it was shown, what it answered, and under which ids that was streamed."""
 
     step_id: str
-    seen: Sequence[SeenBlock]
+    seen: Seen
     reply: Reply
     writer: ReplyWriter
     duration: int
@@ -73,7 +73,7 @@ async def _made_to_fit(
     turn: TurnState,
     sink: TurnSink,
     prompt: Prompt,
-    seen: Sequence[SeenBlock],
+    seen: Seen,
     incoming: Sequence[Message],
     *,
     refused: bool,

@@ -8,7 +8,7 @@ from typing import Any
 
 from folkmoot.agents.agents import find_agent, tools_of
 from folkmoot.agents.compaction import CompactionSettings
-from folkmoot.agents.context import SeenBlock, for_conversation
+from folkmoot.agents.context import Seen, for_conversation
 from folkmoot.agents.context_state import Compaction, choose_leaving, make_room, read_context_state
 from folkmoot.agents.services import Services
 from folkmoot.agents.tool_rules import ToolRules
@@ -73,7 +73,7 @@ async def compact_now(
         BadRequest: no message can leave its context.
     """
 
-    async def read(transaction: Transaction) -> tuple[TurnState, list[SeenBlock]]:
+    async def read(transaction: Transaction) -> tuple[TurnState, Seen]:
         turn = await prepare_conversation(transaction, conversation_id, services)
         return turn, await turn.look(transaction)
 

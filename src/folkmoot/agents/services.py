@@ -10,6 +10,7 @@ from folkmoot.agents.agents import Agent
 from folkmoot.agents.recent_contexts import RecentContexts
 from folkmoot.jobs.kinds import JobKinds
 from folkmoot.models.catalogue import Catalogue
+from folkmoot.models.embeddings import Embeddings, usable_embedding
 from folkmoot.models.prompt import Delta, Prompt, Reply
 from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.settings import Settings
@@ -50,6 +51,7 @@ class Services:
     catalogue: Catalogue
     tools: ToolRegistry
     sandbox: Sandbox
+    embeddings: Embeddings
     job_kinds: JobKinds
     mcp: McpServers
     recent_contexts: RecentContexts = field(default_factory=RecentContexts)
@@ -90,6 +92,8 @@ class Services:
             variables=self.sealer.unseal(agent.configuration.get("sealed_variables")),
             seen=seen or {},
             messenger=messenger,
+            embeddings=self.embeddings,
+            embedding=usable_embedding(self.settings, self.environ, agent.named_embedding),
             sandbox=self.sandbox,
             chain=chain,
             hops=hops,

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, or_, select, update
 
-from folkmoot.agents.context import SeenBlock
+from folkmoot.agents.context import Seen
 from folkmoot.errors import NotFound
 from folkmoot.models.prompt import Prompt, Reply, Usage
 from folkmoot.store import clock
@@ -34,7 +34,7 @@ class Step:
     trace: Mapping[str, Any] | None = None
 
 
-async def store_step(transaction: Transaction, step: Step, seen: Sequence[SeenBlock]) -> None:
+async def store_step(transaction: Transaction, step: Step, seen: Seen) -> None:
     """Store the step, and for each block that it was shown which version that was."""
     now = clock.now()
     usage = step.usage
@@ -77,7 +77,7 @@ async def store_step(transaction: Transaction, step: Step, seen: Sequence[SeenBl
                 "agent_id": step.agent_id,
                 "created_at": now,
             }
-            for block in seen
+            for block in seen.blocks
         ],
     )
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from folkmoot.agents.abandoned_calls import settle_run
 from folkmoot.agents.approvals import Decisions, called_since_asked, decide, denial, find_pending, refuse_while_pending
+from folkmoot.agents.context import Seen
 from folkmoot.agents.events import Recorded, TurnEnd, TurnSink
 from folkmoot.agents.model_call import ModelCall, call_model
 from folkmoot.agents.preparation import prepare_turn
@@ -134,7 +135,7 @@ async def _carry_out(turn: TurnState, sink: TurnSink, decisions: Decisions) -> T
         else PlannedCall(call, outcome=decision.outcome or denial(decision))
         for call, decision in decided
     ]
-    context = turn.tool_context(sink, step_id, ())
+    context = turn.tool_context(sink, step_id, Seen())
     planned = await run_outside(planned, context)
 
     async def store(transaction: Transaction) -> Recorded[list[Message]]:

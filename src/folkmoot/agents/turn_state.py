@@ -8,7 +8,7 @@ from typing import Any
 
 from folkmoot.agents.agents import Agent
 from folkmoot.agents.approvals import Decisions
-from folkmoot.agents.context import SeenBlock, build_prompt, read_blocks
+from folkmoot.agents.context import Seen, build_prompt, read_seen
 from folkmoot.agents.context_state import ContextState
 from folkmoot.agents.events import TurnSink
 from folkmoot.agents.services import Services
@@ -145,8 +145,8 @@ class TurnState:
             for call, outcome in zip(planned, outcomes, strict=True)
         )
 
-    def prompt(self, seen: Sequence[SeenBlock], incoming: Sequence[Message] = ()) -> Prompt:
-        """Return what the model is asked next: the context, what came in just now, and the blocks in `seen`."""
+    def prompt(self, seen: Seen, incoming: Sequence[Message] = ()) -> Prompt:
+        """Return what the model is asked next: the context, what came in just now, and what it is shown beside it."""
         messages = self.context_state.shown(incoming)
         agent, request = self.agent, self.request
         instructions = request.instructions or agent.system
@@ -154,19 +154,19 @@ class TurnState:
         choice = self.tool_choice
         return replace(prompt, options=replace(prompt.options, tool_choice=choice)) if choice else prompt
 
-    async def look(self, transaction: Transaction) -> list[SeenBlock]:
-        """Return the agent's blocks as they are now."""
-        return await read_blocks(transaction, self.agent.id, self.request.conversation_id)
+    async def look(self, transaction: Transaction) -> Seen:
+        """Return what the agent is shown beside its messages, as it is now."""
+        return await read_seen(transaction, self.agent.id, self.request.conversation_id)
 
-    def tool_context(self, sink: TurnSink, step_id: str, seen: Sequence[SeenBlock]) -> ToolContext:
-        """Return what a step's tools may use; the model was shown the blocks in `seen`."""
+    def tool_context(self, sink: TurnSink, step_id: str, seen: Seen) -> ToolContext:
+        """Return what a step's tools may use; the model was shown `seen`."""
         return self.services.tool_context(
             self.agent,
             sink.messenger,
             conversation_id=self.request.conversation_id,
             run_id=sink.run_id,
             step_id=step_id,
-            seen={block.id: block.version for block in seen},
+            seen={block.id: block.version for block in seen.blocks},
             chain=self.request.chain,
             hops=self.request.hops,
         )

@@ -16,7 +16,7 @@ from folkmoot.store.deletions import message_is_kept
 from folkmoot.store.engine import Row, Store, Transaction, Work
 from folkmoot.store.paging import Page, fetch_page
 from folkmoot.store.tables import messages
-from folkmoot.store.words import looked_for
+from folkmoot.store.words import MOST_WORDS, looked_for
 
 ROLES = {"user": "user_message", "assistant": "assistant_message", "tool": "tool_return_message"}
 """The message type in which each role's words are stored."""
@@ -33,10 +33,6 @@ class MessageSearch:
     start: int | None = None
     end: int | None = None
     limit: int = 10
-
-
-MOST_WORDS = 64
-"""Words of a query that are looked for; each further one would only make the search slower."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +66,7 @@ def search_for(store: Store, search: MessageSearch) -> Work[list[FoundMessage]]:
     words = looked_for(search.query)[:MOST_WORDS]
     in_vain = bool(search.query.strip()) and not words
     if words:
-        statement = store.matching(statement, words)
+        statement = store.text_search(statement, messages, words)
     newest = (messages.c.created_at.desc(), messages.c.sequence.desc())
     statement = statement.order_by(*newest).limit(search.limit)
 

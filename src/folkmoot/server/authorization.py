@@ -40,6 +40,7 @@ READING_POSTS = _one_of(
     "/logout",
     "/v1/messages/search",
     "/v1/agents/messages/search",
+    "/v1/passages/search",
     "/v1/agents/[^/]+/messages/preview-raw-payload",
     "/v1/conversations/[^/]+/messages/preview-raw-payload",
     "/v1/conversations/[^/]+/stream",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
 
 import asyncpg
 from sqlalchemy import Connection, Select, func, inspect, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -19,8 +20,15 @@ from folkmoot.store.bulk import NOT_EMPTY, ROWS, Loading, Snapshot, TableShape, 
 from folkmoot.store.migrate import LOCK, create_or_upgrade, upgrade
 from folkmoot.store.migrations import HEAD
 from folkmoot.store.tables import metadata
+from folkmoot.store.vectors import packed, unpacked
 
 _DIALECT = asyncpg_dialect()  # type: ignore[no-untyped-call]
+
+_VECTORS = {
+    table.name: [column.name for column in table.c if isinstance(column.type.dialect_impl(_DIALECT), ARRAY)]
+    for table in metadata.sorted_tables
+}
+"""Columns that hold vectors: arrays here, bytes in a file and in SQLite."""
 
 _SERVERS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'folkmoot' AND datname = current_database()"
 """How many connections servers have to this database; `store/postgres.py` names them so."""
@@ -46,7 +54,17 @@ class PostgresSnapshot:
         """Yield a table's rows, some at a time."""
         cursor = await self._connection.cursor(_text(select(shape.clause)))
         while rows := await cursor.fetch(ROWS):
-            yield [tuple(row) for row in rows]
+            yield _with_vectors(shape, rows, packed)
+
+
+def _with_vectors(
+    shape: TableShape, rows: Sequence[Sequence[Any]], turn: Callable[[Any], Any]
+) -> Sequence[Sequence[Any]]:
+    """Return rows as tuples, with their vectors turned into the other form."""
+    places = {shape.columns.index(name) for name in _VECTORS.get(shape.name, ())}
+    if not places:
+        return [tuple(row) for row in rows]
+    return [tuple(turn(value) if place in places else value for place, value in enumerate(row)) for row in rows]
 
 
 def _text(statement: Select[Any]) -> str:
@@ -99,7 +117,8 @@ class PostgresLoading:
 
     async def load(self, shape: TableShape, rows: Sequence[Sequence[Any]]) -> None:
         """Add rows to a table."""
-        await self._connection.copy_records_to_table(shape.name, records=rows, columns=shape.columns)
+        records = _with_vectors(shape, rows, unpacked)
+        await self._connection.copy_records_to_table(shape.name, records=records, columns=shape.columns)
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, or_, sele
 from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import deletions, messages
 
-Kind: TypeAlias = Literal["agent", "conversation", "block", "folder", "file", "reset"]
+Kind: TypeAlias = Literal["agent", "conversation", "block", "archive", "folder", "file", "reset"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ async def unfinished_deletions(transaction: Transaction) -> Sequence[Deletion]:
 
 
 def is_kept(identifier: ColumnElement[str]) -> ColumnElement[bool]:
-    """Return the condition that an agent, a conversation, a block, a folder or a file is not being deleted."""
+    """Return the condition that a thing is not being deleted."""
     return ~exists().where(deletions.c.id == identifier, deletions.c.kind != "reset")
 
 

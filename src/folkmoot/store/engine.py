@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar, cast, overload
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Executable, Select, Table, insert
+from sqlalchemy import Column, Executable, Select, Table, insert
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -93,8 +93,27 @@ class Engine(Protocol):
             StoreUnavailable: the database cannot be reached or cannot be written.
         """
 
-    def matching(self, statement: Select[Any], words: Sequence[str]) -> Select[Any]:
-        """Return `statement`, a select from messages, limited to those with one of `words`, the best first."""
+    def text_search(self, statement: Select[Any], table: Table, words: Sequence[str]) -> Select[Any]:
+        """Return `statement`, a select from `table`, limited to rows with one of `words`, the best first.
+
+        Each row gets a `text_score`, which is higher for a better match. The table has the columns `search_text`, as
+        `words.indexed_text` makes it, and `search_id`; its index is one of the engine's `FULLTEXT`.
+        """
+
+    def nearest(self, table: Table, item: Column[str], dimensions: int) -> Select[Any] | None:
+        """Return a select of `item` and `distance` to the parameter `wanted_vector`, the nearest first.
+
+        None for an engine that cannot tell distances: then `nearest.nearest` finds them.
+        """
+
+    async def index_vectors(self, table: Table, dimensions: int) -> None:
+        """Make what lets `nearest` look for vectors of so many dimensions without looking at all of them."""
+
+    def write_vector(self, values: Sequence[float]) -> Any:
+        """Return a vector as the engine keeps it."""
+
+    def read_vector(self, kept: Any) -> Sequence[float]:
+        """Return the vector that `write_vector` made."""
 
     async def close(self) -> None:
         """Finish what is under way and let go of the database."""
@@ -170,9 +189,17 @@ class Store:
         """
         await self.engine.check()
 
-    def matching(self, statement: Select[Any], words: Sequence[str]) -> Select[Any]:
-        """Return `statement`, a select from messages, limited to those with one of `words`, the best first."""
-        return self.engine.matching(statement, words)
+    def text_search(self, statement: Select[Any], table: Table, words: Sequence[str]) -> Select[Any]:
+        """Return `statement`, a select from `table`, limited to rows with one of `words`, the best first.
+
+        Each row gets a `text_score`, which is higher for a better match.
+
+        Args:
+            statement: a select without an order; further orders come behind that by score.
+            table: one with a full-text index.
+            words: what `words.looked_for` returns, at least one.
+        """
+        return self.engine.text_search(statement, table, words)
 
     async def close(self) -> None:
         """Finish what is under way and let go of the database."""

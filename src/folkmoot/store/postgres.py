@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, cast
 
 import asyncpg
-from sqlalchemy import Executable, Select, Table, func, literal_column, or_, select
+from sqlalchemy import Column, Executable, Select, Table, func, literal_column, or_, select
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 
 from folkmoot.errors import (
@@ -26,9 +26,9 @@ from folkmoot.errors import (
     StoreUnavailable,
 )
 from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, S, Statements, T, Transaction, Work, narrowed
+from folkmoot.store.postgres_vectors import by_distance, find_pgvector, make_index, prefer_whole_answers
 from folkmoot.store.scans import AT_ONCE, LONGEST_SCAN, Scans
 from folkmoot.store.signals import Signals
-from folkmoot.store.tables import messages
 from folkmoot.store.words import is_found_whole, pieces_of
 
 logger = logging.getLogger(__name__)
@@ -36,8 +36,14 @@ logger = logging.getLogger(__name__)
 CHANNEL = "folkmoot"
 """The LISTEN/NOTIFY channel; a payload is a topic."""
 
-FULLTEXT = ("CREATE INDEX messages_fulltext ON messages USING gin (to_tsvector('simple', search_text))",)
-"""The full-text index over messages."""
+
+def fulltext(table: str) -> tuple[str, ...]:
+    """Return the statement that makes a table's full-text index."""
+    return (f"CREATE INDEX {table}_fulltext ON {table} USING gin (to_tsvector('simple', search_text))",)
+
+
+FULLTEXT = (*fulltext("messages"), *fulltext("passages"))
+"""The full-text indexes."""
 
 RECONNECT_SECONDS = 1.0
 
@@ -179,6 +185,7 @@ class PostgresEngine:
     ) -> None:
         """Use `pool`, for scans `scan_pool`; wait `wait` seconds for a connection or a lock before work is refused."""
         self.signals = signals
+        self.has_pgvector = False
         self._url = url
         self._pool = pool
         self._scan_pool = scan_pool
@@ -213,16 +220,21 @@ class PostgresEngine:
                 server_settings=settings,
                 **options,
             )
+            async with pool.acquire() as connection:
+                has_pgvector = await find_pgvector(cast("asyncpg.Connection[Any]", connection))
             scan_pool = await asyncpg.create_pool(
                 url,
                 min_size=0,
                 max_size=AT_ONCE,
+                init=prefer_whole_answers if has_pgvector else None,
                 server_settings={**settings, "statement_timeout": str(int(LONGEST_SCAN * 1000))},
                 **options,
             )
         except (*_UNAVAILABLE, asyncpg.PostgresError, TimeoutError) as error:
             raise StartupError(f"PostgreSQL cannot be reached: {error or type(error).__name__}.") from error
-        return cls(url, pool, scan_pool, signals, wait)
+        engine = cls(url, pool, scan_pool, signals, wait)
+        engine.has_pgvector = has_pgvector
+        return engine
 
     async def read(self, work: Work[T], organization_id: str | None) -> T:
         """Run `work`; each of its statements sees everything that was committed before it."""
@@ -310,13 +322,37 @@ class PostgresEngine:
         if row is not None and row["read_only"] == "on":
             raise StoreUnavailable("PostgreSQL is read-only, as a standby is; point the database at the primary.")
 
-    def matching(self, statement: Select[Any], words: Sequence[str]) -> Select[Any]:
-        """Return `statement` limited to messages with one of `words`, the best first (ts_rank)."""
+    def text_search(self, statement: Select[Any], table: Table, words: Sequence[str]) -> Select[Any]:
+        """Return `statement` limited to rows with one of `words`, the best first (ts_rank)."""
         quoted = " | ".join(way for word in words for way in _ways(word))
-        vector = func.to_tsvector(literal_column("'simple'::regconfig"), messages.c.search_text)
+        vector = func.to_tsvector(literal_column("'simple'::regconfig"), table.c.search_text)
         wanted = func.to_tsquery(literal_column("'simple'::regconfig"), quoted)
-        contained = or_(*(func.strpos(messages.c.search_text, word) > 0 for word in words))
-        return statement.where(vector.op("@@")(wanted), contained).order_by(func.ts_rank(vector, wanted).desc())
+        contained = or_(*(func.strpos(table.c.search_text, word) > 0 for word in words))
+        score = func.ts_rank(vector, wanted).label("text_score")
+        return statement.add_columns(score).where(vector.op("@@")(wanted), contained).order_by(score.desc())
+
+    def nearest(self, table: Table, item: Column[str], dimensions: int) -> Select[Any] | None:
+        """Return a select of `item` and `distance`, by pgvector, the nearest first; None without it."""
+        return by_distance(table, item, dimensions) if self.has_pgvector else None
+
+    async def index_vectors(self, table: Table, dimensions: int) -> None:
+        """Make pgvector's index for vectors of so many dimensions, unless it is there or they are few.
+
+        Searches work without it, more slowly; so that it could not be made is logged, and tried again the next time.
+        """
+        if self.has_pgvector:
+            try:
+                await make_index(self._url, table, dimensions)
+            except (*_UNAVAILABLE, asyncpg.PostgresError, TimeoutError) as error:
+                logger.warning("The index over vectors of %d dimensions could not be made: %s", dimensions, error)
+
+    def write_vector(self, values: Sequence[float]) -> list[float]:
+        """Return a vector as the driver takes an array."""
+        return list(values)
+
+    def read_vector(self, kept: Sequence[float]) -> Sequence[float]:
+        """Return the vector that `write_vector` made."""
+        return kept
 
     async def close(self) -> None:
         """Send what is to be told and close every connection."""

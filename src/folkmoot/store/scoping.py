@@ -41,8 +41,8 @@ PARAMETER = "of_organization"
 
 COLUMN = "organization_id"
 
-WITHOUT_ORGANISATION = frozenset({"messages_fulltext"})
-"""What is no table of the schema and is only joined to one: SQLite's index of words."""
+WITHOUT_ORGANISATION = frozenset({"messages_fulltext", "passages_fulltext"})
+"""What is no table of the schema and is only joined to one: SQLite's indexes of words."""
 
 _SELECTS = re.compile(r"\b(select|from)\b", re.IGNORECASE)
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from sqlalchemy import Select, column, func, literal_column, or_, table
+from sqlalchemy import Column, Select, Table, column, func, literal_column, or_
+from sqlalchemy import table as sql_table
 
 from folkmoot.errors import StartupError
 from folkmoot.store.engine import S, T, Work
@@ -21,26 +23,37 @@ from folkmoot.store.files import make_private_file
 from folkmoot.store.signals import Signals
 from folkmoot.store.sqlite_readers import SqliteReaders
 from folkmoot.store.sqlite_writer import SqliteWriter
-from folkmoot.store.tables import messages
+from folkmoot.store.vectors import packed, unpacked
 from folkmoot.store.words import is_found_whole, pieces_of
 
-FULLTEXT = (
-    "CREATE VIRTUAL TABLE messages_fulltext USING fts5(text, content='', tokenize='unicode61 remove_diacritics 2')",
-    """CREATE TRIGGER messages_fulltext_insert AFTER INSERT ON messages WHEN new.search_text <> '' BEGIN
-        INSERT INTO messages_fulltext(rowid, text) VALUES (new.search_id, new.search_text);
+_FULLTEXT = (
+    "CREATE VIRTUAL TABLE TABLE_fulltext USING fts5(text, content='', tokenize='unicode61 remove_diacritics 2')",
+    """CREATE TRIGGER TABLE_fulltext_insert AFTER INSERT ON TABLE WHEN new.search_text <> '' BEGIN
+        INSERT INTO TABLE_fulltext(rowid, text) VALUES (new.search_id, new.search_text);
     END""",
-    """CREATE TRIGGER messages_fulltext_delete AFTER DELETE ON messages WHEN old.search_text <> '' BEGIN
-        INSERT INTO messages_fulltext(messages_fulltext, rowid, text)
+    """CREATE TRIGGER TABLE_fulltext_delete AFTER DELETE ON TABLE WHEN old.search_text <> '' BEGIN
+        INSERT INTO TABLE_fulltext(TABLE_fulltext, rowid, text)
         VALUES ('delete', old.search_id, old.search_text);
     END""",
-    """CREATE TRIGGER messages_fulltext_update AFTER UPDATE OF search_text ON messages BEGIN
-        INSERT INTO messages_fulltext(messages_fulltext, rowid, text)
+    """CREATE TRIGGER TABLE_fulltext_update AFTER UPDATE OF search_text ON TABLE BEGIN
+        INSERT INTO TABLE_fulltext(TABLE_fulltext, rowid, text)
         SELECT 'delete', old.search_id, old.search_text WHERE old.search_text <> '';
-        INSERT INTO messages_fulltext(rowid, text)
+        INSERT INTO TABLE_fulltext(rowid, text)
         SELECT new.search_id, new.search_text WHERE new.search_text <> '';
     END""",
 )
-"""The full-text index over messages, which triggers keep; it holds no copy of the text."""
+
+
+def fulltext(table: str) -> list[str]:
+    """Return the statements that make a table's full-text index, which triggers keep; it holds no copy of the text."""
+    index = f"{table}_fulltext"
+    return [
+        re.sub(r"\bTABLE_fulltext", index, statement).replace(" ON TABLE ", f" ON {table} ") for statement in _FULLTEXT
+    ]
+
+
+FULLTEXT = (*fulltext("messages"), *fulltext("passages"))
+"""The full-text indexes."""
 
 
 class SqliteEngine:
@@ -81,16 +94,31 @@ class SqliteEngine:
         self._writer.check()
         self._readers.check()
 
-    def matching(self, statement: Select[Any], words: Sequence[str]) -> Select[Any]:
-        """Return `statement` limited to messages with one of `words`, the best first (FTS5's bm25)."""
-        wanted = " OR ".join(way for word in words for way in _ways(word))
-        found = table("messages_fulltext", column("rowid"), column("rank"))
+    def text_search(self, statement: Select[Any], table: Table, words: Sequence[str]) -> Select[Any]:
+        """Return `statement` limited to rows with one of `words`, the best first (FTS5's bm25)."""
+        wanted, index = " OR ".join(way for word in words for way in _ways(word)), f"{table.name}_fulltext"
+        found = sql_table(index, column("rowid"), column("rank"))
         return (
-            statement.join(found, found.c.rowid == messages.c.search_id)
-            .where(literal_column("messages_fulltext").op("MATCH")(wanted))
-            .where(or_(*(func.instr(messages.c.search_text, word) > 0 for word in words)))
+            statement.add_columns((-found.c.rank).label("text_score"))
+            .join(found, found.c.rowid == table.c.search_id)
+            .where(literal_column(index).op("MATCH")(wanted))
+            .where(or_(*(func.instr(table.c.search_text, word) > 0 for word in words)))
             .order_by(found.c.rank)
         )
+
+    def nearest(self, table: Table, item: Column[str], dimensions: int) -> None:
+        """Return None: vectors are looked through in memory (`nearest.nearest`)."""
+
+    async def index_vectors(self, table: Table, dimensions: int) -> None:
+        """Do nothing, as there is nothing to make."""
+
+    def write_vector(self, values: Sequence[float]) -> bytes:
+        """Return a vector as 32-bit numbers."""
+        return packed(values)
+
+    def read_vector(self, kept: bytes) -> Sequence[float]:
+        """Return the vector that `write_vector` made."""
+        return unpacked(kept)
 
     async def close(self) -> None:
         """Commit what waits and close the file."""

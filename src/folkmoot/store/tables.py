@@ -25,6 +25,7 @@ from sqlalchemy import (
     false,
     text,
 )
+from sqlalchemy.dialects.postgresql import ARRAY, REAL
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -47,6 +48,10 @@ def _json_object_in_sqlite(element: json_object, compiler: SQLCompiler, **option
 @compiles(json_object, "postgresql")
 def _json_object_in_postgresql(element: json_object, compiler: SQLCompiler, **options: Any) -> str:
     return f"json_object_agg({compiler.process(element.clauses, **options)})::text"
+
+
+_VECTOR = LargeBinary().with_variant(ARRAY(REAL), "postgresql")
+"""32-bit numbers: as bytes, or as an array that pgvector can read."""
 
 
 def _organization() -> Column[str]:
@@ -721,3 +726,132 @@ def _identity_holders(name: str, column: str, table: str) -> Table:
 
 identity_agents = _identity_holders("identity_agents", "agent_id", "agents")
 identity_blocks = _identity_holders("identity_blocks", "block_id", "blocks")
+
+archives = Table(
+    "archives",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("description", Text),
+    Column("embedding", Text, comment="handle of the model that its passages are embedded with; NULL for none"),
+    Column("embedding_version", Integer, nullable=False, comment="how often that has changed"),
+    Column("searched_embedding", Text, comment="the one whose vectors are searched"),
+    Column("searched_version", Integer, nullable=False),
+    Column("passage_count", Integer, nullable=False),
+    Column("configuration", Text, nullable=False, comment="JSON: metadata, what was said of the embedding model"),
+    Column("made_for", Text, comment="the agent that it was made for by itself"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "id"),
+    Index("archives_by_age", "organization_id", "created_at", "id"),
+    Index("archives_by_name", "organization_id", "name", "created_at", "id"),
+    _index_of_few("archives_by_agent", "made_for"),
+)
+
+agent_archives = Table(
+    "agent_archives",
+    metadata,
+    _organization(),
+    Column("agent_id", Text, nullable=False),
+    Column("archive_id", Text, nullable=False),
+    Column("access", Text, nullable=False, comment="write, append or read"),
+    Column("attached_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "agent_id", "archive_id"),
+    ForeignKeyConstraint(["organization_id", "agent_id"], ["agents.organization_id", "agents.id"], ondelete="CASCADE"),
+    ForeignKeyConstraint(
+        ["organization_id", "archive_id"], ["archives.organization_id", "archives.id"], ondelete="CASCADE"
+    ),
+    Index("agent_archives_by_archive", "organization_id", "archive_id", "agent_id"),
+)
+
+archive_tags = Table(
+    "archive_tags",
+    metadata,
+    _organization(),
+    Column("archive_id", Text, nullable=False),
+    Column("tag", Text, nullable=False),
+    Column("count", Integer, nullable=False, comment="passages that have it"),
+    PrimaryKeyConstraint("organization_id", "archive_id", "tag"),
+    ForeignKeyConstraint(
+        ["organization_id", "archive_id"], ["archives.organization_id", "archives.id"], ondelete="CASCADE"
+    ),
+)
+
+passages = Table(
+    "passages",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column("archive_id", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("search_text", Text, nullable=False, comment="what full-text search finds"),
+    Column("search_id", BigInteger, nullable=False, comment="the row's number in the embedded full-text index"),
+    Column("metadata", Text, nullable=False, comment="JSON: the creator's own"),
+    Column("author", Text, nullable=False, comment="JSON: who wrote it"),
+    Column("author_id", Text),
+    Column("author_name", Text),
+    Column("embedded_version", Integer, nullable=False, comment="the archive's embedding that was seen to; 0 for none"),
+    Column("embedding_error", Text, comment="why it has no vector of that embedding"),
+    Column("created_at", BigInteger, nullable=False, comment="when its creator says that it is from"),
+    Column("stored_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "id"),
+    ForeignKeyConstraint(
+        ["organization_id", "archive_id"], ["archives.organization_id", "archives.id"], ondelete="CASCADE"
+    ),
+    Index("passages_by_age", "organization_id", "archive_id", "created_at", "id"),
+    Index("passages_by_time", "organization_id", "created_at", "id"),
+    Index("passages_by_author", "organization_id", "archive_id", "author_id", "created_at"),
+    Index("passages_to_embed", "organization_id", "archive_id", "embedded_version", "search_id"),
+    Index("passages_by_search_id", "search_id"),
+)
+
+passage_tags = Table(
+    "passage_tags",
+    metadata,
+    _organization(),
+    Column("archive_id", Text, nullable=False),
+    Column("passage_id", Text, nullable=False),
+    Column("tag", Text, nullable=False),
+    Column("place", Integer, nullable=False, comment="in the order in which they were given"),
+    PrimaryKeyConstraint("organization_id", "passage_id", "tag"),
+    ForeignKeyConstraint(
+        ["organization_id", "passage_id"], ["passages.organization_id", "passages.id"], ondelete="CASCADE"
+    ),
+    Index("passage_tags_by_tag", "organization_id", "archive_id", "tag", "passage_id"),
+)
+
+passage_vectors = Table(
+    "passage_vectors",
+    metadata,
+    _organization(),
+    Column("archive_id", Text, nullable=False),
+    Column("version", Integer, nullable=False, comment="of the archive's embedding"),
+    Column("place", Integer, nullable=False, comment="in the order in which they came"),
+    Column("passage_id", Text, nullable=False),
+    Column("dimensions", Integer, nullable=False),
+    Column("bits", LargeBinary, nullable=False, comment="the signs of its values"),
+    Column("vector", _VECTOR, nullable=False, comment="of length 1"),
+    PrimaryKeyConstraint("organization_id", "archive_id", "version", "place"),
+    ForeignKeyConstraint(
+        ["organization_id", "passage_id"], ["passages.organization_id", "passages.id"], ondelete="CASCADE"
+    ),
+    Index("passage_vectors_by_passage", "organization_id", "passage_id"),
+)
+
+deleted_passages = Table(
+    "deleted_passages",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False, comment="the passage"),
+    Column("archive_id", Text, nullable=False),
+    Column("author", Text, nullable=False, comment="JSON: who wrote it"),
+    Column("deleted_by", Text, nullable=False, comment="JSON: who deleted it"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("deleted_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "id"),
+    ForeignKeyConstraint(
+        ["organization_id", "archive_id"], ["archives.organization_id", "archives.id"], ondelete="CASCADE"
+    ),
+    Index("deleted_passages_by_age", "organization_id", "archive_id", "deleted_at", "id"),
+)

@@ -23,6 +23,9 @@ MOST_PIECES = 30_000
 LONG_WORD = 10
 """Letters from which on a word is found by its inside too."""
 
+MOST_WORDS = 64
+"""Words of a query that are looked for; each further one would only make the search slower."""
+
 _PIECE = 3
 _MARK = "qx"
 """With this a piece begins, so that it is none of the words that people write."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from folkmoot.models.embeddings import Embeddings
 from folkmoot.models.prompt import ToolSchema
 from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.settings import Settings
@@ -45,6 +46,10 @@ class ToolContext:
     settings: Settings
     environ: Mapping[str, str]
     messenger: Messenger
+    embeddings: Embeddings
+    embedding: str | None = None
+    """Handle of the agent's embedding model, for an archive that is made for it."""
+
     variables: Mapping[str, str] = field(default_factory=dict)
     seen: Mapping[str, int] = field(default_factory=dict)
     transaction: Transaction | None = None

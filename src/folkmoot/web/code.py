@@ -127,6 +127,42 @@ def members_calls() -> list[Call]:
     ]  # fmt: skip
 
 
+def archives_calls() -> list[Call]:
+    """Return the call behind the list of archives."""
+    python = "for archive in client.archives.list():\n    print(archive.name)"
+    return [Call("List archives", "GET", "/v1/archives", python)]
+
+
+def new_archive_calls() -> list[Call]:
+    """Return the call behind the form for an archive."""
+    body = {"name": "field notes", "description": "What the team has seen"}
+    python = 'client.archives.create(name="field notes", description="What the team has seen")'
+    return [Call("Create an archive", "POST", "/v1/archives", python, body)]
+
+
+def archive_calls(archive_id: str) -> list[Call]:
+    """Return the calls behind an archive's page."""
+    path, agent, passage = f"/v1/archives/{archive_id}", "agent-…", "passage-…"
+    id_ = literal(archive_id)
+    return [
+        Call("Add a passage", "POST", f"{path}/passages",
+             f'client.archives.passages.create({id_}, text="…", tags=["…"])', {"text": "…", "tags": ["…"]}),
+        Call("Search it", "POST", "/v1/passages/search",
+             f'client.passages.search(query="…", archive_id={id_}, extra_body={{"search_mode": "hybrid"}})',
+             {"query": "…", "archive_id": archive_id, "search_mode": "hybrid"}),
+        Call("List its passages", "GET", f"{path}/passages", _raw("get", f"{path}/passages")),
+        Call("What was deleted, by whom", "GET", f"{path}/deletions", _raw("get", f"{path}/deletions")),
+        Call("Attach it to an agent", "PATCH", f"/v1/agents/{agent}/archives/attach/{archive_id}",
+             f'client.agents.archives.attach({id_}, agent_id="{agent}", extra_body={{"access": "append"}})',
+             {"access": "append"}),
+        Call("Detach it", "PATCH", f"/v1/agents/{agent}/archives/detach/{archive_id}",
+             f'client.agents.archives.detach({id_}, agent_id="{agent}")'),
+        Call("Delete a passage", "DELETE", f"{path}/passages/{passage}",
+             f'client.archives.passages.delete("{passage}", archive_id={id_})'),
+        Call("Delete it", "DELETE", path, f'client.archives.delete({id_})'),
+    ]  # fmt: skip
+
+
 def runs_calls() -> list[Call]:
     """Return the calls behind the list of runs."""
     return [

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from folkmoot.agents.agents import Agent
-from folkmoot.agents.context import memory_text, read_blocks
+from folkmoot.agents.context import memory_text, read_seen
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.messages import messages_in_context
 from folkmoot.store.engine import Transaction
@@ -37,7 +37,7 @@ async def read_context(
     """Return how full the agent's context window is."""
     conversation = await find_conversation(transaction, agent.id)
     messages = await messages_in_context(transaction, conversation.id, conversation.context_start)
-    memory = memory_text(agent, agent.id, await read_blocks(transaction, agent.id))
+    memory = memory_text(agent, agent.id, await read_seen(transaction, agent.id))
     schemas = sum(len(tool.schema.description) + len(json.dumps(tool.schema.parameters)) for tool in tools)
     sizes = (
         ("system", len(agent.system)),

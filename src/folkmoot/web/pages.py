@@ -11,13 +11,27 @@ from folkmoot.server.gate import OPEN_FOLDER
 from folkmoot.web import live
 from folkmoot.web.attempts import Attempts
 from folkmoot.web.responses import SECURITY, STATIC, static_version
-from folkmoot.web.views import agent_forms, agents, block_forms, blocks, description, login, members, moot, runs, start
+from folkmoot.web.views import (
+    agent_forms,
+    agents,
+    archive_forms,
+    archives,
+    block_forms,
+    blocks,
+    description,
+    login,
+    members,
+    moot,
+    runs,
+    start,
+)
 
 
 def add_pages(application: FastAPI) -> None:
     """Add the pages, their static files and the sign-in to the application."""
     application.state.attempts = Attempts()
-    for view in (login, moot, start, blocks, block_forms, agents, agent_forms, members, runs, live, description):
+    own = (blocks, block_forms, archives, archive_forms, agents, agent_forms, members, runs)
+    for view in (login, moot, start, *own, live, description):
         application.include_router(view.router)
     application.mount(OPEN_FOLDER.rstrip("/"), _Static(directory=STATIC), name="static")
 

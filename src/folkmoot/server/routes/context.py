@@ -37,8 +37,9 @@ async def overview(agent_id: AgentId, state: State, scan: Scan, conversation_id:
         conversation = await find_conversation(transaction, named_id)
         turn = await prepare_conversation(transaction, named_id, state.services)
         first = await list_messages(transaction, named_id, Page(limit=1))
-        prompt = turn.prompt(await turn.look(transaction))
-        return show_context(conversation, turn.context_state, prompt, first[0] if first else None)
+        seen = await turn.look(transaction)
+        first_message = first[0] if first else None
+        return show_context(conversation, turn.context_state, turn.prompt(seen), first_message, seen.archives)
 
     return await scan(read, json_response)
 

@@ -33,8 +33,9 @@ async def list_all(
     )
 
 
+@router.get("/embeddings", response_model=list[EmbeddingModelReply], include_in_schema=False)
 @router.get("/embedding", response_model=list[EmbeddingModelReply])
 async def list_embedding(state: State) -> Response:
-    """List the models that make embeddings."""
+    """List the models that make embeddings; `/v1/models/embeddings` is the older address."""
     found = await state.services.catalogue.embedding_models()
     return json_response([EmbeddingModelReply.of(model) for model in found])

@@ -19,9 +19,6 @@ router = APIRouter(include_in_schema=False)
 AGENT = "/v1/agents/{agent_id}"
 
 EMPTY: dict[str, Any] = {
-    "/v1/archives": [],
-    f"{AGENT}/archival-memory": [],
-    f"{AGENT}/archival-memory/search": {"results": [], "count": 0},
     f"{AGENT}/groups": [],
     f"{AGENT}/schedule": {"scheduled_messages": [], "has_next_page": False},
     f"{AGENT}/core-memory/variables": {"variables": {}},
@@ -30,7 +27,6 @@ EMPTY: dict[str, Any] = {
     "/v1/groups/count": 0,
     "/v1/providers": [],
     "/v1/embeddings/total_storage_size": 0.0,
-    "/v1/models/embeddings": [],
     "/v1/templates": {"templates": [], "has_next_page": False},
     "/v1/projects": {"projects": [], "hasNextPage": False},
     "/v1/environments": {"connections": [], "hasNextPage": False},
@@ -40,8 +36,6 @@ EMPTY: dict[str, Any] = {
 """What reads and has an empty form."""
 
 UNKNOWN = (
-    "/v1/archives/{archive_id}",
-    "/v1/archives/{archive_id}/agents",
     "/v1/groups/{group_id}",
     "/v1/groups/{group_id}/messages",
     "/v1/providers/{provider_id}",
@@ -60,19 +54,10 @@ GET {AGENT}/export
 GET {AGENT}/memory-files/directory
 GET {AGENT}/memory-files/history
 GET {AGENT}/memory-files/content
-POST /v1/archives
-PATCH DELETE /v1/archives/{{archive_id}}
-POST /v1/archives/{{archive_id}}/passages
-POST /v1/archives/{{archive_id}}/passages/batch
-DELETE /v1/archives/{{archive_id}}/passages/{{passage_id}}
 POST /v1/tools/search
 POST {AGENT}/export
 POST /v1/agents/import
 POST /v1/agents/search
-PATCH {AGENT}/archives/attach/{{archive_id}}
-PATCH {AGENT}/archives/detach/{{archive_id}}
-POST {AGENT}/archival-memory
-DELETE {AGENT}/archival-memory/{{memory_id}}
 POST {AGENT}/generate
 POST {AGENT}/schedule
 DELETE {AGENT}/schedule/{{message_id}}
@@ -89,7 +74,6 @@ POST /v1/providers/{{provider_id}}/check
 PATCH /v1/providers/{{provider_id}}/refresh
 POST /v1/messages/batches
 PATCH /v1/messages/batches/{{batch_id}}/cancel
-POST /v1/passages/search
 POST /v1/templates
 POST /v1/templates/{{project_id}}
 PATCH DELETE /v1/templates/{{name}}

@@ -80,11 +80,13 @@ Number = Annotated[int, Field(ge=0, le=2**31 - 1)]
 """A number that both stores can compare with."""
 
 AgentId = Annotated[str, AfterValidator(lambda value: check_id("agent", value))]
+ArchiveId = Annotated[str, AfterValidator(lambda value: check_id("archive", value))]
 BlockId = Annotated[str, AfterValidator(lambda value: check_id("block", value))]
 FileId = Annotated[str, AfterValidator(lambda value: check_id("file", value))]
 FolderId = Annotated[str, AfterValidator(lambda value: check_id("source", value, "folder_id"))]
 JobId = Annotated[str, AfterValidator(lambda value: check_id("job", value))]
 MessageId = Annotated[str, AfterValidator(lambda value: check_id("message", value))]
+PassageId = Annotated[str, AfterValidator(lambda value: check_id("passage", value))]
 RunId = Annotated[str, AfterValidator(lambda value: check_id("run", value))]
 StepId = Annotated[str, AfterValidator(lambda value: check_id("step", value))]
 ToolId = Annotated[str, AfterValidator(lambda value: check_id("tool", value))]

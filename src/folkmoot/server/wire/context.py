@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from folkmoot.agents.approvals import calls_of
+from folkmoot.agents.context import render_archives
 from folkmoot.agents.context_state import ContextState
 from folkmoot.agents.context_window import Scale, size_of, size_of_messages, size_of_tools
+from folkmoot.archives.attachments import ShownArchive
 from folkmoot.conversations.conversations import Conversation
 from folkmoot.conversations.messages import Message
 from folkmoot.models.prompt import Prompt, ToolCall
@@ -79,7 +82,11 @@ class ContextOverview(Reply):
 
 
 def show_context(
-    conversation: Conversation, history: ContextState, prompt: Prompt, system: Message | None
+    conversation: Conversation,
+    history: ContextState,
+    prompt: Prompt,
+    system: Message | None,
+    archives: Sequence[ShownArchive],
 ) -> ContextOverview:
     """Show what fills the window of the conversation's next prompt."""
     scale = Scale.of(conversation.counted)
@@ -91,15 +98,16 @@ def show_context(
         "functions_definitions": scale.tokens(size_of_tools(prompt.tools)),
         "messages": scale.tokens(size_of_messages(history.prompt_messages)),
     }
+    library = render_archives(archives) if archives else ""
     shown = [*([system] if system is not None else []), *history.messages]
     return ContextOverview(
         context_window_size_max=history.window,
         context_window_size_current=sum(sizes.values()),
         num_messages=len(shown),
-        num_archival_memory=0,
+        num_archival_memory=sum(archive.passage_count for archive in archives),
         num_recall_memory=conversation.next_sequence,
-        num_tokens_external_memory_summary=0,
-        external_memory_summary="",
+        num_tokens_external_memory_summary=scale.tokens(size_of(library)),
+        external_memory_summary=library,
         num_tokens_system=sizes["system"],
         system_prompt=prompt.instructions,
         num_tokens_core_memory=sizes["core_memory"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from folkmoot.tools.builtin import agents, memory, memory_files, not_configured, web
+from folkmoot.tools.builtin import agents, archival_memory, memory, memory_files, not_configured, web
 from folkmoot.tools.builtin.builtin_tool import BuiltinTool
 from folkmoot.tools.builtin.conversation_search import conversation_search
 from folkmoot.tools.builtin.run_code import run_code
@@ -23,8 +23,8 @@ _ALL = (
     BuiltinTool(web.web_search, "letta_builtin"),
     BuiltinTool(web.fetch_webpage, "letta_builtin"),
     BuiltinTool(run_code, "letta_builtin"),
-    BuiltinTool(not_configured.archival_memory_insert, "letta_core", in_step=True),
-    BuiltinTool(not_configured.archival_memory_search, "letta_core"),
+    BuiltinTool(archival_memory.archival_memory_insert, "letta_core", in_step=True),
+    BuiltinTool(archival_memory.archival_memory_search, "letta_core"),
     BuiltinTool(not_configured.open_files, "letta_files_core", in_step=True),
     BuiltinTool(not_configured.grep_files, "letta_files_core"),
     BuiltinTool(not_configured.semantic_search_files, "letta_files_core"),

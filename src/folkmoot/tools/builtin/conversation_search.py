@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from datetime import date, datetime
 from typing import Literal
 
 from folkmoot.conversations.messages import Message
 from folkmoot.conversations.search import ROLES, MessageSearch, search_for
-from folkmoot.errors import ToolFailed
 from folkmoot.store import clock
+from folkmoot.tools.builtin.dates import moment
 from folkmoot.tools.tool import ToolContext
 
 LARGEST = 50
 LONGEST_SHOWN = 2000
 """Characters of a message, or of the query, that the agent is shown."""
 
-DAY = 86_400_000_000
 _ROLE_OF = {message_type: role for role, message_type in ROLES.items()}
 
 
@@ -43,8 +41,8 @@ async def conversation_search(
         query=query or "",
         agent_id=context.agent_id,
         roles=roles or (),
-        start=_moment("start_date", start_date, ends=False),
-        end=_moment("end_date", end_date, ends=True),
+        start=moment("start_date", start_date, ends=False),
+        end=moment("end_date", end_date, ends=True),
         limit=max(1, min(limit, LARGEST)),
     )
     found = await context.store.scan(search_for(context.store, search))
@@ -67,16 +65,3 @@ def _shown(message: Message) -> dict[str, str]:
 
 def _short(text: str) -> str:
     return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + " …"
-
-
-def _moment(name: str, text: str | None, *, ends: bool) -> int | None:
-    """Return a day or time as a stored time; as an end, a day counts whole."""
-    if not text:
-        return None
-    try:
-        if len(text) == len("2026-11-22"):
-            day = clock.from_datetime(datetime.combine(date.fromisoformat(text), datetime.min.time()))
-            return day + DAY if ends else day
-        return clock.from_datetime(datetime.fromisoformat(text))
-    except ValueError as error:
-        raise ToolFailed(f"{name}: {text!r} is not a date; write it as 2026-11-22 or 2026-11-22T14:30.") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NoReturn, Required, TypedDict
+from typing import Annotated, NoReturn, Required, TypedDict
 
 from folkmoot.errors import ToolFailed
 from folkmoot.tools.tool import ToolContext
@@ -14,38 +14,6 @@ class FileRequest(TypedDict, total=False):
     file_name: Required[Annotated[str, "The file's name."]]
     offset: Annotated[int, "How many lines to pass over at its beginning."]
     length: Annotated[int, "How many lines to show; all that follow when left out."]
-
-
-async def archival_memory_insert(context: ToolContext, content: str, tags: list[str] | None = None) -> str:
-    """Keep a passage of text for long, outside your memory blocks.
-
-    Args:
-        content: What to keep.
-        tags: Words to find it by.
-    """
-    _not_configured("archival_memory_insert", "archive of passages", "keep what matters in a memory block")
-
-
-async def archival_memory_search(
-    context: ToolContext,
-    query: str,
-    tags: list[str] | None = None,
-    tag_match_mode: Literal["any", "all"] = "any",
-    top_k: int | None = None,
-    start_datetime: str | None = None,
-    end_datetime: str | None = None,
-) -> str:
-    """Search the passages that were kept, by what they mean.
-
-    Args:
-        query: What to look for.
-        tags: Only passages with these tags.
-        tag_match_mode: Whether a passage needs any of the tags or all of them; any when left out.
-        top_k: How many passages to return.
-        start_datetime: Only passages from this day or time on, such as 2026-11-22 or 2026-11-22T14:30.
-        end_datetime: Only passages up to this day or time.
-    """
-    _not_configured("archival_memory_search", "archive of passages", "look in memory blocks and messages")
 
 
 async def open_files(

@@ -11,10 +11,11 @@ from folkmoot.agents.abandoned_calls import pending_in
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.errors import FolkmootError
 from folkmoot.server.routes import agents as api
-from folkmoot.server.routes import core_memory, messages
+from folkmoot.server.routes import archives, core_memory, messages
 from folkmoot.server.sending import start_in_background
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.agents import ModifyApproval, UpdateAgent
+from folkmoot.server.wire.archives import AttachArchive
 from folkmoot.server.wire.blocks import AttachBlock
 from folkmoot.server.wire.common import AgentId
 from folkmoot.server.wire.sending import SendMessages
@@ -88,6 +89,22 @@ async def delete(agent_id: AgentId, state: State) -> Response:
     """Delete the agent."""
     await api.delete(agent_id, state)
     return redirect("/agents")
+
+
+@router.post("/agents/{agent_id}/open")
+async def open_archive(request: Request, agent_id: AgentId, state: State) -> Response:
+    """Attach an archive to the agent."""
+    form = await read_form(request)
+    body = AttachArchive.model_validate({"access": text_of(form, "access") or None})
+    await archives.attach(agent_id, text_of(form, "archive"), state, body)
+    return _back(agent_id)
+
+
+@router.post("/agents/{agent_id}/close")
+async def close_archive(request: Request, agent_id: AgentId, state: State) -> Response:
+    """Detach an archive from the agent."""
+    await archives.detach(agent_id, text_of(await read_form(request), "archive"), state)
+    return _back(agent_id)
 
 
 @router.post("/agents/{agent_id}/attach")

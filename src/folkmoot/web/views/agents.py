@@ -15,6 +15,8 @@ from folkmoot.agents.creation import choose_model, create_agent
 from folkmoot.agents.listing import AgentFilter, blocks_of_agents, list_agents, tags_of_agents
 from folkmoot.agents.overview import all_attachments
 from folkmoot.agents.tool_rules import ToolRules
+from folkmoot.archives.archives import Archive, ArchiveFilter, list_archives
+from folkmoot.archives.attachments import AttachedArchive, archives_of_agent
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.messages import Message, list_messages, messages_in_context
 from folkmoot.errors import FolkmootError
@@ -59,6 +61,8 @@ class _About:
     other_blocks: Sequence[Block]
     writers: Sequence[str]
     """Who has one of its blocks too."""
+    archives: Sequence[AttachedArchive]
+    other_archives: Sequence[Archive]
     tools: Sequence[Tool]
     tags: Sequence[str]
     runs: Sequence[Run]
@@ -204,6 +208,8 @@ async def _read(transaction: Transaction, agent_id: str, before: str | None, sta
     blocks = (await blocks_of_agents(transaction, [agent_id])).get(agent_id, [])
     held = {block.id for block, _ in blocks}
     everything = await list_blocks(transaction, BlockFilter(), Page(limit=LARGEST_PAGE, order="desc"))
+    archives = await archives_of_agent(transaction, agent_id)
+    library = await list_archives(transaction, ArchiveFilter(), Page(limit=LARGEST_PAGE, order="desc"))
     runs = await list_runs(transaction, RunFilter(agent_ids=[agent_id]), Page(limit=RUNS_SHOWN, order="desc"))
     counted = next((usage["context_tokens"] for run in runs if (usage := run.details.get("usage"))), None)
     return _About(
@@ -214,6 +220,8 @@ async def _read(transaction: Transaction, agent_id: str, before: str | None, sta
         blocks=blocks,
         other_blocks=[block for block in everything if block.id not in held],
         writers=list({each.agent_id for each in await all_attachments(transaction) if each.block_id in held}),
+        archives=archives,
+        other_archives=[each for each in library if each.id not in {held.archive.id for held in archives}],
         tools=tools,
         tags=(await tags_of_agents(transaction, [agent_id])).get(agent_id, []),
         runs=runs,

@@ -293,5 +293,5 @@ def upgrade() -> None:
     op.create_index("messages_by_run", "messages", ["organization_id", "run_id", "sequence"], unique=False)
     op.create_index("messages_by_search_id", "messages", ["search_id"], unique=False)
     engine = {"sqlite": sqlite, "postgresql": postgres}[op.get_bind().dialect.name]
-    for statement in engine.FULLTEXT:
+    for statement in engine.fulltext("messages"):
         op.execute(statement)

@@ -52,7 +52,7 @@ def _share_messages() -> None:
         messages.drop_constraint("messages_id", type_="unique")
         messages.create_unique_constraint("messages_id", columns)
     if op.get_bind().dialect.name == "sqlite":
-        for statement in sqlite.FULLTEXT[1:]:  # the triggers, which went with the old table
+        for statement in sqlite.fulltext("messages")[1:]:  # the triggers, which went with the old table
             op.execute(statement)
 
 

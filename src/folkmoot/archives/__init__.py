@@ -1,0 +1,1 @@
+"""Archives: passages of text that agents share, outside their contexts."""
