@@ -32,6 +32,7 @@ from folkmoot.models.embeddings import EmbeddingClient
 from folkmoot.models.providers import OFFLINE, default_model
 from folkmoot.models.requests import ModelClient
 from folkmoot.runs.supervisor import RunSupervisor
+from folkmoot.sandbox.calls import read_limits
 from folkmoot.sandbox.environments import Environments
 from folkmoot.sandbox.installer import Installer
 from folkmoot.sandbox.sandbox import Sandbox
@@ -264,7 +265,14 @@ def _make_sandbox(settings: Settings) -> Sandbox:
         most_bytes=settings.tool_packages_size,
     )
     try:
-        return Sandbox(settings.tool_sandbox, own, environments=environments, private_hosts=settings.tool_private_hosts)
+        return Sandbox(
+            settings.tool_sandbox,
+            own,
+            environments=environments,
+            limits=read_limits(settings.tool_limits),
+            private_hosts=settings.tool_private_hosts,
+            running=settings.tool_calls,
+        )
     except InvalidInput as error:
         raise StartupError(f"A setting cannot be used: {error.message}") from error
 

@@ -158,6 +158,8 @@ class Settings(BaseSettings):
         "strict",
         description="`strict` runs code behind walls or not at all, `trusted` without any, as the server, `off` never.",
     )
+    tool_limits: str = Field("", description="What code may use at most, where other than usual: `memory=1000000000`.")
+    tool_calls: int | None = Field(None, ge=1, description="Calls of code at once; twice the processors when unset.")
     tool_private_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
         (),
         description="Hosts, separated by commas, that code may be let reach though they have no public address.",

@@ -30,6 +30,8 @@ TOLD_OTHERWISE = {
     "allowed_origins",
     "trusted_proxies",
     "tool_private_hosts",
+    "tool_limits",
+    "tool_calls",
     "secret_key",
     "callback_secret",
     "default_model",

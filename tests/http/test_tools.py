@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import sys
 from typing import Any
 
@@ -148,7 +149,9 @@ def test_an_agent_runs_code_behind_walls(client: Letta, new_agent: NewAgent, htt
     assert bad.tool_return.endswith("ZeroDivisionError: division by zero\n")
     assert bad.stdout == ["before"]
     assert returned_by(client, agent.id, "open('/etc/passwd')").status == "error"
-    assert "python" in returned_by(client, agent.id, "1", "js").tool_return
+    assert "python" in returned_by(client, agent.id, "1", "r").tool_return
+    script = returned_by(client, agent.id, "console.log([1, 2].map((one) => one * 2))", "js").tool_return
+    assert script == "[ 2, 4 ]" if shutil.which("node") else "Node.js is not installed" in script
     assert http.get("/v1/ready").json()["sandbox"].startswith("strict: ")
 
 

@@ -149,7 +149,7 @@ async def test_code_imports_what_it_asks_for(tool: str, only_index: Path, make: 
         assert (await sandbox.run(Call(source))).status == "error"
         other = Call(source, environment=Environment(requirements=("farewell",)), limits=LIMITS)
         assert "No module named 'greeting'" in str((await sandbox.run(other)).error)
-        writing = Call("open('/packages/greeting.py', 'w')", environment=call.environment)
+        writing = Call("open('/packages/0/greeting.py', 'w')", environment=call.environment)
         assert (await sandbox.run(writing)).status == "error"
     finally:
         await sandbox.close()

@@ -18,9 +18,9 @@ import psutil
 import pytest
 
 import folkmoot
-from folkmoot.errors import SandboxBusy, SandboxUnavailable
+from folkmoot.errors import InvalidInput, SandboxBusy, SandboxUnavailable
 from folkmoot.sandbox import sandbox as service
-from folkmoot.sandbox.calls import Call, Environment, Limits, Mode
+from folkmoot.sandbox.calls import Call, Environment, Limits, Mode, read_limits
 from folkmoot.sandbox.sandbox import Sandbox
 from sandbox.conftest import Running
 from sandbox.probes import PROBES, targets
@@ -155,14 +155,14 @@ def test_packages_can_be_read_and_what_is_hidden_among_them_cannot(run: Running,
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(0o755)
     here = Environment(packages=packages)
-    source = "import greeting, os; [greeting.WORD, os.listdir('/packages/data')]"
-    file = "open('/packages/key.txt').read()"
+    source = "import greeting, os; [greeting.WORD, os.listdir('/packages/0/data')]"
+    file = "open('/packages/0/key.txt').read()"
     for hidden, seen, status in (([], ["key"], "ok"), ([packages / "data", packages / "key.txt"], [], "error")):
         sandbox = Sandbox("strict", hidden=hidden)
         listed, read = run.all(sandbox, [Call(source, environment=here), Call(file, environment=here)])
         assert listed.value == ["hello", seen], listed
         assert read.status == status or read.value == ""
-    assert run(Call("open('/packages/greeting.py', 'r+')", environment=here)).status == "error"
+    assert run(Call("open('/packages/0/greeting.py', 'r+')", environment=here)).status == "error"
 
 
 def test_calls_wait_for_a_place_and_too_many_are_told(run: Running, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,3 +299,11 @@ main("""
         shutil.rmtree(folder)
     assert result.status == "error" or name == "connect to the server"
     assert "REACHED" not in result.stdout
+
+
+def test_limits_are_set_by_name() -> None:
+    assert read_limits("") == Limits()
+    assert read_limits(" memory = 5,processes=7,") == Limits(memory=5, processes=7)
+    for text in ("seconds=5", "memory", "memory=0", "memory=-1", "memory=1e9", "no=1", "memory=99999999999999999999"):
+        with pytest.raises(InvalidInput, match=r"tool_limits: .*(is no limit; there are cpu_seconds|a whole number)"):
+            read_limits(text)

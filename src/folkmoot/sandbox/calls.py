@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from folkmoot.errors import InvalidInput
+
+Language = Literal["python", "javascript", "typescript"]
 Mode = Literal["strict", "trusted", "off"]
 Exceeded = Literal["time", "cpu", "memory", "output", "value"]
 
@@ -21,7 +24,7 @@ class Environment:
     """Packages with versions, as `requirements.read_requirements` reads them."""
 
     packages: Path | None = None
-    """A folder of packages that is there already; the sandbox sets it where there are requirements."""
+    """A folder of packages that is there already, in which is looked behind the requirements."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,27 @@ class Limits:
     """Bytes received from all hosts."""
 
 
+def read_limits(text: str) -> Limits:
+    """Read limits as a setting names them; the others stay as they are.
+
+    >>> read_limits("memory=1000000000, processes=64").processes
+    64
+
+    Raises:
+        InvalidInput: there is no such limit, or its value is no whole number above 0.
+    """
+    names = [each.name for each in fields(Limits) if each.name != "seconds"]
+    values = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        name, _, value = map(str.strip, part.partition("="))
+        if name not in names:
+            raise InvalidInput(f"tool_limits: {name!r} is no limit; there are {', '.join(names)}.")
+        if not value.isdecimal() or not 0 < int(value) < 1 << 62:
+            raise InvalidInput(f"tool_limits: {name} is {value!r}; write a whole number above 0.")
+        values[name] = int(value)
+    return replace(Limits(), **values)
+
+
 @dataclass(frozen=True, slots=True)
 class Network:
     """Whom the code may talk to; nobody when empty."""
@@ -76,7 +100,7 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Code to run once.
+    """Code to run once, in Python, or in JavaScript or TypeScript as a module.
 
     With an `entry` the source is a module, whose function of that name is called with `arguments` (JSON values) by
     name, each as its hint asks for; without one it is a program, and its value that of its last line, where that is an
@@ -87,6 +111,7 @@ class Call:
     entry: str | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
+    language: Language = "python"
     environment: Environment = field(default_factory=Environment)
     limits: Limits = field(default_factory=Limits)
     network: Network = field(default_factory=Network)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import fcntl
 import socket
 import struct
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+from folkmoot.sandbox.asked import AskedNetwork
 
 _GET_FLAGS, _SET_FLAGS, _SET_ADDRESS = 0x8913, 0x8914, 0x8916
 _UP = 0x1
@@ -22,7 +22,7 @@ CERTIFICATES = ("/etc/ssl/certs", "/etc/pki/tls/certs", "/etc/pki/ca-trust/extra
 """Where systems keep whom TLS trusts."""
 
 
-def open_doors(network: Mapping[str, Any], way: int) -> None:
+def open_doors(network: AskedNetwork, way: int) -> None:
     """Make the sockets of this process's network and hand them out: that of names first, then one for each port.
 
     Args:

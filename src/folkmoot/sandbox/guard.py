@@ -13,12 +13,13 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 from folkmoot.sandbox import linux, program, walls
+from folkmoot.sandbox.asked import Numbered
 
 _LOOK = 0.05
 """Seconds between two looks at the memory."""
@@ -55,7 +56,7 @@ def guard(control: socket.socket, way: int | None) -> None:
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
-        asked = json.loads(_receive(control))
+        asked: Numbered = json.loads(_receive(control))
     except _Gone:
         return
     if asked["walls"]:
@@ -67,7 +68,7 @@ def guard(control: socket.socket, way: int | None) -> None:
         _answer(asked, control, folder, way)
 
 
-def _answer(asked: Mapping[str, Any], control: socket.socket, folder: str | None, way: int | None) -> None:
+def _answer(asked: Numbered, control: socket.socket, folder: str | None, way: int | None) -> None:
     try:
         _serve(asked, control, folder, way)
     except (walls.WallMissing, OSError) as error:
@@ -77,7 +78,7 @@ def _answer(asked: Mapping[str, Any], control: socket.socket, folder: str | None
         return  # and the program with this process
 
 
-def _serve(asked: Mapping[str, Any], control: socket.socket, folder: str | None, way: int | None) -> None:
+def _serve(asked: Numbered, control: socket.socket, folder: str | None, way: int | None) -> None:
     if asked["walls"]:
         walls.leave_namespaces()
         linux.prctl(linux.PARENT_DEATH_SIGNAL, signal.SIGKILL)
@@ -98,7 +99,7 @@ def _report(control: socket.socket, report: dict[str, Any], pieces: list[bytes])
 class _Watch:
     """The program, seen from outside."""
 
-    def __init__(self, asked: Mapping[str, Any], control: socket.socket, folder: str | None, way: int | None) -> None:
+    def __init__(self, asked: Numbered, control: socket.socket, folder: str | None, way: int | None) -> None:
         """Start it; it waits behind its walls for the code.
 
         Raises:
@@ -194,6 +195,8 @@ class _Watch:
         return None
 
     def _exceeded_at_end(self, status: int, usage: resource.struct_rusage) -> str | None:
+        if os.WIFSIGNALED(status) and b"out of memory" in self._kept[self._stderr]:
+            return "memory"  # as Node says of itself
         used = usage.ru_utime + usage.ru_stime
         # The kernel counts a limit's seconds by its ticks, and on a busy machine finds many more than were used.
         if os.WIFSIGNALED(status) and used >= self._limits["cpu_seconds"] / 2:
@@ -214,7 +217,7 @@ class _Watch:
         return self._ending
 
 
-def _become(asked: Mapping[str, Any], pipes: list[int], folder: str | None, way: int | None) -> NoReturn:
+def _become(asked: Numbered, pipes: list[int], folder: str | None, way: int | None) -> NoReturn:
     """Be the program: raise the walls, let go of everything but the pipes, wait for the code and run it.
 
     Args:
@@ -231,7 +234,7 @@ def _become(asked: Mapping[str, Any], pipes: list[int], folder: str | None, way:
         top = max(pipes) + 1
         places = [0, 1, 2, top, top + 1]
         for descriptor, place in zip(pipes, places, strict=True):
-            os.dup2(descriptor, place, inheritable=place < 3)
+            os.dup2(descriptor, place, inheritable=place < 3 or (place == top and asked["command"] is not None))
         os.closerange(top + 2, 1 << 16)
         os.closerange(3, top)
         os.close(top + 1)
@@ -239,15 +242,28 @@ def _become(asked: Mapping[str, Any], pipes: list[int], folder: str | None, way:
         os.write(pipes[-1], str(error).encode()[:4096] or b"unknown")
         os._exit(1)
     try:
+        if asked["command"] is not None:
+            _execute(asked["command"], asked["packages"], top, folder)
         with os.fdopen(os.dup(0), "rb") as pipe:
             call = json.loads(pipe.read())
-        if folder is None and call["packages"] is not None:
-            call["packages"] = walls.PACKAGES
+        if folder is None:
+            call["packages"] = list(walls.inside_of(call["packages"]).values())
         program.run(call, top, folder or walls.FOLDER)
     except BaseException as error:
         os.write(2, f"{type(error).__name__}: {error}".encode())
     finally:
         os._exit(1)
+
+
+def _execute(command: Sequence[str], packages: Sequence[str], result: int, folder: str | None) -> NoReturn:
+    """Become another program than this one, which waits for the code as this one would."""
+    inside = packages if folder is not None else list(walls.inside_of(packages).values())
+    place = folder or walls.FOLDER
+    home = f"{place}/home"
+    Path(home).mkdir(exist_ok=True)
+    os.chdir(home)
+    variables = {**program.variables(place), "NODE_NO_WARNINGS": "1"}
+    os.execve(command[0], [*command, str(result), *inside[:1]], variables)  # noqa: S606 - named by the server
 
 
 def _memory(process: int) -> int:

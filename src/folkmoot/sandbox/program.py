@@ -48,16 +48,18 @@ def run(call: Mapping[str, Any], result: int, folder: str) -> None:
         os._exit(0)
 
 
+def variables(folder: str) -> dict[str, str]:
+    """Return the variables that every program has."""
+    return {"HOME": f"{folder}/home", "TMPDIR": folder, "PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
+
+
 def _arrange(call: Mapping[str, Any], folder: str) -> None:
     home = f"{folder}/home"
     Path(home).mkdir(exist_ok=True)
     os.chdir(home)
     os.environ.clear()
-    os.environ.update(
-        {"HOME": home, "TMPDIR": folder, "PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", **call["variables"]}
-    )
-    packages = call["packages"]
-    sys.path[:] = [home, *sys.path, *([packages] if packages else [])]
+    os.environ.update({**variables(folder), **call["variables"]})
+    sys.path[:] = [home, *sys.path, *call["packages"]]
     sys.argv = [NAME]
     sys.executable = getattr(sys, "_base_executable", sys.executable)
     # Line by line, so that what was printed is there when time is up.

@@ -22,10 +22,13 @@ from typing import Any, cast
 
 import folkmoot
 from folkmoot.errors import SandboxBusy, SandboxUnavailable
+from folkmoot.sandbox.asked import Asked
 from folkmoot.sandbox.calls import Call, Exceeded, Limits, Mode, Result, Walls
 from folkmoot.sandbox.environments import Environments
+from folkmoot.sandbox.node import AMARO, find_node
 from folkmoot.sandbox.reach import read_hosts
 from folkmoot.sandbox.relay import Relay, plan
+from folkmoot.sandbox.requirements import Kind
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +75,7 @@ class Sandbox:
         hidden: Sequence[Path] = (),
         *,
         environments: Environments | None = None,
+        limits: Limits | None = None,
         private_hosts: Sequence[str] = (),
         running: int | None = None,
     ) -> None:
@@ -81,6 +85,7 @@ class Sandbox:
             mode: whether there are walls.
             hidden: files and folders of the server, kept out of sight wherever they lie.
             environments: makes the packages that calls ask for; when None, there are none.
+            limits: what a call may use where nobody says otherwise; it is kept for who makes calls.
             private_hosts: hosts that code may reach, where a call names them, though their addresses are not public.
             running: calls at once; twice the processors when None.
 
@@ -89,6 +94,7 @@ class Sandbox:
         """
         self.mode = mode
         self.environments = environments
+        self.limits = limits or Limits()
         self._hidden = [str(path.resolve()) for path in hidden]
         self._private_hosts = read_hosts(private_hosts, "tool_private_hosts")
         self._running = asyncio.Semaphore(running or 2 * (os.cpu_count() or 1))
@@ -146,14 +152,17 @@ class Sandbox:
         walls = await self.walls()
         if walls.missing is not None:
             raise SandboxUnavailable(walls.missing)
+        kind: Kind = "pip" if call.language == "python" else "npm"
         requirements = call.environment.requirements
+        if call.language == "typescript" and not (await asyncio.to_thread(find_node)).reads_types:
+            requirements += (AMARO,)
         if not requirements:
             async with self._place():
                 return await self._run(call)
         if self.environments is None:
             raise SandboxUnavailable("packages cannot be installed here; leave the requirements out")
-        async with self.environments.use("pip", requirements, call.limits.seconds / 2) as packages, self._place():
-            return await self._run(replace(call, environment=replace(call.environment, packages=packages)))
+        async with self.environments.use(kind, requirements, call.limits.seconds / 2) as packages, self._place():
+            return await self._run(call, packages)
 
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
@@ -169,19 +178,24 @@ class Sandbox:
         finally:
             self._running.release()
 
-    async def _run(self, call: Call) -> Result:
+    async def _run(self, call: Call, installed: Path | None = None) -> Result:
         network = plan(call.network) if self.mode == "strict" else None  # without walls there is the server's
-        asked = {
+        packages = [path for path in (installed, call.environment.packages) if path is not None]
+        asked: Asked = {
             "limits": asdict(call.limits),
-            "packages": str(call.environment.packages) if call.environment.packages is not None else None,
+            "packages": [str(path) for path in packages],
             "walls": self.mode == "strict",
-            "made": call.environment.packages.stat().st_ctime_ns if call.environment.packages is not None else None,
+            "made": [path.stat().st_ctime_ns for path in packages],
             "hidden": self._hidden,
             "readable": [str(path.resolve()) for path in call.readable],
-            "network": {"ports": network.ports, "addresses": network.addresses} if network is not None else None,
+            "command": await self._command(call),
+            "network": {"ports": list(network.ports), "addresses": list(network.addresses)}
+            if network is not None
+            else None,
         }
         code = {
             "source": call.source,
+            "language": call.language,
             "entry": call.entry,
             "arguments": dict(call.arguments),
             "adapter": call.adapter,
@@ -203,6 +217,12 @@ class Sandbox:
         else:
             result = _result(call, report, pieces)
         return replace(result, refused=relay.refused) if relay is not None else result
+
+    async def _command(self, call: Call) -> list[str] | None:
+        """Return the program that runs a call; None for Python, which is there already."""
+        if call.language == "python":
+            return None
+        return (await asyncio.to_thread(find_node)).command(call.limits.memory)
 
     async def _forker(self, interpreter: Path) -> _Forker:
         async with self._starting:
@@ -267,7 +287,7 @@ class _Forker:
         """Whether it is to be started anew."""
         return self._socket.fileno() < 0 or self._process.poll() is not None
 
-    async def ask(self, asked: dict[str, Any], sent: bytes, relay: Relay | None) -> tuple[dict[str, Any], list[bytes]]:
+    async def ask(self, asked: Asked, sent: bytes, relay: Relay | None) -> tuple[dict[str, Any], list[bytes]]:
         """Have a guard run what is sent, within the limits and walls asked for; return its report and what it read.
 
         Args:
@@ -301,7 +321,7 @@ class _Forker:
             await self._keep_spare(asked)
         return answer
 
-    async def _keep_spare(self, asked: dict[str, Any]) -> None:
+    async def _keep_spare(self, asked: Asked) -> None:
         """Have a guard wait behind its walls for a next call of the same kind; of those kinds, the latest."""
         kind = json.dumps(asked)
         if kind in self._spares:
@@ -317,7 +337,7 @@ class _Forker:
         if len(self._spares) > MOST_SPARES:
             self._spares.popitem(last=False)[1].close()
 
-    def _take_spare(self, asked: dict[str, Any]) -> _Guard | None:
+    def _take_spare(self, asked: Asked) -> _Guard | None:
         """Return the guard that waits behind walls already, if those are the ones asked for."""
         guard = self._spares.pop(json.dumps(asked), None)
         if guard is not None and guard.ended:
@@ -325,7 +345,7 @@ class _Forker:
             return None
         return guard
 
-    async def _guard(self, asked: dict[str, Any]) -> _Guard:
+    async def _guard(self, asked: Asked) -> _Guard:
         """Have a guard forked, which begins to raise its walls."""
         ours, theirs = socket.socketpair()
         way, their_way = socket.socketpair()

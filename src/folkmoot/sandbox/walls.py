@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from folkmoot.sandbox import doors, landlock, linux, seccomp
+from folkmoot.sandbox.asked import Numbered
 
 INSIDE = 1000
 """Who the code is, in its own namespace of users."""
@@ -25,8 +26,8 @@ _DEVICES = ("null", "zero", "full", "random", "urandom")
 FOLDER = "/call"
 """The call's own folder, the only one that it may write to; /tmp is another name for it."""
 
-PACKAGES = "/packages"
-"""Where the call's packages are, wherever they lie outside."""
+_ROOM = 256 << 20
+"""Bytes that an engine of JavaScript sets aside for its own: stacks of its threads, code, what it will throw away."""
 
 _MOUNT_POINT = "/proc"
 """Where the new root is put together: it is there on every Linux and nothing that is shown inside lies in it."""
@@ -57,15 +58,11 @@ def leave_namespaces() -> None:
         Path("/proc/self/gid_map").write_text(f"{INSIDE} {group} 1")
 
 
-def raise_all(asked: Mapping[str, Any], way: int | None) -> None:
+def raise_all(asked: Numbered, way: int | None) -> None:
     """Close this process, the first of its namespace, off from everything but Python and a folder of its own.
 
     Args:
-        asked: `limits`: those of the call (`calls.Limits`); `packages`: folder of packages that may be read, or None;
-            `readable`: further folders that may be;
-            `hidden`: paths that stay out of sight even where they lie in a folder that is shown; `serial`: tells a
-            user apart from those of the other calls of this moment, where the server is root; `network`: its `ports`
-            and `addresses`, or None.
+        asked: what is shown, and how much the code may use.
         way: descriptor over which the sockets of that network go to the server.
 
     Raises:
@@ -81,14 +78,14 @@ def raise_all(asked: Mapping[str, Any], way: int | None) -> None:
         with _wall("a network of its own"):
             doors.open_doors(network, way)
     with _wall("files of its own"):
-        shown = _make_root(asked["limits"], asked["packages"], asked["readable"], asked["hidden"], network is not None)
+        shown = _make_root(asked)
     with _wall("no rights"):
         _drop(asked["serial"])
     with _wall("Landlock"):
         ports = () if network is None else network["ports"]
         landlock.restrict(shown, [FOLDER], [f"/dev/{name}" for name in _DEVICES], ports)
     with _wall("limits"):
-        limit(asked["limits"])
+        limit(asked["limits"], addresses=asked["command"] is None)
     with _wall("seccomp"):
         seccomp.install(network=network is not None)
 
@@ -107,33 +104,31 @@ class _wall:  # noqa: N801 - reads as a word of the steps above
             raise WallMissing(self._name, error) from error
 
 
-def _make_root(
-    limits: Mapping[str, Any], packages: str | None, readable: Sequence[str], hidden: Sequence[str], network: bool
-) -> list[str]:
+def _make_root(asked: Numbered) -> list[str]:
     """Enter a root with the system's programs, Python, packages and an empty folder; return what is shown."""
     root = _MOUNT_POINT
     linux.mount("none", "/", "", linux.RECURSIVE | linux.PRIVATE)
     linux.mount("tmpfs", root, "tmpfs", linux.NO_SUID | linux.NO_DEVICES, "size=1m,nr_inodes=4k,mode=755")
     shown: dict[Path, str] = {}
-    for path in _shown(network):
+    network = asked["network"] is not None
+    for path in _shown(asked["command"], network):
         if path.is_symlink():  # /lib, where it is a name for /usr/lib
             (Path(root) / path.relative_to("/")).symlink_to(path.readlink())
             continue
         if not any(path.is_relative_to(other) for other in shown):
             shown[path] = str(path)
-    if packages is not None:
-        shown[Path(packages).resolve()] = PACKAGES
-    shown |= {path: str(path) for path in map(Path, readable)}
+    shown |= {Path(outside).resolve(): inside for outside, inside in inside_of(asked["packages"]).items()}
+    shown |= {path: str(path) for path in map(Path, asked["readable"])}
     for path, inside in shown.items():
         _show(path, root + inside)
-    for place in map(Path, hidden):
+    for place in map(Path, asked["hidden"]):
         for path, inside in shown.items():
             if place.is_relative_to(path) and place.exists():
                 _hide(Path(root + inside) / place.relative_to(path))
     _make_devices(root)
     folder = root + FOLDER
     Path(folder).mkdir()
-    data = f"size={limits['folder_size']},nr_inodes=20k,mode=1777"
+    data = f"size={asked['limits']['folder_size']},nr_inodes=20k,mode=1777"
     linux.mount("tmpfs", folder, "tmpfs", linux.NO_SUID | linux.NO_DEVICES, data)
     usual = Path(root) / "tmp"
     if not usual.exists():  # unless packages lie there
@@ -145,17 +140,28 @@ def _make_root(
     return [*shown.values(), *(["/etc"] if network else [])]
 
 
-def _shown(network: bool) -> list[Path]:
-    """Return the folders that are shown, outer ones first."""
+def inside_of(packages: Sequence[str]) -> dict[str, str]:
+    """Return where folders of packages are inside, wherever they lie outside."""
+    return {outside: f"/packages/{number}" for number, outside in enumerate(packages)}
+
+
+def _shown(command: Sequence[str] | None, network: bool) -> list[Path]:
+    """Return the folders and programs that are shown, outer ones first."""
     folders = {path for path in map(Path, _SYSTEM) if path.exists()}
     folders |= {Path(sys.base_prefix).resolve(), Path(sys.base_exec_prefix).resolve()}
+    if command is not None:
+        folders.add(Path(command[0]))
     if network:
         folders |= {path for path in map(Path, doors.CERTIFICATES) if path.is_dir()}
     return sorted(folders)
 
 
 def _show(path: Path, target: str) -> None:
-    Path(target).mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        Path(target).mkdir(parents=True, exist_ok=True)
+    else:
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        Path(target).touch()
     linux.mount(str(path), target, "", linux.BIND | linux.RECURSIVE)
     linux.close_mount(target)
 
@@ -189,11 +195,17 @@ def _drop(serial: int) -> None:
     linux.prctl(linux.PARENT_DEATH_SIGNAL, signal.SIGKILL)  # becoming another user undoes it; seccomp keeps it
 
 
-def limit(limits: Mapping[str, Any]) -> None:
-    """Set the limits that the kernel keeps for each process."""
+def limit(limits: Mapping[str, Any], *, addresses: bool) -> None:
+    """Set the limits that the kernel keeps for each process.
+
+    Args:
+        limits: those of the call.
+        addresses: count memory as addresses; else, for what reserves many more than it uses, as what can be written to,
+            with room for its own.
+    """
     for kind, value in (
         (resource.RLIMIT_CPU, limits["cpu_seconds"]),
-        (resource.RLIMIT_AS, limits["memory"]),
+        (resource.RLIMIT_AS, limits["memory"]) if addresses else (resource.RLIMIT_DATA, limits["memory"] + _ROOM),
         (resource.RLIMIT_FSIZE, limits["file_size"]),
         (resource.RLIMIT_NOFILE, limits["open_files"]),
         (resource.RLIMIT_NPROC, limits["processes"]),

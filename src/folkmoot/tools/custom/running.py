@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from folkmoot.errors import SandboxBusy, SandboxUnavailable, ToolFailed
-from folkmoot.sandbox.calls import Call, Environment, Limits, Network, Result
+from folkmoot.sandbox.calls import Call, Environment, Network, Result
 from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.settings import Settings
 
@@ -108,7 +108,7 @@ async def run_program(
         variables=around.variables,
         environment=Environment(packages=_packages()),
         # Ahead of the time that a turn gives its tools, so that what was printed until then is kept.
-        limits=Limits(seconds=max(seconds - 1, seconds / 2), value=_MOST_RETURNED),
+        limits=replace(sandbox.limits, seconds=max(seconds - 1, seconds / 2), value=_MOST_RETURNED),
         network=around.network,
         adapter=_adapter(),
     )
