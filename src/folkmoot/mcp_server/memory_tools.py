@@ -119,7 +119,8 @@ def _show_lines(block: Block, access: Access, wanted: ReadMemory) -> Answer:
     last = len(lines) if wanted.last_line == -1 else min(wanted.last_line, len(lines))
     some = _as_many_as_fit(lines[wanted.first_line - 1 : last])
     end = wanted.first_line - 1 + len(some)
-    head = f"Block {block.label!r} at version {block.version}: {_size(block)}, {len(lines)} lines."
+    count = f"{len(lines):,} line{'' if len(lines) == 1 else 's'}"
+    head = f"Block {block.label!r} at version {block.version}: {_size(block)}, {count}."
     head += f" You may {_MAY[access]}."
     if not some:
         return Answer(f"{head} There are no such lines." if lines else f"{head} It is empty.", _data(block))
@@ -183,15 +184,14 @@ async def _edit(member: Member, label: str, edit: Edit, expected: int | None) ->
         Forbidden: the member may not make it.
         PreconditionFailed: the block is not at the version that was expected.
     """
-    block_id = (await member.state.store.read(lambda transaction: member.block(transaction, label))).id
 
     async def write(transaction: Transaction) -> tuple[Block, Block]:
-        block = await member.block(transaction, block_id)
-        access = member.access_to(block)
-        return await edit_text(transaction, block.id, edit, member.state.author, expected, access)
+        block_id = await member.block_id(transaction, label)
+        access = member.access_by_key(block_id)
+        return await edit_text(transaction, block_id, edit, member.state.author, expected, access)
 
     try:
-        before, after = await member.state.store.write(write, together=block_id)
+        before, after = await member.state.store.write(write, together=label)
     except PreconditionRequired as error:
         version = error.extra["current_version"]
         raise PreconditionRequired(
