@@ -23,12 +23,13 @@ from folkmoot.access.principals import ADMIN, LOCAL
 from folkmoot.agents.services import Services
 from folkmoot.archives.embedding import embed_kind
 from folkmoot.errors import FolkmootError, InvalidInput, StartupError
+from folkmoot.files.embedding import FileEmbedder
 from folkmoot.files.reading import FileReader
 from folkmoot.jobs.kinds import JobKinds
 from folkmoot.jobs.worker import JobWorker
 from folkmoot.mcp_server.endpoint import PATH, Door
 from folkmoot.models.catalogue import Catalogue
-from folkmoot.models.embeddings import EmbeddingClient
+from folkmoot.models.embeddings import EmbeddingClient, usable_embedding
 from folkmoot.models.providers import OFFLINE, default_model
 from folkmoot.models.requests import ModelClient
 from folkmoot.runs.supervisor import RunSupervisor
@@ -233,7 +234,8 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     stored = StoredTools({"custom": partial(CustomTool, sealer=sealer), "external_mcp": partial(McpTool, servers=mcp)})
     tools = ToolRegistry((BuiltinTools(), stored))
     embeddings = EmbeddingClient(settings, environ)
-    kinds: JobKinds = {kind.name: kind for kind in (embed_kind(embeddings), *FileReader(sandbox).kinds)}
+    embedder = FileEmbedder(embeddings, partial(usable_embedding, settings, environ))
+    kinds: JobKinds = {kind.name: kind for kind in (embed_kind(embeddings), *FileReader(sandbox, embedder).kinds)}
     services = Services(store, client, settings, environ, sealer, catalogue, tools, sandbox, embeddings, kinds, mcp)
     supervisor = RunSupervisor(services)
     worker = JobWorker(store, kinds, settings.keep_jobs)

@@ -115,7 +115,7 @@ class Settings(BaseSettings):
     )
     default_embedding: str | None = Field(
         None,
-        description="Handle of the model for archives that name no embedding, such as `openai/text-embedding-3-small`.",
+        description="Handle of the model for archives and folders that name none: `openai/text-embedding-3-small`.",
     )
     context_window: int = Field(
         128_000,

@@ -58,7 +58,7 @@ _LATER_ROUTES = (
 )
 
 _LATER_TOOLS = (
-    *(Mark(FILES, difference=f"*: without {name}") for name in ("archival_memory_search", "*_files")),
+    Mark(FILES, difference="*: without archival_memory_search"),
     Mark(TOOLS, difference="*: without run_code*"),
     *(
         Mark(REST, difference=f"*: without {name}")

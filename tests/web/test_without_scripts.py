@@ -16,6 +16,7 @@ from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
 from web.conftest import PATIENCE, OpenPage, is_live
 from web.test_agent_page import ask_first
+from web.test_folder_page import folder_with_file
 from web.test_moot_page import call
 
 pytestmark = [
@@ -26,7 +27,7 @@ pytestmark = [
 Missing: TypeAlias = Literal["all", "own"]
 """Which scripts have not come: all of them, or only the page's own, behind the one that every page has."""
 
-SCRIPTS = {"all": re.compile(r"\.js(\?|$)"), "own": re.compile(r"/(agent|block|moot|run)\.js")}
+SCRIPTS = {"all": re.compile(r"\.js(\?|$)"), "own": re.compile(r"/(agent|block|folder|moot|run)\.js")}
 
 
 @pytest.fixture
@@ -77,6 +78,13 @@ def screens(http: httpx.Client, new_block: NewBlock, new_agent: NewAgent) -> dic
         http.post("/v1/keys", json={"name": "claude-code", "blocks": []}).raise_for_status()
         return "/members"
 
+    def folder(query: str = "") -> str:
+        return f"/folders/{folder_with_file(http)[0]}{query}"
+
+    def file() -> str:
+        folder_id, file_id = folder_with_file(http)
+        return f"/folders/{folder_id}/files/{file_id}"
+
     return {
         "moot": lambda: f"/?tag={new_block(tags=['one', 'two']).tags[0]}",
         "blocks": lambda: "/blocks",
@@ -91,12 +99,17 @@ def screens(http: httpx.Client, new_block: NewBlock, new_agent: NewAgent) -> dic
         "agent": agent,
         "delete agent?": lambda: agent("?ask=delete"),
         "approval": waiting,
+        "folders": lambda: "/folders",
+        "new folder": lambda: "/folders/new",
+        "folder": folder,
+        "delete folder?": lambda: folder("?ask=delete"),
+        "file": file,
         "runs": lambda: "/runs",
         "members": members,
     }
 
 
-SCRIPTED = {"block", "version", "editor", "agent", "approval"}
+SCRIPTED = {"block", "version", "editor", "agent", "approval", "folder"}
 """Screens whose controls have a script of their own."""
 
 
@@ -146,6 +159,8 @@ def press(page: Page, control: Locator) -> str:
             refused.append(f"{response.status} {response.url}")
 
     page.evaluate(f"() => {{ {USABLE} }}")
+    for field in control.locator("xpath=ancestor::form//input[@type='file']").all():
+        field.set_input_files({"name": "filled.txt", "mimeType": "text/plain", "buffer": b"filled"})
     control.evaluate(FILL)
     before = page.evaluate(SHOWN)
     page.on("response", note)
@@ -211,7 +226,7 @@ FILL = """button => {
     if (field.type === "hidden" || field.list || !field.checkVisibility()) continue;
     if (field.matches("select")) field.selectedIndex = field.options.length - 1;
     else if (field.type === "range") field.value = field.value === field.min ? field.max : field.min;
-    else if (field.matches("input, textarea") && !field.value) field.value = "filled";
+    else if (field.matches("input:not([type=file]), textarea") && !field.value) field.value = "filled";
   }
 }"""
 

@@ -1,4 +1,4 @@
-"""What a model sees: the agent's instructions, its tools, the messages in context, and its blocks as they are now.
+"""What a model sees: the agent's instructions, its tools, the messages in context, its blocks and files as they are.
 
 The blocks come last and are rendered anew for each step, so that an agent in a long turn sees what others wrote
 meanwhile. Everything before them stays byte for byte what it was in the step before, so that providers' prompt caches
@@ -8,16 +8,18 @@ keep hitting. They never become part of the history.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from folkmoot.agents.agents import Agent
+from folkmoot.agents.files_in_prompt import render_files
 from folkmoot.agents.instructions import metadata_section
 from folkmoot.archives.attachments import ShownArchive, shown_archives
 from folkmoot.conversations.conversations import Conversation
 from folkmoot.conversations.messages import Message
+from folkmoot.files.shown import ShownFiles, shown_files
 from folkmoot.memory.attachments import attached_rows
 from folkmoot.models.blocks_in_prompt import ShownBlock, render_blocks
 from folkmoot.models.frames import Frame, render_frames
@@ -50,11 +52,16 @@ class Seen:
 
     blocks: Sequence[SeenBlock] = ()
     archives: Sequence[ShownArchive] = ()
+    files: ShownFiles = field(default_factory=ShownFiles)
 
 
 async def read_seen(transaction: Transaction, agent_id: str, conversation_id: str | None = None) -> Seen:
     """Return what the agent is shown beside its messages, as it is now."""
-    return Seen(await read_blocks(transaction, agent_id, conversation_id), await shown_archives(transaction, agent_id))
+    return Seen(
+        await read_blocks(transaction, agent_id, conversation_id),
+        await shown_archives(transaction, agent_id),
+        await shown_files(transaction, agent_id),
+    )
 
 
 async def read_blocks(transaction: Transaction, agent_id: str, conversation_id: str | None = None) -> list[SeenBlock]:
@@ -112,7 +119,7 @@ def memory_text(agent: Agent, conversation_id: str, seen: Seen) -> str:
 
 
 def render_memory(seen: Seen, timezone: str, now: datetime, metadata: str = "") -> str:
-    """Return the text in which a model reads the time, what is said of its conversation, its archives and its blocks.
+    """Return the text in which a model reads the time, whose conversation it is, its blocks, archives and files.
 
     >>> print(render_memory(Seen(), "UTC", datetime(2026, 11, 22, 8, 5, tzinfo=UTC)))
     <now>Sunday, 2026-11-22 08:05 UTC</now>
@@ -126,6 +133,8 @@ def render_memory(seen: Seen, timezone: str, now: datetime, metadata: str = "") 
         lines.append(render_blocks(seen.blocks))  # first: nobody else's words stand before them (`frames.read_frames`)
     if seen.archives:
         lines.append(render_archives(seen.archives))
+    if seen.files.folders:
+        lines.append(render_files(seen.files))
     return "\n".join(lines)
 
 

@@ -56,6 +56,16 @@ _from_line = (
     .order_by(file_chunks.c.place)
     .limit(AT_ONCE)
 )
+_behind = (
+    select(file_chunks.c.place, file_chunks.c.text)
+    .where(
+        file_chunks.c.file_id == bindparam("file_id"),
+        file_chunks.c.version == bindparam("of_version"),
+        file_chunks.c.place > bindparam("place"),
+    )
+    .order_by(file_chunks.c.place)
+    .limit(AT_ONCE)
+)
 _texts = (
     select(file_chunks.c.text)
     .where(file_chunks.c.file_id == bindparam("file_id"), file_chunks.c.version == bindparam("of_version"))
@@ -124,6 +134,17 @@ async def lines_from(transaction: Transaction, file: File, first: int = 1) -> As
                 break
     if partial:
         yield number, partial
+
+
+async def chunks_of_lines(transaction: Transaction, file: File, line: int, most: int) -> Sequence[Row]:
+    """Return chunks of a file's text, from the one in which a line begins on, 64 at the most."""
+    rows = await transaction.all(_from_line, file_id=file.id, of_version=file.version, line=line, from_place=0)
+    return rows[:most]
+
+
+async def chunks_behind(transaction: Transaction, file: File, place: int) -> Sequence[Row]:
+    """Return some chunks of a file's text behind a place, or from the beginning when that is -1."""
+    return await transaction.all(_behind, file_id=file.id, of_version=file.version, place=place)
 
 
 async def whole_texts(transaction: Transaction, wanted: Sequence[File]) -> list[str | None]:

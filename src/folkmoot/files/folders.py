@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -167,6 +167,12 @@ async def delete_folder(transaction: Transaction, folder_id: str) -> None:
     await leave_places(transaction, _leaving, folder_id=folder_id)
     await transaction.run(_delete, folder_id=folder_id)
     transaction.signal(topic(folder_id))
+
+
+async def existing_folders(transaction: Transaction, folder_ids: Sequence[str]) -> list[str]:
+    """Return those of these identifiers that are folders'."""
+    rows = await transaction.all(select(folders.c.id).where(folders.c.id.in_(list(folder_ids))))
+    return [row["id"] for row in rows]
 
 
 async def list_folders(transaction: Transaction, page: Page, name: str | None = None) -> list[Folder]:

@@ -6,12 +6,13 @@ An agent has `max_files_open` files open at the most; to open one more closes th
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, bindparam, delete, select, update
+from sqlalchemy import and_, bindparam, delete, func, select, update
 
 from folkmoot.files.files import FILE_COLUMNS, OF_FOLDER, File
 from folkmoot.store import clock
@@ -22,6 +23,12 @@ from folkmoot.store.tables import agent_files, agent_folders, agents, files, fol
 
 MOST_OPEN = 10
 """Files that an agent may have open when its creator named no number."""
+
+MOST_NAMED = 20
+"""Files that an agent is told of when it asks for one that is not there."""
+
+MOST_SEARCHED = 10_000
+"""Files of an agent's folders that are looked through for a line."""
 
 VIEW_CHARACTERS = 25_000
 """Characters of each of them that it is shown, likewise."""
@@ -80,6 +87,30 @@ _newest_unread = (
     .order_by(files.c.created_at.desc(), files.c.id.desc())
     .limit(bindparam("most"))
 )
+_readable = _all_files.where(files.c.version > 0).order_by(folders.c.name, files.c.name).limit(bindparam("most"))
+_closed_names = (
+    select(files.c.name)
+    .select_from(files)
+    .outerjoin(agent_files, and_(agent_files.c.file_id == files.c.id, agent_files.c.agent_id == bindparam("agent_id")))
+    .where(files.c.folder_id == bindparam("folder_id"), is_kept(files.c.id), agent_files.c.is_open.is_not(True))
+    .order_by(files.c.created_at.desc(), files.c.id.desc())
+    .limit(bindparam("most"))
+)
+_counted = (
+    select(func.count()).select_from(files).where(files.c.folder_id == folders.c.id, is_kept(files.c.id))
+).scalar_subquery()
+_folders = (
+    select(folders.c.id, folders.c.name, folders.c.description, folders.c.instructions, _counted.label("files"))
+    .join(agent_folders, and_(agent_folders.c.folder_id == folders.c.id))
+    .where(agent_folders.c.agent_id == bindparam("agent_id"), is_kept(folders.c.id))
+    .order_by(agent_folders.c.attached_at, folders.c.id)
+)
+_configuration = select(agents.c.configuration).where(agents.c.id == bindparam("agent_id"))
+_openers = (
+    select(agent_files.c.file_id, agent_files.c.agent_id)
+    .join(files, and_(files.c.id == agent_files.c.file_id))
+    .where(files.c.folder_id == bindparam("folder_id"), agent_files.c.is_open.is_(True))
+)
 _change = (
     update(agent_files)
     .where(agent_files.c.agent_id == bindparam("of_agent"), agent_files.c.file_id == bindparam("of_file"))
@@ -117,6 +148,56 @@ def view_characters(configuration: Mapping[str, Any]) -> int:
     return configuration.get("per_file_view_window_char_limit") or VIEW_CHARACTERS
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many files an agent may have open, and how many characters of each it is shown."""
+
+    most_open: int = MOST_OPEN
+    view_characters: int = VIEW_CHARACTERS
+
+
+async def limits_of(transaction: Transaction, agent_id: str) -> Limits:
+    """Return what the agent's creator or owner says of its open files."""
+    row = await transaction.first(_configuration, agent_id=agent_id)
+    configuration = {} if row is None else json.loads(row["configuration"])
+    return Limits(most_open(configuration), view_characters(configuration))
+
+
+async def folders_of(transaction: Transaction, agent_id: str) -> Sequence[Row]:
+    """Return identifier, name, description, instructions and number of files of the agent's folders, as attached."""
+    return await transaction.all(_folders, agent_id=agent_id)
+
+
+async def folders_held(transaction: Transaction, agent_ids: Sequence[str]) -> list[str]:
+    """Return the identifiers of the folders that any of these agents has."""
+    statement = select(agent_folders.c.folder_id).where(agent_folders.c.agent_id.in_(list(agent_ids))).distinct()
+    return [row["folder_id"] for row in await transaction.all(statement)]
+
+
+async def closed_names(transaction: Transaction, agent_id: str, folder_id: str, most: int) -> list[str]:
+    """Return the names of a folder's files that the agent has not open, the newest first."""
+    rows = await transaction.all(_closed_names, agent_id=agent_id, folder_id=folder_id, most=most)
+    return [row["name"] for row in rows]
+
+
+async def readable_files(transaction: Transaction, agent_id: str, most: int = MOST_SEARCHED) -> list[File]:
+    """Return the files of the agent's folders that have a text, by name."""
+    return [File.from_row(row) for row in await transaction.all(_readable, agent_id=agent_id, most=most)]
+
+
+async def names_of(transaction: Transaction, agent_id: str, most: int = MOST_NAMED) -> list[str]:
+    """Return the names of some files of the agent's folders."""
+    return [file.path for file in await readable_files(transaction, agent_id, most)]
+
+
+async def find_named(transaction: Transaction, agent_id: str, path: str) -> AgentFile | None:
+    """Return the file of one of the agent's folders that is called `folder/file`, or `file` where no other is."""
+    folder, _, name = path.rpartition("/")
+    statement = _all_files.where(files.c.name == name).params(agent_id=agent_id)
+    rows = await transaction.all(statement.where(folders.c.name == folder) if folder else statement.limit(2))
+    return AgentFile.from_row(rows[0], agent_id) if len(rows) == 1 else None
+
+
 async def open_files_of(transaction: Transaction, agent_id: str) -> list[AgentFile]:
     """Return the files that the agent has open, those used last first."""
     return [AgentFile.from_row(row, agent_id) for row in await transaction.all(_open_files, agent_id=agent_id)]
@@ -142,6 +223,14 @@ async def list_agent_files(
     }
     page = Page(page.limit, cursors["after"], cursors["before"], page.order, page.from_end)
     return [AgentFile.from_row(row, agent_id) for row in await fetch_page(transaction, statement, files, page)]
+
+
+async def open_in_folder(transaction: Transaction, folder_id: str) -> Mapping[str, list[str]]:
+    """Return the agents that have each of a folder's files open, by the file."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for row in await transaction.all(_openers, folder_id=folder_id):
+        found[row["file_id"]].append(row["agent_id"])
+    return found
 
 
 async def open_file(

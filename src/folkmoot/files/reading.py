@@ -19,6 +19,7 @@ from folkmoot.files.chunking import Chunk, Chunker
 from folkmoot.files.chunks import OF_VERSION, row_of, version_to_forget, write_chunks
 from folkmoot.files.decoding import decoded, tell_encoding
 from folkmoot.files.documents import Document
+from folkmoot.files.embedding import EMBEDDING, FileEmbedder
 from folkmoot.files.files import READING, File, find_file
 from folkmoot.files.folders import Folder, find_folder, topic
 from folkmoot.files.kinds import HEAD, tell_kind
@@ -47,7 +48,8 @@ _shown = (
     update(files)
     .where(files.c.id == bindparam("file_id"))
     .values(
-        status="completed",
+        status=bindparam("new_status"),
+        error=None,
         version=bindparam("new_version"),
         upload_id=None,
         media_type=bindparam("new_type"),
@@ -99,9 +101,10 @@ class PlainText:
 class FileReader:
     """Reads uploads, and tidies behind them."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
-        """Read documents in `sandbox`, and plain text here."""
+    def __init__(self, sandbox: Sandbox, embedder: FileEmbedder) -> None:
+        """Read documents in `sandbox`, and plain text here; `embedder` sees to their meaning behind that."""
         self._sandbox = sandbox
+        self._embedder = embedder
 
     @property
     def kinds(self) -> Sequence[JobKind]:
@@ -109,6 +112,7 @@ class FileReader:
         return (
             JobKind(READING, self._read_newest, self._say_why),
             JobKind(TIDYING, self._tidy, attempts=None, at_once=1),
+            self._embedder.kind,
         )
 
     async def _read_newest(self, active: ActiveJob) -> None:
@@ -136,9 +140,11 @@ class FileReader:
             now = await find_file(transaction, file.id, lock=True)
             if now.upload_id != file.upload_id:
                 return False
+            embeds = self._embedder.embeds(folder) and writer.count > 0
             await transaction.run(
                 _shown,
                 file_id=file.id,
+                new_status="embedding" if embeds else "completed",
                 new_version=file.uploads,
                 new_type=text.media_type,
                 new_characters=chunker.characters,
@@ -149,6 +155,8 @@ class FileReader:
             if file.version == 0:
                 await open_for_all(transaction, file)
             await _have_tidied(transaction, file)
+            if embeds:
+                await add_job(transaction, EMBEDDING, file.id, parent_id=file.folder_id)
             return True
 
         try:

@@ -42,7 +42,7 @@ def fulltext(table: str) -> tuple[str, ...]:
     return (f"CREATE INDEX {table}_fulltext ON {table} USING gin (to_tsvector('simple', search_text))",)
 
 
-FULLTEXT = (*fulltext("messages"), *fulltext("passages"))
+FULLTEXT = (*fulltext("messages"), *fulltext("passages"), *fulltext("file_chunks"))
 """The full-text indexes."""
 
 RECONNECT_SECONDS = 1.0

@@ -41,7 +41,7 @@ PARAMETER = "of_organization"
 
 COLUMN = "organization_id"
 
-WITHOUT_ORGANISATION = frozenset({"messages_fulltext", "passages_fulltext"})
+WITHOUT_ORGANISATION = frozenset({"file_chunks_fulltext", "messages_fulltext", "passages_fulltext"})
 """What is no table of the schema and is only joined to one: SQLite's indexes of words."""
 
 _SELECTS = re.compile(r"\b(select|from)\b", re.IGNORECASE)

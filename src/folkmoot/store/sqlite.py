@@ -52,7 +52,7 @@ def fulltext(table: str) -> list[str]:
     ]
 
 
-FULLTEXT = (*fulltext("messages"), *fulltext("passages"))
+FULLTEXT = (*fulltext("messages"), *fulltext("passages"), *fulltext("file_chunks"))
 """The full-text indexes."""
 
 

@@ -855,3 +855,21 @@ deleted_passages = Table(
     ),
     Index("deleted_passages_by_age", "organization_id", "archive_id", "deleted_at", "id"),
 )
+
+file_vectors = Table(
+    "file_vectors",
+    metadata,
+    _organization(),
+    Column("folder_id", Text, nullable=False),
+    Column("version", Integer, nullable=False, comment="told from the model's handle"),
+    Column("place", Integer, nullable=False, comment="in the order in which they came"),
+    Column("chunk_id", Text, nullable=False),
+    Column("dimensions", Integer, nullable=False),
+    Column("bits", LargeBinary, nullable=False, comment="the signs of its values"),
+    Column("vector", _VECTOR, nullable=False, comment="of length 1"),
+    PrimaryKeyConstraint("organization_id", "folder_id", "version", "place"),
+    ForeignKeyConstraint(
+        ["organization_id", "chunk_id"], ["file_chunks.organization_id", "file_chunks.id"], ondelete="CASCADE"
+    ),
+    Index("file_vectors_by_chunk", "organization_id", "chunk_id"),
+)

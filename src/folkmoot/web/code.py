@@ -163,6 +163,46 @@ def archive_calls(archive_id: str) -> list[Call]:
     ]  # fmt: skip
 
 
+def folders_calls() -> list[Call]:
+    """Return the call behind the list of folders."""
+    return [Call("List folders", "GET", "/v1/folders", "for folder in client.folders.list():\n    print(folder.name)")]
+
+
+def new_folder_calls() -> list[Call]:
+    """Return the call behind the form for a folder."""
+    body = {"name": "handbook", "description": "How the house is run"}
+    python = 'client.folders.create(name="handbook", description="How the house is run")'
+    return [Call("Create a folder", "POST", "/v1/folders", python, body)]
+
+
+def folder_calls(folder_id: str) -> list[Call]:
+    """Return the calls behind a folder's page."""
+    path, agent, file = f"/v1/folders/{folder_id}", "agent-…", "file-…"
+    jobs = f"/v1/jobs?source_id={folder_id}"
+    id_ = literal(folder_id)
+    return [
+        Call("Upload a file", "POST", f"{path}/upload",
+             f'client.folders.files.upload({id_}, file=open("rules.md", "rb"))'),
+        Call("How far each is read", "GET", f"{path}/files", f"client.folders.files.list({id_})"),
+        Call("The jobs that read them", "GET", jobs, _raw("get", jobs)),
+        Call("Attach it to an agent", "PATCH", f"/v1/agents/{agent}/folders/attach/{folder_id}",
+             f'client.agents.folders.attach({id_}, agent_id="{agent}")'),
+        Call("Detach it", "PATCH", f"/v1/agents/{agent}/folders/detach/{folder_id}",
+             f'client.agents.folders.detach({id_}, agent_id="{agent}")'),
+        Call("What an agent has open", "GET", f"/v1/agents/{agent}/files",
+             f'client.agents.files.list(agent_id="{agent}")'),
+        Call("Delete a file", "DELETE", f"{path}/{file}", f'client.folders.files.delete("{file}", folder_id={id_})'),
+        Call("Delete it", "DELETE", path, f"client.folders.delete({id_})"),
+    ]  # fmt: skip
+
+
+def file_calls(folder_id: str, file_id: str) -> list[Call]:
+    """Return the calls behind a file's page."""
+    path = f"/v1/folders/{folder_id}/files/{file_id}"
+    python = f"client.folders.files.retrieve({literal(file_id)}, folder_id={literal(folder_id)}, include_content=True)"
+    return [Call("Its whole text", "GET", f"{path}?include_content=true", python)]
+
+
 def runs_calls() -> list[Call]:
     """Return the calls behind the list of runs."""
     return [

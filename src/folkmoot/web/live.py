@@ -22,6 +22,8 @@ from fastapi import Response
 from folkmoot.agents.listing import AgentFilter, list_agents
 from folkmoot.agents.overview import Newest, agent_names, moot_shape, newest_versions
 from folkmoot.errors import StoreError
+from folkmoot.files.folders import existing_folders
+from folkmoot.files.open_files import folders_held
 from folkmoot.runs.reading import RunFilter, list_runs
 from folkmoot.runs.runs import UNFINISHED
 from folkmoot.server.event_stream import EventStream, ServerSentEvent
@@ -198,10 +200,25 @@ class _Look:
         own = await self.store.read(lambda transaction: agent_names(transaction, attached))
         if own:  # else they are another organisation's
             told.append(_event("shape", {}))
+        told += await self._folders(topics)
         self.is_stale |= any(topic.startswith(("run:", "turn:")) for topic in topics)
         if self.seconds_left() == 0:
             told += await self.around()
         return told
+
+    async def _folders(self, topics: set[str]) -> list[ServerSentEvent]:
+        """Return which folders changed: themselves, their files, or what agents have open of them."""
+        changed = [topic.partition(":")[2] for topic in topics if topic.startswith("folder:")]
+        readers = [topic.partition(":")[2] for topic in topics if topic.startswith("agent_files:")]
+        if not changed and not readers:
+            return []
+
+        async def own(transaction: Transaction) -> list[str]:
+            found = await existing_folders(transaction, changed)
+            return list(dict.fromkeys([*found, *await folders_held(transaction, readers)]))
+
+        ids = await self.store.read(own)
+        return [_event("folders", {"ids": ids})] if ids else []
 
     async def around(self) -> list[ServerSentEvent]:
         """Return what has changed of the runs, and of which agents and blocks there are."""

@@ -19,6 +19,8 @@ from folkmoot.web.views import (
     block_forms,
     blocks,
     description,
+    folder_forms,
+    folders,
     login,
     members,
     moot,
@@ -30,7 +32,7 @@ from folkmoot.web.views import (
 def add_pages(application: FastAPI) -> None:
     """Add the pages, their static files and the sign-in to the application."""
     application.state.attempts = Attempts()
-    own = (blocks, block_forms, archives, archive_forms, agents, agent_forms, members, runs)
+    own = (blocks, block_forms, archives, archive_forms, folders, folder_forms, agents, agent_forms, members, runs)
     for view in (login, moot, start, *own, live, description):
         application.include_router(view.router)
     application.mount(OPEN_FOLDER.rstrip("/"), _Static(directory=STATIC), name="static")

@@ -130,6 +130,17 @@ def call_words(arguments: str) -> str:
     return clipped(" · ".join(texts))
 
 
+def size(count: int) -> str:
+    """Return a number of bytes in words.
+
+    >>> size(17), size(4096), size(12_345_678)
+    ('17 bytes', '4.1 kB', '12.3 MB')
+    """
+    if count < 1000:
+        return plural(count, "byte")
+    return f"{count / 1000:.1f} kB" if count < 1_000_000 else f"{count / 1_000_000:.1f} MB"
+
+
 def clipped(text: str, longest: int = 120) -> str:
     """Return a text on one line, cut where it is too long."""
     flat = " ".join(text.split())
@@ -167,6 +178,7 @@ FILTERS: dict[str, Any] = {
     "edit_words": edit_words,
     "call_words": call_words,
     "clipped": clipped,
+    "bytes": size,
     "pretty": pretty,
     "content_text": content_text,
 }

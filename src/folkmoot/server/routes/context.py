@@ -39,7 +39,7 @@ async def overview(agent_id: AgentId, state: State, scan: Scan, conversation_id:
         first = await list_messages(transaction, named_id, Page(limit=1))
         seen = await turn.look(transaction)
         first_message = first[0] if first else None
-        return show_context(conversation, turn.context_state, turn.prompt(seen), first_message, seen.archives)
+        return show_context(conversation, turn.context_state, turn.prompt(seen), first_message, seen)
 
     return await scan(read, json_response)
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from folkmoot.agents.approvals import calls_of
-from folkmoot.agents.context import render_archives
+from folkmoot.agents.context import Seen, render_archives
 from folkmoot.agents.context_state import ContextState
 from folkmoot.agents.context_window import Scale, size_of, size_of_messages, size_of_tools
-from folkmoot.archives.attachments import ShownArchive
+from folkmoot.agents.files_in_prompt import render_files
 from folkmoot.conversations.conversations import Conversation
 from folkmoot.conversations.messages import Message
 from folkmoot.models.prompt import Prompt, ToolCall
@@ -86,7 +85,7 @@ def show_context(
     history: ContextState,
     prompt: Prompt,
     system: Message | None,
-    archives: Sequence[ShownArchive],
+    seen: Seen,
 ) -> ContextOverview:
     """Show what fills the window of the conversation's next prompt."""
     scale = Scale.of(conversation.counted)
@@ -98,13 +97,14 @@ def show_context(
         "functions_definitions": scale.tokens(size_of_tools(prompt.tools)),
         "messages": scale.tokens(size_of_messages(history.prompt_messages)),
     }
-    library = render_archives(archives) if archives else ""
+    directories = render_files(seen.files)
+    library = render_archives(seen.archives) if seen.archives else ""
     shown = [*([system] if system is not None else []), *history.messages]
     return ContextOverview(
         context_window_size_max=history.window,
         context_window_size_current=sum(sizes.values()),
         num_messages=len(shown),
-        num_archival_memory=sum(archive.passage_count for archive in archives),
+        num_archival_memory=sum(archive.passage_count for archive in seen.archives),
         num_recall_memory=conversation.next_sequence,
         num_tokens_external_memory_summary=scale.tokens(size_of(library)),
         external_memory_summary=library,
@@ -112,6 +112,8 @@ def show_context(
         system_prompt=prompt.instructions,
         num_tokens_core_memory=sizes["core_memory"],
         core_memory=prompt.memory,
+        num_tokens_directories=scale.tokens(size_of(directories)),
+        directories=directories or None,
         num_tokens_summary_memory=sizes["summary_memory"],
         summary_memory=summary,
         num_tokens_functions_definitions=sizes["functions_definitions"],

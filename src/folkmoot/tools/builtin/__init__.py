@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from folkmoot.tools.builtin import agents, archival_memory, memory, memory_files, not_configured, web
+from folkmoot.tools.builtin import agents, archival_memory, files, memory, memory_files, web
 from folkmoot.tools.builtin.builtin_tool import BuiltinTool
 from folkmoot.tools.builtin.conversation_search import conversation_search
 from folkmoot.tools.builtin.run_code import run_code
@@ -25,9 +25,9 @@ _ALL = (
     BuiltinTool(run_code, "letta_builtin"),
     BuiltinTool(archival_memory.archival_memory_insert, "letta_core", in_step=True),
     BuiltinTool(archival_memory.archival_memory_search, "letta_core"),
-    BuiltinTool(not_configured.open_files, "letta_files_core", in_step=True),
-    BuiltinTool(not_configured.grep_files, "letta_files_core"),
-    BuiltinTool(not_configured.semantic_search_files, "letta_files_core"),
+    BuiltinTool(files.open_files, "letta_files_core", in_step=True),
+    BuiltinTool(files.grep_files, "letta_files_core"),
+    BuiltinTool(files.semantic_search_files, "letta_files_core"),
     BuiltinTool(agents.send_message_to_agent_and_wait_for_reply, "letta_multi_agent_core", asks_agents=True),
     BuiltinTool(agents.send_message_to_agent_async, "letta_multi_agent_core"),
     BuiltinTool(agents.send_message_to_agents_matching_tags, "letta_multi_agent_core", asks_agents=True),

@@ -14,7 +14,8 @@ const followed = new Set();
 const IN_VAIN = new Set([null, "error", "llm_api_error", "cancelled"]);
 let run = null;
 
-const refreshBeside = refresher(["memory", "context", "tools", "runs"]);
+const refreshBeside = refresher(["memory", "archives", "folders", "context", "tools", "runs"]);
+const refreshFolders = refresher(["folders", "context"], { gap: 2000 });
 const refreshMessages = refresher(["messages", "context", "runs"], { after: () => chat.toEnd() });
 
 // -- turns -------------------------------------------------------------------------------------------------------
@@ -136,6 +137,12 @@ document.addEventListener("click", (event) => {
   const approvals = [...decided.values()];
   decided.clear();
   turn([{ type: "approval", approvals }]).then((began) => { if (!began) refreshMessages(); });
+});
+
+// -- folders -----------------------------------------------------------------------------------------------------
+
+hear("folders", ({ ids }) => {
+  if (ids.some((id) => find(`#folders a[href="/folders/${id}"]`))) refreshFolders();
 });
 
 // -- memory ------------------------------------------------------------------------------------------------------

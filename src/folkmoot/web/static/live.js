@@ -44,7 +44,7 @@ export class Stream {
 const heard = new EventTarget();
 let since = null;
 
-/** Call `handle` at each event of `kind`: edits, runs, shape, or `back` when news may have been missed. */
+/** Call `handle` at each event of `kind`: edits, runs, shape, folders, or `back` when news may have been missed. */
 export function hear(kind, handle) {
   heard.addEventListener(kind, (event) => handle(event.detail));
 }
@@ -69,6 +69,7 @@ export function listen() {
       edits: (data) => tell("edits", data),
       runs: (data) => tell("runs", data),
       shape: (data) => tell("shape", data),
+      folders: (data) => tell("folders", data),
       missed: () => tell("back"),
     },
     {

@@ -8,6 +8,7 @@ from fastapi import Request, Response
 from pydantic import ValidationError
 
 from folkmoot.agents.abandoned_calls import pending_in
+from folkmoot.agents.folders import attach_folder, detach_folder
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.errors import FolkmootError
 from folkmoot.server.routes import agents as api
@@ -104,6 +105,22 @@ async def open_archive(request: Request, agent_id: AgentId, state: State) -> Res
 async def close_archive(request: Request, agent_id: AgentId, state: State) -> Response:
     """Detach an archive from the agent."""
     await archives.detach(agent_id, text_of(await read_form(request), "archive"), state)
+    return _back(agent_id)
+
+
+@router.post("/agents/{agent_id}/lend")
+async def lend_folder(request: Request, agent_id: AgentId, state: State) -> Response:
+    """Give the agent a folder."""
+    folder_id = text_of(await read_form(request), "folder")
+    await state.store.write(lambda transaction: attach_folder(transaction, agent_id, folder_id))
+    return _back(agent_id)
+
+
+@router.post("/agents/{agent_id}/return")
+async def return_folder(request: Request, agent_id: AgentId, state: State) -> Response:
+    """Take a folder from the agent."""
+    folder_id = text_of(await read_form(request), "folder")
+    await state.store.write(lambda transaction: detach_folder(transaction, agent_id, folder_id))
     return _back(agent_id)
 
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from folkmoot.agents.agents import Agent, find_agent, tools_of
 from folkmoot.agents.approvals import Pending, find_pending
 from folkmoot.agents.creation import choose_model, create_agent
+from folkmoot.agents.folders import folders_of_agent
 from folkmoot.agents.listing import AgentFilter, blocks_of_agents, list_agents, tags_of_agents
 from folkmoot.agents.overview import all_attachments
 from folkmoot.agents.tool_rules import ToolRules
@@ -20,6 +21,8 @@ from folkmoot.archives.attachments import AttachedArchive, archives_of_agent
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.messages import Message, list_messages, messages_in_context
 from folkmoot.errors import FolkmootError
+from folkmoot.files.folders import Folder, list_folders
+from folkmoot.files.open_files import AgentFile, open_files_of
 from folkmoot.memory.attachments import Access
 from folkmoot.memory.blocks import Block
 from folkmoot.memory.listing import BlockFilter, list_blocks
@@ -63,6 +66,9 @@ class _About:
     """Who has one of its blocks too."""
     archives: Sequence[AttachedArchive]
     other_archives: Sequence[Archive]
+    folders: Sequence[Folder]
+    other_folders: Sequence[Folder]
+    open_files: Sequence[AgentFile]
     tools: Sequence[Tool]
     tags: Sequence[str]
     runs: Sequence[Run]
@@ -210,6 +216,8 @@ async def _read(transaction: Transaction, agent_id: str, before: str | None, sta
     everything = await list_blocks(transaction, BlockFilter(), Page(limit=LARGEST_PAGE, order="desc"))
     archives = await archives_of_agent(transaction, agent_id)
     library = await list_archives(transaction, ArchiveFilter(), Page(limit=LARGEST_PAGE, order="desc"))
+    folders = await folders_of_agent(transaction, agent_id)
+    all_folders = await list_folders(transaction, Page(limit=LARGEST_PAGE, order="desc"))
     runs = await list_runs(transaction, RunFilter(agent_ids=[agent_id]), Page(limit=RUNS_SHOWN, order="desc"))
     counted = next((usage["context_tokens"] for run in runs if (usage := run.details.get("usage"))), None)
     return _About(
@@ -222,6 +230,9 @@ async def _read(transaction: Transaction, agent_id: str, before: str | None, sta
         writers=list({each.agent_id for each in await all_attachments(transaction) if each.block_id in held}),
         archives=archives,
         other_archives=[each for each in library if each.id not in {held.archive.id for held in archives}],
+        folders=folders,
+        other_folders=[each for each in all_folders if each.id not in {folder.id for folder in folders}],
+        open_files=await open_files_of(transaction, agent_id),
         tools=tools,
         tags=(await tags_of_agents(transaction, [agent_id])).get(agent_id, []),
         runs=runs,

@@ -1,0 +1,58 @@
+"""What an agent is shown of its folders in its context: what there is, and the text of the files that it has open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from folkmoot.files.open_files import AgentFile, Limits, closed_names, folders_of, limits_of, open_files_of
+from folkmoot.files.views import view_lines
+from folkmoot.store.engine import Transaction
+
+MOST_NAMES = 50
+"""Closed files of a folder that are named."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownFolder:
+    """A folder as an agent sees it: what is said of it, and the names of files that are not open."""
+
+    name: str
+    description: str | None
+    instructions: str | None
+    files: int
+    closed: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ShownFile:
+    """An open file as an agent sees it: a part of its text, each line behind its number."""
+
+    held: AgentFile
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShownFiles:
+    """All of it."""
+
+    folders: Sequence[ShownFolder] = ()
+    files: Sequence[ShownFile] = ()
+    limits: Limits = field(default_factory=Limits)
+
+
+async def shown_files(transaction: Transaction, agent_id: str) -> ShownFiles:
+    """Return what the agent is shown of its folders, as it is now."""
+    held = await folders_of(transaction, agent_id)
+    if not held:
+        return ShownFiles()
+    limits = await limits_of(transaction, agent_id)
+    folders = []
+    for row in held:
+        closed = await closed_names(transaction, agent_id, row["id"], MOST_NAMES)
+        folders.append(ShownFolder(row["name"], row["description"], row["instructions"], row["files"], closed))
+    files = []
+    for each in (await open_files_of(transaction, agent_id))[: limits.most_open]:
+        view = await view_lines(transaction, each.file, each.first_line, each.last_line, limits.view_characters)
+        files.append(ShownFile(each, view.render()))
+    return ShownFiles(folders, files, limits)
