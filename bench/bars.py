@@ -84,6 +84,9 @@ CODE_BARE = "run code: the bare function"
 CODE_COLD = "run code: first call, cold"
 CODE_WARM = "run code: warm"
 CODE_32 = "run code: 32 at once"
+CODE_PACKAGES = "run code: first call with packages that are there"
+CODE_HOSTS = "run code: warm, with a host to reach"
+CODE_JAVASCRIPT = "run code: JavaScript, warm"
 LONG_TALK = "turn at many stored messages, against 100"
 DEEP_PAGE = "last page of messages, against the first"
 MANY_READERS = "edit of a block of many agents, against 2"
@@ -175,7 +178,9 @@ BARS: Mapping[str, Bar] = {
     PAGES.last: Bar("p50", 1000, "ms"),
     **dict.fromkeys(HOLD_UPS, HELD_UP),
     CODE_COLD: Bar("p50", 60, "ms"),
+    CODE_PACKAGES: Bar("p50", 60, "ms"),
     CODE_WARM: Bar("p50", 15, "ms"),
+    CODE_HOSTS: Bar("p50", 15, "ms"),
     LONG_TALK: GROWTH,
     DEEP_PAGE: GROWTH,
     MANY_READERS: GROWTH,

@@ -31,7 +31,6 @@ WITH_EXAMPLES = [
     "docs/files.md",
     "docs/tools.md",
     "docs/archives.md",
-    "docs/moving-in.md",
 ]
 ADDRESS = "http://localhost:8283"
 CURL_TIMED_OUT = 28

@@ -143,6 +143,44 @@ print("REACHED")
 """,
 }
 
+SAME_USER: Mapping[str, str] = {
+    "change a file's mode": "import os; os.chmod('SECRET_FILE', 0o600); print('REACHED')",
+    "change a file's owner": "import os; os.chown('SECRET_FILE', os.getuid(), -1); print('REACHED')",
+    "change a file's times": "import os; os.utime('SECRET_FILE'); print('REACHED')",
+    "change a file's attributes": "import os; os.setxattr('SECRET_FILE', 'user.x', b'y'); print('REACHED')",
+    "cut a file short": "import os; os.truncate('SECRET_FILE', 18); print('REACHED')",
+    "link to a file": "import os, time; os.link('SECRET_FILE', f'SECRET_FILE-{time.time()}'); print('REACHED')",
+    "slow the server down": "import os; os.setpriority(os.PRIO_PROCESS, SERVER_PID, 0); print('REACHED')",
+    "bind the server to a processor": "import os; os.sched_setaffinity(SERVER_PID, range(64)); print('REACHED')",
+    "limit the server": "import resource; resource.prlimit(SERVER_PID, resource.RLIMIT_NOFILE); print('REACHED')",
+    "signal the server by a file": (
+        "import fcntl, os\nr, w = os.pipe()\nfcntl.fcntl(r, fcntl.F_SETOWN, SERVER_PID); print('REACHED')"
+    ),
+    "signal a thread of the server": "import signal; signal.pthread_kill; " + _CTYPES
+    + "n = 234 if os.uname().machine == 'x86_64' else 131\n"
+    + "print('REACHED' if libc.syscall(n, SERVER_PID, SERVER_PID, 0) == 0 else '')",
+    "send to a UNIX socket from a pair": (
+        "import errno, socket\na, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)\nb.close()\n"
+        "if a.connect_ex('UNIX_SOCKET') not in (errno.EPERM, errno.EACCES): print('REACHED')"
+    ),
+    "watch the server's files": _CTYPES
+    + "fd = libc.inotify_init()\nprint('REACHED' if libc.inotify_add_watch(fd, b'SECRET_FILE', 0xfff) > 0 else '')",
+    "fork": "import os\nif os.fork() == 0: os._exit(0)\nos.wait(); print('REACHED')",
+    "run a program": "import subprocess; subprocess.run(['true'], check=True); print('REACHED')",
+    "write a file": "open('file', 'w').write('x'); print('REACHED')",
+    "make a nameless file": "import os; os.open('.', os.O_TMPFILE | os.O_RDWR); print('REACHED')",
+    "make small threads without end": """
+import threading, time
+threading.stack_size(65536)
+hold = threading.Event()
+for number in range(1000):
+    threading.Thread(target=hold.wait, daemon=True).start()
+time.sleep(2)
+print("REACHED")
+""",
+}  # fmt: skip
+"""What namespaces would keep away."""
+
 TARGETS_ONLY_ROOT_HAS = {
     "write into the system", "open the kernel's settings", "break out with chroot", "become root",
     "become another user", "mount", "write into Python", "go to the server's root", "signal everybody",

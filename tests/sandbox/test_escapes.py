@@ -17,7 +17,7 @@ import pytest
 import folkmoot
 from folkmoot.sandbox.calls import Call, Limits, Network, Result
 from sandbox.conftest import Running
-from sandbox.probes import PROBES, TARGETS_ONLY_ROOT_HAS, Targets, targets
+from sandbox.probes import PROBES, SAME_USER, TARGETS_ONLY_ROOT_HAS, Targets, targets
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="walls are Linux's")
 LIMITS = Limits(seconds=20.0, processes=32, folder_size=32_000_000, file_size=100_000_000)
@@ -69,8 +69,10 @@ def test_the_walls_hold_for_a_server_without_rights(request: pytest.FixtureReque
     assert {name for name, out in outcomes["strict"].items() if out} == set()
     assert outcomes["names"] == "127.64.0.1"
     assert {name for name, out in outcomes["reaching"].items() if out} <= {"send a datagram"}
+    assert "one process" in outcomes["line"]
+    assert {name for name, out in outcomes["alone"].items() if out} == set()
     reached = {name for name, out in outcomes["trusted"].items() if out}
-    assert reached >= PROBES.keys() - TARGETS_ONLY_ROOT_HAS
+    assert reached >= (PROBES.keys() | SAME_USER.keys()) - TARGETS_ONLY_ROOT_HAS
 
 
 _AS_NOBODY = """
@@ -79,17 +81,23 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from folkmoot.sandbox.calls import Call, Limits, Network
 from folkmoot.sandbox.sandbox import Sandbox
-from sandbox.probes import PROBES, targets
+from folkmoot.sandbox import sandbox as service
+from sandbox.probes import PROBES, SAME_USER, targets
+from sandbox.refusing import refusing_boot
 limits = Limits(seconds=20.0, processes=32, folder_size=32_000_000, file_size=100_000_000)
 async def main():
     outcomes = {}
     with targets(Path(sys.argv[2])) as there:
-        for mode in ("strict", "reaching", "trusted"):
+        boot = service._BOOT
+        for mode in ("strict", "reaching", "alone", "trusted"):
+            service._BOOT = refusing_boot() if mode == "alone" else boot
             network = Network(("*",) if mode == "reaching" else ())
             sandbox = Sandbox("trusted" if mode == "trusted" else "strict")
             outcomes.setdefault("walls", (await sandbox.walls()).missing)
             outcomes[mode] = {}
-            for name, probe in PROBES.items():
+            if mode == "alone":
+                outcomes["line"] = (await sandbox.walls()).line
+            for name, probe in {**PROBES, **(SAME_USER if mode in ("alone", "trusted") else {})}.items():
                 result = await sandbox.run(Call(there.fill_in(probe), limits=limits, network=network))
                 outcomes[mode][name] = "REACHED" in result.stdout
             if mode == "reaching":

@@ -226,6 +226,7 @@ if os.fork() == 0:
     assert (await ask(source, hosts=(f"named.test:{elsewhere.port}",))).status == "ok"
     await asyncio.wait_for(elsewhere.ended.wait(), 10)
     assert elsewhere.connected == 0
+    assert [task for task in asyncio.all_tasks() if "Relay" in repr(task)] == []  # so that nothing answers any more
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 
 class AskedNetwork(TypedDict):
@@ -16,7 +16,9 @@ class AskedNetwork(TypedDict):
 class Asked(TypedDict):
     """Everything about a call but its code; calls that ask for the same can use the same walls."""
 
-    walls: bool
+    walls: Literal["namespaces", "alone"] | None
+    """Which ones; None for none."""
+
     limits: dict[str, Any]
     """`calls.Limits`."""
 

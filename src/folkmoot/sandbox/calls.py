@@ -12,7 +12,7 @@ from folkmoot.errors import InvalidInput
 
 Language = Literal["python", "javascript", "typescript"]
 Mode = Literal["strict", "trusted", "off"]
-Exceeded = Literal["time", "cpu", "memory", "output", "value"]
+Exceeded = Literal["time", "cpu", "memory", "processes", "output", "value"]
 
 
 @dataclass(frozen=True, slots=True)

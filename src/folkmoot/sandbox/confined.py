@@ -10,7 +10,6 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from folkmoot.sandbox import landlock, linux
@@ -34,28 +33,6 @@ def main(text: str) -> None:
     if asked["walls"]:
         linux.drop_capabilities()  # those of root look into other processes
         linux.prctl(linux.NO_NEW_PRIVILEGES, 1)
-        readable = all_but([Path(path) for path in asked["hidden"]], asked["folder"])
+        readable = landlock.all_but([Path(path) for path in (*asked["hidden"], asked["folder"])], [Path("/")])
         landlock.restrict(readable, [asked["folder"]], [name for name in _DEVICES if Path(name).exists()], None)
     os.execvp(asked["command"][0], asked["command"])  # noqa: S606 - named by the server
-
-
-def all_but(hidden: Sequence[Path], kept: str) -> list[str]:
-    """Return what to show so that everything but some files and folders is to be seen.
-
-    Args:
-        hidden: those that are not.
-        kept: a folder that is there for itself, even below one that is hidden.
-    """
-    kept_folder = Path(kept)
-
-    def shown(folder: Path) -> Iterable[str]:
-        if folder in hidden or folder == kept_folder:
-            return
-        if not any(path.is_relative_to(folder) for path in (*hidden, kept_folder)):
-            yield str(folder)
-            return
-        for child in folder.iterdir():
-            if not child.is_symlink():  # what it leads to is shown, or not, by itself
-                yield from shown(child)
-
-    return list(shown(Path("/")))

@@ -59,10 +59,10 @@ def guard(control: socket.socket, way: int | None) -> None:
         asked: Numbered = json.loads(_receive(control))
     except _Gone:
         return
-    if asked["walls"]:
+    if asked["walls"] == "namespaces":
         _answer(asked, control, None, way)
         return
-    from tempfile import TemporaryDirectory  # a third of the start, and not for those behind walls
+    from tempfile import TemporaryDirectory  # a third of the start, and not for those with files of their own
 
     with TemporaryDirectory(prefix="folkmoot-call-", ignore_cleanup_errors=True) as folder:
         _answer(asked, control, folder, way)
@@ -73,13 +73,14 @@ def _answer(asked: Numbered, control: socket.socket, folder: str | None, way: in
         _serve(asked, control, folder, way)
     except (walls.WallMissing, OSError) as error:
         with suppress(BrokenPipeError):  # it may be the server that is gone
-            _report(control, {"missing": str(error)}, [])
+            missing = str(error)
+            _report(control, {"missing": missing, "namespaces": missing.startswith(walls.NAMESPACES)}, [])
     except _Gone:
         return  # and the program with this process
 
 
 def _serve(asked: Numbered, control: socket.socket, folder: str | None, way: int | None) -> None:
-    if asked["walls"]:
+    if asked["walls"] == "namespaces":
         walls.leave_namespaces()
         linux.prctl(linux.PARENT_DEATH_SIGNAL, signal.SIGKILL)
     watch = _Watch(asked, control, folder, way)
@@ -106,7 +107,7 @@ class _Watch:
             OSError: a wall is missing; the message names it.
         """
         self._limits = asked["limits"]
-        self._walls = folder is None
+        self._walls = asked["walls"]
         self._control = control
         self._until = 0.0
         self._ending: tuple[int, resource.struct_rusage] | None = None
@@ -184,8 +185,10 @@ class _Watch:
         if time.monotonic() >= self._until:
             return "time"
         full = self._full()
-        if full is None and self._walls and _memory(self._process) > self._limits["memory"]:
+        if full is None and self._walls == "namespaces" and _memory(self._process) > self._limits["memory"]:
             return "memory"
+        if full is None and self._walls == "alone" and _threads(self._process) > self._limits["processes"]:
+            return "processes"  # the kernel would count all of this user's
         return full
 
     def _full(self) -> str | None:
@@ -223,7 +226,7 @@ def _become(asked: Numbered, pipes: list[int], folder: str | None, way: int | No
     Args:
         asked: the limits, and what is shown and hidden.
         pipes: where the code comes from, and where output, errors, value, and what goes wrong here go.
-        folder: the call's own folder where there are no walls.
+        folder: the call's own folder where it has no files of its own.
         way: where the sockets of its network go.
     """
     try:
@@ -231,6 +234,9 @@ def _become(asked: Numbered, pipes: list[int], folder: str | None, way: int | No
         linux.prctl(linux.PARENT_DEATH_SIGNAL, signal.SIGKILL)
         if folder is None:
             walls.raise_all(asked, way)
+        elif asked["walls"] == "alone":
+            Path(folder, "home").mkdir()
+            walls.raise_alone(asked, folder)
         top = max(pipes) + 1
         places = [0, 1, 2, top, top + 1]
         for descriptor, place in zip(pipes, places, strict=True):
@@ -278,3 +284,11 @@ def _memory(process: int) -> int:
         except (FileNotFoundError, ProcessLookupError):
             continue  # it has ended meanwhile
     return total
+
+
+def _threads(process: int) -> int:
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0  # it has ended meanwhile
+    return int(status.partition("\nThreads:")[2].split()[0])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from folkmoot.sandbox.linux import system_call
 
@@ -72,3 +73,22 @@ def _allow(ruleset: int, path: str, allowed: int) -> None:
         system_call("landlock_add_rule", _ADD, ruleset, 1, ctypes.byref(_Path(allowed, place)), 0)
     finally:
         os.close(place)
+
+
+def all_but(hidden: Sequence[Path], folders: Iterable[Path]) -> list[str]:
+    """Return what to show so that folders are to be seen, but not what is hidden in them.
+
+    What holds something hidden is not shown itself, but what lies beside that is.
+    """
+
+    def shown(folder: Path) -> Iterable[str]:
+        if folder in hidden:
+            return
+        if not any(path.is_relative_to(folder) for path in hidden):
+            yield str(folder)
+            return
+        for child in folder.iterdir():
+            if not child.is_symlink():  # what it leads to is shown, or not, by itself
+                yield from shown(child)
+
+    return [path for folder in folders for path in shown(folder.resolve())]

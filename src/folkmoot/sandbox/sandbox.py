@@ -18,12 +18,12 @@ from dataclasses import asdict, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import folkmoot
 from folkmoot.errors import SandboxBusy, SandboxUnavailable
 from folkmoot.sandbox.asked import Asked
-from folkmoot.sandbox.calls import Call, Exceeded, Limits, Mode, Result, Walls
+from folkmoot.sandbox.calls import Call, Exceeded, Limits, Mode, Network, Result, Walls
 from folkmoot.sandbox.environments import Environments
 from folkmoot.sandbox.node import AMARO, find_node
 from folkmoot.sandbox.reach import read_hosts
@@ -58,12 +58,27 @@ del sys.path[0]
 main(int(sys.argv[2]))
 """
 _REMEDY = (
-    "Run the server on Linux 5.13 or later with Landlock, as root or where users may make namespaces (in a container: "
-    "its seccomp and AppArmor profiles must allow unshare and mount; on Ubuntu: "
-    "kernel.apparmor_restrict_unprivileged_userns=0). "
+    "Run the server on Linux 5.13 or later with Landlock, as root or where users may make namespaces (in Docker: "
+    "--security-opt seccomp=unconfined --security-opt apparmor=unconfined, and --cap-add SYS_ADMIN for root; on "
+    "Ubuntu: kernel.apparmor_restrict_unprivileged_userns=0). "
     "FOLKMOOT_TOOL_SANDBOX=trusted runs code without walls, as the server itself"
 )
-_ENFORCED = ("own files", "own processes", "no network but named hosts", "Landlock", "seccomp", "limits")
+_ENFORCED = {
+    "namespaces": ("own files", "own processes", "no network but named hosts", "Landlock", "seccomp", "limits"),
+    "alone": (
+        "without namespaces, which the kernel refuses here",
+        "no files to write",
+        "one process",
+        "no network",
+        "Landlock",
+        "seccomp",
+        "limits",
+    ),
+}
+
+
+class _NoNamespaces(SandboxUnavailable):
+    """The walls that need namespaces cannot be raised here."""
 
 
 class Sandbox:
@@ -103,6 +118,7 @@ class Sandbox:
         self._starting = asyncio.Lock()
         self._trying = asyncio.Lock()
         self._walls: Walls | None = None
+        self._kind: Literal["namespaces", "alone"] = "namespaces"
         self._closed = False
 
     @property
@@ -127,8 +143,13 @@ class Sandbox:
             return Walls(self.mode, ("no code is run",))
         if self.mode == "strict" and sys.platform != "linux":
             return Walls(self.mode, missing=f"there are no walls for {sys.platform} yet. {_REMEDY}")
+        self._kind = "namespaces"
         try:
-            result = await self._run(_TRIAL)
+            try:
+                result = await self._run(_TRIAL)
+            except _NoNamespaces:
+                self._kind = "alone"
+                result = await self._run(_TRIAL)
         except SandboxUnavailable as error:
             return Walls(self.mode, missing=error.message)
         finally:
@@ -137,7 +158,7 @@ class Sandbox:
             return Walls(self.mode, missing=f"code did not run: {result.error} {result.stderr}".strip())
         if self.mode == "trusted":
             return Walls(self.mode, ("CODE RUNS WITHOUT WALLS, with every right of this server",))
-        return Walls(self.mode, _ENFORCED)
+        return Walls(self.mode, _ENFORCED[self._kind])
 
     async def run(self, call: Call) -> Result:
         """Run a call when its turn has come; a call that is cancelled is ended.
@@ -152,6 +173,8 @@ class Sandbox:
         walls = await self.walls()
         if walls.missing is not None:
             raise SandboxUnavailable(walls.missing)
+        if self.mode == "strict" and self._kind == "alone":
+            call = _for_one_process(call)
         kind: Kind = "pip" if call.language == "python" else "npm"
         requirements = call.environment.requirements
         if call.language == "typescript" and not (await asyncio.to_thread(find_node)).reads_types:
@@ -184,7 +207,7 @@ class Sandbox:
         asked: Asked = {
             "limits": asdict(call.limits),
             "packages": [str(path) for path in packages],
-            "walls": self.mode == "strict",
+            "walls": self._kind if self.mode == "strict" else None,
             "made": [path.stat().st_ctime_ns for path in packages],
             "hidden": self._hidden,
             "readable": [str(path.resolve()) for path in call.readable],
@@ -424,10 +447,23 @@ class _Guard:
         self._way.close()
 
 
+def _for_one_process(call: Call) -> Call:
+    """Return what can be run of a call where there are no namespaces: no JavaScript, and nobody is reached.
+
+    Raises:
+        SandboxUnavailable: it cannot do without.
+    """
+    what = "JavaScript and TypeScript" if call.language != "python" else "code that may reach hosts"
+    if call.language != "python" or call.network.hosts:
+        raise SandboxUnavailable(f"{what} cannot be run here, since the kernel refuses namespaces. {_REMEDY}")
+    return replace(call, network=Network())
+
+
 def _result(call: Call, report: dict[str, Any], pieces: list[bytes]) -> Result:
     """Read what a program said of itself, believing nothing but that it is bytes."""
     if "missing" in report:
-        raise SandboxUnavailable(f"a wall is missing: {report['missing']}. {_REMEDY}")
+        kind = _NoNamespaces if report["namespaces"] else SandboxUnavailable
+        raise kind(f"a wall is missing: {report['missing']}. {_REMEDY}")
     said = pieces[2]
     result = partial(Result, stdout=_text(pieces[0]), stderr=_text(pieces[1]))
     if report["exceeded"] is not None:
@@ -453,6 +489,7 @@ _ENDED = {
     "time": "it took more than {seconds:g} seconds and was ended",
     "cpu": "it used more than {cpu_seconds} seconds of a processor and was ended",
     "memory": "it used more than {memory} bytes of memory and was ended",
+    "processes": "it had more than {processes} threads and was ended",
     "output": "it printed more than {output} bytes and was ended",
     "value": "it returned more than {value} bytes as JSON and was ended",
 }

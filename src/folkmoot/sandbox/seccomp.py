@@ -10,6 +10,7 @@ import ctypes
 import errno
 import socket
 import struct
+from collections.abc import Sequence
 
 from folkmoot.sandbox.linux import (
     MACHINE,
@@ -67,6 +68,37 @@ _REFUSED = {
         "semtimedop": 192, "msgget": 186, "msgsnd": 189, "msgrcv": 188, "msgctl": 187, "mq_open": 180,
     },
 }  # fmt: skip
+_REFUSED_ALONE = {
+    "x86_64": {
+        "fork": 57, "vfork": 58, "kill": 62, "tkill": 200, "tgkill": 234, "rt_sigqueueinfo": 129,
+        "rt_tgsigqueueinfo": 297, "pidfd_send_signal": 424, "socket": 41, "connect": 42, "bind": 49, "listen": 50,
+        "chmod": 90, "fchmod": 91, "fchmodat": 268, "fchmodat2": 452, "chown": 92, "fchown": 93, "lchown": 94,
+        "fchownat": 260, "utime": 132, "utimes": 235, "futimesat": 261, "utimensat": 280,
+        "setxattr": 188, "lsetxattr": 189, "fsetxattr": 190, "removexattr": 197, "lremovexattr": 198,
+        "fremovexattr": 199, "setxattrat": 463, "removexattrat": 466,
+        "setpriority": 141, "ioprio_set": 251, "sched_setaffinity": 203, "sched_setscheduler": 144,
+        "sched_setparam": 142, "sched_setattr": 314, "inotify_init": 253, "inotify_init1": 294, "mq_unlink": 241,
+    },
+    "aarch64": {
+        "kill": 129, "tkill": 130, "tgkill": 131, "rt_sigqueueinfo": 138,
+        "rt_tgsigqueueinfo": 240, "pidfd_send_signal": 424, "socket": 198, "connect": 203, "bind": 200, "listen": 201,
+        "fchmod": 52, "fchmodat": 53, "fchmodat2": 452, "fchown": 55, "fchownat": 54, "utimensat": 88,
+        "setxattr": 5, "lsetxattr": 6, "fsetxattr": 7, "removexattr": 14, "lremovexattr": 15, "fremovexattr": 16,
+        "setxattrat": 463, "removexattrat": 466,
+        "setpriority": 140, "ioprio_set": 30, "sched_setaffinity": 122, "sched_setscheduler": 119,
+        "sched_setparam": 118, "sched_setattr": 274, "inotify_init1": 26, "mq_unlink": 181,
+    },
+}  # fmt: skip
+"""What is refused besides where a call shares users, processes and mounts with the server: it could signal the server,
+slow it down, and change what Landlock does not know of in the server's files."""
+
+_PRLIMIT = {"x86_64": 302, "aarch64": 261}
+_FCNTL = {"x86_64": 72, "aarch64": 25}
+_IOCTL = {"x86_64": 16, "aarch64": 29}
+_WHO_IS_SIGNALLED = {"fcntl": (8, 10, 15), "ioctl": (0x8901, 0x8902)}
+"""F_SETOWN, F_SETSIG, F_SETOWN_EX; FIOSETOWN, SIOCSPGRP: the kernel signals a process when a file is ready."""
+
+_THREAD = 0x00010000
 _CLONE = {"x86_64": 56, "aarch64": 220}
 _CLONE3 = 435  # its flags lie in memory, where no filter reads them; the C library falls back to clone
 _SOCKET = {"x86_64": (41, 53), "aarch64": (198, 199)}
@@ -77,12 +109,13 @@ _NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENT_AT = 0, 4, 16
 _ALLOW, _KILL, _ERROR = 0x7FFF0000, 0x80000000, 0x00050000
 
 
-def program(machine: str, *, network: bool = False) -> bytes:
+def program(machine: str, *, network: bool = False, alone: bool = False) -> bytes:
     """Return the filter for a machine (`x86_64` or `aarch64`) as the kernel reads it.
 
     Args:
         machine: whose calls it reads.
         network: let sockets of TCP and UDP over IPv4 be made, and not only those between processes.
+        alone: refuse children, sockets, signals and what changes files besides their contents.
     """
     code = [
         (_LOAD, 0, 0, _ARCHITECTURE_AT),
@@ -96,14 +129,30 @@ def program(machine: str, *, network: bool = False) -> bytes:
     ]
     for number in (*_REFUSED_EVERYWHERE.values(), *_REFUSED[machine].values()):
         code += _refuse(number, errno.EPERM)
-    code += _refuse_argument(_CLONE[machine], (_ANY_BIT, 0, 1, _NAMESPACES))
     code += _refuse_argument(_PRCTL[machine], (_EQUAL, 0, 1, PARENT_DEATH_SIGNAL))
+    code += _for_one_process(machine) if alone else _for_processes(machine, network)
+    code.append((_RETURN, 0, 0, _ALLOW))
+    return b"".join(struct.pack("=HBBI", *line) for line in code)
+
+
+def _for_processes(machine: str, network: bool) -> list[tuple[int, int, int, int]]:
+    code = _refuse_argument(_CLONE[machine], (_ANY_BIT, 0, 1, _NAMESPACES))
     if network:
         code += _allow_internet(_SOCKET[machine][0])
     for number in _SOCKET[machine]:
         code += _refuse_argument(number, (_EQUAL, 1, 0, int(socket.AF_UNIX)))
-    code.append((_RETURN, 0, 0, _ALLOW))
-    return b"".join(struct.pack("=HBBI", *line) for line in code)
+    return code
+
+
+def _for_one_process(machine: str) -> list[tuple[int, int, int, int]]:
+    code = []
+    for number in _REFUSED_ALONE[machine].values():
+        code += _refuse(number, errno.EPERM)
+    code += _refuse_argument(_CLONE[machine], (_ANY_BIT, 1, 0, _THREAD))
+    code += _refuse_argument(_PRLIMIT[machine], (_EQUAL, 1, 0, 0))  # of another process than itself
+    code += _refuse_values(_FCNTL[machine], 1, _WHO_IS_SIGNALLED["fcntl"])
+    code += _refuse_values(_IOCTL[machine], 1, _WHO_IS_SIGNALLED["ioctl"])
+    return code + _only_streams(_SOCKET[machine][1])
 
 
 def _refuse(number: int, error: int) -> list[tuple[int, int, int, int]]:
@@ -120,6 +169,32 @@ def _refuse_argument(number: int, test: tuple[int, int, int, int]) -> list[tuple
         (_EQUAL, 0, 4, number),
         (_LOAD, 0, 0, _ARGUMENT_AT),
         test,
+        (_RETURN, 0, 0, _ERROR | errno.EPERM),
+        (_RETURN, 0, 0, _ALLOW),
+    ]
+
+
+def _refuse_values(number: int, argument: int, values: Sequence[int]) -> list[tuple[int, int, int, int]]:
+    """Refuse a call with one of these values as an argument."""
+    count = len(values)
+    return [
+        (_EQUAL, 0, count + 3, number),
+        (_LOAD, 0, 0, _ARGUMENT_AT + 8 * argument),
+        *((_EQUAL, count - place, 0, value) for place, value in enumerate(values)),
+        (_RETURN, 0, 0, _ALLOW),
+        (_RETURN, 0, 0, _ERROR | errno.EPERM),
+    ]
+
+
+def _only_streams(number: int) -> list[tuple[int, int, int, int]]:
+    """Let pairs of sockets be made that are connected for good; others could send to any name."""
+    return [
+        (_EQUAL, 0, 7, number),
+        (_LOAD, 0, 0, _ARGUMENT_AT),
+        (_EQUAL, 0, 3, int(socket.AF_UNIX)),
+        (_LOAD, 0, 0, _ARGUMENT_AT + 8),
+        (_AND, 0, 0, 0xF),
+        (_EQUAL, 1, 0, int(socket.SOCK_STREAM)),
         (_RETURN, 0, 0, _ERROR | errno.EPERM),
         (_RETURN, 0, 0, _ALLOW),
     ]
@@ -148,8 +223,8 @@ class _Program(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_char_p)]
 
 
-def install(*, network: bool) -> None:
+def install(*, network: bool = False, alone: bool = False) -> None:
     """Put the filter on this process and its children, for good; it must have given up new privileges before."""
-    code = program(MACHINE, network=network)
+    code = program(MACHINE, network=network, alone=alone)
     described = _Program(len(code) // 8, code)
     system_call("seccomp", _SECCOMP[MACHINE], 1, 0, ctypes.byref(described))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -18,6 +19,9 @@ from folkmoot.sandbox.asked import Numbered
 INSIDE = 1000
 """Who the code is, in its own namespace of users."""
 
+_CUTS_SHORT = 3
+"""The version of Landlock that knows of truncating files."""
+
 _UNUSED = 0x7A000000
 """From here on up are users that no system has; a server that runs as root gives each call one of its own."""
 
@@ -31,6 +35,12 @@ _ROOM = 256 << 20
 
 _MOUNT_POINT = "/proc"
 """Where the new root is put together: it is there on every Linux and nothing that is shown inside lies in it."""
+
+
+_USERS, _PROCESSES, _MOUNTS = "users of its own", "processes of its own", "mounts, network and names of its own"
+_NETWORK, _FILES = "a network of its own", "files of its own"
+NAMESPACES = (_USERS, _PROCESSES, _MOUNTS, _NETWORK, _FILES)
+"""Walls that need namespaces."""
 
 
 class WallMissing(Exception):
@@ -48,10 +58,10 @@ def leave_namespaces() -> None:
     """
     user, group = os.geteuid(), os.getegid()
     if user == 0:
-        with _wall("processes of its own"):
+        with _wall(_PROCESSES):
             linux.unshare(linux.NEW_PROCESSES)
         return
-    with _wall("users of its own"):
+    with _wall(_USERS):
         linux.unshare(linux.NEW_USERS | linux.NEW_PROCESSES)
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{INSIDE} {user} 1")
@@ -70,14 +80,14 @@ def raise_all(asked: Numbered, way: int | None) -> None:
     """
     with _wall("limits"):
         Path("/proc/self/oom_score_adj").write_text("1000")
-    with _wall("mounts, network and names of its own"):
+    with _wall(_MOUNTS):
         linux.unshare(linux.NEW_MOUNTS | linux.NEW_NETWORK | linux.NEW_IPC | linux.NEW_NAMES | linux.NEW_CGROUP)
         socket.sethostname("folkmoot")
     network = asked["network"]
     if network is not None and way is not None:
-        with _wall("a network of its own"):
+        with _wall(_NETWORK):
             doors.open_doors(network, way)
-    with _wall("files of its own"):
+    with _wall(_FILES):
         shown = _make_root(asked)
     with _wall("no rights"):
         _drop(asked["serial"])
@@ -88,6 +98,36 @@ def raise_all(asked: Numbered, way: int | None) -> None:
         limit(asked["limits"], addresses=asked["command"] is None)
     with _wall("seccomp"):
         seccomp.install(network=network is not None)
+
+
+def raise_alone(asked: Numbered, folder: str) -> None:
+    """Close this process off where the kernel gives it no namespaces: it stays alone, and writes to no file.
+
+    It shares users, processes and mounts with the server, so that Landlock and seccomp refuse what could reach those.
+
+    Args:
+        asked: what is shown, and how much the code may use.
+        folder: an empty folder of the call's own.
+
+    Raises:
+        WallMissing: one of the walls cannot be raised.
+    """
+    with _wall("limits"):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    with _wall("no rights"):
+        linux.drop_capabilities()
+        linux.prctl(linux.NO_NEW_PRIVILEGES, 1)
+        linux.prctl(linux.PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    with _wall("Landlock"):
+        if landlock.version() < _CUTS_SHORT:
+            raise OSError(errno.ENOSYS, "Linux 6.2 is the oldest that keeps files from being cut short", "Landlock")
+        folders = [*_shown(None, False), *map(Path, (*asked["packages"], *asked["readable"]))]
+        shown = landlock.all_but([Path(path) for path in asked["hidden"]], folders)
+        landlock.restrict([*shown, folder], [], [f"/dev/{name}" for name in _DEVICES])
+    with _wall("limits"):
+        limit(asked["limits"], addresses=True)
+    with _wall("seccomp"):
+        seccomp.install(alone=True)
 
 
 class _wall:  # noqa: N801 - reads as a word of the steps above
