@@ -188,7 +188,7 @@ class McpServers:
 
         async def auth() -> Any:
             await authorization.load()
-            return authorization.provider(filled.server_url or "", redirect_uri, way.show, way.wait)
+            return authorization.auth(filled.server_url or "", redirect_uri, way.show, way.wait)
 
         options = ConnectionOptions(
             allow_private=self._settings.private_mcp_servers, auth=auth, open_timeout=SIGN_IN_SECONDS + OPEN_TIMEOUT
@@ -242,7 +242,12 @@ class McpServers:
         try:
             return tool_result(await self._connection(store, server, variables).call(name, arguments, timeout))
         except (SessionEnded, NeedsAuthorization):  # so that the call was not carried out
-            return tool_result(await self._connection(store, server, variables).call(name, arguments, timeout))
+            try:
+                return tool_result(await self._connection(store, server, variables).call(name, arguments, timeout))
+            except NeedsAuthorization as error:
+                raise NeedsAuthorization(
+                    f"{error.message} Somebody has to sign in first: GET /v1/mcp-servers/connect/{server.id}"
+                ) from error
 
     def _connection(self, store: Store, server: ToolServer, variables: Mapping[str, str]) -> Connection:
         filled = server.configuration.filled(variables)
@@ -252,7 +257,7 @@ class McpServers:
 
         async def auth() -> Any:
             authorization = Authorization(store, self.sealer, server.id, subject)
-            return authorization.provider(filled.server_url or "") if await authorization.load() else None
+            return authorization.auth(filled.server_url or "") if await authorization.load() else None
 
         options = ConnectionOptions(
             allow_private=self._settings.private_mcp_servers, auth=None if filled.is_program else auth
