@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from typing import Literal, TypeAlias
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ from playwright.sync_api import TimeoutError as TimedOut
 from support.fixtures import NewAgent, NewBlock, StartServer
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
+from support.tool_servers import program
 from web.conftest import PATIENCE, OpenPage, is_live
 from web.test_agent_page import ask_first
 from web.test_moot_page import call
@@ -77,6 +79,10 @@ def screens(http: httpx.Client, new_block: NewBlock, new_agent: NewAgent) -> dic
         http.post("/v1/keys", json={"name": "claude-code", "blocks": []}).raise_for_status()
         return "/members"
 
+    def servers(query: str = "") -> str:
+        made = {"server_name": f"server {uuid4().hex[:8]}", "config": program()}
+        return "/tools/servers" + query.format(http.post("/v1/mcp-servers", json=made).json()["id"])
+
     return {
         "moot": lambda: f"/?tag={new_block(tags=['one', 'two']).tags[0]}",
         "blocks": lambda: "/blocks",
@@ -93,6 +99,8 @@ def screens(http: httpx.Client, new_block: NewBlock, new_agent: NewAgent) -> dic
         "approval": waiting,
         "runs": lambda: "/runs",
         "members": members,
+        "servers of tools": servers,
+        "remove server?": lambda: servers("?ask={}"),
     }
 
 

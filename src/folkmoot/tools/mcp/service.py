@@ -55,11 +55,12 @@ class McpServers:
         self._settings = settings
         self.sealer = sealer
         self._pool = ConnectionPool(settings.mcp_idle, self._tools_changed)
+        self._behind: set[asyncio.Task[None]] = set()
         self._looking: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     async def close(self) -> None:
         """Close every connection and end every program."""
-        for task in list(self._looking.values()):
+        for task in (*self._looking.values(), *self._behind):
             task.cancel()
         await self._pool.close()
 
@@ -195,6 +196,38 @@ class McpServers:
         )
         self._pool.forget(_organization(store), server.id)
         return way, Connection(server.name, filled, options, lambda: None)
+
+    async def begin_sign_in(self, store: Store, server: ToolServer, redirect_uri: str) -> str | None:
+        """Begin to sign in to a server for the organisation, and go on with it behind.
+
+        Returns:
+            The address to sign in at; None where nobody has to.
+
+        Raises:
+            ToolServerFailed: the server cannot be reached.
+            InvalidInput: a variable that its configuration uses has no value.
+        """
+        way, connection = await self.sign_in(store, server, {}, redirect_uri)
+        opened = asyncio.ensure_future(connection.opened())
+        await asyncio.wait((opened, way.address), return_when=asyncio.FIRST_COMPLETED)
+        task = asyncio.create_task(self._finish_sign_in(store, server, connection))
+        self._behind.add(task)
+        task.add_done_callback(self._behind.discard)
+        if way.address.done():
+            return way.address.result()
+        await opened
+        return None
+
+    async def _finish_sign_in(self, store: Store, server: ToolServer, connection: Connection) -> None:
+        try:
+            await connection.opened()
+        except ToolServerFailed as error:
+            failure = error.message
+            await store.write(lambda transaction: note_look(transaction, server.id, failure))
+        else:
+            await self._try_look(store, server)
+        finally:
+            await connection.close()
 
     async def try_out(self, store: Store, name: str, configuration: ServerConfiguration) -> list[ListedTool]:
         """Return the tools of a server that is not added, over a connection for this once.
