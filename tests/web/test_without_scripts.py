@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from typing import Literal, TypeAlias
-from uuid import uuid4
 
 import httpx
 import pytest
@@ -80,7 +79,9 @@ def screens(http: httpx.Client, new_block: NewBlock, new_agent: NewAgent) -> dic
         return "/members"
 
     def servers(query: str = "") -> str:
-        made = {"server_name": f"server {uuid4().hex[:8]}", "config": program()}
+        for other in http.get("/v1/mcp-servers").json():  # the walk counts the buttons
+            http.delete(f"/v1/mcp-servers/{other['id']}")
+        made = {"server_name": "walked", "config": program()}
         return "/tools/servers" + query.format(http.post("/v1/mcp-servers", json=made).json()["id"])
 
     return {
@@ -172,7 +173,7 @@ def wait_for_change(page: Page, before: str) -> None:
     """Wait until a page shows something else; a look at a page that is just being left is repeated."""
     for attempt in range(3):
         try:
-            page.wait_for_function(f"(before) => ({SHOWN})() !== before", arg=before, timeout=PATIENCE)
+            page.wait_for_function(f"(before) => ![before, null].includes(({SHOWN})())", arg=before, timeout=PATIENCE)
         except TimedOut:
             raise
         except Error:
@@ -224,7 +225,8 @@ FILL = """button => {
 }"""
 
 SHOWN = """() => {
-  const copy = document.documentElement.cloneNode(true);
+  const copy = document.documentElement?.cloneNode(true);
+  if (!copy) return null;  // between two pages
   for (const each of copy.querySelectorAll("head, time, #live, #run-count")) each.remove();
   return copy.outerHTML;
 }"""
