@@ -35,7 +35,6 @@ LATER = frozenset(
         "tool create bad source",
         # the rest
         "providers list",
-        "mcp servers list",
         "agent export",
     }
 )

@@ -14,6 +14,7 @@ from playwright.sync_api import TimeoutError as TimedOut
 from support.fixtures import NewAgent, NewBlock, StartServer
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
+from support.tool_servers import program
 from web.conftest import PATIENCE, OpenPage, is_live
 from web.test_agent_page import ask_first
 from web.test_folder_page import folder_with_file
@@ -85,6 +86,12 @@ def screens(http: httpx.Client, new_block: NewBlock, new_agent: NewAgent) -> dic
         folder_id, file_id = folder_with_file(http)
         return f"/folders/{folder_id}/files/{file_id}"
 
+    def servers(query: str = "") -> str:
+        for other in http.get("/v1/mcp-servers").json():  # the walk counts the buttons
+            http.delete(f"/v1/mcp-servers/{other['id']}")
+        made = {"server_name": "walked", "config": program()}
+        return "/tools/servers" + query.format(http.post("/v1/mcp-servers", json=made).json()["id"])
+
     return {
         "moot": lambda: f"/?tag={new_block(tags=['one', 'two']).tags[0]}",
         "blocks": lambda: "/blocks",
@@ -106,6 +113,8 @@ def screens(http: httpx.Client, new_block: NewBlock, new_agent: NewAgent) -> dic
         "file": file,
         "runs": lambda: "/runs",
         "members": members,
+        "servers of tools": servers,
+        "remove server?": lambda: servers("?ask={}"),
     }
 
 
@@ -179,7 +188,7 @@ def wait_for_change(page: Page, before: str) -> None:
     """Wait until a page shows something else; a look at a page that is just being left is repeated."""
     for attempt in range(3):
         try:
-            page.wait_for_function(f"(before) => ({SHOWN})() !== before", arg=before, timeout=PATIENCE)
+            page.wait_for_function(f"(before) => ![before, null].includes(({SHOWN})())", arg=before, timeout=PATIENCE)
         except TimedOut:
             raise
         except Error:
@@ -231,7 +240,8 @@ FILL = """button => {
 }"""
 
 SHOWN = """() => {
-  const copy = document.documentElement.cloneNode(true);
+  const copy = document.documentElement?.cloneNode(true);
+  if (!copy) return null;  // between two pages
   for (const each of copy.querySelectorAll("head, time, #live, #run-count")) each.remove();
   return copy.outerHTML;
 }"""

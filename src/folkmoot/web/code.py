@@ -203,6 +203,22 @@ def file_calls(folder_id: str, file_id: str) -> list[Call]:
     return [Call("Its whole text", "GET", f"{path}?include_content=true", python)]
 
 
+def tool_server_calls() -> list[Call]:
+    """Return the calls behind the servers of tools."""
+    path, server = "/v1/mcp-servers", "mcp_server-…"
+    config = {"mcp_server_type": "streamable_http", "server_url": "https://…/mcp", "auth_token": "{{ TOKEN }}"}
+    return [
+        Call("List them", "GET", path, "for server in client.mcp_servers.list():\n    print(server.server_name)"),
+        Call("Add one", "POST", path, f'client.mcp_servers.create(server_name="search", config={config})',
+             {"server_name": "search", "config": config}),
+        Call("Its tools", "GET", f"{path}/{server}/tools", f'client.mcp_servers.tools.list("{server}")'),
+        Call("Look at its tools anew", "PATCH", f"{path}/{server}/refresh", f'client.mcp_servers.refresh("{server}")'),
+        Call("Sign in to it", "GET", f"{path}/connect/{server}",
+             _raw("get", f"{path}/connect/{server}", _STREAM), streams=True),
+        Call("Remove it", "DELETE", f"{path}/{server}", f'client.mcp_servers.delete("{server}")'),
+    ]  # fmt: skip
+
+
 def runs_calls() -> list[Call]:
     """Return the calls behind the list of runs."""
     return [

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -24,6 +24,8 @@ from folkmoot.store.tables import mcp_authorizations, mcp_sign_ins
 if TYPE_CHECKING:
     from mcp.client.auth import OAuthClientProvider
     from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthToken
+
+    from folkmoot.tools.mcp.http import SignedIn
 
 SIGN_IN_SECONDS = 600.0
 """How long somebody has to sign in, from when the address is shown."""
@@ -70,13 +72,24 @@ class Authorization:
         self._kept = json.loads(self._sealer.unseal(row["sealed_tokens"])["tokens"]) if row is not None else {}
         return "tokens" in self._kept
 
-    def provider(
+    async def _reload(self) -> bool:
+        """Give the SDK the tokens that are kept; tell whether they are other ones than it has."""
+        assert self._provider is not None
+        context, has = self._provider.context, self._kept.get("tokens")
+        if not await self.load() or (self._kept["tokens"] == has and context.current_tokens is not None):
+            return False
+        context.current_tokens = await self.get_tokens()
+        context.client_info = await self.get_client_info()
+        context.token_expiry_time = self._kept.get("expires_at")
+        return True
+
+    def auth(
         self,
         server_url: str,
         redirect_uri: str | None = None,
         show: Callable[[str], Awaitable[None]] | None = None,
         wait: Callable[[], Awaitable[AuthorizationCodeResult]] | None = None,
-    ) -> OAuthClientProvider:
+    ) -> SignedIn:
         """Return what adds a token to requests and renews it; with `show` and `wait`, also what gets the first one.
 
         Args:
@@ -88,6 +101,8 @@ class Authorization:
         from mcp.client.auth import OAuthClientProvider
         from mcp.shared.auth import OAuthClientMetadata, OAuthMetadata, ProtectedResourceMetadata
         from pydantic import AnyUrl
+
+        from folkmoot.tools.mcp.http import SignedIn
 
         redirect_uri = redirect_uri or self._kept.get("redirect_uri", "http://127.0.0.1/")
         if self._kept.get("redirect_uri") != redirect_uri:
@@ -107,7 +122,7 @@ class Authorization:
             context.protected_resource_metadata = ProtectedResourceMetadata.model_validate(told)
         context.auth_server_url = self._kept.get("auth_server_url")
         self._provider = provider
-        return provider
+        return SignedIn(provider, self._reload)
 
     async def get_tokens(self) -> OAuthToken | None:
         """Return the tokens."""
@@ -161,11 +176,18 @@ class SignIn:
         self._sealer = sealer
         self._server_id = server_id
         self._id = ""
+        self._refused: ToolServerFailed | None = None
         self.address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Where to sign in, once that is known."""
 
     async def show(self, address: str) -> None:
-        """Take note of a sign-in that begins, and of the address."""
+        """Take note of a sign-in that begins, and of the address.
+
+        Raises:
+            ToolServerFailed: it was refused; nobody is asked twice.
+        """
+        if self._refused is not None:
+            raise self._refused
         (state,) = parse_qs(urlsplit(address).query)["state"]
         self._id = _hash(state)
         now = clock.now()
@@ -190,19 +212,20 @@ class SignIn:
         Raises:
             ToolServerFailed: somebody said no, or nobody came back in time.
         """
-        from mcp.shared.auth import AuthorizationCodeResult
-
         try:
-            async with asyncio.timeout(SIGN_IN_SECONDS):
-                answer = await self._answered()
-        except TimeoutError as error:
-            raise ToolServerFailed(f"Nobody signed in within {SIGN_IN_SECONDS:g} seconds.") from error
+            return _result(await self._in_time())
+        except ToolServerFailed as error:
+            self._refused = error
+            raise
         finally:
             await self._store.write(lambda transaction: transaction.run(_end, sign_in_id=self._id))
-        if answer.get("error") or not answer.get("code"):
-            said = answer.get("error_description") or answer.get("error") or "it sent no code"
-            raise ToolServerFailed(f"The sign-in was refused: {said[:300]}")
-        return AuthorizationCodeResult(code=answer["code"], state=answer.get("state"), iss=answer.get("iss"))
+
+    async def _in_time(self) -> dict[str, str]:
+        try:
+            async with asyncio.timeout(SIGN_IN_SECONDS):
+                return await self._answered()
+        except TimeoutError as error:
+            raise ToolServerFailed(f"Nobody signed in within {SIGN_IN_SECONDS:g} seconds.") from error
 
     async def _answered(self) -> dict[str, str]:
         with self._store.signals.listening(_topic(self._id)) as answered:
@@ -244,6 +267,15 @@ async def take_answer(store: Store, sealer: Sealer, answer: dict[str, str]) -> N
 
     if not await store.write(take):
         raise BadRequest("This sign-in is over or was never begun; connect the MCP server again.")
+
+
+def _result(answer: Mapping[str, str]) -> AuthorizationCodeResult:
+    from mcp.shared.auth import AuthorizationCodeResult
+
+    if answer.get("error") or not answer.get("code"):
+        said = answer.get("error_description") or answer.get("error") or "it sent no code"
+        raise ToolServerFailed(f"The sign-in was refused: {said[:300]}")
+    return AuthorizationCodeResult(code=answer["code"], state=answer.get("state"), iss=answer.get("iss"))
 
 
 def _hash(state: str) -> str:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import httpx2
-from mcp.client.auth import OAuthFlowError
+from mcp.client.auth import OAuthClientProvider, OAuthFlowError
 
 from folkmoot import __version__
 from folkmoot.errors import AddressRefused, FolkmootError
@@ -111,6 +111,45 @@ class ToolServerClient(httpx2.AsyncClient):
         if isinstance(error, httpx2.TimeoutException | TimeoutError):
             return f"{self._host} could not be connected to within {CONNECT_TIMEOUT:g} seconds."
         return f"{self._host} could not be asked: {str(error).rstrip('.') or type(error).__name__}."
+
+
+class SignedIn(httpx2.Auth):
+    """Adds the token that is kept, and leaves to the SDK what it takes to get or renew one.
+
+    The SDK lets one request after the other through, each until it is answered; with a token that is valid there is
+    nothing to wait for. Another process may have renewed it, so what is kept is looked at before that is done again.
+    """
+
+    def __init__(self, provider: OAuthClientProvider, reload: Callable[[], Awaitable[bool]]) -> None:
+        """Add the tokens of `provider`; `reload` gives it those that are kept and tells whether they are other ones."""
+        self._provider = provider
+        self._reload = reload
+
+    async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
+        """Send a request with the token; without a valid one, or when that is refused, as the SDK does."""
+        context = self._provider.context
+        if not context.is_token_valid():
+            await self._reload()
+        while context.is_token_valid():
+            assert context.current_tokens is not None
+            request.headers["Authorization"] = f"Bearer {context.current_tokens.access_token}"
+            response = yield request
+            if response.status_code not in (httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN):
+                return
+            if response.status_code == httpx2.codes.UNAUTHORIZED and not await self._reload():
+                context.token_expiry_time = 1.0  # whatever it said, it is over; the SDK renews it
+            elif response.status_code == httpx2.codes.FORBIDDEN:
+                break
+        flow = self._provider.async_auth_flow(request)
+        try:
+            outgoing = await anext(flow)
+            while True:
+                response = yield outgoing
+                outgoing = await flow.asend(response)
+        except StopAsyncIteration:
+            return
+        finally:
+            await flow.aclose()
 
 
 class AnswerTooLong(httpx2.ReadError):

@@ -55,11 +55,12 @@ class McpServers:
         self._settings = settings
         self.sealer = sealer
         self._pool = ConnectionPool(settings.mcp_idle, self._tools_changed)
+        self._behind: set[asyncio.Task[None]] = set()
         self._looking: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     async def close(self) -> None:
         """Close every connection and end every program."""
-        for task in list(self._looking.values()):
+        for task in (*self._looking.values(), *self._behind):
             task.cancel()
         await self._pool.close()
 
@@ -188,13 +189,45 @@ class McpServers:
 
         async def auth() -> Any:
             await authorization.load()
-            return authorization.provider(filled.server_url or "", redirect_uri, way.show, way.wait)
+            return authorization.auth(filled.server_url or "", redirect_uri, way.show, way.wait)
 
         options = ConnectionOptions(
             allow_private=self._settings.private_mcp_servers, auth=auth, open_timeout=SIGN_IN_SECONDS + OPEN_TIMEOUT
         )
         self._pool.forget(_organization(store), server.id)
         return way, Connection(server.name, filled, options, lambda: None)
+
+    async def begin_sign_in(self, store: Store, server: ToolServer, redirect_uri: str) -> str | None:
+        """Begin to sign in to a server for the organisation, and go on with it behind.
+
+        Returns:
+            The address to sign in at; None where nobody has to.
+
+        Raises:
+            ToolServerFailed: the server cannot be reached.
+            InvalidInput: a variable that its configuration uses has no value.
+        """
+        way, connection = await self.sign_in(store, server, {}, redirect_uri)
+        opened = asyncio.ensure_future(connection.opened())
+        await asyncio.wait((opened, way.address), return_when=asyncio.FIRST_COMPLETED)
+        task = asyncio.create_task(self._finish_sign_in(store, server, connection))
+        self._behind.add(task)
+        task.add_done_callback(self._behind.discard)
+        if way.address.done():
+            return way.address.result()
+        await opened
+        return None
+
+    async def _finish_sign_in(self, store: Store, server: ToolServer, connection: Connection) -> None:
+        try:
+            await connection.opened()
+        except ToolServerFailed as error:
+            failure = error.message
+            await store.write(lambda transaction: note_look(transaction, server.id, failure))
+        else:
+            await self._try_look(store, server)
+        finally:
+            await connection.close()
 
     async def try_out(self, store: Store, name: str, configuration: ServerConfiguration) -> list[ListedTool]:
         """Return the tools of a server that is not added, over a connection for this once.
@@ -242,7 +275,12 @@ class McpServers:
         try:
             return tool_result(await self._connection(store, server, variables).call(name, arguments, timeout))
         except (SessionEnded, NeedsAuthorization):  # so that the call was not carried out
-            return tool_result(await self._connection(store, server, variables).call(name, arguments, timeout))
+            try:
+                return tool_result(await self._connection(store, server, variables).call(name, arguments, timeout))
+            except NeedsAuthorization as error:
+                raise NeedsAuthorization(
+                    f"{error.message} Somebody has to sign in first: GET /v1/mcp-servers/connect/{server.id}"
+                ) from error
 
     def _connection(self, store: Store, server: ToolServer, variables: Mapping[str, str]) -> Connection:
         filled = server.configuration.filled(variables)
@@ -252,7 +290,7 @@ class McpServers:
 
         async def auth() -> Any:
             authorization = Authorization(store, self.sealer, server.id, subject)
-            return authorization.provider(filled.server_url or "") if await authorization.load() else None
+            return authorization.auth(filled.server_url or "") if await authorization.load() else None
 
         options = ConnectionOptions(
             allow_private=self._settings.private_mcp_servers, auth=None if filled.is_program else auth

@@ -1,0 +1,207 @@
+"""Signing in to servers of tools: by a browser, for an organisation or for who an agent's variables stand for."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from support.clients import plain_client
+from support.fixtures import MODEL, StartServer, one_store
+from support.server import ServerProcess
+from support.tool_servers import PLAIN_SERVER, SIGN_IN_SERVER, program, running
+
+ENV = {"FOLKMOOT_PRIVATE_MCP_SERVERS": "true", "FOLKMOOT_SECRET_KEY": "k"}
+
+
+@contextmanager
+def connecting(http: httpx.Client, server_id: str, **query: str) -> Iterator[Iterator[dict[str, Any]]]:
+    """Give the events of a stream that leads through a sign-in."""
+    with http.stream("GET", f"/v1/mcp-servers/connect/{server_id}", params=query) as response:
+        assert response.status_code == 200
+        lines = (line.removeprefix("data: ") for line in response.iter_lines() if line.startswith("data: "))
+        yield (json.loads(line) for line in lines)
+
+
+def add(http: httpx.Client, address: str, **config: Any) -> str:
+    body = {"server_name": "signed", "config": {"server_url": address, **config}}
+    answer = http.post("/v1/mcp-servers", json=body)
+    answer.raise_for_status()
+    return str(answer.json()["id"])
+
+
+def run(http: httpx.Client, server_id: str, name: str = "whoami") -> Any:
+    (tool,) = (each for each in http.get(f"/v1/mcp-servers/{server_id}/tools").json() if each["name"] == name)
+    answer = http.post(f"/v1/mcp-servers/{server_id}/tools/{tool['id']}/run", json={"args": {}}).json()
+    assert answer["status"] == "success", answer
+    return answer["func_return"]
+
+
+def sign_in(http: httpx.Client, server_id: str, **query: str) -> list[dict[str, Any]]:
+    """Go through a sign-in as a browser does; return the events."""
+    seen = []
+    with connecting(http, server_id, **query) as events:
+        for event in events:
+            seen.append(event)
+            if event["event"] == "authorization_url":
+                page = httpx.get(event["url"], follow_redirects=True)
+                assert (page.status_code, "Signed in" in page.text) == (200, True)
+                assert "/v1/tools/mcp/oauth/callback" in str(page.url)
+    return seen
+
+
+def kinds(events: list[dict[str, Any]]) -> list[str]:
+    return [event["event"] for event in events]
+
+
+def test_a_browser_signs_in_and_any_process_is_let_in(start_server: StartServer, store: str) -> None:
+    one = start_server(env=ENV)
+    other = start_server(env=ENV) if store == "postgres" else one
+    with running(SIGN_IN_SERVER, "http") as address, plain_client(one.url) as http, plain_client(other.url) as there:
+        server_id = add(http, address)
+        assert http.get(f"/v1/mcp-servers/{server_id}/tools").json() == []
+        refused = http.patch(f"/v1/mcp-servers/{server_id}/refresh")
+        assert (refused.status_code, "401" in refused.text) == (502, True)
+        with connecting(http, server_id) as events:
+            begun = [next(events) for _ in range(4)]
+            assert kinds(begun) == ["connection_attempt", "oauth_required", "authorization_url", "waiting_for_auth"]
+            url = httpx.URL(begun[2]["url"])
+            assert url.params["code_challenge_method"] == "S256"
+            assert url.params["redirect_uri"] == f"{one.url}/v1/tools/mcp/oauth/callback"
+            # The browser comes back to another process than the one that waits for it, where there is one.
+            back = httpx.get(url, follow_redirects=False).headers["location"].replace(one.url, other.url)
+            page = httpx.get(back)
+            assert (page.status_code, "Signed in" in page.text) == (200, True)
+            assert page.headers["content-security-policy"] == "default-src 'none'"
+            assert httpx.get(back).status_code == 400, "each answer is taken once"
+            (done,) = events
+        assert (done["event"], [tool["name"] for tool in done["tools"]]) == ("success", ["whoami", "forget"])
+        assert run(http, server_id) == "access-token-2"
+        assert run(there, server_id) == "access-token-2"
+        assert kinds(sign_in(http, server_id)) == ["connection_attempt", "success"], "which is kept"
+
+
+def test_tokens_are_renewed_and_another_process_learns_of_it(start_server: StartServer, store: str) -> None:
+    one = start_server(env=ENV)
+    other = start_server(env=ENV) if store == "postgres" else one
+    with (
+        running(SIGN_IN_SERVER, "http") as address,
+        plain_client(one.url) as http,
+        plain_client(other.url) as there,
+    ):
+        server_id = add(http, address)
+        sign_in(http, server_id)
+        tokens = []
+        for each in (http, there, http, there):
+            tokens.append(run(each, server_id))
+            run(each, server_id, "forget")
+        numbers = [int(token.rpartition("-")[2]) for token in tokens]
+        assert numbers == sorted(set(numbers)), "each time a newer one, whose last was renewed elsewhere"
+
+
+def test_tokens_are_sealed_and_never_told(start_server: StartServer, database_url: str) -> None:
+    server = start_server(env=ENV)
+    with running(SIGN_IN_SERVER, "http") as address, plain_client(server.url) as http:
+        server_id = add(http, address)
+        events = sign_in(http, server_id)
+        answers = [
+            http.get("/v1/mcp-servers").text,
+            http.get(f"/v1/mcp-servers/{server_id}/tools").text,
+            http.get("/v1/tools/mcp/servers").text,
+            http.patch(f"/v1/mcp-servers/{server_id}/refresh").text,
+            json.dumps(events),
+        ]
+        assert "hush" not in "".join(answers)
+    server.stop()
+    if database_url.startswith("sqlite"):
+        file = Path(database_url.removeprefix("sqlite:///"))
+        assert b"hush" not in b"".join(each.read_bytes() for each in file.parent.glob(f"{file.name}*"))
+
+
+@one_store
+def test_each_agent_signs_in_for_itself_where_variables_say_so(start_server: StartServer) -> None:
+    with running(SIGN_IN_SERVER, "http") as address, plain_client(start_server(env=ENV).url) as http:
+        server_id = add(http, address, custom_headers={"X-User": "{{ USER_NAME }}"})
+
+        def agent(name: str) -> str:
+            body = {"name": name, "model": MODEL, "secrets": {"USER_NAME": name}}
+            return str(http.post("/v1/agents", json=body).json()["id"])
+
+        ann, ann_too, bob = agent("ann"), agent("ann"), agent("bob")
+        assert kinds(sign_in(http, server_id, agent_id=ann))[-1] == "success"
+        tool = next(each for each in http.get(f"/v1/mcp-servers/{server_id}/tools").json() if each["name"] == "whoami")
+
+        def said(agent_id: str) -> Any:
+            http.patch(f"/v1/agents/{agent_id}/tools/attach/{tool['id']}")
+            answer = http.post(f"/v1/agents/{agent_id}/messages", json={"input": "CALL whoami {}"}).json()
+            (returned,) = (each for each in answer["messages"] if each["message_type"] == "tool_return_message")
+            return returned["status"], returned["tool_return"]
+
+        assert said(ann)[0] == said(ann_too)[0] == "success"
+        status, why = said(bob)
+        assert (status, "connect" in why) == ("error", True)
+
+
+@one_store
+def test_who_says_no_or_comes_back_with_something_else_is_not_signed_in(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    deny = tmp_path / "deny"
+    deny.touch()
+    server = start_server(env=ENV)
+    with running(SIGN_IN_SERVER, "http", {"SIGN_IN_DENY": str(deny)}) as address, plain_client(server.url) as http:
+        server_id = add(http, address)
+        callback = "/v1/tools/mcp/oauth/callback"
+        for query in ({}, {"state": "x", "code": "y"}, {"code": "y"}):
+            page = http.get(callback, params=query)
+            assert (page.status_code, "Not signed in" in page.text) == (400, True)
+        with connecting(http, server_id) as events:
+            for event in events:
+                if event["event"] == "authorization_url":
+                    page = httpx.get(event["url"], follow_redirects=True)
+                    assert (page.status_code, "refused" in page.text) == (400, True)
+        assert event["event"] == "error"
+        assert "access_denied" in event["message"]
+        assert http.patch(f"/v1/mcp-servers/{server_id}/refresh").status_code == 502
+
+
+@one_store
+def test_a_sign_in_to_a_server_that_is_deleted_meanwhile_ends(start_server: StartServer) -> None:
+    server = start_server(env=ENV)
+    with running(SIGN_IN_SERVER, "http") as address, plain_client(server.url) as http:
+        server_id = add(http, address)
+        seen: list[dict[str, Any]] = []
+        waiting, done = threading.Event(), threading.Event()
+
+        def watch() -> None:
+            with closing(plain_client(server.url)) as other, connecting(other, server_id) as events:
+                for event in events:
+                    seen.append(event)
+                    if event["event"] == "waiting_for_auth":
+                        waiting.set()
+            done.set()
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        assert waiting.wait(60)
+        assert http.delete(f"/v1/mcp-servers/{server_id}").status_code == 204
+        assert done.wait(60)
+        thread.join()
+        assert seen[-1]["event"] == "error"
+
+
+@one_store
+def test_the_older_stream_tells_the_tools_of_a_server_that_need_not_be_there(server: ServerProcess) -> None:
+    config = {key: value for key, value in program(PLAIN_SERVER).items() if key != "mcp_server_type"}
+    with plain_client(server.url) as http:
+        body = {"server_name": "t", "type": "stdio", **config}
+        lines = http.post("/v1/tools/mcp/servers/connect", json=body).text.split("\n\n")
+        events = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+        assert kinds(events) == ["connection_attempt", "success"]
+        dead = http.post("/v1/tools/mcp/servers/connect", json={**body, "command": "/nonexistent"}).text
+        assert '"event": "error"' in dead

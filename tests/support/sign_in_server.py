@@ -1,0 +1,115 @@
+"""A server of tools that wants somebody to sign in: `python sign_in_server.py http`, with the SDK's OAuth server.
+
+Whoever opens its address is let in at once, unless the file that `SIGN_IN_DENY` names is there. Its tokens are
+numbered; one that renews others works once, and the tool `forget` ends all others.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from mcp.server.auth.middleware.auth_context import get_access_token
+from mcp.server.auth.provider import AccessToken, AuthorizationCode, RefreshToken, construct_redirect_uri
+from mcp.server.auth.settings import AuthSettings, ClientRegistrationOptions
+from mcp.server.mcpserver import MCPServer
+from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
+
+
+class Provider:
+    """Keeps everything in memory."""
+
+    def __init__(self) -> None:
+        self.clients: dict[str, OAuthClientInformationFull] = {}
+        self.codes: dict[str, AuthorizationCode] = {}
+        self.access: dict[str, AccessToken] = {}
+        self.refresh: dict[str, RefreshToken] = {}
+        self.numbers = itertools.count(1)
+
+    async def get_client(self, client_id: str) -> OAuthClientInformationFull | None:
+        return self.clients.get(client_id)
+
+    async def register_client(self, client_info: OAuthClientInformationFull) -> None:
+        assert client_info.client_id is not None
+        self.clients[client_info.client_id] = client_info
+
+    async def authorize(self, client: OAuthClientInformationFull, params: Any) -> str:
+        back = str(params.redirect_uri)
+        if Path(os.environ.get("SIGN_IN_DENY", "/nonexistent")).exists():
+            return construct_redirect_uri(back, error="access_denied", state=params.state)
+        code = f"code-{next(self.numbers)}"
+        self.codes[code] = AuthorizationCode(
+            code=code,
+            scopes=params.scopes or [],
+            expires_at=2**40,
+            client_id=str(client.client_id),
+            code_challenge=params.code_challenge,
+            redirect_uri=params.redirect_uri,
+            redirect_uri_provided_explicitly=params.redirect_uri_provided_explicitly,
+            resource=params.resource,
+        )
+        return construct_redirect_uri(back, code=code, state=params.state)
+
+    async def load_authorization_code(self, client: Any, authorization_code: str) -> AuthorizationCode | None:
+        return self.codes.get(authorization_code)
+
+    async def exchange_authorization_code(self, client: Any, authorization_code: AuthorizationCode) -> OAuthToken:
+        del self.codes[authorization_code.code]
+        return self.issue(authorization_code.client_id, authorization_code.resource)
+
+    async def load_refresh_token(self, client: Any, refresh_token: str) -> RefreshToken | None:
+        return self.refresh.get(refresh_token)
+
+    async def exchange_refresh_token(self, client: Any, refresh_token: RefreshToken, scopes: list[str]) -> OAuthToken:
+        del self.refresh[refresh_token.token]
+        return self.issue(refresh_token.client_id, refresh_token.resource)
+
+    async def load_access_token(self, token: str) -> AccessToken | None:
+        return self.access.get(token)
+
+    async def revoke_token(self, token: Any) -> None:
+        raise NotImplementedError
+
+    def issue(self, client_id: str, resource: str | None) -> OAuthToken:
+        number = next(self.numbers)
+        access, refresh = f"access-hush-{number}", f"refresh-hush-{number}"
+        self.access[access] = AccessToken(token=access, client_id=client_id, scopes=[], resource=resource)
+        self.refresh[refresh] = RefreshToken(token=refresh, client_id=client_id, scopes=[], resource=resource)
+        return OAuthToken(access_token=access, token_type="Bearer", expires_in=3600, refresh_token=refresh)
+
+
+def make(address: str) -> MCPServer:
+    auth = AuthSettings(
+        issuer_url=address,
+        resource_server_url=f"{address}/mcp",
+        client_registration_options=ClientRegistrationOptions(enabled=True),
+        validate_token_resource=True,
+    )
+    provider = Provider()
+    server = MCPServer("signed", auth=auth, auth_server_provider=provider)  # type: ignore[arg-type]
+
+    @server.tool()
+    def whoami() -> str:
+        """Which token was sent"""
+        token = get_access_token()
+        return token.token.replace("hush", "token") if token is not None else "nobody"
+
+    @server.tool()
+    def forget() -> str:
+        """End all tokens"""
+        provider.access.clear()
+        return "forgotten"
+
+    return server
+
+
+if __name__ == "__main__":
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    print(port, flush=True)
+    application = make(f"http://127.0.0.1:{port}").streamable_http_app()
+    uvicorn.Server(uvicorn.Config(application, log_level="critical")).run(sockets=[listener])
