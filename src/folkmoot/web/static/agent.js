@@ -14,7 +14,7 @@ const followed = new Set();
 const IN_VAIN = new Set([null, "error", "llm_api_error", "cancelled"]);
 let run = null;
 
-const refreshBeside = refresher(["memory", "context", "tools", "runs"]);
+const refreshBeside = refresher(["memory", "archives", "context", "tools", "runs"]);
 const refreshMessages = refresher(["messages", "context", "runs"], { after: () => chat.toEnd() });
 
 // -- turns -------------------------------------------------------------------------------------------------------
