@@ -19,7 +19,7 @@ import typer
 import uvloop
 from rich.console import Console
 
-from bench import bars, code, install, table
+from bench import bars, code, install, passages, table
 from bench.bars import Figure
 from bench.door import door_figures
 from bench.hold_ups import HoldUps
@@ -108,8 +108,11 @@ def run(size: Size, store: StoreChoice, database: str | None) -> tuple[list[Figu
         notes = [ABOUT_GENERATOR.format(rate=reach.rate, connections=CONNECTIONS), ABOUT_BARS]
         for kind in ("sqlite", "postgres"):
             if store in (kind, "both"):
-                with _database(kind, database) as (url, folder), folkmoot(url, folder, model.url) as server:
-                    figures += _measure_store(runner, kind, server, Addresses(model.url, readers.url, asking.url), size)
+                with _database(kind, database) as (url, folder):
+                    with folkmoot(url, folder, model.url) as server:
+                        addresses = Addresses(model.url, readers.url, asking.url)
+                        figures += _measure_store(runner, kind, server, addresses, size)
+                    figures += runner.run(passages.measure(url, kind, size.passages, size.searches))
         figures += code.measure(runner, CALLS_OF_CODE)
     return figures, notes
 

@@ -87,6 +87,10 @@ CODE_32 = "run code: 32 at once"
 CODE_PACKAGES = "run code: first call with packages that are there"
 CODE_HOSTS = "run code: warm, with a host to reach"
 CODE_JAVASCRIPT = "run code: JavaScript, warm"
+PASSAGE_INSERT = "add a passage to many"
+PASSAGE_MEANING = "search many passages by meaning"
+PASSAGE_RECALL = "search many passages by meaning: of the 10 nearest"
+PASSAGE_WORDS = "search many passages by words"
 LONG_TALK = "turn at many stored messages, against 100"
 DEEP_PAGE = "last page of messages, against the first"
 MANY_READERS = "edit of a block of many agents, against 2"
@@ -181,6 +185,10 @@ BARS: Mapping[str, Bar] = {
     CODE_PACKAGES: Bar("p50", 60, "ms"),
     CODE_WARM: Bar("p50", 15, "ms"),
     CODE_HOSTS: Bar("p50", 15, "ms"),
+    PASSAGE_INSERT: Bar("p50", 5, "ms"),
+    PASSAGE_MEANING: Bar("p50", 60, "ms"),
+    PASSAGE_RECALL: Bar("value", 95, "%", at_least=True),
+    PASSAGE_WORDS: Bar("p50", 20, "ms"),
     LONG_TALK: GROWTH,
     DEEP_PAGE: GROWTH,
     MANY_READERS: GROWTH,
@@ -190,6 +198,7 @@ BARS: Mapping[str, Bar] = {
 
 WORK = (READ_1, READ_32, UPDATE_32, CREATE_AGENT, TURN_TEXT, TURN_TOOL, TURNS_16, INSERTS_32, LANDED, CALLS)
 GROWTHS = (LONG_TALK, DEEP_PAGE, MANY_READERS)
+PASSAGES = (PASSAGE_INSERT, PASSAGE_MEANING, PASSAGE_RECALL, PASSAGE_WORDS)
 COMPARED = (*GROWTHS, MCP_EDIT)
-EACH_STORE = (COLD_START, *WORK, RESIDENT, MCP_EDIT, *STREAMS, HEALTH_ALONE, *HOLD_UPS, *GROWTHS)
+EACH_STORE = (COLD_START, *WORK, RESIDENT, MCP_EDIT, *STREAMS, HEALTH_ALONE, *HOLD_UPS, *GROWTHS, *PASSAGES)
 """The rows of each store, in the table's order (those of `COMPARED` take a row for each of their two cases besides)."""

@@ -92,6 +92,20 @@ def test_the_same_program_works_with_a_model_behind_an_api(
     assert output.count("It is noted.") == 3
 
 
+@in_each("shared_library")
+def test_a_library_is_filled_and_searched_by_both(
+    program: list[str], server: ServerProcess, http: httpx.Client, tmp_path: Path
+) -> None:
+    output = run(program, server, tmp_path, FOLKMOOT_MODEL=OFFLINE)
+    archive = http.get("/v1/archives", params={"name": "library"}).json()[0]
+    passages = http.get(f"/v1/archives/{archive['id']}/passages").json()
+    assert {each["author"]["name"] for each in passages} == {"historian", "engineer"}
+    for finder, writer in (("historian", "engineer"), ("engineer", "historian")):
+        (text,) = [each["text"] for each in passages if each["author"]["name"] == writer]
+        assert f'{finder}: agent "{writer}" found out: {text}' in output
+    assert printed_block(output, "library").startswith("engineer, for ")
+
+
 @in_each("policy_board")
 def test_policies_hold_for_every_agent_and_only_their_owner_changes_them(
     program: list[str], server: ServerProcess, http: httpx.Client, tmp_path: Path

@@ -75,6 +75,13 @@ def screens(http: httpx.Client, new_block: NewBlock, new_agent: NewAgent) -> dic
         http.post(f"/v1/agents/{one.id}/messages", json={"input": script}).raise_for_status()
         return f"/agents/{one.id}"
 
+    def archive(query: str = "") -> str:
+        one = http.post("/v1/archives", json={"name": "library"}).raise_for_status().json()["id"]
+        kept = {"text": "a heron", "tags": ["bird"]}
+        http.post(f"/v1/archives/{one}/passages", json=kept).raise_for_status()
+        http.patch(f"/v1/agents/{new_agent().id}/archives/attach/{one}").raise_for_status()
+        return f"/archives/{one}{query}"
+
     def members() -> str:
         http.post("/v1/keys", json={"name": "claude-code", "blocks": []}).raise_for_status()
         return "/members"
@@ -112,6 +119,11 @@ def screens(http: httpx.Client, new_block: NewBlock, new_agent: NewAgent) -> dic
         "delete folder?": lambda: folder("?ask=delete"),
         "file": file,
         "runs": lambda: "/runs",
+        "archives": lambda: "/archives",
+        "new archive": lambda: "/archives/new",
+        "archive": archive,
+        "found in archive": lambda: archive("?q=heron"),
+        "delete archive?": lambda: archive("?ask=delete"),
         "members": members,
         "servers of tools": servers,
         "remove server?": lambda: servers("?ask={}"),

@@ -67,6 +67,11 @@ _REPLACE = re.compile(
     r"\s(?:by|with)\s+[\"“](?P<new>[^\"”\n]*)[\"”]",
     re.IGNORECASE,
 )
+_KEEP = re.compile(r"\b(?:keep|store|save|put|insert|add)\b[^.!?\n]*\barchives?\b", re.IGNORECASE)
+_LOOK_UP = re.compile(
+    r"\bsearch (?:the|your|our|my) archives? (?:for|about)\s+(?P<topic>[^\n?!]+?)(?=\.?\s*$|[\n?!]|\.\s)",
+    re.IGNORECASE | re.MULTILINE,
+)
 _TRY = re.compile(r"\btry\b", re.IGNORECASE)
 _DESTINATION = re.compile(
     r"[\s,]*\b(?:in|into|to|onto)\s+(?:the|your|our|my)?\s*(?:[\w\"'“”-]+\s+)?(?:memory\s+)?(?:block|memory)\b.*$",
@@ -151,10 +156,14 @@ def _follow(now: _Situation) -> Reply:
     inserted = now.call_of(_INSERT_TOOLS)
     if inserted is not None:
         return Reply(_report(inserted))
+    if (kept := now.call_of(("archival_memory_insert",))) is not None:
+        return Reply(f"I kept this in the archive: {json.loads(kept.arguments)['content']}")
     if now.steps >= MOST_STEPS:
         return Reply("I stop here: I have done what my rules can do with this request.")
     if (pass_on := _PASS_ON.search(now.request)) and (source := named_block(now.blocks, pass_on["what"])):
         return _pass_on(now, source, pass_on["what"], pass_on["where"])
+    if (look_up := _LOOK_UP.search(now.request)) and "archival_memory_search" in now.tools:
+        return _from_archive(now, look_up["topic"].strip(" .\"'"))
     if research := _RESEARCH.search(now.request):
         return _research(now, _LEADING_ARTICLE.sub("", research["topic"].strip(" .\"'")))
     if note := _NOTE.search(now.request):
@@ -172,9 +181,22 @@ def _research(now: _Situation, topic: str) -> Reply:
     if not finding:
         return Reply(f"I searched for {topic}, but the results held nothing that I could use.")
     rest = now.request[_end_of_research(now.request) :]
+    if _KEEP.search(rest) and "archival_memory_insert" in now.tools:
+        return _call("archival_memory_insert", {"content": finding, "tags": [topic]})
     if not _NOTE.search(rest):
         return Reply(finding)
     return _insert(now, finding, now.request)
+
+
+def _from_archive(now: _Situation, topic: str) -> Reply:
+    """Search the agent's archives, and say what the best passage says, and who wrote it."""
+    found = now.return_of("archival_memory_search")
+    if found is None:
+        return _call("archival_memory_search", {"query": topic})
+    results = json.loads(found.content)["results"]
+    if not results:
+        return Reply(f"The archive holds nothing about {topic}.")
+    return Reply(f"{results[0]['written_by']} found out: {results[0]['content']}")
 
 
 def _end_of_research(request: str) -> int:
