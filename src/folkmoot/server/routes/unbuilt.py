@@ -54,7 +54,6 @@ GET {AGENT}/export
 GET {AGENT}/memory-files/directory
 GET {AGENT}/memory-files/history
 GET {AGENT}/memory-files/content
-POST /v1/tools/search
 POST {AGENT}/export
 POST /v1/agents/import
 POST /v1/agents/search
