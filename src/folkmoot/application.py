@@ -157,6 +157,8 @@ def create_app(settings: Settings, environ: Mapping[str, str] | None = None) -> 
         redoc_url=None,
         origins=settings.allowed_origins,
         responses=PROBLEMS,
+        # FastAPI's own; it would look for three kinds of receivers in each request, and there is none to set up here.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     for router in ROUTERS:
         application.include_router(router)

@@ -82,9 +82,10 @@ async def test_scans_beyond_the_queue_are_refused(opened: Store, monkeypatch: py
 
 async def test_a_scan_that_takes_too_long_is_given_up(opened: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scans, "LONGEST_SCAN", 0.05)
-    async with held_scans(opened, 1) as held:
-        with pytest.raises(StoreOverloaded, match="Ask for less"):
-            await held[0]
+    release = threading.Event()
+    with pytest.raises(StoreOverloaded, match="Ask for less"):
+        await opened.scan(count_of, lambda _: release.wait(LONG))
+    release.set()
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)

@@ -7,6 +7,7 @@ are imported when they are needed, statements that are compiled, types that are 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,6 +15,7 @@ import httpx
 
 from folkmoot.application import create_app
 from folkmoot.settings import Settings
+from folkmoot.store import postgres, sqlite_transaction
 from support.scripted_model import ScriptedModel
 
 MODELS = ("openai/gpt-4o-mini", "anthropic/claude-sonnet-4-5")
@@ -24,6 +26,13 @@ def rehearse() -> None:
     """Lead the life; no thread and no event loop is left behind."""
     with TemporaryDirectory() as folder, ScriptedModel() as model:
         asyncio.run(_serve(Path(folder), model.base_url))
+    for organization_id, compiled in (
+        ("org", sqlite_transaction.STATEMENTS._scoped),
+        (None, sqlite_transaction.STATEMENTS._wide),
+    ):
+        for statement in list(compiled):
+            with suppress(KeyError):  # there is no value for its parameters; it is compiled by then
+                postgres.STATEMENTS.text(statement, {}, organization_id)
 
 
 async def _serve(folder: Path, model_url: str) -> None:

@@ -16,6 +16,7 @@ from folkmoot.models.chat_wire import Habits
 from folkmoot.models.exchanges import note_request, note_response
 from folkmoot.models.providers import Provider, ResolvedModel
 from folkmoot.models.sent_before import SentBefore, going_on
+from folkmoot.outbound.certificates import trusted
 
 if TYPE_CHECKING:
     import httpx2
@@ -102,6 +103,7 @@ class Connections:
             patience = httpx2.Timeout(self._timeout + 1, connect=CONNECT_SECONDS)
             limits = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)
             self._http = WireClient(
+                verify=trusted(),
                 timeout=patience,
                 limits=limits,
                 follow_redirects=True,

@@ -19,6 +19,7 @@ from folkmoot.models.windows import (
     told_output,
     told_window,
 )
+from folkmoot.outbound.certificates import trusted
 
 if TYPE_CHECKING:
     import httpx
@@ -72,7 +73,8 @@ async def listed_models(resolved: ResolvedModel, last_resort: int) -> list[Model
     """
     import httpx
 
-    async with httpx.AsyncClient(timeout=httpx.Timeout(10, connect=3), follow_redirects=True) as client:
+    patience = httpx.Timeout(10, connect=3)
+    async with httpx.AsyncClient(timeout=patience, follow_redirects=True, verify=trusted()) as client:
         if resolved.provider.name == "ollama":
             told = await _ollama(client, resolved)
         elif resolved.provider.name == "lmstudio":

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from functools import cache
 from typing import TYPE_CHECKING
 
 import httpcore
 import httpx
 
 from folkmoot.errors import AddressRefused
+from folkmoot.outbound.certificates import trusted
 from folkmoot.outbound.dialling import look_up
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def guarded_client(
         timeout: as httpx takes it; the time to connect counts for all addresses of a host together.
         tls: certificates to trust; those that httpx comes with when None.
     """
-    transport = _GuardedTransport(allow_private, tls or _default_tls())
+    transport = _GuardedTransport(allow_private, tls or trusted())
     return httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False, follow_redirects=False)
 
 
@@ -92,8 +92,3 @@ class _GuardedNetwork(httpcore.AsyncNetworkBackend):
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
-
-
-@cache
-def _default_tls() -> ssl.SSLContext:
-    return httpx.create_ssl_context()

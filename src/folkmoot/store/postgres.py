@@ -33,6 +33,9 @@ from folkmoot.store.words import is_found_whole, pieces_of
 
 logger = logging.getLogger(__name__)
 
+STATEMENTS = Statements(asyncpg_dialect())  # type: ignore[no-untyped-call]
+"""For every connection of this process."""
+
 CHANNEL = "folkmoot"
 """The LISTEN/NOTIFY channel; a payload is a topic."""
 
@@ -191,7 +194,7 @@ class PostgresEngine:
         self._scan_pool = scan_pool
         self._scans = Scans(wait)
         self._wait = wait
-        self._statements = Statements(asyncpg_dialect())  # type: ignore[no-untyped-call]
+        self._statements = STATEMENTS
         self._together: dict[str, deque[_Pending]] = {}
         self._writing: set[asyncio.Task[None]] = set()
         self._unsent: set[str] = set()

@@ -8,12 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
-from sqlalchemy.dialects.sqlite.pysqlite import dialect as sqlite_dialect
-
 from folkmoot.errors import InvalidInput, StoreUnavailable
-from folkmoot.store.engine import S, Statements, T, Work
+from folkmoot.store.engine import S, T, Work
 from folkmoot.store.scans import Scans
-from folkmoot.store.sqlite_transaction import SqliteTransaction, at_once, connect
+from folkmoot.store.sqlite_transaction import STATEMENTS, SqliteTransaction, at_once, connect
 
 LOOK_EVERY = 10_000
 """Steps of SQLite's machine between two looks whether a scan is still wanted: well below a millisecond."""
@@ -75,14 +73,13 @@ class _Reader:
         self.connection = connect(path)
         self.connection.execute("PRAGMA query_only = ON")
         self.connection.execute("SELECT 1 FROM sqlite_master").close()  # opens the write-ahead log
-        self._statements = Statements(sqlite_dialect(paramstyle="qmark"))
 
     def read(self, work: Work[T], organization_id: str | None) -> T:
         """Run `work` on the newest committed state."""
         try:
             self.connection.execute("BEGIN")
             try:
-                transaction = SqliteTransaction(self.connection, self._statements, organization_id, [])
+                transaction = SqliteTransaction(self.connection, STATEMENTS, organization_id, [])
                 return cast("T", at_once(work(transaction)))
             finally:
                 self.connection.execute("ROLLBACK")

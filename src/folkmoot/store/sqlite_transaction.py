@@ -10,6 +10,7 @@ from types import coroutine
 from typing import Any, cast
 
 from sqlalchemy import Executable, Table
+from sqlalchemy.dialects.sqlite.pysqlite import dialect as sqlite_dialect
 
 from folkmoot.store.engine import Parameters, Row, Statements, narrowed
 
@@ -18,6 +19,9 @@ LONGEST_WITHOUT_PAUSE = 0.005
 
 INSERTED_AT_ONCE = 100
 """Rows that are inserted without a pause."""
+
+STATEMENTS = Statements(sqlite_dialect(paramstyle="qmark"))
+"""For every connection of this process, be it for writing or reading or of another file."""
 
 WAITED = "Work in a transaction waited for something other than its transaction."
 

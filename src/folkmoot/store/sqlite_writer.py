@@ -16,13 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from sqlalchemy.dialects.sqlite.pysqlite import dialect as sqlite_dialect
-
 from folkmoot.errors import Conflict, StoreMoved, StoreOverloaded, StoreUnavailable
-from folkmoot.store.engine import CHANGED_MEANWHILE, Statements, T, Work
+from folkmoot.store.engine import CHANGED_MEANWHILE, T, Work
 from folkmoot.store.files import OpenFiles
 from folkmoot.store.signals import Signals
-from folkmoot.store.sqlite_transaction import PAUSE, WAITED, Pace, SqliteTransaction, connect
+from folkmoot.store.sqlite_transaction import PAUSE, STATEMENTS, WAITED, Pace, SqliteTransaction, connect
 
 LONGEST_QUEUE = 10_000
 """Pieces of work that may wait for the disk before more are refused."""
@@ -62,7 +60,6 @@ class SqliteWriter:
         """
         self._signals = signals
         self._wait = wait
-        self._statements = Statements(sqlite_dialect(paramstyle="qmark"))
         self._connection = connect(path)
         self._files = OpenFiles(path)
         self._queue: deque[_Pending] = deque()
@@ -165,7 +162,7 @@ class SqliteWriter:
             raise
 
     async def _run_in_savepoint(self, pending: _Pending, topics: list[str]) -> None:
-        transaction = SqliteTransaction(self._connection, self._statements, pending.organization_id, [], self._pace)
+        transaction = SqliteTransaction(self._connection, STATEMENTS, pending.organization_id, [], self._pace)
         self._connection.execute("SAVEPOINT piece")
         try:
             pending.result = await self._with_pauses(pending.work(transaction))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -78,7 +77,14 @@ class AuthorReply(Reply):
     @classmethod
     def of(cls, author: Author) -> AuthorReply:
         """Show an author."""
-        return cls(**asdict(author))
+        return cls.model_construct(
+            type=author.type,
+            id=author.id,
+            name=author.name,
+            run_id=author.run_id,
+            step_id=author.step_id,
+            client=author.client,
+        )
 
 
 class BlockReply(Reply):

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from folkmoot.errors import ToolFailed
+from folkmoot.outbound.certificates import trusted
 from folkmoot.tools.search.query import SEARCH_TIMEOUT, SearchQuery, SearchResult
 
 EXA_ADDRESS = "https://api.exa.ai"
@@ -63,7 +64,7 @@ class ExaSearch:
         try:
             async with (
                 asyncio.timeout(self._timeout),
-                httpx.AsyncClient(timeout=self._timeout) as client,
+                httpx.AsyncClient(timeout=self._timeout, verify=trusted()) as client,
                 client.stream(
                     "POST", f"{self._address}/search", json=body, headers={"x-api-key": self._key}
                 ) as response,

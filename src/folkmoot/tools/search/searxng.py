@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from folkmoot.errors import ToolFailed
+from folkmoot.outbound.certificates import trusted
 from folkmoot.tools.search.query import SEARCH_TIMEOUT, SearchQuery, SearchResult
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class SearxngSearch:
         try:
             async with (
                 asyncio.timeout(self._timeout),
-                httpx.AsyncClient(timeout=self._timeout, follow_redirects=True) as client,
+                httpx.AsyncClient(timeout=self._timeout, follow_redirects=True, verify=trusted()) as client,
                 client.stream("GET", f"{self._address}/search", params=parameters) as response,
             ):
                 self._check(response.status_code)
