@@ -41,6 +41,7 @@ from folkmoot.server.errors import PROBLEMS, add_error_handlers
 from folkmoot.server.gate import Gate
 from folkmoot.server.hosts import Hosts
 from folkmoot.server.routes import (
+    agent_files,
     agent_folders,
     agents,
     all_messages,
@@ -93,6 +94,8 @@ ROUTERS = (
     blocks.router,
     history.router,
     history.agent_router,
+    agent_files.router,
+    agent_files.import_router,
     agents.router,
     agents.tags_router,
     core_memory.router,

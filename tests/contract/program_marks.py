@@ -14,9 +14,8 @@ TOOLS = "tools of one's own"
 FILES = "long-term memory and files"
 MCP = "MCP"
 REST = "the rest of the contract"
-MOVING = "moving in and out"
 
-LATER = frozenset({TOOLS, FILES, MCP, REST, MOVING})
+LATER = frozenset({TOOLS, FILES, MCP, REST})
 """Capabilities that are not here yet."""
 
 
@@ -55,7 +54,6 @@ class Mark:
 
 _LATER_ROUTES = (
     *(Mark(MCP, call) for call in ("* /v1/mcp-servers*", "* /v1/tools/mcp*")),
-    *(Mark(MOVING, f"* /v1/agents/{call}") for call in ("import", "{}/export")),
     *(Mark(REST, call) for call in ("* /v1/providers*", "* /v1/agents/{}/messages/capture")),
 )
 
@@ -122,6 +120,18 @@ _MEANT = (
     ),
     Mark("Python is called so", difference="*.source_type: 'python' instead of 'json'"),
     Mark("other names for the ways to ask for a run", "GET /v1/runs*", "*.metadata.run_type: *"),
+)
+
+_FILES = (
+    Mark("Folkmoot's own", "GET /v1/agents/{}/export", "$.metadata.revision_id: *"),
+    *(
+        Mark("numbered in the order in which the agent has them", "GET /v1/agents/{}/export", f"$.{things}[].id: *")
+        for things in ("blocks", "tools")
+    ),
+    Mark("the same", "GET /v1/agents/{}/export", "$.tools[]: without *"),
+    Mark(
+        "its source was not kept, only its length", "POST /v1/agents/import", "status 400 instead of 200*'double_it'*"
+    ),
 )
 
 _VECTORS = "vectors stay in the database"
@@ -196,6 +206,7 @@ MARKS = (
     *_LATER_ROUTES,
     *_LATER_TOOLS,
     *_LATER_ANSWERS,
+    *_FILES,
     *_MODELS,
     *_MEANT,
     *_PASSAGES,

@@ -50,12 +50,9 @@ UNKNOWN = (
 """What reads a thing that nobody can have made here, so that its identifier is unknown."""
 
 REFUSED = f"""
-GET {AGENT}/export
 GET {AGENT}/memory-files/directory
 GET {AGENT}/memory-files/history
 GET {AGENT}/memory-files/content
-POST {AGENT}/export
-POST /v1/agents/import
 POST /v1/agents/search
 POST {AGENT}/generate
 POST {AGENT}/schedule

@@ -99,16 +99,7 @@ async def make_tool(store: Store, fields: Mapping[str, Any], author: Author) -> 
     _check_packages(fields)
 
     async def write(transaction: Transaction) -> StoredTool:
-        now = clock.now()
-        before = await find_tool_named(transaction, described.name)
-        if before is not None:
-            changed = _changed(before, fields, described, author)
-            await replace_tool(transaction, changed)
-            return changed
-        blank = StoredTool(new_id("tool"), described.name, "custom", described.json_schema, now, author, now, author)
-        tool = replace(_changed(blank, fields, described, author), created_at=now, updated_at=now)
-        await insert_tool(transaction, tool)
-        return tool
+        return await put_tool(transaction, fields, described, author)
 
     refuse_builtin(described.name)
     try:
@@ -117,6 +108,32 @@ async def make_tool(store: Store, fields: Mapping[str, Any], author: Author) -> 
         if error.message != CHANGED_MEANWHILE:
             raise
     return await store.write(write)  # somebody made one of this name at the same moment, which is there now
+
+
+async def put_tool(
+    transaction: Transaction, fields: Mapping[str, Any], described: Described, author: Author
+) -> StoredTool:
+    """Store a tool, or change the one that has its name already: what is not sent stays as it is.
+
+    Args:
+        transaction: where to write.
+        fields: what was sent, by the names of `StoredTool`.
+        described: what `describe` made of them.
+        author: who makes it.
+
+    Raises:
+        Conflict: there are too many tools, or there is too much source.
+    """
+    now = clock.now()
+    before = await find_tool_named(transaction, described.name)
+    if before is not None:
+        changed = _changed(before, fields, described, author)
+        await replace_tool(transaction, changed)
+        return changed
+    blank = StoredTool(new_id("tool"), described.name, "custom", described.json_schema, now, author, now, author)
+    tool = replace(_changed(blank, fields, described, author), created_at=now, updated_at=now)
+    await insert_tool(transaction, tool)
+    return tool
 
 
 async def change_tool(store: Store, tool_id: str, fields: Mapping[str, Any], author: Author) -> StoredTool:

@@ -1,0 +1,29 @@
+"""What a file may have and this server has no place for: it is told, thing by thing."""
+
+from __future__ import annotations
+
+from folkmoot.store.engine import Transaction
+from folkmoot.transfer.importing import Loading
+
+_WHAT = {
+    "groups": "a group of agents has no place here yet; its agents come, each by itself",
+    "mcp_servers": "a server of tools has no place here yet; add it by hand",
+    "skills": "a skill has no place here yet",
+}
+
+
+class Elsewhere:
+    """Sections of which nothing is taken."""
+
+    def prepare(self, loading: Loading) -> None:
+        """Tell of each thing in them."""
+        for section, what in _WHAT.items():
+            for thing in loading.file.section(section):
+                name = thing.get("name") or thing.get("server_name") or thing.get("file_name") or thing.get("id")
+                loading.left_out.append(f"{section} {name!r}: {what}.")
+        for entry in loading.file.section("agents"):
+            if entry.get("identity_ids"):
+                loading.left_out.append(f"agent {entry.get('name')!r}: identities have no place here yet.")
+
+    async def load(self, loading: Loading, transaction: Transaction) -> None:
+        """Make nothing."""

@@ -1,0 +1,116 @@
+"""Tools: those that come with every server by name, those of one's own with their source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from folkmoot.agents.agents import tools_of
+from folkmoot.errors import FolkmootError
+from folkmoot.store.engine import Transaction
+from folkmoot.tools.builtin import BUILTIN_TOOLS
+from folkmoot.tools.custom.making import describe, put_tool
+from folkmoot.tools.stored import find_tool_named
+from folkmoot.tools.tool import Tool
+from folkmoot.transfer.exporting import Exporting
+from folkmoot.transfer.importing import Loading
+
+_OF_SERVER = "external_mcp"
+
+
+class Tools:
+    """The section `tools`."""
+
+    async def export(self, exporting: Exporting) -> None:
+        """Add the tools of the agents, each once."""
+        for agent in exporting.agents:
+            entry = exporting.entry(agent)
+            entry["tool_ids"] = []
+            for tool in await tools_of(exporting.transaction, agent.id, exporting.services.tools):
+                new = exporting.ids.known(tool.id) == tool.id
+                identifier = exporting.ids.of("tool", tool.id)
+                entry["tool_ids"].append(identifier)
+                if new:
+                    exporting.content["tools"].append({"id": identifier, **tool_entry(tool)})
+
+    def prepare(self, loading: Loading) -> None:
+        """Read the sources of tools, which are not run."""
+        for entry in loading.file.section("tools"):
+            name, kind, fields = entry.get("name"), entry.get("tool_type"), loading.plans.tools.get(entry["id"])
+            if name in BUILTIN_TOOLS:
+                if kind == "custom":
+                    loading.left_out.append(f"tool {name!r}: a tool of that name comes with the server and is taken.")
+            elif kind == _OF_SERVER:
+                pass  # it is taken when its server is here
+            elif fields is None:
+                loading.refused.append(f"Tool {name!r} ({kind}): has no source, and none of that name is here.")
+            else:
+                try:
+                    loading.prepared[entry["id"]] = (fields, describe(_without_own_schema(fields)))
+                except FolkmootError as error:
+                    loading.refused.append(f"Tool {name!r}: {error.message}")
+
+    async def load(self, loading: Loading, transaction: Transaction) -> None:
+        """Find the tools that are here, make the others."""
+        for entry in loading.file.section("tools"):
+            name, kind = str(entry.get("name")), entry.get("tool_type")
+            if name in BUILTIN_TOOLS:
+                loading.made[entry["id"]] = BUILTIN_TOOLS[name].id
+            elif kind == _OF_SERVER:
+                await _find_servers(loading, transaction, entry)
+            elif entry["id"] in loading.prepared:
+                fields, described = loading.prepared[entry["id"]]
+                there = await find_tool_named(transaction, described.name)
+                if there is None or loading.options.override_existing_tools:
+                    there = await put_tool(transaction, fields, described, loading.author)
+                loading.made[entry["id"]] = there.id
+
+
+async def _find_servers(loading: Loading, transaction: Transaction, entry: Mapping[str, Any]) -> None:
+    """Find a tool of a server of tools by its name."""
+    name = str(entry.get("name"))
+    found = [each for each in await loading.services.tools.entries(transaction) if each.name == name]
+    if found:
+        loading.made[entry["id"]] = found[0].id
+    elif (line := f"tool {name!r}: is of a server of tools that is not here; add the server and attach it.") not in (
+        loading.left_out
+    ):
+        loading.left_out.append(line)
+
+
+def _without_own_schema(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tool's fields without the schema that its source says by itself, so that it follows the source later."""
+    plain = {name: value for name, value in fields.items() if name != "json_schema"}
+    try:
+        read = describe(plain)
+    except FolkmootError:
+        return dict(fields)
+    given = fields.get("json_schema")
+    return plain if given is None or read.json_schema == given else dict(fields)
+
+
+def tool_entry(tool: Tool) -> dict[str, Any]:
+    """Return a tool as a file has it, without its identifier."""
+    stored, schema = tool.stored, tool.schema
+    entry: dict[str, Any] = {
+        "name": tool.name,
+        "tool_type": tool.tool_type,
+        "description": schema.description,
+        "tags": list(tool.tags),
+        "return_char_limit": tool.return_limit,
+        "project_id": None,
+    }
+    if stored is None:
+        told = {"name": schema.name, "description": schema.description, "parameters": schema.parameters}
+        return entry | {"source_type": "python", "source_code": None, "json_schema": told, "metadata_": {}}
+    return entry | {
+        "source_type": stored.source_type,
+        "source_code": stored.source_code,
+        "json_schema": dict(stored.json_schema),
+        "args_json_schema": dict(stored.args_json_schema) if stored.args_json_schema else None,
+        "pip_requirements": stored.pip_requirements,
+        "npm_requirements": stored.npm_requirements,
+        "default_requires_approval": stored.default_requires_approval,
+        "enable_parallel_execution": stored.enable_parallel_execution,
+        "metadata_": dict(stored.metadata or {}),
+    }
