@@ -33,9 +33,8 @@ from folkmoot.web.views import (
 def add_pages(application: FastAPI) -> None:
     """Add the pages, their static files and the sign-in to the application."""
     application.state.attempts = Attempts()
-    own = (blocks, block_forms, archives, archive_forms, folders, folder_forms, agents, agent_forms, members, runs)
-    own += (tool_servers,)
-    for view in (login, moot, start, *own, live, description):
+    memory = (blocks, block_forms, archives, archive_forms, folders, folder_forms)
+    for view in (login, moot, start, *memory, agents, agent_forms, members, runs, tool_servers, live, description):
         application.include_router(view.router)
     application.mount(OPEN_FOLDER.rstrip("/"), _Static(directory=STATIC), name="static")
 
