@@ -21,6 +21,7 @@ from rich.console import Console
 
 from bench import bars, code, install, table
 from bench.bars import Figure
+from bench.door import door_figures
 from bench.hold_ups import HoldUps
 from bench.http import Client
 from bench.measuring import Timing, timed
@@ -157,6 +158,8 @@ def _measure_store(runner: asyncio.Runner, kind: str, server: Running, helpers: 
         async for figure in bench.work():
             add(figure)
         add(Figure(bars.RESIDENT, kind, value=server.resident(), unit="MB"))
+        async for figure in door_figures(client, kind, size.edits):
+            add(figure)
         async for figure in Streams(client, readers, server, kind, size).figures():
             add(figure)
         async for figure in HoldUps(client, asking, server, kind, size).figures():

@@ -87,6 +87,7 @@ CODE_32 = "run code: 32 at once"
 LONG_TALK = "turn at many stored messages, against 100"
 DEEP_PAGE = "last page of messages, against the first"
 MANY_READERS = "edit of a block of many agents, against 2"
+MCP_EDIT = "memory edit through MCP, against the same by HTTP"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +179,12 @@ BARS: Mapping[str, Bar] = {
     LONG_TALK: GROWTH,
     DEEP_PAGE: GROWTH,
     MANY_READERS: GROWTH,
+    MCP_EDIT: Bar("value", 1.5, "×"),
 }
 """By the figure's name; a figure that is not here is only shown."""
 
 WORK = (READ_1, READ_32, UPDATE_32, CREATE_AGENT, TURN_TEXT, TURN_TOOL, TURNS_16, INSERTS_32, LANDED, CALLS)
 GROWTHS = (LONG_TALK, DEEP_PAGE, MANY_READERS)
-EACH_STORE = (COLD_START, *WORK, RESIDENT, *STREAMS, HEALTH_ALONE, *HOLD_UPS, *GROWTHS)
-"""The rows of each store, in the table's order (the growth figures take a row for each of their two cases besides)."""
+COMPARED = (*GROWTHS, MCP_EDIT)
+EACH_STORE = (COLD_START, *WORK, RESIDENT, MCP_EDIT, *STREAMS, HEALTH_ALONE, *HOLD_UPS, *GROWTHS)
+"""The rows of each store, in the table's order (those of `COMPARED` take a row for each of their two cases besides)."""

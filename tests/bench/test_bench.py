@@ -34,7 +34,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_every_row_is_there(result: dict[str, Any], store: str) -> None:
     names = [figure["name"] for figure in result["figures"] if figure["store"] == store]
     assert set(bars.EACH_STORE) <= set(names)
-    assert len(names) == len(bars.EACH_STORE) + 2 * len(bars.GROWTHS)
+    assert len(names) == len(bars.EACH_STORE) + 2 * len(bars.COMPARED)
     assert len(set(names)) == len(names)
 
 

@@ -68,12 +68,14 @@ class Member:
 
     def access_to(self, block: Block) -> Access:
         """Return what it may do with a block; nobody changes a read-only one through this door."""
+        return "read" if block.read_only else self.access_by_key(block.id)
+
+    def access_by_key(self, block_id: str) -> Access:
+        """Return what its key allows with a block, be the block read-only or not."""
         grants = self.state.principal.grants
         if grants is not None:
-            access = grants.blocks.get(block.id, "read")
-        else:
-            access = "write" if at_least(self.state.principal.role, "member") else "read"
-        return "read" if block.read_only else access
+            return grants.blocks.get(block_id, "read")
+        return "write" if at_least(self.state.principal.role, "member") else "read"
 
     async def blocks(self, transaction: Transaction, label_part: str = "", after: str | None = None) -> list[Block]:
         """Return the blocks that it reaches, `MOST_LISTED` at the most, by their time of creation.
@@ -91,10 +93,19 @@ class Member:
         Raises:
             NotReached: there is none that it reaches, or there are several.
         """
-        mine = self.block_ids
-        found = [each for each in await blocks_labelled(transaction, name) if mine is None or each in mine]
+        return await find_block(transaction, await self.block_id(transaction, name))
+
+    async def block_id(self, transaction: Transaction, name: str) -> str:
+        """Return the identifier of the block of a label or an identifier.
+
+        Raises:
+            NotReached: there is none that it reaches, or there are several.
+        """
+        grants = self.state.principal.grants
+        found = await blocks_labelled(transaction, name)
+        found = [each for each in found if grants is None or each in grants.blocks]
         if len(found) == 1:
-            return await find_block(transaction, found[0])
+            return found[0]
         if found:
             raise NotReached(
                 f"Several of your blocks are labelled {name!r}: {', '.join(found)}. Name the one that you mean by its "

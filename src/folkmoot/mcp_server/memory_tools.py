@@ -183,15 +183,14 @@ async def _edit(member: Member, label: str, edit: Edit, expected: int | None) ->
         Forbidden: the member may not make it.
         PreconditionFailed: the block is not at the version that was expected.
     """
-    block_id = (await member.state.store.read(lambda transaction: member.block(transaction, label))).id
 
     async def write(transaction: Transaction) -> tuple[Block, Block]:
-        block = await member.block(transaction, block_id)
-        access = member.access_to(block)
-        return await edit_text(transaction, block.id, edit, member.state.author, expected, access)
+        block_id = await member.block_id(transaction, label)
+        access = member.access_by_key(block_id)
+        return await edit_text(transaction, block_id, edit, member.state.author, expected, access)
 
     try:
-        before, after = await member.state.store.write(write, together=block_id)
+        before, after = await member.state.store.write(write, together=label)
     except PreconditionRequired as error:
         version = error.extra["current_version"]
         raise PreconditionRequired(

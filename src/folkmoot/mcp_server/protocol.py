@@ -56,7 +56,7 @@ def make_server(stopped: asyncio.Event) -> Server[Any]:
     async def listen(context: Context, wanted: types.SubscriptionsListenRequestParams) -> Any:
         return await _listen(context, wanted, stopped)
 
-    return Server(
+    server: Server[Any] = Server(
         "folkmoot",
         version=__version__,
         title="Folkmoot: shared memory",
@@ -70,8 +70,10 @@ def make_server(stopped: asyncio.Event) -> Server[Any]:
         on_subscriptions_listen=listen,
         on_list_prompts=_list_prompts,
         on_get_prompt=_get_prompt,
-        get_tool_input_schema=_schema_of,
+        get_tool_input_schema=lambda name: None,  # no parameter of ours stands in a header, which is what it is for
     )
+    server.middleware.clear()  # spans for OpenTelemetry, which nobody exports here
+    return server
 
 
 def _member(context: Context) -> Member:
@@ -118,11 +120,6 @@ def _schema(tool: DoorTool) -> dict[str, Any]:
     for field in schema.get("properties", {}).values():
         field.pop("title", None)
     return schema
-
-
-def _schema_of(name: str) -> Mapping[str, Any] | None:
-    tool = _BY_NAME.get(name)
-    return _schema(tool) if tool is not None else None
 
 
 async def _call_tool(context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:

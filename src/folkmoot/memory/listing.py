@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, Select, func, select, tuple_
+from sqlalchemy import Column, Select, bindparam, func, select, tuple_
 
 from folkmoot.memory.attachments import BLOCK_COLUMNS, Access
 from folkmoot.memory.blocks import Block
@@ -62,10 +62,18 @@ async def blocks_labelled(transaction: Transaction, name: str) -> list[str]:
 
     Copies that conversations have of blocks are never meant by their label.
     """
-    copies = select(conversation_blocks.c.block_id)
-    labelled = (blocks.c.label == name) & blocks.c.id.not_in(copies)
-    statement = select(blocks.c.id).where(is_kept(blocks.c.id), (blocks.c.id == name) | labelled)
-    return [row["id"] for row in await transaction.all(statement.order_by(blocks.c.created_at).limit(10))]
+    found = await transaction.all(_of_id, name=name) if name.startswith("block-") else ()
+    return [row["id"] for row in found or await transaction.all(_of_label, name=name)]
+
+
+_copies = select(conversation_blocks.c.block_id)
+_of_id = select(blocks.c.id).where(blocks.c.id == bindparam("name"), is_kept(blocks.c.id))
+_of_label = (
+    select(blocks.c.id)
+    .where(blocks.c.label == bindparam("name"), is_kept(blocks.c.id), blocks.c.id.not_in(_copies))
+    .order_by(blocks.c.created_at)
+    .limit(10)
+)
 
 
 async def reachable_blocks(
@@ -106,8 +114,7 @@ async def blocks_containing(
 
 def _shared(block_ids: Collection[str] | None) -> Select[Any]:
     """Select blocks but for conversations' copies, only some where they are named."""
-    copies = select(conversation_blocks.c.block_id)
-    statement = select(*BLOCK_COLUMNS).where(is_kept(blocks.c.id), blocks.c.id.not_in(copies))
+    statement = select(*BLOCK_COLUMNS).where(is_kept(blocks.c.id), blocks.c.id.not_in(_copies))
     return statement if block_ids is None else statement.where(blocks.c.id.in_(list(block_ids)))
 
 
