@@ -156,6 +156,21 @@ def test_specialists_pass_on_what_they_found(
     assert {each["label"]: each["access"] for each in held} == {"analysis": "write", "findings": "read"}
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+def test_an_agent_from_elsewhere_and_one_of_the_server_share_decisions(
+    server: ServerProcess, http: httpx.Client, tmp_path: Path
+) -> None:
+    output = run([sys.executable, str(EXAMPLES / "shared_decisions.py")], server, tmp_path, FOLKMOOT_MODEL=OFFLINE)
+    block = newest_block(http, "decisions")
+    lines = http.get(f"/v1/blocks/{block['id']}/blame").json()["lines"]
+    assert {(line["author"]["type"], line["author"]["name"]) for line in lines} == {
+        ("member", "coder"),
+        ("agent", "research"),
+    }
+    assert "coder: replace(label, old_string, new_string): No replacement was performed" in output
+    assert all(line["text"] in printed_block(output, "decisions") for line in lines)
+
+
 @pytest.mark.parametrize("name", USE_CASES)
 def test_an_example_is_short(name: str) -> None:
     for suffix in (".py", ".ts"):

@@ -119,7 +119,8 @@ def _show_lines(block: Block, access: Access, wanted: ReadMemory) -> Answer:
     last = len(lines) if wanted.last_line == -1 else min(wanted.last_line, len(lines))
     some = _as_many_as_fit(lines[wanted.first_line - 1 : last])
     end = wanted.first_line - 1 + len(some)
-    head = f"Block {block.label!r} at version {block.version}: {_size(block)}, {len(lines)} lines."
+    count = f"{len(lines):,} line{'' if len(lines) == 1 else 's'}"
+    head = f"Block {block.label!r} at version {block.version}: {_size(block)}, {count}."
     head += f" You may {_MAY[access]}."
     if not some:
         return Answer(f"{head} There are no such lines." if lines else f"{head} It is empty.", _data(block))
