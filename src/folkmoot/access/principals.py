@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
 from folkmoot.identifiers import ORGANIZATION
@@ -54,15 +54,18 @@ class Grants:
     agents: frozenset[str] = frozenset()
     """Agents that the member may ask."""
 
+    archives: Mapping[str, BlockAccess] = field(default_factory=dict)
+    """Archives that it may search, and add to unless it may only read."""
+
     def to_json(self) -> str:
         """Return the grants as a JSON object."""
-        return json.dumps({"blocks": dict(self.blocks), "agents": sorted(self.agents)})
+        return json.dumps({"blocks": dict(self.blocks), "agents": sorted(self.agents), "archives": dict(self.archives)})
 
     @classmethod
     def from_json(cls, text: str) -> Grants:
         """Return the grants that `to_json` wrote."""
         read = json.loads(text)
-        return cls(read["blocks"], frozenset(read["agents"]))
+        return cls(read["blocks"], frozenset(read["agents"]), read.get("archives", {}))
 
 
 @dataclass(frozen=True, slots=True)
