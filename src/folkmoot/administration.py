@@ -44,20 +44,26 @@ def run(command: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> i
     return 0
 
 
-def read_grants(blocks: Sequence[str] | None, agents: Sequence[str] | None) -> dict[str, Any]:
+def read_grants(
+    blocks: Sequence[str] | None, archives: Sequence[str] | None, agents: Sequence[str] | None
+) -> dict[str, Any]:
     """Return what a member's key is to reach, as the API takes it.
 
     Args:
         blocks: each a label or an identifier, with `:write`, `:append` or `:read` behind it; without it is `:write`.
+        archives: the same with names; without an access it is `:read`.
         agents: each a name or an identifier.
 
-    >>> read_grants(["organization:append", "notes"], None)["blocks"]
-    [{'block': 'organization', 'access': 'append'}, {'block': 'notes', 'access': 'write'}]
+    >>> read_grants(["organization:append", "notes"], ["library"], None)
+    ... # doctest: +NORMALIZE_WHITESPACE
+    {'blocks': [{'block': 'organization', 'access': 'append'}, {'block': 'notes', 'access': 'write'}],
+     'archives': [{'archive': 'library', 'access': 'read'}]}
     """
     grants: dict[str, Any] = {}
-    if blocks:
-        parts = [re.fullmatch(r"(.+?)(?::(write|append|read))?", each, re.DOTALL) for each in blocks]
-        grants["blocks"] = [{"block": part[1], "access": part[2] or "write"} for part in parts if part is not None]
+    for kind, named, usual in (("block", blocks, "write"), ("archive", archives, "read")):
+        if named:
+            parts = [re.fullmatch(r"(.+?)(?::(write|append|read))?", each, re.DOTALL) for each in named]
+            grants[f"{kind}s"] = [{kind: part[1], "access": part[2] or usual} for part in parts if part is not None]
     if agents:
         grants["agents"] = list(agents)
     return grants
@@ -239,7 +245,8 @@ def _reach(key: Mapping[str, Any]) -> str:
     if key["blocks"] is None:
         return "everything that its role may"
     blocks = [f"{block['label'] or block['id']}:{block['access']}" for block in key["blocks"]]
-    return ", ".join([*blocks, *key["agents"]]) or "nothing"
+    archives = [f"{archive['name'] or archive['id']}:{archive['access']}" for archive in key["archives"]]
+    return ", ".join([*blocks, *archives, *key["agents"]]) or "nothing"
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

@@ -171,6 +171,10 @@ def create_key(
             help="A block that the key reaches, with write, append or read; again for more. It then reaches no others.",
         ),
     ] = None,
+    archive: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME:ACCESS", help="An archive that it reaches, with append or read; again for more."),
+    ] = None,
     agent: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="An agent that the key may ask; again for more.")
     ] = None,
@@ -179,7 +183,7 @@ def create_key(
     """Make a key and show it, once, on the last line."""
     from folkmoot import administration
 
-    grants = administration.read_grants(block, agent)
+    grants = administration.read_grants(block, archive, agent)
     sys.exit(administration.run(administration.create_key, name, role.value, expires, organization, grants))
 
 

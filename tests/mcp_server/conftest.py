@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
-
-NewMember = Callable[..., str]
+from members import NewMember
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,6 +10,9 @@ import httpx2
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import Implementation, TextContent
+
+NewMember = Callable[..., str]
+"""Makes a member and returns its key."""
 
 GENERATIONS = ("2026-07-28", "legacy")
 """What the SDK's client calls the protocol's stateless revision, and those with a handshake before it."""

@@ -8,9 +8,8 @@ from typing import Any
 
 import httpx
 import pytest
-from members import GENERATIONS, call, joined, knock_tool, refused
+from members import GENERATIONS, NewMember, call, joined, knock_tool, refused
 
-from conftest import NewMember
 from support.fixtures import NewAgent, NewBlock, one_store
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess

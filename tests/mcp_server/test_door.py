@@ -13,9 +13,8 @@ import pytest
 from mcp.client.subscriptions import Subscription
 from mcp.shared.exceptions import MCPError
 from mcp.shared.subscriptions import ResourcesListChanged, ResourceUpdated, ToolsListChanged
-from members import GENERATIONS, call, joined, knock, knock_tool
+from members import GENERATIONS, NewMember, call, joined, knock, knock_tool
 
-from conftest import NewMember
 from support.fixtures import NewBlock, StartServer, one_store
 from support.server import ServerProcess
 

@@ -9,9 +9,8 @@ import fastmcp
 import httpx
 from fastmcp.client.transports import StreamableHttpTransport
 from letta_client import AsyncLetta
-from members import call, joined
+from members import NewMember, call, joined
 
-from conftest import NewMember
 from support.fixtures import NewAgent, NewBlock, one_store
 from support.server import ServerProcess
 

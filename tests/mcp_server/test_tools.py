@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 from mcp.shared.exceptions import MCPError
-from members import GENERATIONS, call, joined, knock_tool, refused, words
+from members import GENERATIONS, NewMember, call, joined, knock_tool, refused, words
 
-from conftest import NewMember
 from support.fixtures import NewAgent, NewBlock, one_store
 from support.server import ServerProcess
 
 each_generation = pytest.mark.parametrize("generation", GENERATIONS)
 
 READING = ["list_memory", "read_memory", "history", "blame", "search"]
-ALL = ["list_memory", "read_memory", "insert", "replace", "rethink", "history", "blame", "search", "ask_agent"]
+ALL = [
+    "list_memory",
+    "read_memory",
+    "insert",
+    "replace",
+    "rethink",
+    "history",
+    "blame",
+    "search",
+    "add_passage",
+    "ask_agent",
+]
 
 
 def grant(block: Any, access: str = "write") -> dict[str, str]:
@@ -73,9 +84,11 @@ async def test_what_a_key_may_not_do_is_not_listed_and_not_there(
 
 @one_store
 async def test_a_tool_says_what_it_reads_and_writes(
-    server: ServerProcess, new_block: NewBlock, new_agent: NewAgent, new_member: NewMember
+    server: ServerProcess, http: httpx.Client, new_block: NewBlock, new_agent: NewAgent, new_member: NewMember
 ) -> None:
-    key = new_member(blocks=[grant(new_block())], agents=[new_agent().id])
+    archive = http.post("/v1/archives", json={"name": "library"}).json()["id"]
+    archives = [{"archive": archive, "access": "append"}]
+    key = new_member(blocks=[grant(new_block())], agents=[new_agent().id], archives=archives)
     async with joined(server.url, key) as member:
         tools = {tool.name: tool.annotations for tool in (await member.list_tools()).tools}
     assert set(tools) == set(ALL)
@@ -260,6 +273,33 @@ async def test_search_finds_what_the_member_may_see(
         found = await anybody.call_tool("search", {"query": "heron flies"})
         told = words(found)
         assert (foreign.label in told, "over messages" in told) == (True, True)
+
+
+async def test_archives_are_searched_and_added_to_as_the_key_allows(
+    server: ServerProcess, http: httpx.Client, new_member: NewMember
+) -> None:
+    names = [f"{name} {uuid4().hex[:8]}" for name in ("own", "library", "foreign")]
+    own, library, foreign = (http.post("/v1/archives", json={"name": name}).json()["id"] for name in names)
+    for archive in (library, foreign):
+        http.post(f"/v1/archives/{archive}/passages", json={"text": f"herons of {archive}"}).raise_for_status()
+    archives = [{"archive": names[0], "access": "append"}, {"archive": library}]
+    async with joined(server.url, new_member("reader", archives=archives)) as member:
+        listed = await member.call_tool("list_memory", {})
+        assert listed.structured_content is not None
+        shown = {each["archive"]: each["access"] for each in listed.structured_content["archives"]}
+        assert shown == {names[0]: "append", names[1]: "read"}
+        assert "passage-" in await call(member, "add_passage", archive=names[0], text="My herons.", tags=["birds"])
+        assert "only search" in await refused(member, "add_passage", archive=library, text="x")
+        for name in (foreign, names[2], "nowhere"):
+            assert "no archive" in await refused(member, "add_passage", archive=name, text="x")
+        found = await member.call_tool("search", {"query": "herons"})
+        assert found.structured_content is not None
+        assert {each["archive_id"] for each in found.structured_content["found"]} == {own, library}
+    (passage,) = http.get(f"/v1/archives/{own}/passages").json()
+    assert (passage["author"]["type"], passage["author"]["name"], passage["tags"]) == ("member", "reader", ["birds"])
+    async with joined(server.url, new_member(archives=[{"archive": library}])) as member:
+        assert "add_passage" not in {tool.name for tool in (await member.list_tools()).tools}
+    assert http.post("/v1/keys", json={"name": "x", "archives": [{"archive": "nowhere"}]}).status_code == 422
 
 
 @one_store

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Literal, TypeAlias, get_args
 
 from folkmoot.identifiers import ORGANIZATION
@@ -72,13 +72,17 @@ class Grants:
     agents: frozenset[str] = frozenset()
     """Agents that the member may ask."""
 
+    archives: Mapping[str, BlockAccess] = field(default_factory=dict)
+    """Archives that it may search, and add to unless it may only read."""
+
     errand: Errand | None = None
     """On which errand of an agent the key is lent; None for a member's own."""
 
     def to_json(self) -> str:
         """Return the grants as a JSON object."""
         errand = None if self.errand is None else asdict(self.errand)
-        return json.dumps({"blocks": dict(self.blocks), "agents": sorted(self.agents), "errand": errand})
+        reached = {"blocks": dict(self.blocks), "agents": sorted(self.agents), "archives": dict(self.archives)}
+        return json.dumps({**reached, "errand": errand})
 
     @classmethod
     def from_json(cls, text: str) -> Grants:
@@ -87,7 +91,7 @@ class Grants:
         errand = read.get("errand")
         if errand is not None:
             errand = Errand(**{**errand, "chain": tuple(errand["chain"])})
-        return cls(read["blocks"], frozenset(read["agents"]), errand)
+        return cls(read["blocks"], frozenset(read["agents"]), read.get("archives", {}), errand)
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,6 +165,12 @@ async def create_archive(transaction: Transaction, new: NewArchive) -> Archive:
     return await find_archive(transaction, archive_id)
 
 
+async def archives_named(transaction: Transaction, name: str) -> list[str]:
+    """Return the identifiers of the archives that a name may mean: an identifier, or a name; the oldest first."""
+    statement = select(archives.c.id).where(is_kept(archives.c.id), (archives.c.id == name) | (archives.c.name == name))
+    return [row["id"] for row in await transaction.all(statement.order_by(archives.c.created_at).limit(10))]
+
+
 async def list_archives(transaction: Transaction, wanted: ArchiveFilter, page: Page) -> list[Archive]:
     """Return a page of the archives, by time of creation."""
     statement = select(archives).where(is_kept(archives.c.id))

@@ -81,7 +81,10 @@ class Door:
                 loaded: Any = await asyncio.to_thread(import_module, "folkmoot.mcp_server.protocol")
                 ready: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
                 self._serving = asyncio.create_task(self._serve(loaded, ready))
-                self._managers = await ready
+                await asyncio.wait((ready, self._serving), return_when=asyncio.FIRST_COMPLETED)
+                if not ready.done():
+                    self._serving.result()
+                self._managers = ready.result()
             return self._managers
 
     async def _serve(self, loaded: Any, ready: asyncio.Future[Any]) -> None:

@@ -1,12 +1,15 @@
-"""Search: lines of blocks, and messages of agents for who may see them."""
+"""Search: lines of blocks, passages of archives, and messages of agents for who may see them; adding a passage."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 from pydantic import Field
 
+from folkmoot.archives.passages import LONGEST_TEXT, NewPassage, Passage, PassageFilter, add_passages
+from folkmoot.archives.search import PassageSearch, search_passages
 from folkmoot.conversations.search import FoundMessage, MessageSearch, search_for
 from folkmoot.mcp_server.member import Member
 from folkmoot.mcp_server.tool import Answer, Arguments, Report
@@ -14,7 +17,7 @@ from folkmoot.memory.blocks import Block
 from folkmoot.memory.edits import bare_lines
 from folkmoot.memory.listing import blocks_containing
 from folkmoot.models.frames import printable_json
-from folkmoot.server.wire.common import Text
+from folkmoot.server.wire.common import Tag, Text
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 
@@ -32,14 +35,19 @@ class Search(Arguments):
 
 
 async def search(member: Member, wanted: Search, report: Report) -> Answer:
-    """Find lines of the member's blocks, and messages where it may see them."""
+    """Find lines of the member's blocks, passages of its archives, and messages where it may see them."""
     words = wanted.query.casefold().split()
-    store = member.state.store
+    if not words:
+        return Answer("Nothing was found: the query has no words.", {"found": []})
+    store, services = member.state.store, member.state.services
 
     async def read(transaction: Transaction) -> list[Block]:
         return await blocks_containing(transaction, member.block_ids, max(words, key=len), MOST_BLOCKS_READ)
 
     found = await store.scan(read, lambda blocks: _lines_with(blocks, words, wanted.limit))
+    among = PassageFilter(archive_ids=member.archive_ids)
+    passages = PassageSearch(wanted.query, among, limit=wanted.limit)
+    found += [_passage(each.passage) for each in (await search_passages(store, services.embeddings, passages)).passages]
     if member.may_search_messages:
         messages = search_for(store, MessageSearch(query=wanted.query, limit=wanted.limit))
         found += await store.scan(messages, lambda rows: [_message(row) for row in rows])
@@ -56,6 +64,44 @@ def _lines_with(blocks: Sequence[Block], words: Sequence[str], limit: int) -> li
                 if len(found) == limit:
                     return found
     return found
+
+
+class AddPassage(Arguments):
+    """What to keep, and where."""
+
+    archive: Text = Field(description="The archive's name, or its identifier; list_memory says which there are.")
+    text: Text = Field(
+        min_length=1, max_length=LONGEST_TEXT, description="What to keep; it is found by its words and its meaning."
+    )
+    tags: list[Tag] = Field([], max_length=20, description="Words to find it by.")
+
+
+async def add_passage(member: Member, wanted: AddPassage, report: Report) -> Answer:
+    """Add a passage to an archive.
+
+    Raises:
+        NotReached: there is no such archive that the member reaches.
+        Forbidden: it may only search it.
+    """
+    new = await asyncio.to_thread(NewPassage.of, wanted.text, wanted.tags)
+
+    async def write(transaction: Transaction) -> Passage:
+        archive_id = await member.archive_id(transaction, wanted.archive)
+        (added,) = await add_passages(transaction, archive_id, [new], member.state.author)
+        return added
+
+    added = await member.state.store.write(write)
+    return Answer(f"Done: the archive {wanted.archive!r} has it as {added.id}.", {"id": added.id})
+
+
+def _passage(passage: Passage) -> dict[str, Any]:
+    return {
+        "passage": passage.id,
+        "archive_id": passage.archive_id,
+        "by": str(passage.author),
+        "at": clock.to_datetime(passage.created_at).isoformat(),
+        "text": _clipped(passage.text),
+    }
 
 
 def _message(found: FoundMessage) -> dict[str, Any]:

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from folkmoot.access.principals import at_least
 from folkmoot.agents.agents import Agent, find_agent
 from folkmoot.agents.listing import agents_named
-from folkmoot.errors import FolkmootError
+from folkmoot.archives.archives import Archive, ArchiveFilter, archives_named, kept_archives, list_archives
+from folkmoot.errors import FolkmootError, Forbidden
 from folkmoot.memory.attachments import Access
 from folkmoot.memory.blocks import Block, find_block
 from folkmoot.memory.listing import blocks_labelled, reachable_blocks
 from folkmoot.server.state import ServerState
 from folkmoot.store.engine import Transaction
+from folkmoot.store.paging import Page
 
 MOST_LISTED = 100
 """Blocks that are listed at once."""
@@ -54,6 +56,20 @@ class Member:
     def may_overwrite(self) -> bool:
         """Whether there may be a block of which it can change what stands there."""
         return self._any_access("write")
+
+    @property
+    def archive_ids(self) -> Sequence[str] | None:
+        """The only archives that it reaches; None for all of its organisation's."""
+        grants = self.state.principal.grants
+        return list(grants.archives) if grants is not None else None
+
+    @property
+    def may_add_passages(self) -> bool:
+        """Whether there may be an archive that it can add to."""
+        grants = self.state.principal.grants
+        if grants is None:
+            return at_least(self.state.principal.role, "member")
+        return any(access != "read" for access in grants.archives.values())
 
     @property
     def may_search_messages(self) -> bool:
@@ -113,6 +129,31 @@ class Member:
             )
         labels = [repr(each.label) for each in (await self.blocks(transaction))[:MOST_NAMED]]
         raise NotReached(f"You reach no block labelled {name!r}. Your blocks: {', '.join(labels) or 'none'}.")
+
+    async def archive_id(self, transaction: Transaction, name: str) -> str:
+        """Return the identifier of the archive of a name or an identifier, to add to it.
+
+        Raises:
+            NotReached: there is none that it reaches, or there are several.
+            Forbidden: it may only search it.
+        """
+        grants = self.state.principal.grants
+        found = await archives_named(transaction, name)
+        found = [each for each in found if grants is None or each in grants.archives]
+        if len(found) > 1:
+            raise NotReached(f"Several archives are called {name!r}: {', '.join(found)}. Name one by its identifier.")
+        if not found:
+            raise NotReached(f"You reach no archive {name!r}. list_memory says which you do.")
+        if grants is not None and grants.archives[found[0]] == "read":
+            raise Forbidden(f"You may only search the archive {name!r}. Nothing was added.")
+        return found[0]
+
+    async def archives(self, transaction: Transaction) -> list[Archive]:
+        """Return the archives that it reaches, `MOST_LISTED` at the most."""
+        ids = self.archive_ids
+        if ids is None:
+            return await list_archives(transaction, ArchiveFilter(), Page(limit=MOST_LISTED))
+        return await kept_archives(transaction, ids)
 
     async def agent(self, transaction: Transaction, name: str) -> Agent:
         """Return the agent of a name or an identifier.

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from folkmoot.archives.archives import Archive
 from folkmoot.errors import PreconditionRequired
 from folkmoot.mcp_server.member import MOST_LISTED, Member
 from folkmoot.mcp_server.tool import Answer, Arguments, Report
@@ -96,14 +97,19 @@ class ReadBlame(Arguments):
 
 async def list_memory(member: Member, wanted: ListMemory, report: Report) -> Answer:
     """List the blocks that the member reaches."""
-    blocks = await member.state.store.read(
-        lambda transaction: member.blocks(transaction, wanted.label_contains, wanted.after)
-    )
+
+    async def read(transaction: Transaction) -> tuple[list[Block], list[Archive]]:
+        blocks = await member.blocks(transaction, wanted.label_contains, wanted.after)
+        more = bool(wanted.label_contains or wanted.after)
+        return blocks, [] if more else await member.archives(transaction)
+
+    blocks, archives = await member.state.store.read(read)
     shown = [_described(block, member) for block in blocks]
-    lines = [printable_json(each) for each in shown]
+    told = [_described_archive(archive, member) for archive in archives]
+    lines = [printable_json(each) for each in (*shown, *told)]
     if len(blocks) == MOST_LISTED:
         lines.append(f"There may be more: go on with after={blocks[-1].id}.")
-    return Answer("\n".join(lines) or "You reach no blocks.", {"blocks": shown})
+    return Answer("\n".join(lines) or "You reach no blocks.", {"blocks": shown, "archives": told})
 
 
 async def read_memory(member: Member, wanted: ReadMemory, report: Report) -> Answer:
@@ -217,6 +223,18 @@ def _described(block: Block, member: Member) -> dict[str, Any]:
         "limit": block.limit,
         "updated_at": clock.to_datetime(block.updated_at).isoformat(),
         "updated_by": str(block.updated_by),
+    }
+
+
+def _described_archive(archive: Archive, member: Member) -> dict[str, Any]:
+    grants = member.state.principal.grants
+    access = "read" if not member.may_add_passages else "append"
+    return {
+        "archive": archive.name,
+        "id": archive.id,
+        "description": archive.description,
+        "access": access if grants is None else grants.archives[archive.id],
+        "passages": archive.passage_count,
     }
 
 

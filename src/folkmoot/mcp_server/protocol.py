@@ -23,7 +23,7 @@ from folkmoot import __version__
 from folkmoot.access.principals import Principal
 from folkmoot.errors import FolkmootError
 from folkmoot.mcp_server.endpoint import CLIENT
-from folkmoot.mcp_server.member import Member, NotReached
+from folkmoot.mcp_server.member import MOST_LISTED, Member, NotReached
 from folkmoot.mcp_server.prompt import INSTRUCTIONS, PROMPT, PROMPT_DESCRIPTION, PROMPT_NAME
 from folkmoot.mcp_server.resources import (
     MOST_SUBSCRIBED,
@@ -154,7 +154,7 @@ async def _list_resources(context: Context, params: types.PaginatedRequestParams
     member = _member(context)
     after = params.cursor if params is not None else None
     blocks = await member.state.store.read(lambda transaction: member.blocks(transaction, after=after))
-    more = blocks[-1].id if len(blocks) == 100 else None
+    more = blocks[-1].id if len(blocks) == MOST_LISTED else None
     return types.ListResourcesResult(resources=[_resource(block) for block in blocks], next_cursor=more)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from folkmoot.mcp_server import memory_tools
 from folkmoot.mcp_server.asking import AskAgent, ask_agent
-from folkmoot.mcp_server.finding import Search, search
+from folkmoot.mcp_server.finding import AddPassage, Search, add_passage, search
 from folkmoot.mcp_server.tool import DoorTool
 
 TOOLS: tuple[DoorTool, ...] = (
@@ -71,9 +71,18 @@ TOOLS: tuple[DoorTool, ...] = (
     DoorTool(
         "search",
         "Search shared memory",
-        "Find lines of the blocks that you reach, and messages of agents where you may see them, by words.",
+        "Find lines of the blocks that you reach, passages of archives, and messages of agents where you may see them.",
         Search,
         search,
+    ),
+    DoorTool(
+        "add_passage",
+        "Add a passage to an archive",
+        "Keep a text in an archive, where it is found by search. For what is too long or too special for a block.",
+        AddPassage,
+        add_passage,
+        "adds",
+        lambda member: member.may_add_passages,
     ),
     DoorTool(
         "ask_agent",

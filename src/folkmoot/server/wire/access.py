@@ -30,6 +30,13 @@ class BlockGrant(Request):
     access: BlockAccess = Field("write", description="write, append or read.")
 
 
+class ArchiveGrant(Request):
+    """An archive that a member's key is to reach."""
+
+    archive: Text = Field(description="Its identifier, or its name when no other archive has it.")
+    access: BlockAccess = Field("read", description="write or append, to add passages, or read, to search.")
+
+
 class MemberGrants(Request):
     """What a member's key reaches."""
 
@@ -38,6 +45,9 @@ class MemberGrants(Request):
     )
     agents: list[Text] | None = Field(
         None, max_length=MOST_GRANTS, description="The only agents that the key may ask, by identifier or name."
+    )
+    archives: list[ArchiveGrant] | None = Field(
+        None, max_length=MOST_GRANTS, description="The only archives that the key reaches."
     )
 
 
@@ -60,6 +70,14 @@ class ShownBlockGrant(Reply):
     access: BlockAccess
 
 
+class ShownArchiveGrant(Reply):
+    """An archive that a member's key reaches."""
+
+    id: str
+    name: str | None = Field(description="Null for an archive that was deleted.")
+    access: BlockAccess
+
+
 class KeyReply(Reply):
     """A key, without the key itself."""
 
@@ -75,10 +93,11 @@ class KeyReply(Reply):
     last_used_at: datetime | None
     blocks: list[ShownBlockGrant] | None = Field(description="The only blocks that a member's key reaches.")
     agents: list[str] | None = Field(description="The only agents that a member's key may ask.")
+    archives: list[ShownArchiveGrant] | None = Field(description="The only archives that a member's key reaches.")
 
     @classmethod
     def of(cls, key: Key, labels: Mapping[str, str]) -> KeyReply:
-        """Show a key; `labels` are those of the blocks that are there."""
+        """Show a key; `labels` are those of the blocks, and archives, that are there."""
         return cls(**_fields(key, labels))
 
 
@@ -101,6 +120,11 @@ def _fields(key: Key, labels: Mapping[str, str]) -> dict[str, Any]:
         if grants is not None
         else None,
         "agents": sorted(grants.agents) if grants is not None else None,
+        "archives": [
+            ShownArchiveGrant(id=each, name=labels.get(each), access=access) for each, access in grants.archives.items()
+        ]
+        if grants is not None
+        else None,
         "id": key.id,
         "name": key.name,
         "prefix": key.prefix,
