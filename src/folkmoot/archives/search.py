@@ -71,7 +71,6 @@ class Found:
 class _ByWords:
     id: str
     score: float
-    words: Sequence[str]
 
 
 async def search_passages(store: Store, embeddings: Embeddings, search: PassageSearch) -> Found:
@@ -112,17 +111,14 @@ async def _by_words(store: Store, search: PassageSearch, most: int) -> list[_ByW
     words = looked_for(search.query)[:MOST_WORDS]
     if not words:
         return []
-    statement: Select[Any] = select(passages.c.id, passages.c.search_text).where(*search.among.conditions())
+    statement: Select[Any] = select(passages.c.id).where(*search.among.conditions())
     if search.among.archive_ids is None:
         statement = statement.where(passages.c.archive_id.in_(select(archives.c.id).where(is_kept(archives.c.id))))
     statement = store.text_search(statement, passages, words)
     statement = statement.order_by(passages.c.created_at.desc(), passages.c.id).limit(most)
 
     def ranked(rows: Sequence[Row]) -> list[_ByWords]:
-        return [
-            _ByWords(row["id"], float(row["text_score"]), [word for word in words if word in row["search_text"]])
-            for row in rows
-        ]
+        return [_ByWords(row["id"], float(row["text_score"])) for row in rows]
 
     return await store.scan(lambda transaction: transaction.all(statement), ranked)
 
@@ -180,24 +176,26 @@ async def _told(
     }
     scores = _scores(search.mode, by_words, by_meaning)
     best = list(scores)[: search.limit]
-    statement = select(*COLUMNS).where(passages.c.id.in_(best))
+    statement = select(*COLUMNS, passages.c.search_text).where(passages.c.id.in_(best))
     rows = await store.scan(lambda transaction: transaction.all(statement)) if best else []
-    there = {row["id"]: Passage.from_row(row) for row in rows}
+    there = {row["id"]: (Passage.from_row(row), row["search_text"]) for row in rows}
+    looked = looked_for(search.query)[:MOST_WORDS]
     found = []
     for passage_id in best:
         if passage_id not in there:  # deleted meanwhile
             continue
+        passage, indexed = there[passage_id]
         text_rank, text = worded.get(passage_id, (None, None))
         vector_rank, near = meant.get(passage_id, (None, None))
         found.append(
             FoundPassage(
-                passage=there[passage_id],
+                passage=passage,
                 score=scores[passage_id],
                 text_rank=text_rank,
                 text_score=text.score if text else None,
                 vector_rank=vector_rank,
                 similarity=near.similarity if near else None,
-                words=text.words if text else (),
+                words=[word for word in looked if word in indexed] if text else (),
             )
         )
     return found
