@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from sqlalchemy.dialects.sqlite.pysqlite import dialect as sqlite_dialect
 
-from folkmoot.errors import Conflict, StoreMoved, StoreOverloaded, StoreUnavailable
+from folkmoot.errors import Conflict, StoreFull, StoreMoved, StoreOverloaded, StoreUnavailable
 from folkmoot.store.engine import CHANGED_MEANWHILE, Statements, T, Work
 from folkmoot.store.files import OpenFiles
 from folkmoot.store.signals import Signals
@@ -138,8 +138,9 @@ class SqliteWriter:
         except (sqlite3.Error, StoreUnavailable) as error:
             self._roll_back()
             reason = f"The database cannot be written: {error}." if isinstance(error, sqlite3.Error) else str(error)
+            is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
             for pending in batch:
-                pending.error = StoreUnavailable(reason)
+                pending.error = StoreFull(reason) if is_full else StoreUnavailable(reason)
                 pending.error.__cause__ = error
                 pending.settle()
             return
