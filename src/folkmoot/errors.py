@@ -20,9 +20,10 @@
     ├── NotBuilt                     501  a route of the contract that this server does not have yet
     ├── StoreError                   503
     │   ├── StoreUnavailable         503  the database cannot be reached, or cannot write
-    │   │   └── StoreMoved           503  the database's file was deleted or replaced
-    │   ├── StoreOverloaded          503  the wait for the database was too long
-    │   └── StoreFull                507  an upload finds no room on the disk
+    │   │   ├── StoreMoved           503  the database's file was deleted or replaced
+    │   │   └── StoreFull            503  its disk is full
+    │   └── StoreOverloaded          503  the wait for the database was too long
+    ├── NoRoom                       507  an upload finds no room on the disk
     ├── ProviderError                502  a model's provider failed
     │   ├── ProviderAuthentication   502
     │   ├── ProviderRateLimit        429
@@ -191,12 +192,16 @@ class StoreMoved(StoreUnavailable):
     """The database's file was deleted or replaced under the running server; nothing was changed."""
 
 
+class StoreFull(StoreUnavailable):
+    """The disk of the database is full; nothing was changed."""
+
+
 class StoreOverloaded(StoreError):
     """The database has more waiting work than it can take; nothing was changed. Try again in a moment."""
 
 
-class StoreFull(StoreError):
-    """There is no room on the disk for this; nothing was changed."""
+class NoRoom(FolkmootError):
+    """There is no room on the server's disk for this file; nothing was changed."""
 
     status = 507
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from fastapi import Request, UploadFile
 from starlette.datastructures import UploadFile as Received
 
-from folkmoot.errors import InvalidInput, StoreFull, TooLarge
+from folkmoot.errors import InvalidInput, NoRoom, StoreError, StoreFull, TooLarge
 from folkmoot.files.files import DuplicateHandling, File, Upload, add_file, check_duplicate
 from folkmoot.files.folders import Folder, find_folder
 from folkmoot.files.kinds import HEAD, tell_kind
@@ -60,7 +60,7 @@ async def receive_upload(
         TooLarge: it has more than `most` bytes.
         UnsupportedFile: it is of no kind that can be read.
         BadRequest: there is a file of that name, and the uploader wants that to be an error.
-        StoreFull: there is no room for it.
+        NoRoom: there is no room for it.
     """
     folder = await store.read(lambda transaction: find_folder(transaction, folder_id))
     given = None if name is None else clean_name(name)
@@ -84,7 +84,7 @@ async def _received(request: Request) -> AsyncIterator[UploadFile]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise StoreFull("There is no room on the server's disk for this file; nothing was changed.") from error
+        raise NoRoom from error
 
 
 async def _looked_at(received: UploadFile, name: str, most: int) -> Upload:
@@ -112,9 +112,12 @@ async def _stored(
         await store_pieces(store, upload.upload_id, received)
         file, taken = await store.write(add)
         return file, taken
+    except StoreFull as error:
+        raise NoRoom from error
     finally:
         if not taken:
-            await drop_pieces(store, upload.upload_id)
+            with suppress(StoreError):  # what cannot be deleted now is swept when it is a day old
+                await drop_pieces(store, upload.upload_id)
 
 
 def too_large(most: int) -> TooLarge:

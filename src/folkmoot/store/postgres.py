@@ -22,6 +22,7 @@ from folkmoot.errors import (
     InvalidInput,
     StartupError,
     StoreError,
+    StoreFull,
     StoreOverloaded,
     StoreUnavailable,
 )
@@ -386,6 +387,8 @@ class PostgresEngine:
             raise InvalidInput(f"A value in the request cannot be stored: {error}.") from error
         except asyncpg.IntegrityConstraintViolationError as error:
             raise Conflict(CHANGED_MEANWHILE) from error
+        except asyncpg.DiskFullError as error:
+            raise StoreFull(f"PostgreSQL cannot do this just now: {error}.") from error
         except _UNAVAILABLE as error:
             raise StoreUnavailable(f"PostgreSQL cannot do this just now: {error}.") from error
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from folkmoot.errors import Conflict, StoreMoved, StoreOverloaded, StoreUnavailable
+from folkmoot.errors import Conflict, StoreFull, StoreMoved, StoreOverloaded, StoreUnavailable
 from folkmoot.store.engine import CHANGED_MEANWHILE, T, Work
 from folkmoot.store.files import OpenFiles
 from folkmoot.store.signals import Signals
@@ -135,8 +135,9 @@ class SqliteWriter:
         except (sqlite3.Error, StoreUnavailable) as error:
             self._roll_back()
             reason = f"The database cannot be written: {error}." if isinstance(error, sqlite3.Error) else str(error)
+            is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
             for pending in batch:
-                pending.error = StoreUnavailable(reason)
+                pending.error = StoreFull(reason) if is_full else StoreUnavailable(reason)
                 pending.error.__cause__ = error
                 pending.settle()
             return
