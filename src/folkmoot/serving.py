@@ -51,6 +51,7 @@ def serve(options: Mapping[str, Any]) -> int:
         settings = read_settings(options)
         check_settings(settings)
         listener = listen(settings.host, settings.port)
+        settings = settings.model_copy(update={"port": listener.getsockname()[1]})  # 0 has become a real one
         configure_logging(settings)
         if settings.workers > 1:
             return _serve_with_workers(settings, listener)

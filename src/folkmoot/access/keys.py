@@ -87,14 +87,20 @@ class Key:
         return self.last_used_at is None or self.last_used_at <= now - USE_NOTED_EVERY
 
 
+_LENT = "loan"
+"""The kind of a lent key's identifier, by which its row is known."""
+
 _is_token = api_keys.c.policy.is_not(None)
+_is_lent = api_keys.c.id.startswith(f"{_LENT}-")
 _this = api_keys.c.id == bindparam("key_id")
 _by_hash = select(api_keys).where(api_keys.c.hash == bindparam("given"))
 _by_id = select(api_keys).where(_this)
-_keys = select(api_keys).where(~_is_token).order_by(api_keys.c.created_at, api_keys.c.id)
+_keys = select(api_keys).where(~_is_token, ~_is_lent).order_by(api_keys.c.created_at, api_keys.c.id)
 _tokens = select(api_keys).where(_is_token).order_by(api_keys.c.created_at.desc(), api_keys.c.id)
 _count_keys = (
-    select(func.count().label("count")).select_from(api_keys).where(~_is_token, api_keys.c.revoked_at.is_(None))
+    select(func.count().label("count"))
+    .select_from(api_keys)
+    .where(~_is_token, ~_is_lent, api_keys.c.revoked_at.is_(None))
 )
 _count_tokens = select(func.count().label("count")).select_from(api_keys).where(_is_token)
 _any_key = select(api_keys.c.id).where(~_is_token, api_keys.c.grants.is_(None)).limit(1)
@@ -102,6 +108,9 @@ _revoke = update(api_keys).where(_this, api_keys.c.revoked_at.is_(None)).values(
 _set_grants = update(api_keys).where(_this, api_keys.c.revoked_at.is_(None)).values(grants=bindparam("new_grants"))
 _delete_token = delete(api_keys).where(_this, _is_token)
 _forget_expired = delete(api_keys).where(_is_token, api_keys.c.expires_at <= bindparam("now"))
+_forget_lent = delete(api_keys).where(
+    _is_lent, or_(api_keys.c.id == bindparam("key_id"), api_keys.c.expires_at <= bindparam("now"))
+)
 _note_use = (
     update(api_keys)
     .where(_this, or_(api_keys.c.last_used_at.is_(None), api_keys.c.last_used_at <= bindparam("before")))
@@ -170,6 +179,24 @@ async def create_token(transaction: Transaction, policy: Policy, expires_at: int
     await _refuse_more(transaction, _count_tokens, MOST_TOKENS, "tokens that are not over; delete some")
     name = f"token of {policy.origin}"
     return await _insert(transaction, _new(transaction, "token", name, "member", policy, expires_at, created_by))
+
+
+async def lend_key(transaction: Transaction, grants: Grants, expires_at: int) -> tuple[Key, str]:
+    """Make a key for one errand, which is in no list, and return it and the secret.
+
+    Args:
+        transaction: where to write.
+        grants: what it reaches, and whose errand it is.
+        expires_at: when it ends even if nobody takes it back, in microseconds.
+    """
+    assert grants.errand is not None
+    key = _new(transaction, _LENT, grants.errand.agent_name, "member", None, expires_at, grants.errand.agent_name)
+    return await _insert(transaction, replace(key, grants=grants), tell=False)
+
+
+async def take_back(transaction: Transaction, key_id: str) -> None:
+    """End a lent key for good, and those whose time is over."""
+    await transaction.run(_forget_lent, key_id=key_id, now=clock.now())
 
 
 async def list_keys(transaction: Transaction) -> list[Key]:
@@ -264,7 +291,7 @@ def _new(
     )
 
 
-async def _insert(transaction: Transaction, key: Key) -> tuple[Key, str]:
+async def _insert(transaction: Transaction, key: Key, *, tell: bool = True) -> tuple[Key, str]:
     secret = PREFIX + secrets.token_urlsafe(32)
     key = replace(key, prefix=secret[:SHOWN])
     row = {
@@ -280,7 +307,8 @@ async def _insert(transaction: Transaction, key: Key) -> tuple[Key, str]:
         "expires_at": key.expires_at,
     }
     await transaction.insert(api_keys, [row])
-    transaction.signal(CHANGED)
+    if tell:
+        transaction.signal(CHANGED)
     return key, secret
 
 

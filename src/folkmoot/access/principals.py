@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal, TypeAlias, get_args
 
 from folkmoot.identifiers import ORGANIZATION
@@ -47,6 +47,24 @@ BlockAccess: TypeAlias = Literal["write", "append", "read"]
 
 
 @dataclass(frozen=True, slots=True)
+class Errand:
+    """What an agent sends a tool's code out for, with a key that is lent for that: who writes is the agent."""
+
+    agent_id: str
+    agent_name: str
+    run_id: str | None
+    step_id: str | None
+    asks_agents: bool
+    """Whether other agents may be asked."""
+
+    chain: tuple[str, ...] = ()
+    """The agents that wait for the agent's answer."""
+
+    hops: int = 0
+    """How many messages between agents have set each other off up to the agent's turn."""
+
+
+@dataclass(frozen=True, slots=True)
 class Grants:
     """What a member's key reaches, by identifier; whatever is not named is closed."""
 
@@ -54,15 +72,22 @@ class Grants:
     agents: frozenset[str] = frozenset()
     """Agents that the member may ask."""
 
+    errand: Errand | None = None
+    """On which errand of an agent the key is lent; None for a member's own."""
+
     def to_json(self) -> str:
         """Return the grants as a JSON object."""
-        return json.dumps({"blocks": dict(self.blocks), "agents": sorted(self.agents)})
+        errand = None if self.errand is None else asdict(self.errand)
+        return json.dumps({"blocks": dict(self.blocks), "agents": sorted(self.agents), "errand": errand})
 
     @classmethod
     def from_json(cls, text: str) -> Grants:
         """Return the grants that `to_json` wrote."""
         read = json.loads(text)
-        return cls(read["blocks"], frozenset(read["agents"]))
+        errand = read.get("errand")
+        if errand is not None:
+            errand = Errand(**{**errand, "chain": tuple(errand["chain"])})
+        return cls(read["blocks"], frozenset(read["agents"]), errand)
 
 
 @dataclass(frozen=True, slots=True)

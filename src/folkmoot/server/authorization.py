@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from folkmoot.access.principals import AgentAccess, BlockAccess, Grants, Principal, Role, at_least
+from folkmoot.access.principals import AgentAccess, BlockAccess, Errand, Grants, Principal, Role, at_least
 from folkmoot.errors import Forbidden
 from folkmoot.identifiers import ORGANIZATION
 
@@ -67,6 +67,26 @@ BY_MEMBER: Mapping[BlockAccess, Mapping[str, re.Pattern[str]]] = {
 """What each access of a member to a block opens, with what it opens below; which edits, the block's writer decides."""
 
 
+_LABEL = r"/core-memory/blocks/(?!(?:attach|detach)/)[^/]+"
+
+ON_ERRAND: Mapping[str, re.Pattern[str]] = {
+    "GET": re.compile(
+        rf"{_AGENT}(?:/(?:tools|messages|context|archives|archival-memory(?:/search)?|folders|files|core-memory"
+        r"(?:/blocks(?:/[^/]+)?)?))?"
+    ),
+    "PATCH": re.compile(f"{_AGENT}{_LABEL}"),
+    "POST": re.compile(f"{_AGENT}(?:{_LABEL}/edits|/archival-memory)"),
+    "DELETE": re.compile(f"{_AGENT}/archival-memory/[^/]+"),
+}
+"""What a key that is lent to an agent's tool opens of the agent itself: what agents do with their own tools."""
+
+TO_OTHERS = re.compile(f"{_AGENT}/messages(?:/(?:stream|async))?")
+"""Where such a key asks other agents, if its agent has a tool for that."""
+
+OVERWRITING = re.compile(_BLOCK)
+"""Where such a key overwrites the text of a block that the agent may write."""
+
+
 def authorize(principal: Principal, method: str, path: str) -> None:
     """Let a request pass.
 
@@ -82,7 +102,9 @@ def authorize(principal: Principal, method: str, path: str) -> None:
         _check_policy(principal, method, path)
         return
     if principal.grants is not None:
-        _check_grants(principal.grants, method, path)
+        errand = principal.grants.errand
+        if errand is None or not _is_on_errand(errand, principal.grants, method, path):
+            _check_grants(principal.grants, method, path)
         return
     needed = role_for(method, path)
     if not at_least(principal.role, needed):
@@ -112,6 +134,22 @@ def _check_policy(principal: Principal, method: str, path: str) -> None:
         if match is not None and access in principal.policy.agents.get(match[1], ()):
             return
     raise Forbidden(f"This token's policy does not open {method} {path}.")
+
+
+def _is_on_errand(errand: Errand, grants: Grants, method: str, path: str) -> bool:
+    """Tell whether a request is one that an agent's tool may send with the key that it was lent."""
+    pattern = ON_ERRAND.get("GET" if method == "HEAD" else method)
+    match = pattern.fullmatch(path) if pattern is not None else None
+    if match is not None and match[1] == errand.agent_id:
+        return True
+    if method == "POST" and (other := TO_OTHERS.fullmatch(path)) is not None:
+        if other[1] == errand.agent_id:
+            raise Forbidden(f"Agent {errand.agent_id} is in the middle of a turn, which waits for this tool.")
+        if not errand.asks_agents:
+            raise Forbidden("This agent has no tool to ask other agents with, so that its tools cannot ask them.")
+        return True
+    overwritten = OVERWRITING.fullmatch(path) if method == "PATCH" else None
+    return overwritten is not None and grants.blocks.get(overwritten[1]) == "write"
 
 
 def _check_grants(grants: Grants, method: str, path: str) -> None:

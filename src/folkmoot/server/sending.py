@@ -18,6 +18,7 @@ from folkmoot.runs.active import Answer
 from folkmoot.runs.callbacks import check_callback_url
 from folkmoot.runs.reading import RunFilter, list_runs
 from folkmoot.runs.runs import Run
+from folkmoot.server.errands import sent_by
 from folkmoot.server.event_stream import EventStream, ServerSentEvent
 from folkmoot.server.state import ServerState
 from folkmoot.server.wire.common import json_response
@@ -90,9 +91,12 @@ def read_request(
     model = None if body.override_model is None else state.services.catalogue.handle_of(body.override_model)
     if body.callback_url is not None:
         check_callback_url(body.callback_url, allow_private=state.services.settings.private_callbacks)
+    chain, hops = sent_by(state.errand, agent_id, waits=not body.background and run_type != "send_message_async")
     return TurnRequest(
         agent_id=agent_id,
         conversation_id=conversation_id,
+        chain=chain,
+        hops=hops,
         messages=messages,
         decisions=decisions,
         client_tools=[tool.to_schema() for tool in body.client_tools or ()],

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from folkmoot.access.principals import Principal
+from folkmoot.access.principals import Errand, Principal
 from folkmoot.agents.services import Services
 from folkmoot.memory.attachments import Access
 from folkmoot.memory.authors import Author
@@ -59,9 +59,17 @@ class ServerState:
     @property
     def author(self) -> Author:
         """Who is named as the author of what comes through the API."""
+        if self.errand is not None:
+            errand = self.errand
+            return Author("agent", errand.agent_id, errand.agent_name, errand.run_id, errand.step_id)
         client = self.user_agent[:LONGEST_CLIENT] or None
         member = self.principal.grants is not None
         return Author("member" if member else "api", self.principal.id, self.principal.name, client=client)
+
+    @property
+    def errand(self) -> Errand | None:
+        """On which errand of an agent the principal is; None for everybody but tools with a key that was lent."""
+        return self.principal.grants.errand if self.principal.grants is not None else None
 
     @property
     def shows_secrets(self) -> bool:

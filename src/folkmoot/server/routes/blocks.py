@@ -7,10 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Response
 
 from folkmoot.agents.deletion import remove_block
-from folkmoot.memory.blocks import create_block, edit_text, find_block, update_block
+from folkmoot.memory.blocks import Block, create_block, edit_text, find_block, update_block
 from folkmoot.memory.listing import BlockFilter, agents_of_block, count_blocks, list_blocks
 from folkmoot.server.agent_views import Include, view_agents
 from folkmoot.server.bodies import BodyRoute
+from folkmoot.server.errands import overwrite
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import State
 from folkmoot.server.wire.agents import AgentReply, show_agent
@@ -105,9 +106,14 @@ async def retrieve(block_id: BlockId, state: State) -> Response:
 async def update(block_id: BlockId, body: UpdateBlock, expected: ExpectedVersion, state: State) -> Response:
     """Change a block; a new value becomes a new version. With If-Match, only when it is at that version."""
     changes = body.changes()
-    before, after = await state.store.write(
-        lambda transaction: update_block(transaction, block_id, changes, state.author, expected), together=block_id
-    )
+
+    async def write(transaction: Transaction) -> tuple[Block, Block]:
+        if state.errand is not None:
+            access = state.access_to(block_id) or "read"
+            return await overwrite(transaction, block_id, body, state.author, expected, access)
+        return await update_block(transaction, block_id, changes, state.author, expected)
+
+    before, after = await state.store.write(write, together=block_id)
     reply = show_change(before, after, expected, whole=body.value is not None)
     return json_response(reply, version_header(after.version))
 

@@ -13,6 +13,7 @@ from folkmoot.memory.blocks import Block, edit_text, update_block
 from folkmoot.memory.listing import attached_blocks
 from folkmoot.server.agent_views import view_agent
 from folkmoot.server.bodies import BodyRoute
+from folkmoot.server.errands import overwrite
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import State
 from folkmoot.server.wire.agents import AgentReply, AgentView, MemoryReply, show_agent
@@ -100,7 +101,10 @@ async def update_block_of_label(
 
     async def write(transaction: Transaction) -> BlockReply:
         row = await _labelled(transaction, agent_id, block_label)
-        before, after = await update_block(transaction, row["id"], changes, state.author, expected)
+        if state.errand is not None:
+            before, after = await overwrite(transaction, row["id"], body, state.author, expected, row["access"])
+        else:
+            before, after = await update_block(transaction, row["id"], changes, state.author, expected)
         whole = body.value is not None
         return show_change(before, after, expected, whole=whole, access=row["access"])
 
@@ -116,7 +120,8 @@ async def edit_block_of_label(
 
     async def write(transaction: Transaction) -> BlockReply:
         row = await _labelled(transaction, agent_id, block_label)
-        before, after = await edit_text(transaction, row["id"], body.edit(), state.author, expected)
+        access = row["access"] if state.errand is not None else None
+        before, after = await edit_text(transaction, row["id"], body.edit(), state.author, expected, access)
         whole = body.kind == "rethink"
         return show_change(before, after, expected, whole=whole, access=row["access"])
 

@@ -15,6 +15,7 @@ from folkmoot.store.engine import Store, Transaction
 from folkmoot.store.sealing import Sealer
 from folkmoot.tools.custom.agent_state import agent_shown, write_blocks
 from folkmoot.tools.custom.configuration import SandboxConfig, SandboxVariable, find_settings, variables_of
+from folkmoot.tools.custom.lending import Home, lent_key
 from folkmoot.tools.custom.running import Program, Returned, Surroundings, run_program
 from folkmoot.tools.stored import StoredTool
 from folkmoot.tools.tool import ToolContext, ToolResult
@@ -124,18 +125,22 @@ class CustomTool:
             return await agent_shown(transaction, context)
 
         shared = await read_shared(context.store, self.sealer)
-        around = Surroundings(
-            variables={
-                **shared.variables,
-                **context.variables,
-                "LETTA_AGENT_ID": context.agent_id,
-                "LETTA_TOOL_ID": self.id,
-            },
-            network=Network(hosts=(*shared.hosts, *self._hosts)),
-            agent=await context.store.read(look) if "agent_state" in source else None,
-            agent_id=context.agent_id,
-        )
-        returned = await run_program(program, arguments, around, context.sandbox, context.settings)
+        home = Home.of(context.settings)
+        async with lent_key(context) as key:
+            around = Surroundings(
+                variables={
+                    "LETTA_API_KEY": key,
+                    "LETTA_BASE_URL": home.url,
+                    **shared.variables,
+                    **context.variables,
+                    "LETTA_AGENT_ID": context.agent_id,
+                    "LETTA_TOOL_ID": self.id,
+                },
+                network=Network(hosts=(*shared.hosts, *self._hosts), server=home.address),
+                agent=await context.store.read(look) if "agent_state" in source else None,
+                agent_id=context.agent_id,
+            )
+            returned = await run_program(program, arguments, around, context.sandbox, context.settings)
         if not returned.blocks:
             return returned
         said = await write_blocks(context, returned.blocks)
