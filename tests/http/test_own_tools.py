@@ -283,3 +283,32 @@ def test_a_default_approval_comes_with_the_tool(client: Letta, new_agent: NewAge
     client.agents.update(updated.id, tool_rules=[])
     client.agents.update(updated.id, tool_ids=[tool.id])
     assert rules(updated) == [], "a decision against it holds as long as the agent has the tool"
+
+
+def test_tools_are_found_by_words(client: Letta, http: httpx.Client) -> None:
+    word = f"zz{uuid4().hex[:10]}"
+    named = client.tools.create(source_code=greeting(f"{word}_price"), tags=["shop"])
+    described = client.tools.create(
+        source_code=greeting(fresh()), description=f"Looks up the {word} of a thing", tags=["shop", "x"]
+    )
+    parameter = client.tools.create(source_code=f'def {fresh()}({word}: int):\n    """Do."""\n')
+
+    def search(**body: object) -> list[dict[str, Any]]:
+        return list(http.post("/v1/tools/search", json=body).raise_for_status().json())
+
+    found = search(query=word)
+    assert [each["tool"]["id"] for each in found] == [named.id, described.id, parameter.id]
+    assert [each["fts_rank"] for each in found] == [1, 2, 3]
+    scores = [each["combined_score"] for each in found]
+    assert scores == sorted(scores, reverse=True)
+    assert 0 < scores[-1] < scores[0] <= 1
+    assert word in found[1]["embedded_text"]
+    assert [each["tool"]["id"] for each in search(query=f"PRICE {word}", tags=["shop"])] == [named.id, described.id]
+    assert [each["tool"]["id"] for each in search(query=word, tags=["x"])] == [described.id]
+    assert [each["tool"]["id"] for each in search(query=word, limit=1)] == [named.id]
+    assert search(query=word, tool_types=["letta_core"]) == []
+    assert "memory_insert" in {each["tool"]["name"] for each in search(query="insert memory block")}
+    assert search(query=f"nothing{uuid4().hex}") == []
+    assert len(search(limit=3)) == 3
+    assert_error(http.post("/v1/tools/search", json={"query": "x", "search_mode": "vector"}), 400, "search_mode")
+    assert_error(http.post("/v1/tools/search", json={"limit": 101}), 422, "limit")

@@ -407,3 +407,72 @@ def test_a_run_needs_no_body(body: Any, maker: Maker) -> None:
     agent, name = maker.agent('def TOOL():\n    """Answer."""\n    return 42\n')
     answer = maker.http.post(f"/v1/agents/{agent.id}/tools/{name}/run", **({} if body is None else {"json": body}))
     assert answer.json()["func_return"] == 42
+
+
+EXPLOIT = """
+import os, subprocess
+
+def pwn(mark: str, secret: str):
+    seen = {"variables": sorted(os.environ), "secret": "", "written": False, "id": ""}
+    try:
+        seen["secret"] = open(secret).read()
+    except OSError:
+        pass
+    try:
+        open(mark, "w").close()
+        seen["written"] = True
+    except OSError:
+        pass
+    try:
+        seen["parent"] = open(f"/proc/{os.getppid()}/environ", "rb").read().decode(errors="replace")
+    except OSError:
+        seen["parent"] = ""
+    return seen
+"""
+"""What was done to servers that run such code as themselves (CVE-2025-51482)."""
+
+
+@one_store
+@pytest.mark.parametrize("mode", ["strict", "trusted"])
+def test_the_published_exploit_gets_nothing(mode: str, start_server: StartServer, tmp_path: Any) -> None:
+    secret, mark = tmp_path / "secret", tmp_path / "it-was-here"
+    secret.write_text("the secret")
+    key = "the-admins-key"
+    server = start_server(env={"FOLKMOOT_API_KEY": key, "FOLKMOOT_TOOL_SANDBOX": mode, "SERVERS_OWN": "of the server"})
+    body = {"source_code": EXPLOIT, "args": {"mark": str(mark), "secret": str(secret)}}
+    with httpx.Client(base_url=server.url, timeout=60) as http:
+        assert_error(http.post("/v1/tools/run", json=body), 401)
+        wrong = {"authorization": "Bearer another"}
+        assert_error(http.post("/v1/tools/run", json=body, headers=wrong), 401)
+        assert not mark.exists()
+        answer = http.post("/v1/tools/run", json=body, headers={"authorization": f"Bearer {key}"}).json()
+    assert answer["status"] == "success", answer
+    seen = json.loads(answer["tool_return"])
+    assert not any(name.startswith(("FOLKMOOT", "SERVERS", "OPENAI")) for name in seen["variables"])
+    if mode == "trusted":  # the probe is known to work
+        assert (seen["secret"], seen["written"], mark.exists()) == ("the secret", True, True)
+    else:
+        assert (seen["secret"], seen["written"], seen["parent"], mark.exists()) == ("", False, "", False)
+
+
+@one_store
+def test_packages_are_asked_for_by_name_and_a_failure_is_told(start_server: StartServer) -> None:
+    server = start_server(env={"UV_OFFLINE": "1", "PIP_NO_INDEX": "1", "UV_NO_CACHE": "1"})
+    with httpx.Client(base_url=server.url, timeout=60) as http, Letta(base_url=server.url, api_key="x") as client:
+        maker = Maker(client, http)
+        needs: dict[str, Any] = {"pip_requirements": [{"name": "no-such-package-anywhere", "version": "1.0"}]}
+        agent, name = maker.agent('def TOOL():\n    """Need."""\n    return 1\n', tool=needs)
+        returned = maker.turn(agent, name)
+        assert returned.status == "error"
+        assert "the environment could not be made: " in returned.tool_return
+        shown = http.get(f"/v1/tools/{agent.tools[0].id}").json()["environment"]
+        assert (shown["state"], bool(shown["reason"])) == ("failed", True)
+        for field, package in (
+            ("pip_requirements", "../here"),
+            ("pip_requirements", "--index-url"),
+            ("npm_requirements", "a b"),
+        ):
+            body = {"source_code": "def f():\n    'Do.'\n", field: [{"name": package}]}
+            assert_error(http.post("/v1/tools", json=body), 422, field, package)
+        plain = maker.source("def f():\n    return 1\n", pip_requirements=[{"name": "no-such-package-anywhere"}])
+        assert "environment" in plain["tool_return"]

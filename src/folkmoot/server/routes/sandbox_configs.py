@@ -34,6 +34,7 @@ from folkmoot.tools.custom.configuration import (
     make_settings,
     put_variable,
 )
+from folkmoot.tools.custom.packages import packages_of
 
 router = APIRouter(prefix="/v1/sandbox-config", tags=["sandbox-config"], route_class=BodyRoute)
 
@@ -139,7 +140,9 @@ def _read(config: LocalConfig) -> dict[str, Any]:
             "config: template and timeout are settings of E2B and Modal, which are not used here: tools run on this "
             "server, for as long as FOLKMOOT_TOOL_TIMEOUT says."
         )
-    return config.model_dump(exclude={"template", "timeout"})
+    read = config.model_dump(exclude={"template", "timeout"})
+    packages_of("pip", read["pip_requirements"])
+    return read
 
 
 async def _made(config: LocalConfig | None, state: ServerState) -> Response:

@@ -43,10 +43,11 @@ async def _run(body: RunSource, state: ServerState) -> tuple[Returned, str]:
         function = str(wanted or "")
     described = parameters_of(body.args_json_schema)["properties"] if body.args_json_schema else {}
     program = Program(body.source_code, function, body.name or function, described)
+    asked = [each.model_dump() for each in body.pip_requirements or ()]
     services, seconds = state.services, state.services.settings.tool_timeout
     try:
         async with asyncio.timeout(seconds):
-            return await run_source(program, body.args, body.env_vars, services), function
+            return await run_source(program, body.args, body.env_vars, asked, services), function
     except ToolFailed as error:
         return Returned(error=error.message), function
     except TimeoutError:

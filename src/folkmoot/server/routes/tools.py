@@ -14,11 +14,21 @@ from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.common import ToolId, json_response, page_of
-from folkmoot.server.wire.tools import TOOL_TYPES, CreateTool, GenerateSchema, ToolReply, UpdateTool
+from folkmoot.server.wire.tools import (
+    TOOL_TYPES,
+    CreateTool,
+    FoundToolReply,
+    GenerateSchema,
+    SearchTools,
+    ToolReply,
+    UpdateTool,
+)
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page, page_of_list
 from folkmoot.tools.builtin import BUILTIN_TOOLS
 from folkmoot.tools.custom.making import change_tool, describe, make_tool, refuse_builtin_id
+from folkmoot.tools.custom.packages import begin_to_install, packages_of, state_of
+from folkmoot.tools.custom.search import find_tools
 from folkmoot.tools.stored import ToolEntry, remove_tool
 from folkmoot.tools.tool import Tool
 
@@ -119,6 +129,33 @@ async def add_base(state: State) -> Response:
     return show_tools([tool for _, tool in sorted(BUILTIN_TOOLS.items())], state)
 
 
+@router.post("/search", response_model=list[FoundToolReply])
+async def search(body: SearchTools, state: State, scan: Scan) -> Response:
+    """Find tools by words, the best first; without a query all of them, in the order of lists."""
+    if body.search_mode == "vector":
+        raise BadRequest("search_mode: tools are found by words only; use fts or hybrid.")
+    wanted, tags = ToolFilter(tool_types=_types("tool_types", body.tool_types)), set(body.tags or ())
+
+    async def read(transaction: Transaction) -> list[Tool]:
+        entries = [entry for entry in await state.services.tools.entries(transaction) if wanted.takes(entry)]
+        return await state.services.tools.find(transaction, [entry.id for entry in entries])
+
+    def found(tools: list[Tool]) -> Response:
+        tagged = [tool for tool in tools if tags <= set(tool.tags)]
+        replies = [
+            FoundToolReply(
+                tool=ToolReply.of(each.tool, state.principal.organization_id),
+                embedded_text=each.text,
+                fts_rank=rank if body.query else None,
+                combined_score=each.score,
+            )
+            for rank, each in enumerate(find_tools(tagged, body.query, body.limit), 1)
+        ]
+        return json_response(replies)
+
+    return await scan(read, found)
+
+
 @router.post("/generate-schema")
 async def generate_schema(body: GenerateSchema) -> dict[str, Any]:
     """Return the schema that a tool of this source would have; nothing is stored, and the source is not run."""
@@ -131,6 +168,7 @@ async def generate_schema(body: GenerateSchema) -> dict[str, Any]:
 async def create(body: CreateTool, state: State) -> Response:
     """Make a tool of source code, which is read and not run; one that has its name already is changed to it."""
     stored = await make_tool(state.store, body.fields(), state.author)
+    begin_to_install(state.services.sandbox.environments, packages_of("pip", stored.pip_requirements))
     return await _shown(stored.id, state)
 
 
@@ -138,7 +176,8 @@ async def create(body: CreateTool, state: State) -> Response:
 async def update(tool_id: ToolId, body: UpdateTool, state: State) -> Response:
     """Change a tool; its name and schema follow its source."""
     refuse_builtin_id(tool_id)
-    await change_tool(state.store, tool_id, body.fields(), state.author)
+    stored = await change_tool(state.store, tool_id, body.fields(), state.author)
+    begin_to_install(state.services.sandbox.environments, packages_of("pip", stored.pip_requirements))
     return await _shown(tool_id, state)
 
 
@@ -157,7 +196,10 @@ async def retrieve(tool_id: ToolId, state: State) -> Response:
 
 async def _shown(tool_id: str, state: ServerState) -> Response:
     found = await state.store.read(lambda transaction: state.services.tools.find(transaction, [tool_id]))
-    return json_response(ToolReply.of(found[0], state.principal.organization_id))
+    stored = found[0].stored
+    packages = packages_of("pip", stored.pip_requirements) if stored is not None else ()
+    environment = state_of(state.services.sandbox.environments, packages)
+    return json_response(ToolReply.of(found[0], state.principal.organization_id, environment))
 
 
 def show_tools(tools: Sequence[Tool], state: ServerState) -> Response:

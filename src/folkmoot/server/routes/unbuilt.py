@@ -53,7 +53,6 @@ REFUSED = f"""
 GET {AGENT}/memory-files/directory
 GET {AGENT}/memory-files/history
 GET {AGENT}/memory-files/content
-POST /v1/tools/search
 POST /v1/agents/search
 POST {AGENT}/generate
 POST {AGENT}/schedule

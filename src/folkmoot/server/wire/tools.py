@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from folkmoot.errors import InvalidInput
 from folkmoot.identifiers import user_of
+from folkmoot.sandbox.environments import State
 from folkmoot.sandbox.reach import read_hosts
 from folkmoot.server.wire.common import MOST_ITEMS, JsonObject, Reply, Request, Tag, Text, storable_json_of
 from folkmoot.tools.custom.running import VARIABLE_NAME
@@ -112,6 +113,16 @@ class CreateTool(UpdateTool):
     source_code: SourceCode
 
 
+class SearchTools(Request):
+    """Which tools are looked for."""
+
+    query: Text | None = Field(None, max_length=2000)
+    search_mode: Literal["vector", "fts", "hybrid"] = "hybrid"
+    tool_types: list[str] | None = Field(None, max_length=MOST_ITEMS)
+    tags: list[Tag] | None = Field(None, max_length=MOST_ITEMS)
+    limit: int = Field(50, ge=1, le=100)
+
+
 class GenerateSchema(Request):
     """Source code whose schema is wanted."""
 
@@ -160,6 +171,13 @@ class ToolRunReply(Reply):
         return cls(status="success", func_return=value, stdout=_listed(result.stdout), stderr=stderr_or_none)
 
 
+class EnvironmentReply(Reply):
+    """How far the installation of a tool's packages is; `reason` says why it failed."""
+
+    state: Literal["unmade", "making", "ready", "failed"]
+    reason: str | None
+
+
 class ToolReply(Reply):
     """A tool that agents can be given."""
 
@@ -181,10 +199,17 @@ class ToolReply(Reply):
     last_updated_by_id: str | None
     metadata_: dict[str, Any] = {}
     project_id: str | None = None
+    environment: EnvironmentReply | None = None
 
     @classmethod
-    def of(cls, tool: Tool, organization_id: str) -> ToolReply:
-        """Show a tool to an organisation."""
+    def of(cls, tool: Tool, organization_id: str, environment: State | None = None) -> ToolReply:
+        """Show a tool to an organisation.
+
+        Args:
+            tool: the tool.
+            organization_id: whose it is.
+            environment: how far the installation of its packages is, where that is shown.
+        """
         schema, user, stored = tool.schema, user_of(organization_id), tool.stored
         common = {"id": tool.id, "tool_type": tool.tool_type, "name": tool.name, "tags": list(tool.tags)}
         if stored is None:
@@ -213,7 +238,18 @@ class ToolReply(Reply):
             default_requires_approval=stored.default_requires_approval,
             enable_parallel_execution=stored.enable_parallel_execution,
             metadata_=dict(stored.metadata or {}),
+            environment=environment and EnvironmentReply(state=environment.name, reason=environment.reason),
         )
+
+
+class FoundToolReply(Reply):
+    """A tool that a search has found, and how well it fits, from 0 to 1."""
+
+    tool: ToolReply
+    embedded_text: str | None
+    fts_rank: int | None
+    vector_rank: int | None = None
+    combined_score: float
 
 
 def _listed(texts: Sequence[str] | None) -> list[str] | None:

@@ -16,6 +16,7 @@ from folkmoot.store.sealing import Sealer
 from folkmoot.tools.custom.agent_state import agent_shown, write_blocks
 from folkmoot.tools.custom.configuration import SandboxConfig, SandboxVariable, find_settings, variables_of
 from folkmoot.tools.custom.lending import Home, lent_key
+from folkmoot.tools.custom.packages import packages_of
 from folkmoot.tools.custom.running import Program, Returned, Surroundings, run_program
 from folkmoot.tools.stored import StoredTool
 from folkmoot.tools.tool import ToolContext, ToolResult
@@ -119,12 +120,13 @@ class CustomTool:
             raise ToolFailed(f"{self.name} could not be run: it is written in {self.stored.source_type}.")
         source = self.stored.source_code or ""
         described = self.schema.parameters.get("properties", {}) if self.stored.args_json_schema else {}
-        program = Program(source, self.stored.function, self.name, described)
 
         async def look(transaction: Transaction) -> Mapping[str, Any] | None:
             return await agent_shown(transaction, context)
 
         shared = await read_shared(context.store, self.sealer)
+        packages = packages_of("pip", shared.packages, self.stored.pip_requirements)
+        program = Program(source, self.stored.function, self.name, described, packages)
         home = Home.of(context.settings)
         async with lent_key(context) as key:
             around = Surroundings(
@@ -153,6 +155,7 @@ class Shared:
 
     variables: Mapping[str, str]
     hosts: Sequence[str]
+    packages: Sequence[Mapping[str, Any]]
 
 
 async def read_shared(store: Store, sealer: Sealer) -> Shared:
@@ -166,12 +169,20 @@ async def read_shared(store: Store, sealer: Sealer) -> Shared:
         return await find_settings(transaction), await variables_of(transaction)
 
     settings, variables = await store.read(read)
-    hosts = settings.config.get("allowed_hosts", []) if settings is not None else []
-    return Shared({variable.name: variable.value(sealer) for variable in variables}, hosts)
+    config = settings.config if settings is not None else {}
+    return Shared(
+        variables={variable.name: variable.value(sealer) for variable in variables},
+        hosts=config.get("allowed_hosts") or (),
+        packages=config.get("pip_requirements") or (),
+    )
 
 
 async def run_source(
-    program: Program, arguments: Mapping[str, Any], variables: Mapping[str, str], services: Running
+    program: Program,
+    arguments: Mapping[str, Any],
+    variables: Mapping[str, str],
+    requirements: Sequence[Mapping[str, Any]] | None,
+    services: Running,
 ) -> Returned:
     """Run source that is no agent's tool.
 
@@ -179,11 +190,14 @@ async def run_source(
         program: the source, and which function of it.
         arguments: what to call it with.
         variables: environment variables, which come before those that all calls have.
+        requirements: packages that it asks for.
         services: where it runs.
 
     Raises:
         ToolFailed: no code can be run here, or not now.
+        InvalidInput: a package cannot be read.
     """
     shared = await read_shared(services.store, services.sealer)
+    program = replace(program, packages=packages_of("pip", shared.packages, requirements))
     around = Surroundings({**shared.variables, **variables}, Network(hosts=tuple(shared.hosts)))
     return await run_program(program, arguments, around, services.sandbox, services.settings)

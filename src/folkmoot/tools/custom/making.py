@@ -14,6 +14,7 @@ from folkmoot.store import clock
 from folkmoot.store.engine import CHANGED_MEANWHILE, Store, Transaction
 from folkmoot.tools.builtin import BUILTIN_TOOLS, BUILTIN_TOOLS_BY_ID
 from folkmoot.tools.custom.given import check_json_schema, check_name, parameters_of
+from folkmoot.tools.custom.packages import packages_of
 from folkmoot.tools.custom.reading import ReadTool, describe_tool, read_tool
 from folkmoot.tools.stored import StoredTool, find_stored_tool, find_tool_named, insert_tool, replace_tool
 
@@ -91,10 +92,11 @@ async def make_tool(store: Store, fields: Mapping[str, Any], author: Author) -> 
 
     Raises:
         BadRequest: the source or a schema cannot be read.
-        InvalidInput: the source's language needs a schema.
+        InvalidInput: the source's language needs a schema, or a package cannot be read.
         Conflict: a built-in tool has the name, or there are too many tools.
     """
     described = await asyncio.to_thread(describe, fields)
+    _check_packages(fields)
 
     async def write(transaction: Transaction) -> StoredTool:
         return await put_tool(transaction, fields, described, author)
@@ -140,10 +142,11 @@ async def change_tool(store: Store, tool_id: str, fields: Mapping[str, Any], aut
     Raises:
         NotFound: there is no such tool.
         BadRequest: the source or a schema cannot be read.
-        InvalidInput: the source's language needs a schema.
+        InvalidInput: the source's language needs a schema, or a package cannot be read.
         Conflict: another tool has the name, there is too much source, or somebody changed it at the same moment.
     """
     before = await store.read(lambda transaction: find_stored_tool(transaction, tool_id))
+    _check_packages(fields)
     described: Described | None = None
     if any(name in fields for name in ("source_code", "source_type", "json_schema", "args_json_schema")):
         described = await asyncio.to_thread(describe, _together(before, fields))
@@ -179,6 +182,11 @@ def refuse_builtin_id(tool_id: str) -> None:
     if tool_id in BUILTIN_TOOLS_BY_ID:
         name = BUILTIN_TOOLS_BY_ID[tool_id].name
         raise Conflict(f"tool_id: {name} comes with the server, which nobody can change or delete. Detach it instead.")
+
+
+def _check_packages(fields: Mapping[str, Any]) -> None:
+    packages_of("pip", fields.get("pip_requirements"))
+    packages_of("npm", fields.get("npm_requirements"))
 
 
 def _together(before: StoredTool, fields: Mapping[str, Any]) -> dict[str, Any]:

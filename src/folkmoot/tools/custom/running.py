@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ LONGEST_PRINTED = 50_000
 VARIABLE_NAME = "^[A-Za-z_][A-Za-z0-9_]*$"
 """What the name of an environment variable looks like, as a regular expression."""
 
+_CLIENT = "letta_client"
 _TRACEBACK_LINES = 12
 _MOST_RETURNED = 8_000_000
 """Bytes of what comes back as JSON: a million characters, each escaped."""
@@ -37,6 +39,9 @@ class Program:
 
     described: Mapping[str, Any] = field(default_factory=dict)
     """JSON Schemas of arguments that were described apart from the source, by name."""
+
+    packages: tuple[str, ...] = ()
+    """What it asks for, as `packages.packages_of` writes it; without any it has those of the server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,7 @@ async def run_program(
             "schemas": dict(program.described),
         },
         variables=around.variables,
-        environment=Environment(packages=_packages()),
+        environment=_environment(program),
         # Ahead of the time that a turn gives its tools, so that what was printed until then is kept.
         limits=replace(sandbox.limits, seconds=max(seconds - 1, seconds / 2), value=_MOST_RETURNED),
         network=around.network,
@@ -161,6 +166,23 @@ def _printed(text: str) -> list[str]:
 @cache
 def _adapter() -> str:
     return (Path(__file__).parent / "inside.py").read_text()
+
+
+def _environment(program: Program) -> Environment:
+    """Return what a source can import: what it asks for, or else what the server runs on.
+
+    Who uses the official client gets it, also where the server does without.
+    """
+    packages = program.packages
+    if _CLIENT in program.source and (packages or find_spec(_CLIENT) is None):
+        packages = tuple(
+            sorted({*packages, *(() if any(_is_client(each) for each in packages) else ("letta-client",))})
+        )
+    return Environment(requirements=packages) if packages else Environment(packages=_packages())
+
+
+def _is_client(package: str) -> bool:
+    return package.startswith("letta-client")
 
 
 @cache
