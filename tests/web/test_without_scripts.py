@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from typing import Literal, TypeAlias
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -77,6 +78,11 @@ def screens(http: httpx.Client, new_block: NewBlock, new_agent: NewAgent) -> dic
         http.post("/v1/keys", json={"name": "claude-code", "blocks": []}).raise_for_status()
         return "/members"
 
+    def tool(query: str = "") -> str:
+        source = f'def wave_{uuid4().hex[:10]}(how: str):\n    """Wave."""\n    return how\n'
+        made = http.post("/v1/tools", json={"source_code": source}).raise_for_status().json()
+        return f"/tools/{made['id']}{query}"
+
     return {
         "moot": lambda: f"/?tag={new_block(tags=['one', 'two']).tags[0]}",
         "blocks": lambda: "/blocks",
@@ -91,6 +97,11 @@ def screens(http: httpx.Client, new_block: NewBlock, new_agent: NewAgent) -> dic
         "agent": agent,
         "delete agent?": lambda: agent("?ask=delete"),
         "approval": waiting,
+        "tools": lambda: "/tools",
+        "new tool": lambda: "/tools/new",
+        "tool": tool,
+        "edit tool": lambda: tool("?edit=yes"),
+        "delete tool?": lambda: tool("?ask=delete"),
         "runs": lambda: "/runs",
         "members": members,
     }

@@ -24,13 +24,14 @@ from folkmoot.web.views import (
     moot,
     runs,
     start,
+    tools,
 )
 
 
 def add_pages(application: FastAPI) -> None:
     """Add the pages, their static files and the sign-in to the application."""
     application.state.attempts = Attempts()
-    own = (blocks, block_forms, archives, archive_forms, agents, agent_forms, members, runs)
+    own = (blocks, block_forms, archives, archive_forms, agents, agent_forms, members, runs, tools)
     for view in (login, moot, start, *own, live, description):
         application.include_router(view.router)
     application.mount(OPEN_FOLDER.rstrip("/"), _Static(directory=STATIC), name="static")
