@@ -31,5 +31,5 @@ def code_lines(source: str) -> list[CodeLine]:
 
         formatter = HtmlFormatter(nowrap=True, classprefix="code-")
         coloured: str = highlight(source, PythonLexer(stripnl=False, ensurenl=False), formatter)
-        lines = [Markup(line) for line in coloured.split("\n")]  # noqa: S704 - pygments escapes what it colours
+        lines = [Markup(line) for line in coloured.removesuffix("\n").split("\n")]  # noqa: S704 - pygments escapes what it colours
     return [CodeLine(number, line) for number, line in enumerate(lines, 1)]
