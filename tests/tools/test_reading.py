@@ -136,6 +136,8 @@ def plain(schema: Any, *, optional: bool = False) -> Any:
         for name, value in schema.items()
         if name not in ("default", "title") and (name, value) != ("additionalProperties", True)
     }
+    if left.get("additionalProperties") == {}:
+        del left["additionalProperties"]
     if "const" in left:
         left["enum"] = [left.pop("const")]
     if left.get("type") == "object" and "properties" in left:

@@ -20,7 +20,8 @@ NASTY = '<img src=x onerror="alert(1)"><script>alert(2)</script>"\'></textarea><
 def test_every_page_carries_a_strict_policy(http: httpx.Client, new_block: NewBlock, new_agent: NewAgent) -> None:
     block, agent = new_block(), new_agent()
     for path in ("/", "/blocks", "/blocks/new", f"/blocks/{block.id}", f"/blocks/{block.id}?version=1",
-                 "/agents", "/agents/new", f"/agents/{agent.id}", "/runs", "/blocks/nothing"):  # fmt: skip
+                 "/agents", "/agents/new", f"/agents/{agent.id}", "/tools", "/tools/new", "/runs",
+                 "/blocks/nothing"):  # fmt: skip
         response = http.get(path)
         policy = response.headers["content-security-policy"]
         assert "default-src 'self'" in policy, path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from typing import Literal, TypeAlias
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -99,6 +100,11 @@ def screens(http: httpx.Client, new_block: NewBlock, new_agent: NewAgent) -> dic
         made = {"server_name": "walked", "config": program()}
         return "/tools/servers" + query.format(http.post("/v1/mcp-servers", json=made).json()["id"])
 
+    def tool(query: str = "") -> str:
+        source = f'def wave_{uuid4().hex[:10]}(how: str):\n    """Wave."""\n    return how\n'
+        made = http.post("/v1/tools", json={"source_code": source}).raise_for_status().json()
+        return f"/tools/{made['id']}{query}"
+
     return {
         "moot": lambda: f"/?tag={new_block(tags=['one', 'two']).tags[0]}",
         "blocks": lambda: "/blocks",
@@ -118,6 +124,11 @@ def screens(http: httpx.Client, new_block: NewBlock, new_agent: NewAgent) -> dic
         "folder": folder,
         "delete folder?": lambda: folder("?ask=delete"),
         "file": file,
+        "tools": lambda: "/tools",
+        "new tool": lambda: "/tools/new",
+        "tool": tool,
+        "edit tool": lambda: tool("?edit=yes"),
+        "delete tool?": lambda: tool("?ask=delete"),
         "runs": lambda: "/runs",
         "archives": lambda: "/archives",
         "new archive": lambda: "/archives/new",

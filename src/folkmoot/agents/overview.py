@@ -10,11 +10,14 @@ from sqlalchemy import and_, func, select
 from folkmoot.agents.agents import Agent
 from folkmoot.memory.attachments import Access, Attachment
 from folkmoot.memory.history import DESCRIBED, Version
+from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Transaction
-from folkmoot.store.tables import agent_blocks, agents, block_readers, block_versions, blocks
+from folkmoot.store.tables import agent_blocks, agent_tools, agents, block_readers, block_versions, blocks
 
 MOST_ATTACHMENTS = 20_000
 MOST_EDITS = 5_000
+HOLDERS_SHOWN = 100
+"""Agents that are named as those that have a tool."""
 
 _agents_by_age = select(agents.c.id).order_by(agents.c.created_at, agents.c.id)
 
@@ -143,3 +146,21 @@ async def moot_shape(transaction: Transaction) -> str:
         row = await transaction.first(statement)
         parts.append(f"{row['count']}-{row['newest']}" if row is not None else "")
     return "/".join(parts)
+
+
+async def agents_with_tool(transaction: Transaction, tool_id: str) -> list[tuple[str, str]]:
+    """Return identifier and name of the agents that have a tool, by name; no more than can be shown."""
+    statement = (
+        select(agents.c.id, agents.c.name)
+        .join(agent_tools, agent_tools.c.agent_id == agents.c.id)
+        .where(agent_tools.c.tool_id == tool_id, is_kept(agents.c.id))
+        .order_by(agents.c.name, agents.c.id)
+        .limit(HOLDERS_SHOWN)
+    )
+    return [(row["id"], row["name"]) for row in await transaction.all(statement)]
+
+
+async def holders_of_tools(transaction: Transaction) -> Mapping[str, int]:
+    """Return how many agents have each tool that any has."""
+    statement = select(agent_tools.c.tool_id, func.count().label("count")).group_by(agent_tools.c.tool_id)
+    return {row["tool_id"]: row["count"] for row in await transaction.all(statement)}

@@ -256,6 +256,43 @@ def new_agent_calls(model: str) -> list[Call]:
     return [Call("Create an agent", "POST", "/v1/agents", python, body)]
 
 
+def tools_calls() -> list[Call]:
+    """Return the calls behind the list of tools."""
+    return [
+        Call("List tools", "GET", "/v1/tools", "for tool in client.tools.list():\n    print(tool.name)"),
+        Call("List your own", "GET", "/v1/tools?tool_types=custom", 'client.tools.list(tool_types=["custom"])'),
+        Call("Find tools by words", "POST", "/v1/tools/search",
+             'client.tools.search(query="price")', {"query": "price"}),
+    ]  # fmt: skip
+
+
+def tool_calls(tool_id: str, name: str) -> list[Call]:
+    """Return the calls behind a tool's page."""
+    path, agent = f"/v1/tools/{tool_id}", "agent-…"
+    return [
+        Call("Read it", "GET", path, f"client.tools.retrieve({literal(tool_id)})"),
+        Call("Run it as an agent that has it", "POST", f"/v1/agents/{agent}/tools/{name}/run",
+             f'client.agents.tools.run({literal(name)}, agent_id="{agent}", args={{}})', {"args": {}}),
+        Call("Give it to an agent", "PATCH", f"/v1/agents/{agent}/tools/attach/{tool_id}",
+             f'client.agents.tools.attach({literal(tool_id)}, agent_id="{agent}")'),
+        Call("Change it", "PATCH", path, f'client.tools.update({literal(tool_id)}, source_code="…")',
+             {"source_code": "…"}),
+        Call("Delete it", "DELETE", path, f"client.tools.delete({literal(tool_id)})"),
+    ]  # fmt: skip
+
+
+def new_tool_calls() -> list[Call]:
+    """Return the calls behind the form for a tool."""
+    source = 'def wave(how: str) -> str:\n    """Wave."""\n    return f"waves {how}"\n'
+    return [
+        Call("Make a tool", "POST", "/v1/tools", f"client.tools.create(source_code={literal(source)})",
+             {"source_code": source}),
+        Call("Run a source once", "POST", "/v1/tools/run",
+             _raw("post", "/v1/tools/run", f'body={{"source_code": {literal(source)}, "args": {{"how": "back"}}}}'),
+             {"source_code": source, "args": {"how": "back"}}),
+    ]  # fmt: skip
+
+
 _WRITTEN = {'"': '\\"', "'": "'"}
 _STREAM = "stream=True, stream_cls=Stream[object]"
 

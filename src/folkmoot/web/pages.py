@@ -27,6 +27,7 @@ from folkmoot.web.views import (
     runs,
     start,
     tool_servers,
+    tools,
 )
 
 
@@ -34,7 +35,8 @@ def add_pages(application: FastAPI) -> None:
     """Add the pages, their static files and the sign-in to the application."""
     application.state.attempts = Attempts()
     memory = (blocks, block_forms, archives, archive_forms, folders, folder_forms)
-    for view in (login, moot, start, *memory, agents, agent_forms, members, runs, tool_servers, live, description):
+    own = (*memory, agents, agent_forms, tools, tool_servers, members, runs)
+    for view in (login, moot, start, *own, live, description):
         application.include_router(view.router)
     application.mount(OPEN_FOLDER.rstrip("/"), _Static(directory=STATIC), name="static")
 

@@ -1,0 +1,334 @@
+"""Tools: the list, the form for a new one, and the page of one, on which it is read, changed and run."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fastapi import Request, Response
+from pydantic import ValidationError
+
+from folkmoot.agents.overview import agents_with_tool, holders_of_tools
+from folkmoot.agents.tool_runs import run_tool
+from folkmoot.errors import FolkmootError, InvalidInput, ToolFailed
+from folkmoot.sandbox.environments import State as EnvironmentState
+from folkmoot.server.routes import tools as api
+from folkmoot.server.scanning import Scan, Scanning
+from folkmoot.server.state import ServerState, State
+from folkmoot.server.wire.common import ToolId
+from folkmoot.server.wire.tools import CreateTool, UpdateTool
+from folkmoot.store.engine import Transaction
+from folkmoot.tools.custom.custom_tool import run_source
+from folkmoot.tools.custom.making import change_tool, make_tool, refuse_builtin_id
+from folkmoot.tools.custom.packages import begin_to_install, packages_of, state_of
+from folkmoot.tools.custom.running import Program
+from folkmoot.tools.schema import read_arguments
+from folkmoot.tools.tool import TEXT_ALONE, Tool, ToolResult
+from folkmoot.web import code
+from folkmoot.web.forms import choices, problems_of, text_of
+from folkmoot.web.highlighting import CodeLine, code_lines
+from folkmoot.web.responses import page_router, read_form, redirect, render
+
+router = page_router()
+
+LISTED = 200
+KINDS = {"": "All", "own": "Your own", "mcp": "Of MCP servers", "built-in": "Built in"}
+
+EXAMPLE = '''def price_of(item: str, amount: int = 1) -> dict:
+    """Look up what something costs in the shop.
+
+    Args:
+        item: What to look up.
+        amount: How many of it.
+    """
+    prices = {"tea": 4, "bread": 3}
+    return {"item": item, "price": prices[item] * amount}
+'''
+
+_FIELDS = ("source_code", "description", "tags", "return_char_limit", "approval", "parallel", "packages", "hosts")
+_PACKAGE = re.compile(r"([A-Za-z0-9._-]+(?:\[[^\]]*\])?)\s*(.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """A field of the form that a tool is run with."""
+
+    name: str
+    kind: str
+    """`text`, `number`, `truth`, `choice` or `json`."""
+
+    required: bool
+    hint: str
+    choices: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Ran:
+    """What a call came to that was made from the page, and what it was made with."""
+
+    values: Mapping[str, str]
+    agent_id: str = ""
+    result: ToolResult | None = None
+    problem: str = ""
+
+    @property
+    def value(self) -> str:
+        """What it returned, as text to read."""
+        assert self.result is not None
+        value = self.result.value
+        return self.result.text if value is TEXT_ALONE or isinstance(value, str) else json.dumps(value, indent=2)
+
+
+@dataclass(frozen=True, slots=True)
+class _Editing:
+    """A form that is open: its fields, and what is wrong with which of them, and in which line of the source."""
+
+    values: Mapping[str, str]
+    problems: Mapping[str, str]
+    lines: Sequence[CodeLine] = ()
+
+
+def _kind_of(tool_type: str) -> str:
+    return {"custom": "own", "external_mcp": "mcp"}.get(tool_type, "built-in")
+
+
+@router.get("/tools")
+async def list_all(request: Request, state: State, scan: Scan, q: str = "", kind: str = "") -> Response:
+    """List tools: what was made here first, the newest in front."""
+
+    async def read(transaction: Transaction) -> dict[str, Any]:
+        entries = [
+            entry
+            for entry in await state.services.tools.entries(transaction)
+            if q.strip().lower() in entry.name.lower() and kind in ("", _kind_of(entry.tool_type))
+        ]
+        shown = await state.services.tools.find(transaction, [entry.id for entry in entries[:LISTED]])
+        return {"tools": shown, "holders": await holders_of_tools(transaction), "more": len(entries) > LISTED}
+
+    values: dict[str, Any] = {"q": q, "kind": kind, "kinds": KINDS, "kind_of": _kind_of, "calls": code.tools_calls()}
+    return await scan(read, lambda found: render(request, "tools.html", **values, **found))
+
+
+@router.get("/tools/new")
+async def new(request: Request) -> Response:
+    """Show the form for a new tool, with one to begin with."""
+    return _new_page(request, _Editing(_blank(), {}))
+
+
+@router.post("/tools/new")
+async def create(request: Request, state: State) -> Response:
+    """Make a tool, or say what is wrong where."""
+    values = await _read_values(request)
+    try:
+        fields = CreateTool.model_validate(_fields(values)).fields()
+        tool = await make_tool(state.store, fields, state.author)
+    except (ValidationError, FolkmootError) as error:
+        return _new_page(request, _refused(error, values), 422)
+    begin_to_install(state.services.sandbox.environments, packages_of("pip", tool.pip_requirements))
+    return redirect(f"/tools/{tool.id}")
+
+
+@router.get("/tools/{tool_id}")
+async def show(
+    request: Request, tool_id: ToolId, state: State, edit: str | None = None, ask: str | None = None
+) -> Response:
+    """Show a tool."""
+    return await _tool_page(request, tool_id, state, ask=ask, edit=edit is not None)
+
+
+@router.post("/tools/{tool_id}")
+async def change(request: Request, tool_id: ToolId, state: State) -> Response:
+    """Change a tool, or say what is wrong where."""
+    values = await _read_values(request)
+    try:
+        refuse_builtin_id(tool_id)
+        fields = UpdateTool.model_validate(_fields(values)).fields()
+        tool = await change_tool(state.store, tool_id, fields, state.author)
+    except (ValidationError, FolkmootError) as error:
+        return await _tool_page(request, tool_id, state, 422, editing=_refused(error, values))
+    begin_to_install(state.services.sandbox.environments, packages_of("pip", tool.pip_requirements))
+    return redirect(f"/tools/{tool_id}")
+
+
+@router.post("/tools/{tool_id}/delete")
+async def delete(tool_id: ToolId, state: State) -> Response:
+    """Delete a tool."""
+    await api.delete(tool_id, state)
+    return redirect("/tools")
+
+
+@router.post("/tools/{tool_id}/run")
+async def run(request: Request, tool_id: ToolId, state: State) -> Response:
+    """Run a tool with the form's arguments, as one of its agents or as nobody, and show what came of it."""
+    form = await read_form(request)
+    (tool,) = await state.store.read(lambda transaction: state.services.tools.find(transaction, [tool_id]))
+    fields = _run_fields(tool)
+    values = {field.name: text_of(form, f"arg {field.name}") for field in fields}
+    ran = _Ran(values, text_of(form, "agent"))
+    try:
+        arguments = _arguments(fields, values)
+    except InvalidInput as error:
+        return await _tool_page(request, tool_id, state, 422, ran=replace(ran, problem=error.message))
+    try:
+        result = await Scanning(state.store, request).while_here(_run(tool, arguments, ran.agent_id, state))
+    except ToolFailed as error:
+        result = ToolResult(error.message, failed=True)
+    return await _tool_page(request, tool_id, state, ran=replace(ran, result=result))
+
+
+async def _run(tool: Tool, arguments: Mapping[str, Any], agent_id: str, state: ServerState) -> ToolResult:
+    if agent_id or tool.stored is None or tool.stored.tool_type != "custom":
+        return await run_tool(state.services, state.runs.messenger, agent_id, tool.name, arguments)
+    given = read_arguments(tool.schema, arguments)
+    described = tool.schema.parameters.get("properties", {}) if tool.stored.args_json_schema else {}
+    program = Program(tool.stored.source_code or "", tool.stored.function, tool.name, described)
+    returned = await run_source(program, given, {}, tool.stored.pip_requirements, state.services)
+    return ToolResult(returned.text, returned.stdout, returned.stderr, returned.error is not None, value=returned.value)
+
+
+async def _tool_page(
+    request: Request,
+    tool_id: str,
+    state: ServerState,
+    status: int = 200,
+    *,
+    ask: str | None = None,
+    edit: bool = False,
+    editing: _Editing | None = None,
+    ran: _Ran | None = None,
+) -> Response:
+    async def read(transaction: Transaction) -> tuple[Tool, list[tuple[str, str]]]:
+        (tool,) = await state.services.tools.find(transaction, [tool_id])
+        return tool, await agents_with_tool(transaction, tool_id)
+
+    def shown(found: tuple[Tool, list[tuple[str, str]]]) -> Response:
+        tool, holders = found
+        stored = tool.stored
+        is_own = stored is not None and stored.tool_type == "custom"
+        return render(
+            request,
+            "tool.html",
+            status,
+            tool=tool,
+            stored=stored,
+            is_own=is_own,
+            kind=KINDS[_kind_of(tool.tool_type)],
+            holders=holders,
+            lines=code_lines(stored.source_code or "") if is_own and stored is not None else [],
+            schema=json.dumps(tool.schema.parameters, indent=2, ensure_ascii=False),
+            fields=_run_fields(tool),
+            editing=editing or (_Editing(_values_of(tool), {}) if edit and is_own else None),
+            ran=ran or _Ran({}),
+            environment=_environment(tool, state),
+            ask=ask if is_own else None,
+            calls=code.tool_calls(tool.id, tool.name),
+        )
+
+    return await Scanning(state.store, request)(read, shown)
+
+
+def _environment(tool: Tool, state: ServerState) -> EnvironmentState | None:
+    requirements = tool.stored.pip_requirements if tool.stored is not None else None
+    return state_of(state.services.sandbox.environments, packages_of("pip", requirements))
+
+
+def _new_page(request: Request, editing: _Editing, status: int = 200) -> Response:
+    return render(request, "tool_new.html", status, editing=editing, calls=code.new_tool_calls())
+
+
+def _blank() -> dict[str, str]:
+    return {**dict.fromkeys(_FIELDS, ""), "source_code": EXAMPLE, "return_char_limit": "50000"}
+
+
+def _values_of(tool: Tool) -> dict[str, str]:
+    """Return the fields of the form for a tool that is to be changed."""
+    stored = tool.stored
+    assert stored is not None
+    packages = packages_of("pip", stored.pip_requirements)
+    return {
+        "source_code": stored.source_code or "",
+        "description": stored.description or "",
+        "tags": ", ".join(stored.tags),
+        "return_char_limit": str(stored.return_char_limit),
+        "approval": "yes" if stored.default_requires_approval else "",
+        "parallel": "yes" if stored.enable_parallel_execution else "",
+        "packages": ", ".join(packages),
+        "hosts": ", ".join((stored.metadata or {}).get("allowed_hosts") or ()),
+    }
+
+
+async def _read_values(request: Request) -> dict[str, str]:
+    form = await read_form(request)
+    return {name: text_of(form, name) for name in _FIELDS}
+
+
+def _fields(values: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the form says, as the API takes it."""
+    packages = [match for text in choices(values["packages"]) if (match := _PACKAGE.fullmatch(text)) is not None]
+    return {
+        "source_code": values["source_code"],
+        "description": values["description"].strip() or None,
+        "tags": choices(values["tags"]),
+        "return_char_limit": values["return_char_limit"].replace(",", "").strip() or 50_000,
+        "default_requires_approval": bool(values["approval"]),
+        "enable_parallel_execution": bool(values["parallel"]),
+        "pip_requirements": [{"name": match[1], "version": match[2] or None} for match in packages] or None,
+        "metadata_": {"allowed_hosts": choices(values["hosts"])},
+    }
+
+
+def _refused(error: ValidationError | FolkmootError, values: Mapping[str, str]) -> _Editing:
+    """Return the form that could not do what it was asked to, with the line of the source that is wrong."""
+    problems = problems_of(error, _FIELDS)
+    for sent, field in (("pip_requirements", "packages"), ("metadata_", "hosts")):
+        text = problems.get("", "")
+        if text.startswith(f"{sent}: ") or (isinstance(error, ValidationError) and sent in str(error)):
+            problems[field] = problems.pop("").removeprefix(f"{sent}: ")
+    line = error.extra.get("line") if isinstance(error, FolkmootError) else None
+    near: list[CodeLine] = []
+    if isinstance(line, int):
+        every = code_lines(values["source_code"])
+        near = [replace(each, marked=each.number == line) for each in every[max(0, line - 3) : line + 2]]
+    return _Editing(values, problems, near)
+
+
+def _run_fields(tool: Tool) -> list[_Field]:
+    """Return the fields of the form that a tool is run with, from its schema."""
+    parameters = tool.schema.parameters
+    required = set(parameters.get("required") or ())
+    properties: Mapping[str, Any] = parameters.get("properties") or {}
+    fields = []
+    for name, schema in properties.items():
+        told = schema if isinstance(schema, Mapping) else {}
+        values = told.get("enum")
+        if isinstance(values, list) and all(isinstance(value, str) for value in values):
+            kind, options = "choice", values
+        else:
+            kinds = {"string": "text", "integer": "number", "number": "number", "boolean": "truth"}
+            kind, options = kinds.get(str(told.get("type")), "json"), []
+        fields.append(_Field(name, kind, name in required, str(told.get("description") or ""), options))
+    return fields
+
+
+def _arguments(fields: Sequence[_Field], values: Mapping[str, str]) -> dict[str, Any]:
+    """Return a form's arguments; what is left empty and need not be there is not given.
+
+    Raises:
+        InvalidInput: one is no JSON where it has to be.
+    """
+    arguments: dict[str, Any] = {}
+    for field in fields:
+        text = values[field.name]
+        if not text and not (field.required and field.kind == "text"):
+            continue
+        if field.kind != "json":
+            arguments[field.name] = text
+            continue
+        try:
+            arguments[field.name] = json.loads(text)
+        except ValueError as error:
+            raise InvalidInput(f'{field.name}: write it as JSON, such as ["a", "b"] or "text"; {error}.') from error
+    return arguments
