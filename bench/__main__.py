@@ -19,7 +19,7 @@ import typer
 import uvloop
 from rich.console import Console
 
-from bench import bars, code, install, table
+from bench import bars, code, install, table, tool_servers
 from bench.bars import Figure
 from bench.hold_ups import HoldUps
 from bench.http import Client
@@ -30,6 +30,7 @@ from bench.work import SIZES, Bench, Size
 
 CONNECTIONS = 32
 CALLS_OF_CODE = 20
+CALLS_OF_TOOLS = 200
 ABOUT_GENERATOR = (
     "The load generator itself reaches {rate:,.0f} requests a second over {connections} connections to a bare "
     "application; it shares the machine with the server and the model."
@@ -110,6 +111,7 @@ def run(size: Size, store: StoreChoice, database: str | None) -> tuple[list[Figu
                 with _database(kind, database) as (url, folder), folkmoot(url, folder, model.url) as server:
                     figures += _measure_store(runner, kind, server, Addresses(model.url, readers.url, asking.url), size)
         figures += code.measure(runner, CALLS_OF_CODE)
+        figures += tool_servers.measure(runner, CALLS_OF_TOOLS)
     return figures, notes
 
 

@@ -84,6 +84,8 @@ CODE_BARE = "run code: the bare function"
 CODE_COLD = "run code: first call, cold"
 CODE_WARM = "run code: warm"
 CODE_32 = "run code: 32 at once"
+TOOL_BARE = "call a tool of an MCP server: the server alone"
+TOOL_WARM = "call a tool of an MCP server: warm"
 LONG_TALK = "turn at many stored messages, against 100"
 DEEP_PAGE = "last page of messages, against the first"
 MANY_READERS = "edit of a block of many agents, against 2"
@@ -175,6 +177,7 @@ BARS: Mapping[str, Bar] = {
     **dict.fromkeys(HOLD_UPS, HELD_UP),
     CODE_COLD: Bar("p50", 60, "ms"),
     CODE_WARM: Bar("p50", 15, "ms"),
+    TOOL_WARM: Bar("p50", 5, "ms"),
     LONG_TALK: GROWTH,
     DEEP_PAGE: GROWTH,
     MANY_READERS: GROWTH,
