@@ -19,7 +19,7 @@ import typer
 import uvloop
 from rich.console import Console
 
-from bench import bars, code, install, passages, table
+from bench import bars, code, install, passages, table, tool_servers
 from bench.bars import Figure
 from bench.door import door_figures
 from bench.hold_ups import HoldUps
@@ -31,6 +31,7 @@ from bench.work import SIZES, Bench, Size
 
 CONNECTIONS = 32
 CALLS_OF_CODE = 20
+CALLS_OF_TOOLS = 200
 ABOUT_GENERATOR = (
     "The load generator itself reaches {rate:,.0f} requests a second over {connections} connections to a bare "
     "application; it shares the machine with the server and the model."
@@ -114,6 +115,7 @@ def run(size: Size, store: StoreChoice, database: str | None) -> tuple[list[Figu
                         figures += _measure_store(runner, kind, server, addresses, size)
                     figures += runner.run(passages.measure(url, kind, size.passages, size.searches))
         figures += code.measure(runner, CALLS_OF_CODE)
+        figures += tool_servers.measure(runner, CALLS_OF_TOOLS)
     return figures, notes
 
 

@@ -91,6 +91,8 @@ PASSAGE_INSERT = "add a passage to many"
 PASSAGE_MEANING = "search many passages by meaning"
 PASSAGE_RECALL = "search many passages by meaning: of the 10 nearest"
 PASSAGE_WORDS = "search many passages by words"
+TOOL_BARE = "call a tool of an MCP server: the server alone"
+TOOL_WARM = "call a tool of an MCP server: warm"
 LONG_TALK = "turn at many stored messages, against 100"
 DEEP_PAGE = "last page of messages, against the first"
 MANY_READERS = "edit of a block of many agents, against 2"
@@ -189,6 +191,7 @@ BARS: Mapping[str, Bar] = {
     PASSAGE_MEANING: Bar("p50", 60, "ms"),
     PASSAGE_RECALL: Bar("value", 95, "%", at_least=True),
     PASSAGE_WORDS: Bar("p50", 20, "ms"),
+    TOOL_WARM: Bar("p50", 5, "ms"),
     LONG_TALK: GROWTH,
     DEEP_PAGE: GROWTH,
     MANY_READERS: GROWTH,

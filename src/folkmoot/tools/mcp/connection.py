@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -154,8 +154,7 @@ class Connection:
             params=mcp_types.CallToolRequestParams(name=tool, arguments=dict(arguments))
         )
         # Not `session.call_tool`, which would hold the answer against the server's own schema, whatever that is.
-        kinds: TypeAdapter[Any] = TypeAdapter(mcp_types.CallToolResult | mcp_types.InputRequiredResult)
-        answer = await self._ask(lambda: session.send_request(request, kinds, timeout), session)
+        answer = await self._ask(lambda: session.send_request(request, _answers(), timeout), session)
         if not isinstance(answer, mcp_types.CallToolResult):
             raise ToolServerFailed(f"The tool {tool} asks for a person's input, which a call cannot give.")
         return answer
@@ -354,6 +353,14 @@ class Connection:
             place = ".".join(map(str, first["loc"]))[:200]
             return kind(f"{self._name}: what it answered is not of the protocol: {place}: {first['msg']}.")
         return kind(f"{self._name}: {NOT_UNDERSTOOD}")
+
+
+@cache
+def _answers() -> TypeAdapter[Any]:
+    """Return what reads the answer to a call; to make it takes ten times as long as to use it."""
+    import mcp_types
+
+    return TypeAdapter(mcp_types.CallToolResult | mcp_types.InputRequiredResult)
 
 
 async def _hear_changes(subscribing: Any, tools_changed: Callable[[], None]) -> None:

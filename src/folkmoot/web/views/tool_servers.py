@@ -52,20 +52,20 @@ async def add(request: Request, state: State) -> Response:
     return redirect(PAGE)
 
 
-@router.post(PAGE + "/{server_id}/refresh")
-async def refresh(request: Request, server_id: str, state: State) -> Response:
+@router.post(PAGE + "/{mcp_server_id}/refresh")
+async def refresh(request: Request, mcp_server_id: str, state: State) -> Response:
     """Look at a server's tools anew; what came of it is shown in the list."""
     try:
-        changes = await state.mcp.look(state.store, server_id, {})
+        changes = await state.mcp.look(state.store, mcp_server_id, {})
     except (ToolServerFailed, InvalidInput):  # which the list tells
         return redirect(PAGE)
-    return await _page(request, state, changed=server_id, changes=api.show_changes(changes))
+    return await _page(request, state, changed=mcp_server_id, changes=api.show_changes(changes))
 
 
-@router.post(PAGE + "/{server_id}/connect")
-async def connect(request: Request, server_id: str, state: State) -> Response:
+@router.post(PAGE + "/{mcp_server_id}/connect")
+async def connect(request: Request, mcp_server_id: str, state: State) -> Response:
     """Begin to sign in to a server, and show where to go for it."""
-    server = await state.store.read(lambda transaction: find_server(transaction, server_id, state.shared.sealer))
+    server = await state.store.read(lambda transaction: find_server(transaction, mcp_server_id, state.shared.sealer))
     try:
         address = await state.mcp.begin_sign_in(state.store, server, redirect_uri(request))
     except FolkmootError as error:
@@ -77,10 +77,10 @@ async def connect(request: Request, server_id: str, state: State) -> Response:
     )
 
 
-@router.post(PAGE + "/{server_id}/remove")
-async def remove(server_id: str, state: State) -> Response:
+@router.post(PAGE + "/{mcp_server_id}/remove")
+async def remove(mcp_server_id: str, state: State) -> Response:
     """Delete a server with its tools."""
-    await state.mcp.delete(state.store, server_id)
+    await state.mcp.delete(state.store, mcp_server_id)
     return redirect(PAGE)
 
 
