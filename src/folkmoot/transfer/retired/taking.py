@@ -70,6 +70,7 @@ _TAKEN = frozenset(
 _ids_of_said = select(messages.c.id).where(messages.c.conversation_id == bindparam("of"), messages.c.sequence > 0)
 _forget = delete(conversations).where(conversations.c.id == bindparam("of"))
 _agent_there = select(agents.c.id).where(agents.c.id == bindparam("of"))
+_tool_there = select(tools.c.id).where(tools.c.id == bindparam("of"))
 _block_there = select(blocks.c.id).where(blocks.c.id == bindparam("of"))
 
 
@@ -188,6 +189,9 @@ class Import:
         async for row in self.source.rows("tools", "organization_id = $1", whose, order="created_at, id"):
             if row["name"] in BUILTIN_TOOLS:
                 known[row["id"]] = BUILTIN_TOOLS[row["name"]].id
+                self.done.there["tools"] += 1
+            elif await store.read(lambda t, tool_id=row["id"]: t.first(_tool_there, of=tool_id)) is not None:  # type: ignore[misc]
+                known[row["id"]] = row["id"]
                 self.done.there["tools"] += 1
             elif row["tool_type"] != "custom" or not row.get("source_code"):
                 self.done.problems.append(f"tools {row['id']} {row['name']!r} ({row['tool_type']}): has no source.")
