@@ -141,6 +141,23 @@ def mcp(
     sys.exit(run())
 
 
+@application.command("import")
+def take_over(
+    source: Annotated[str, typer.Argument(metavar="URL", help="postgresql://… of the retired server's database.")],
+    database: OfDatabase = None,
+    organization: Annotated[
+        str | None, typer.Option(help="Identifier or name of the one organisation to take. [all]")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write nothing; say what would come and what cannot.")
+    ] = False,
+) -> None:
+    """Take over the retired server's database, which is only read. It can be run again: what is here already stays."""
+    from folkmoot import moving
+
+    sys.exit(moving.run(moving.take_over(source, database, organization, dry_run=dry_run)))
+
+
 keys = typer.Typer(help="Keys of an organisation, of the running server or of the database.", no_args_is_help=True)
 organizations = typer.Typer(help="Organisations: each has agents, blocks and keys of its own.", no_args_is_help=True)
 application.add_typer(keys, name="keys")

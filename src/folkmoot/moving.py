@@ -1,4 +1,4 @@
-"""`folkmoot backup`, `restore` and `copy`: they work with the database itself, whether a server runs or not."""
+"""`folkmoot backup`, `restore`, `copy` and `import`: they work with the database itself, server or no server."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from folkmoot.errors import FolkmootError
-from folkmoot.settings import Settings, read_settings
+from folkmoot.models.catalogue import Catalogue
+from folkmoot.settings import Settings, read_environ, read_settings
 from folkmoot.store.bulk import has_rows
+from folkmoot.store.opening import open_store
 from folkmoot.store.sealing import Sealer
 from folkmoot.transfer import backup
 from folkmoot.transfer.backup import Moved, Progress
+from folkmoot.transfer.retired.source import open_source
+from folkmoot.transfer.retired.taking import Import
 
 POLITE = 10
 """How much a server that shares the processor comes before a backup of its database, as `nice` counts."""
@@ -73,6 +77,32 @@ async def copy(source: str, target: str) -> None:
     with _progress() as progress:
         moved = await backup.copy(source, target, progress)
     _tell_rows(moved)
+
+
+async def take_over(source: str, database: str | None, organization: str | None, *, dry_run: bool) -> None:
+    """Take the retired server's database over, and say table by table what came and what could not."""
+    settings, environ = _settings(database), read_environ()
+    secret = settings.secret_key.get_secret_value() if settings.secret_key is not None else None
+    sealer, catalogue = Sealer(secret, settings.data.expanduser()), Catalogue(settings, environ)
+    store = await open_store(settings.database_url, settings.store_wait)
+    try:
+        with _progress() as progress:
+            async with open_source(source) as found:
+                passphrase = environ.get("LETTA_ENCRYPTION_KEY") or None
+                job = Import(found, store, sealer, catalogue, passphrase, progress, dry_run, organization)
+                done = await job.run()
+    finally:
+        await catalogue.aclose()
+        await store.close()
+    for problem in done.problems:
+        _note(problem)
+    _tell(f"{'table'.ljust(30)}  {'source':>10}  {'taken':>10}  {'there':>10}")
+    for table, count in sorted(done.source.items()):
+        if count:
+            _tell(f"{table.ljust(30)}  {count:>10,}  {done.taken[table]:>10,}  {done.there[table]:>10,}")
+    _tell(f"texts of messages  {done.digest.hexdigest()}")
+    if dry_run:
+        _note("Nothing was written (--dry-run).")
 
 
 def _settings(database: str | None) -> Settings:

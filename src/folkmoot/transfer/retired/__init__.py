@@ -1,0 +1,1 @@
+"""The retired server's database, read and taken over."""
