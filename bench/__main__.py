@@ -26,6 +26,7 @@ from bench.http import Client
 from bench.measuring import Timing, timed
 from bench.processes import Running, folkmoot, helper, postgres
 from bench.streams import Streams
+from bench.uploads import Uploads
 from bench.work import SIZES, Bench, Size
 
 CONNECTIONS = 32
@@ -158,6 +159,8 @@ def _measure_store(runner: asyncio.Runner, kind: str, server: Running, helpers: 
             add(figure)
         add(Figure(bars.RESIDENT, kind, value=server.resident(), unit="MB"))
         async for figure in Streams(client, readers, server, kind, size).figures():
+            add(figure)
+        async for figure in Uploads(client, kind, size).figures():
             add(figure)
         async for figure in HoldUps(client, asking, server, kind, size).figures():
             add(figure)

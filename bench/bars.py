@@ -84,6 +84,8 @@ CODE_BARE = "run code: the bare function"
 CODE_COLD = "run code: first call, cold"
 CODE_WARM = "run code: warm"
 CODE_32 = "run code: 32 at once"
+TURN_MEANWHILE = "turn while files are read, against none"
+FILES_READ = "files uploaded at once, until all are read"
 LONG_TALK = "turn at many stored messages, against 100"
 DEEP_PAGE = "last page of messages, against the first"
 MANY_READERS = "edit of a block of many agents, against 2"
@@ -175,6 +177,7 @@ BARS: Mapping[str, Bar] = {
     **dict.fromkeys(HOLD_UPS, HELD_UP),
     CODE_COLD: Bar("p50", 60, "ms"),
     CODE_WARM: Bar("p50", 15, "ms"),
+    TURN_MEANWHILE: GROWTH,
     LONG_TALK: GROWTH,
     DEEP_PAGE: GROWTH,
     MANY_READERS: GROWTH,
@@ -182,6 +185,7 @@ BARS: Mapping[str, Bar] = {
 """By the figure's name; a figure that is not here is only shown."""
 
 WORK = (READ_1, READ_32, UPDATE_32, CREATE_AGENT, TURN_TEXT, TURN_TOOL, TURNS_16, INSERTS_32, LANDED, CALLS)
+UPLOADS = (TURN_MEANWHILE, FILES_READ)
 GROWTHS = (LONG_TALK, DEEP_PAGE, MANY_READERS)
-EACH_STORE = (COLD_START, *WORK, RESIDENT, *STREAMS, HEALTH_ALONE, *HOLD_UPS, *GROWTHS)
+EACH_STORE = (COLD_START, *WORK, RESIDENT, *STREAMS, *UPLOADS, HEALTH_ALONE, *HOLD_UPS, *GROWTHS)
 """The rows of each store, in the table's order (the growth figures take a row for each of their two cases besides)."""
