@@ -27,6 +27,7 @@ from bench.http import Client
 from bench.measuring import Timing, timed
 from bench.processes import Running, folkmoot, helper, postgres
 from bench.streams import Streams
+from bench.uploads import Uploads
 from bench.work import SIZES, Bench, Size
 
 CONNECTIONS = 32
@@ -166,6 +167,8 @@ def _measure_store(runner: asyncio.Runner, kind: str, server: Running, helpers: 
         async for figure in door_figures(client, kind, size.edits):
             add(figure)
         async for figure in Streams(client, readers, server, kind, size).figures():
+            add(figure)
+        async for figure in Uploads(client, kind, size).figures():
             add(figure)
         async for figure in HoldUps(client, asking, server, kind, size).figures():
             add(figure)

@@ -93,6 +93,8 @@ PASSAGE_RECALL = "search many passages by meaning: of the 10 nearest"
 PASSAGE_WORDS = "search many passages by words"
 TOOL_BARE = "call a tool of an MCP server: the server alone"
 TOOL_WARM = "call a tool of an MCP server: warm"
+TURN_MEANWHILE = "turn while files are read, against none"
+FILES_READ = "files uploaded at once, until all are read"
 LONG_TALK = "turn at many stored messages, against 100"
 DEEP_PAGE = "last page of messages, against the first"
 MANY_READERS = "edit of a block of many agents, against 2"
@@ -192,6 +194,7 @@ BARS: Mapping[str, Bar] = {
     PASSAGE_RECALL: Bar("value", 95, "%", at_least=True),
     PASSAGE_WORDS: Bar("p50", 20, "ms"),
     TOOL_WARM: Bar("p50", 5, "ms"),
+    TURN_MEANWHILE: GROWTH,
     LONG_TALK: GROWTH,
     DEEP_PAGE: GROWTH,
     MANY_READERS: GROWTH,
@@ -200,8 +203,9 @@ BARS: Mapping[str, Bar] = {
 """By the figure's name; a figure that is not here is only shown."""
 
 WORK = (READ_1, READ_32, UPDATE_32, CREATE_AGENT, TURN_TEXT, TURN_TOOL, TURNS_16, INSERTS_32, LANDED, CALLS)
+UPLOADS = (TURN_MEANWHILE, FILES_READ)
 GROWTHS = (LONG_TALK, DEEP_PAGE, MANY_READERS)
 PASSAGES = (PASSAGE_INSERT, PASSAGE_MEANING, PASSAGE_RECALL, PASSAGE_WORDS)
 COMPARED = (*GROWTHS, MCP_EDIT)
-EACH_STORE = (COLD_START, *WORK, RESIDENT, MCP_EDIT, *STREAMS, HEALTH_ALONE, *HOLD_UPS, *GROWTHS, *PASSAGES)
+EACH_STORE = (COLD_START, *WORK, RESIDENT, MCP_EDIT, *STREAMS, *UPLOADS, HEALTH_ALONE, *HOLD_UPS, *GROWTHS, *PASSAGES)
 """The rows of each store, in the table's order (those of `COMPARED` take a row for each of their two cases besides)."""

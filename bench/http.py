@@ -49,9 +49,20 @@ class Client:
     ) -> Response:
         """Send one request and return the answer, whatever its status."""
         content = b"" if body is None else json.dumps(body).encode()
+        return await self._send(method, path, content, "" if body is None else "application/json", headers)
+
+    async def upload(self, path: str, name: str, data: bytes) -> Response:
+        """Send a file as a form does."""
+        part = f'--bench\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
+        content = part.encode() + data + b"\r\n--bench--\r\n"
+        return await self._send("POST", path, content, "multipart/form-data; boundary=bench")
+
+    async def _send(
+        self, method: str, path: str, content: bytes, content_type: str, headers: Mapping[str, str] | None = None
+    ) -> Response:
         head = f"{method} {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n"
-        if body is not None:
-            head += "Content-Type: application/json\r\n"
+        if content_type:
+            head += f"Content-Type: {content_type}\r\n"
         head += "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
         message = f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
         connection = await self._connection()

@@ -35,10 +35,10 @@ from folkmoot.store.tables import files
 TIDYING = "file_tidying"
 """The kind of the job that deletes what a file does not need any more: earlier texts, bytes that were read."""
 
-CHUNKS_AT_ONCE = 48
+CHUNKS_AT_ONCE = 24
 """Chunks that are made and written together: some milliseconds of work."""
 
-REST = 3.0
+REST = 4.0
 """How long the job rests after some work, as a multiple of the processor's time that it took on another thread."""
 
 AS_MARKDOWN = frozenset({"text/x-markdown"})
