@@ -48,10 +48,12 @@ ELSEWHERE = frozenset(
         "stream background",
         "conversation message stream",
         "chat completions stream",
+        "agent export",
     }
 )
 """Streams, whose pieces depend on the model: test_streams.py and test_conversation_stream.py compare them event by
-event, in type and order."""
+event, in type and order. And an agent's file, which holds all that the calls before have made: tests/transfer compares
+what goes out with what comes in."""
 
 SHAPE_ONLY = {
     "run messages": "which runs there are depends on the calls made so far",
@@ -109,7 +111,6 @@ _OF_AGENTS = (
         for name in ("blocks", "memory.blocks", "tools", "tags")
     ),
     Allowed("folder attach", "$: an object instead of null", "the agent, as with a block"),
-    Allowed("folder files", "$[].chunks_embedded: 0 instead of 1", "later: embeddings of files"),
     Allowed("tags list", "$[]: * instead of *", "'green' is of an earlier program"),
     Allowed("agent detach block", "$.last_run_*: * instead of null", "the recorded server forgot its runs"),
     *(
@@ -121,6 +122,7 @@ _OF_AGENTS = (
 _OF_TOOLS_AND_MODELS = (
     Allowed("health", "$.folkmoot: added", "our own version, beside the level of the API"),
     Allowed("tools list", "$[]: without *", "later: more tools"),
+    Allowed("*", "$*.environment: added", "Folkmoot's own: whether the packages of a tool are there"),
     Allowed("agent attach tool", "$: an object instead of null", "the agent, as with a block"),
     Allowed("models list", "$[]: without openai/text-embedding-3-small", "it holds no conversations"),
     Allowed("models list", "$[]: with offline/notetaker", "Folkmoot's own"),
@@ -158,7 +160,6 @@ _OF_RUNS = (
     Allowed("message client tool", "*otid: *", "the same as every message's: the id without its kind"),
     Allowed("*", "*messages*.name: a string instead of null", "a tool return says whose it is"),
     Allowed("agent context", "*messages*.*", "messages carry what is kept of them"),
-    Allowed("agent context", "*directories: null*", "there are no folders yet"),
     Allowed("agent reset messages", "*last_run_*", "told for every agent that has run"),
 )
 
