@@ -72,7 +72,8 @@ def demo(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Run an example in its place: research_team, policy_board, task_coordination or specialists.",
+            help="Run an example in its place: research_team, policy_board, task_coordination, "
+            "shared_library or specialists.",
         ),
     ] = None,
 ) -> None:

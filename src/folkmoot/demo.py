@@ -36,7 +36,7 @@ EXAMPLES = {
     "research_team": "three agents look something up at once and fill one block",
     "policy_board": "read-only blocks that all agents follow and none can change",
     "task_coordination": "agents claim tasks and report in one block, all at once",
-    "shared_library": "two agents fill one archive, and each finds what the other kept",
+    "shared_library": "two agents fill one archive and find what is in it",
     "specialists": "each passes on what matters to the next, block by block",
 }
 """The programs in `examples/` that the demo runs, and what each shows."""
