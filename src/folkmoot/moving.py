@@ -14,7 +14,7 @@ from typing import Any
 from folkmoot.errors import FolkmootError
 from folkmoot.models.catalogue import Catalogue
 from folkmoot.settings import Settings, read_environ, read_settings
-from folkmoot.store.bulk import has_rows
+from folkmoot.store.bulk_opening import has_rows
 from folkmoot.store.opening import open_store
 from folkmoot.store.sealing import Sealer
 from folkmoot.transfer import backup

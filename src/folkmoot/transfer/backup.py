@@ -11,7 +11,8 @@ from typing import TypeAlias
 
 from folkmoot import __version__
 from folkmoot.errors import BackupUnusable, StartupError
-from folkmoot.store.bulk import Snapshot, current_shapes, open_loading, open_snapshot
+from folkmoot.store.bulk import Snapshot, current_shapes
+from folkmoot.store.bulk_opening import open_loading, open_snapshot
 from folkmoot.store.files import make_private_file, make_private_folder, replace_durably
 from folkmoot.store.migrate import knows_schema
 from folkmoot.transfer.backup_file import BackupReader, BackupWriter, Head

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, select
 
-from folkmoot.errors import FolkmootError, StoreError, ToolFailed
+from folkmoot.errors import FolkmootError, NotFound, StoreError, ToolFailed
 from folkmoot.identifiers import new_id
 from folkmoot.memory.authors import Author
 from folkmoot.models.prompt import ToolSchema
@@ -160,8 +160,6 @@ async def find_tool_of_server(transaction: Transaction, server_id: str, tool_id:
     Raises:
         NotFound: the server has no such tool.
     """
-    from folkmoot.errors import NotFound
-
     tool = await find_stored_tool(transaction, tool_id)
     if tool.server_id != server_id:
         raise NotFound(f"MCP server {server_id} has no tool with id {tool_id}")
