@@ -50,6 +50,9 @@ IN_NO_ORDER = frozenset({"handle", "label", "tool_type"})
 OF_OWN_TOOLS = frozenset({"id", "description", "json_schema", "source_code", "source_type", "tags"})
 """What is read of a program's own tools only; the others are known by name, and come anew when they were deleted."""
 
+OF_A_SOURCE = frozenset({"source_code", "source_type"})
+"""What is read of tools that have a source; those of servers of tools had one that only raised an error."""
+
 _PLACEHOLDERS = ("<text of ", "<path>")
 
 
@@ -79,6 +82,8 @@ def _in_objects(
     recorded: dict[str, Any], live: dict[str, Any], ids: Ids, waiting: set[str], path: str
 ) -> Iterator[str]:
     read = READ - OF_OWN_TOOLS if _is_everybodys(recorded) else READ
+    if recorded.get("tool_type") == "external_mcp":
+        read -= OF_A_SOURCE
     inner = path.rpartition(".")[2] == "metadata"
     for name in recorded:
         if not inner and name not in read:
@@ -134,7 +139,7 @@ def _is_alike(recorded: dict[str, Any], live: dict[str, Any], ids: Ids) -> bool:
     """Tell whether two elements without known identifiers can stand for each other."""
     if live.get("id") in ids.recorded and "message_type" not in recorded:
         return False
-    keys = ("handle", "message_type", "label", "name", "type", "tool_call_id")
+    keys = ("handle", "message_type", "label", "name", "type", "tool_call_id", "file_name")
     return all(_same(recorded.get(key), live.get(key), ids) for key in keys)
 
 

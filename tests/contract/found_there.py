@@ -25,14 +25,8 @@ def set_up(replay: Replay, calls: Sequence[Call]) -> None:
             replay.ids.live[thing["id"]] = tools[thing["name"]]
         elif str(thing.get("tool_type")).startswith("letta_"):
             replay.waiting_tools.add(thing["name"])
+    _make_tool_servers(replay, calls)
     for thing in _found(calls, shown):
-        _make(replay, thing)
-
-
-def stand_in(replay: Replay, call: Call, calls: Sequence[Call]) -> None:
-    """Make the agents of an import that is not possible yet, as they are first shown, so that a program can go on."""
-    agents = {identifier: {"id": identifier} for identifier in call.response.get("agent_ids", ())}
-    for thing in _first_shown(agents, list(_things([each.response for each in calls]))):
         _make(replay, thing)
 
 
@@ -107,6 +101,16 @@ def _make_tool(replay: Replay, thing: dict[str, Any]) -> None:
     answer = replay.http.post("/v1/tools", json=with_source(kept, thing))
     assert answer.status_code == 200, answer.text
     assert replay.ids.pair(thing["id"], answer.json()["id"]) is None
+
+
+def _make_tool_servers(replay: Replay, calls: Sequence[Call]) -> None:
+    """Make the servers of tools that are listed before the program makes any."""
+    about = [call for call in calls if call.name.endswith("/v1/tools/mcp/servers")]
+    if not about or about[0].method != "GET":
+        return
+    for server in about[0].response.values():
+        answer = replay.http.put("/v1/tools/mcp/servers", json=replay.counter.put_into(server))
+        assert answer.status_code == 200, answer.text
 
 
 def _model(thing: dict[str, Any]) -> str:

@@ -10,12 +10,9 @@ from fnmatch import fnmatchcase
 
 from replaying import Call
 
-TOOLS = "tools of one's own"
-FILES = "long-term memory and files"
-MCP = "MCP"
 REST = "the rest of the contract"
 
-LATER = frozenset({TOOLS, FILES, MCP, REST})
+LATER = frozenset({REST})
 """Capabilities that are not here yet."""
 
 
@@ -52,21 +49,15 @@ class Mark:
         return all(fnmatchcase(value, pattern.replace("[", "[[]")) for value, pattern in pairs)
 
 
-_LATER_ROUTES = (
-    *(Mark(MCP, call) for call in ("* /v1/mcp-servers*", "* /v1/tools/mcp*")),
-    *(Mark(REST, call) for call in ("* /v1/providers*", "* /v1/agents/{}/messages/capture")),
-)
+_LATER_ROUTES = (*(Mark(REST, call) for call in ("* /v1/providers*", "* /v1/agents/{}/messages/capture")),)
 
 _LATER_TOOLS = (
-    Mark(FILES, difference="*: without archival_memory_search"),
-    Mark(TOOLS, difference="*: without run_code*"),
+    Mark(REST, difference="*: without archival_memory_search"),
+    Mark(REST, difference="*: without run_code_with_tools"),
     *(
         Mark(REST, difference=f"*: without {name}")
         for name in ("store_memories", "rethink_user_memory", "finish_rethinking_memory", "search_memory")
     ),
-    Mark(TOOLS, difference="*.status: 'error' instead of 'success'"),
-    Mark(TOOLS, program="lettabot", scenario="approvals: *"),
-    Mark(TOOLS, "PATCH /v1/agents/{}/tools/approval/price_of", program="lettabot"),
 )
 
 _LATER_ANSWERS = (
@@ -185,15 +176,58 @@ _OF_TOOLS = (
     ),
 )
 
-_HUNG_UP = (
-    Mark("the program hung up before the end", "POST */messages", "$[]: with *", "claude-subconscious"),
-    Mark(
-        "as what stands in for its import was made",
-        "*",
-        "$.enable_sleeptime: null instead of False",
-        "claude-subconscious",
+_BOTH = "each server of tools has its own; the recorded one took tools of one name for the same, the last server's"
+
+_OF_SERVERS = (
+    Mark(_BOTH, "*", "*tags[]: without 'mcp:counter_stdio'", "lettactl*"),
+    Mark(_BOTH, "*", "*tags[]: with 'mcp:counter'", "lettactl*"),
+    *(
+        Mark(_BOTH, call, f"$[]: {seen} {name}", "lettactl*")
+        for name in ("mcp_add", "shout", "fails", "env_value", "record_of", "opt_list")
+        for call, seen in (
+            ("GET /v1/tools", "with"),
+            ("GET /v1/mcp-servers/{}/tools", "with"),
+            ("GET /v1/mcp-servers/{}/tools", "without"),
+        )
     ),
 )
+
+_REPLACED = "a file that is replaced stays the same, and in its folder"
+
+_READ = "the replay waits until an upload is read, and so open"
+
+_OF_FOLDERS = (
+    Mark("made by the program's call, which got no further there", "GET /v1/folders", "$[].description: *", "co"),
+    Mark(_REPLACED, "*/v1/folders/{}/*", "*id: file-* is here file-*, before it was file-*", "co"),
+    Mark(_REPLACED, "POST /v1/folders/{}/upload", "$.file_name: 'co-files/hours.txt' instead of 'hours.txt'", "co"),
+    Mark(_REPLACED, "PATCH /v1/agents/{}/files/close-all", "$[]: with* *hours.txt'", "co"),
+    Mark(_READ, "GET /v1/folders/{}/files", "$[].processing_status: 'completed' instead of 'parsing'", "lettactl-full"),
+    Mark(_READ, "PATCH /v1/agents/{}/files/close-all", "$[]: with 'shop_papers/hours.md'", "lettactl-full"),
+    Mark("those used last first", "PATCH /v1/agents/{}/files/close-all", "$[]: in another order", "lettactl*"),
+    Mark("by time, and numbered so", "GET /v1/agents/{}/export", "$.files[]: in another order", "lettactl"),
+)
+
+_HARNESS = "something other than the program asked the agent for what waits for approval"
+
+_OF_APPROVALS = (
+    Mark(
+        _HARNESS, "GET /v1/agents/{}", "$.pending_approval: null instead of an object", "lettabot", "approvals: one *"
+    ),
+    Mark(
+        _HARNESS,
+        "POST /v1/agents/{}/messages",
+        "status 400 instead of 200: *No tool call*",
+        "lettabot",
+        "approvals: one *",
+    ),
+)
+
+_NOT_SHOWN = tuple(
+    Mark("no call shows which tools the agent had", "*/messages*", "*.status: 'error' instead of 'success'", program)
+    for program in ("n8n-nodes-letta", "vercel-provider")
+)
+
+_HUNG_UP = (Mark("the program hung up before the end", "POST */messages", "$[]: with *", "claude-subconscious"),)
 
 _COPIES = "a conversation's copies of blocks go with its agent"
 
@@ -213,6 +247,10 @@ MARKS = (
     *_ORDER,
     *_OF_THE_REPLAY,
     *_OF_TOOLS,
+    *_OF_SERVERS,
+    *_OF_FOLDERS,
+    *_OF_APPROVALS,
+    *_NOT_SHOWN,
     *_HUNG_UP,
     *_COPIED,
 )
@@ -237,7 +275,12 @@ class Instead:
 
 _LOST = "calls that the recorded server dropped run here; the scenario with parallel_tool_calls on shows the rest"
 
+_FOLDERS = "a folder needs no model for vectors"
+
 INSTEAD = (
+    Instead(_FOLDERS, 400, 200, "POST /v1/folders", "co"),
+    Instead(f"{_FOLDERS}, so that the program would not ask again with one", 400, None, "POST /v1/folders", "letta-*"),
+    Instead(f"{_FOLDERS}; how the program goes on was not recorded", 400, None, "POST /v1/folders", "lettactl"),
     Instead("a background stream needs nothing here", 503, 200, "POST */messages*"),
     Instead("search needs nothing here", 400, 200, "POST /v1/messages/search"),
     Instead("the recorded server did not serve the model that the program names", 404, None, "POST /v1/agents"),

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import lzma
 import re
+import sys
+import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +25,13 @@ PROGRAMS = sorted({re.sub(r"(-\d)?\.jsonl\.xz$", "", file.name) for file in HERE
 """Every program, by the name of its file."""
 
 IDENTIFIER = re.compile(r"[a-z_]+-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|call_[0-9a-z]{8,}")
+COUNTER = Path(__file__).parent / "counter_server.py"
+COUNTER_THERE = "http://vm:19981/mcp"
+"""Where programs reached it."""
+
+LONGEST_READING = 60.0
+"""Seconds after which uploads must have been read."""
+
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 """What programs name to ask for a thing that is not there; the one user and organisation have it too."""
 
@@ -128,11 +137,30 @@ def identifiers(value: Any) -> set[str]:
     return {found for found in IDENTIFIER.findall(json.dumps(value)) if not found.endswith(UNKNOWN)}
 
 
+@dataclass(frozen=True)
+class Counter:
+    """The server of tools that programs name, as it runs here: over HTTP at an address, and as a program."""
+
+    address: str
+
+    def put_into(self, request: Any) -> Any:
+        """Return a recorded body with what is run here."""
+        text = json.dumps(request).replace(COUNTER_THERE, self.address)
+        text = text.replace('"command": "<path>"', f'"command": {json.dumps(sys.executable)}')
+        return json.loads(text.replace('"args": ["<path>"', f'"args": [{json.dumps(str(COUNTER))}'))
+
+    def taken_out_of(self, body: Any) -> Any:
+        """Return a body of ours with what was recorded."""
+        text = json.dumps(body).replace(self.address, COUNTER_THERE)
+        return json.loads(text.replace(sys.executable, "<path>").replace(str(COUNTER), "<path>"))
+
+
 @dataclass
 class Replay:
     """A program's calls made again on a running server."""
 
     http: httpx.Client
+    counter: Counter
     ids: Ids = field(default_factory=Ids)
     waiting: set[str] = field(default_factory=set)
     """Recorded identifiers of what could not be made yet, and so is left out of what is sent."""
@@ -156,19 +184,30 @@ class Replay:
             self.waiting_tools.add(call.response["name"])
 
     def make(self, call: Call) -> tuple[int, Any]:
-        """Make a call and return its status and body; a run in the background is over when this returns."""
+        """Make a call and return its status and body; runs in the background are over by then, and uploads read."""
         query = [(name, self.last_tools.get(value, value) if name == "after" else value) for name, value in call.query]
         arguments: dict[str, Any] = {"params": self.ids.translate(query)}
-        request = with_source(call.request, call.response)
+        request = self.counter.put_into(with_source(call.request, call.response))
         arguments |= _content(self.ids.translate(_without(request, self.waiting | self.waiting_tools)))
         headers = NEWER_CLIENT if call.newer else {}
         answer = self.http.request(call.method, self.ids.translate(call.path), headers=headers, **arguments)
-        body = _body(answer)
+        body = self.counter.taken_out_of(_body(answer))
         if call.path.endswith("/messages/async") and answer.status_code == 200:
             self.http.get(f"/v1/runs/{body['id']}/stream").raise_for_status()
         if call.name == "GET /v1/tools" and call.status == answer.status_code == 200 and call.response and body:
             self.last_tools[call.response[-1]["id"]] = body[-1]["id"]
+        if call.path.endswith("/upload") and answer.status_code == 200:
+            self._wait_for_files(body["source_id"])
+        if call.name == "POST /v1/agents/import" and call.status == answer.status_code == 200:
+            self.ids.live |= dict(zip(call.response["agent_ids"], body["agent_ids"], strict=True))
         return answer.status_code, body
+
+    def _wait_for_files(self, folder_id: str) -> None:
+        """Wait until a folder's uploads are read."""
+        deadline = time.monotonic() + LONGEST_READING
+        while self.http.get("/v1/jobs", params={"source_id": folder_id, "active": True}).raise_for_status().json():
+            assert time.monotonic() < deadline, f"files of {folder_id} are still being read"
+            time.sleep(0.05)
 
 
 def with_source(sent: Any, made: Any) -> Any:

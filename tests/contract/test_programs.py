@@ -10,12 +10,13 @@ from pathlib import Path
 import httpx
 import pytest
 from fields_read import differences
-from found_there import set_up, stand_in
+from found_there import set_up
 from program_marks import MARKS, Mark, expected_status
-from replaying import PROGRAMS, Call, Replay, load_calls
+from replaying import COUNTER, PROGRAMS, Call, Counter, Replay, load_calls
 
 from support.fixtures import StartServer
 from support.server import ServerProcess
+from support.tool_servers import running
 
 STARTS = 5
 DOCS = Path(__file__).parent.parent.parent / "docs" / "programs.md"
@@ -33,12 +34,12 @@ class Finding:
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 def test_programs_read_what_they_read_before(start_server: StartServer) -> None:
     """One test for all, since what they tell together says which marks are needed: it walks through them once."""
-    server = start_server()
+    server = start_server(env={"FOLKMOOT_PRIVATE_MCP_SERVERS": "true"})
     findings: dict[str, list[Finding]] = {}
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with httpx.Client(base_url=server.url, timeout=60) as http, running(COUNTER, "http") as address:
         _wait_for_models(server, http)
         for program in PROGRAMS:
-            findings[program] = list(_walk(load_calls(program), http))
+            findings[program] = list(_walk(load_calls(program), Replay(http, Counter(address))))
             _empty(http)
     everything = [finding for found in findings.values() for finding in found]
     unmeant = [finding for finding in everything if finding.mark is None]
@@ -68,9 +69,8 @@ def _wait_for_models(server: ServerProcess, http: httpx.Client) -> None:
     raise AssertionError(server.log())
 
 
-def _walk(calls: list[Call], http: httpx.Client) -> Iterator[Finding]:
+def _walk(calls: list[Call], replay: Replay) -> Iterator[Finding]:
     """Make a program's calls and yield every difference."""
-    replay = Replay(http)
     set_up(replay, calls)
     for call in _without_repetitions(calls):
         status = expected_status(call)
@@ -80,8 +80,6 @@ def _walk(calls: list[Call], http: httpx.Client) -> Iterator[Finding]:
         found = [Finding(call, line, _mark(call, line)) for line in _made_again(call, status, replay)]
         yield from found
         if any(finding.mark and finding.mark.waits for finding in found):
-            if call.path.endswith("/import"):
-                stand_in(replay, call, calls)
             replay.miss(call)
 
 
@@ -113,7 +111,7 @@ def _mark(call: Call, difference: str) -> Mark | None:
 def _empty(http: httpx.Client) -> None:
     """Take away what a program left."""
     own_only = {"tool_types": "custom"}
-    for kind in ("agents", "archives", "blocks", "runs", "tools"):
+    for kind in ("agents", "archives", "blocks", "folders", "mcp-servers", "runs", "tools"):
         while things := http.get(f"/v1/{kind}", params={"limit": 100, **(own_only if kind == "tools" else {})}).json():
             for thing in things:
                 http.delete(f"/v1/{kind}/{thing['id']}")

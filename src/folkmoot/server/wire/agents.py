@@ -356,7 +356,7 @@ def show_agent(view: AgentView) -> AgentReply:
         llm_config=_llm_config(agent, view.model),
         embedding_config=_embedding_config(agent, always=view.always_embedding),
         model=agent.model,
-        embedding=agent.embedding,
+        embedding=agent.named_embedding,
         model_settings=_model_settings(agent, view.model),
         compaction_settings=_compaction_settings(agent),
         response_format=settings.get("response_format"),
