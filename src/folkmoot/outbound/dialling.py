@@ -32,7 +32,7 @@ async def look_up(host: str, *, allow_private: bool) -> Sequence[str]:
 
 
 async def dial(
-    host: str, port: int, *, allow_private: bool, timeout: float
+    host: str, port: int, *, allow_private: bool, timeout: float, source: str | None = None
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Connect to a host, at one of the addresses that were judged.
 
@@ -41,6 +41,7 @@ async def dial(
         port: its port.
         allow_private: connect to addresses that are not public, too.
         timeout: seconds for all of it.
+        source: the address of this machine to connect from; any when None.
 
     Raises:
         AddressRefused: one of its addresses is not public.
@@ -53,7 +54,7 @@ async def dial(
     for address in addresses:
         try:
             async with asyncio.timeout(timeout / len(addresses)):
-                return await asyncio.open_connection(address, port)
+                return await asyncio.open_connection(address, port, local_addr=(source, 0) if source else None)
         except OSError as error:  # TimeoutError among them
             failure = error
     raise failure or OSError(f"{host} has no address")

@@ -15,6 +15,10 @@ Mode = Literal["strict", "trusted", "off"]
 Exceeded = Literal["time", "cpu", "memory", "processes", "output", "value"]
 
 
+SOURCE = "127.64.0.1"
+"""Where connections from inside a call to this server come from, so that it knows that they are code's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
     """An interpreter and packages, both read-only to the code."""

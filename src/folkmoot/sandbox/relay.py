@@ -12,7 +12,7 @@ from itertools import count
 from folkmoot.errors import InvalidInput
 from folkmoot.outbound.dialling import dial
 from folkmoot.sandbox import names
-from folkmoot.sandbox.calls import Limits, Network
+from folkmoot.sandbox.calls import SOURCE, Limits, Network
 from folkmoot.sandbox.reach import MOST_PORTS, Host, read_hosts
 
 DIAL_SECONDS = 10.0
@@ -186,15 +186,16 @@ class Relay:
         Raises:
             InvalidInput: for nobody whom the code may reach, or there is no connection.
         """
-        name, private = self._names.get(address), False
+        name, private, source = self._names.get(address), False, None
         if self._network.server is not None and address == "127.0.0.1" and port == self._network.server[1]:
             name, private = self._network.server[0], True
+            source = SOURCE if name.startswith("127.") else None
         elif name is None or not _named(name, port, self._network.hosts):
             raise InvalidInput(f"{name or address}:{port} is not among the hosts that it may reach")
         else:
             private = _named(name, port, self._private)
         try:
-            return await dial(name, port, allow_private=private, timeout=DIAL_SECONDS)
+            return await dial(name, port, allow_private=private, timeout=DIAL_SECONDS, source=source)
         except TimeoutError as error:
             raise InvalidInput(f"{name}:{port} did not answer in {DIAL_SECONDS:g} seconds") from error
         except OSError as error:

@@ -50,8 +50,8 @@ READING_POSTS = _one_of(
 )
 """What changes nothing although it is a POST: a reader may ask for it."""
 
-CHANGING_GETS = _one_of("/v1/mcp-servers/connect/[^/]+")
-"""What changes something although it is a GET: a sign-in is kept."""
+CHANGING_GETS = _one_of("/v1/mcp-servers/connect/[^/]+", "/v1/tools/mcp/servers/[^/]+/tools")
+"""What changes something although it is a GET: a sign-in is kept, a program is started."""
 
 BY_TOKEN: Mapping[AgentAccess, Mapping[str, re.Pattern[str]]] = {
     "read_messages": {"GET": re.compile(f"{_AGENT}/messages")},

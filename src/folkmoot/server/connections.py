@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from folkmoot.errors import FolkmootError, HeadTooLarge, ServerFull, SlowRequest
+from folkmoot.sandbox.calls import SOURCE
 from folkmoot.server.errors import error_body, error_response
 
 logger = logging.getLogger(__name__)
@@ -97,6 +98,7 @@ class Connection(HttpToolsProtocol):
         if self._due is None:  # it came together with the request before it
             self._owe()
         super().on_message_begin()
+        self.scope["state"]["from_code"] = self.client is not None and self.client[0] == SOURCE
 
     def on_headers_complete(self) -> None:
         """Go on with a body, for which there is time anew."""

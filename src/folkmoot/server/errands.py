@@ -10,6 +10,7 @@ from folkmoot.memory.blocks import Block, edit_text
 from folkmoot.memory.edits import Rethink
 from folkmoot.runs.messenger import DEEPEST, FARTHEST
 from folkmoot.server.wire.blocks import UpdateBlock
+from folkmoot.server.wire.sending import SendMessages
 from folkmoot.store.engine import Transaction
 
 
@@ -24,6 +25,21 @@ async def overwrite(
     if body.value is None or any(value is not None for name, value in body.changes().items() if name != "value"):
         raise Forbidden("An agent's tool changes the value of a block and nothing else of it.")
     return await edit_text(transaction, block_id, Rethink(body.value), author, expected, access)
+
+
+def check_errand(body: SendMessages, has_decisions: bool) -> None:
+    """Let a tool send another agent what agents send each other: words, and nothing that a person decides or sets.
+
+    Raises:
+        Forbidden: it is something else.
+    """
+    if has_decisions:
+        raise Forbidden("messages: an agent's tool does not decide about calls that wait for a person.")
+    if any(getattr(message, "role", "user") != "user" for message in body.messages or ()):
+        raise Forbidden("messages: an agent's tool speaks to other agents as a user.")
+    for name in ("callback_url", "override_model", "override_system", "client_tools"):
+        if getattr(body, name):
+            raise Forbidden(f"{name}: an agent's tool does not set this for another agent's turn.")
 
 
 def sent_by(errand: Errand | None, agent_id: str, *, waits: bool) -> tuple[tuple[str, ...], int]:

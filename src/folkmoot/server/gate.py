@@ -119,6 +119,8 @@ class Gate:
         opened = is_open(scope["path"])
         store: Store | None = None if opened else scope["app"].state.server.store
         principal = await self._authentication.identify(headers, store)
+        if principal is not None and scope.get("state", {}).get("from_code") and not principal.sends_key:
+            principal = None  # code in the sandbox is nobody without the key that it was lent
         has_key = principal is not None and principal.sends_key
         # Who has the key is no page of a foreign name: it could not know the key.
         if not self._hosts.serves(host, scope["server"][0] if scope["server"] else "") and not has_key:

@@ -18,7 +18,7 @@ from folkmoot.runs.active import Answer
 from folkmoot.runs.callbacks import check_callback_url
 from folkmoot.runs.reading import RunFilter, list_runs
 from folkmoot.runs.runs import Run
-from folkmoot.server.errands import sent_by
+from folkmoot.server.errands import check_errand, sent_by
 from folkmoot.server.event_stream import EventStream, ServerSentEvent
 from folkmoot.server.state import ServerState
 from folkmoot.server.wire.common import json_response
@@ -88,6 +88,8 @@ def read_request(
     messages, decisions = body.to_messages(), body.to_decisions()
     if not messages and decisions is None:
         raise InvalidInput("Messages must not be empty")
+    if state.errand is not None:
+        check_errand(body, decisions is not None)
     model = None if body.override_model is None else state.services.catalogue.handle_of(body.override_model)
     if body.callback_url is not None:
         check_callback_url(body.callback_url, allow_private=state.services.settings.private_callbacks)

@@ -109,16 +109,17 @@ def _check_agent(agent: Mapping[str, Any], file: AgentFile) -> None:
     for field, section in REFERENCES.items():
         known = {thing["id"] for thing in file.section(section)}
         for identifier in _list(agent, field, place):
-            if identifier not in known:
+            if not isinstance(identifier, str) or identifier not in known:
                 raise BadRequest(f"{place}: {field} names {identifier!r}, which is not among the file's {section}.")
     messages = _list(agent, "messages", place)
     if any(not isinstance(message, dict) for message in messages):
         raise BadRequest(f"{place}: messages is no list of objects.")
     ids = [message.get("id") for message in messages]
-    if len(set(map(str, ids))) != len(ids):
+    known = set(map(str, ids))
+    if len(known) != len(ids):
         raise BadRequest(f"{place}: two of its messages have the same id.")
     for identifier in _list(agent, "in_context_message_ids", place):
-        if identifier not in ids:
+        if str(identifier) not in known:
             raise BadRequest(f"{place}: in_context_message_ids names {identifier!r}, which is none of its messages.")
 
 

@@ -121,9 +121,12 @@ async def delete(agent_id: AgentId, memory_id: str, state: State) -> Deleted:
     """Delete a passage of the agent's archives; that it was there, and who deleted it, is recorded."""
 
     async def write(transaction: Transaction) -> None:
-        archives = await _archives(transaction, agent_id)
+        await find_agent(transaction, agent_id)
+        attached = await archives_of_agent(transaction, agent_id)
+        # What a tool may delete is what its agent may write.
+        archives = [each.archive.id for each in attached if state.errand is None or each.access == "write"]
         passage_id = check_id("passage", memory_id, "memory_id")
-        await delete_passage(transaction, passage_id, [archive.id for archive in archives], state.author)
+        await delete_passage(transaction, passage_id, archives, state.author)
 
     await state.store.write(write)
     return Deleted(message=f"Memory id={memory_id} successfully deleted")

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
+from html import escape
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -137,4 +138,4 @@ def _page(title: str, text: str, status: int) -> Response:
         "Cache-Control": "no-store",
         "Referrer-Policy": "no-referrer",
     }
-    return Response(_PAGE.format(title=title, text=text), status, headers, media_type="text/html")
+    return Response(_PAGE.format(title=escape(title), text=escape(text)), status, headers, media_type="text/html")

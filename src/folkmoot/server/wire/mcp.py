@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag
 
+from folkmoot.errors import InvalidInput
+from folkmoot.server.origins import origin_of
 from folkmoot.server.wire.common import JsonObject, Reply, Request, Text
 from folkmoot.tools.mcp.configuration import ServerConfiguration, ServerType
 from folkmoot.tools.mcp.listing import ListedTool
@@ -211,7 +213,31 @@ def _configuration(server_type: ServerType, sent: Mapping[str, Any]) -> ServerCo
 def _changed(stored: ServerConfiguration, server_type: ServerType, sent: Mapping[str, Any]) -> ServerConfiguration:
     """Return a configuration with what was sent; of another type it begins anew."""
     kept = {} if (stored.server_type == "stdio") != (server_type == "stdio") else _fields_of(stored)
-    return _configuration(server_type, {**kept, **sent}).with_secrets_of(stored)
+    changed = _configuration(server_type, {**kept, **sent})
+    if stored.server_url and changed.server_url and not _is_same_server(stored.server_url, changed.server_url):
+        _check_secrets_sent(sent)  # what was kept for one server is not sent to another
+        return _configuration(server_type, {**kept, **dict.fromkeys(_SECRETS), **sent})
+    return changed.with_secrets_of(stored)
+
+
+def _is_same_server(one: str, other: str) -> bool:
+    return one == other or (origin_of(one) is not None and origin_of(one) == origin_of(other))
+
+
+_SECRETS = ("auth_token", "custom_headers")
+
+
+def _check_secrets_sent(sent: Mapping[str, Any]) -> None:
+    """Refuse a secret that only comes back as it was shown.
+
+    Raises:
+        InvalidInput: it would have to be kept.
+    """
+    for name in _SECRETS:
+        value = sent.get(name)
+        values = value.values() if isinstance(value, Mapping) else [value]
+        if any(isinstance(each, str) and "***" in each for each in values):
+            raise InvalidInput(f"{name}: the server is at another address now, so say it anew or leave it out.")
 
 
 def _fields_of(stored: ServerConfiguration) -> dict[str, Any]:

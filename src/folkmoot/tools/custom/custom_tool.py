@@ -128,6 +128,7 @@ class CustomTool:
         packages = packages_of("pip", shared.packages, self.stored.pip_requirements)
         program = Program(source, self.stored.function, self.name, described, packages)
         home = Home.of(context.settings)
+        reached = home.address if home.knows_code or context.settings.api_key is not None else None
         async with lent_key(context) as key:
             around = Surroundings(
                 variables={
@@ -138,7 +139,7 @@ class CustomTool:
                     "LETTA_AGENT_ID": context.agent_id,
                     "LETTA_TOOL_ID": self.id,
                 },
-                network=Network(hosts=(*shared.hosts, *self._hosts), server=home.address),
+                network=Network(hosts=(*shared.hosts, *self._hosts), server=reached),
                 agent=await context.store.read(look) if "agent_state" in source else None,
                 agent_id=context.agent_id,
             )

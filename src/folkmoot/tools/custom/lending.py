@@ -36,6 +36,11 @@ class Home:
     url: str
     """Where the code finds it."""
 
+    @property
+    def knows_code(self) -> bool:
+        """Whether the server can tell code from people, by where on loopback it connects from."""
+        return self.address.startswith("127.")
+
     @classmethod
     def of(cls, settings: Settings) -> Home:
         """Return where the server of these settings is."""
