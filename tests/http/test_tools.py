@@ -103,30 +103,7 @@ def test_base_tools_can_be_added_again_and_are_all_there(client: Letta, http: ht
     assert {tool["id"] for tool in answer.json()} == {tool.id for tool in built_in.items}
 
 
-# -- tools that cannot work yet ------------------------------------------------------------------------------
-
-NOT_CONFIGURED = {
-    "archival_memory_insert": {"content": "a fact", "tags": ["x"]},
-    "archival_memory_search": {"query": "a fact", "top_k": 3, "tag_match_mode": "all"},
-    "open_files": {"file_requests": [{"file_name": "a.md", "offset": 0, "length": 10}], "close_all_others": True},
-    "grep_files": {"pattern": "a+", "context_lines": 2},
-    "semantic_search_files": {"query": "a fact", "limit": 3},
-}
-
-
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
-def test_tools_that_cannot_work_yet_can_be_given_and_a_call_says_why(client: Letta, new_agent: NewAgent) -> None:
-    agent = new_agent(include_base_tools=False, tools=[*NOT_CONFIGURED, "fetch_webpage"])
-    assert set(tool_names(agent)) == {*NOT_CONFIGURED, "fetch_webpage"}
-    calls = "\n".join(f"CALL {name} {json.dumps(arguments)}" for name, arguments in NOT_CONFIGURED.items())
-    response = client.agents.messages.create(agent.id, input=calls)
-    returned = {m.name: m for m in response.messages if m.message_type == "tool_return_message"}
-    assert returned.keys() == NOT_CONFIGURED.keys()
-    for name, message in returned.items():
-        assert message.status == "error"
-        assert message.tool_return.startswith(f"{name} is not configured: this server has no ")
-        assert "tools/detach" in message.tool_return
-    assert response.messages[-1].content == "done"
+# -- running code ------------------------------------------------------------------------------------------
 
 
 def returned_by(client: Letta, agent_id: str, code: str, language: str = "python") -> Any:

@@ -239,7 +239,7 @@ if os.fork() == 0:
         ),
         (
             replace(LIMITS, sent=100_000),
-            "import urllib.request\nurllib.request.urlopen('http://HOST/', bytes(200_000)).read()",
+            "import socket\nsocket.create_connection(('named.test', PORT)).sendall(bytes(20_000_000))",
             "it sent more bytes than it may",
         ),
         (

@@ -32,6 +32,7 @@ from folkmoot.mcp_server.resources import (
     Updated,
     address_of,
     changes,
+    look,
     name_in,
     until_stopped,
 )
@@ -208,6 +209,7 @@ async def _listen(context: Context, params: types.SubscriptionsListenRequestPara
         resources_list_changed=(scoped and wanted.resources_list_changed) or None,
     )
     meta: dict[str, Any] = {SUBSCRIPTION_ID_META_KEY: request_id}
+    seen = await look(member, addresses)  # before the client may rely on being told
     acknowledged = types.SubscriptionsAcknowledgedNotificationParams(notifications=honored, _meta=meta)
     await context.session.send_notification(
         types.SubscriptionsAcknowledgedNotification(params=acknowledged), related_request_id=request_id
@@ -218,7 +220,7 @@ async def _listen(context: Context, params: types.SubscriptionsListenRequestPara
     if honored.resources_list_changed:
         listed.append(types.ResourceListChangedNotification(params=types.NotificationParams(_meta=meta)))
     async with (
-        aclosing(changes(member, addresses, reach=bool(listed))) as all_changes,  # type: ignore[type-var]
+        aclosing(changes(member, seen, reach=bool(listed))) as all_changes,  # type: ignore[type-var]
         aclosing(until_stopped(all_changes, stopped)) as some,  # type: ignore[type-var]
     ):
         async for change in some:

@@ -61,30 +61,41 @@ class ReachChanged:
 
 Change: TypeAlias = Updated | ReachChanged
 
+Seen: TypeAlias = Mapping[str, tuple[str, int] | None]
+"""Identifier and version of the block behind each address; None where none is reached."""
 
-async def changes(member: Member, addresses: Collection[str], *, reach: bool) -> AsyncIterator[Change]:
+
+async def look(member: Member, addresses: Collection[str]) -> Seen:
+    """Return what stands behind each address now."""
+    return await member.state.store.read(lambda transaction: _look(member, transaction, addresses))
+
+
+async def changes(member: Member, seen: Seen, *, reach: bool) -> AsyncIterator[Change]:
     """Yield what changes of the blocks that are subscribed to, and, with `reach`, of what the member reaches.
 
     Each change is told once, however many versions it took; what there is to see is then read anew.
+
+    Args:
+        member: who subscribed.
+        seen: what stood behind each address before the subscription was acknowledged: whatever changes later is told.
+        reach: whether to tell that the member's key reaches something else.
     """
     store = member.state.store
-    seen: Mapping[str, tuple[str, int] | None] | None = None
     reached = member.state.principal.grants
     with ExitStack() as listening:
         woken = listening.enter_context(store.signals.listening(CHANGED))
         heard: set[str] = set()
         while True:
-            now = await store.read(lambda transaction: _look(member, transaction, addresses))  # noqa: B023
+            now = await look(member, seen)
             new = {block[0] for block in now.values() if block is not None} - heard
             if new:
                 heard |= new
                 listening.pop_all().close()
                 woken = listening.enter_context(store.signals.listening(CHANGED, *map(topic, heard)))
                 continue  # it may have changed before we listened
-            if seen is not None:
-                for address in addresses:
-                    if now[address] != seen[address]:
-                        yield Updated(address)
+            for address in now:
+                if now[address] != seen[address]:
+                    yield Updated(address)
             seen = now
             await wait_or_look_again(woken, LOOK_AGAIN_SECONDS)
             woken.clear()
@@ -94,10 +105,7 @@ async def changes(member: Member, addresses: Collection[str], *, reach: bool) ->
             reached = member.state.principal.grants
 
 
-async def _look(
-    member: Member, transaction: Transaction, addresses: Collection[str]
-) -> dict[str, tuple[str, int] | None]:
-    """Return identifier and version of the block behind each address; None where none is reached."""
+async def _look(member: Member, transaction: Transaction, addresses: Collection[str]) -> Seen:
     found: dict[str, tuple[str, int] | None] = {}
     for address in addresses:
         try:
