@@ -323,6 +323,23 @@ SENT_SECRETS = {
 }
 
 
+def test_secrets_stay_with_the_address_that_they_were_given_for(http: httpx.Client) -> None:
+    config = {"mcp_server_type": "streamable_http", **SENT_SECRETS}
+    made = http.post("/v1/mcp-servers", json={"server_name": f"moves_{uuid4().hex[:8]}", "config": config}).json()
+    path = f"/v1/mcp-servers/{made['id']}"
+
+    def moved(**fields: Any) -> httpx.Response:
+        return http.patch(path, json={"config": {"mcp_server_type": "streamable_http", **fields}})
+
+    assert moved(server_url="https://a.invalid/other").json()["auth_token"] == "***"
+    answer = moved(server_url="https://evil.invalid/mcp", auth_token="***")
+    assert answer.status_code == 422
+    assert "auth_token" in answer.json()["detail"]
+    gone = moved(server_url="https://evil.invalid/mcp").json()
+    assert (gone.get("auth_token"), gone.get("custom_headers")) in ((None, None), (None, {}))
+    http.delete(path)
+
+
 def test_no_answer_tells_a_secret(start_server: StartServer, database_url: str) -> None:
     """Every field of every answer that tells of a server, of its tools or of what went wrong with it."""
     running_server = start_server(env=PRIVATE)

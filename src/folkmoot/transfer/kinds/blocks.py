@@ -155,6 +155,8 @@ def _check_history(versions: Sequence[Mapping[str, Any]], value: str) -> None:
     """
     if not 0 < len(versions) <= MOST_VERSIONS:
         raise ValueError(f"it has {len(versions):,} versions, and {MOST_VERSIONS:,} are taken")
+    if any(type(version["length"]) is not int or version["length"] < 0 for version in versions):
+        raise ValueError("a version's length is no number of characters")
     if sum(version["length"] for version in versions) > MOST_REPLAYED:
         raise ValueError(f"its versions have more than {MOST_REPLAYED:,} characters together")
     text = ""
