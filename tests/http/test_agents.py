@@ -151,7 +151,7 @@ def test_an_agent_that_names_no_model_gets_the_servers(client: Letta) -> None:
 def test_an_embedding_is_shown_where_one_is_named(http: httpx.Client, embedding: str | None) -> None:
     for named in ({"embedding": embedding}, {} if embedding is None else {"embedding_config": {"handle": embedding}}):
         created = http.post("/v1/agents/", json={"model": MODEL, **named}).json()
-        assert created["embedding"] == named.get("embedding")
+        assert created["embedding"] == embedding
         config = created["embedding_config"]
         assert (config is None) == (embedding is None)
         assert config is None or config["handle"] == embedding
