@@ -302,7 +302,7 @@ async def test_a_lost_connection_is_made_anew(pool: Pool) -> None:
 
 
 async def test_connections_are_closed_when_nobody_uses_them() -> None:
-    pool = Pool(idle=0.05)
+    pool = Pool(idle=0.2)
     first = pool.connection()
     assert await said(first, "ok") == "fine"
     while first.is_usable:

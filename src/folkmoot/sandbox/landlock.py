@@ -66,7 +66,10 @@ def restrict(
 
 
 def _allow(ruleset: int, path: str, allowed: int) -> None:
-    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except FileNotFoundError:  # it has gone since it was listed, as another call's folder does
+        return
     try:
         if not stat.S_ISDIR(os.fstat(place).st_mode):
             allowed &= _EXECUTE | _WRITE | _READ

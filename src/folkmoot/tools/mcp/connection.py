@@ -139,7 +139,9 @@ class Connection:
         Raises:
             ToolServerFailed: it could not be opened.
         """
-        return await asyncio.shield(self._session)
+        session = await asyncio.shield(self._session)
+        self.used_at = asyncio.get_running_loop().time()  # opening may have taken longer than it may lie idle
+        return session
 
     async def call(self, tool: str, arguments: Mapping[str, Any], timeout: float) -> mcp_types.CallToolResult:
         """Call a tool of the server; who is cancelled meanwhile is not kept waiting.
