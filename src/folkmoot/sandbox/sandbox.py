@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 import os
-import signal
 import socket
 import struct
 import subprocess
@@ -15,20 +14,20 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
-from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import folkmoot
 from folkmoot.errors import SandboxBusy, SandboxUnavailable
 from folkmoot.sandbox.asked import Asked
-from folkmoot.sandbox.calls import Call, Exceeded, Limits, Mode, Network, Result, Walls
+from folkmoot.sandbox.calls import Call, Limits, Mode, Network, Result, Walls
 from folkmoot.sandbox.environments import Environments
 from folkmoot.sandbox.node import AMARO, find_node
 from folkmoot.sandbox.reach import read_hosts
 from folkmoot.sandbox.relay import Relay, plan
 from folkmoot.sandbox.requirements import Kind
+from folkmoot.sandbox.results import read_result
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +43,6 @@ LARGE_ANSWER = 256 * 1024
 """Bytes of an answer from which on it is read on a thread."""
 
 _MOST_SENT = 10_000_000
-_MOST_DEPTH = 100
 _GRACE_SECONDS = 5.0
 """Beyond its own time, for a call's start and its report."""
 
@@ -235,10 +233,11 @@ class Sandbox:
                 report, pieces = await forker.ask(asked, sent, relay)
         except TimeoutError:
             return Result("ended", error="the call's guard did not answer in time", exceeded="time")
+        _check_walls(report)
         if sum(map(len, pieces)) > LARGE_ANSWER:
-            result = await asyncio.to_thread(_result, call, report, pieces)
+            result = await asyncio.to_thread(read_result, call, report, pieces)
         else:
-            result = _result(call, report, pieces)
+            result = read_result(call, report, pieces)
         return replace(result, refused=relay.refused) if relay is not None else result
 
     async def _command(self, call: Call) -> list[str] | None:
@@ -459,59 +458,12 @@ def _for_one_process(call: Call) -> Call:
     return replace(call, network=Network())
 
 
-def _result(call: Call, report: dict[str, Any], pieces: list[bytes]) -> Result:
-    """Read what a program said of itself, believing nothing but that it is bytes."""
+def _check_walls(report: dict[str, Any]) -> None:
+    """Refuse a report of a call that was not run.
+
+    Raises:
+        SandboxUnavailable: a wall could not be raised.
+    """
     if "missing" in report:
         kind = _NoNamespaces if report["namespaces"] else SandboxUnavailable
         raise kind(f"a wall is missing: {report['missing']}. {_REMEDY}")
-    said = pieces[2]
-    result = partial(Result, stdout=_text(pieces[0]), stderr=_text(pieces[1]))
-    if report["exceeded"] is not None:
-        exceeded = cast(Exceeded, report["exceeded"])
-        return result("ended", error=_ENDED[exceeded].format(**asdict(call.limits)), exceeded=exceeded)
-    if not said:
-        ending: int = report["ending"]
-        how = f"by {signal.Signals(-ending).name}" if ending < 0 else f"with exit code {ending}"
-        return result("ok") if ending == 0 else result("ended", error=f"the program ended {how}")
-    try:
-        answer = json.loads(said, parse_constant=str)
-        value, error, out_of_memory = _clean(answer.get("value")), answer.get("error"), "exceeded" in answer
-    except (ValueError, RecursionError, AttributeError):
-        return result("error", error="what the program returned is not JSON, or is nested too deeply")
-    if error is None:
-        return result("ok", value)
-    return result(
-        "error", error=_text(str(error).encode(errors="replace")), exceeded="memory" if out_of_memory else None
-    )
-
-
-_ENDED = {
-    "time": "it took more than {seconds:g} seconds and was ended",
-    "cpu": "it used more than {cpu_seconds} seconds of a processor and was ended",
-    "memory": "it used more than {memory} bytes of memory and was ended",
-    "processes": "it had more than {processes} threads and was ended",
-    "output": "it printed more than {output} bytes and was ended",
-    "value": "it returned more than {value} bytes as JSON and was ended",
-}
-
-
-def _text(data: bytes) -> str:
-    """Return bytes as text that every store can keep."""
-    return data.decode(errors="replace").replace("\0", "\ufffd")
-
-
-def _clean(value: Any, depth: int = 0) -> Any:
-    """Return JSON data whose texts every store can keep.
-
-    Raises:
-        ValueError: it is nested too deeply.
-    """
-    if depth > _MOST_DEPTH:
-        raise ValueError("nested too deeply")
-    if isinstance(value, str):
-        return _text(value.encode(errors="replace"))
-    if isinstance(value, list):
-        return [_clean(item, depth + 1) for item in value]
-    if isinstance(value, dict):
-        return {_clean(name): _clean(item, depth + 1) for name, item in value.items()}
-    return value

@@ -43,7 +43,7 @@ _DAMAGE = (
     zlib.error,
     EOFError,
     OSError,
-    NotImplementedError,
+    NotImplementedError,  # a way of compressing that zipfile does not know
     struct.error,
     RuntimeError,
     ValueError,
