@@ -58,7 +58,7 @@ async def restore(file: Path, database: str | None, *, replace: bool) -> None:
     settings = _settings(database)
     with _progress() as progress:
         if replace and await has_rows(settings.database_url):
-            kept = settings.data.expanduser() / f"before-restore-{datetime.now(UTC):%Y%m%dT%H%M%S}.folkmoot"
+            kept = settings.data.expanduser() / f"before-restore-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}.folkmoot"
             await backup.back_up(settings.database_url, kept.absolute(), _fingerprint(settings), progress)
             _note(f"What was there is kept in {kept}.")
         moved = await backup.restore(file, settings.database_url, replace=replace, progress=progress)
