@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ from uuid import uuid4
 import httpx
 
 from support.fixtures import MODEL
+from support.polling import until
 
 KEY = "the-first-admins-key"
 
@@ -65,8 +65,7 @@ class Organization:
         folder = self.ask("POST", "/v1/folders", json={"name": f"{self.word} folder"})
         text = f"{self.word} stands in a file".encode()
         file = self.ask("POST", f"/v1/folders/{folder['id']}/upload", files={"file": (f"{self.word}.txt", text)})
-        while self.ask("GET", "/v1/jobs", params={"source_id": folder["id"], "active": True}):
-            time.sleep(0.02)
+        until(lambda: not self.ask("GET", "/v1/jobs", params={"source_id": folder["id"], "active": True}))
         self.ask("PATCH", f"/v1/agents/{agent['id']}/folders/attach/{folder['id']}")
         passage = self._fill_archive(agent["id"])
         policy = [{"type": "agent", "id": agent["id"], "access": ["read_agent"]}]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from openapi import schema_of, violations
 from recordings import Ids, Recording, load_recordings, make_again
 
 from support.fixtures import StartServer
+from support.polling import until
 
 RECORDINGS = load_recordings()
 
@@ -47,8 +47,7 @@ def _made_again(recording: Recording, ids: Ids, http: httpx.Client) -> Iterator[
         with http.stream("GET", f"/v1/runs/{body['id']}/stream") as stream:
             stream.read()
     if recording.name == "file upload":  # and at the file when it was read
-        while http.get("/v1/jobs", params={"source_id": body["source_id"], "active": True}).json():
-            time.sleep(0.02)
+        until(lambda: not http.get("/v1/jobs", params={"source_id": body["source_id"], "active": True}).json())
     if wanted.response is ANYTHING:
         pass
     elif recording.name in SHAPE_ONLY:

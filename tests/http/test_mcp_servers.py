@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,6 +16,7 @@ from letta_client.types import AgentState
 
 from support.clients import official_client, plain_client
 from support.fixtures import MODEL, NewAgent, StartServer, one_store
+from support.polling import until
 from support.tool_servers import FASTMCP_SERVER, PLAIN_SERVER, TOOL_SERVER, program, running
 
 SECRET = "hush-hush-0815"
@@ -60,14 +60,6 @@ def say(client: Letta, agent: AgentState, text: str) -> list[Any]:
     """Return what the tools of a turn returned."""
     response = client.agents.messages.create(agent.id, messages=[{"role": "user", "content": text}])
     return [message for message in response.messages if message.message_type == "tool_return_message"]
-
-
-def until(holds: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if holds():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it never came to hold")
 
 
 def test_a_server_is_added_changed_and_deleted(client: Letta, new_server: NewServer) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import sqlite3
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -20,6 +19,7 @@ from folkmoot.store.tables import metadata
 from support.callbacks import listening
 from support.clients import plain_client
 from support.fixtures import MODEL, StartServer
+from support.polling import until
 from support.scripted_model import ScriptedModel
 
 PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
@@ -93,9 +93,6 @@ FILED = "filedword"
 KEPT, SHARED = "keptword", "sharedword"
 
 
-LOOKS = 2000
-
-
 class Life:
     """An agent with everything that an agent can have, and another one that it has spoken to."""
 
@@ -120,8 +117,7 @@ class Life:
         self.ok("PATCH", f"/v1/agents/{self.agent}/folders/attach/{self.folder}")
         paper = {"file": ("paper.txt", FILED.encode())}
         self.http.post(f"/v1/folders/{self.folder}/upload", files=paper).raise_for_status()
-        while self.ok("GET", f"/v1/jobs?source_id={self.folder}&active=true"):
-            time.sleep(0.02)
+        until(lambda: not self.ok("GET", f"/v1/jobs?source_id={self.folder}&active=true"))
         identity = {"identifier_key": "ada", "name": "Ada", "identity_type": "user", "agent_ids": [self.agent]}
         self.ok("POST", "/v1/identities", identity)
         insertion = {"label": "team", "new_string": WRITTEN}
@@ -235,13 +231,13 @@ def test_traces_and_figures_stay_as_long_as_the_settings_say(
         (step,) = http.get(f"/v1/steps?agent_id={agent}").json()
         server.restart()  # a server looks for what is too old when it starts, and then every minute
     with plain_client(server.url) as http:
-        assert any(http.get(f"/v1/steps/{step['id']}/trace").json() is None for _ in range(LOOKS))
+        until(lambda: http.get(f"/v1/steps/{step['id']}/trace").json() is None)
         http.delete(f"/v1/agents/{agent}").raise_for_status()
         assert http.get(f"/v1/steps/{step['id']}").json() == step
         server.stop()
     brief = start_server(env={"FOLKMOOT_KEEP_STEPS": "0.001"})
     with plain_client(brief.url) as http:
-        assert any(http.get(f"/v1/steps/{step['id']}").status_code == 404 for _ in range(LOOKS))
+        until(lambda: http.get(f"/v1/steps/{step['id']}").status_code == 404)
 
 
 @pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
@@ -258,8 +254,7 @@ def test_deleting_a_file_or_a_folder_leaves_nothing_of_their_texts(start_server:
             return file
 
         def wait_for_jobs() -> None:
-            while http.get("/v1/jobs", params={"active": True}).json():
-                time.sleep(0.02)
+            until(lambda: not http.get("/v1/jobs", params={"active": True}).json())
 
         first, second = (http.post("/v1/folders", json={"name": name}).json()["id"] for name in ("first", "second"))
         read = send(first, "read", wait=True)
