@@ -192,6 +192,47 @@ def test_a_tool_that_takes_too_long_is_ended_and_what_it_printed_is_kept(start_s
 
 
 @one_store
+def test_a_tool_can_have_less_than_the_server_allows_and_never_more(maker: Maker) -> None:
+    source = """
+import resource
+
+def TOOL(wait: bool) -> list:
+    \"\"\"Tell what it may use.\"\"\"
+    while wait:
+        pass
+    return [resource.getrlimit(getattr(resource, name))[0] for name in ("RLIMIT_NOFILE", "RLIMIT_FSIZE")]
+"""
+    limits = {"seconds": 1, "open_files": 20, "file_size": 1 << 50}
+    agent, name = maker.agent(source, tool={"extra_body": {"metadata_": {"limits": limits}}})
+    assert maker.run(agent, name, {"wait": False})["func_return"] == [20, 64 * 1024 * 1024]
+    returned = maker.turn(agent, name, {"wait": True})
+    assert returned.tool_return.endswith("TimeoutError: it took more than 1 seconds and was ended")
+
+
+@one_store
+def test_what_of_the_network_was_refused_is_told(maker: Maker, client: Letta) -> None:
+    source = """
+import socket
+
+def TOOL(fail: bool) -> str:
+    \"\"\"Look a name up.\"\"\"
+    try:
+        return socket.gethostbyname("other.test")
+    except OSError:
+        if fail:
+            raise
+        return "not there"
+"""
+    agent, name = maker.agent(source, tool={"extra_body": {"metadata_": {"allowed_hosts": ["one.test"]}}})
+    refused = "network: other.test is not among the hosts that it may reach"
+    quiet = maker.turn(agent, name, {"fail": False})
+    assert (quiet.tool_return, quiet.stderr) == ("not there", [refused])
+    loud = maker.turn(agent, name, {"fail": True})
+    assert loud.tool_return.endswith(refused)
+    assert refused in loud.stderr
+
+
+@one_store
 def test_arguments_become_what_the_hints_ask_for(maker: Maker) -> None:
     source = '''
 import asyncio

@@ -23,10 +23,9 @@ from folkmoot.errors import SandboxBusy, SandboxUnavailable
 from folkmoot.sandbox.asked import Asked
 from folkmoot.sandbox.calls import Call, Limits, Mode, Network, Result, Walls
 from folkmoot.sandbox.environments import Environments
-from folkmoot.sandbox.node import AMARO, find_node
+from folkmoot.sandbox.node import find_node, packages_needed
 from folkmoot.sandbox.reach import read_hosts
 from folkmoot.sandbox.relay import Relay, plan
-from folkmoot.sandbox.requirements import Kind
 from folkmoot.sandbox.results import read_result
 
 logger = logging.getLogger(__name__)
@@ -173,10 +172,7 @@ class Sandbox:
             raise SandboxUnavailable(walls.missing)
         if self.mode == "strict" and self._kind == "alone":
             call = _for_one_process(call)
-        kind: Kind = "pip" if call.language == "python" else "npm"
-        requirements = call.environment.requirements
-        if call.language == "typescript" and not (await asyncio.to_thread(find_node)).reads_types:
-            requirements += (AMARO,)
+        kind, requirements = await asyncio.to_thread(packages_needed, call.language, call.environment.requirements)
         if not requirements:
             async with self._place():
                 return await self._run(call)
