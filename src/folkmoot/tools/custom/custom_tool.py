@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from folkmoot.errors import InvalidInput, ToolFailed
-from folkmoot.models.prompt import ToolSchema
 from folkmoot.sandbox.calls import Network, check_limits
 from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.settings import Settings
@@ -18,7 +17,7 @@ from folkmoot.tools.custom.configuration import SandboxConfig, SandboxVariable, 
 from folkmoot.tools.custom.lending import Home, lent_key
 from folkmoot.tools.custom.packages import Packages, packages_of, packages_of_tool
 from folkmoot.tools.custom.running import Program, Returned, Surroundings, run_program
-from folkmoot.tools.stored import StoredTool
+from folkmoot.tools.stored import RowTool, StoredTool
 from folkmoot.tools.tool import ToolContext, ToolResult
 
 
@@ -43,49 +42,10 @@ class Running(Protocol):
 
 
 @dataclass(frozen=True)
-class CustomTool:
+class CustomTool(RowTool):
     """A stored tool of the type `custom`; it runs in the sandbox."""
 
-    stored: StoredTool
     sealer: Sealer
-    in_step: bool = False
-    ends_turn: bool = False
-    asks_agents: bool = False
-
-    @property
-    def id(self) -> str:
-        """The row's identifier."""
-        return self.stored.id
-
-    @property
-    def name(self) -> str:
-        """The row's name."""
-        return self.stored.name
-
-    @property
-    def schema(self) -> ToolSchema:
-        """What the model is told of it."""
-        return self.stored.schema
-
-    @property
-    def tool_type(self) -> str:
-        """`custom`."""
-        return self.stored.tool_type
-
-    @property
-    def tags(self) -> Sequence[str]:
-        """The row's tags."""
-        return self.stored.tags
-
-    @property
-    def runs_beside_others(self) -> bool:
-        """Only where its maker allows it."""
-        return self.stored.enable_parallel_execution
-
-    @property
-    def return_limit(self) -> int:
-        """The row's limit."""
-        return self.stored.return_char_limit
 
     @property
     def _hosts(self) -> Sequence[str]:
