@@ -156,6 +156,11 @@ class RowTool:
         return False
 
     @property
+    def runs_code(self) -> bool:
+        """Whether its calls go to the sandbox."""
+        return False
+
+    @property
     def runs_beside_others(self) -> bool:
         """Whether its maker, or the server that it is of, allows it."""
         return self.stored.enable_parallel_execution

@@ -107,6 +107,10 @@ class Tool(Protocol):
         """Whether it waits for other agents' turns, which may take longer than a tool may."""
 
     @property
+    def runs_code(self) -> bool:
+        """Whether its calls go to the sandbox."""
+
+    @property
     def runs_beside_others(self) -> bool:
         """Whether its calls run at the same time as others of the same reply, not one after the other."""
 

@@ -48,6 +48,11 @@ class CustomTool(RowTool):
     sealer: Sealer
 
     @property
+    def runs_code(self) -> bool:
+        """Always."""
+        return True
+
+    @property
     def _hosts(self) -> Sequence[str]:
         """The hosts that the tool alone may reach: `allowed_hosts` of its metadata."""
         return (self.stored.metadata or {}).get("allowed_hosts") or ()
