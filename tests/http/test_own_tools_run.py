@@ -16,6 +16,7 @@ from letta_client.types import AgentState
 
 from support.fixtures import MODEL, NewAgent, StartServer, one_store
 from support.scripted_model import ScriptedModel
+from support.server import ServerFailed
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="walls are Linux's")
 
@@ -494,6 +495,22 @@ def test_the_published_exploit_gets_nothing(mode: str, start_server: StartServer
         assert (seen["secret"], seen["written"], mark.exists()) == ("the secret", True, True)
     else:
         assert (seen["secret"], seen["written"], seen["parent"], mark.exists()) == ("", False, "", False)
+
+
+@one_store
+def test_code_without_walls_is_refused_among_several_organisations(start_server: StartServer) -> None:
+    headers = {"authorization": "Bearer the-admins-key"}
+    trusted = {"FOLKMOOT_API_KEY": "the-admins-key", "FOLKMOOT_TOOL_SANDBOX": "trusted"}
+    server = start_server(env=trusted)
+    with httpx.Client(base_url=server.url, timeout=60, headers=headers) as http:
+        assert_error(http.post("/v1/organizations", json={"name": "others"}), 409, "FOLKMOOT_TOOL_SANDBOX=trusted")
+    server.stop()
+    walled = start_server(env={"FOLKMOOT_API_KEY": "the-admins-key"})
+    with httpx.Client(base_url=walled.url, timeout=60, headers=headers) as http:
+        http.post("/v1/organizations", json={"name": "others"}).raise_for_status()
+    walled.stop()
+    with pytest.raises(ServerFailed, match="there are 2 organisations here, and code without walls reads"):
+        server.start()
 
 
 @one_store

@@ -176,6 +176,17 @@ def test_calls_wait_for_a_place_and_too_many_are_told(run: Running, monkeypatch:
         run.all(Sandbox("strict", running=1), [Call(source)] * 6)
 
 
+async def test_another_system_has_no_walls_yet_and_nothing_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.sys, "platform", "darwin")
+    sandbox = Sandbox("strict")
+    walls = await sandbox.walls()
+    assert walls.line.startswith("strict, but code cannot be run: there are no walls for darwin yet. Run the server on")
+    for language in ("python", "typescript"):
+        with pytest.raises(SandboxUnavailable, match="there are no walls for darwin yet"):
+            await sandbox.run(Call("1", language=language))
+    assert sandbox._forkers == {}
+
+
 def test_two_hundred_calls_at_once_wait_for_a_few_processes(run: Running) -> None:
     sandbox, most, over = Sandbox("strict", running=4), 0, threading.Event()
 
