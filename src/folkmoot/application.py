@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 
 from folkmoot import __version__
 from folkmoot.access.authentication import Authentication
+from folkmoot.access.organizations import list_organizations
 from folkmoot.access.principals import ADMIN, LOCAL
 from folkmoot.agents.services import Services
 from folkmoot.archives.embedding import embed_kind
@@ -76,6 +77,7 @@ from folkmoot.server.routing import RoutesByShape
 from folkmoot.server.state import ServerState
 from folkmoot.server.uploads import AROUND_FILE
 from folkmoot.settings import ENV_FILE, Settings, read_environ
+from folkmoot.store.engine import Store
 from folkmoot.store.files import close_data_folder
 from folkmoot.store.migrate import copies_beside
 from folkmoot.store.opening import open_store
@@ -222,10 +224,12 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     """Open everything a server works with, and close it at the end.
 
     Raises:
-        StartupError: the database cannot be used.
+        StartupError: the database cannot be used, or code would run without walls among several organisations.
     """
     close_data_folder(settings.data.expanduser())
     store = await open_store(settings.database_url, settings.store_wait)
+    if settings.tool_sandbox == "trusted":
+        await _refuse_strangers(store)
     client = ModelClient(settings, environ)
     secret = settings.secret_key.get_secret_value() if settings.secret_key is not None else None
     sealer = Sealer(secret, settings.data.expanduser())
@@ -260,6 +264,21 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
         await client.aclose()
         await embeddings.aclose()
         await store.close()
+
+
+async def _refuse_strangers(store: Store) -> None:
+    """Refuse to run code without walls where it would read what is another organisation's.
+
+    Raises:
+        StartupError: there is more than one.
+    """
+    organizations = await store.everywhere.read(list_organizations)
+    if len(organizations) > 1:
+        await store.close()
+        raise StartupError(
+            f"FOLKMOOT_TOOL_SANDBOX=trusted: there are {len(organizations)} organisations here, and code without walls "
+            "reads the data of all. Use strict or off."
+        )
 
 
 def _make_sandbox(settings: Settings) -> Sandbox:
