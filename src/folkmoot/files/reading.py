@@ -112,7 +112,7 @@ class FileReader:
         return (
             JobKind(READING, self._read_newest, self._say_why),
             JobKind(TIDYING, self._tidy, attempts=None, at_once=1),
-            self._embedder.kind,
+            *self._embedder.kinds,
         )
 
     async def _read_newest(self, active: ActiveJob) -> None:
