@@ -52,7 +52,7 @@ async function main(): Promise<void> {
   tell("closed", (await all(client.agents.files.list(agent_id))).map((each) => each.is_open));
   tell("opened again", await client.agents.files.open(file.id!, { agent_id }));
   tell("folders", (await all(client.agents.folders.list(agent_id))).map((each) => each.id === folder_id));
-  tell("agents", (await all(client.folders.agents.list(folder_id))).map((each) => each === agent_id));
+  tell("agents", (await client.folders.agents.list(folder_id)).map((each) => each === agent_id));
   await client.folders.files.delete(file.id!, { folder_id });
   tell("files left", (await all(client.folders.files.list(folder_id))).map((each) => each.id));
   await client.agents.folders.detach(folder_id, { agent_id });

@@ -37,7 +37,7 @@ async function main(): Promise<void> {
   tell("passages", (await client.folders.passages.list(folder.id!)).map((each) => each.text));
   tell("folders", (await client.agents.folders.list(agent.id)).map((each) => each.id === folder.id));
   tell("agents", (await client.folders.getAgentsForFolder(folder.id!)).map((each) => each === agent.id));
-  tell("jobs", (await client.jobs.list({ sourceId: folder.id!, active: true })).map((each) => each.status));
+  tell("jobs", (await client.jobs.listActive({ sourceId: folder.id! })).map((each) => each.status));
   await client.folders.files.delete(folder.id!, file.id!);
   tell("files left", (await client.folders.files.list(folder.id!)).map((each) => each.id));
   await client.agents.folders.detach(agent.id, folder.id!);
