@@ -53,6 +53,7 @@ from folkmoot.server.routes import (
     context,
     conversations,
     core_memory,
+    embeddings,
     folders,
     health,
     history,
@@ -124,6 +125,7 @@ ROUTERS = (
     archives.router,
     archives.passages_router,
     models.router,
+    embeddings.router,
     jobs.router,
     keys.router,
     tokens.router,
@@ -239,10 +241,12 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     mcp = McpServers(store, settings, sealer)
     stored = StoredTools({"custom": partial(CustomTool, sealer=sealer), "external_mcp": partial(McpTool, servers=mcp)})
     tools = ToolRegistry((BuiltinTools(), stored))
-    embeddings = EmbeddingClient(settings, environ)
-    embedder = FileEmbedder(embeddings, partial(usable_embedding, settings, environ))
-    kinds: JobKinds = {kind.name: kind for kind in (embed_kind(embeddings), *FileReader(sandbox, embedder).kinds)}
-    services = Services(store, client, settings, environ, sealer, catalogue, tools, sandbox, embeddings, kinds, mcp)
+    embedding_client = EmbeddingClient(settings, environ)
+    embedder = FileEmbedder(embedding_client, partial(usable_embedding, settings, environ))
+    kinds: JobKinds = {kind.name: kind for kind in (embed_kind(embedding_client), *FileReader(sandbox, embedder).kinds)}
+    services = Services(
+        store, client, settings, environ, sealer, catalogue, tools, sandbox, embedding_client, kinds, mcp
+    )
     supervisor = RunSupervisor(services)
     worker = JobWorker(store, kinds, settings.keep_jobs)
     principal = LOCAL if settings.api_key is None else ADMIN
@@ -262,7 +266,7 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
         await sandbox.close()
         await catalogue.aclose()
         await client.aclose()
-        await embeddings.aclose()
+        await embedding_client.aclose()
         await store.close()
 
 

@@ -15,6 +15,7 @@ from folkmoot.agents.identities import identities_of_agents
 from folkmoot.agents.listing import agents_of_ids, blocks_of_agents, last_run, tags_of_agents, tools_of_agents
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.messages import ids_in_context
+from folkmoot.files.shown import ShownFiles, files_at_hand
 from folkmoot.server.state import ServerState
 from folkmoot.server.wire.agents import AgentView
 from folkmoot.server.wire.blocks import BlockReply
@@ -88,6 +89,8 @@ async def view_agent(
     conversation = await find_conversation(transaction, agent_id)
     message_ids = await ids_in_context(transaction, conversation.id, conversation.context_start)
     waiting = await pending_in(transaction, conversation) if "agent.pending_approval" in parts else None
+    has_files = "agent.blocks" in parts and ("agent.sources" not in parts or view.folders)
+    files = await files_at_hand(transaction, agent_id) if has_files else ShownFiles()
     last = await last_run(transaction, agent_id)
     return AgentView(
         always_embedding=state.wants_embedding,
@@ -98,6 +101,7 @@ async def view_agent(
         tools=view.tools,
         tags=view.tags,
         folders=view.folders,
+        files=files,
         identities=view.identities,
         variables=view.variables,
         pending_approval=waiting.request if waiting else None,

@@ -21,6 +21,7 @@ from folkmoot.files.folders import (
     list_folders,
     update_folder,
 )
+from folkmoot.models.embeddings import usable_embedding
 from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import State
@@ -122,9 +123,10 @@ async def retrieve(folder_id: FolderId, form: Form, state: State) -> Response:
 
 @_route("PATCH", "/{folder_id}", response_model=FolderReply, source_model=SourceReply)
 async def update(folder_id: FolderId, body: UpdateFolder, form: Form, state: State) -> Response:
-    """Change a folder; what is uploaded from then on goes by it."""
+    """Change a folder; what is uploaded from then on goes by it, and all of its files by another embedding."""
     changes = body.changes()
-    folder = await state.store.write(lambda transaction: update_folder(transaction, folder_id, changes))
+    default = usable_embedding(state.services.settings, state.services.environ, None)
+    folder = await state.store.write(lambda transaction: update_folder(transaction, folder_id, changes, default))
     return json_response(form.of(folder))
 
 

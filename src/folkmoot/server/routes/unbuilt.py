@@ -26,7 +26,6 @@ EMPTY: dict[str, Any] = {
     "/v1/groups": [],
     "/v1/groups/count": 0,
     "/v1/providers": [],
-    "/v1/embeddings/total_storage_size": 0.0,
     "/v1/templates": {"templates": [], "has_next_page": False},
     "/v1/projects": {"projects": [], "hasNextPage": False},
     "/v1/environments": {"connections": [], "hasNextPage": False},

@@ -19,6 +19,7 @@ from folkmoot.agents.identities import Identity
 from folkmoot.agents.tool_rules import ToolRules
 from folkmoot.conversations.messages import Message
 from folkmoot.files.folders import Folder
+from folkmoot.files.shown import ShownFiles
 from folkmoot.identifiers import user_of
 from folkmoot.models.listing import ModelDescription
 from folkmoot.models.providers import DEFAULT_ALIAS
@@ -35,7 +36,7 @@ from folkmoot.server.wire.common import (
     ToolId,
     moment,
 )
-from folkmoot.server.wire.folders import SourceReply
+from folkmoot.server.wire.folders import FileBlockReply, SourceReply
 from folkmoot.server.wire.identities import IdentityId, IdentityReply
 from folkmoot.server.wire.messages import ApprovalRequestMessage, show_request
 from folkmoot.server.wire.models import EmbeddingConfig, EmbeddingSettings, Kept, LlmConfig
@@ -261,7 +262,7 @@ class MemoryReply(Reply):
     agent_type: str
     git_enabled: bool = False
     blocks: list[BlockReply]
-    file_blocks: list[dict[str, Any]] = []
+    file_blocks: list[FileBlockReply] = []
     prompt_template: str = ""
 
 
@@ -326,6 +327,7 @@ class AgentView:
     tools: Sequence[Tool] = ()
     tags: Sequence[str] = ()
     folders: Sequence[Folder] = ()
+    files: ShownFiles = field(default_factory=ShownFiles)
     last_completion: int | None = None
     last_duration: int | None = None
     last_stop_reason: str | None = None
@@ -362,7 +364,9 @@ def show_agent(view: AgentView) -> AgentReply:
         response_format=settings.get("response_format"),
         description=agent.description,
         metadata=settings.get("metadata"),
-        memory=MemoryReply.model_construct(agent_type=agent.agent_type, blocks=blocks),
+        memory=MemoryReply.model_construct(
+            agent_type=agent.agent_type, blocks=blocks, file_blocks=FileBlockReply.all_of(view.files)
+        ),
         blocks=blocks,
         tools=[ToolReply.of(tool, agent.organization_id) for tool in view.tools],
         sources=[SourceReply.of(folder) for folder in view.folders],

@@ -122,6 +122,8 @@ async def semantic_search_files(context: ToolContext, query: str, limit: int | N
     most = 5 if limit is None else limit
     if not 1 <= most <= MOST_FOUND:
         raise ToolFailed(f"limit can be 1 to {MOST_FOUND}.")
+    if not query.strip():
+        raise ToolFailed("query is empty; say what to look for.")
     handle_of = partial(usable_embedding, context.settings, context.environ)
     found = await search_files(context.store, context.embeddings, handle_of, context.agent_id, query, most)
     if not found:
