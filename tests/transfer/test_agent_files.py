@@ -294,16 +294,51 @@ def test_a_tool_comes_with_its_source_and_takes_the_place_of_one_here_only_when_
     tool = client.tools.create(source_code=source(1), tags=["shop"], return_char_limit=99)
     agent = new_agent(tool_ids=[tool.id])
     file = exported(http, agent.id)
+    assert imported(http, file)["left_out"] == [], "the same one is here"
     client.tools.update(tool.id, source_code=source(2))
-    imported(http, file, override_existing_tools="false")
-    assert client.tools.retrieve(tool.id).source_code == source(2)
-    made = imported(http, file)["agent_ids"][0]
+    for asked in ({}, {"override_existing_tools": "false"}):
+        (told,) = imported(http, file, **asked)["left_out"]
+        assert f"tool '{name}': another one" in told, "agents have it, and nobody asked for another one"
+        assert client.tools.retrieve(tool.id).source_code == source(2)
+    (told,) = imported(http, file, override_existing_tools="true")["changed"]
+    assert f"tool '{name}': is the file's now" in told
     assert client.tools.retrieve(tool.id).source_code == source(1)
     client.tools.delete(tool.id)
     made = imported(http, file)["agent_ids"][0]
     there = next(each for each in http.get(f"/v1/agents/{made}/tools").json() if each["name"] == name)
     assert (there["source_code"], there["tags"], there["return_char_limit"]) == (source(1), ["shop"], 99)
     assert without_ids(exported(http, made))["tools"] == without_ids(file)["tools"]
+
+
+@one_store
+def test_a_file_opens_no_hosts_and_sets_nothing_that_a_route_would_refuse(
+    http: httpx.Client, client: Letta, new_agent: NewAgent, moving: str
+) -> None:
+    name = f"ask_{uuid4().hex[:8]}"
+    code = f'def {name}() -> str:\n    """Ask."""\n    return "1"\n'
+    reaching = {"source_code": code, "metadata_": {"allowed_hosts": ["prices.example"], "team": "shop"}}
+    tool = http.post("/v1/tools", json=reaching).json()["id"]
+    file = exported(http, new_agent(tool_ids=[tool]).id)
+    assert imported(http, file)["left_out"] == [], "it reaches them already, and is the same"
+    other = json.loads(json.dumps(file))
+    other["tools"][-1]["source_code"] = code.replace('"1"', '"2"')
+    (told,) = imported(http, other, override_existing_tools="true")["left_out"]
+    assert "prices.example, which stay closed" in told
+    assert http.get(f"/v1/tools/{tool}").json()["metadata_"] == {"team": "shop"}, "what another source may not reach"
+    imported(http, other, open_hosts="true", override_existing_tools="true")
+    assert http.get(f"/v1/tools/{tool}").json()["metadata_"]["allowed_hosts"] == ["prices.example"]
+
+    said = exported(http, moving)
+    own = said["folkmoot"]["conversations"][0]
+    for wrong in ({"context_window_limit": 5}, {"model_settings": 3}, {"model": "a\0"}, []):
+        own["configuration"] = wrong
+        answer = posted(http, said)
+        assert (answer.status_code, "conversation" in answer.text) == (400, True), (wrong, answer.text)
+    own["configuration"] = {"model": "nobody/nothing", "description": "aside", "strange": 1}
+    made = imported(http, said)
+    assert any("'nobody/nothing' is not configured" in line for line in made["left_out"])
+    again = exported(http, made["agent_ids"][0])["folkmoot"]["conversations"][0]
+    assert again["configuration"] == {"description": "aside"}
 
 
 def test_folders_come_with_the_texts_of_their_files(http: httpx.Client, new_agent: NewAgent) -> None:

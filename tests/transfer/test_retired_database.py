@@ -15,9 +15,10 @@ from folkmoot.models.catalogue import Catalogue
 from folkmoot.settings import Settings
 from folkmoot.store.opening import open_store
 from folkmoot.store.sealing import Sealer
+from folkmoot.transfer.retired.context import Taken
 from folkmoot.transfer.retired.secrets import decrypt
 from folkmoot.transfer.retired.source import open_source
-from folkmoot.transfer.retired.taking import Import, Taken
+from folkmoot.transfer.retired.taking import Import
 from support.clients import plain_client
 from support.fixtures import MODEL, StartServer, one_store
 from support.postgres import PostgresServer
@@ -49,13 +50,13 @@ async def source(dumped: str, postgres_server: PostgresServer) -> AsyncIterator[
     postgres_server.drop_database(url)
 
 
-async def taken(source: str, target: str, key: str | None = KEY, *, dry_run: bool = False) -> Taken:
+async def taken(source: str, target: str, key: str | None = KEY, *, dry_run: bool = False, **wanted: Any) -> Taken:
     """Take a database over."""
     store, catalogue = await open_store(target, 10), Catalogue(Settings(), ENVIRON)
     try:
         async with open_source(source) as found:
             sealer = Sealer(SECRET, Path("/nowhere"))
-            return await Import(found, store, sealer, catalogue, key, lambda *_: None, dry_run).run()
+            return await Import(found, store, sealer, catalogue, key, lambda *_: None, dry_run, **wanted).run()
     finally:
         await catalogue.aclose()
         await store.close()
@@ -128,7 +129,7 @@ async def test_run_again_it_changes_nothing_and_brings_what_is_new(source: str, 
     again = await taken(source, database_url)
     assert await all_rows(database_url) == before
     assert [again.taken[table] for table in ("messages", "agents", "block", "tools")] == [0] * 4
-    assert again.digest.hexdigest() == done.digest.hexdigest()
+    assert again.checksum == done.checksum == done.checksum_here == again.checksum_here != "0" * 32
     await change(
         source,
         "INSERT INTO messages (id, agent_id, role, content, tool_calls, created_at, organization_id, is_deleted) "

@@ -14,9 +14,10 @@ from folkmoot.errors import BadRequest
 from folkmoot.server.wire.agents import CONFIGURATION_FIELDS, AgentView, CreateAgent, show_agent
 from folkmoot.server.wire.blocks import CreateBlock
 from folkmoot.server.wire.common import Reply, Request, Text
+from folkmoot.server.wire.conversations import ConversationSettings
 from folkmoot.server.wire.tools import CreateTool
 from folkmoot.transfer.agent_file import AgentFile
-from folkmoot.transfer.importing import Plans
+from folkmoot.transfer.importing import Imported, Plans
 from folkmoot.transfer.message_rows import OWN_KEY
 
 M = TypeVar("M", bound=BaseModel)
@@ -42,10 +43,16 @@ class ExportAgent(Request):
 
 
 class ImportedAgents(Reply):
-    """The agents that were made, and what of the file was left out, a line for each thing."""
+    """The agents that were made."""
 
     agent_ids: list[str]
-    left_out: list[str] = []
+    left_out: list[str] = Field([], description="What of the file was left out or is called otherwise, line by line.")
+    changed: list[str] = Field([], description="What was here and is the file's now, line by line.")
+
+    @classmethod
+    def of(cls, imported: Imported) -> ImportedAgents:
+        """Show what came of a file."""
+        return cls(agent_ids=list(imported.agent_ids), left_out=list(imported.left_out), changed=list(imported.changed))
 
 
 _OF_ANOTHER_SERVER = frozenset(
@@ -148,6 +155,7 @@ def read_plans(file: AgentFile) -> Plans:
         agents={entry["id"]: _agent(entry) for entry in file.section("agents")},
         blocks={entry["id"]: _block(entry) for entry in file.section("blocks")},
         tools={entry["id"]: _tool(entry) for entry in file.section("tools") if entry.get("source_code")},
+        conversations={str(entry.get("id")): _settings(entry) for entry in file.own("conversations")},
     )
 
 
@@ -187,6 +195,13 @@ def _block(entry: Mapping[str, Any]) -> dict[str, Any]:
     kept = {"require_version": own.get("require_version")} if isinstance(own, dict) else {}
     fields = {name: value for name, value in entry.items() if name != "limit" or value is not None}
     return _read(CreateBlock, {**fields, **kept}, f"block {entry['id']}").model_dump()
+
+
+def _settings(entry: Mapping[str, Any]) -> dict[str, Any]:
+    given = entry.get("configuration")
+    if not isinstance(given, dict | None):
+        raise BadRequest(f"file: conversation {entry.get('id')}: configuration is no object.")
+    return _read(ConversationSettings, given or {}, f"conversation {entry.get('id')}").configuration()
 
 
 def _tool(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from folkmoot.agents.agents import tools_of
 from folkmoot.errors import FolkmootError
 from folkmoot.store.engine import Transaction
 from folkmoot.tools.builtin import BUILTIN_TOOLS
-from folkmoot.tools.custom.making import describe, put_tool
-from folkmoot.tools.stored import find_tool_named
+from folkmoot.tools.custom.making import Described, describe, put_tool, would_stay
+from folkmoot.tools.stored import StoredTool, count_users, find_tool_named
 from folkmoot.tools.tool import Tool
 from folkmoot.transfer.exporting import Exporting
 from folkmoot.transfer.importing import Loading
@@ -59,11 +59,51 @@ class Tools:
             elif kind == _OF_SERVER:
                 await _find_servers(loading, transaction, entry)
             elif entry["id"] in loading.prepared:
-                fields, described = loading.prepared[entry["id"]]
-                there = await find_tool_named(transaction, described.name)
-                if there is None or loading.options.override_existing_tools:
-                    there = await put_tool(transaction, fields, described, loading.author)
-                loading.made[entry["id"]] = there.id
+                tool = await _put(loading, transaction, *loading.prepared[entry["id"]])
+                loading.made[entry["id"]] = tool.id
+
+
+async def _put(
+    loading: Loading, transaction: Transaction, fields: Mapping[str, Any], described: Described
+) -> StoredTool:
+    """Return the tool of that name: the file's, or the one here when that is not to be replaced."""
+    name, there = described.name, await find_tool_named(transaction, described.name)
+    fields = _within_hosts(loading, name, fields, there)
+    if there is None:
+        return await put_tool(transaction, fields, described, loading.author)
+    if would_stay(there, fields, described):
+        return there
+    users = await count_users(transaction, there.id)
+    wanted = loading.options.override_existing_tools
+    if not (users == 0 if wanted is None else wanted):
+        loading.tell(
+            f"tool {name!r}: another one of that name is here, which {users} agents have, and stays; "
+            "override_existing_tools=true puts the file's into its place for all of them."
+        )
+        return there
+    loading.changed.append(f"tool {name!r}: is the file's now, also for the {users} agents here that have it.")
+    return await put_tool(transaction, fields, described, loading.author)
+
+
+def _within_hosts(
+    loading: Loading, name: str, fields: Mapping[str, Any], there: StoredTool | None
+) -> Mapping[str, Any]:
+    """Return a tool's fields with the hosts that it may reach: the file's only when that is wanted."""
+    metadata = dict(fields.get("metadata") or {})
+    asked = metadata.get("allowed_hosts") or []
+    before = (there.metadata or {}).get("allowed_hosts") or [] if there is not None else []
+    same_source = there is not None and there.source_code == fields["source_code"]
+    hosts = asked if loading.options.open_hosts else before if same_source else []
+    if closed := [host for host in asked if host not in hosts]:
+        loading.tell(
+            f"tool {name!r}: asks for the hosts {', '.join(closed)}, which stay closed to it; "
+            "open_hosts=true opens them, or do so at the tool."
+        )
+    if hosts:
+        metadata["allowed_hosts"] = hosts
+    else:
+        metadata.pop("allowed_hosts", None)
+    return {**fields, "metadata": metadata} if metadata or (there is not None and there.metadata) else fields
 
 
 async def _find_servers(loading: Loading, transaction: Transaction, entry: Mapping[str, Any]) -> None:
@@ -72,10 +112,8 @@ async def _find_servers(loading: Loading, transaction: Transaction, entry: Mappi
     found = [each for each in await loading.services.tools.entries(transaction) if each.name == name]
     if found:
         loading.made[entry["id"]] = found[0].id
-    elif (line := f"tool {name!r}: is of a server of tools that is not here; add the server and attach it.") not in (
-        loading.left_out
-    ):
-        loading.left_out.append(line)
+    else:
+        loading.tell(f"tool {name!r}: is of a server of tools that is not here; add the server and attach it.")
 
 
 def _without_own_schema(fields: Mapping[str, Any]) -> dict[str, Any]:
