@@ -14,7 +14,7 @@ from typing import Any
 from folkmoot.errors import FolkmootError, StartupError
 from folkmoot.models.catalogue import Catalogue
 from folkmoot.settings import Settings, read_environ, read_settings
-from folkmoot.store.bulk_opening import has_rows
+from folkmoot.store.bulk_opening import has_rows, refuse_served
 from folkmoot.store.opening import open_store
 from folkmoot.store.sealing import Sealer
 from folkmoot.transfer import backup
@@ -59,6 +59,7 @@ async def restore(file: Path, database: str | None, *, replace: bool) -> None:
     settings = _settings(database)
     with _progress() as progress:
         if replace and await has_rows(settings.database_url):
+            await refuse_served(settings.database_url)
             kept = settings.data.expanduser() / f"before-restore-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}.folkmoot"
             await backup.back_up(settings.database_url, kept.absolute(), _fingerprint(settings), progress)
             _note(f"What was there is kept in {kept}.")
@@ -114,7 +115,7 @@ def _tell_taken(done: Taken, *, dry_run: bool) -> None:
         _note(problem)
     _tell(f"{'table'.ljust(30)}  {'source':>10}  {'taken':>10}  {'there':>10}  {'told':>10}")
     for table, count in sorted(done.source.items()):
-        if count:
+        if count and table != "alembic_version":
             figures = (count, done.taken[table], done.there[table], done.refused[table])
             _tell(f"{table.ljust(30)}  " + "  ".join(f"{figure:>10,}" for figure in figures))
     _tell(f"checksum of the messages in the source  {done.checksum}")
@@ -139,16 +140,31 @@ def _fingerprint(settings: Settings) -> str | None:
 def _progress() -> Iterator[Progress]:
     """Show a bar for each thing that is done, with its rate and the time left, where somebody can see it."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        ProgressColumn,
+        Task,
+        TaskID,
+        TextColumn,
+        TimeRemainingColumn,
+    )
     from rich.progress import Progress as Bars
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:,.0f}/s" if task.speed else "")
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
     with Bars(*columns, console=console, disable=not console.is_terminal, transient=True) as bars:
-        task = bars.add_task("", total=None)
+        tasks: dict[str, TaskID] = {}
 
         def show(what: str, done: int, total: int) -> None:
-            bars.update(task, description=what, completed=done, total=total)
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
 
         yield show
 

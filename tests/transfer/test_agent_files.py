@@ -205,6 +205,7 @@ def test_sharing_within_a_file_is_kept_and_files_share_nothing(http: httpx.Clien
         ({"agents": [{"id": "agent-0"}]}, "llm_config is required"),
         ({"agents": [], "blocks": [{"label": "a"}]}, "has no id"),
         ({"agents": [], "folkmoot": {"version": 99}}, "newer one"),
+        ({"agents": [], "folkmoot": {"version": 1, "archives": ["a"]}}, "archives is no list of objects"),
     ],
 )
 def test_other_formats_are_refused_by_name(http: httpx.Client, content: Any, named: str) -> None:
@@ -339,6 +340,39 @@ def test_a_file_opens_no_hosts_and_sets_nothing_that_a_route_would_refuse(
     assert any("'nobody/nothing' is not configured" in line for line in made["left_out"])
     again = exported(http, made["agent_ids"][0])["folkmoot"]["conversations"][0]
     assert again["configuration"] == {"description": "aside"}
+
+
+@one_store
+def test_archives_and_identities_come_along(http: httpx.Client, new_agent: NewAgent) -> None:
+    one, other = new_agent(), new_agent()
+    archive = http.post("/v1/archives", json={"name": "lore", "description": "Tea.", "metadata": {"k": 1}}).json()["id"]
+    said = [{"text": f"Kettle {number}.", "tags": ["b", "a"]} for number in range(3)]
+    for passage in said:
+        assert http.post(f"/v1/archives/{archive}/passages", json=passage).status_code == 200
+    for agent in (one, other):
+        http.patch(f"/v1/agents/{agent.id}/archives/attach/{archive}", json={"access": "read"})
+    http.post(f"/v1/agents/{one.id}/archival-memory", json={"text": "Its own.", "created_at": "2020-01-01T00:00:00Z"})
+    key = f"ada-{uuid4().hex[:8]}"
+    properties = [{"key": "vip", "value": True, "type": "boolean"}]
+    identity = {"identifier_key": key, "name": "Ada", "identity_type": "user", "properties": properties}
+    known = http.post("/v1/identities", json={**identity, "agent_ids": [one.id]}).json()["id"]
+    file = exported(http, one.id)
+    made = imported(http, file, append_copy_suffix="false")
+    assert made["left_out"] == []
+    again = made["agent_ids"][0]
+    assert list(differences(without_ids(file), without_ids(exported(http, again)))) == []
+    assert [each["name"] for each in http.get(f"/v1/identities/{known}/agents").json()] == [one.name, one.name]
+    archives = {each["name"]: each for each in http.get("/v1/archives", params={"agent_id": again}).json()}
+    assert archives["lore"]["id"] != archive
+    assert (archives["lore"]["access"], archives["lore"]["passage_count"]) == ("read", 3)
+    http.delete(f"/v1/identities/{known}")
+    third = imported(http, file)["agent_ids"][0]
+    (found,) = http.get("/v1/identities", params={"identifier_key": key}).json()
+    assert (found["properties"], found["agent_ids"]) == (properties, [third])
+    for wrong in ({"name": ""}, {"passages": [{"text": ""}]}, {"embedding": 3}):
+        broken = json.loads(json.dumps(file))
+        broken["folkmoot"]["archives"][0] |= wrong
+        assert posted(http, broken).status_code == 400
 
 
 def test_folders_come_with_the_texts_of_their_files(http: httpx.Client, new_agent: NewAgent) -> None:

@@ -22,6 +22,7 @@ from folkmoot.transfer.retired.taking import Import
 from support.clients import plain_client
 from support.fixtures import MODEL, StartServer, one_store
 from support.postgres import PostgresServer
+from support.scripted_model import ScriptedModel
 from transfer.databases import all_rows
 from transfer.retired_database import KEY, change, load_dump
 
@@ -113,6 +114,57 @@ async def test_agents_of_every_type_go_on_with_all_that_they_had(
         assert last["message_type"] == "approval_request_message", "it still waits"
 
 
+async def test_everything_else_is_there_under_its_own_identifier(
+    source: str, database_url: str, start_server: StartServer, scripted_model: ScriptedModel
+) -> None:
+    done = await taken(source, database_url)
+    untaken = {"groups", "providers", "provider_models", "provider_traces", "alembic_version", "groups_agents"}
+    for table in done.source.keys() - untaken - {"groups_blocks"}:
+        known = done.taken[table] + done.there[table] + done.refused[table]
+        assert known == done.source[table], (table, done.problems)
+    assert +done.refused == {"tools": 5}, done.problems
+    connection = await asyncpg.connect(source)
+    names = ("archival_passages", "file_contents", "source_passages", "identities", "runs", "steps", "mcp_server")
+    rows = {name: [dict(row) for row in await connection.fetch(f'SELECT * FROM "{name}"')] for name in names}
+    agent_id = await connection.fetchval("SELECT agent_id FROM archives_agents ORDER BY agent_id LIMIT 1")
+    reader = await connection.fetchval("SELECT agent_id FROM sources_agents")
+    await connection.close()
+    here = await all_rows(database_url)
+    assert len(here["passage_vectors"]) == 60
+    assert len(here["file_vectors"]) == len(here["file_chunks"]) == 5
+    assert here["jobs"] == [], "nothing is embedded anew"
+    with plain_client(start_server(env={"FOLKMOOT_SECRET_KEY": SECRET}).url) as http:
+        passages = http.get(f"/v1/agents/{agent_id}/archival-memory", params={"limit": 100}).json()
+        texts = {row["id"]: row["text"] for row in rows["archival_passages"]}
+        assert {each["id"]: each["text"] for each in passages}.items() <= texts.items()
+        assert passages
+        scripted_model.embeddings.dimensions = 1536
+        found = http.get(f"/v1/agents/{agent_id}/archival-memory/search", params={"query": "kettle"}).json()
+        assert found["results"]
+        folder = http.get(f"/v1/agents/{reader}/folders").json()[0]["id"]
+        files = http.get(f"/v1/folders/{folder}/files", params={"include_content": True}).json()
+        assert {f["id"]: f["content"] for f in files} == {r["file_id"]: r["text"] for r in rows["file_contents"]}
+        chunks = http.get(f"/v1/folders/{folder}/passages", params={"limit": 100}).json()
+        assert {each["id"] for each in chunks} == {row["id"] for row in rows["source_passages"]}
+        assert len(http.get(f"/v1/agents/{reader}/files").json()["files"]) == 4
+        for row in rows["identities"]:
+            identity = http.get(f"/v1/identities/{row['id']}").json()
+            assert (identity["name"], identity["properties"]) == (row["name"], json.loads(row["properties"]))
+        for row in rows["runs"][::20]:
+            run = http.get(f"/v1/runs/{row['id']}").json()
+            assert (run["agent_id"], run["status"]) == (row["agent_id"], "completed")
+        for row in rows["steps"][::20]:
+            step = http.get(f"/v1/steps/{row['id']}").json()
+            assert (step["run_id"], step["prompt_tokens"], step["status"]) == (row["run_id"], 100, "success")
+        servers = {each["id"]: each for each in http.get("/v1/mcp-servers/").json()}
+        assert servers.keys() == {row["id"] for row in rows["mcp_server"]}
+        tools = [tool for each in servers for tool in http.get(f"/v1/mcp-servers/{each}/tools").json()]
+        assert len(tools) == 6
+        (config,) = http.get("/v1/sandbox-config").json()
+        (variable,) = http.get(f"/v1/sandbox-config/{config['id']}/environment-variable").json()
+        assert (variable["key"], variable["value"] != "") == ("GLOBAL_ONE", True)
+
+
 def plain_texts(content: str) -> list[str]:
     """Return what somebody said in a row, without what the server wrote in a user's name."""
     found = [part["text"] for part in json.loads(content) if part["type"] == "text"]
@@ -148,28 +200,89 @@ async def all_keys(url: str, table: str) -> list[tuple[Any, ...]]:
     return (await all_rows(url))[table]
 
 
+NTH = (
+    "(SELECT id FROM messages WHERE role = 'user' AND agent_id = (SELECT id FROM agents WHERE name = 'old memgpt') "
+    "ORDER BY sequence_id OFFSET {} LIMIT 1)"
+)
+DAMAGE = (
+    "role = 'king'",
+    "tool_calls = '[{'",
+    "created_at = NULL",
+    """content = '[{"type": "text", "text": "a\\u0000b"}]'""",
+)
+"""What is wrong with the messages of one agent."""
+
+
 @one_store
 async def test_what_is_damaged_is_told_row_by_row_and_takes_nobody_with_it(source: str, database_url: str) -> None:
     await change(
         source,
-        "ALTER TABLE agents ALTER COLUMN llm_config TYPE text",
+        *(
+            f"ALTER TABLE {column.partition('.')[0]} ALTER COLUMN {column.partition('.')[2]} TYPE text"
+            for column in (
+                "agents.llm_config",
+                "agents.tool_rules",
+                "messages.tool_calls",
+                "archival_passages.metadata_",
+            )
+        ),
         "UPDATE agents SET llm_config = '{broken' WHERE name = 'workflow one'",
+        "UPDATE agents SET tool_rules = '[broken' WHERE name = 'old memgpt'",
+        "DELETE FROM agents WHERE name = 'react one'",
         "DELETE FROM block WHERE label = 'company'",
-        "UPDATE messages SET role = 'king' WHERE id = (SELECT id FROM messages WHERE role = 'user' LIMIT 1)",
+        "DELETE FROM archives WHERE name = 'kettle lore'",
+        "DELETE FROM files WHERE original_file_name = 'rules.txt'",
+        "DELETE FROM mcp_server WHERE server_type <> 'stdio'",
+        "UPDATE archival_passages SET metadata_ = '{' WHERE id = (SELECT min(id) FROM archival_passages)",
+        *(f"UPDATE messages SET {what} WHERE id = {NTH.format(place)}" for place, what in enumerate(DAMAGE)),
+        "UPDATE identities SET identity_type = 'king' WHERE name = 'Ada'",
         "UPDATE tools SET source_code = 'def (' WHERE name = 'roll_dice'",
         "DROP TABLE blocks_tags",
+        "DROP TABLE run_metrics",
     )
     done = await taken(source, database_url, key=None)
     told = "\n".join(done.problems)
     for named in (
-        "llm_config is no JSON object",
+        "its llm_config is no JSON",
+        "its tool_rules is no JSON",
         "nobody has the role 'king'",
+        "what it says is no JSON",
+        "None is no time",
+        "its metadata_ is no JSON",
+        "there is no identity of the type 'king'",
+        "its server mcp_server-76eda84a",
         "which did not come",
         "roll_dice",
         "SHOP_KEY",
+        "GLOBAL_ONE",
+        "its token or headers need LETTA_ENCRYPTION_KEY",
+        "groups: 4 rows are not taken.",
+        "archival_passages: 30 rows belong to what is not there",
     ):
         assert named in told, (named, told)
-    assert "groups: 4 rows are not taken." in told
+    for table, count in done.source.items():
+        known = done.taken[table] + done.there[table] + done.refused[table]
+        lost = f"{table}: {count - known:,} rows"
+        assert known == count or lost in told or table == "alembic_version", (table, count, known, told)
+    assert done.checksum == done.checksum_here
+    assert any("a\ufffdb" in str(row) for row in (await all_rows(database_url))["messages"])
+
+
+@one_store
+async def test_texts_of_mixed_encodings_come(database_url: str, postgres_server: PostgresServer) -> None:
+    """A database without an encoding holds whatever bytes were put into it."""
+    url = postgres_server.create_database(encoding="SQL_ASCII")
+    await load_dump(url)
+    await change(
+        url,
+        "UPDATE agents SET name = convert_from('\\x63616665cc81'::bytea, 'SQL_ASCII') WHERE name = 'old memgpt'",
+        "UPDATE agents SET name = convert_from('\\x636166e9'::bytea, 'SQL_ASCII') WHERE name = 'memgpt two'",
+    )
+    done = await taken(url, database_url)
+    postgres_server.drop_database(url)
+    names = [row[2] for row in (await all_rows(database_url))["agents"]]
+    assert {"cafe\u0301", "caf\xe9"} <= {*names}
+    assert any("no UTF-8 and were read as Windows-1252" in line for line in done.problems)
 
 
 @one_store

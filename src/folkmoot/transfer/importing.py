@@ -53,6 +53,12 @@ class Plans:
     conversations: Mapping[str, Mapping[str, Any]]
     """The settings of conversations that have some of their own."""
 
+    archives: Mapping[str, Mapping[str, Any]]
+    """Of each its fields, with its `passages`."""
+
+    identities: Mapping[str, Mapping[str, Any]]
+    """Of each its `fields` and its `properties`."""
+
 
 @dataclass(slots=True)
 class Loading:

@@ -12,9 +12,11 @@ from pydantic import BaseModel, Field, ValidationError
 from folkmoot.agents.creation import AgentPlan
 from folkmoot.errors import BadRequest
 from folkmoot.server.wire.agents import CONFIGURATION_FIELDS, AgentView, CreateAgent, show_agent
+from folkmoot.server.wire.archives import CreateArchive, PassageText, Tags
 from folkmoot.server.wire.blocks import CreateBlock
-from folkmoot.server.wire.common import Reply, Request, Text
+from folkmoot.server.wire.common import JsonObject, Reply, Request, Text
 from folkmoot.server.wire.conversations import ConversationSettings
+from folkmoot.server.wire.identities import CreateIdentity
 from folkmoot.server.wire.tools import CreateTool
 from folkmoot.transfer.agent_file import AgentFile
 from folkmoot.transfer.importing import Imported, Plans
@@ -40,6 +42,15 @@ class ExportAgent(Request):
     skills: list[Skill] = Field([], max_length=MOST_SKILLS)
     conversation_id: Text | None = None
     scrub_messages: bool = False
+
+
+class PassageInFile(Request):
+    """A passage of an archive; when it is from, in microseconds."""
+
+    text: PassageText
+    tags: Tags = []
+    metadata: JsonObject = {}
+    created_at: Annotated[int, Field(ge=-(2**62), le=2**62)]
 
 
 class ImportedAgents(Reply):
@@ -156,6 +167,8 @@ def read_plans(file: AgentFile) -> Plans:
         blocks={entry["id"]: _block(entry) for entry in file.section("blocks")},
         tools={entry["id"]: _tool(entry) for entry in file.section("tools") if entry.get("source_code")},
         conversations={str(entry.get("id")): _settings(entry) for entry in file.own("conversations")},
+        archives={str(entry.get("id")): _archive(entry) for entry in file.own("archives")},
+        identities={str(entry.get("id")): _identity(entry) for entry in file.own("identities")},
     )
 
 
@@ -195,6 +208,28 @@ def _block(entry: Mapping[str, Any]) -> dict[str, Any]:
     kept = {"require_version": own.get("require_version")} if isinstance(own, dict) else {}
     fields = {name: value for name, value in entry.items() if name != "limit" or value is not None}
     return _read(CreateBlock, {**fields, **kept}, f"block {entry['id']}").model_dump()
+
+
+def _archive(entry: Mapping[str, Any]) -> dict[str, Any]:
+    place = f"archive {entry.get('id')}"
+    read = _read(CreateArchive, entry, place)
+    given = entry.get("passages")
+    if not isinstance(given, list):
+        raise BadRequest(f"file: {place}: passages is no list.")
+    return {
+        "name": read.name,
+        "description": read.description,
+        "embedding": read.named_embedding,
+        "embedding_config": read.config,
+        "metadata": read.metadata or {},
+        "is_of_agent": entry.get("is_of_agent") is True,
+        "passages": [_read(PassageInFile, each, place).model_dump() for each in given],
+    }
+
+
+def _identity(entry: Mapping[str, Any]) -> dict[str, Any]:
+    read = _read(CreateIdentity, {**entry, "agent_ids": None, "block_ids": None}, f"identity {entry.get('id')}")
+    return {"fields": read.fields(), "properties": read.known() or []}
 
 
 def _settings(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,9 @@ class Elsewhere:
                 loading.left_out.append(f"{section} {name!r}: {what}.")
         for entry in loading.file.section("agents"):
             if entry.get("identity_ids"):
-                loading.left_out.append(f"agent {entry.get('name')!r}: identities have no place here yet.")
+                loading.left_out.append(
+                    f"agent {entry.get('name')!r}: the file names identities that it does not have."
+                )
 
     async def load(self, loading: Loading, transaction: Transaction) -> None:
         """Make nothing."""

@@ -89,6 +89,8 @@ class Source:
 
     version: str
     decoder: _Decoder = field(default_factory=_Decoder)
+    broken: dict[str, None] = field(default_factory=dict)
+    """Where a text stands that should be JSON, a line for each."""
 
     def has(self, table: str, column: str | None = None) -> bool:
         """Tell whether there is a table, or a column of it."""
@@ -123,10 +125,16 @@ class Source:
         cursor = await self.connection.cursor(text, *values)
         while found := await cursor.fetch(ROWS):
             for row in found:
-                yield {
-                    name: read_json(value) if name in _JSON and isinstance(value, str) else value
-                    for name, value in row.items()
-                }
+                yield self._read(table, row)
+
+    def _read(self, table: str, row: Any) -> dict[str, Any]:
+        fields = {
+            name: read_json(value) if name in _JSON and isinstance(value, str) else value for name, value in row.items()
+        }
+        for name, value in fields.items():
+            if type(value) is Unreadable:
+                self.broken.setdefault(f"{table} {fields.get('id')}: its {name} is no JSON.")
+        return fields
 
     async def all(self, table: str, condition: str = "", *values: Any, order: str = "") -> list[dict[str, Any]]:
         """Return such rows at once."""

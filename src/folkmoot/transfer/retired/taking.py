@@ -123,6 +123,7 @@ class Import:
 
     def _account(self) -> None:
         """Say of each table whether rows are neither here nor told of: they belong to what is not in the source."""
+        self.done.problems += self.source.broken
         if foreign := self.source.decoder.foreign:
             self.done.problems.append(f"{foreign:,} texts are no UTF-8 and were read as Windows-1252.")
         if self.only or self.since is not None:

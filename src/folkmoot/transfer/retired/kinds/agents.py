@@ -87,9 +87,7 @@ async def _make(context: Context, row: Mapping[str, Any]) -> None:
 def _agent(context: Context, row: Mapping[str, Any], variables: Mapping[str, str]) -> Agent:
     config = {name: value for name, value in clean(row["llm_config"]).items() if name not in _OF_ANOTHER_SERVER}
     kept = {name: clean(row.get(name)) for name in _CONFIGURATION if row.get(name) is not None}
-    for name in [name for name in kept if isinstance(row[name], Unreadable)]:
-        del kept[name]
-        context.note(f"agents {row['id']}: its {name} is no JSON and is left out.")
+    kept = {name: value for name, value in kept.items() if not isinstance(row[name], Unreadable)}
     if "metadata_" in kept:
         kept["metadata"] = kept.pop("metadata_")
     return Agent(

@@ -23,6 +23,9 @@ from folkmoot.store.tables import agents, blocks, conversation_blocks, conversat
 from folkmoot.transfer.conversation_state import in_order
 from folkmoot.transfer.message_rows import THINKING_ALOUD, RowReader, UnreadableRow
 from folkmoot.transfer.retired.context import Context, clean, text_of, time_of
+from folkmoot.transfer.retired.source import Unreadable
+
+_OF_MESSAGES = ("content", "tool_calls", "tool_returns", "approvals")
 
 AT_ONCE = 1000
 """Messages that are read, compared and written together."""
@@ -98,13 +101,18 @@ class Conversations:
         counted["conversations"] += 1
         counted["conversation_messages"] += len(links)
         own = await context.source.all("blocks_conversations", "conversation_id = $1", row["id"])
+        mine = select(conversation_blocks.c.block_id).where(conversation_blocks.c.conversation_id == row["id"])
+        here = {each["block_id"] for each in await context.store.read(lambda transaction: transaction.all(mine))}
         held = []
         for each in own:
-            if each["block_id"] in await context.ids(blocks):
+            if each["block_id"] in here:
+                counted["blocks_conversations"] += 1
+            elif each["block_id"] in await context.ids(blocks):
                 held.append({"conversation_id": row["id"], "block_id": each["block_id"], "access": "write"})
             else:
                 context.problem("blocks_conversations", row, f"has {each['block_id']}, which did not come.")
-        await context.write(lambda transaction: transaction.insert(conversation_blocks, held, or_keep=True))
+        if held:
+            await context.write(lambda transaction: transaction.insert(conversation_blocks, held))
         counted["blocks_conversations"] += len(held)
 
 
@@ -250,6 +258,8 @@ class _Writing:
         said: dict[str, list[Message]] = {}
         for row in rows:
             try:
+                if any(type(row.get(name)) is Unreadable for name in _OF_MESSAGES):
+                    raise UnreadableRow("what it says is no JSON")  # noqa: TRY301
                 said[row["id"]] = self._reader.messages(row)
             except UnreadableRow as error:
                 self.refused += 1
@@ -272,7 +282,7 @@ class _Writing:
         self.count += len(said)
         self._last = max([self._last, *(message.created_at for message in said)])
         self.new_rows += sum(message.id in row_ids for message in new)
-        self.texts += _sum_of((message.id, message.message_type, json.dumps(message.body)) for message in said)
+        self.texts += _sum_of([(message.id, message.message_type, json.dumps(message.body)) for message in said])
         if new or self._is_new:
             await self._context.write(lambda transaction: self._write(transaction, first + known, new))
             self._is_new = False

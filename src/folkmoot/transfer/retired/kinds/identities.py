@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Table
+from sqlalchemy import Table, select
 
 from folkmoot.conversations.messages import clean_text
 from folkmoot.store.engine import Transaction
@@ -58,15 +58,20 @@ def _identity(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def _insert(transaction: Transaction, table: Table, row: Mapping[str, Any]) -> None:
-    await transaction.insert(table, [row], or_keep=True)
+    await transaction.insert(table, [row])
 
 
 async def _holdings(context: Context, identity_id: str, of: str, table: Table, held: Table) -> None:
     column = "agent_id" if held is agents else "block_id"
+    here = select(table.c[column]).where(table.c.identity_id == identity_id)
+    there = {row[column] for row in await context.store.read(lambda transaction: transaction.all(here))}
     for link in await context.source.all(of, "identity_id = $1", identity_id):
         if link[column] not in await context.ids(held):
             context.problem(of, {"id": identity_id}, f"has {link[column]}, which did not come.")
             continue
         row = {"identity_id": identity_id, column: link[column]}
+        if link[column] in there:
+            context.done.there[of] += 1
+            continue
         await context.write(partial(_insert, table=table, row=row))
         context.done.taken[of] += 1
