@@ -14,6 +14,7 @@ import pytest
 from letta_client import Letta
 
 from support.fixtures import MODEL, NewAgent, NewBlock, one_store
+from support.tool_servers import PLAIN_SERVER, program
 
 IDENTIFIER = re.compile(r"\b[a-z_]+(?:-[a-z]+)?-[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\b")
 
@@ -256,6 +257,7 @@ def test_what_cannot_be_taken_is_told_and_left_out_when_that_is_wanted(http: htt
     entry = file["agents"][0]
     file["tools"].append({"id": "tool-90", "name": "gone", "tool_type": "custom", "source_code": None})
     file["tools"].append({"id": "tool-91", "name": "remote", "tool_type": "external_mcp", "source_code": None})
+    file["mcp_servers"].append({"id": "mcp_server-0", "server_name": "far", "server_url": "https://far.example/mcp"})
     file["groups"].append({"id": "group-0", "agent_ids": [entry["id"]]})
     entry |= {
         "tool_ids": [*entry["tool_ids"], "tool-90", "tool-91"],
@@ -271,7 +273,7 @@ def test_what_cannot_be_taken_is_told_and_left_out_when_that_is_wanted(http: htt
         assert named in told["detail"]
     assert len(told["refused"]) == 2
     made = imported(http, file, leave_out="true")
-    for named in ("'nobody/nothing'", "'gone'", "'message-1'", "group", "'remote'"):
+    for named in ("'nobody/nothing'", "'gone'", "'message-1'", "group", "'remote'", "https://far.example/mcp"):
         assert any(named in line for line in made["left_out"]), (named, made)
     agent = http.get(f"/v1/agents/{made['agent_ids'][0]}").json()
     assert "gone" not in [tool["name"] for tool in agent["tools"]]
@@ -343,6 +345,24 @@ def test_a_file_opens_no_hosts_and_sets_nothing_that_a_route_would_refuse(
 
 
 @one_store
+def test_tools_of_servers_are_found_where_their_server_is(http: httpx.Client, new_agent: NewAgent) -> None:
+    name = f"server {uuid4().hex[:8]}"
+    config = program(PLAIN_SERVER, TOKEN="hush-hush")
+    server = http.post("/v1/mcp-servers", json={"server_name": name, "config": config}).json()["id"]
+    tool = http.get(f"/v1/mcp-servers/{server}/tools").json()[0]
+    file = exported(http, new_agent(tool_ids=[tool["id"]]).id)
+    assert "hush-hush" not in json.dumps(file)
+    made = imported(http, file, append_copy_suffix="false")
+    assert made["left_out"] == []
+    assert tool["id"] in [each["id"] for each in http.get(f"/v1/agents/{made['agent_ids'][0]}/tools").json()]
+    assert list(differences(without_ids(file), without_ids(exported(http, made["agent_ids"][0])))) == []
+    http.delete(f"/v1/mcp-servers/{server}")
+    told = imported(http, file)["left_out"]
+    assert any(f"server of tools '{name}': is not here" in line for line in told), told
+    assert any(f"tool '{tool['name']}'" in line for line in told), told
+
+
+@one_store
 def test_archives_and_identities_come_along(http: httpx.Client, new_agent: NewAgent) -> None:
     one, other = new_agent(), new_agent()
     archive = http.post("/v1/archives", json={"name": "lore", "description": "Tea.", "metadata": {"k": 1}}).json()["id"]
@@ -368,7 +388,8 @@ def test_archives_and_identities_come_along(http: httpx.Client, new_agent: NewAg
     http.delete(f"/v1/identities/{known}")
     third = imported(http, file)["agent_ids"][0]
     (found,) = http.get("/v1/identities", params={"identifier_key": key}).json()
-    assert (found["properties"], found["agent_ids"]) == (properties, [third])
+    assert found["properties"] == properties
+    assert [each["id"] for each in http.get(f"/v1/identities/{found['id']}/agents").json()] == [third]
     for wrong in ({"name": ""}, {"passages": [{"text": ""}]}, {"embedding": 3}):
         broken = json.loads(json.dumps(file))
         broken["folkmoot"]["archives"][0] |= wrong

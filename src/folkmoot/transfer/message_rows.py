@@ -223,6 +223,7 @@ def _row(messages: Sequence[Message], thinks_aloud: bool) -> dict[str, Any]:
         "denial_reason": None,
         "group_id": None,
         "batch_item_id": None,
+        "model": None,
         **_said(messages),
     }
     bodies = [[message.message_type, dict(message.body)] for message in messages]

@@ -8,9 +8,10 @@ from folkmoot.transfer.kinds.conversations import Conversations
 from folkmoot.transfer.kinds.elsewhere import Elsewhere
 from folkmoot.transfer.kinds.folders import Folders
 from folkmoot.transfer.kinds.identities import Identities
+from folkmoot.transfer.kinds.servers import Servers
 from folkmoot.transfer.kinds.tools import Tools
 
-BEFORE_AGENTS = (Tools(), Blocks())
+BEFORE_AGENTS = (Servers(), Tools(), Blocks())
 """Kinds that agents are made with."""
 
 OF_AGENTS = (AccessToBlocks(), Conversations(), Folders(), Archives(), Identities())

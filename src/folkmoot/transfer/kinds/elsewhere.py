@@ -7,7 +7,6 @@ from folkmoot.transfer.importing import Loading
 
 _WHAT = {
     "groups": "a group of agents has no place here yet; its agents come, each by itself",
-    "mcp_servers": "a server of tools has no place here yet; add it by hand",
     "skills": "a skill has no place here yet",
 }
 

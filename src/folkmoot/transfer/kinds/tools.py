@@ -14,6 +14,7 @@ from folkmoot.tools.stored import StoredTool, count_users, find_tool_named
 from folkmoot.tools.tool import Tool
 from folkmoot.transfer.exporting import Exporting
 from folkmoot.transfer.importing import Loading
+from folkmoot.transfer.message_rows import OWN_KEY
 
 _OF_SERVER = "external_mcp"
 
@@ -31,7 +32,10 @@ class Tools:
                 identifier = exporting.ids.of("tool", tool.id)
                 entry["tool_ids"].append(identifier)
                 if new:
-                    exporting.content["tools"].append({"id": identifier, **tool_entry(tool)})
+                    told = tool_entry(tool)
+                    if tool.stored is not None and tool.stored.server_id:
+                        told[OWN_KEY] = {"server_id": exporting.ids.of("mcp_server", tool.stored.server_id)}
+                    exporting.content["tools"].append({"id": identifier, **told})
 
     def prepare(self, loading: Loading) -> None:
         """Read the sources of tools, which are not run."""
@@ -57,7 +61,7 @@ class Tools:
             if name in BUILTIN_TOOLS:
                 loading.made[entry["id"]] = BUILTIN_TOOLS[name].id
             elif kind == _OF_SERVER:
-                await _find_servers(loading, transaction, entry)
+                await _find_of_server(loading, transaction, entry)
             elif entry["id"] in loading.prepared:
                 tool = await _put(loading, transaction, *loading.prepared[entry["id"]])
                 loading.made[entry["id"]] = tool.id
@@ -106,12 +110,17 @@ def _within_hosts(
     return {**fields, "metadata": metadata} if metadata or (there is not None and there.metadata) else fields
 
 
-async def _find_servers(loading: Loading, transaction: Transaction, entry: Mapping[str, Any]) -> None:
-    """Find a tool of a server of tools by its name."""
-    name = str(entry.get("name"))
-    found = [each for each in await loading.services.tools.entries(transaction) if each.name == name]
+async def _find_of_server(loading: Loading, transaction: Transaction, entry: Mapping[str, Any]) -> None:
+    """Find a tool of a server: of the file's when that is here, else of whichever has one of its name."""
+    name, own = str(entry.get("name")), entry.get(OWN_KEY)
+    server_id = loading.made.get(str(own.get("server_id"))) if isinstance(own, dict) else None
+    if server_id is not None:
+        tool = await find_tool_named(transaction, name, server_id)
+        found = [] if tool is None else [tool.id]
+    else:
+        found = [each.id for each in await loading.services.tools.entries(transaction) if each.name == name]
     if found:
-        loading.made[entry["id"]] = found[0].id
+        loading.made[entry["id"]] = found[0]
     else:
         loading.tell(f"tool {name!r}: is of a server of tools that is not here; add the server and attach it.")
 
@@ -127,6 +136,16 @@ def _without_own_schema(fields: Mapping[str, Any]) -> dict[str, Any]:
     return plain if given is None or read.json_schema == given else dict(fields)
 
 
+_OF_STORED = (
+    "args_json_schema",
+    "pip_requirements",
+    "npm_requirements",
+    "default_requires_approval",
+    "enable_parallel_execution",
+)
+"""What only tools with a row have, and the format has of each."""
+
+
 def tool_entry(tool: Tool) -> dict[str, Any]:
     """Return a tool as a file has it, without its identifier."""
     stored, schema = tool.stored, tool.schema
@@ -137,10 +156,13 @@ def tool_entry(tool: Tool) -> dict[str, Any]:
         "tags": list(tool.tags),
         "return_char_limit": tool.return_limit,
         "project_id": None,
+        "created_by_id": None,
+        "last_updated_by_id": None,
     }
     if stored is None:
         told = {"name": schema.name, "description": schema.description, "parameters": schema.parameters}
-        return entry | {"source_type": "python", "source_code": None, "json_schema": told, "metadata_": {}}
+        own = dict.fromkeys(_OF_STORED)
+        return entry | own | {"source_type": "python", "source_code": None, "json_schema": told, "metadata_": {}}
     return entry | {
         "source_type": stored.source_type,
         "source_code": stored.source_code,
