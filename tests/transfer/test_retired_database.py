@@ -352,6 +352,37 @@ async def test_texts_of_mixed_encodings_come(database_url: str, postgres_server:
 
 
 @one_store
+async def test_what_earlier_releases_lacked_is_told_and_passages_of_agents_get_archives(
+    source: str, database_url: str, start_server: StartServer
+) -> None:
+    """Made of the newest schema: before archives each agent had passages, and before conversations one of them."""
+    await change(
+        source,
+        "CREATE TABLE agent_passages AS SELECT DISTINCT ON (p.id) p.*, a.agent_id FROM archival_passages AS p "
+        "JOIN archives_agents AS a ON a.archive_id = p.archive_id ORDER BY p.id, a.agent_id",
+        "DELETE FROM messages WHERE conversation_id IS NOT NULL",
+        "DROP TABLE archival_passages, archives, archives_agents, passage_tags, conversations, conversation_messages, "
+        "blocks_conversations, block_history, runs, run_metrics, mcp_tools, file_contents CASCADE",
+        "ALTER TABLE messages DROP COLUMN conversation_id, DROP COLUMN approvals, DROP COLUMN run_id, DROP COLUMN otid",
+        "ALTER TABLE agents DROP COLUMN compaction_settings, DROP COLUMN timezone, DROP COLUMN hidden",
+    )
+    done = await taken(source, database_url)
+    assert any(line.startswith("The database has no archival_passages, archives, ") for line in done.problems)
+    assert (done.taken["agents"], done.taken["messages"]) == (13, done.source["messages"])
+    assert done.taken["agent_passages"] == done.source["agent_passages"] > 0
+    connection = await asyncpg.connect(source)
+    wanted = await connection.fetchrow("SELECT agent_id, count(*) AS count FROM agent_passages GROUP BY 1 LIMIT 1")
+    await connection.close()
+    assert wanted is not None
+    with plain_client(start_server(env={"FOLKMOOT_SECRET_KEY": SECRET}).url) as http:
+        path = f"/v1/agents/{wanted['agent_id']}"
+        found = http.get(f"{path}/archival-memory", params={"limit": 100}).json()
+        assert len(found) == wanted["count"]
+        answer = http.post(f"{path}/messages", json={"input": "ECHO I am here now."}).json()
+        assert answer["messages"][-1]["content"] == "I am here now."
+
+
+@one_store
 async def test_another_database_is_refused_with_what_was_expected(
     database_url: str, postgres_server: PostgresServer
 ) -> None:

@@ -20,6 +20,9 @@ from folkmoot.transfer.retired.context import Context, Taken, time_of
 from folkmoot.transfer.retired.kinds import KINDS
 from folkmoot.transfer.retired.source import Source
 
+OF_EARLIER = frozenset({"agent_passages"})
+"""Tables that only earlier releases had."""
+
 OF_ALL = frozenset({"organizations", "users", "alembic_version"})
 """Tables that are read for whatever is taken."""
 
@@ -75,6 +78,10 @@ class Import:
     async def _count(self, wanted: list[dict[str, Any]]) -> None:
         only = [row["id"] for row in wanted] if self.organization is not None else [None]
         taken = OF_ALL.union(*(kind.tables for kind in KINDS))
+        if lacking := sorted(taken - OF_EARLIER - self.source.columns.keys()):
+            self.done.problems.append(
+                f"The database has no {', '.join(lacking)}: it is of a release before 0.16.8, or they were removed."
+            )
         for table in sorted(self.source.columns):
             for whose in only:
                 self.done.source[table] += await self.source.count(table, whose)

@@ -26,7 +26,7 @@ from folkmoot.store.tables import (
     tools,
 )
 from folkmoot.tools.builtin import BUILTIN_TOOLS
-from folkmoot.transfer.message_rows import UnreadableRow
+from folkmoot.transfer.message_rows import UnreadableRow, derived_id
 from folkmoot.transfer.retired.context import Context, clean, text_of, time_of
 from folkmoot.transfer.retired.source import Unreadable
 
@@ -66,7 +66,7 @@ async def _make(context: Context, row: Mapping[str, Any]) -> None:
         (agent_tags, "agents_tags", await _tags(context, row)),
         (agent_blocks, "blocks_agents", await _held(context, row, "blocks_agents", "block_id", blocks)),
         (agent_tools, "tools_agents", await _tools(context, row)),
-        (agent_archives, "archives_agents", await _held(context, row, "archives_agents", "archive_id", archives)),
+        (agent_archives, "archives_agents", await _archives(context, row)),
         (agent_folders, "sources_agents", await _held(context, row, "sources_agents", "source_id", folders)),
         (agent_files, "files_agents", await _files(context, row)),
     ]
@@ -173,6 +173,14 @@ async def _held(context: Context, row: Mapping[str, Any], of: str, column: str, 
             link["label"] = clean_text(each["block_label"])
         made.append(link)
     return made
+
+
+async def _archives(context: Context, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return which archives an agent has; that of its own is made of passages from before there were archives."""
+    own = derived_id("archive", row["id"])
+    if context.source.has("archives_agents") or own not in await context.ids(archives):
+        return await _held(context, row, "archives_agents", "archive_id", archives)
+    return [{"agent_id": row["id"], "archive_id": own, "access": "write", "attached_at": time_of(row)}]
 
 
 async def _tools(context: Context, row: Mapping[str, Any]) -> list[dict[str, Any]]:

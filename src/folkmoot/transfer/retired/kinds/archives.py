@@ -75,7 +75,7 @@ class Archives:
                 continue  # told with what has no owner
             fields = {**agent, "id": derived_id("archive", agent["id"]), "name": f"{agent['name']}'s Archive"}
             row = await _archive(context, {**fields, "metadata_": None, "description": f"What {agent['name']} keeps"})
-            await context.put(archives, row, "agent_archives", agent)
+            await context.put(archives, row, "archives", agent)
             await _take_passages(context, "agent_passages", "agent_id", agent["id"], row["id"])
 
 
