@@ -256,6 +256,15 @@ def new_agent_calls(model: str) -> list[Call]:
     return [Call("Create an agent", "POST", "/v1/agents", python, body)]
 
 
+def import_calls() -> list[Call]:
+    """Return the calls behind the form that takes an agent's file."""
+    return [
+        Call("Import a file", "POST", "/v1/agents/import",
+             'client.agents.import_file(file=open("agent.af", "rb"))'),
+        Call("Export one", "GET", "/v1/agents/agent-…/export", 'client.agents.export_file("agent-…")'),
+    ]  # fmt: skip
+
+
 def tools_calls() -> list[Call]:
     """Return the calls behind the list of tools."""
     return [
