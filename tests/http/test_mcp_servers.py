@@ -422,6 +422,52 @@ def test_only_admins_of_the_default_organisation_start_programs(start_server: St
 
 
 @one_store
+def test_only_admins_see_arguments_and_paths(start_server: StartServer) -> None:
+    server = start_server(env={"FOLKMOOT_API_KEY": "root-key", **PRIVATE})
+    with plain_client(server.url, headers=bearer("root-key")) as root:
+        speaking = program()
+        speaking["args"] = [
+            "-c",
+            f"import sys; sys.exit('no such user: {SECRET}-9')",
+            f"--key={SECRET}-9",
+            f"{SECRET}-9",
+        ]
+        address = f"http://127.0.0.1:9/{SECRET}/mcp?k={SECRET}"
+        for name, config in (("program", speaking), ("remote", {"server_url": address})):
+            root.post("/v1/mcp-servers", json={"server_name": name, "config": config}).raise_for_status()
+        shown = root.get("/v1/mcp-servers").json()
+        assert shown[0]["args"] == speaking["args"]
+        assert shown[1]["server_url"] == f"http://127.0.0.1:9/{SECRET}/mcp?k=***"
+        for role in ("member", "reader"):
+            key = root.post("/v1/keys", json={"name": role, "role": role}).json()["key"]
+            with plain_client(server.url, headers=bearer(key)) as somebody:
+                answers = [
+                    somebody.get("/v1/mcp-servers"),
+                    somebody.get("/v1/tools/mcp/servers"),
+                    somebody.get("/v1/tools"),
+                ]
+                for each in shown:
+                    answers += [
+                        somebody.get(f"/v1/mcp-servers/{each['id']}"),
+                        somebody.get(f"/v1/mcp-servers/{each['id']}/tools"),
+                        somebody.patch(f"/v1/mcp-servers/{each['id']}/refresh"),
+                        somebody.post(f"/v1/tools/mcp/servers/{each['server_name']}/resync"),
+                    ]
+                    if role == "member":
+                        answers.append(somebody.get(f"/v1/mcp-servers/connect/{each['id']}"))
+                listed = answers[0].json()
+                somebody.post("/login", data={"key": key})
+                answers.append(somebody.get("/tools/servers"))
+                if role == "member":
+                    config = {"mcp_server_type": "streamable_http", "server_url": listed[1]["server_url"]}
+                    answers.append(somebody.patch(f"/v1/mcp-servers/{shown[1]['id']}", json={"config": config}))
+                assert all(answer.status_code in (200, 403, 502) for answer in answers)
+                assert not [answer.text for answer in answers if SECRET in answer.text]
+                assert (listed[0]["args"], listed[1]["server_url"]) == (["***"] * 4, "http://127.0.0.1:9/***")
+        assert root.get("/v1/mcp-servers").json() == shown, "what came back as it was shown is as it was"
+
+
+@one_store
 def test_no_program_is_started_where_that_is_off(start_server: StartServer) -> None:
     first = start_server(env={"FOLKMOOT_SECRET_KEY": "k"})
     with official_client(first.url) as client:

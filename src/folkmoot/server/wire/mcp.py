@@ -259,20 +259,21 @@ class ServerReply(Reply):
     custom_headers: dict[str, str] | None = None
 
 
-def show_server(server: ToolServer) -> dict[str, Any]:
-    """Return a server with the fields of its type."""
+def show_server(server: ToolServer, *, to_admin: bool) -> dict[str, Any]:
+    """Return a server with the fields of its type, and what only admins are shown of them."""
     configuration = server.configuration
     return {
         "mcp_server_type": configuration.server_type,
-        **configuration.shown(),
+        **configuration.shown(to_admin=to_admin),
         "id": server.id,
         "server_name": server.name,
     }
 
 
-def show_old_server(server: ToolServer) -> dict[str, Any]:
+def show_old_server(server: ToolServer, *, to_admin: bool) -> dict[str, Any]:
     """Return a server in the older form."""
-    return {"server_name": server.name, "type": server.configuration.server_type, **server.configuration.shown()}
+    shown = server.configuration.shown(to_admin=to_admin)
+    return {"server_name": server.name, "type": server.configuration.server_type, **shown}
 
 
 def show_listed(listed: Sequence[ListedTool]) -> list[dict[str, Any]]:

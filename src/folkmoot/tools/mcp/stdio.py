@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from folkmoot.tools.mcp.allowance import LARGEST_MESSAGE, LINE, Allowance
-from folkmoot.tools.mcp.configuration import ServerConfiguration
+from folkmoot.tools.mcp.configuration import MASK, ServerConfiguration
 
 if TYPE_CHECKING:
     from mcp.client._transport import TransportStreams
@@ -32,6 +32,10 @@ TIME_TO_END = 2.0
 
 KEPT_ERRORS = 2000
 """Bytes that are kept of what a program last wrote to its standard error."""
+
+
+SECRET_FROM = 8
+"""Characters from which on an argument may be a secret, and no plain word such as `stdio`."""
 
 
 class ProgramFailed(Exception):
@@ -53,8 +57,10 @@ class Program:
     def complaint(self) -> str:
         """What it last wrote to its standard error, without the secrets that it was given."""
         said = self._errors.decode(errors="replace").strip()
-        for value in self._configuration.env.values():
-            said = said.replace(value, "***") if len(value) > 3 else said
+        given = self._configuration
+        arguments = [part for each in given.args for part in (each, each.partition("=")[2]) if len(part) >= SECRET_FROM]
+        for value in (*(value for value in given.env.values() if len(value) > 3), *arguments):
+            said = said.replace(value, MASK)
         return said
 
     @asynccontextmanager
