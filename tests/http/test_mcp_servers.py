@@ -120,7 +120,7 @@ def test_a_server_that_cannot_be_reached_is_added_all_the_same(new_server: NewSe
     server = new_server({"mcp_server_type": "stdio", "command": "/nonexistent/program", "args": []})
     assert new_server.tools(server) == {}
     answer = http.patch(f"/v1/mcp-servers/{server.id}/refresh")
-    assert (answer.status_code, "No such file" in answer.json()["detail"]) == (502, True)
+    assert (answer.status_code, "is not found in" in answer.json()["detail"]) == (502, True)
 
 
 def test_a_name_is_taken_once(client: Letta, new_server: NewServer) -> None:
@@ -211,8 +211,9 @@ def test_an_agents_secrets_fill_the_configuration(
 def test_refresh_brings_new_tools_and_drops_gone_ones_and_says_who_loses_one(
     client: Letta, new_server: NewServer, new_agent: NewAgent, tmp_path: Path
 ) -> None:
+    tmp_path.chmod(0o755)  # behind walls it is nobody who looks
     more = tmp_path / "more"
-    server = new_server(program(TOOL_SERVER_MORE=str(more)))
+    server = new_server(program(TOOL_SERVER_MORE=str(more)) | {"readable_paths": [str(more.parent)]})
     before = new_server.tools(server)
     more.touch()
     touch = {"mcp_server_type": "stdio", "command": None, "args": None}
@@ -249,9 +250,10 @@ def test_who_loses_a_tool_is_told_by_refresh(
     client: Letta, new_server: NewServer, new_agent: NewAgent, http: httpx.Client, tmp_path: Path
 ) -> None:
     """A program that is started anew has a tool less; nobody told of it."""
+    tmp_path.chmod(0o755)  # behind walls it is nobody who looks
     more = tmp_path / "more"
     more.touch()
-    server = new_server(program(TOOL_SERVER_MORE=str(more), N="{{ N | 1 }}"))
+    server = new_server(program(TOOL_SERVER_MORE=str(more), N="{{ N | 1 }}") | {"readable_paths": [str(more.parent)]})
     agent = new_agent(tool_ids=[new_server.tools(server)["extra"]], secrets={"N": "2"}, include_base_tools=False)
     more.unlink()
     answer = http.patch(f"/v1/mcp-servers/{server.id}/refresh", params={"agent_id": agent.id}).json()

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from folkmoot.errors import InvalidInput
+from folkmoot.sandbox.reach import read_hosts
 
 ServerType: TypeAlias = Literal["stdio", "streamable_http", "sse"]
 
@@ -48,6 +49,11 @@ class ServerConfiguration:
     command: str | None = None
     args: Sequence[str] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    allowed_hosts: Sequence[str] | None = None
+    """Whom a program may reach; None for every host with a public address."""
+
+    readable_paths: Sequence[str] = ()
+    """What of this machine a program may read, beside itself and what its arguments name."""
 
     @classmethod
     def from_json(cls, text: str) -> ServerConfiguration:
@@ -127,7 +133,12 @@ class ServerConfiguration:
         """
         if self.is_program:
             args = list(self.args) if to_admin else [MASK] * len(self.args)
-            return {"command": self.command, "args": args, "env": _masked(self.env)}
+            shown = {"command": self.command, "args": args, "env": _masked(self.env)}
+            if to_admin and self.allowed_hosts is not None:
+                shown["allowed_hosts"] = list(self.allowed_hosts)
+            if to_admin and self.readable_paths:
+                shown["readable_paths"] = list(self.readable_paths)
+            return shown
         url = self.server_url or ""
         return {
             "server_url": _masked_url(url) if to_admin else _origin_of(url),
@@ -164,6 +175,10 @@ class ServerConfiguration:
                 raise InvalidInput(f"custom_headers: {name!r} is no header that can be set; leave it out.")
             if _HEADER_VALUE.fullmatch(value) is None:
                 raise InvalidInput(f"custom_headers.{name}: the value has characters that no header can carry.")
+        read_hosts(self.allowed_hosts or ())
+        for path in self.readable_paths:
+            if not path.startswith("/") or "\0" in path:
+                raise InvalidInput(f"readable_paths: {path!r} is no absolute path; write one such as /srv/notes.")
         for name, value in self.env.items():
             if _VARIABLE_NAME.fullmatch(name) is None or "\0" in value:
                 raise InvalidInput(f"env: {name!r} is no variable that a program can be given; rename it.")
