@@ -36,14 +36,14 @@ class Recording:
     response: Any
 
 
-def load_recordings() -> list[Recording]:
-    """Return every recorded call in the order they were made."""
-    lines = (HERE / "recordings.jsonl").read_text().splitlines()
+def load_recordings(file: str = "recordings.jsonl") -> list[Recording]:
+    """Return every recorded call of a file in the order they were made."""
+    lines = (HERE / file).read_text().splitlines()
     return [_recording(json.loads(line)) for line in lines]
 
 
 def _recording(line: dict[str, Any]) -> Recording:
-    response = line["response"] if "response" in line else events_of("\n".join(line["event_lines"]))
+    response = events_of("\n".join(line["event_lines"])) if "event_lines" in line else line.get("response")
     return Recording(
         name=line["name"],
         method=line["method"],
