@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from folkmoot.errors import FolkmootError, ProviderTimeout
 from folkmoot.models import offline
 from folkmoot.models.connections import Connection, Connections
-from folkmoot.models.prompt import AssistantMessage, Delta, Prompt, Reply
+from folkmoot.models.prompt import AssistantMessage, Delta, Prompt, Reply, ToolReturn
 from folkmoot.models.providers import OFFLINE, ResolvedModel, resolve
 from folkmoot.settings import Settings
 
@@ -168,10 +168,15 @@ class ModelClient:
                 from folkmoot.models.failures import (
                     refused_parameter,
                     refuses_late_system_message,
+                    refuses_pictures,
                     refuses_reasoning,
                     translated,
                 )
 
+                if refuses_pictures(exc) and (told := _without_pictures(prompt)):
+                    log.info("%s cannot see what tools returned; asking without their pictures", resolved.handle)
+                    prompt = told
+                    continue
                 if refuses_late_system_message(exc) and self._connections.avoid_late_system(resolved.handle):
                     log.info("%s takes a system message only first; sending memory as user text", resolved.handle)
                     continue
@@ -212,4 +217,15 @@ def _without_reasoning(prompt: Prompt) -> Prompt | None:
     if not any(isinstance(turn, AssistantMessage) and turn.reasoning for turn in prompt.messages):
         return None
     turns = [replace(turn, reasoning=()) if isinstance(turn, AssistantMessage) else turn for turn in prompt.messages]
+    return replace(prompt, messages=turns)
+
+
+def _without_pictures(prompt: Prompt) -> Prompt | None:
+    """Return the prompt without the pictures that tools returned, whose texts name them; None when there are none.
+
+    A user's pictures stay: who sends one is told that the model cannot see it.
+    """
+    if not any(isinstance(turn, ToolReturn) and turn.pictures for turn in prompt.messages):
+        return None
+    turns = [replace(turn, pictures=()) if isinstance(turn, ToolReturn) else turn for turn in prompt.messages]
     return replace(prompt, messages=turns)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from folkmoot.models.embeddings import Embeddings
-from folkmoot.models.prompt import ToolSchema
+from folkmoot.models.prompt import Image, ToolSchema
 from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.settings import Settings
 from folkmoot.store.engine import Store, Transaction
@@ -139,6 +139,9 @@ class ToolResult:
     failed: bool = False
     length: int = 0
     """Characters of a text that was too long to come whole, of which `text` is the beginning."""
+
+    pictures: Sequence[Image] = ()
+    """What a model that sees is shown beside the text, which names them (`pictures.pictured`)."""
 
     value: Any = TEXT_ALONE
     """What was returned, as JSON has it; TEXT_ALONE where that is the text."""

@@ -20,6 +20,7 @@ from folkmoot.tools.custom.given import parameters_of
 from folkmoot.tools.custom.making import language_of
 from folkmoot.tools.custom.reading import describe_tool
 from folkmoot.tools.custom.running import Program, Returned
+from folkmoot.tools.pictures import stored_picture
 
 router = APIRouter(tags=["tools"], route_class=BodyRoute)
 
@@ -30,7 +31,12 @@ async def run_from_source(body: RunSource, state: State, scan: Scan) -> Response
     returned, name = await scan.while_here(_run(body, state))
     return json_response(
         show_unsaid_return(
-            body.name or name, returned.text, returned.error is not None, returned.stdout, returned.stderr
+            body.name or name,
+            returned.text,
+            returned.error is not None,
+            returned.stdout,
+            returned.stderr,
+            [stored_picture(picture) for picture in returned.pictures],
         )
     )
 

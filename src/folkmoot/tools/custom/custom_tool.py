@@ -105,6 +105,7 @@ class CustomTool:
             stderr=returned.stderr,
             failed=returned.error is not None,
             length=returned.length,
+            pictures=returned.pictures,
             value=returned.value,
         )
 

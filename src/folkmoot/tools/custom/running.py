@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from folkmoot.errors import SandboxBusy, SandboxUnavailable, ToolFailed
+from folkmoot.models.prompt import Image
 from folkmoot.sandbox.calls import Call, Environment, Network, Result
 from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.settings import Settings
+from folkmoot.tools.pictures import Pictured, pictured, read_parts
 
 LONGEST_PRINTED = 50_000
 """Characters of what a call prints that are kept, of each of both streams."""
@@ -71,11 +73,20 @@ class Returned:
     stdout: Sequence[str] = ()
     stderr: Sequence[str] = ()
     blocks: Mapping[str, str] = field(default_factory=dict)
+    pictured: Pictured | None = None
+    """The value as text and pictures, where it is parts of content."""
 
     @property
     def text(self) -> str:
         """What a model reads."""
-        return self.error if self.error is not None else text_of(self.value)
+        if self.error is not None:
+            return self.error
+        return self.pictured.text if self.pictured is not None else text_of(self.value)
+
+    @property
+    def pictures(self) -> Sequence[Image]:
+        """What a model sees beside it."""
+        return self.pictured.pictures if self.pictured is not None else ()
 
 
 def text_of(value: Any) -> str:
@@ -131,12 +142,14 @@ def _returned(name: str, result: Result) -> Returned:
     if result.status == "ok" and "value" in answer:
         length, blocks = answer.get("length"), answer.get("blocks")
         changed = blocks if isinstance(blocks, dict) else {}
+        parts = read_parts(answer["value"])
         return Returned(
             answer["value"],
             length=length if isinstance(length, int) else 0,
             stdout=stdout,
             stderr=stderr,
             blocks={label: text for label, text in changed.items() if isinstance(text, str)},
+            pictured=None if parts is None else pictured(parts),
         )
     trace = (result.error or "the program ended before the function returned").rstrip()
     said = f"TimeoutError: {trace}" if result.exceeded in ("time", "cpu") else _shortened(trace)
