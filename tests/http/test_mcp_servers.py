@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 import time
@@ -17,6 +18,7 @@ from letta_client.types import AgentState
 
 from support.clients import official_client, plain_client
 from support.fixtures import MODEL, NewAgent, StartServer, one_store
+from support.scripted_model import ScriptedModel
 from support.tool_servers import FASTMCP_SERVER, PLAIN_SERVER, TOOL_SERVER, program, running
 
 SECRET = "hush-hush-0815"
@@ -182,6 +184,17 @@ def test_turns_call_tools_of_servers_under_rules_and_approval(
         ],
     )
     assert "HI!" in str(done.messages)
+
+
+def test_a_model_is_shown_what_a_servers_tool_drew(
+    client: Letta, new_server: NewServer, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    agent = new_agent(tool_ids=[new_server.tools(new_server(program(TOOL_SERVER)))["picture"]])
+    (returned,) = say(client, agent, "CALL picture {}")
+    assert returned.tool_return == "(picture 1)"
+    drawn = returned.tool_returns[0].tool_return[1].source.data
+    assert base64.b64decode(drawn).startswith(b"\x89PNG")
+    assert drawn in json.dumps(scripted_model.requests[-1]["messages"])
 
 
 def test_an_agents_secrets_fill_the_configuration(

@@ -88,7 +88,8 @@ async def test_the_sdks_own_servers_are_asked(kind: str, version: str, addresses
         assert answers == [str(number + 1) for number in range(20)]
         result = tool_result(await connection.call("fails", {"x": "z"}, 60))
         assert (result.failed, result.text) == (True, "Error executing tool fails: mock failure z")
-        assert await said(connection, "picture") == "(image, image/png, 72 bytes)"
+        shown = tool_result(await connection.call("picture", {}, 60))
+        assert (shown.text, [each.media_type for each in shown.pictures]) == ("(picture 1)", ["image/png"])
         if kind != "http":  # where the subscription may not be there yet
             await said(connection, "grow", name="grown")
             await asyncio.wait_for(changes.get(), 20)
