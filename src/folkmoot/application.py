@@ -238,7 +238,7 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     catalogue = Catalogue(settings, environ)
 
     sandbox = _make_sandbox(settings)
-    mcp = McpServers(store, settings, sealer)
+    mcp = McpServers(store, settings, sealer, sandbox)
     stored = StoredTools({"custom": partial(CustomTool, sealer=sealer), "external_mcp": partial(McpTool, servers=mcp)})
     tools = ToolRegistry((BuiltinTools(), stored))
     embedding_client = EmbeddingClient(settings, environ)

@@ -12,7 +12,7 @@ import json
 import sys
 import threading
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import IO, Any, TypeAlias
 
 import httpx
@@ -27,6 +27,9 @@ PATH = "/mcp"
 
 LAST_ANSWERS_SECONDS = 5.0
 """How long what was asked is still answered when nothing more is to come."""
+
+LISTEN_AGAIN_SECONDS = 2.0
+"""How long after its end a session's stream is asked for again."""
 
 VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
 NAMED_BY = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
@@ -67,6 +70,7 @@ class Bridge:
         """Headers of clients that have shaken hands; the others say everything in each message."""
 
         self._asked: dict[Any, asyncio.Task[None]] = {}
+        self._listening: asyncio.Task[None] | None = None
 
     async def run(self, lines: AsyncIterator[bytes]) -> None:
         """Answer each line until there are no more."""
@@ -84,6 +88,8 @@ class Bridge:
         waiting = list(self._asked.values())
         if waiting:
             await asyncio.wait(waiting, timeout=LAST_ANSWERS_SECONDS)
+        if self._listening is not None:
+            waiting.append(self._listening)
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
@@ -137,8 +143,21 @@ class Bridge:
         result = answer.get("result")
         if message.get("method") == "initialize" and isinstance(result, dict):
             self._session = {"mcp-protocol-version": str(result.get("protocolVersion"))}
-            if "mcp-session-id" in headers:
+            if "mcp-session-id" in headers and self._listening is None:
                 self._session["mcp-session-id"] = headers["mcp-session-id"]
+                self._listening = asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        """Hand on what a session is told of unasked, for as long as its server has such a stream."""
+        while True:
+            headers = {"accept": "text/event-stream", **self._session}
+            with suppress(httpx.HTTPError, ValueError):  # the server is being started anew, say
+                async with self._client.stream("GET", PATH, headers=headers) as response:
+                    if response.is_client_error:
+                        return
+                    async for message in _answers(response):
+                        self._write(message)
+            await asyncio.sleep(LISTEN_AGAIN_SECONDS)
 
     def _write(self, message: Json) -> None:
         self._output.write(json.dumps(message, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")

@@ -876,3 +876,18 @@ file_vectors = Table(
     ),
     Index("file_vectors_by_chunk", "organization_id", "chunk_id"),
 )
+
+mcp_subscriptions = Table(
+    "mcp_subscriptions",
+    metadata,
+    _organization(),
+    Column("session", Text, nullable=False),
+    Column("member", Text, nullable=False, comment="its key; empty for who needs none"),
+    Column("address", Text, nullable=False, comment="the resource"),
+    Column("seen_block", Text, comment="what stood behind it when it was subscribed to"),
+    Column("seen_version", Integer),
+    Column("heard_at", BigInteger, nullable=False, comment="when somebody last began to listen to the session"),
+    PrimaryKeyConstraint("organization_id", "session", "member", "address"),
+    Index("mcp_subscriptions_by_member", "organization_id", "member"),
+    Index("mcp_subscriptions_by_age", "organization_id", "heard_at"),
+)
