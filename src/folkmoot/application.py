@@ -25,7 +25,9 @@ from folkmoot.archives.embedding import embed_kind
 from folkmoot.errors import FolkmootError, InvalidInput, StartupError
 from folkmoot.files.embedding import FileEmbedder
 from folkmoot.files.reading import FileReader
-from folkmoot.jobs.kinds import JobKinds
+from folkmoot.groups.consolidation import consolidation_kind
+from folkmoot.groups.sleeptime import KIND
+from folkmoot.groups.turn_ends import after_turn
 from folkmoot.jobs.worker import JobWorker
 from folkmoot.mcp_server.endpoint import PATH, Door
 from folkmoot.models.catalogue import Catalogue
@@ -53,6 +55,7 @@ from folkmoot.server.routes import (
     conversations,
     core_memory,
     folders,
+    groups,
     health,
     history,
     identities,
@@ -128,6 +131,8 @@ ROUTERS = (
     organizations.router,
     identities.router,
     identities.attachments_router,
+    groups.router,
+    groups.agent_router,
 )
 
 
@@ -237,18 +242,19 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     tools = ToolRegistry((BuiltinTools(), stored))
     embeddings = EmbeddingClient(settings, environ)
     embedder = FileEmbedder(embeddings, partial(usable_embedding, settings, environ))
-    kinds: JobKinds = {kind.name: kind for kind in (embed_kind(embeddings), *FileReader(sandbox, embedder).kinds)}
+    kinds = {kind.name: kind for kind in (embed_kind(embeddings), *FileReader(sandbox, embedder).kinds)}
     services = Services(store, client, settings, environ, sealer, catalogue, tools, sandbox, embeddings, kinds, mcp)
-    supervisor = RunSupervisor(services)
+    supervisor = RunSupervisor(services, after_turn(settings.sleeptime_idle))
     worker = JobWorker(store, kinds, settings.keep_jobs)
-    principal = LOCAL if settings.api_key is None else ADMIN
+    state = ServerState(services, supervisor, LOCAL if settings.api_key is None else ADMIN)
+    kinds[KIND] = consolidation_kind(lambda principal: state.of(principal, "").runs, settings.sleeptime_idle)
     trying = asyncio.create_task(sandbox.walls_behind())
     warming = asyncio.create_task(_warm_up(client, settings, environ))
     try:
         alone = settings.database_url.startswith("sqlite")
         await supervisor.open(alone=alone)
         await worker.open(alone=alone)
-        yield ServerState(services, supervisor, principal)
+        yield state
     finally:
         warming.cancel()
         trying.cancel()

@@ -139,7 +139,7 @@ async def create_group(transaction: Transaction, plan: GroupPlan) -> Group:
         manager["sleeptime_agent_frequency"] = manager["sleeptime_agent_frequency"] or FREQUENCY
     elif plan.manager_type == "dynamic":
         manager["termination_token"] = manager["termination_token"] or LAST_WORD
-    row = {
+    row: dict[str, Any] = {
         "id": new_id("group"),
         "manager_type": plan.manager_type,
         **manager,

@@ -109,6 +109,7 @@ def show_usage(end: TurnEnd) -> UsageStatistics:
         prompt_tokens=usage.prompt_tokens,
         total_tokens=usage.completion_tokens + usage.prompt_tokens,
         step_count=end.step_count,
+        run_ids=list(end.run_ids) or None,
         cached_input_tokens=usage.cached_input_tokens,
         cache_write_tokens=usage.cache_write_tokens,
         reasoning_tokens=usage.reasoning_tokens,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -91,7 +93,7 @@ def upgrade() -> None:
     _index_of_few("block_versions_by_run", "block_versions", "run_id")
 
 
-def _of_group(name: str, column: str, table: str, *columns: sa.Column) -> None:
+def _of_group(name: str, column: str, table: str, *columns: sa.Column[Any]) -> None:
     op.create_table(
         name,
         sa.Column("organization_id", sa.Text(), nullable=False),
