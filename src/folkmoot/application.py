@@ -55,6 +55,7 @@ from folkmoot.server.routes import (
     conversations,
     core_memory,
     folders,
+    group_messages,
     groups,
     health,
     history,
@@ -132,6 +133,7 @@ ROUTERS = (
     identities.router,
     identities.attachments_router,
     groups.router,
+    group_messages.router,
     groups.agent_router,
 )
 

@@ -30,6 +30,9 @@ class TurnRequest:
     max_steps: int = 1
     decisions: Decisions | None = None
     client_tools: Sequence[ToolSchema] = ()
+    tools: Sequence[Tool] = ()
+    """Tools for this turn only, which come before the agent's own of the same names."""
+
     model: str | None = None
     """A model for this turn only."""
 

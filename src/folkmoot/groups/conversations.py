@@ -26,6 +26,9 @@ from folkmoot.store.tables import agents, group_conversations, group_messages, g
 MOST_HEARD = 200
 """Messages of others that an agent is told at once, the newest ones."""
 
+_TOLD = ("user_message", "system_message")
+"""Types of what an agent is told, which was said before or is for this agent only, unless somebody says it just now."""
+
 _own = select(group_conversations).where(
     group_conversations.c.group_id == bindparam("group_id"), group_conversations.c.agent_id == bindparam("agent_id")
 )
@@ -35,7 +38,7 @@ _same_message = (group_messages.c.message_id == messages.c.id) & (
 )
 _said = (
     select(*(column for column in messages.c if not column.name.startswith("search_")))
-    .add_columns(agents.c.name.label("agent_name"))
+    .add_columns(agents.c.name.label("agent_name"), group_messages.c.sequence.label("place"))
     .join(group_messages, _same_message)
     .join(agents, agents.c.id == messages.c.agent_id)
 )
@@ -97,7 +100,8 @@ async def hear(transaction: Transaction, group_id: str, agent_id: str, author: A
     assert row is not None
     found = await transaction.all(_unheard, of_group=group_id, heard_to=row["heard_to"])
     own = row["conversation_id"]  # what stands there it has heard, or said
-    told = [_told(each) for each in reversed(found) if each["conversation_id"] != own]
+    in_order = sorted(found, key=lambda each: (each["created_at"], each["place"]))
+    told = [_told(each) for each in in_order if each["conversation_id"] != own]
     return Heard(own, [message for message in told if message is not None], group.next_sequence)
 
 
@@ -137,7 +141,7 @@ async def note_said(transaction: Transaction, run: Run) -> None:
         return
     rows = await transaction.all(_of_run, of_run=run.id, conversation_id=run.conversation_id)
     heard = set(about["said"])
-    said = [row["id"] for row in rows if row["message_type"] != "user_message" or row["id"] in heard]
+    said = [row["id"] for row in rows if row["message_type"] not in _TOLD or row["id"] in heard]
     places = range(group.next_sequence, group.next_sequence + len(said))
     await transaction.insert(
         group_messages,
@@ -165,15 +169,16 @@ async def list_said(
     if types is not None:
         statement = statement.where(messages.c.message_type.in_(list(types)))
     scope = of_this & _same_message
-    places = {"place": group_messages.c.sequence}
-    rows = await fetch_page(transaction, statement, messages, page, key=("place",), scope=scope, computed=places)
+    key, computed = ("created_at", "place"), {"place": group_messages.c.sequence}
+    rows = await fetch_page(transaction, statement, messages, page, key=key, scope=scope, computed=computed)
     return [SaidMessage(row["agent_id"], row["agent_name"], Message.from_row(row)) for row in rows]
 
 
-async def is_said(transaction: Transaction, group_id: str, message_id: str) -> bool:
-    """Tell whether a message is one of the group's."""
+async def find_said(transaction: Transaction, group_id: str, message_id: str) -> SaidMessage | None:
+    """Return a message of the group; None when it is none of it."""
     of_this = group_messages.c.group_id == group_id, group_messages.c.message_id == message_id
-    return await transaction.first(select(group_messages.c.message_id).where(*of_this)) is not None
+    row = await transaction.first(_said.where(*of_this))
+    return None if row is None else SaidMessage(row["agent_id"], row["agent_name"], Message.from_row(row))
 
 
 async def conversations_of(transaction: Transaction, group_id: str) -> list[str]:

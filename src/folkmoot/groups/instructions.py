@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from folkmoot.models.frames import Frame, render_frames
+from folkmoot.models.frames import SAID_SINCE, Frame, printable_json, render_frames
 
 TENDING = """\
 You tend the memory of another agent while it is idle. You never talk to anybody: what you do is edit memory blocks.
@@ -38,5 +38,25 @@ def said_since(agent_name: str, pieces: Sequence[Frame]) -> str:
     """Return the message in which a sleep-time agent gets what was said since it last looked."""
     return (
         f"This was said since you last looked, in conversations of the agent {agent_name!r}. Work what matters of it "
-        f"into memory, then call memory_finish_edits.\n{render_frames('said_since', pieces)}"
+        f"into memory, then call memory_finish_edits.\n{render_frames(SAID_SINCE, pieces)}"
     )
+
+
+def supervising(description: str, names: Sequence[str]) -> str:
+    """Return what the manager of a supervised group is told before it answers."""
+    return (
+        f"You lead a group ({printable_json(description)}) with the members {_listed(names)}. Ask those who can help "
+        "with ask_members, then answer the person yourself."
+    )
+
+
+def choosing(description: str, names: Sequence[str], token: str) -> str:
+    """Return what the manager of a dynamic group is told before it chooses who speaks."""
+    return (
+        f"You lead a conversation of a group ({printable_json(description)}) with the members {_listed(names)}. "
+        f"Say who speaks next with choose_speaker. When everything has been said, answer with the word {token} instead."
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(printable_json(name) for name in names)

@@ -15,16 +15,26 @@ from folkmoot.memory.blocks import Block, edit_block, find_block
 from folkmoot.memory.edits import Refusal, Undo
 from folkmoot.memory.history import Version, find_version, list_versions
 from folkmoot.store.engine import Transaction
-from folkmoot.store.tables import block_versions
+from folkmoot.store.tables import block_versions, blocks
 
 MOST_NAMED = 100
 """Later versions of others that are named for a block that is left."""
 
 _of_run = (
-    select(block_versions.c.block_id, block_versions.c.version)
+    select(block_versions.c.block_id, block_versions.c.version, blocks.c.label)
+    .join(blocks, blocks.c.id == block_versions.c.block_id)
     .where(block_versions.c.run_id == bindparam("run_id"))
     .order_by(block_versions.c.block_id, block_versions.c.version)
 )
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenBlock:
+    """A block that a run wrote to, and the versions that are the run's."""
+
+    block_id: str
+    label: str
+    versions: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +64,20 @@ async def undo_run(transaction: Transaction, run_id: str, author: Author) -> lis
         run_id: which run; nothing more may come from it.
         author: who is named for the new versions.
     """
-    written: defaultdict[str, list[int]] = defaultdict(list)
+    return [
+        await _undo(transaction, each.block_id, each.versions, run_id, author)
+        for each in await written_by(transaction, run_id)
+    ]
+
+
+async def written_by(transaction: Transaction, run_id: str) -> list[WrittenBlock]:
+    """Return the blocks that a run wrote to, in the order of their identifiers."""
+    versions: defaultdict[str, list[int]] = defaultdict(list)
+    labels: dict[str, str] = {}
     for row in await transaction.all(_of_run, run_id=run_id):
-        written[row["block_id"]].append(row["version"])
-    return [await _undo(transaction, block_id, versions, run_id, author) for block_id, versions in written.items()]
+        versions[row["block_id"]].append(row["version"])
+        labels[row["block_id"]] = row["label"]
+    return [WrittenBlock(block_id, labels[block_id], versions[block_id]) for block_id in versions]
 
 
 async def _undo(

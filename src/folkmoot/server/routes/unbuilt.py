@@ -33,7 +33,6 @@ EMPTY: dict[str, Any] = {
 """What reads and has an empty form."""
 
 UNKNOWN = (
-    "/v1/groups/{group_id}/messages",
     "/v1/providers/{provider_id}",
     "/v1/messages/batches",
     "/v1/messages/batches/{batch_id}",
@@ -53,8 +52,6 @@ POST /v1/agents/search
 POST {AGENT}/generate
 POST {AGENT}/schedule
 DELETE {AGENT}/schedule/{{message_id}}
-PATCH /v1/groups/{{group_id}}/messages/{{message_id}}
-PATCH /v1/groups/{{group_id}}/reset-messages
 POST /v1/providers
 POST /v1/providers/check
 PATCH DELETE /v1/providers/{{provider_id}}
