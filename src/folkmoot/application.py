@@ -26,7 +26,9 @@ from folkmoot.archives.embedding import embed_kind
 from folkmoot.errors import FolkmootError, InvalidInput, StartupError
 from folkmoot.files.embedding import FileEmbedder
 from folkmoot.files.reading import FileReader
-from folkmoot.jobs.kinds import JobKinds
+from folkmoot.groups.consolidation import consolidation_kind
+from folkmoot.groups.sleeptime import KIND
+from folkmoot.groups.turn_ends import after_turn
 from folkmoot.jobs.worker import JobWorker
 from folkmoot.mcp_server.endpoint import PATH, Door
 from folkmoot.models.catalogue import Catalogue
@@ -55,6 +57,8 @@ from folkmoot.server.routes import (
     core_memory,
     embeddings,
     folders,
+    group_messages,
+    groups,
     health,
     history,
     identities,
@@ -132,6 +136,9 @@ ROUTERS = (
     organizations.router,
     identities.router,
     identities.attachments_router,
+    groups.router,
+    group_messages.router,
+    groups.agent_router,
 )
 
 
@@ -247,16 +254,17 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     services = Services(
         store, client, settings, environ, sealer, catalogue, tools, sandbox, embedding_client, kinds, mcp
     )
-    supervisor = RunSupervisor(services)
+    supervisor = RunSupervisor(services, after_turn(settings.sleeptime_idle))
     worker = JobWorker(store, kinds, settings.keep_jobs)
-    principal = LOCAL if settings.api_key is None else ADMIN
+    state = ServerState(services, supervisor, LOCAL if settings.api_key is None else ADMIN)
+    kinds[KIND] = consolidation_kind(lambda principal: state.of(principal, "").runs, settings.sleeptime_idle)
     trying = asyncio.create_task(sandbox.walls_behind())
     warming = asyncio.create_task(_warm_up(client, settings, environ))
     try:
         alone = settings.database_url.startswith("sqlite")
         await supervisor.open(alone=alone)
         await worker.open(alone=alone)
-        yield ServerState(services, supervisor, principal)
+        yield state
     finally:
         warming.cancel()
         trying.cancel()

@@ -34,6 +34,7 @@
     ├── SandboxUnavailable           503  code cannot be run on this server
     ├── SandboxBusy                  503  too much code waits to be run
     ├── ToolFailed                        what a tool tells the model when it could not do its work
+    │   └── Overtaken                     others changed a block while an agent worked on what it had read of it
     ├── JobFailed                         a job cannot be done, and to try again would not help
     ├── JobDelayed                        a job can be tried again, but not at once
     ├── BackupUnusable                    a file is no backup that can be restored
@@ -264,6 +265,10 @@ class SandboxBusy(FolkmootError):
 
 class ToolFailed(FolkmootError):
     """A tool could not do its work; the message is for the model to read."""
+
+
+class Overtaken(ToolFailed):
+    """Others have changed the block since it was read; nothing was changed."""
 
 
 class JobFailed(FolkmootError):

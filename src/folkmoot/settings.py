@@ -128,6 +128,9 @@ class Settings(BaseSettings):
         description="Messages in a context at most, however short; the oldest are summarised and stay searchable.",
     )
     model_timeout: Seconds = Field(120.0, description="Seconds to wait for one answer of a model.")
+    sleeptime_idle: Seconds = Field(
+        300.0, description="Seconds without a turn after which sleep-time agents work on what was said since."
+    )
     model_retries: int = Field(2, ge=0, le=10, description="Retries of a model call that failed in a passing way.")
 
     search_url: str | None = Field(None, description="Address of a SearXNG server for `web_search`.")

@@ -52,6 +52,8 @@ BY_HAND = {
     ("block_readers", "agent_id"),
     ("block_readers", "run_id"),
     ("block_readers", "block_id"),
+    ("group_conversations", "agent_id"),
+    ("group_messages", "conversation_id"),
 }
 """What no foreign key deletes: the code does, with something else, or it stays as the page says."""
 
@@ -89,7 +91,7 @@ def mentioning(rows: Mapping[str, Sequence[str]], *marks: str, but: Sequence[str
 
 
 SAID, WRITTEN, IN_COPY, SENT, LOST = "saidword", "writtenword", "copyword", "sentword", "lostword"
-FILED = "filedword"
+FILED, IN_GROUP = "filedword", "groupword"
 KEPT, SHARED = "keptword", "sharedword"
 
 
@@ -135,11 +137,21 @@ class Life:
             json={"input": f"CALL memory_insert {json.dumps(copied)}", "streaming": False},
         ).raise_for_status()
         self.fork = self.ok("POST", f"/v1/conversations/{self.thread}/fork")["id"]
+        self.talk_in_groups()
         model.fail_next(400, message="no such luck")
         assert self.http.post(f"/v1/agents/{self.agent}/messages", json={"input": LOST}).status_code >= 400
         self.runs = self.ids("runs", self.agent)
         self.steps = self.ids("steps", self.agent)
-        assert len(self.runs) == 6
+        assert len(self.runs) == 7
+
+    def talk_in_groups(self) -> None:
+        """Be tended by the other agent, and say something in a group that shares a block."""
+        tended = {"manager_type": "sleeptime", "manager_agent_id": self.agent, "sleeptime_agent_frequency": 100}
+        self.ok("POST", "/v1/groups", {"agent_ids": [self.other], "description": "", "manager_config": tended})
+        shared = {"agent_ids": [self.agent], "description": "", "shared_block_ids": [self.block]}
+        group = self.ok("POST", "/v1/groups", shared)["id"]
+        self.ok("POST", f"/v1/groups/{group}/messages", {"input": f"ECHO {IN_GROUP}"})
+        self.in_group = self.ok("GET", f"/v1/conversations?agent_id={self.agent}&limit=1")[0]["id"]
 
     def ok(self, method: str, path: str, body: Any = None) -> Any:
         response = self.http.request(method, path, json=body)
@@ -179,7 +191,7 @@ def life(start_server: StartServer, scripted_model: ScriptedModel) -> Iterator[t
 
 def test_deleting_an_agent_leaves_nothing_but_what_the_page_names(life: tuple[Life, str]) -> None:
     made, database = life
-    marks = (made.agent, made.thread, made.fork, *made.runs, *made.steps)
+    marks = (made.agent, made.thread, made.fork, made.in_group, *made.runs, *made.steps)
     others = (made.other, *made.ids("runs", made.other), *made.ids("steps", made.other))
     before = rows_of(database)
     named = {name for name, (_, _, stays) in TOLD.items() if stays != "nothing"}
@@ -192,7 +204,7 @@ def test_deleting_an_agent_leaves_nothing_but_what_the_page_names(life: tuple[Li
     made.ok("DELETE", f"/v1/agents/{made.agent}")
     after = rows_of(database)
     assert mentioning(after, *marks, but=others) <= named
-    assert mentioning(after, SAID, IN_COPY, LOST, KEPT) == set()
+    assert mentioning(after, SAID, IN_COPY, IN_GROUP, LOST, KEPT) == set()
     assert mentioning(after, SHARED) == {"passages", "passage_tags", "archive_tags"}
     assert [len(after[name]) for name in ("archives", "passages", "passage_vectors", "deleted_passages")] == [1] * 4
     assert mentioning(after, SENT, but=others) == set()
@@ -214,6 +226,7 @@ def test_deleting_or_resetting_a_conversation_takes_its_runs(life: tuple[Life, s
     made.ok("DELETE", f"/v1/conversations/{made.thread}")
     assert mentioning(rows_of(database), IN_COPY) == set()
     assert set(made.ids("runs", made.agent)) == set(made.runs) - set(own)
+    made.ok("DELETE", f"/v1/conversations/{made.in_group}")
     made.ok("PATCH", f"/v1/agents/{made.agent}/reset-messages", {})
     assert mentioning(rows_of(database), SAID, LOST) == set()
     assert made.ids("runs", made.agent) == []

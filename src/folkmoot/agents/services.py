@@ -67,6 +67,8 @@ class Services:
         seen: Mapping[str, int] | None = None,
         chain: Sequence[str] = (),
         hops: int = 0,
+        edits_as_read: bool = False,
+        overtaken: int = 0,
     ) -> ToolContext:
         """Return what an agent's tools may use.
 
@@ -79,6 +81,8 @@ class Services:
             seen: the version of each block that the step's model was shown.
             chain: the agents that wait for this turn's answer.
             hops: how many messages between agents have set each other off up to it.
+            edits_as_read: whether blocks are only overwritten as the step's model was shown them.
+            overtaken: how many edits of the steps before came to nothing because of that.
         """
         return ToolContext(
             agent_id=agent.id,
@@ -97,4 +101,6 @@ class Services:
             sandbox=self.sandbox,
             chain=chain,
             hops=hops,
+            edits_as_read=edits_as_read,
+            overtaken=overtaken,
         )

@@ -16,7 +16,7 @@ from typing import Any
 
 from folkmoot.agents.tool_rules import Called
 from folkmoot.conversations.messages import Message, clean_text
-from folkmoot.errors import InvalidInput, NotFound, ToolFailed
+from folkmoot.errors import InvalidInput, NotFound, Overtaken, ToolFailed
 from folkmoot.memory.attachments import lock_blocks
 from folkmoot.models.prompt import Image, ToolCall
 from folkmoot.tools.pictures import stored_picture
@@ -38,6 +38,8 @@ class Outcome:
     stdout: Sequence[str] | None = None
     stderr: Sequence[str] | None = None
     pictures: Sequence[Image] = ()
+    overtaken: bool = False
+    """Whether it was to overwrite a block that others had changed since it was read."""
 
 
 def not_run(why: str) -> Outcome:
@@ -135,7 +137,7 @@ async def _run_edit(planned: PlannedCall, context: ToolContext) -> Outcome:
     try:
         return _outcome(await planned.tool.run(context, planned.arguments or {}), planned.tool)
     except (ToolFailed, InvalidInput, NotFound) as error:  # raised before anything was written
-        return Outcome(error.message, failed=True)
+        return Outcome(error.message, failed=True, overtaken=isinstance(error, Overtaken))
 
 
 async def _run(planned: PlannedCall, context: ToolContext) -> Outcome:
@@ -167,7 +169,7 @@ def _outcome(result: ToolResult, tool: Tool) -> Outcome:
 def called_of(planned: Sequence[PlannedCall], outcomes: Sequence[Outcome | None]) -> list[Called]:
     """Return the calls whose tools were run, as the agent's rules see them."""
     return [
-        Called(call.call.name, outcome.text, outcome.failed)
+        Called(call.call.name, outcome.text, outcome.failed, outcome.overtaken)
         for call, outcome in zip(planned, outcomes, strict=True)
         if outcome is not None and outcome.ran
     ]

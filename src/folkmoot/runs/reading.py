@@ -119,6 +119,7 @@ def end_of_run(run: Run) -> TurnEnd:
         usage=Usage(**{name: usage.get(name, 0) for name in figures}),
         step_count=usage.get("step_count", 0),
         context_tokens=usage.get("context_tokens", 0),
+        run_ids=run.details.get("run_ids", ()),
     )
 
 
@@ -139,4 +140,5 @@ def end_details(run: Run, end: TurnEnd, answered_at: int) -> dict[str, Any]:
         "step_count": end.step_count,
         "context_tokens": end.context_tokens,
     }
-    return {"usage": usage, "ttft_ns": (answered_at - run.created_at) * 1000}
+    set_off = {"run_ids": list(end.run_ids)} if end.run_ids else {}
+    return {"usage": usage, "ttft_ns": (answered_at - run.created_at) * 1000, **set_off}

@@ -125,6 +125,7 @@ block_versions = Table(
     Column("client", Text, comment="the author's program, as it names itself"),
     PrimaryKeyConstraint("organization_id", "block_id", "version"),
     ForeignKeyConstraint(["organization_id", "block_id"], ["blocks.organization_id", "blocks.id"], ondelete="CASCADE"),
+    _index_of_few("block_versions_by_run", "run_id"),
 )
 
 agents = Table(
@@ -890,4 +891,94 @@ mcp_subscriptions = Table(
     PrimaryKeyConstraint("organization_id", "session", "member", "address"),
     Index("mcp_subscriptions_by_member", "organization_id", "member"),
     Index("mcp_subscriptions_by_age", "organization_id", "heard_at"),
+)
+
+groups = Table(
+    "groups",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column(
+        "manager_type", Text, nullable=False, comment="round_robin, supervisor, dynamic, sleeptime, voice_sleeptime"
+    ),
+    Column("manager_agent_id", Text, comment="who leads it, or whose memory its members tend; NULL for none"),
+    Column("description", Text, nullable=False),
+    Column("max_turns", Integer, comment="how often somebody speaks in one turn of the group"),
+    Column("termination_token", Text, comment="what the manager of a dynamic group ends a turn with"),
+    Column("sleeptime_agent_frequency", Integer, comment="turns from one consolidation to the next"),
+    Column("max_message_buffer_length", Integer),
+    Column("min_message_buffer_length", Integer),
+    Column("turns_counter", Integer, comment="turns since the last consolidation; -1 before the first turn"),
+    Column("last_processed_message_id", Text, comment="up to which message was consolidated last"),
+    Column("next_run_id", Text, comment="the run that is to consolidate next, once it is due"),
+    Column("owns_members", Boolean, nullable=False, comment="whether its members were made for the manager"),
+    Column("next_sequence", BigInteger, nullable=False, comment="place of the next of its messages"),
+    Column("hidden", Boolean),
+    Column("project_id", Text),
+    Column("template_id", Text),
+    Column("base_template_id", Text),
+    Column("deployment_id", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "id"),
+    ForeignKeyConstraint(
+        ["organization_id", "manager_agent_id"], ["agents.organization_id", "agents.id"], ondelete="CASCADE"
+    ),
+    Index("groups_by_age", "organization_id", "created_at", "id"),
+    _index_of_few("groups_by_manager", "manager_agent_id"),
+)
+
+
+def _of_group(name: str, column: str, table: str, *columns: Column[Any]) -> Table:
+    """Return a table of what a group has: agents, blocks or conversations, each once."""
+    return Table(
+        name,
+        metadata,
+        _organization(),
+        Column("group_id", Text, nullable=False),
+        Column(column, Text, nullable=False),
+        *columns,
+        PrimaryKeyConstraint("organization_id", "group_id", column),
+        ForeignKeyConstraint(
+            ["organization_id", "group_id"], ["groups.organization_id", "groups.id"], ondelete="CASCADE"
+        ),
+        ForeignKeyConstraint(
+            ["organization_id", column], [f"{table}.organization_id", f"{table}.id"], ondelete="CASCADE"
+        ),
+        Index(f"{name}_by_held", "organization_id", column, "group_id"),
+    )
+
+
+group_members = _of_group("group_members", "agent_id", "agents", Column("place", Integer, nullable=False))
+group_blocks = _of_group("group_blocks", "block_id", "blocks", Column("attached_at", BigInteger, nullable=False))
+group_conversations = _of_group(
+    "group_conversations",
+    "conversation_id",
+    "conversations",
+    Column("agent_id", Text, nullable=False, comment="whose conversation in the group it is"),
+    Column("heard_to", BigInteger, nullable=False, comment="place of the first message not told yet"),
+)
+group_readings = _of_group(
+    "group_readings",
+    "conversation_id",
+    "conversations",
+    Column("read_to", BigInteger, nullable=False, comment="place of its first message not consolidated"),
+)
+
+group_messages = Table(
+    "group_messages",
+    metadata,
+    _organization(),
+    Column("group_id", Text, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("conversation_id", Text, nullable=False),
+    Column("message_id", Text, nullable=False),
+    PrimaryKeyConstraint("organization_id", "group_id", "sequence"),
+    ForeignKeyConstraint(["organization_id", "group_id"], ["groups.organization_id", "groups.id"], ondelete="CASCADE"),
+    ForeignKeyConstraint(
+        ["organization_id", "message_id", "conversation_id"],
+        ["messages.organization_id", "messages.id", "messages.conversation_id"],
+        ondelete="CASCADE",
+    ),
+    Index("group_messages_by_message", "organization_id", "message_id", "conversation_id"),
 )

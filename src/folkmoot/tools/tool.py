@@ -60,6 +60,12 @@ class ToolContext:
     hops: int = 0
     """How many messages between agents have set each other off up to this turn."""
 
+    edits_as_read: bool = False
+    """Whether a block is only overwritten as the step's model was shown it, and not when others changed it since."""
+
+    overtaken: int = 0
+    """How many edits of this turn's steps before came to nothing because of that."""
+
     @property
     def step_transaction(self) -> Transaction:
         """The step's transaction, for a tool that is part of the step."""

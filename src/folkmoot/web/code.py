@@ -236,6 +236,7 @@ def run_calls(run_id: str, agent_id: str) -> list[Call]:
         Call("Follow it live", "GET", f"{path}/stream", _raw("get", f"{path}/stream", _STREAM), streams=True),
         Call("Its steps", "GET", f"{path}/steps", f'client.runs.steps.list({literal(run_id)})'),
         Call("Its messages", "GET", f"{path}/messages", f'client.runs.messages.list({literal(run_id)})'),
+        Call("Take back what it wrote", "POST", f"{path}/revert", _raw("post", f"{path}/revert")),
         Call("Cancel it", "POST", f"/v1/agents/{agent_id}/messages/cancel",
              f'client.agents.messages.cancel({literal(agent_id)}, run_ids=[{literal(run_id)}])',
              {"run_ids": [run_id]}),

@@ -108,6 +108,8 @@ def edit_words(version: Version) -> str:
             return "patched it"
         case "rethink":
             return "rewrote it"
+        case "undo":
+            return "took back what a run had written"
         case "revert":
             return f"reverted to v{edit.get('version')}"
     return "wrote it"

@@ -19,12 +19,9 @@ router = APIRouter(include_in_schema=False)
 AGENT = "/v1/agents/{agent_id}"
 
 EMPTY: dict[str, Any] = {
-    f"{AGENT}/groups": [],
     f"{AGENT}/schedule": {"scheduled_messages": [], "has_next_page": False},
     f"{AGENT}/core-memory/variables": {"variables": {}},
     "/v1/agents/search/count": {"count": 0},
-    "/v1/groups": [],
-    "/v1/groups/count": 0,
     "/v1/providers": [],
     "/v1/templates": {"templates": [], "has_next_page": False},
     "/v1/projects": {"projects": [], "hasNextPage": False},
@@ -35,8 +32,6 @@ EMPTY: dict[str, Any] = {
 """What reads and has an empty form."""
 
 UNKNOWN = (
-    "/v1/groups/{group_id}",
-    "/v1/groups/{group_id}/messages",
     "/v1/providers/{provider_id}",
     "/v1/messages/batches",
     "/v1/messages/batches/{batch_id}",
@@ -56,12 +51,6 @@ POST /v1/agents/search
 POST {AGENT}/generate
 POST {AGENT}/schedule
 DELETE {AGENT}/schedule/{{message_id}}
-POST /v1/groups
-PATCH DELETE /v1/groups/{{group_id}}
-PATCH /v1/groups/{{group_id}}/messages/{{message_id}}
-PATCH /v1/groups/{{group_id}}/reset-messages
-PATCH /v1/groups/{{group_id}}/blocks/attach/{{block_id}}
-PATCH /v1/groups/{{group_id}}/blocks/detach/{{block_id}}
 POST /v1/providers
 POST /v1/providers/check
 PATCH DELETE /v1/providers/{{provider_id}}

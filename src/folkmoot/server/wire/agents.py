@@ -37,6 +37,7 @@ from folkmoot.server.wire.common import (
     moment,
 )
 from folkmoot.server.wire.folders import FileBlockReply, SourceReply
+from folkmoot.server.wire.groups import GroupReply
 from folkmoot.server.wire.identities import IdentityId, IdentityReply
 from folkmoot.server.wire.messages import ApprovalRequestMessage, show_request
 from folkmoot.server.wire.models import EmbeddingConfig, EmbeddingSettings, Kept, LlmConfig
@@ -305,8 +306,8 @@ class AgentReply(Reply):
     pending_approval: ApprovalRequestMessage | None = None
     message_buffer_autoclear: bool
     enable_sleeptime: bool | None
-    multi_agent_group: dict[str, Any] | None = None
-    managed_group: dict[str, Any] | None = None
+    multi_agent_group: GroupReply | None = None
+    managed_group: GroupReply | None = None
     last_run_completion: datetime | None
     last_run_duration_ms: int | None
     last_stop_reason: str | None
@@ -334,6 +335,9 @@ class AgentView:
     identities: Sequence[Identity] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     pending_approval: Message | None = None
+    managed_group: GroupReply | None = None
+    """The first of the groups that it manages."""
+
     always_embedding: bool = False
     """Whether its embedding is shown as an object even when nobody named one."""
 
@@ -380,6 +384,8 @@ def show_agent(view: AgentView) -> AgentReply:
         identities=[IdentityReply.of(identity) for identity in view.identities],
         message_buffer_autoclear=bool(settings.get("message_buffer_autoclear")),
         enable_sleeptime=settings.get("enable_sleeptime"),
+        multi_agent_group=view.managed_group,
+        managed_group=view.managed_group,
         last_run_completion=None if view.last_completion is None else moment(view.last_completion),
         last_run_duration_ms=None if view.last_duration is None else view.last_duration // 1000,
         last_stop_reason=view.last_stop_reason,

@@ -9,13 +9,16 @@ from fastapi import Request, Response
 from folkmoot.agents.overview import agent_names
 from folkmoot.agents.steps import StepFilter, list_steps
 from folkmoot.errors import Conflict
+from folkmoot.memory.undo import written_by
 from folkmoot.runs.reading import RunFilter, list_runs, messages_of_run
 from folkmoot.runs.runs import UNFINISHED, find_run, note_retry
 from folkmoot.server.routes import messages as api
+from folkmoot.server.routes import runs as runs_api
 from folkmoot.server.scanning import Scan
 from folkmoot.server.sending import start_in_background
 from folkmoot.server.state import State
 from folkmoot.server.wire.common import RunId
+from folkmoot.server.wire.runs import UndoneRun
 from folkmoot.server.wire.sending import SendMessages, sent_again
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page
@@ -60,7 +63,11 @@ async def list_all(
 
 @router.get("/runs/{run_id}")
 async def show(request: Request, run_id: RunId, scan: Scan) -> Response:
-    """Show a run: its steps, its messages, what became of it."""
+    """Show a run: its steps, its messages, what it wrote, what became of it."""
+    return await _page(request, run_id, scan)
+
+
+async def _page(request: Request, run_id: str, scan: Scan, undone: UndoneRun | None = None) -> Response:
 
     async def read(transaction: Transaction) -> dict[str, Any]:
         run = await find_run(transaction, run_id)
@@ -68,11 +75,25 @@ async def show(request: Request, run_id: RunId, scan: Scan) -> Response:
         names = await agent_names(transaction, [run.agent_id])
         messages = await messages_of_run(transaction, run_id)
         talk = transcript_of(messages, unanswered=[run] if run.status != "completed" else ())
-        return {"run": run, "steps": steps, "names": names, "talk": talk, "palette": await read_palette(transaction)}
+        return {
+            "run": run,
+            "steps": steps,
+            "names": names,
+            "talk": talk,
+            "written": await written_by(transaction, run_id),
+            "undone": undone,
+            "palette": await read_palette(transaction),
+        }
 
     return await scan(
         read, lambda shown: render(request, "run.html", calls=code.run_calls(run_id, shown["run"].agent_id), **shown)
     )
+
+
+@router.post("/runs/{run_id}/revert")
+async def revert(request: Request, run_id: RunId, state: State, scan: Scan) -> Response:
+    """Take back what a run wrote, and show of each block what became of it."""
+    return await _page(request, run_id, scan, await runs_api.revert(run_id, state))
 
 
 @router.post("/runs/{run_id}/cancel")
