@@ -29,7 +29,8 @@ from folkmoot.jobs.kinds import JobKinds
 from folkmoot.jobs.worker import JobWorker
 from folkmoot.mcp_server.endpoint import PATH, Door
 from folkmoot.models.catalogue import Catalogue
-from folkmoot.models.embeddings import EmbeddingClient, usable_embedding
+from folkmoot.models.directory import Directory
+from folkmoot.models.embeddings import EmbeddingClient
 from folkmoot.models.providers import OFFLINE, default_model
 from folkmoot.models.requests import ModelClient
 from folkmoot.runs.supervisor import RunSupervisor
@@ -37,6 +38,7 @@ from folkmoot.sandbox.calls import read_limits
 from folkmoot.sandbox.environments import Environments
 from folkmoot.sandbox.installer import Installer
 from folkmoot.sandbox.sandbox import Sandbox
+from folkmoot.schedules.starter import ScheduleStarter
 from folkmoot.server.errors import PROBLEMS, add_error_handlers
 from folkmoot.server.gate import Gate
 from folkmoot.server.hosts import Hosts
@@ -64,8 +66,10 @@ from folkmoot.server.routes import (
     models,
     old_mcp_servers,
     organizations,
+    providers,
     runs,
     sandbox_configs,
+    schedules,
     steps,
     tokens,
     tool_runs,
@@ -101,6 +105,7 @@ ROUTERS = (
     core_memory.router,
     archives.agent_router,
     archival_memory.router,
+    schedules.router,
     all_messages.agents_router,
     messages.router,
     conversations.router,
@@ -122,6 +127,7 @@ ROUTERS = (
     archives.router,
     archives.passages_router,
     models.router,
+    providers.router,
     jobs.router,
     keys.router,
     tokens.router,
@@ -226,34 +232,42 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     """
     close_data_folder(settings.data.expanduser())
     store = await open_store(settings.database_url, settings.store_wait)
-    client = ModelClient(settings, environ)
+    directory = Directory(environ)
+    client = ModelClient(settings, environ, directory=directory)
     secret = settings.secret_key.get_secret_value() if settings.secret_key is not None else None
     sealer = Sealer(secret, settings.data.expanduser())
-    catalogue = Catalogue(settings, environ)
+    catalogue = Catalogue(settings, environ, directory=directory)
 
     sandbox = _make_sandbox(settings)
     mcp = McpServers(store, settings, sealer)
     stored = StoredTools({"custom": partial(CustomTool, sealer=sealer), "external_mcp": partial(McpTool, servers=mcp)})
     tools = ToolRegistry((BuiltinTools(), stored))
-    embeddings = EmbeddingClient(settings, environ)
-    embedder = FileEmbedder(embeddings, partial(usable_embedding, settings, environ))
+    embeddings = EmbeddingClient(settings, environ, directory)
+    embedder = FileEmbedder(embeddings)
     kinds: JobKinds = {kind.name: kind for kind in (embed_kind(embeddings), *FileReader(sandbox, embedder).kinds)}
-    services = Services(store, client, settings, environ, sealer, catalogue, tools, sandbox, embeddings, kinds, mcp)
+    services = Services(
+        store, client, settings, environ, sealer, catalogue, tools, sandbox, embeddings, kinds, mcp, directory
+    )
     supervisor = RunSupervisor(services)
+    starter = ScheduleStarter(services, supervisor)
     worker = JobWorker(store, kinds, settings.keep_jobs)
     principal = LOCAL if settings.api_key is None else ADMIN
     trying = asyncio.create_task(sandbox.walls_behind())
     warming = asyncio.create_task(_warm_up(client, settings, environ))
     try:
+        await directory.open(store, sealer)
         alone = settings.database_url.startswith("sqlite")
         await supervisor.open(alone=alone)
         await worker.open(alone=alone)
+        await starter.open()
         yield ServerState(services, supervisor, principal)
     finally:
         warming.cancel()
         trying.cancel()
+        await starter.close()
         await supervisor.close()
         await worker.close()
+        await directory.close()
         await mcp.close()
         await sandbox.close()
         await catalogue.aclose()

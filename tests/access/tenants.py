@@ -75,8 +75,10 @@ class Organization:
         tokens = self.ask("GET", "/v1/client-side-access-tokens")["tokens"]
         server = {"server_name": self.word, "config": {"server_url": "https://mcp.invalid/mcp"}}
         server = self.ask("POST", "/v1/mcp-servers", json=server)
+        provider = {"name": self.word, "provider_type": "openai", "api_key": "k", "base_url": "https://models.invalid"}
         identity = {"identifier_key": self.word, "name": self.word, "identity_type": "user", "agent_ids": [agent["id"]]}
         self.ids = {
+            "provider_id": self.ask("POST", "/v1/providers", json=provider)["id"],
             "mcp_server_id": server["id"],
             "mcp_server_name": server["server_name"],
             "mcp_tool_name": "search",

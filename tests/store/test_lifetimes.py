@@ -122,6 +122,8 @@ class Life:
         self.http.post(f"/v1/folders/{self.folder}/upload", files=paper).raise_for_status()
         while self.ok("GET", f"/v1/jobs?source_id={self.folder}&active=true"):
             time.sleep(0.02)
+        provider = {"name": "own", "provider_type": "openai", "api_key": "k", "base_url": "https://models.invalid"}
+        self.ok("POST", "/v1/providers", provider)
         identity = {"identifier_key": "ada", "name": "Ada", "identity_type": "user", "agent_ids": [self.agent]}
         self.ok("POST", "/v1/identities", identity)
         insertion = {"label": "team", "new_string": WRITTEN}

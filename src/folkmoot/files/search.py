@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from sqlalchemy import Select, and_, select
 
@@ -14,15 +14,13 @@ from folkmoot.errors import FolkmootError, StoreError
 from folkmoot.files.chunks import OF_SHOWN_TEXT
 from folkmoot.files.embedding import VECTORS, version_of
 from folkmoot.files.files import OF_FOLDER
-from folkmoot.models.embeddings import Embeddings
+from folkmoot.models.embeddings import EmbeddingClient
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Store
 from folkmoot.store.nearest import Near, nearest
 from folkmoot.store.ranking import fused
 from folkmoot.store.tables import agent_folders, file_chunks, files, folders
 from folkmoot.store.words import MOST_WORDS, looked_for
-
-HandleOf: TypeAlias = Callable[[str | None], str | None]
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +48,7 @@ class FoundChunk:
 
 
 async def search_files(
-    store: Store, embeddings: Embeddings, handle_of: HandleOf, agent_id: str, query: str, limit: int
+    store: Store, embeddings: EmbeddingClient, agent_id: str, query: str, limit: int
 ) -> list[FoundChunk]:
     """Return the passages of an agent's files that fit a query, the best first.
 
@@ -59,7 +57,6 @@ async def search_files(
     Args:
         store: the organisation's store.
         embeddings: embeds the query.
-        handle_of: the model that a folder's files are embedded with, by the handle that the folder names.
         agent_id: whose folders.
         query: words or a question.
         limit: how many.
@@ -73,7 +70,7 @@ async def search_files(
     pool = max(FEWEST_RANKED, 4 * limit)
     rankings = [await _by_words(store, agent_id, query, pool)]
     try:
-        rankings += await _by_meaning(store, embeddings, handle_of, agent_id, query, pool)
+        rankings += await _by_meaning(store, embeddings, agent_id, query, pool)
     except StoreError:
         raise
     except FolkmootError as error:
@@ -94,7 +91,7 @@ async def _by_words(store: Store, agent_id: str, query: str, most: int) -> list[
 
 
 async def _by_meaning(
-    store: Store, embeddings: Embeddings, handle_of: HandleOf, agent_id: str, query: str, most: int
+    store: Store, embeddings: EmbeddingClient, agent_id: str, query: str, most: int
 ) -> list[list[str]]:
     """Return the passages nearest to the query, one ranking for each embedding that the agent's folders have.
 
@@ -108,7 +105,7 @@ async def _by_meaning(
     )
     spaces: dict[str, list[str]] = defaultdict(list)
     for row in await store.read(lambda transaction: transaction.all(held)):
-        if (handle := handle_of(row["embedding"])) is not None:
+        if (handle := embeddings.usable(row["embedding"])) is not None:
             spaces[handle].append(row["id"])
     rankings = []
     for handle, members in spaces.items():

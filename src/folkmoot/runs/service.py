@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -79,6 +79,30 @@ class RunService:
         active = self._begin(await self._create(request), request, stored=True, logged=True)
         active.announce()
         return active.run
+
+    async def start_if(self, request: TurnRequest, taken: Callable[[Transaction, str], Awaitable[bool]]) -> Run | None:
+        """Begin a turn as `start` does, if something is true in the transaction that stores its run.
+
+        Args:
+            request: the turn.
+            taken: is given that transaction and the run's identifier; when it returns False nothing is stored.
+
+        Raises:
+            NotFound: there is no such agent.
+        """
+        run = replace(new_run(request, self._principal), status="created")
+
+        async def store(transaction: Transaction) -> bool:
+            if not await taken(transaction, run.id):
+                return False
+            await store_run(transaction, run, "created")
+            return True
+
+        if not await self._store.write(store):
+            return None
+        active = self._begin(run, request, stored=True, logged=True)
+        active.announce()
+        return run
 
     async def preview(self, request: TurnRequest) -> tuple[str, Prompt]:
         """Return the model that a turn would ask first, and what; no model is asked and nothing is stored.

@@ -20,12 +20,10 @@ AGENT = "/v1/agents/{agent_id}"
 
 EMPTY: dict[str, Any] = {
     f"{AGENT}/groups": [],
-    f"{AGENT}/schedule": {"scheduled_messages": [], "has_next_page": False},
     f"{AGENT}/core-memory/variables": {"variables": {}},
     "/v1/agents/search/count": {"count": 0},
     "/v1/groups": [],
     "/v1/groups/count": 0,
-    "/v1/providers": [],
     "/v1/embeddings/total_storage_size": 0.0,
     "/v1/templates": {"templates": [], "has_next_page": False},
     "/v1/projects": {"projects": [], "hasNextPage": False},
@@ -38,14 +36,12 @@ EMPTY: dict[str, Any] = {
 UNKNOWN = (
     "/v1/groups/{group_id}",
     "/v1/groups/{group_id}/messages",
-    "/v1/providers/{provider_id}",
     "/v1/messages/batches",
     "/v1/messages/batches/{batch_id}",
     "/v1/messages/batches/{batch_id}/messages",
     "/v1/templates/{project_id}/{template_version}/snapshot",
     "/v1/templates/{project_id}/{name}/versions",
     "/v1/environments/{device_id}",
-    f"{AGENT}/schedule/{{message_id}}",
 )
 """What reads a thing that nobody can have made here, so that its identifier is unknown."""
 
@@ -55,19 +51,12 @@ GET {AGENT}/memory-files/history
 GET {AGENT}/memory-files/content
 POST /v1/agents/search
 POST {AGENT}/generate
-POST {AGENT}/schedule
-DELETE {AGENT}/schedule/{{message_id}}
 POST /v1/groups
 PATCH DELETE /v1/groups/{{group_id}}
 PATCH /v1/groups/{{group_id}}/messages/{{message_id}}
 PATCH /v1/groups/{{group_id}}/reset-messages
 PATCH /v1/groups/{{group_id}}/blocks/attach/{{block_id}}
 PATCH /v1/groups/{{group_id}}/blocks/detach/{{block_id}}
-POST /v1/providers
-POST /v1/providers/check
-PATCH DELETE /v1/providers/{{provider_id}}
-POST /v1/providers/{{provider_id}}/check
-PATCH /v1/providers/{{provider_id}}/refresh
 POST /v1/messages/batches
 PATCH /v1/messages/batches/{{batch_id}}/cancel
 POST /v1/templates
