@@ -874,6 +874,18 @@ file_vectors = Table(
     Index("file_vectors_by_chunk", "organization_id", "chunk_id"),
 )
 
+projects = Table(
+    "projects",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("slug", Text, nullable=False, comment="its name in addresses"),
+    Column("created_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "id"),
+    UniqueConstraint("organization_id", "slug", name="projects_slug"),
+)
+
 schedules = Table(
     "schedules",
     metadata,
@@ -894,7 +906,7 @@ schedules = Table(
     PrimaryKeyConstraint("organization_id", "id"),
     ForeignKeyConstraint(["organization_id", "agent_id"], ["agents.organization_id", "agents.id"], ondelete="CASCADE"),
     Index("schedules_by_agent", "organization_id", "agent_id", "created_at", "id"),
-    Index("schedules_by_due", "due_at"),
+    Index("schedules_by_due", "due_at"),  # of all organisations: what a process looks for
 )
 
 model_providers = Table(

@@ -1,4 +1,4 @@
-"""Providers that organisations add, and what is said to agents at times to come."""
+"""Providers that organisations add, projects, and what is said to agents at times to come."""
 
 from __future__ import annotations
 
@@ -13,6 +13,16 @@ depends_on = None
 
 def upgrade() -> None:
     """Add the tables."""
+    op.create_table(
+        "projects",
+        sa.Column("organization_id", sa.Text(), nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("slug", sa.Text(), nullable=False, comment="its name in addresses"),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("organization_id", "id"),
+        sa.UniqueConstraint("organization_id", "slug", name="projects_slug"),
+    )
     op.create_table(
         "schedules",
         sa.Column("organization_id", sa.Text(), nullable=False),
