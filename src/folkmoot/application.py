@@ -43,6 +43,7 @@ from folkmoot.server.errors import PROBLEMS, add_error_handlers
 from folkmoot.server.gate import Gate
 from folkmoot.server.hosts import Hosts
 from folkmoot.server.routes import (
+    administration,
     agent_files,
     agent_folders,
     agent_search,
@@ -140,11 +141,12 @@ ROUTERS = (
     models.router,
     providers.router,
     projects.router,
-    elsewhere.router,
     jobs.router,
     keys.router,
     tokens.router,
+    elsewhere.router,  # before the organisations, for one of which its path would pass
     organizations.router,
+    administration.router,
     identities.router,
     identities.attachments_router,
 )

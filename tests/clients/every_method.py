@@ -53,8 +53,11 @@ def build_world(http: httpx.Client, tool_server: str) -> dict[str, str]:
     with http.stream("GET", f"/v1/runs/{run}/stream") as stream:
         stream.read()
     conversation = ask("POST", f"/v1/conversations?agent_id={agent}", {})["id"]
-    said = {"input": "ECHO in a thread", "streaming": False}
-    ask("POST", f"/v1/conversations/{conversation}/messages", said)
+    said = {"input": f"ECHO {'words ' * 50}", "streaming": False}
+    for _ in range(4):
+        ask("POST", f"/v1/conversations/{conversation}/messages", said)
+        ask("POST", f"/v1/agents/{agent}/messages", {"input": said["input"]})
+    followed = http.get("/v1/runs", params={"conversation_id": conversation, "limit": 1}).json()[0]["id"]
     identity = {"identifier_key": word, "name": word, "identity_type": "user", "agent_ids": [agent]}
     server = ask("POST", "/v1/mcp-servers", {"server_name": word, "config": {"server_url": tool_server}})["id"]
     remote = ask("GET", f"/v1/mcp-servers/{server}/tools")
@@ -73,6 +76,7 @@ def build_world(http: httpx.Client, tool_server: str) -> dict[str, str]:
         "folder_id": folder,
         "file_id": file,
         "run_id": run,
+        "run_of_conversation": followed,
         "path_run_id": run,
         "step_id": ask("GET", f"/v1/runs/{run}/steps")[0]["id"],
         "message_id": ask("GET", f"/v1/agents/{agent}/messages")[-1]["id"],
@@ -119,9 +123,10 @@ def bodies(world: dict[str, str]) -> dict[str, dict[str, Any]]:
         "archives.passages.create_many": {"passages": [{"text": "a text"}]},
         "blocks.create": {"label": "human", "value": "a"},
         "blocks.update": {"value": "c"},
+        "conversations.create": {"agent_id": world["agent_id"]},
         "conversations.update": {"summary": "other"},
         "conversations.messages.create": said,
-        "conversations.messages.stream": {"agent_id": world["agent_id"]},
+        "conversations.messages.stream": {"run_id": world["run_of_conversation"]},
         "environments.send_message": {"messages": message},
         "folders.create": {"name": f"{word} two"},
         "folders.update": {"description": "other"},
@@ -144,11 +149,12 @@ def bodies(world: dict[str, str]) -> dict[str, dict[str, Any]]:
 def in_order(names: list[str]) -> list[str]:
     """Return methods in the order in which they can be called: what takes away last, and what others stand in last."""
 
-    def place(name: str) -> tuple[int, int, bool, str]:
+    def place(name: str) -> tuple[int, bool, bool, str]:
         last = name.rpartition(".")[2]
         if last not in LAST:
-            return (0, 0, False, "" if name == "templates.create" else name)
-        # The template and its agents first, then what is part of something, at the end the agent itself.
-        return (1 + (last == "delete"), -name.count("."), name == "agents.delete", name)
+            return (0, name != "templates.create", False, name)
+        # Parts are deleted while what has them is there, then attachments end, then roots go, the agent last of all.
+        stage = {"detach": 3, "delete": 2 if name.count(".") > 1 else 4}.get(last, 1)
+        return (stage, False, name == "agents.delete", name)
 
     return sorted(names, key=place)

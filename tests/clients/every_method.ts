@@ -34,9 +34,8 @@ async function argumentsOf(name: string, method: Function): Promise<any[]> {
     given.file = await toFile(Buffer.from(content), "c.txt");
   }
   // What a method takes out of its parameters for its path.
-  const taken = /const \{([^}]*)\} = params/.exec(source)?.[1] ?? "";
-  for (const each of taken.split(",").map((part) => part.trim())) {
-    if (/^\w+$/.test(each) && given[each] === undefined && known[each] !== undefined) given[each] = known[each];
+  for (const [, each] of source.matchAll(/\$\{(\w+)\}/g)) {
+    if (each in known && !/[A-Z]/.test(each)) given[each] ??= known[each];
   }
   const names = /\(([^)]*)\)/.exec(source)![1].split(",").map((part) => part.trim().replace(/\s*=.*/, ""));
   return names.flatMap((each) => {
@@ -45,16 +44,16 @@ async function argumentsOf(name: string, method: Function): Promise<any[]> {
   });
 }
 
-async function call(name: string): Promise<number> {
+async function call(name: string): Promise<[number, string]> {
   const path = name.split(".").map(camel);
   const last = path.pop()!;
   const resource = path.reduce((found, each) => found[each], client);
   try {
     const answer = await resource[last](...(await argumentsOf(name, resource[last])));
     if (answer?.controller !== undefined) for await (const _ of answer);
-    return 200;
+    return [200, ""];
   } catch (error) {
-    if (error instanceof APIError && error.status !== undefined) return error.status;
+    if (error instanceof APIError && error.status !== undefined) return [error.status, error.message];
     throw new Error(`${name}: ${error}`);
   }
 }
@@ -67,9 +66,9 @@ async function main(): Promise<void> {
   );
   const missed = [...there].filter((name) => !order.map((each) => each.split(".").map(camel).join(".")).includes(name));
   if (missed.length > 0) throw new Error(`not called: ${missed}`);
-  const told: Record<string, number> = {};
+  const told: Record<string, [number, string]> = {};
   for (const name of order) told[name] = await call(name);
   console.log(JSON.stringify(told));
 }
 
-await main();
+void main();

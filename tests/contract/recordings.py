@@ -39,10 +39,11 @@ class Recording:
 def load_recordings() -> list[Recording]:
     """Return every recorded call in the order they were made."""
     lines = (HERE / "recordings.jsonl").read_text().splitlines()
-    return [_recording(json.loads(line)) for line in lines]
+    return [read_recording(json.loads(line)) for line in lines]
 
 
-def _recording(line: dict[str, Any]) -> Recording:
+def read_recording(line: dict[str, Any]) -> Recording:
+    """Return a recorded call from its line."""
     response = line["response"] if "response" in line else events_of("\n".join(line["event_lines"]))
     return Recording(
         name=line["name"],

@@ -78,3 +78,20 @@ def test_lists_have_the_paths_that_only_some_clients_ask_for(http: httpx.Client,
         == http.get("/v1/blocks/", params={"limit": 1}).json()
     )
     assert isinstance(http.get("/v1/_internal_runs/", params={"limit": 1}).json(), list)
+
+
+def test_organisations_are_administered_under_the_older_paths_too(http: httpx.Client) -> None:
+    name = f"org {uuid4().hex[:8]}"
+    made = http.post("/v1/admin/orgs/", json={"name": name}).json()
+    assert (made["name"], made["privileged_tools"]) == (name, False)
+    user = next(each for each in http.get("/v1/admin/users/").json() if each["organization_id"] == made["id"])
+    assert user["id"] == made["id"].replace("org-", "user-")
+    renamed = http.patch("/v1/admin/orgs/", params={"org_id": made["id"]}, json={"name": f"{name} two"}).json()
+    assert renamed == {**made, "name": f"{name} two"}
+    assert renamed in http.get("/v1/admin/orgs/").json()
+    assert_error(http.post("/v1/admin/users/", json={"name": "x"}), 409, "/v1/keys")
+    assert_error(http.put("/v1/admin/users/", json={"id": user["id"], "name": "x"}), 409, "/v1/keys")
+    assert_error(http.delete("/v1/admin/users/", params={"user_id": user["id"]}), 409, "organisation")
+    assert_error(http.delete("/v1/admin/users/", params={"user_id": "user-x"}), 404)
+    assert http.delete("/v1/admin/orgs/", params={"org_id": made["id"]}).json() == renamed
+    assert_error(http.delete("/v1/admin/orgs/", params={"org_id": made["id"]}), 404, made["id"])

@@ -89,6 +89,7 @@ def mentioning(rows: Mapping[str, Sequence[str]], *marks: str, but: Sequence[str
 
 
 SAID, WRITTEN, IN_COPY, SENT, LOST = "saidword", "writtenword", "copyword", "sentword", "lostword"
+LATER = "laterword"
 FILED = "filedword"
 KEPT, SHARED = "keptword", "sharedword"
 
@@ -126,6 +127,9 @@ class Life:
         self.ok("POST", "/v1/providers", provider)
         identity = {"identifier_key": "ada", "name": "Ada", "identity_type": "user", "agent_ids": [self.agent]}
         self.ok("POST", "/v1/identities", identity)
+        daily = {"type": "recurring", "cron_expression": "0 9 * * *"}
+        later = {"messages": [{"role": "user", "content": LATER}], "schedule": daily}
+        self.ok("POST", f"/v1/agents/{self.agent}/schedule", later)
         insertion = {"label": "team", "new_string": WRITTEN}
         self.say(f"CALL memory_insert {json.dumps(insertion)}")
         asking = {"message": f"ECHO {SENT}", "other_agent_id": self.other}
@@ -198,7 +202,7 @@ def test_deleting_an_agent_leaves_nothing_but_what_the_page_names(life: tuple[Li
     made.ok("DELETE", f"/v1/agents/{made.agent}")
     after = rows_of(database)
     assert mentioning(after, *marks, but=others) <= named
-    assert mentioning(after, SAID, IN_COPY, LOST, KEPT) == set()
+    assert mentioning(after, SAID, IN_COPY, LOST, KEPT, LATER) == set()
     assert mentioning(after, SHARED) == {"passages", "passage_tags", "archive_tags"}
     assert [len(after[name]) for name in ("archives", "passages", "passage_vectors", "deleted_passages")] == [1] * 4
     assert mentioning(after, SENT, but=others) == set()

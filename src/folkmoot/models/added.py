@@ -87,7 +87,7 @@ class AddedProvider:
                 f"Run {install_command(kind)} and start the server anew."
             )
         keys = sealer.unseal(self.sealed)
-        address = api_address(kind, self.base_url)
+        address = api_address(kind, self.base_url).replace("{region}", self.region or "")
         return ResolvedModel(
             f"{self.name}/{model}",
             self.provider,
@@ -142,6 +142,10 @@ def changed(provider: AddedProvider, fields: Mapping[str, Any], sealer: Sealer) 
     kind = ADDABLE[provider.provider_type]
     if after.base_url is None and kind.address is None:
         raise InvalidInput(f"base_url: needed for provider_type {provider.provider_type!r}: the address of its API.")
+    if kind.dialect == "bedrock" and (after.region is None or after.base_url is not None):
+        raise InvalidInput(
+            "region: needed for provider_type 'bedrock', such as 'us-east-1'; leave base_url out: the region has one."
+        )
     if after.region is not None and _REGION.fullmatch(after.region) is None:
         raise InvalidInput(f"region: {after.region!r} is no region; it looks like 'us-east-1'.")
     return after

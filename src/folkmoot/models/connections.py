@@ -109,7 +109,7 @@ class Connections:
     def _build(self, resolved: ResolvedModel) -> Connection:
         if resolved.is_added not in self._http:
             self._http[resolved.is_added] = self._client(guarded=resolved.is_added)
-        build = {"anthropic": _anthropic, "google": _google}.get(resolved.dialect, _openai)
+        build = {"anthropic": _anthropic, "bedrock": _bedrock, "google": _google}.get(resolved.dialect, _openai)
         return replace(build(resolved, self._http[resolved.is_added]), traced=self._traced)
 
     def _client(self, *, guarded: bool) -> httpx2.AsyncClient:
@@ -341,9 +341,37 @@ def _unmarked(value: Any) -> Any:
 def _google(resolved: ResolvedModel, http: httpx2.AsyncClient) -> Connection:
     from pydantic_ai.models.google import GoogleModel
     from pydantic_ai.providers.google import GoogleProvider
+    from pydantic_ai.providers.google_cloud import GoogleCloudProvider
 
     from folkmoot.models.translation import Manner
 
-    provider = GoogleProvider(api_key=resolved.key, base_url=resolved.address, http_client=http)
-    model = GoogleModel(resolved.model, provider=provider)
+    kind = GoogleCloudProvider if resolved.provider.kind == "google_vertex" else GoogleProvider
+    model = GoogleModel(
+        resolved.model, provider=kind(api_key=resolved.key, base_url=resolved.address, http_client=http)
+    )
     return Connection(resolved, model, Manner("google", model.system, True))
+
+
+def _bedrock(resolved: ResolvedModel, http: httpx2.AsyncClient) -> Connection:
+    """Return a model of Amazon Bedrock, which its own package asks over connections of its own, at Amazon's addresses.
+
+    With an access key the provider's key is the secret that belongs to it, without one a key of Bedrock's.
+    """
+    from pydantic_ai.models.bedrock import BedrockConverseModel
+    from pydantic_ai.providers.bedrock import BedrockProvider
+
+    from folkmoot.models.translation import Manner
+
+    seconds = http.timeout.read
+    common: dict[str, Any] = {
+        "region_name": resolved.region,
+        "aws_read_timeout": seconds,
+        "aws_connect_timeout": CONNECT_SECONDS,
+    }
+    if resolved.access_key:
+        keys = {"aws_access_key_id": resolved.access_key, "aws_secret_access_key": resolved.key}
+    else:
+        keys = {"api_key": resolved.key}
+    model = BedrockConverseModel(resolved.model, provider=BedrockProvider(**keys, **common))
+    manner = Manner("bedrock", model.system, True, re.compile(r"[A-Za-z0-9_-]{1,64}"), 40)
+    return Connection(resolved, model, manner)

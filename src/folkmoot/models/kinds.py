@@ -16,18 +16,34 @@ _LIKE_OPENAI = (
     Provider("zai", "Z.ai", "zai", address="https://api.z.ai/api/paas/v4"),
     Provider("zai_coding", "Z.ai for coding", "zai_coding", address="https://api.z.ai/api/coding/paas/v4"),
 )
+_OF_CLOUDS = (
+    Provider(
+        "bedrock",
+        "Amazon Bedrock",
+        "bedrock",
+        dialect="bedrock",
+        address="https://bedrock-runtime.{region}.amazonaws.com",
+    ),
+    Provider(
+        "google_vertex",
+        "Google Vertex AI",
+        "google_vertex",
+        dialect="google",
+        address="https://aiplatform.googleapis.com",
+    ),
+)
 _ON_THE_WIRE = {"lmstudio": "lmstudio_openai"}
 
 ADDABLE: Mapping[str, Provider] = {
-    _ON_THE_WIRE.get(each.name, each.name): each for each in (*PROVIDERS, *_LIKE_OPENAI) if each is not OFFLINE
+    _ON_THE_WIRE.get(each.name, each.name): each
+    for each in (*PROVIDERS, *_LIKE_OPENAI, *_OF_CLOUDS)
+    if each is not OFFLINE
 }
 """What can be added: the wire format's `provider_type`, and how it is asked."""
 
 NOT_ADDABLE: Mapping[str, str] = {
     "letta": "it is a cloud's own; the models here have handles of their own",
     "chatgpt_oauth": "it needs a sign-in with a browser; add provider_type 'openai' with a key",
-    "bedrock": "its package is not part of this server; add an endpoint of it that speaks OpenAI's API as 'openai'",
-    "google_vertex": "its package is not part of this server; add provider_type 'google_ai' with a key",
 }
 """Types of the wire format that are refused, and why."""
 

@@ -86,7 +86,9 @@ async def listed_models(
         AddressRefused: its address is not public.
     """
     async with _client(resolved, allow_private) as client:
-        if resolved.provider.kind == "ollama":
+        if resolved.dialect == "bedrock":
+            told = await asyncio.to_thread(_bedrock, resolved)
+        elif resolved.provider.kind == "ollama":
             told = await _ollama(client, resolved)
         elif resolved.provider.kind == "lmstudio":
             told = await _lmstudio(client, resolved)
@@ -129,6 +131,9 @@ async def _plain(client: httpx.AsyncClient, resolved: ResolvedModel) -> dict[str
     if resolved.provider.dialect == "anthropic":
         headers = {"x-api-key": key or "", "anthropic-version": "2023-06-01"}
         return _entries(await _json(client, f"{address}/v1/models?limit=1000", headers))
+    if resolved.provider.kind == "google_vertex":
+        url = f"{address}/v1beta1/publishers/google/models?pageSize=100"
+        return _entries(await _json(client, url, {"x-goog-api-key": key or ""}))
     if resolved.provider.dialect == "google":
         url = f"{address}/v1beta/models?pageSize=1000"
         return _entries(await _json(client, url, {"x-goog-api-key": key or ""}))
@@ -137,6 +142,29 @@ async def _plain(client: httpx.AsyncClient, resolved: ResolvedModel) -> dict[str
         return _entries(await _json(client, url, {"api-key": key or ""}))
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     return _entries(await _json(client, f"{address}/models", headers))
+
+
+def _bedrock(resolved: ResolvedModel) -> dict[str, dict[str, Any]]:
+    """Ask Amazon for its models, in a thread."""
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    if not resolved.access_key:
+        return {}  # a key of Bedrock's own opens its models, and not their list
+    keys = {"aws_access_key_id": resolved.access_key, "aws_secret_access_key": resolved.key}
+    patience = Config(connect_timeout=3, read_timeout=10, retries={"total_max_attempts": 1})
+    try:
+        client = boto3.client("bedrock", region_name=resolved.region, config=patience, **keys)
+        told = client.list_foundation_models()
+    except ClientError as exc:
+        status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        if status in (401, 403):
+            raise ProviderAuthentication(f"The keys were not accepted ({status}).") from exc
+        raise ProviderError(f"No list of models: {resolved.address} answered {status}.") from exc
+    except BotoCoreError as exc:
+        raise ProviderError(f"No list of models: {resolved.address} cannot be reached ({type(exc).__name__}).") from exc
+    return {entry["modelId"]: {} for entry in told.get("modelSummaries", ())}
 
 
 async def _lmstudio(client: httpx.AsyncClient, resolved: ResolvedModel) -> dict[str, dict[str, Any]]:
@@ -201,7 +229,7 @@ def _entries(answer: Any) -> dict[str, dict[str, Any]]:
     """Return the models of an answer by name; entries in no known form are passed over."""
     found = answer
     if isinstance(answer, dict):
-        found = answer["data"] if "data" in answer else answer.get("models")
+        found = next((answer[name] for name in ("data", "models", "publisherModels") if name in answer), None)
     if not isinstance(found, list):
         raise ProviderError("The list of models cannot be read.")
     entries = {}
@@ -210,5 +238,5 @@ def _entries(answer: Any) -> dict[str, dict[str, Any]]:
             continue
         name = item.get("id") or item.get("name") or item.get("model")
         if isinstance(name, str) and name:
-            entries[name.removeprefix("models/")] = item
+            entries[name.removeprefix("publishers/google/").removeprefix("models/")] = item
     return entries

@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 from folkmoot.errors import InvalidInput, NotFound
 from folkmoot.settings import Settings
 
-Dialect: TypeAlias = Literal["openai", "responses", "anthropic", "google", "offline"]
+Dialect: TypeAlias = Literal["openai", "responses", "anthropic", "google", "bedrock", "offline"]
 """The API that a provider speaks: `openai` is Chat Completions, `responses` OpenAI's newer one."""
 
 
@@ -188,7 +188,7 @@ PROVIDERS: tuple[Provider, ...] = (
 DEFAULT_ALIAS = "letta/letta-free"
 """A handle that many programs name because it was always there; it stands for the server's default model."""
 
-EXTRAS: dict[str, str] = {"anthropic": "anthropic", "google": "google.genai"}
+EXTRAS: dict[str, str] = {"anthropic": "anthropic", "bedrock": "boto3", "google": "google.genai"}
 """The package that a dialect needs and not every Folkmoot has; the extra that brings it is named after the dialect."""
 
 OPENAI_API_VARIABLE = "OPENAI_API"
