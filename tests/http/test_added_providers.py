@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -188,3 +189,42 @@ def test_addresses_of_the_servers_own_network_are_refused(
         assert http.patch(f"/v1/providers/{made['id']}", json={"base_url": inside}).status_code == 200
         assert_error(say(http, "inside/gpt-4o-mini"), 502, "inside")
     assert scripted_model.received == []
+
+
+@one_store
+def test_texts_are_embedded_by_the_models_of_ones_own(http: httpx.Client, scripted_model: ScriptedModel) -> None:
+    made = add(http, scripted_model)
+    embedding = f"{made['name']}/text-embedding-3-small"
+    listed = {each["handle"] for each in http.get("/v1/models/embedding").json()}
+    archive = http.post("/v1/archives", json={"name": "library", "embedding": embedding}).raise_for_status().json()
+    path = f"/v1/archives/{archive['id']}"
+    http.post(f"{path}/passages", json={"text": "The heron stands still."}).raise_for_status()
+    while http.get(path).json()["embedded_count"] == 0:
+        assert not http.get(f"{path}/passages").json()[0]["embedding_error"]
+        time.sleep(0.02)
+    asked = [each for each in scripted_model.received if each.path.endswith("/embeddings")]
+    assert {each.headers["authorization"] for each in asked} == {f"Bearer {SECRET}"}
+    assert not {"openai-organization", "x-server"} & set(asked[0].headers)
+    assert embedding in listed or not listed, "the scripted model's list may have none"
+    http.delete(f"/v1/providers/{made['id']}").raise_for_status()
+    assert_error(http.post("/v1/archives", json={"name": "x", "embedding": embedding}), 400, made["name"])
+
+
+@one_store
+def test_nobody_elses_agents_use_them(start_server: StartServer, scripted_model: ScriptedModel) -> None:
+    server = start_server(env={"FOLKMOOT_PRIVATE_PROVIDERS": "true", "FOLKMOOT_API_KEY": "first"})
+    with httpx.Client(base_url=server.url, timeout=60, headers={"authorization": "Bearer first"}) as http:
+        handle = f"{add(http, scripted_model, name='mine')['name']}/gpt-4o-mini"
+        organization = http.post("/v1/organizations", json={"name": "others"}).json()["id"]
+        key = http.post("/v1/keys", json={"name": "x", "role": "admin", "organization": organization}).json()["key"]
+        with httpx.Client(base_url=server.url, timeout=60, headers={"authorization": f"Bearer {key}"}) as others:
+            assert handle in handles(http)
+            assert handle not in handles(others)
+            assert_error(others.post("/v1/agents", json={"model": handle}), 404, "mine")
+            theirs = add(others, scripted_model, name="mine", api_key=OTHER)
+            say(others, handle).raise_for_status()
+            assert scripted_model.received[-1].headers["authorization"] == f"Bearer {OTHER}"
+            say(http, handle).raise_for_status()
+            assert scripted_model.received[-1].headers["authorization"] == f"Bearer {SECRET}"
+            others.delete(f"/v1/providers/{theirs['id']}").raise_for_status()
+            assert handle in handles(http)

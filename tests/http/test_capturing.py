@@ -27,7 +27,7 @@ def test_a_turn_of_elsewhere_is_in_the_conversation_with_its_edits(
 ) -> None:
     agent = new_agent(memory_blocks=[{"label": "nuts", "value": ""}])
     path = f"/v1/agents/{agent.id}/messages/capture"
-    edits = [{"label": "nuts", "edit": {"kind": "append", "text": "Likes walnuts."}}]
+    edits = [{"label": "nuts", "edit": {"kind": "append", "content": "Likes walnuts."}}]
     stored = http.post(path, json={**TURN, "memory_edits": edits}).raise_for_status().json()
     assert (stored["success"], stored["messages_created"], stored["run_ids"]) == (True, 2, None)
     said = [(each.message_type, each.content) for each in client.agents.messages.list(agent.id)][-2:]  # type: ignore[union-attr]
