@@ -32,7 +32,8 @@ from folkmoot.groups.turn_ends import after_turn
 from folkmoot.jobs.worker import JobWorker
 from folkmoot.mcp_server.endpoint import PATH, Door
 from folkmoot.models.catalogue import Catalogue
-from folkmoot.models.embeddings import EmbeddingClient, usable_embedding
+from folkmoot.models.directory import Directory
+from folkmoot.models.embeddings import EmbeddingClient
 from folkmoot.models.providers import OFFLINE, default_model
 from folkmoot.models.requests import ModelClient
 from folkmoot.runs.supervisor import RunSupervisor
@@ -40,21 +41,26 @@ from folkmoot.sandbox.calls import read_limits
 from folkmoot.sandbox.environments import Environments
 from folkmoot.sandbox.installer import Installer
 from folkmoot.sandbox.sandbox import Sandbox
+from folkmoot.schedules.starter import ScheduleStarter
 from folkmoot.server.errors import PROBLEMS, add_error_handlers
 from folkmoot.server.gate import Gate
 from folkmoot.server.hosts import Hosts
 from folkmoot.server.routes import (
+    administration,
     agent_files,
     agent_folders,
+    agent_search,
     agents,
     all_messages,
     archival_memory,
     archives,
     blocks,
+    capturing,
     chat_completions,
     context,
     conversations,
     core_memory,
+    elsewhere,
     embeddings,
     folders,
     group_messages,
@@ -66,12 +72,16 @@ from folkmoot.server.routes import (
     keys,
     mcp_connect,
     mcp_servers,
+    memory_files,
     messages,
     models,
     old_mcp_servers,
     organizations,
+    projects,
+    providers,
     runs,
     sandbox_configs,
+    schedules,
     steps,
     tokens,
     tool_runs,
@@ -99,15 +109,21 @@ ROUTERS = (
     health.router,
     unbuilt.router,  # before the others, which would take the names in its paths for identifiers
     blocks.router,
+    blocks.internal_router,
     history.router,
     history.agent_router,
     agent_files.router,
     agent_files.import_router,
+    agent_search.router,  # before the agents, whose identifiers its path would pass for
     agents.router,
     agents.tags_router,
+    agents.internal_router,
     core_memory.router,
     archives.agent_router,
     archival_memory.router,
+    schedules.router,
+    capturing.router,
+    memory_files.router,
     all_messages.agents_router,
     messages.router,
     conversations.router,
@@ -115,6 +131,7 @@ ROUTERS = (
     all_messages.router,
     chat_completions.router,
     runs.router,
+    runs.internal_router,
     steps.router,
     steps.telemetry_router,
     mcp_connect.router,  # before the servers, whose identifiers its paths would pass for
@@ -130,10 +147,14 @@ ROUTERS = (
     archives.passages_router,
     models.router,
     embeddings.router,
+    providers.router,
+    projects.router,
     jobs.router,
     keys.router,
     tokens.router,
+    elsewhere.router,  # before the organisations, for one of which its path would pass
     organizations.router,
+    administration.router,
     identities.router,
     identities.attachments_router,
     groups.router,
@@ -239,37 +260,43 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     store = await open_store(settings.database_url, settings.store_wait)
     if settings.tool_sandbox == "trusted":
         await _refuse_strangers(store)
-    client = ModelClient(settings, environ)
+    directory = Directory(environ)
+    client = ModelClient(settings, environ, directory=directory)
     secret = settings.secret_key.get_secret_value() if settings.secret_key is not None else None
     sealer = Sealer(secret, settings.data.expanduser())
-    catalogue = Catalogue(settings, environ)
+    catalogue = Catalogue(settings, environ, directory=directory)
 
     sandbox = _make_sandbox(settings)
     mcp = McpServers(store, settings, sealer, sandbox)
     stored = StoredTools({"custom": partial(CustomTool, sealer=sealer), "external_mcp": partial(McpTool, servers=mcp)})
     tools = ToolRegistry((BuiltinTools(), stored))
-    embedding_client = EmbeddingClient(settings, environ)
-    embedder = FileEmbedder(embedding_client, partial(usable_embedding, settings, environ))
-    kinds: JobKinds = {kind.name: kind for kind in (embed_kind(embedding_client), *FileReader(sandbox, embedder).kinds)}
+    embedding_client = EmbeddingClient(settings, environ, directory)
+    embedder = FileEmbedder(embedding_client)
+    kinds = {kind.name: kind for kind in (embed_kind(embedding_client), *FileReader(sandbox, embedder).kinds)}
     services = Services(
-        store, client, settings, environ, sealer, catalogue, tools, sandbox, embedding_client, kinds, mcp
+        store, client, settings, environ, sealer, catalogue, tools, sandbox, embedding_client, kinds, mcp, directory
     )
     supervisor = RunSupervisor(services, after_turn(settings.sleeptime_idle))
+    starter = ScheduleStarter(services, supervisor)
     worker = JobWorker(store, kinds, settings.keep_jobs)
     state = ServerState(services, supervisor, LOCAL if settings.api_key is None else ADMIN)
     kinds[KIND] = consolidation_kind(lambda principal: state.of(principal, "").runs, settings.sleeptime_idle)
     trying = asyncio.create_task(sandbox.walls_behind())
     warming = asyncio.create_task(_warm_up(client, settings, environ))
     try:
+        await directory.open(store, sealer)
         alone = settings.database_url.startswith("sqlite")
         await supervisor.open(alone=alone)
         await worker.open(alone=alone)
+        await starter.open()
         yield state
     finally:
         warming.cancel()
         trying.cancel()
+        await starter.close()
         await supervisor.close()
         await worker.close()
+        await directory.close()
         await mcp.close()
         await sandbox.close()
         await catalogue.aclose()

@@ -141,6 +141,9 @@ class Settings(BaseSettings):
 
     private_webpages: bool = Field(False, description="Let `fetch_webpage` read private and loopback addresses.")
 
+    private_providers: bool = Field(
+        False, description="Let a provider that is added through the API have a private or loopback address."
+    )
     callback_secret: SecretStr | None = Field(
         None, description="Key that callbacks are signed with; unsigned when unset."
     )

@@ -74,8 +74,13 @@ class Organization:
         tokens = self.ask("GET", "/v1/client-side-access-tokens")["tokens"]
         server = {"server_name": self.word, "config": {"server_url": "https://mcp.invalid/mcp"}}
         server = self.ask("POST", "/v1/mcp-servers", json=server)
+        provider = {"name": self.word, "provider_type": "openai", "api_key": "k", "base_url": "https://models.invalid"}
+        later = {**said, "schedule": {"type": "recurring", "cron_expression": "0 9 * * *"}}
         identity = {"identifier_key": self.word, "name": self.word, "identity_type": "user", "agent_ids": [agent["id"]]}
         self.ids = {
+            "scheduled_message_id": self.ask("POST", f"/v1/agents/{agent['id']}/schedule", json=later)["id"],
+            "project_id": self.ask("POST", "/v1/projects", json={"name": self.word})["id"],
+            "provider_id": self.ask("POST", "/v1/providers", json=provider)["id"],
             "mcp_server_id": server["id"],
             "mcp_server_name": server["server_name"],
             "mcp_tool_name": "search",

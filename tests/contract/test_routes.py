@@ -75,13 +75,6 @@ def test_what_is_not_built_is_empty_unknown_or_refused(http: httpx.Client, new_a
 
 
 @once
-def test_forms_that_only_programs_ask_for_are_empty(http: httpx.Client) -> None:
-    assert http.get("/v1/metadata/balance").json()["total_balance"] == 0
-    assert http.get("/v1/organizations/self/quotas").json() == []
-    assert http.get("/v1/environments", params={"limit": 50, "onlineOnly": "false"}).json()["connections"] == []
-
-
-@once
 def test_batches_are_no_message(http: httpx.Client) -> None:
     answer = http.get("/v1/messages/batches")
     assert (answer.status_code, "identifier" in answer.text) == (404, False)

@@ -91,7 +91,7 @@ def mentioning(rows: Mapping[str, Sequence[str]], *marks: str, but: Sequence[str
 
 
 SAID, WRITTEN, IN_COPY, SENT, LOST = "saidword", "writtenword", "copyword", "sentword", "lostword"
-FILED, IN_GROUP = "filedword", "groupword"
+FILED, IN_GROUP, LATER = "filedword", "groupword", "laterword"
 KEPT, SHARED = "keptword", "sharedword"
 
 
@@ -120,8 +120,13 @@ class Life:
         paper = {"file": ("paper.txt", FILED.encode())}
         self.http.post(f"/v1/folders/{self.folder}/upload", files=paper).raise_for_status()
         until(lambda: not self.ok("GET", f"/v1/jobs?source_id={self.folder}&active=true"))
+        provider = {"name": "own", "provider_type": "openai", "api_key": "k", "base_url": "https://models.invalid"}
+        self.ok("POST", "/v1/providers", provider)
         identity = {"identifier_key": "ada", "name": "Ada", "identity_type": "user", "agent_ids": [self.agent]}
         self.ok("POST", "/v1/identities", identity)
+        daily = {"type": "recurring", "cron_expression": "0 9 * * *"}
+        later = {"messages": [{"role": "user", "content": LATER}], "schedule": daily}
+        self.ok("POST", f"/v1/agents/{self.agent}/schedule", later)
         insertion = {"label": "team", "new_string": WRITTEN}
         self.say(f"CALL memory_insert {json.dumps(insertion)}")
         asking = {"message": f"ECHO {SENT}", "other_agent_id": self.other}
@@ -204,7 +209,7 @@ def test_deleting_an_agent_leaves_nothing_but_what_the_page_names(life: tuple[Li
     made.ok("DELETE", f"/v1/agents/{made.agent}")
     after = rows_of(database)
     assert mentioning(after, *marks, but=others) <= named
-    assert mentioning(after, SAID, IN_COPY, IN_GROUP, LOST, KEPT) == set()
+    assert mentioning(after, SAID, IN_COPY, IN_GROUP, LOST, KEPT, LATER) == set()
     assert mentioning(after, SHARED) == {"passages", "passage_tags", "archive_tags"}
     assert [len(after[name]) for name in ("archives", "passages", "passage_vectors", "deleted_passages")] == [1] * 4
     assert mentioning(after, SENT, but=others) == set()

@@ -982,3 +982,57 @@ group_messages = Table(
     ),
     Index("group_messages_by_message", "organization_id", "message_id", "conversation_id"),
 )
+
+projects = Table(
+    "projects",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("slug", Text, nullable=False, comment="its name in addresses"),
+    Column("created_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "id"),
+    UniqueConstraint("organization_id", "slug", name="projects_slug"),
+)
+
+schedules = Table(
+    "schedules",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column("agent_id", Text, nullable=False),
+    Column("request", Text, nullable=False, comment="JSON: what was asked for, as the wire format has it"),
+    Column("said", Text, nullable=False, comment="JSON: the messages, as runs keep them"),
+    Column("details", Text, nullable=False, comment="JSON: what each run says of the request"),
+    Column("max_steps", Integer, nullable=False),
+    Column("cron", Text, comment="NULL for what is said once"),
+    Column("timezone", Text, nullable=False),
+    Column("due_at", BigInteger, nullable=False, comment="when it is due next"),
+    Column("created_by", Text, nullable=False, comment="JSON: on whose behalf its turns are taken"),
+    Column("last_run_id", Text),
+    Column("last_due_at", BigInteger, comment="when the last run was due"),
+    Column("created_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "id"),
+    ForeignKeyConstraint(["organization_id", "agent_id"], ["agents.organization_id", "agents.id"], ondelete="CASCADE"),
+    Index("schedules_by_agent", "organization_id", "agent_id", "created_at", "id"),
+    Index("schedules_by_due", "due_at"),  # of all organisations: what a process looks for
+)
+
+model_providers = Table(
+    "model_providers",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column("name", Text, nullable=False, comment="what its models' handles begin with"),
+    Column("provider_type", Text, nullable=False),
+    Column("base_url", Text, comment="NULL for the type's usual address"),
+    Column("region", Text),
+    Column("api_version", Text),
+    Column("sealed", Text, comment="its keys, encrypted"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("last_synced", BigInteger, comment="when its models were last listed because somebody asked for that"),
+    PrimaryKeyConstraint("organization_id", "id"),
+    UniqueConstraint("organization_id", "name", name="model_providers_name"),
+    Index("model_providers_by_age", "organization_id", "created_at", "id"),
+)

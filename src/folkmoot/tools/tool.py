@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from folkmoot.models.embeddings import Embeddings
+from folkmoot.models.embeddings import EmbeddingClient
 from folkmoot.models.prompt import Image, ToolSchema
 from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.settings import Settings
@@ -46,7 +46,7 @@ class ToolContext:
     settings: Settings
     environ: Mapping[str, str]
     messenger: Messenger
-    embeddings: Embeddings
+    embeddings: EmbeddingClient
     embedding: str | None = None
     """Handle of the agent's embedding model, for an archive that is made for it."""
 

@@ -407,6 +407,7 @@ def _llm_config(agent: Agent, model: ModelDescription) -> LlmConfig:
         model_endpoint_type=model.endpoint_type,
         model_endpoint=model.endpoint or None,
         provider_name=model.provider,
+        provider_category=model.category,
         context_window=settings.get("context_window_limit") or given.get("context_window") or model.context_window,
         handle=agent.model,
         max_tokens=chosen.get("max_output_tokens") or settings.get("max_tokens") or model.max_output_tokens,
@@ -423,7 +424,7 @@ def _model_settings(agent: Agent, model: ModelDescription) -> dict[str, Any]:
     """Return the settings in the wire format's newer form, whose kinds the provider type tells apart."""
     given = agent.configuration.get("model_settings") or {}
     usual = {
-        "provider_type": "openai" if model.provider == "offline" else model.provider,
+        "provider_type": "openai" if model.provider == "offline" else model.provider_kind or model.provider,
         "max_output_tokens": model.max_output_tokens or 16_384,
         "parallel_tool_calls": agent.parallel_tool_calls,
         "temperature": 1.0,
