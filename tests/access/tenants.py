@@ -75,12 +75,16 @@ class Organization:
         tokens = self.ask("GET", "/v1/client-side-access-tokens")["tokens"]
         server = {"server_name": self.word, "config": {"server_url": "https://mcp.invalid/mcp"}}
         server = self.ask("POST", "/v1/mcp-servers", json=server)
+        group = {"agent_ids": [agent["id"]], "description": self.word, "shared_block_ids": [block["id"]]}
+        group = self.ask("POST", "/v1/groups", json=group)
+        self.ask("POST", f"/v1/groups/{group['id']}/messages", json={"input": f"{self.word} says to all"})
         identity = {"identifier_key": self.word, "name": self.word, "identity_type": "user", "agent_ids": [agent["id"]]}
         self.ids = {
             "mcp_server_id": server["id"],
             "mcp_server_name": server["server_name"],
             "mcp_tool_name": "search",
             "identity_id": self.ask("POST", "/v1/identities", json=identity)["id"],
+            "group_id": group["id"],
             "block_id": block["id"],
             "agent_id": agent["id"],
             "folder_id": folder["id"],
