@@ -76,6 +76,9 @@ class Organization:
         server = self.ask("POST", "/v1/mcp-servers", json=server)
         provider = {"name": self.word, "provider_type": "openai", "api_key": "k", "base_url": "https://models.invalid"}
         later = {**said, "schedule": {"type": "recurring", "cron_expression": "0 9 * * *"}}
+        group = {"agent_ids": [agent["id"]], "description": self.word, "shared_block_ids": [block["id"]]}
+        group = self.ask("POST", "/v1/groups", json=group)
+        self.ask("POST", f"/v1/groups/{group['id']}/messages", json={"input": f"{self.word} says to all"})
         identity = {"identifier_key": self.word, "name": self.word, "identity_type": "user", "agent_ids": [agent["id"]]}
         self.ids = {
             "scheduled_message_id": self.ask("POST", f"/v1/agents/{agent['id']}/schedule", json=later)["id"],
@@ -85,6 +88,7 @@ class Organization:
             "mcp_server_name": server["server_name"],
             "mcp_tool_name": "search",
             "identity_id": self.ask("POST", "/v1/identities", json=identity)["id"],
+            "group_id": group["id"],
             "block_id": block["id"],
             "agent_id": agent["id"],
             "folder_id": folder["id"],

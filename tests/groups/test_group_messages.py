@@ -56,6 +56,8 @@ def test_the_members_speak_one_after_the_other_and_hear_each_other(http: httpx.C
     assert kinds(said) == ["user_message", "assistant_message", "assistant_message"] * 2
     assert spoken(said) == [("one", "ok"), ("two", "ok")] * 2
     assert listed(http, group, limit=2, after=said[1]["id"]) == said[2:4]
+    mine = ok(http.get(f"/v1/agents/{one.id}/messages", params={"group_id": group["id"], "order": "asc"}))
+    assert [each["content"].splitlines()[-1] for each in mine[1:]] == ["hello all", "ok", "ok", "and again", "ok"]
     apart = ok(http.get(f"/v1/agents/{one.id}/messages"))
     assert kinds(apart) == ["system_message"], "what an agent says to its own user stays apart"
 

@@ -181,6 +181,12 @@ async def find_said(transaction: Transaction, group_id: str, message_id: str) ->
     return None if row is None else SaidMessage(row["agent_id"], row["agent_name"], Message.from_row(row))
 
 
+async def conversation_in(transaction: Transaction, group_id: str, agent_id: str) -> str | None:
+    """Return an agent's conversation in a group; None when it has not spoken there."""
+    row = await transaction.first(_own, group_id=group_id, agent_id=agent_id)
+    return None if row is None else str(row["conversation_id"])
+
+
 async def conversations_of(transaction: Transaction, group_id: str) -> list[str]:
     """Return the conversations of a group's agents in it.
 

@@ -82,7 +82,7 @@ class GroupTurn:
 
         self._group, everybody = await self._store.read(read)
         known = {agent.id: agent for agent in everybody}
-        self._members = [known[agent_id] for agent_id in self._group.agent_ids]
+        self._members = [known[agent_id] for agent_id in self._group.agent_ids if agent_id in known]
         self._manager = known.get(self._group.manager_agent_id or "")
         if self._group.manager_type in SLEEPTIME:
             raise BadRequest(

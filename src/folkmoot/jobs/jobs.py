@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import and_, bindparam, case, delete, select, update
+from sqlalchemy import and_, bindparam, case, delete, or_, select, update
 
 from folkmoot.errors import NotFound
 from folkmoot.identifiers import new_id
@@ -246,7 +246,9 @@ async def list_jobs(transaction: Transaction, wanted: JobFilter, page: Page) -> 
     if wanted.parent_id is not None:
         statement = statement.where(jobs.c.parent_id == wanted.parent_id)
     if wanted.unfinished:
-        statement = statement.where(jobs.c.due_at.is_not(None))
+        # What waits for a time of its own is not being done yet.
+        begun_or_due = or_(jobs.c.status != "created", jobs.c.due_at <= clock.now())
+        statement = statement.where(jobs.c.due_at.is_not(None), begun_or_due)
     return [Job.from_row(row) for row in await fetch_page(transaction, statement, jobs, page)]
 
 

@@ -10,10 +10,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Response
 
 from folkmoot.agents.deletion import remove_messages
-from folkmoot.agents.events import TurnEnd
+from folkmoot.agents.events import TurnEnd, TurnFailed
 from folkmoot.conversations.messages import Message, MessageType
 from folkmoot.conversations.search import FoundMessage, rewrite_message
-from folkmoot.errors import InvalidInput, NotFound
+from folkmoot.errors import FolkmootError, InvalidInput, NotFound
 from folkmoot.groups.conversations import SaidMessage, conversations_of, find_said, list_said
 from folkmoot.groups.turns import GroupTurn
 from folkmoot.runs.reading import RunFilter
@@ -154,13 +154,18 @@ async def _open(group_id: str, body: SendMessages, state: ServerState) -> GroupT
 async def _events(turn: GroupTurn, body: SendMessages) -> AsyncIterator[ServerSentEvent]:
     shape = StreamShape(body.shape(), body.include_pings, body.include_return_message_types)
     number = 0
-    async with aclosing(turn.take(streamed=True)) as events:
-        async for said in events:
-            number += 1
-            speaker = {"name": said.agent.name, "sender_id": said.agent.id}
-            event = said.event
-            if isinstance(event, Message):
-                event = spoken(said.agent.id, said.agent.name, event)
-            for line in replace(shape, speaker=speaker).lines(number, event):
-                yield ServerSentEvent(line.encode())
+    try:
+        async with aclosing(turn.take(streamed=True)) as events:
+            async for said in events:
+                number += 1
+                event = said.event
+                if isinstance(event, Message):
+                    event = spoken(said.agent.id, said.agent.name, event)
+                speaker = {"name": said.agent.name, "sender_id": said.agent.id}
+                for line in replace(shape, speaker=speaker).lines(number, event):
+                    yield ServerSentEvent(line.encode())
+    except FolkmootError as error:  # between two speakers: a group or an agent that is gone, a database that is away
+        failed = TurnFailed("", "error", type(error).__name__, error.message)
+        for line in shape.lines(number + 1, failed):
+            yield ServerSentEvent(line.encode())
     yield DONE
