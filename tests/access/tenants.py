@@ -76,6 +76,7 @@ class Organization:
         server = {"server_name": self.word, "config": {"server_url": "https://mcp.invalid/mcp"}}
         server = self.ask("POST", "/v1/mcp-servers", json=server)
         identity = {"identifier_key": self.word, "name": self.word, "identity_type": "user", "agent_ids": [agent["id"]]}
+        like = {"tool_name": self.word, "arguments": {self.word: self.word}}
         self.ids = {
             "mcp_server_id": server["id"],
             "mcp_server_name": server["server_name"],
@@ -103,6 +104,8 @@ class Organization:
             "sandbox_config_id": settings,
             "variable_id": self.ask("POST", f"/v1/sandbox-config/{settings}/environment-variable", json=variable)["id"],
             "version": "1",
+            "number": "1",
+            "approval_id": self.ask("POST", f"/v1/agents/{agent['id']}/standing-approvals", json=like)["id"],
         }
 
     def _fill_archive(self, agent_id: str) -> Any:
