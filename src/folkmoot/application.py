@@ -21,6 +21,7 @@ from folkmoot import __version__
 from folkmoot.access.authentication import Authentication
 from folkmoot.access.principals import ADMIN, LOCAL
 from folkmoot.agents.services import Services
+from folkmoot.agents.trace_keeping import TraceKeeping
 from folkmoot.archives.embedding import embed_kind
 from folkmoot.errors import FolkmootError, InvalidInput, StartupError
 from folkmoot.files.embedding import FileEmbedder
@@ -240,7 +241,8 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     embeddings = EmbeddingClient(settings, environ)
     embedder = FileEmbedder(embeddings, partial(usable_embedding, settings, environ))
     kinds: JobKinds = {kind.name: kind for kind in (embed_kind(embeddings), *FileReader(sandbox, embedder).kinds)}
-    services = Services(store, client, settings, environ, sealer, catalogue, tools, sandbox, embeddings, kinds, mcp)
+    rooms = (catalogue, tools, sandbox, embeddings, kinds, mcp)
+    services = Services(store, client, settings, environ, sealer, *rooms, TraceKeeping(settings))
     supervisor = RunSupervisor(services)
     worker = JobWorker(store, kinds, settings.keep_jobs)
     principal = LOCAL if settings.api_key is None else ADMIN

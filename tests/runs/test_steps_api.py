@@ -104,11 +104,11 @@ def test_a_step_without_a_run_of_its_own_settings_is_listed_by_model(
     assert len(found) == 1
 
 
-def test_a_trace_shows_what_the_model_was_sent_only_when_it_is_asked_for(
+def test_a_trace_shows_what_the_model_was_sent_unless_it_is_not_to_be_kept(
     start_server: StartServer, http: httpx.Client, scripted_model: ScriptedModel
 ) -> None:
-    traced = start_server(env={"FOLKMOOT_TRACE": "true"})
-    for address, kept in ((traced.url, True), (str(http.base_url), False)):
+    untraced = start_server(env={"FOLKMOOT_TRACE": "off"})
+    for address, kept in ((str(http.base_url), True), (untraced.url, False)):
         with httpx.Client(base_url=address, timeout=60) as client:
             wanted = {"type": "json_object"}
             agent = client.post("/v1/agents", json={"model": MODEL, "response_format": wanted}).json()

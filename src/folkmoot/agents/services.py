@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from folkmoot.agents.agents import Agent
 from folkmoot.agents.recent_contexts import RecentContexts
+from folkmoot.agents.trace_keeping import TraceKeeping
 from folkmoot.jobs.kinds import JobKinds
 from folkmoot.models.catalogue import Catalogue
 from folkmoot.models.embeddings import Embeddings, usable_embedding
@@ -54,6 +55,7 @@ class Services:
     embeddings: Embeddings
     job_kinds: JobKinds
     mcp: McpServers
+    traces: TraceKeeping
     recent_contexts: RecentContexts = field(default_factory=RecentContexts)
 
     def tool_context(

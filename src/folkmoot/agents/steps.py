@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, or_, select, update
 
 from folkmoot.agents.context import Seen
 from folkmoot.errors import NotFound
+from folkmoot.models.exchanges import read_body
 from folkmoot.models.prompt import Prompt, Reply, Usage
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
@@ -31,7 +32,8 @@ class Step:
     finish_reason: str
     duration: int
     tool_duration: int
-    trace: Mapping[str, Any] | None = None
+    trace: Mapping[str, str] | None = None
+    """The `request` and the `response` as JSON, when they are kept."""
 
 
 async def store_step(transaction: Transaction, step: Step, seen: Seen) -> None:
@@ -83,8 +85,8 @@ async def store_step(transaction: Transaction, step: Step, seen: Seen) -> None:
 
 
 async def _store_trace(transaction: Transaction, step: Step, now: int) -> None:
-    trace = {name: json.dumps(body) for name, body in (step.trace or {}).items()}
-    keys = {"step_id": step.id, "run_id": step.run_id, "created_at": now}
+    trace = step.trace or {}
+    keys = {"step_id": step.id, "run_id": step.run_id, "created_at": now, "size": sum(map(len, trace.values()))}
     await transaction.insert(step_traces, [{**keys, "request": trace["request"], "response": trace["response"]}])
 
 
@@ -216,14 +218,20 @@ async def usage_of_steps(transaction: Transaction, run_id: str) -> tuple[Usage, 
     return sum((StoredStep.from_row(row).usage for row in rows), Usage()), len(rows)
 
 
-def trace_of(prompt: Prompt, reply: Reply) -> Mapping[str, Any]:
+def trace_of(prompt: Prompt, reply: Reply) -> Mapping[str, str]:
     """Return what the provider was sent and what it answered, in its own JSON, for the trace of a step.
 
     Of a stream only the request is kept as it was, and the offline model has neither; then it is Folkmoot's own.
     """
     kept = reply.trace or {}
-    own = {name: value for name, value in asdict(replace(reply, trace=None)).items() if name != "trace"}
-    return {"request": kept.get("request") or asdict(prompt), "response": kept.get("response") or own}
+    return {
+        "request": kept.get("request") or json.dumps(asdict(prompt)),
+        "response": kept.get("response") or json.dumps(_own_words(reply)),
+    }
+
+
+def _own_words(reply: Reply) -> Mapping[str, Any]:
+    return {name: value for name, value in asdict(replace(reply, trace=None)).items() if name != "trace"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +255,14 @@ async def trace_of_step(transaction: Transaction, step_id: str) -> Trace | None:
 
 
 def _trace(row: Row) -> Trace:
-    return Trace(row["step_id"], json.loads(row["request"]), json.loads(row["response"]))
+    request, response = (_object(row[name]) for name in ("request", "response"))
+    return Trace(row["step_id"], request, response)
+
+
+def _object(body: str) -> Mapping[str, Any]:
+    """Return a body as the object that it nearly always is."""
+    value = read_body(body)
+    return value if isinstance(value, dict) else {"body": value}
 
 
 _by_id = select(steps).where(steps.c.id == bindparam("step_id"))

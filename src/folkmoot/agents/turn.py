@@ -19,7 +19,7 @@ from folkmoot.agents.model_call import ModelCall, call_model
 from folkmoot.agents.preparation import prepare_turn
 from folkmoot.agents.replies import reply_messages
 from folkmoot.agents.services import Services
-from folkmoot.agents.steps import Step, store_step, trace_of
+from folkmoot.agents.steps import Step, store_step
 from folkmoot.agents.tool_calls import PlannedCall, called_of, plan_call, return_message, run_in_step, run_outside
 from folkmoot.agents.tool_rules import Called
 from folkmoot.agents.turn_state import TurnRequest, TurnState
@@ -170,5 +170,5 @@ def _step(turn: TurnState, run_id: str, call: ModelCall, reason: str, tool_durat
         finish_reason=call.reply.finish_reason,
         duration=call.duration,
         tool_duration=tool_duration,
-        trace=trace_of(call.prompt, call.reply) if turn.services.settings.trace else None,
+        trace=turn.services.traces.kept(call.prompt, call.reply, turn.agent.organization_id),
     )

@@ -17,6 +17,7 @@ from typing import Literal
 from folkmoot.errors import FolkmootError, NotFound
 from folkmoot.models import listing
 from folkmoot.models.listing import ModelDescription
+from folkmoot.models.prices import read_prices
 from folkmoot.models.providers import (
     DEFAULT_ALIAS,
     OFFLINE,
@@ -70,12 +71,16 @@ class Catalogue:
             environ: the providers' variables, usually `os.environ`.
             clock: tells when a list is too old; seconds.
             patience: seconds to wait for a provider's list.
+
+        Raises:
+            StartupError: the file of prices cannot be used.
         """
         self._settings = settings
         self._environ = environ
         self._clock = clock
         self._patience = patience
         self._listed: dict[str, _Listed] = {}
+        self.prices = read_prices(settings.prices)
 
     async def models(self) -> list[ModelDescription]:
         """Return the models that hold conversations."""

@@ -53,7 +53,7 @@ class ModelClient:
         self._settings = settings
         self._environ = environ
         self._pause = pause
-        self._connections = Connections(settings.model_timeout, traced=settings.trace)
+        self._connections = Connections(settings.model_timeout, traced=settings.trace != "off")
 
     async def ask(self, handle: str, prompt: Prompt) -> Reply:
         """Return a model's whole answer; an empty one is an answer too.
