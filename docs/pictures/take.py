@@ -228,7 +228,8 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=path, args=flags)
         with running_server(Path(folder)) as http:
             take_all(browser, http)
-        with running_server(Path(folder) / "examples") as http:
+        (examples := Path(folder) / "examples").mkdir()
+        with running_server(examples) as http:
             take_examples(browser, http)
         with running_server(Path(folder), FOLKMOOT_API_KEY="secret"):
             page = browser.new_context(**LIGHT).new_page()

@@ -14,9 +14,10 @@ from support.fixtures import NewAgent, NewBlock, one_store
 
 
 def asking_agent(http: httpx.Client, new_agent: NewAgent, *block_ids: str) -> str:
-    """Return an agent whose calls of memory_insert wait."""
-    rule = {"type": "requires_approval", "tool_name": "memory_insert"}
-    return new_agent(block_ids=list(block_ids), tool_rules=[rule]).id
+    """Return an agent whose calls of memory_insert and core_memory_append wait."""
+    tools = ["memory_insert", "core_memory_append"]
+    rules = [{"type": "requires_approval", "tool_name": tool} for tool in tools]
+    return new_agent(block_ids=list(block_ids), tools=tools, tool_rules=rules).id
 
 
 def insert(http: httpx.Client, agent_id: str, label: str, text: str) -> dict[str, Any]:
@@ -43,6 +44,10 @@ def test_calls_like_one_that_was_approved_do_not_wait_until_it_is_revoked(
     waits = insert(http, agent_id, other.label, "a kite")
     assert waits["stop_reason"]["stop_reason"] == "requires_approval"
     assert http.get(f"/v1/blocks/{other.id}").json()["value"] == ""
+    http.post(f"/v1/agents/{agent_id}/messages/cancel").raise_for_status()
+    script = f"CALL core_memory_append {json.dumps({'label': block.label, 'content': 'a kite'})}"
+    waits = http.post(f"/v1/agents/{agent_id}/messages", json={"input": script}).json()
+    assert waits["stop_reason"]["stop_reason"] == "requires_approval", "it was another tool that was approved"
     http.post(f"/v1/agents/{agent_id}/messages/cancel").raise_for_status()
 
     http.delete(f"{approvals}/{given['id']}").raise_for_status()

@@ -122,3 +122,17 @@ def test_a_trace_shows_what_the_model_was_sent_unless_it_is_not_to_be_kept(
             assert {"role": "user", "content": "ECHO traced"} in trace["request_json"]["messages"]
             assert trace["response_json"]["choices"][0]["message"]["content"] == "traced"
         assert scripted_model.requests[-1]["response_format"] == wanted
+
+
+def test_a_long_request_is_told_whole_although_it_is_kept_as_what_it_adds_to_another(
+    http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    agent = new_agent(system="Be kind. " * 3000)
+    for words in ("one", "two", "three"):
+        say(http, agent.id, f"ECHO {words}")
+    steps = ok(http.get("/v1/steps", params={"agent_id": agent.id, "order": "asc"}))
+    told = [ok(http.get(f"/v1/steps/{step['id']}/trace"))["request_json"]["messages"] for step in steps]
+    assert told == [request["messages"] for request in scripted_model.requests]
+    ok(http.delete(f"/v1/runs/{steps[0]['run_id']}"))
+    assert ok(http.get(f"/v1/steps/{steps[2]['id']}/trace")) is None
+    assert ok(http.get(f"/v1/runs/{steps[2]['run_id']}/trace")) == []

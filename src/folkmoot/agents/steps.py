@@ -20,6 +20,21 @@ from folkmoot.store.tables import agents, block_readers, step_traces, steps
 
 
 @dataclass(frozen=True, slots=True)
+class KeptTrace:
+    """A step's request and response as they are stored: JSON, the request without what it repeats of another one."""
+
+    request: str
+    response: str
+    base_step_id: str | None = None
+    base_length: int | None = None
+
+    @property
+    def size(self) -> int:
+        """How many characters it takes."""
+        return len(self.request) + len(self.response)
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One model call of a run. `duration` is what the model took, `tool_duration` its tools, in microseconds."""
 
@@ -32,8 +47,7 @@ class Step:
     finish_reason: str
     duration: int
     tool_duration: int
-    trace: Mapping[str, str] | None = None
-    """The `request` and the `response` as JSON, when they are kept."""
+    trace: KeptTrace | None = None
 
 
 async def store_step(transaction: Transaction, step: Step, seen: Seen) -> None:
@@ -85,9 +99,9 @@ async def store_step(transaction: Transaction, step: Step, seen: Seen) -> None:
 
 
 async def _store_trace(transaction: Transaction, step: Step, now: int) -> None:
-    trace = step.trace or {}
-    keys = {"step_id": step.id, "run_id": step.run_id, "created_at": now, "size": sum(map(len, trace.values()))}
-    await transaction.insert(step_traces, [{**keys, "request": trace["request"], "response": trace["response"]}])
+    assert step.trace is not None
+    keys = {"step_id": step.id, "run_id": step.run_id, "created_at": now, "size": step.trace.size}
+    await transaction.insert(step_traces, [{**keys, **asdict(step.trace)}])
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,18 +259,26 @@ class Trace:
 
 async def traces_of_run(transaction: Transaction, run_id: str, limit: int) -> list[Trace]:
     """Return the traces of the run's steps that have one, oldest first."""
-    return [_trace(row) for row in await transaction.all(_traces_of_run, run_id=run_id, most=limit)]
+    rows = await transaction.all(_traces_of_run, run_id=run_id, most=limit)
+    found = [await _whole(transaction, row) for row in rows]
+    return [trace for trace in found if trace is not None]
 
 
 async def trace_of_step(transaction: Transaction, step_id: str) -> Trace | None:
     """Return the step's trace; None where the server kept none, or keeps it no more."""
     row = await transaction.first(_trace_of_step, step_id=step_id)
-    return None if row is None else _trace(row)
+    return None if row is None else await _whole(transaction, row)
 
 
-def _trace(row: Row) -> Trace:
-    request, response = (_object(row[name]) for name in ("request", "response"))
-    return Trace(row["step_id"], request, response)
+async def _whole(transaction: Transaction, row: Row) -> Trace | None:
+    """Return a trace with what its request repeats of another one; None where that is not kept any more."""
+    request = row["request"]
+    if row["base_step_id"] is not None:
+        base = await transaction.first(_trace_of_step, step_id=row["base_step_id"])
+        if base is None:
+            return None
+        request = base["request"][: row["base_length"]] + request
+    return Trace(row["step_id"], _object(request), _object(row["response"]))
 
 
 def _object(body: str) -> Mapping[str, Any]:

@@ -17,8 +17,14 @@ def upgrade() -> None:
     """Add the column and the indexes."""
     op.add_column(
         "step_traces",
-        sa.Column("size", sa.BigInteger(), nullable=False, server_default="0", comment="characters of both"),
+        sa.Column(
+            "size", sa.BigInteger(), nullable=False, server_default="0", comment="characters of both, as they are kept"
+        ),
     )
+    base = "the step whose request it begins with, when that is not repeated"
+    op.add_column("step_traces", sa.Column("base_step_id", sa.Text(), nullable=True, comment=base))
+    length = "how many characters of it"
+    op.add_column("step_traces", sa.Column("base_length", sa.Integer(), nullable=True, comment=length))
     op.execute(sa.update(_traces).values(size=sa.func.length(_traces.c.request) + sa.func.length(_traces.c.response)))
     op.create_index("step_traces_by_size", "step_traces", ["organization_id", "created_at", "step_id", "size"])
     by_time = ["organization_id", "created_at", "block_id", "version"]
