@@ -38,6 +38,7 @@ from folkmoot.sandbox.calls import read_limits
 from folkmoot.sandbox.environments import Environments
 from folkmoot.sandbox.installer import Installer
 from folkmoot.sandbox.sandbox import Sandbox
+from folkmoot.server.compression import Compression
 from folkmoot.server.errors import PROBLEMS, add_error_handlers
 from folkmoot.server.gate import Gate
 from folkmoot.server.hosts import Hosts
@@ -176,6 +177,7 @@ def create_app(settings: Settings, environ: Mapping[str, str] | None = None) -> 
     add_pages(application)
     add_error_handlers(application)
     any_name = settings.insecure and api_key is None and not settings.allowed_hosts
+    application.add_middleware(Compression)
     application.add_middleware(
         Gate,
         authentication=authentication,

@@ -37,7 +37,9 @@ def test_a_run_that_failed_says_what_was_asked_why_and_what_to_do(
     row.get_by_role("button", name="Retry").click()
     expect(page.locator(".saying.agent .text")).to_have_text("where is Ada?")
     page.goto(f"/runs?agent={agent.id}")
-    expect(page.locator("tbody tr").first.locator(".outcome")).to_have_text("where is Ada?")
+    again = page.locator("tbody tr").first
+    expect(again.locator(".prompt")).to_have_text("ECHO where is Ada?")
+    expect(again.locator(".outcome")).to_have_text("where is Ada?")
     page.goto(f"/runs?agent={agent.id}&day=1999-01-01")
     expect(page.get_by_text("No run is like that.")).to_be_visible()
 

@@ -34,6 +34,6 @@ def upgrade() -> None:
     op.create_index("block_versions_by_run", "block_versions", by_run, sqlite_where=some, postgresql_where=some)
     by_step = ["organization_id", "step_id", "block_id", "version"]
     op.create_index("block_readers_by_step", "block_readers", by_step)
-    by_age = ["organization_id", "created_at", "id"]
+    by_age = ["organization_id", "stop_reason", "created_at", "id"]
     waiting = sa.text("stop_reason = 'requires_approval'")
     op.create_index("runs_waiting", "runs", by_age, sqlite_where=waiting, postgresql_where=waiting)
