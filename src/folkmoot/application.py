@@ -22,6 +22,7 @@ from folkmoot.access.authentication import Authentication
 from folkmoot.access.organizations import list_organizations
 from folkmoot.access.principals import ADMIN, LOCAL
 from folkmoot.agents.services import Services
+from folkmoot.agents.trace_keeping import TraceKeeping
 from folkmoot.archives.embedding import embed_kind
 from folkmoot.errors import FolkmootError, InvalidInput, StartupError
 from folkmoot.files.embedding import FileEmbedder
@@ -42,6 +43,7 @@ from folkmoot.sandbox.environments import Environments
 from folkmoot.sandbox.installer import Installer
 from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.schedules.starter import ScheduleStarter
+from folkmoot.server.compression import Compression
 from folkmoot.server.errors import PROBLEMS, add_error_handlers
 from folkmoot.server.gate import Gate
 from folkmoot.server.hosts import Hosts
@@ -82,6 +84,7 @@ from folkmoot.server.routes import (
     runs,
     sandbox_configs,
     schedules,
+    standing_approvals,
     steps,
     tokens,
     tool_runs,
@@ -128,6 +131,7 @@ ROUTERS = (
     messages.router,
     conversations.router,
     context.router,
+    standing_approvals.router,
     all_messages.router,
     chat_completions.router,
     runs.router,
@@ -205,6 +209,7 @@ def create_app(settings: Settings, environ: Mapping[str, str] | None = None) -> 
     add_pages(application)
     add_error_handlers(application)
     any_name = settings.insecure and api_key is None and not settings.allowed_hosts
+    application.add_middleware(Compression)
     application.add_middleware(
         Gate,
         authentication=authentication,
@@ -273,9 +278,8 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     embedding_client = EmbeddingClient(settings, environ, directory)
     embedder = FileEmbedder(embedding_client)
     kinds = {kind.name: kind for kind in (embed_kind(embedding_client), *FileReader(sandbox, embedder).kinds)}
-    services = Services(
-        store, client, settings, environ, sealer, catalogue, tools, sandbox, embedding_client, kinds, mcp, directory
-    )
+    rooms = (catalogue, tools, sandbox, embedding_client, kinds, mcp, directory)
+    services = Services(store, client, settings, environ, sealer, *rooms, TraceKeeping(settings))
     supervisor = RunSupervisor(services, after_turn(settings.sleeptime_idle))
     starter = ScheduleStarter(services, supervisor)
     worker = JobWorker(store, kinds, settings.keep_jobs)

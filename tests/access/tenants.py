@@ -80,6 +80,7 @@ class Organization:
         group = self.ask("POST", "/v1/groups", json=group)
         self.ask("POST", f"/v1/groups/{group['id']}/messages", json={"input": f"{self.word} says to all"})
         identity = {"identifier_key": self.word, "name": self.word, "identity_type": "user", "agent_ids": [agent["id"]]}
+        like = {"tool_name": self.word, "arguments": {self.word: self.word}}
         self.ids = {
             "scheduled_message_id": self.ask("POST", f"/v1/agents/{agent['id']}/schedule", json=later)["id"],
             "project_id": self.ask("POST", "/v1/projects", json={"name": self.word})["id"],
@@ -111,6 +112,8 @@ class Organization:
             "sandbox_config_id": settings,
             "variable_id": self.ask("POST", f"/v1/sandbox-config/{settings}/environment-variable", json=variable)["id"],
             "version": "1",
+            "number": "1",
+            "approval_id": self.ask("POST", f"/v1/agents/{agent['id']}/standing-approvals", json=like)["id"],
         }
 
     def _fill_archive(self, agent_id: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from folkmoot.agents.agents import Agent
 from folkmoot.agents.recent_contexts import RecentContexts
+from folkmoot.agents.trace_keeping import TraceKeeping
 from folkmoot.jobs.kinds import JobKinds
 from folkmoot.models.catalogue import Catalogue
 from folkmoot.models.directory import Directory
@@ -59,6 +60,7 @@ class Services:
     job_kinds: JobKinds
     mcp: McpServers
     directory: Directory
+    traces: TraceKeeping
     recent_contexts: RecentContexts = field(default_factory=RecentContexts)
 
     def of(self, organization_id: str) -> Services:

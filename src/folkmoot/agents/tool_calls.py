@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -66,14 +66,14 @@ class PlannedCall:
 
 
 def plan_calls(
-    calls: Sequence[ToolCall], tools: Sequence[Tool], awaited: Container[str], *, parallel: bool
+    calls: Sequence[ToolCall], tools: Sequence[Tool], waits: Callable[[ToolCall], bool], *, parallel: bool
 ) -> list[PlannedCall]:
     """Find each call's tool and read its arguments.
 
     Args:
         calls: the calls of one reply.
         tools: the agent's tools.
-        awaited: names of tools whose calls wait for somebody.
+        waits: whether a call waits for somebody.
         parallel: whether more than the first call may be run.
     """
     known = {tool.name: tool for tool in tools}
@@ -81,7 +81,7 @@ def plan_calls(
     for place, call in enumerate(calls):
         if place > 0 and not parallel:
             planned.append(PlannedCall(call, outcome=not_run(ONE_AT_A_TIME)))
-        elif call.name in awaited:
+        elif waits(call):
             planned.append(PlannedCall(call))
         else:
             planned.append(plan_call(call, known))

@@ -58,7 +58,7 @@ class ModelClient:
         self._directory = directory or Directory(environ)
         self._pause = pause
         self._connections = Connections(
-            settings.model_timeout, traced=settings.trace, allow_private=settings.private_providers
+            settings.model_timeout, traced=settings.trace != "off", allow_private=settings.private_providers
         )
 
     def of(self, organization_id: str | None) -> ModelClient:

@@ -32,6 +32,11 @@ class RunFilter:
     stop_reason: str | None = None
     background: bool | None = None
     ids: Sequence[str] | None = None
+    start: int | None = None
+    """When they were made at the earliest, in microseconds."""
+
+    end: int | None = None
+    """Before when they were made."""
 
 
 async def list_runs(transaction: Transaction, wanted: RunFilter, page: Page) -> list[Run]:
@@ -49,6 +54,10 @@ async def list_runs(transaction: Transaction, wanted: RunFilter, page: Page) -> 
         statement = statement.where(runs.c.stop_reason == wanted.stop_reason)
     if wanted.background is not None:
         statement = statement.where(runs.c.background == wanted.background)
+    if wanted.start is not None:
+        statement = statement.where(runs.c.created_at >= wanted.start)
+    if wanted.end is not None:
+        statement = statement.where(runs.c.created_at < wanted.end)
     return [Run.from_row(row) for row in await fetch_page(transaction, statement, runs, page)]
 
 

@@ -69,7 +69,7 @@ class RunSupervisor:
         self._callbacks: set[asyncio.Task[None]] = set()
         self._cancel_requested = asyncio.Event()
         self._listening = ExitStack()
-        self._pruning = Pruning(services.store, services.settings)
+        self._pruning = Pruning(services.store, services.settings, services.traces)
         self._unsettled: dict[str, tuple[Store, str, Work[None]]] = {}
 
     async def open(self, *, alone: bool) -> None:

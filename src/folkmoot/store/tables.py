@@ -69,6 +69,14 @@ def _index_of_few_everywhere(name: str, column: str) -> Index:
     return Index(name, column, sqlite_where=some, postgresql_where=some)
 
 
+def _index_of_waiting(name: str) -> Index:
+    """Return an index of the few runs that ended with calls which wait for somebody."""
+    some = text("stop_reason = 'requires_approval'")
+    # The reason is a column of it too, or SQLite would rather walk through all runs by age.
+    columns = ("organization_id", "stop_reason", "created_at", "id")
+    return Index(name, *columns, sqlite_where=some, postgresql_where=some)
+
+
 blocks = Table(
     "blocks",
     metadata,
@@ -125,6 +133,7 @@ block_versions = Table(
     Column("client", Text, comment="the author's program, as it names itself"),
     PrimaryKeyConstraint("organization_id", "block_id", "version"),
     ForeignKeyConstraint(["organization_id", "block_id"], ["blocks.organization_id", "blocks.id"], ondelete="CASCADE"),
+    Index("block_versions_by_time", "organization_id", "created_at", "block_id", "version"),
     _index_of_few("block_versions_by_run", "run_id"),
 )
 
@@ -292,6 +301,7 @@ runs = Table(
     Index("runs_by_conversation", "organization_id", "conversation_id", "created_at", "id"),
     Index("runs_by_status", "organization_id", "status", "created_at"),
     _index_of_few("runs_by_asker", "asked_by"),
+    _index_of_waiting("runs_waiting"),
     # What a process looks for in all organisations at once, so without the organisation in front.
     _index_of_few_everywhere("runs_by_lease", "lease_expires_at"),
     _index_of_few_everywhere("runs_by_callback", "callback_due"),
@@ -341,10 +351,14 @@ step_traces = Table(
     Column("request", Text, nullable=False, comment="JSON: what the provider was sent"),
     Column("response", Text, nullable=False, comment="JSON: what it answered"),
     Column("created_at", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False, server_default="0", comment="characters of both, as they are kept"),
+    Column("base_step_id", Text, comment="the step whose request it begins with, when that is not repeated"),
+    Column("base_length", Integer, comment="how many characters of it"),
     PrimaryKeyConstraint("organization_id", "step_id"),
     ForeignKeyConstraint(["organization_id", "run_id"], ["runs.organization_id", "runs.id"], ondelete="CASCADE"),
     Index("step_traces_by_run", "organization_id", "run_id", "created_at", "step_id"),
     Index("step_traces_by_age", "created_at"),
+    Index("step_traces_by_size", "organization_id", "created_at", "step_id", "size"),
 )
 
 gone_items = Table(
@@ -372,6 +386,7 @@ block_readers = Table(
     Column("agent_id", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     PrimaryKeyConstraint("organization_id", "block_id", "version", "created_at", "step_id"),
+    Index("block_readers_by_step", "organization_id", "step_id", "block_id", "version"),
 )
 
 organizations = Table(
