@@ -153,7 +153,7 @@ def test_a_session_of_the_older_revisions_is_told_of_changes(start_server: Start
 
 
 @one_store
-def test_a_session_is_told_what_it_missed_and_ends(
+def test_a_session_is_told_what_it_missed_and_ends_with_its_key(
     server: ServerProcess, http: httpx.Client, new_block: NewBlock
 ) -> None:
     block = new_block(value="one")
@@ -164,11 +164,11 @@ def test_a_session_is_told_what_it_missed_and_ends(
     with session.stream(server.url) as told:
         assert next(told) == {"uri": f"memory://{block.label}"}, "of what changed before it listened"
     assert session.ask("resources/subscribe", uri="memory://nothing")["error"]["code"] == -32002
-    assert session.request("DELETE", server.url).status_code == 204
+    session.ask("resources/unsubscribe", uri=f"memory://{block.label}")
     with session.stream(server.url) as told:
         http.patch(f"/v1/blocks/{block.id}", json={"value": "three"})
         http.delete(f"/v1/keys/{made['id']}")
-        assert list(told) == [], "a session that was ended is told nothing, and its stream ends with the key"
+        assert list(told) == [], "nothing is told of what it unsubscribed from, and the stream ends with the key"
 
 
 @one_store

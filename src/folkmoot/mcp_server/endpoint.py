@@ -20,7 +20,6 @@ from starlette.types import Message, Receive, Scope, Send
 from folkmoot.errors import FolkmootError
 from folkmoot.mcp_server.member import Member
 from folkmoot.mcp_server.sessions import HEADER, client_of, new_session_id, session_of, told
-from folkmoot.memory.subscriptions import end_session
 from folkmoot.server.bodies import SMALL, check_values
 from folkmoot.server.errors import error_response
 from folkmoot.server.event_stream import EventStream
@@ -51,7 +50,7 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         if scope["method"] != "POST":
-            await (await self._of_session(scope))(scope, receive, send)
+            await self._of_session(scope)(scope, receive, send)
             return
         body = await Request(scope, receive).body()
         try:
@@ -60,24 +59,21 @@ class Door:
         except FolkmootError as error:
             await error_response(error, PATH)(scope, receive, send)
             return
+        scope["headers"] = [(name, value.strip(b" \t")) for name, value in scope["headers"]]  # which HTTP leaves to us
         whole, streamed = await self._opened()
         session_id = Headers(scope=scope).get(HEADER)
         scope[CLIENT] = client_of(session_id) if session_id is not None else None
         manager = streamed if any(mark in body for mark in _STREAMED) else whole
         await manager.handle_request(scope, _replayed(body, receive), _with_session(body, send))
 
-    async def _of_session(self, scope: Scope) -> Response:
-        """Answer a request for a session's stream, or for its end; other ones are none of ours."""
+    def _of_session(self, scope: Scope) -> Response:
+        """Answer a request for a session's stream; there is no end to a session but that nobody listens to it."""
         session_id = Headers(scope=scope).get(HEADER)
-        if session_id is None or scope["method"] not in ("GET", "DELETE"):
-            return Response(status_code=405, headers={"Allow": "POST"})
+        if session_id is None or scope["method"] != "GET":
+            return Response(status_code=405, headers={"Allow": "GET, POST"})
         state: ServerState = scope["app"].state.server
         member = Member(state.of(scope["principal"], client_of(session_id) or ""))
-        session = session_of(member, session_id)
-        if scope["method"] == "GET":
-            return EventStream(told(member, session, self._stopped))
-        await member.state.store.write(lambda transaction: end_session(transaction, session))
-        return Response(status_code=204)
+        return EventStream(told(member, session_of(member, session_id), self._stopped))
 
     async def close(self) -> None:
         """End the subscriptions, and whatever is still being answered."""

@@ -18,8 +18,8 @@ NOTE_SECONDS = 3600.0
 """How often it is noted that somebody listens."""
 
 MOST_OF_SESSION = 100
-MOST_OF_MEMBER = 2000
-"""Subscriptions of all sessions that a member has begun and not ended."""
+MOST_OF_MEMBER = 10_000
+"""Subscriptions of all sessions of a member that are kept."""
 
 _of_session = (mcp_subscriptions.c.session == bindparam("of_session")) & (
     mcp_subscriptions.c.member == bindparam("of_member")
@@ -28,8 +28,7 @@ _select = select(mcp_subscriptions).where(_of_session)
 _count = select(func.count().label("all_of_them"), func.count().filter(_of_session).label("of_this")).where(
     mcp_subscriptions.c.member == bindparam("of_member")
 )
-_delete = delete(mcp_subscriptions).where(_of_session)
-_delete_one = _delete.where(mcp_subscriptions.c.address == bindparam("of_address"))
+_delete_one = delete(mcp_subscriptions).where(_of_session, mcp_subscriptions.c.address == bindparam("of_address"))
 _delete_old = delete(mcp_subscriptions).where(mcp_subscriptions.c.heard_at < bindparam("before"))
 _hear = update(mcp_subscriptions).where(_of_session).values(heard_at=bindparam("now"))
 
@@ -69,7 +68,7 @@ async def subscribe(transaction: Transaction, session: Session, subscription: Su
     if counted["of_this"] >= MOST_OF_SESSION or counted["all_of_them"] >= MOST_OF_MEMBER:
         raise Conflict(
             f"A session subscribes to {MOST_OF_SESSION} resources at the most, and a member to {MOST_OF_MEMBER}; "
-            "unsubscribe from some, or end sessions."
+            "unsubscribe from some."
         )
     block_id, version = subscription.block or (None, None)
     row = {
@@ -87,12 +86,6 @@ async def subscribe(transaction: Transaction, session: Session, subscription: Su
 async def unsubscribe(transaction: Transaction, session: Session, address: str) -> None:
     """Let a session not be told of a resource's changes any more."""
     await transaction.run(_delete_one, of_session=session.id, of_member=session.member, of_address=address)
-    transaction.signal(session.topic)
-
-
-async def end_session(transaction: Transaction, session: Session) -> None:
-    """Forget a session."""
-    await transaction.run(_delete, of_session=session.id, of_member=session.member)
     transaction.signal(session.topic)
 
 

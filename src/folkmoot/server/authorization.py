@@ -124,7 +124,7 @@ def role_for(method: str, path: str) -> Role:
         return "admin"
     if CHANGING_GETS.fullmatch(path):
         return "member"
-    if method in SAFE_METHODS or (method == "POST" and READING_POSTS.fullmatch(path)) or DOOR.fullmatch(path):
+    if method in SAFE_METHODS or (method == "POST" and READING_POSTS.fullmatch(path)):
         return "reader"
     return "member"
 
