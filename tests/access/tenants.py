@@ -76,7 +76,9 @@ class Organization:
         server = {"server_name": self.word, "config": {"server_url": "https://mcp.invalid/mcp"}}
         server = self.ask("POST", "/v1/mcp-servers", json=server)
         identity = {"identifier_key": self.word, "name": self.word, "identity_type": "user", "agent_ids": [agent["id"]]}
+        response = self.ask("POST", "/v1/responses", json={"model": agent["id"], "input": f"{self.word} says"})
         self.ids = {
+            "response_id": response["id"],
             "mcp_server_id": server["id"],
             "mcp_server_name": server["server_name"],
             "mcp_tool_name": "search",

@@ -100,8 +100,10 @@ def cursor_of(path: str, ids: dict[str, str]) -> str:
     return ids[f"{kind}_id"]
 
 
-def body_of(ids: dict[str, str]) -> dict[str, Any]:
-    """Return a body that means something to most routes, and names what is the organisation's."""
+def body_of(ids: dict[str, str], path: str = "") -> dict[str, Any]:
+    """Return a body that means something to the route, or to most, and names what is the organisation's."""
+    if path.endswith("/responses"):
+        return {"model": ids["agent_id"], "input": "taken", "previous_response_id": ids["response_id"]}
     return {
         "name": "taken",
         "label": "taken",
@@ -176,7 +178,7 @@ def asked(client: httpx.Client, ids: dict[str, str]) -> Iterator[tuple[str, str,
     """Yield every route's method, path, status and text, asked with an organisation's identifiers."""
     for method, path, names in routes():
         for query in query_of(names, ids, path):
-            status, text = ask(client, method, filled(path, ids), query, body_of(ids))
+            status, text = ask(client, method, filled(path, ids), query, body_of(ids, path))
             yield method, path, status, text
 
 
