@@ -25,7 +25,7 @@ from folkmoot.archives.embedding import embed_kind
 from folkmoot.errors import FolkmootError, InvalidInput, StartupError
 from folkmoot.files.embedding import FileEmbedder
 from folkmoot.files.reading import FileReader
-from folkmoot.jobs.kinds import JobKinds
+from folkmoot.jobs.kinds import JobKind
 from folkmoot.jobs.worker import JobWorker
 from folkmoot.mcp_server.endpoint import PATH, Door
 from folkmoot.models.catalogue import Catalogue
@@ -68,6 +68,7 @@ from folkmoot.server.routes import (
     runs,
     sandbox_configs,
     steps,
+    templates,
     tokens,
     tool_runs,
     tools,
@@ -81,6 +82,7 @@ from folkmoot.store.files import close_data_folder
 from folkmoot.store.migrate import copies_beside
 from folkmoot.store.opening import open_store
 from folkmoot.store.sealing import Sealer
+from folkmoot.templates.migrating import MIGRATE, migrate_kind
 from folkmoot.tools.custom.custom_tool import CustomTool
 from folkmoot.tools.mcp.service import McpServers
 from folkmoot.tools.mcp.tools import McpTool
@@ -110,6 +112,7 @@ ROUTERS = (
     chat_completions.router,
     responses.router,
     runs.router,
+    templates.router,
     steps.router,
     steps.telemetry_router,
     mcp_connect.router,  # before the servers, whose identifiers its paths would pass for
@@ -239,8 +242,11 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     tools = ToolRegistry((BuiltinTools(), stored))
     embeddings = EmbeddingClient(settings, environ)
     embedder = FileEmbedder(embeddings, partial(usable_embedding, settings, environ))
-    kinds: JobKinds = {kind.name: kind for kind in (embed_kind(embeddings), *FileReader(sandbox, embedder).kinds)}
+    kinds: dict[str, JobKind] = {
+        kind.name: kind for kind in (embed_kind(embeddings), *FileReader(sandbox, embedder).kinds)
+    }
     services = Services(store, client, settings, environ, sealer, catalogue, tools, sandbox, embeddings, kinds, mcp)
+    kinds[MIGRATE] = migrate_kind(services)  # it works with all of them
     supervisor = RunSupervisor(services)
     worker = JobWorker(store, kinds, settings.keep_jobs)
     principal = LOCAL if settings.api_key is None else ADMIN

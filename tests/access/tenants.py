@@ -77,7 +77,15 @@ class Organization:
         server = self.ask("POST", "/v1/mcp-servers", json=server)
         identity = {"identifier_key": self.word, "name": self.word, "identity_type": "user", "agent_ids": [agent["id"]]}
         response = self.ask("POST", "/v1/responses", json={"model": agent["id"], "input": f"{self.word} says"})
+        template = self.ask("POST", "/v1/templates", json={"type": "agent", "agent_id": agent["id"], "name": self.word})
+        made = self.ask("POST", f"/v1/templates/{self.word}/agents", json={})
         self.ids = {
+            "template_id": template["id"],
+            "template_name": self.word,
+            "template_version": f"{self.word}:1",
+            "deployment_id": made["deployment_id"],
+            "name": self.word,
+            "project_id": "default",
             "response_id": response["id"],
             "mcp_server_id": server["id"],
             "mcp_server_name": server["server_name"],

@@ -306,7 +306,7 @@ INSTEAD = (
     ),
     *(
         Instead("what is not built says so", 404, 501, f"POST /v1/{path}")
-        for path in ("projects", "templates/*", "agents/{}/schedule")
+        for path in ("projects", "agents/{}/schedule")
     ),
     Instead("a run can be deleted", 500, 200, "DELETE /v1/runs/{}"),
     *(

@@ -32,6 +32,7 @@ WITH_EXAMPLES = [
     "docs/tools.md",
     "docs/archives.md",
     "docs/moving-in.md",
+    "docs/templates.md",
 ]
 ADDRESS = "http://localhost:8283"
 CURL_TIMED_OUT = 28

@@ -146,7 +146,10 @@ agents = Table(
     Column("configuration", Text, nullable=False, comment="JSON: settings that no statement filters by"),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
+    Column("deployment_id", Text, comment="with which others it was made from a template"),
+    Column("entity_id", Text, comment="which of the template's agents it is"),
     PrimaryKeyConstraint("organization_id", "id"),
+    _index_of_few("agents_by_deployment", "deployment_id"),
     Index("agents_by_age", "organization_id", "created_at", "id"),
     Index("agents_by_name", "organization_id", "name", "created_at", "id"),
 )
@@ -872,4 +875,54 @@ file_vectors = Table(
         ["organization_id", "chunk_id"], ["file_chunks.organization_id", "file_chunks.id"], ondelete="CASCADE"
     ),
     Index("file_vectors_by_chunk", "organization_id", "chunk_id"),
+)
+
+templates = Table(
+    "templates",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("description", Text),
+    Column("project_id", Text, nullable=False),
+    Column("plan", Text, nullable=False, comment="JSON: what is being worked on"),
+    Column("latest_version", Integer, nullable=False),
+    Column("migration", Text, comment="JSON: to which version agents are to be led, and how"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "id"),
+    UniqueConstraint("organization_id", "name", name="templates_name"),
+)
+
+template_versions = Table(
+    "template_versions",
+    metadata,
+    _organization(),
+    Column("template_id", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("plan", Text, nullable=False, comment="JSON: its agents and their blocks"),
+    Column("message", Text, comment="what its saver said of it"),
+    Column("created_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "template_id", "version"),
+    ForeignKeyConstraint(
+        ["organization_id", "template_id"], ["templates.organization_id", "templates.id"], ondelete="CASCADE"
+    ),
+)
+
+deployments = Table(
+    "deployments",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column("template_id", Text, nullable=False),
+    Column("version", Integer, nullable=False, comment="at which its agents are"),
+    Column("attempted_version", Integer, nullable=False, comment="to which they were to be led last"),
+    Column("memory_variables", Text, nullable=False, comment="JSON: what was filled in"),
+    Column("error", Text, comment="why they could not be led there"),
+    Column("created_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "id"),
+    ForeignKeyConstraint(
+        ["organization_id", "template_id"], ["templates.organization_id", "templates.id"], ondelete="CASCADE"
+    ),
+    Index("deployments_by_template", "organization_id", "template_id", "created_at", "id"),
 )

@@ -27,7 +27,6 @@ EMPTY: dict[str, Any] = {
     "/v1/groups/count": 0,
     "/v1/providers": [],
     "/v1/embeddings/total_storage_size": 0.0,
-    "/v1/templates": {"templates": [], "has_next_page": False},
     "/v1/projects": {"projects": [], "hasNextPage": False},
     "/v1/environments": {"connections": [], "hasNextPage": False},
     "/v1/metadata/balance": {"total_balance": 0, "monthly_credit_balance": 0, "purchased_credit_balance": 0},
@@ -42,8 +41,6 @@ UNKNOWN = (
     "/v1/messages/batches",
     "/v1/messages/batches/{batch_id}",
     "/v1/messages/batches/{batch_id}/messages",
-    "/v1/templates/{project_id}/{template_version}/snapshot",
-    "/v1/templates/{project_id}/{name}/versions",
     "/v1/environments/{device_id}",
     f"{AGENT}/schedule/{{message_id}}",
 )
@@ -70,21 +67,6 @@ POST /v1/providers/{{provider_id}}/check
 PATCH /v1/providers/{{provider_id}}/refresh
 POST /v1/messages/batches
 PATCH /v1/messages/batches/{{batch_id}}/cancel
-POST /v1/templates
-POST /v1/templates/{{project_id}}
-PATCH DELETE /v1/templates/{{name}}
-POST /v1/templates/{{version}}/agents
-POST /v1/templates/{{name}}/save
-POST /v1/templates/{{name}}/rollback
-POST DELETE /v1/templates/{{project_id}}/{{name}}
-PATCH /v1/templates/{{project_id}}/{{name}}/name
-PATCH /v1/templates/{{project_id}}/{{name}}/description
-POST /v1/templates/{{project_id}}/{{name}}/rollback
-PUT /v1/templates/{{project_id}}/{{name}}/agent-file
-POST /v1/templates/{{project_id}}/{{version}}/agents
-PUT /v1/templates/{{project_id}}/{{version}}/snapshot
-POST /v1/templates/{{project_id}}/{{version}}/fork
-POST /v1/templates/{{project_id}}/{{name}}/deployments/{{deployment_id}}/migrate
 POST /v1/projects
 DELETE /v1/projects/{{project_id}}
 POST /v1/environments/{{connection_id}}/messages
