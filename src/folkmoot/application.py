@@ -32,6 +32,7 @@ from folkmoot.models.catalogue import Catalogue
 from folkmoot.models.embeddings import EmbeddingClient, usable_embedding
 from folkmoot.models.providers import OFFLINE, default_model
 from folkmoot.models.requests import ModelClient
+from folkmoot.runs.batches import BATCH, batch_kind
 from folkmoot.runs.supervisor import RunSupervisor
 from folkmoot.sandbox.calls import read_limits
 from folkmoot.sandbox.environments import Environments
@@ -47,6 +48,7 @@ from folkmoot.server.routes import (
     all_messages,
     archival_memory,
     archives,
+    batches,
     blocks,
     chat_completions,
     context,
@@ -105,6 +107,7 @@ ROUTERS = (
     archives.agent_router,
     archival_memory.router,
     all_messages.agents_router,
+    batches.router,
     messages.router,
     conversations.router,
     context.router,
@@ -248,6 +251,7 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     services = Services(store, client, settings, environ, sealer, catalogue, tools, sandbox, embeddings, kinds, mcp)
     kinds[MIGRATE] = migrate_kind(services)  # it works with all of them
     supervisor = RunSupervisor(services)
+    kinds[BATCH] = batch_kind(services, supervisor)
     worker = JobWorker(store, kinds, settings.keep_jobs)
     principal = LOCAL if settings.api_key is None else ADMIN
     trying = asyncio.create_task(sandbox.walls_behind())

@@ -77,9 +77,13 @@ class Organization:
         server = self.ask("POST", "/v1/mcp-servers", json=server)
         identity = {"identifier_key": self.word, "name": self.word, "identity_type": "user", "agent_ids": [agent["id"]]}
         response = self.ask("POST", "/v1/responses", json={"model": agent["id"], "input": f"{self.word} says"})
+        batch = self.ask("POST", "/v1/messages/batches", json={"requests": [{"agent_id": agent["id"], **said}]})
+        while self.ask("GET", f"/v1/messages/batches/{batch['id']}")["status"] != "completed":
+            time.sleep(0.02)
         template = self.ask("POST", "/v1/templates", json={"type": "agent", "agent_id": agent["id"], "name": self.word})
         made = self.ask("POST", f"/v1/templates/{self.word}/agents", json={})
         self.ids = {
+            "batch_id": batch["id"],
             "template_id": template["id"],
             "template_name": self.word,
             "template_version": f"{self.word}:1",

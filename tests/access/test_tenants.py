@@ -291,7 +291,7 @@ def test_every_identifier_in_a_path_is_filled_with_a_real_one(new_organization: 
     owner = new_organization()
     owner.fill()
     named = {name for _, path, _ in routes() for name in re.findall(r"{(\w+)", path)}
-    not_built = {"archive_id", "batch_id", "connection_id", "device_id", "file_id", "folder_id"}
+    not_built = {"archive_id", "connection_id", "device_id", "file_id", "folder_id"}
     not_built |= {"group_id", "job_id", "memory_id", "passage_id"}
     not_built |= {"provider_id", "source_id"}
     assert named - set(owner.ids) <= not_built, "fill these too: what they name has been built"

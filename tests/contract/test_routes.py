@@ -82,12 +82,6 @@ def test_forms_that_only_programs_ask_for_are_empty(http: httpx.Client) -> None:
 
 
 @once
-def test_batches_are_no_message(http: httpx.Client) -> None:
-    answer = http.get("/v1/messages/batches")
-    assert (answer.status_code, "identifier" in answer.text) == (404, False)
-
-
-@once
 def test_an_unbuilt_list_of_an_unknown_agent_is_404(http: httpx.Client) -> None:
     agent_id = "agent-00000000-0000-4000-8000-000000000000"
     assert http.get(f"/v1/agents/{agent_id}/folders").status_code == 404

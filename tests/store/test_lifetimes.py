@@ -116,6 +116,10 @@ class Life:
                 "memory_blocks": [{"label": "notes", "value": "own"}],
             },
         )["id"]
+        requests = [{"agent_id": self.agent, "input": f"ECHO {SAID}"}]
+        batch = self.ok("POST", "/v1/messages/batches", {"requests": requests})["id"]
+        while self.ok("GET", f"/v1/messages/batches/{batch}")["status"] != "completed":
+            time.sleep(0.02)
         self.folder = self.ok("POST", "/v1/folders", {"name": "papers"})["id"]
         self.ok("PATCH", f"/v1/agents/{self.agent}/folders/attach/{self.folder}")
         paper = {"file": ("paper.txt", FILED.encode())}
@@ -143,7 +147,7 @@ class Life:
         assert self.http.post(f"/v1/agents/{self.agent}/messages", json={"input": LOST}).status_code >= 400
         self.runs = self.ids("runs", self.agent)
         self.steps = self.ids("steps", self.agent)
-        assert len(self.runs) == 6
+        assert len(self.runs) == 7
 
     def ok(self, method: str, path: str, body: Any = None) -> Any:
         response = self.http.request(method, path, json=body)

@@ -228,6 +228,7 @@ class JobFilter:
 
     parent_id: str | None = None
     unfinished: bool = False
+    kind: str | None = None
 
 
 async def list_jobs(transaction: Transaction, wanted: JobFilter, page: Page) -> list[Job]:
@@ -235,6 +236,8 @@ async def list_jobs(transaction: Transaction, wanted: JobFilter, page: Page) -> 
     statement = select(jobs)
     if wanted.parent_id is not None:
         statement = statement.where(jobs.c.parent_id == wanted.parent_id)
+    if wanted.kind is not None:
+        statement = statement.where(jobs.c.kind == wanted.kind)
     if wanted.unfinished:
         statement = statement.where(jobs.c.due_at.is_not(None))
     return [Job.from_row(row) for row in await fetch_page(transaction, statement, jobs, page)]

@@ -80,6 +80,19 @@ class RunService:
         active.announce()
         return active.run
 
+    async def carry_out(self, run: Run, request: TurnRequest) -> Answer:
+        """Take the whole turn of a run that was stored as `created`, and return it; raises what `answer` does."""
+        active = self._begin(run, request, stored=True, logged=False)
+        assert active.task is not None
+        try:
+            return await asyncio.shield(active.task)
+        except asyncio.CancelledError:
+            if active.cancelled and active.task.done():
+                return Answer(active.run, active.messages, TurnEnd("cancelled"))
+            if self.supervisor.stopped.is_set() and active.task.cancelled() and not _is_cancelled():
+                raise ServerStopped from None
+            raise
+
     async def preview(self, request: TurnRequest) -> tuple[str, Prompt]:
         """Return the model that a turn would ask first, and what; no model is asked and nothing is stored.
 

@@ -926,3 +926,34 @@ deployments = Table(
     ),
     Index("deployments_by_template", "organization_id", "template_id", "created_at", "id"),
 )
+
+batches = Table(
+    "batches",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False, comment="its job"),
+    Column("callback_url", Text),
+    Column("callback_sent_at", BigInteger),
+    Column("callback_status_code", Integer),
+    Column("callback_error", Text),
+    PrimaryKeyConstraint("organization_id", "id"),
+    ForeignKeyConstraint(["organization_id", "id"], ["jobs.organization_id", "jobs.id"], ondelete="CASCADE"),
+)
+
+batch_items = Table(
+    "batch_items",
+    metadata,
+    _organization(),
+    Column("batch_id", Text, nullable=False),
+    Column("place", Integer, nullable=False),
+    Column("agent_id", Text, nullable=False),
+    Column("request", Text, nullable=False, comment="JSON: what is said to the agent, and how, until it was"),
+    Column("state", Text, nullable=False, comment="waiting, succeeded, failed or cancelled"),
+    Column("run_id", Text, comment="the run that was begun last for it"),
+    PrimaryKeyConstraint("organization_id", "batch_id", "place"),
+    ForeignKeyConstraint(
+        ["organization_id", "batch_id"], ["batches.organization_id", "batches.id"], ondelete="CASCADE"
+    ),
+    ForeignKeyConstraint(["organization_id", "agent_id"], ["agents.organization_id", "agents.id"], ondelete="CASCADE"),
+    Index("batch_items_by_agent", "organization_id", "agent_id"),
+)

@@ -38,9 +38,6 @@ UNKNOWN = (
     "/v1/groups/{group_id}",
     "/v1/groups/{group_id}/messages",
     "/v1/providers/{provider_id}",
-    "/v1/messages/batches",
-    "/v1/messages/batches/{batch_id}",
-    "/v1/messages/batches/{batch_id}/messages",
     "/v1/environments/{device_id}",
     f"{AGENT}/schedule/{{message_id}}",
 )
@@ -65,8 +62,6 @@ POST /v1/providers/check
 PATCH DELETE /v1/providers/{{provider_id}}
 POST /v1/providers/{{provider_id}}/check
 PATCH /v1/providers/{{provider_id}}/refresh
-POST /v1/messages/batches
-PATCH /v1/messages/batches/{{batch_id}}/cancel
 POST /v1/projects
 DELETE /v1/projects/{{project_id}}
 POST /v1/environments/{{connection_id}}/messages

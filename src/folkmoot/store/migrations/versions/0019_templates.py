@@ -1,4 +1,4 @@
-"""Templates, their versions, and the agents that are made from them."""
+"""Templates, their versions, and the agents that are made from them; batches of messages."""
 
 from __future__ import annotations
 
@@ -70,6 +70,37 @@ def upgrade() -> None:
         _of_template(),
     )
     op.create_index("deployments_by_template", "deployments", ["organization_id", "template_id", "created_at", "id"])
+    op.create_table(
+        "batches",
+        sa.Column("organization_id", sa.Text(), nullable=False),
+        sa.Column("id", sa.Text(), nullable=False, comment="its job"),
+        sa.Column("callback_url", sa.Text(), nullable=True),
+        sa.Column("callback_sent_at", sa.BigInteger(), nullable=True),
+        sa.Column("callback_status_code", sa.Integer(), nullable=True),
+        sa.Column("callback_error", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("organization_id", "id"),
+        sa.ForeignKeyConstraint(["organization_id", "id"], ["jobs.organization_id", "jobs.id"], ondelete="CASCADE"),
+    )
+    op.create_table(
+        "batch_items",
+        sa.Column("organization_id", sa.Text(), nullable=False),
+        sa.Column("batch_id", sa.Text(), nullable=False),
+        sa.Column("place", sa.Integer(), nullable=False),
+        sa.Column("agent_id", sa.Text(), nullable=False),
+        sa.Column(
+            "request", sa.Text(), nullable=False, comment="JSON: what is said to the agent, and how, until it was"
+        ),
+        sa.Column("state", sa.Text(), nullable=False, comment="waiting, succeeded, failed or cancelled"),
+        sa.Column("run_id", sa.Text(), nullable=True, comment="the run that was begun last for it"),
+        sa.PrimaryKeyConstraint("organization_id", "batch_id", "place"),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "batch_id"], ["batches.organization_id", "batches.id"], ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "agent_id"], ["agents.organization_id", "agents.id"], ondelete="CASCADE"
+        ),
+    )
+    op.create_index("batch_items_by_agent", "batch_items", ["organization_id", "agent_id"])
 
 
 def _of_template() -> sa.ForeignKeyConstraint:
