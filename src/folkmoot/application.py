@@ -30,6 +30,7 @@ from folkmoot.files.reading import FileReader
 from folkmoot.groups.consolidation import consolidation_kind
 from folkmoot.groups.sleeptime import KIND
 from folkmoot.groups.turn_ends import after_turn
+from folkmoot.jobs.kinds import JobKind
 from folkmoot.jobs.worker import JobWorker
 from folkmoot.mcp_server.endpoint import PATH, Door
 from folkmoot.models.catalogue import Catalogue
@@ -37,6 +38,7 @@ from folkmoot.models.directory import Directory
 from folkmoot.models.embeddings import EmbeddingClient
 from folkmoot.models.providers import OFFLINE, default_model
 from folkmoot.models.requests import ModelClient
+from folkmoot.runs.batches import BATCH, batch_kind
 from folkmoot.runs.supervisor import RunSupervisor
 from folkmoot.sandbox.calls import read_limits
 from folkmoot.sandbox.environments import Environments
@@ -56,6 +58,7 @@ from folkmoot.server.routes import (
     all_messages,
     archival_memory,
     archives,
+    batches,
     blocks,
     capturing,
     chat_completions,
@@ -81,15 +84,16 @@ from folkmoot.server.routes import (
     organizations,
     projects,
     providers,
+    responses,
     runs,
     sandbox_configs,
     schedules,
     standing_approvals,
     steps,
+    templates,
     tokens,
     tool_runs,
     tools,
-    unbuilt,
 )
 from folkmoot.server.routing import RoutesByShape
 from folkmoot.server.state import ServerState
@@ -100,6 +104,7 @@ from folkmoot.store.files import close_data_folder
 from folkmoot.store.migrate import copies_beside
 from folkmoot.store.opening import open_store
 from folkmoot.store.sealing import Sealer
+from folkmoot.templates.migrating import MIGRATE, migrate_kind
 from folkmoot.tools.custom.custom_tool import CustomTool
 from folkmoot.tools.mcp.service import McpServers
 from folkmoot.tools.mcp.tools import McpTool
@@ -110,7 +115,6 @@ logger = logging.getLogger(__name__)
 
 ROUTERS = (
     health.router,
-    unbuilt.router,  # before the others, which would take the names in its paths for identifiers
     blocks.router,
     blocks.internal_router,
     history.router,
@@ -128,14 +132,17 @@ ROUTERS = (
     capturing.router,
     memory_files.router,
     all_messages.agents_router,
+    batches.router,
     messages.router,
     conversations.router,
     context.router,
     standing_approvals.router,
     all_messages.router,
     chat_completions.router,
+    responses.router,
     runs.router,
     runs.internal_router,
+    templates.router,
     steps.router,
     steps.telemetry_router,
     mcp_connect.router,  # before the servers, whose identifiers its paths would pass for
@@ -277,10 +284,14 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     tools = ToolRegistry((BuiltinTools(), stored))
     embedding_client = EmbeddingClient(settings, environ, directory)
     embedder = FileEmbedder(embedding_client)
-    kinds = {kind.name: kind for kind in (embed_kind(embedding_client), *FileReader(sandbox, embedder).kinds)}
+    kinds: dict[str, JobKind] = {
+        kind.name: kind for kind in (embed_kind(embedding_client), *FileReader(sandbox, embedder).kinds)
+    }
     rooms = (catalogue, tools, sandbox, embedding_client, kinds, mcp, directory)
     services = Services(store, client, settings, environ, sealer, *rooms, TraceKeeping(settings))
+    kinds[MIGRATE] = migrate_kind(services)  # it works with all of them
     supervisor = RunSupervisor(services, after_turn(settings.sleeptime_idle))
+    kinds[BATCH] = batch_kind(services, supervisor)
     starter = ScheduleStarter(services, supervisor)
     worker = JobWorker(store, kinds, settings.keep_jobs)
     state = ServerState(services, supervisor, LOCAL if settings.api_key is None else ADMIN)

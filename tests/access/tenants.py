@@ -81,7 +81,19 @@ class Organization:
         self.ask("POST", f"/v1/groups/{group['id']}/messages", json={"input": f"{self.word} says to all"})
         identity = {"identifier_key": self.word, "name": self.word, "identity_type": "user", "agent_ids": [agent["id"]]}
         like = {"tool_name": self.word, "arguments": {self.word: self.word}}
+        response = self.ask("POST", "/v1/responses", json={"model": agent["id"], "input": f"{self.word} says"})
+        batch = self.ask("POST", "/v1/messages/batches", json={"requests": [{"agent_id": agent["id"], **said}]})
+        until(lambda: self.ask("GET", f"/v1/messages/batches/{batch['id']}")["status"] == "completed")
+        template = self.ask("POST", "/v1/templates", json={"type": "agent", "agent_id": agent["id"], "name": self.word})
+        made = self.ask("POST", f"/v1/templates/{self.word}/agents", json={})
         self.ids = {
+            "batch_id": batch["id"],
+            "template_id": template["id"],
+            "template_name": self.word,
+            "template_version": f"{self.word}:1",
+            "deployment_id": made["deployment_id"],
+            "name": self.word,
+            "response_id": response["id"],
             "scheduled_message_id": self.ask("POST", f"/v1/agents/{agent['id']}/schedule", json=later)["id"],
             "project_id": self.ask("POST", "/v1/projects", json={"name": self.word})["id"],
             "provider_id": self.ask("POST", "/v1/providers", json=provider)["id"],

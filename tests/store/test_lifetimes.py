@@ -115,6 +115,9 @@ class Life:
                 "memory_blocks": [{"label": "notes", "value": "own"}],
             },
         )["id"]
+        requests = [{"agent_id": self.agent, "input": f"ECHO {SAID}"}]
+        batch = self.ok("POST", "/v1/messages/batches", {"requests": requests})["id"]
+        until(lambda: self.ok("GET", f"/v1/messages/batches/{batch}")["status"] == "completed")
         self.folder = self.ok("POST", "/v1/folders", {"name": "papers"})["id"]
         self.ok("PATCH", f"/v1/agents/{self.agent}/folders/attach/{self.folder}")
         paper = {"file": ("paper.txt", FILED.encode())}
@@ -147,7 +150,7 @@ class Life:
         assert self.http.post(f"/v1/agents/{self.agent}/messages", json={"input": LOST}).status_code >= 400
         self.runs = self.ids("runs", self.agent)
         self.steps = self.ids("steps", self.agent)
-        assert len(self.runs) == 7
+        assert len(self.runs) == 8
 
     def talk_in_groups(self) -> None:
         """Be tended by the other agent, and say something in a group that shares a block."""

@@ -19,6 +19,12 @@ from folkmoot.store.paging import Page, fetch_page, leave_places, leaving
 from folkmoot.store.tables import messages, runs
 
 _of_run = select(messages).where(messages.c.run_id == bindparam("run_id")).order_by(messages.c.sequence)
+_newest_in_conversation = (
+    select(runs.c.id)
+    .where(runs.c.conversation_id == bindparam("conversation_id"))
+    .order_by(runs.c.created_at.desc(), runs.c.id.desc())
+    .limit(1)
+)
 _leaving = leaving(runs, and_(runs.c.id == bindparam("run_id")))
 
 
@@ -87,6 +93,12 @@ async def runs_without_answer(
         .limit(limit)
     )
     return [Run.from_row(row) for row in rows][::-1]
+
+
+async def is_newest(transaction: Transaction, run: Run) -> bool:
+    """Tell whether the run is the last that was begun in its conversation."""
+    row = await transaction.first(_newest_in_conversation, conversation_id=run.conversation_id)
+    return row is None or row["id"] == run.id
 
 
 async def messages_of_run(transaction: Transaction, run_id: str) -> list[Message]:

@@ -94,6 +94,11 @@ class RunSupervisor:
         """Return the lock that this process's runs of a conversation wait for, in order."""
         return self._queues.setdefault(conversation_id, asyncio.Lock())
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether this process is about to stop, so that nothing is to be begun that can wait."""
+        return self._until is not None
+
     def stop_after(self, seconds: float) -> None:
         """Let the active runs go on for so many seconds at most; what is left then is stopped, and says so.
 

@@ -1051,3 +1051,84 @@ model_providers = Table(
     UniqueConstraint("organization_id", "name", name="model_providers_name"),
     Index("model_providers_by_age", "organization_id", "created_at", "id"),
 )
+
+templates = Table(
+    "templates",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("description", Text),
+    Column("project_id", Text, nullable=False),
+    Column("plan", Text, nullable=False, comment="JSON: what is being worked on"),
+    Column("latest_version", Integer, nullable=False),
+    Column("migration", Text, comment="JSON: to which version agents are to be led, and how"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "id"),
+    UniqueConstraint("organization_id", "name", name="templates_name"),
+)
+
+template_versions = Table(
+    "template_versions",
+    metadata,
+    _organization(),
+    Column("template_id", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("plan", Text, nullable=False, comment="JSON: its agents and their blocks"),
+    Column("message", Text, comment="what its saver said of it"),
+    Column("created_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "template_id", "version"),
+    ForeignKeyConstraint(
+        ["organization_id", "template_id"], ["templates.organization_id", "templates.id"], ondelete="CASCADE"
+    ),
+)
+
+deployments = Table(
+    "deployments",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column("template_id", Text, nullable=False),
+    Column("version", Integer, nullable=False, comment="at which its agents are"),
+    Column("attempted_version", Integer, nullable=False, comment="to which they were to be led last"),
+    Column("memory_variables", Text, nullable=False, comment="JSON: what was filled in"),
+    Column("error", Text, comment="why they could not be led there"),
+    Column("created_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "id"),
+    ForeignKeyConstraint(
+        ["organization_id", "template_id"], ["templates.organization_id", "templates.id"], ondelete="CASCADE"
+    ),
+    Index("deployments_by_template", "organization_id", "template_id", "created_at", "id"),
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False, comment="its job"),
+    Column("callback_url", Text),
+    Column("callback_sent_at", BigInteger),
+    Column("callback_status_code", Integer),
+    Column("callback_error", Text),
+    PrimaryKeyConstraint("organization_id", "id"),
+    ForeignKeyConstraint(["organization_id", "id"], ["jobs.organization_id", "jobs.id"], ondelete="CASCADE"),
+)
+
+batch_items = Table(
+    "batch_items",
+    metadata,
+    _organization(),
+    Column("batch_id", Text, nullable=False),
+    Column("place", Integer, nullable=False),
+    Column("agent_id", Text, nullable=False),
+    Column("request", Text, nullable=False, comment="JSON: what is said to the agent, and how, until it was"),
+    Column("state", Text, nullable=False, comment="waiting, succeeded, failed or cancelled"),
+    Column("run_id", Text, comment="the run that was begun last for it"),
+    PrimaryKeyConstraint("organization_id", "batch_id", "place"),
+    ForeignKeyConstraint(
+        ["organization_id", "batch_id"], ["batches.organization_id", "batches.id"], ondelete="CASCADE"
+    ),
+    ForeignKeyConstraint(["organization_id", "agent_id"], ["agents.organization_id", "agents.id"], ondelete="CASCADE"),
+    Index("batch_items_by_agent", "organization_id", "agent_id"),
+)

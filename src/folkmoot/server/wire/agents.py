@@ -299,8 +299,8 @@ class AgentReply(Reply):
     project_id: str | None
     template_id: str | None
     base_template_id: str | None
-    deployment_id: str | None = None
-    entity_id: str | None = None
+    deployment_id: str | None
+    entity_id: str | None
     identity_ids: list[str]
     identities: list[IdentityReply]
     pending_approval: ApprovalRequestMessage | None = None
@@ -380,6 +380,8 @@ def show_agent(view: AgentView) -> AgentReply:
         project_id=agent.project_id,
         template_id=agent.template_id,
         base_template_id=agent.base_template_id,
+        deployment_id=agent.deployment_id,
+        entity_id=agent.entity_id,
         identity_ids=[identity.id for identity in view.identities],
         identities=[IdentityReply.of(identity) for identity in view.identities],
         message_buffer_autoclear=bool(settings.get("message_buffer_autoclear")),
