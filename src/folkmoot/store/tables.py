@@ -156,7 +156,10 @@ agents = Table(
     Column("configuration", Text, nullable=False, comment="JSON: settings that no statement filters by"),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
+    Column("deployment_id", Text, comment="with which others it was made from a template"),
+    Column("entity_id", Text, comment="which of the template's agents it is"),
     PrimaryKeyConstraint("organization_id", "id"),
+    _index_of_few("agents_by_deployment", "deployment_id"),
     Index("agents_by_age", "organization_id", "created_at", "id"),
     Index("agents_by_name", "organization_id", "name", "created_at", "id"),
 )
