@@ -92,7 +92,7 @@ document.addEventListener("submit", (event) => {
   }
 });
 // What somebody has begun to say is not rendered away.
-document.addEventListener("input", (event) => event.target.closest("form.request")?.setAttribute("data-unsent", ""));
+document.addEventListener("input", (event) => event.target.closest(".request")?.setAttribute("data-unsent", ""));
 document.addEventListener("change", (event) => {
   const form = event.target.closest("form[data-on-change]");
   if (form) submit(form);
