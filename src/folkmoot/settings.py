@@ -136,6 +136,9 @@ class Settings(BaseSettings):
         description="Messages in a context at most, however short; the oldest are summarised and stay searchable.",
     )
     model_timeout: Seconds = Field(120.0, description="Seconds to wait for one answer of a model.")
+    sleeptime_idle: Seconds = Field(
+        300.0, description="Seconds without a turn after which sleep-time agents work on what was said since."
+    )
     model_retries: int = Field(2, ge=0, le=10, description="Retries of a model call that failed in a passing way.")
 
     prices: Path | None = Field(
@@ -150,6 +153,9 @@ class Settings(BaseSettings):
 
     private_webpages: bool = Field(False, description="Let `fetch_webpage` read private and loopback addresses.")
 
+    private_providers: bool = Field(
+        False, description="Let a provider that is added through the API have a private or loopback address."
+    )
     callback_secret: SecretStr | None = Field(
         None, description="Key that callbacks are signed with; unsigned when unset."
     )

@@ -16,9 +16,10 @@ from typing import Any
 
 from folkmoot.agents.tool_rules import Called
 from folkmoot.conversations.messages import Message, clean_text
-from folkmoot.errors import InvalidInput, NotFound, ToolFailed
+from folkmoot.errors import InvalidInput, NotFound, Overtaken, ToolFailed
 from folkmoot.memory.attachments import lock_blocks
-from folkmoot.models.prompt import ToolCall
+from folkmoot.models.prompt import Image, ToolCall
+from folkmoot.tools.pictures import stored_picture
 from folkmoot.tools.schema import parse_arguments
 from folkmoot.tools.tool import Tool, ToolContext, ToolResult
 
@@ -36,6 +37,9 @@ class Outcome:
     ran: bool = True
     stdout: Sequence[str] | None = None
     stderr: Sequence[str] | None = None
+    pictures: Sequence[Image] = ()
+    overtaken: bool = False
+    """Whether it was to overwrite a block that others had changed since it was read."""
 
 
 def not_run(why: str) -> Outcome:
@@ -133,7 +137,7 @@ async def _run_edit(planned: PlannedCall, context: ToolContext) -> Outcome:
     try:
         return _outcome(await planned.tool.run(context, planned.arguments or {}), planned.tool)
     except (ToolFailed, InvalidInput, NotFound) as error:  # raised before anything was written
-        return Outcome(error.message, failed=True)
+        return Outcome(error.message, failed=True, overtaken=isinstance(error, Overtaken))
 
 
 async def _run(planned: PlannedCall, context: ToolContext) -> Outcome:
@@ -159,13 +163,13 @@ async def run_alone(tool: Tool, arguments: Mapping[str, Any], context: ToolConte
 
 def _outcome(result: ToolResult, tool: Tool) -> Outcome:
     text = _clip(clean_text(result.text), tool.return_limit, result.length)
-    return Outcome(text, failed=result.failed, stdout=result.stdout, stderr=result.stderr)
+    return Outcome(text, failed=result.failed, stdout=result.stdout, stderr=result.stderr, pictures=result.pictures)
 
 
 def called_of(planned: Sequence[PlannedCall], outcomes: Sequence[Outcome | None]) -> list[Called]:
     """Return the calls whose tools were run, as the agent's rules see them."""
     return [
-        Called(call.call.name, outcome.text, outcome.failed)
+        Called(call.call.name, outcome.text, outcome.failed, outcome.overtaken)
         for call, outcome in zip(planned, outcomes, strict=True)
         if outcome is not None and outcome.ran
     ]
@@ -186,6 +190,8 @@ def return_message(call: ToolCall, outcome: Outcome, run_id: str, step_id: str) 
         "stdout": outcome.stdout,
         "stderr": [outcome.text] if outcome.failed and not outcome.stderr else outcome.stderr,
     }
+    if outcome.pictures:
+        body["pictures"] = [stored_picture(picture) for picture in outcome.pictures]
     if not outcome.ran:
         body["ran"] = False
     return Message("tool_return_message", body, name=call.name, run_id=run_id, step_id=step_id)

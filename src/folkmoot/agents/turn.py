@@ -57,6 +57,8 @@ async def take_turn(request: TurnRequest, sink: TurnSink, services: Services) ->
             return end
     elif pending := find_pending(turn.context_state.messages):
         raise refuse_while_pending(pending)
+    if any(tool.runs_code for tool in turn.tools):
+        services.sandbox.expect()  # by the time the model has answered it is there
     incoming = request.messages
     for number in range(1, request.max_steps + 1):
         call = await call_model(turn, sink, incoming)

@@ -32,6 +32,9 @@ class TurnRequest:
     max_steps: int = 1
     decisions: Decisions | None = None
     client_tools: Sequence[ToolSchema] = ()
+    tools: Sequence[Tool] = ()
+    """Tools for this turn only, which come before the agent's own of the same names."""
+
     model: str | None = None
     """A model for this turn only."""
 
@@ -50,6 +53,9 @@ class TurnRequest:
 
     asked_by: str | None = None
     """The conversation whose turn waits for this answer."""
+
+    edits_as_read: bool = False
+    """Whether blocks are only overwritten as the model was shown them: for work that others do not wait for."""
 
     details: Mapping[str, Any] = field(default_factory=dict)
     """What the run says of the request, as the wire format has it."""
@@ -190,6 +196,8 @@ class TurnState:
             seen={block.id: block.version for block in seen.blocks},
             chain=self.request.chain,
             hops=self.request.hops,
+            edits_as_read=self.request.edits_as_read,
+            overtaken=sum(each.overtaken for each in self.called),
         )
 
     def _with_prefilled(self, call: PlannedCall) -> PlannedCall:

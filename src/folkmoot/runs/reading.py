@@ -19,6 +19,12 @@ from folkmoot.store.paging import Page, fetch_page, leave_places, leaving
 from folkmoot.store.tables import messages, runs
 
 _of_run = select(messages).where(messages.c.run_id == bindparam("run_id")).order_by(messages.c.sequence)
+_newest_in_conversation = (
+    select(runs.c.id)
+    .where(runs.c.conversation_id == bindparam("conversation_id"))
+    .order_by(runs.c.created_at.desc(), runs.c.id.desc())
+    .limit(1)
+)
 _leaving = leaving(runs, and_(runs.c.id == bindparam("run_id")))
 
 
@@ -89,6 +95,12 @@ async def runs_without_answer(
     return [Run.from_row(row) for row in rows][::-1]
 
 
+async def is_newest(transaction: Transaction, run: Run) -> bool:
+    """Tell whether the run is the last that was begun in its conversation."""
+    row = await transaction.first(_newest_in_conversation, conversation_id=run.conversation_id)
+    return row is None or row["id"] == run.id
+
+
 async def messages_of_run(transaction: Transaction, run_id: str) -> list[Message]:
     """Return the messages that the run added to its conversation, oldest first."""
     return [Message.from_row(row) for row in await transaction.all(_of_run, run_id=run_id)]
@@ -128,6 +140,7 @@ def end_of_run(run: Run) -> TurnEnd:
         usage=Usage(**{name: usage.get(name, 0) for name in figures}),
         step_count=usage.get("step_count", 0),
         context_tokens=usage.get("context_tokens", 0),
+        run_ids=run.details.get("run_ids", ()),
     )
 
 
@@ -148,4 +161,5 @@ def end_details(run: Run, end: TurnEnd, answered_at: int) -> dict[str, Any]:
         "step_count": end.step_count,
         "context_tokens": end.context_tokens,
     }
-    return {"usage": usage, "ttft_ns": (answered_at - run.created_at) * 1000}
+    set_off = {"run_ids": list(end.run_ids)} if end.run_ids else {}
+    return {"usage": usage, "ttft_ns": (answered_at - run.created_at) * 1000, **set_off}

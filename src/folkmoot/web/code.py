@@ -299,6 +299,7 @@ def run_calls(run_id: str, agent_id: str) -> list[Call]:
         Call("Follow it live", "GET", f"{path}/stream", _raw("get", f"{path}/stream", _STREAM), streams=True),
         Call("Its steps", "GET", f"{path}/steps", f'client.runs.steps.list({literal(run_id)})'),
         Call("Its messages", "GET", f"{path}/messages", f'client.runs.messages.list({literal(run_id)})'),
+        Call("Take back what it wrote", "POST", f"{path}/revert", _raw("post", f"{path}/revert")),
         Call("Cancel it", "POST", f"/v1/agents/{agent_id}/messages/cancel",
              f'client.agents.messages.cancel({literal(agent_id)}, run_ids=[{literal(run_id)}])',
              {"run_ids": [run_id]}),
@@ -330,6 +331,15 @@ def new_agent_calls(model: str) -> list[Call]:
     body = {"name": "agent1", "model": model, "tools": ["web_search"], "block_ids": ["block-…"]}
     python = f'client.agents.create(name="agent1", model={literal(model)}, tools=["web_search"], block_ids=["block-…"])'
     return [Call("Create an agent", "POST", "/v1/agents", python, body)]
+
+
+def import_calls() -> list[Call]:
+    """Return the calls behind the form that takes an agent's file."""
+    return [
+        Call("Import a file", "POST", "/v1/agents/import",
+             'client.agents.import_file(file=open("agent.af", "rb"))'),
+        Call("Export one", "GET", "/v1/agents/agent-…/export", 'client.agents.export_file("agent-…")'),
+    ]  # fmt: skip
 
 
 def tools_calls() -> list[Call]:

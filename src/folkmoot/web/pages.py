@@ -13,6 +13,7 @@ from folkmoot.web.attempts import Attempts
 from folkmoot.web.responses import SECURITY, STATIC, static_version
 from folkmoot.web.views import (
     activity,
+    agent_files,
     agent_forms,
     agents,
     archive_forms,
@@ -40,8 +41,9 @@ def add_pages(application: FastAPI) -> None:
     """Add the pages, their static files and the sign-in to the application."""
     application.state.attempts = Attempts()
     memory = (blocks, block_forms, block_past, archives, archive_forms, folders, folder_forms)
-    own = (*memory, agents, agent_forms, tool_servers, tools, members, runs, steps, inbox, search, activity)
-    for view in (login, moot, start, *own, live, description):
+    own = (*memory, agent_files, agents, agent_forms, tool_servers, tools, members)
+    happened = (runs, steps, inbox, search, activity)
+    for view in (login, moot, start, *own, *happened, live, description):
         application.include_router(view.router)
     application.mount(OPEN_FOLDER.rstrip("/"), _Static(directory=STATIC), name="static")
 

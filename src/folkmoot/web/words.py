@@ -127,6 +127,8 @@ def edit_words(version: Version) -> str:
             return "patched it"
         case "rethink":
             return "rewrote it"
+        case "undo":
+            return "took back what a run had written"
         case "revert":
             return f"reverted to v{edit.get('version')}"
         case "set_text" if len(str(edit.get("text"))) < LONGEST_DESCRIPTION:

@@ -18,10 +18,12 @@ from folkmoot.runs.reading import RunFilter, list_runs, messages_of_run
 from folkmoot.runs.runs import UNFINISHED, find_run, note_retry
 from folkmoot.runs.summaries import RunSummary, summarise
 from folkmoot.server.routes import messages as api
+from folkmoot.server.routes import runs as runs_api
 from folkmoot.server.scanning import Scan
 from folkmoot.server.sending import start_in_background
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.common import RunId
+from folkmoot.server.wire.runs import UndoneRun
 from folkmoot.server.wire.sending import SendMessages, sent_again
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
@@ -128,7 +130,13 @@ def start_of_day(day: str) -> int | None:
 
 @router.get("/runs/{run_id}")
 async def show(request: Request, run_id: RunId, state: State, scan: Scan) -> Response:
-    """Show a run: its steps, its messages, what became of it."""
+    """Show a run: its steps, its messages, what it wrote, what became of it."""
+    return await _page(request, run_id, state, scan)
+
+
+async def _page(
+    request: Request, run_id: str, state: ServerState, scan: Scan, undone: UndoneRun | None = None
+) -> Response:
 
     async def read(transaction: Transaction) -> dict[str, Any]:
         run = await find_run(transaction, run_id)
@@ -146,12 +154,19 @@ async def show(request: Request, run_id: RunId, state: State, scan: Scan) -> Res
             "edits": await edits_of_run(transaction, run_id),
             "names": {**names, **await agent_names(transaction, [summary.asking_agent or ""])},
             "talk": talk,
+            "undone": undone,
             "palette": await read_palette(transaction),
         }
 
     return await scan(
         read, lambda shown: render(request, "run.html", calls=code.run_calls(run_id, shown["run"].agent_id), **shown)
     )
+
+
+@router.post("/runs/{run_id}/revert")
+async def revert(request: Request, run_id: RunId, state: State, scan: Scan) -> Response:
+    """Take back what a run wrote, and show of each block what became of it."""
+    return await _page(request, run_id, state, scan, await runs_api.revert(run_id, state))
 
 
 @router.post("/runs/{run_id}/cancel")

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0020"
-down_revision = "0016"
+down_revision = "0019"
 branch_labels = None
 depends_on = None
 
@@ -29,9 +29,6 @@ def upgrade() -> None:
     op.create_index("step_traces_by_size", "step_traces", ["organization_id", "created_at", "step_id", "size"])
     by_time = ["organization_id", "created_at", "block_id", "version"]
     op.create_index("block_versions_by_time", "block_versions", by_time)
-    by_run = ["organization_id", "run_id"]
-    some = sa.text("run_id IS NOT NULL")
-    op.create_index("block_versions_by_run", "block_versions", by_run, sqlite_where=some, postgresql_where=some)
     by_step = ["organization_id", "step_id", "block_id", "version"]
     op.create_index("block_readers_by_step", "block_readers", by_step)
     by_age = ["organization_id", "stop_reason", "created_at", "id"]
