@@ -17,7 +17,6 @@
     ├── Misdirected                  421  the request is for a name that is not the server's
     ├── PreconditionRequired         428  the block is only overwritten by who says which version was read
     ├── ClientLeft                   499  nobody waits for the answer any more
-    ├── NotBuilt                     501  a route of the contract that this server does not have yet
     ├── StoreError                   503
     │   ├── StoreUnavailable         503  the database cannot be reached, or cannot write
     │   │   ├── StoreMoved           503  the database's file was deleted or replaced
@@ -205,12 +204,6 @@ class NoRoom(FolkmootError):
     """There is no room on the server's disk for this file; nothing was changed."""
 
     status = 507
-
-
-class NotBuilt(FolkmootError):
-    """The contract has this, and this server does not do it yet."""
-
-    status = 501
 
 
 class ProviderError(FolkmootError):

@@ -33,6 +33,7 @@ WITH_EXAMPLES = [
     "docs/archives.md",
     "docs/groups.md",
     "docs/moving-in.md",
+    "docs/templates.md",
 ]
 ADDRESS = "http://localhost:8283"
 CURL_TIMED_OUT = 28

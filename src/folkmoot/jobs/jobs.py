@@ -238,6 +238,7 @@ class JobFilter:
 
     parent_id: str | None = None
     unfinished: bool = False
+    kind: str | None = None
 
 
 async def list_jobs(transaction: Transaction, wanted: JobFilter, page: Page) -> list[Job]:
@@ -245,6 +246,8 @@ async def list_jobs(transaction: Transaction, wanted: JobFilter, page: Page) -> 
     statement = select(jobs)
     if wanted.parent_id is not None:
         statement = statement.where(jobs.c.parent_id == wanted.parent_id)
+    if wanted.kind is not None:
+        statement = statement.where(jobs.c.kind == wanted.kind)
     if wanted.unfinished:
         # What waits for a time of its own is not being done yet.
         begun_or_due = or_(jobs.c.status != "created", jobs.c.due_at <= clock.now())

@@ -69,7 +69,7 @@ class RunSupervisor:
         self._callbacks: set[asyncio.Task[None]] = set()
         self._cancel_requested = asyncio.Event()
         self._listening = ExitStack()
-        self._pruning = Pruning(services.store, services.settings)
+        self._pruning = Pruning(services.store, services.settings, services.traces)
         self._unsettled: dict[str, tuple[Store, str, Work[None]]] = {}
 
     async def open(self, *, alone: bool) -> None:
@@ -93,6 +93,11 @@ class RunSupervisor:
     def queue(self, conversation_id: str) -> asyncio.Lock:
         """Return the lock that this process's runs of a conversation wait for, in order."""
         return self._queues.setdefault(conversation_id, asyncio.Lock())
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether this process is about to stop, so that nothing is to be begun that can wait."""
+        return self._until is not None
 
     def stop_after(self, seconds: float) -> None:
         """Let the active runs go on for so many seconds at most; what is left then is stopped, and says so.

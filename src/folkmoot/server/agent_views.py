@@ -15,6 +15,7 @@ from folkmoot.agents.identities import identities_of_agents
 from folkmoot.agents.listing import agents_of_ids, blocks_of_agents, last_run, tags_of_agents, tools_of_agents
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.messages import ids_in_context
+from folkmoot.files.shown import ShownFiles, files_at_hand
 from folkmoot.groups.groups import managed_groups
 from folkmoot.server.state import ServerState
 from folkmoot.server.wire.agents import AgentView
@@ -100,6 +101,8 @@ async def view_agent(
     conversation = await find_conversation(transaction, agent_id)
     message_ids = await ids_in_context(transaction, conversation.id, conversation.context_start)
     waiting = await pending_in(transaction, conversation) if "agent.pending_approval" in parts else None
+    has_files = "agent.blocks" in parts and ("agent.sources" not in parts or view.folders)
+    files = await files_at_hand(transaction, agent_id) if has_files else ShownFiles()
     last = await last_run(transaction, agent_id)
     return AgentView(
         always_embedding=state.wants_embedding,
@@ -110,6 +113,7 @@ async def view_agent(
         tools=view.tools,
         tags=view.tags,
         folders=view.folders,
+        files=files,
         identities=view.identities,
         variables=view.variables,
         managed_group=view.managed_group,

@@ -12,6 +12,7 @@ from folkmoot.conversations.messages import Message
 from folkmoot.models.frames import SAID_SINCE, read_frames
 from folkmoot.models.prompt import ToolCall
 from folkmoot.runs.runs import Run
+from folkmoot.web.remedies import can_be_retried, remedy_of
 from folkmoot.web.words import content_text
 
 
@@ -50,9 +51,14 @@ class UnansweredTurn:
         return cls(run, said, run.details.get("partial_answer", ""), problem)
 
     @property
+    def remedy(self) -> str:
+        """What to do about it, where that is known."""
+        return remedy_of(self.run)
+
+    @property
     def can_be_retried(self) -> bool:
         """Whether what was said can be said again, and nobody has yet."""
-        return self.run.is_over and bool(self.said) and "retried_by" not in self.run.details
+        return can_be_retried(self.run)
 
 
 def transcript_of(

@@ -28,6 +28,9 @@ from folkmoot.store.paging import Page, page_of_list
 from folkmoot.tools.tool import Tool
 
 router = APIRouter(prefix="/v1/agents", tags=["agents"], route_class=BodyRoute)
+internal_router = APIRouter(prefix="/v1", include_in_schema=False)
+"""Paths that only some clients ask for."""
+
 tags_router = APIRouter(prefix="/v1/tags", tags=["tags"], route_class=BodyRoute)
 
 
@@ -122,6 +125,7 @@ async def list_all(
     return await scan(read, lambda views: json_response([show_agent(view) for view in views]))
 
 
+@internal_router.get("/_internal_agents/count")
 @router.get("/count")
 async def count(wanted: Wanted, scan: Scan) -> int:
     """Count agents."""

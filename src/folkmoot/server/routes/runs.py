@@ -27,6 +27,8 @@ from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page, page_of_list
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"], route_class=BodyRoute)
+internal_router = APIRouter(prefix="/v1", include_in_schema=False)
+"""Paths that only some clients ask for."""
 
 NewestFirst = Annotated[Page, Depends(page_of("desc", 100))]
 OldestFirst = Annotated[Page, Depends(page_of("asc", 100))]
@@ -38,6 +40,7 @@ class FollowRun(Request):
     starting_after: Number = Field(0, description="Number (`seq_id`) of the last event that was seen.")
 
 
+@internal_router.get("/_internal_runs")
 @router.get("", response_model=list[RunReply])
 async def list_all(
     page: NewestFirst,

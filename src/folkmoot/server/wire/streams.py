@@ -24,10 +24,11 @@ from folkmoot.runs.runs import Run
 from folkmoot.server.wire.common import moment
 from folkmoot.server.wire.messages import MessageShape, StopReason, UsageStatistics, show_messages
 
-_CUT = (
+CUT = (
     "This server process was stopped; the run may go on in another one. "
     "Follow it again, behind the last event that you saw."
 )
+"""What is told to who reads a run of another process when this one stops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class StreamShape:
         if isinstance(event, TurnFailed):
             return _show_failure(event)
         if isinstance(event, ReadingCut):
-            return [_error(event.run_id, STOPPED, _CUT)]
+            return [_error(event.run_id, STOPPED, CUT)]
         if isinstance(event, TurnEnd):
             return [StopReason(stop_reason=event.stop_reason).model_dump(), show_usage(event).model_dump()]
         if isinstance(event, CompactionBegun):

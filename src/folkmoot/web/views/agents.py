@@ -29,6 +29,7 @@ from folkmoot.memory.blocks import Block
 from folkmoot.memory.listing import BlockFilter, list_blocks
 from folkmoot.runs.reading import RunFilter, list_runs, runs_without_answer
 from folkmoot.runs.runs import UNFINISHED, Run
+from folkmoot.schedules.schedules import MOST_SCHEDULES, Schedule, list_schedules
 from folkmoot.server.scanning import Scan, Scanning
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.agents import CreateAgent
@@ -78,6 +79,7 @@ class _About:
     """Of the agents in these groups."""
     tags: Sequence[str]
     runs: Sequence[Run]
+    schedules: Sequence[Schedule]
     context: ContextUse
     palette: Palette
 
@@ -246,6 +248,7 @@ async def _read(transaction: Transaction, agent_id: str, before: str | None, sta
         names=await agent_names(transaction, [each for group in groups for each in group.everybody]),
         tags=(await tags_of_agents(transaction, [agent_id])).get(agent_id, []),
         runs=runs,
+        schedules=await list_schedules(transaction, agent_id, Page(limit=MOST_SCHEDULES, order="asc")),
         context=await read_context(transaction, agent, tools, _window(agent, state), counted),
         palette=await read_palette(transaction),
     )
