@@ -79,6 +79,8 @@ CALLS = "32 agents inserting into one block: model calls for each turn"
 COLD_START = "cold start to first healthy answer"
 RESIDENT = "resident memory after this work"
 INSTALLED = "installed size"
+MOVED = "messages imported from the retired server's database"
+MOVING_MEMORY = "largest memory meanwhile"
 PACKAGES = "installed packages"
 CODE_BARE = "run code: the bare function"
 CODE_COLD = "run code: first call, cold"
@@ -177,6 +179,8 @@ BARS: Mapping[str, Bar] = {
     COLD_START: Bar("value", 1.5, "s"),
     RESIDENT: Bar("value", 150, "MB"),
     INSTALLED: Bar("value", 200, "MB"),
+    MOVED: Bar("value", 5000, "/s", at_least=True),
+    MOVING_MEMORY: Bar("value", 200, "MB"),
     PACKAGES: Bar("value", 80, "packages"),
     WATCHES.resident: STREAMS_RESIDENT,
     WATCHES.slowest: STREAMS_HEALTH,

@@ -74,6 +74,11 @@ _ENFORCED = {
 }
 
 
+def next_serial() -> int:
+    """Return what tells the user of a next program apart from those of all others of this moment."""
+    return (os.getpid() % 4096) * 4096 + next(_serials) % 4096
+
+
 class _NoNamespaces(SandboxUnavailable):
     """The walls that need namespaces cannot be raised here."""
 
@@ -107,8 +112,8 @@ class Sandbox:
         self.mode = mode
         self.environments = environments
         self.limits = limits or Limits()
-        self._hidden = [str(path.resolve()) for path in hidden]
-        self._private_hosts = read_hosts(private_hosts, "tool_private_hosts")
+        self.hidden = [str(path.resolve()) for path in hidden]
+        self.private_hosts = read_hosts(private_hosts, "tool_private_hosts")
         self._running = asyncio.Semaphore(running or 2 * (os.cpu_count() or 1))
         self._waiting = 0
         self._forkers: dict[Path, _Forker] = {}
@@ -126,6 +131,8 @@ class Sandbox:
 
     async def walls(self) -> Walls:
         """Return what holds; it is tried until it does."""
+        if self._walls is not None and self._walls.missing is None:
+            return self._walls
         async with self._trying:
             if self._walls is None or self._walls.missing is not None:  # what was missing may be there by now
                 self._walls = await self._try()
@@ -135,6 +142,21 @@ class Sandbox:
         """Return what holds, tried when the server's start is over and leaves the processors free."""
         await asyncio.sleep(BEHIND_SECONDS)
         return await self.walls()
+
+    async def check_standing(self) -> bool:
+        """See whether programs that stand may be started here; return whether behind walls.
+
+        Raises:
+            SandboxUnavailable: none may; the message says why and what to do.
+        """
+        if self.mode == "off":
+            raise SandboxUnavailable("this server runs no code of others (FOLKMOOT_TOOL_SANDBOX=off)")
+        walls = await self.walls()
+        if walls.missing is not None:
+            raise SandboxUnavailable(walls.missing)
+        if self.mode == "strict" and self._kind == "alone":
+            raise SandboxUnavailable(f"programs are not started where the kernel refuses namespaces. {_REMEDY}")
+        return self.mode == "strict"
 
     async def _try(self) -> Walls:
         if self.mode == "off":
@@ -221,9 +243,10 @@ class Sandbox:
             "packages": [str(path) for path in packages],
             "walls": self._kind if self.mode == "strict" else None,
             "made": [path.stat().st_ctime_ns for path in packages],
-            "hidden": self._hidden,
+            "hidden": self.hidden,
             "readable": [str(path.resolve()) for path in call.readable],
             "command": await self._command(call),
+            "processes": False,
             "network": {"ports": list(network.ports), "addresses": list(network.addresses)}
             if network is not None
             else None,
@@ -241,7 +264,7 @@ class Sandbox:
         if len(sent) > _MOST_SENT:
             raise SandboxUnavailable(f"source and arguments have {len(sent):,} bytes; a call takes {_MOST_SENT:,}")
         forker = await self._forker(call.environment.interpreter)
-        relay = Relay(network, call.limits, self._private_hosts) if network is not None else None
+        relay = Relay(network, call.limits, self.private_hosts) if network is not None else None
         try:
             async with asyncio.timeout(call.limits.seconds + _GRACE_SECONDS):
                 report, pieces = await forker.ask(asked, sent, relay)
@@ -402,7 +425,7 @@ class _Forker:
                 raise
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         guard = _Guard(reader, writer, way)
-        guard.send(json.dumps({**asked, "serial": (os.getpid() % 4096) * 4096 + next(_serials) % 4096}).encode())
+        guard.send(json.dumps({**asked, "serial": next_serial()}).encode())
         return guard
 
     def _end_idle(self) -> None:

@@ -183,6 +183,7 @@ _size = select(
 _update = update(tools).where(tools.c.id == bindparam("tool_id"))
 _delete = delete(tools).where(tools.c.id == bindparam("tool_id"))
 _detach = delete(agent_tools).where(agent_tools.c.tool_id == bindparam("tool_id"))
+_count_users = select(func.count().label("count")).where(agent_tools.c.tool_id == bindparam("tool_id"))
 _detachments = Pieces(agent_tools, agent_tools.c.tool_id == bindparam("tool_id"), ("agent_id",))
 
 
@@ -202,6 +203,12 @@ async def find_tool_named(transaction: Transaction, name: str, server_id: str = 
     """Return a server's tool of this name, one's own without a server; None when there is none."""
     row = await transaction.first(_by_name, of_server=server_id, tool_name=name)
     return StoredTool.from_row(row) if row is not None else None
+
+
+async def count_users(transaction: Transaction, tool_id: str) -> int:
+    """Return how many agents have the tool."""
+    row = await transaction.first(_count_users, tool_id=tool_id)
+    return int(row["count"]) if row is not None else 0
 
 
 async def insert_tool(transaction: Transaction, tool: StoredTool) -> None:

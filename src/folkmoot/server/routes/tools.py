@@ -9,7 +9,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Response
 
 from folkmoot.errors import BadRequest
-from folkmoot.models.embeddings import usable_embedding
 from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import ServerState, State
@@ -140,11 +139,9 @@ async def search(body: SearchTools, state: State, scan: Scan) -> Response:
         return await state.services.tools.find(transaction, [entry.id for entry in entries])
 
     tools = await scan(read, lambda found: [tool for tool in found if tags <= set(tool.tags)])
-    services = state.services
-    handle = usable_embedding(services.settings, services.environ, None)
-    found = await scan.while_here(
-        search_tools(tools, body.query, body.search_mode, body.limit, services.embeddings, handle)
-    )
+    embeddings = state.services.embeddings
+    handle = embeddings.usable(None)
+    found = await scan.while_here(search_tools(tools, body.query, body.search_mode, body.limit, embeddings, handle))
     return json_response(
         [
             FoundToolReply(

@@ -131,6 +131,13 @@ async def put_tool(
     return tool
 
 
+def would_stay(tool: StoredTool, fields: Mapping[str, Any], described: Described) -> bool:
+    """Tell whether a tool is already what it would be changed to."""
+    changed = _changed(tool, fields, described, tool.updated_by)
+    same = replace(changed, updated_at=tool.updated_at, description=tool.description)
+    return same.to_row() == tool.to_row() and changed.schema == tool.schema  # which says the description
+
+
 async def change_tool(store: Store, tool_id: str, fields: Mapping[str, Any], author: Author) -> StoredTool:
     """Change a tool. With another source its name and schema follow it, unless the schema is one that was given.
 
