@@ -54,10 +54,11 @@ def load_recordings(file: str = "recordings.jsonl", instead: Mapping[str, str] |
     text = (lzma.decompress(data) if file.endswith(".xz") else data).decode()
     for one, other in (instead or {}).items():
         text = text.replace(one, other)
-    return [_recording(json.loads(line)) for line in text.splitlines()]
+    return [read_recording(json.loads(line)) for line in text.splitlines()]
 
 
-def _recording(line: dict[str, Any]) -> Recording:
+def read_recording(line: dict[str, Any]) -> Recording:
+    """Return a recorded call from its line."""
     response = line.get("response")
     if "event_lines" in line:
         response = events_of("\n".join(line["event_lines"]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import httpx
@@ -12,6 +11,7 @@ from findings import Finding, differences_of, judge
 from recordings import Ids, Recording, load_recordings, make_again
 
 from support.fixtures import StartServer
+from support.polling import until
 
 RECORDINGS = load_recordings()
 
@@ -33,8 +33,7 @@ def _made_again(recording: Recording, ids: Ids, http: httpx.Client) -> Iterator[
         with http.stream("GET", f"/v1/runs/{body['id']}/stream") as stream:
             stream.read()
     if recording.name == "file upload" and status == 200:  # and at the file when it was read
-        while http.get("/v1/jobs", params={"source_id": body["source_id"], "active": True}).json():
-            time.sleep(0.02)
+        until(lambda: not http.get("/v1/jobs", params={"source_id": body["source_id"], "active": True}).json())
     yield from differences_of(
         wanted,
         status,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import TypeAlias
 
 from sqlalchemy import bindparam, func, select, update
 
@@ -13,10 +12,10 @@ from folkmoot.files.files import File, find_file
 from folkmoot.files.folders import EMBEDDING_ANEW, Folder, find_folder, topic
 from folkmoot.jobs.jobs import Progress
 from folkmoot.jobs.kinds import ActiveJob, JobKind
-from folkmoot.models.embeddings import AT_ONCE, Embeddings
+from folkmoot.models.embeddings import AT_ONCE, EmbeddingClient
 from folkmoot.store import clock
 from folkmoot.store.deletions import is_kept
-from folkmoot.store.engine import Row, Transaction
+from folkmoot.store.engine import Row, Store, Transaction
 from folkmoot.store.nearest import VectorTable, vector_row
 from folkmoot.store.pieces import Pieces
 from folkmoot.store.tables import file_chunks, file_vectors, files, folders
@@ -27,7 +26,6 @@ EMBEDDING = "file_embedding"
 VECTORS = VectorTable(file_vectors, file_vectors.c.folder_id, file_vectors.c.chunk_id)
 """The vectors of chunks; a folder is a space, and each model has a version of it."""
 
-HandleOf: TypeAlias = Callable[[str | None], str | None]
 
 _some = (
     select(file_chunks.c.id, file_chunks.c.heading, file_chunks.c.text)
@@ -84,15 +82,9 @@ _others = Pieces(
 class FileEmbedder:
     """Embeds files, and tries for as long as it takes."""
 
-    def __init__(self, embeddings: Embeddings, handle_of: HandleOf) -> None:
-        """Embed with `embeddings`.
-
-        Args:
-            embeddings: the models.
-            handle_of: the model for a folder's files, by the handle that the folder names; None for none.
-        """
+    def __init__(self, embeddings: EmbeddingClient) -> None:
+        """Embed with `embeddings`."""
         self._embeddings = embeddings
-        self._handle_of = handle_of
 
     @property
     def kinds(self) -> Sequence[JobKind]:
@@ -102,9 +94,12 @@ class FileEmbedder:
             JobKind(EMBEDDING_ANEW, self._embed_folder, attempts=None),
         )
 
-    def embeds(self, folder: Folder) -> bool:
-        """Tell whether a folder's files are embedded."""
-        return self._handle_of(folder.embedding) is not None
+    def embeds(self, store: Store, folder: Folder) -> bool:
+        """Tell whether the files of an organisation's folder are embedded."""
+        return self._of(store).usable(folder.embedding) is not None
+
+    def _of(self, store: Store) -> EmbeddingClient:
+        return self._embeddings.of(store.organization_id)
 
     async def _embed_file(self, active: ActiveJob) -> None:
         """Embed the chunks of a file that have no vector yet, some at a time."""
@@ -113,7 +108,7 @@ class FileEmbedder:
                 file, folder, some = await active.store.read(lambda transaction: _look(transaction, active))
             except NotFound:
                 return
-            handle = self._handle_of(folder.embedding)
+            handle = self._of(active.store).usable(folder.embedding)
             if handle is not None and some:
                 await self._embed(active, folder, file, handle, some)
             elif await self._finish(active, file):
@@ -126,7 +121,7 @@ class FileEmbedder:
                 folder, file, some = await active.store.read(lambda transaction: _next_of(transaction, active))
             except NotFound:
                 return
-            handle = self._handle_of(folder.embedding)
+            handle = self._of(active.store).usable(folder.embedding)
             if file is None:
                 if await self._forget_others(active, folder, handle):
                     return
@@ -166,7 +161,7 @@ class FileEmbedder:
     async def _embed(self, active: ActiveJob, folder: Folder, file: File, handle: str, some: Sequence[Row]) -> None:
         texts = [f"{row['heading']}\n\n{row['text']}" if row["heading"] else row["text"] for row in some]
         try:
-            vectors: list[list[float] | None] = await self._vectors(handle, texts)
+            vectors: list[list[float] | None] = await self._vectors(self._of(active.store), handle, texts)
             await active.commit(
                 lambda transaction: self._store(transaction, active, folder, file, handle, some, vectors),
                 Progress("embedding", None, None, (file.chunks_embedded or 0) + len(some), file.chunks),
@@ -176,7 +171,9 @@ class FileEmbedder:
             await active.commit(lambda transaction: _say(transaction, file, reason))
             raise
 
-    async def _vectors(self, handle: str, texts: Sequence[str]) -> list[list[float] | None]:
+    async def _vectors(
+        self, embeddings: EmbeddingClient, handle: str, texts: Sequence[str]
+    ) -> list[list[float] | None]:
         """Return a vector for each text; None for one that the model does not take.
 
         Raises:
@@ -184,12 +181,12 @@ class FileEmbedder:
         """
         filled = [text if text.strip() else "-" for text in texts]
         try:
-            return list(await self._embeddings.embed(handle, filled))
+            return list(await embeddings.embed(handle, filled))
         except (ProviderRejected, ContextOverflow):
             if len(texts) == 1:
-                await self._embeddings.embed(handle, ["text"])
+                await embeddings.embed(handle, ["text"])
                 return [None]
-            return [vector for text in texts for vector in await self._vectors(handle, [text])]
+            return [vector for text in texts for vector in await self._vectors(embeddings, handle, [text])]
 
     async def _finish(self, active: ActiveJob, file: File) -> bool:
         """End, unless the file has another text by now."""

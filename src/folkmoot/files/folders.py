@@ -70,13 +70,18 @@ class Folder:
 
     def version_of(self, handle: str) -> int:
         """Return the number under which the vectors of a model stand, which is another one after each change."""
-        changes = f" {self.embedding_changes}" if self.embedding_changes else ""
-        return crc32(f"{handle}{changes}".encode()) & 0x7FFFFFFF
+        return version_of(handle, self.embedding_changes)
 
     @property
     def chunk_tokens(self) -> int:
         """Tokens, about, that its files' chunks have."""
         return self.embedding_config.get("embedding_chunk_size") or CHUNK_TOKENS
+
+
+def version_of(handle: str, embedding_changes: int = 0) -> int:
+    """Return the number under which the vectors of a model stand in a folder whose embedding changed so often."""
+    changes = f" {embedding_changes}" if embedding_changes else ""
+    return crc32(f"{handle}{changes}".encode()) & 0x7FFFFFFF
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,7 +138,7 @@ class FileReader:
             now = await find_file(transaction, file.id, lock=True)
             if now.upload_id != file.upload_id:
                 return False
-            embeds = self._embedder.embeds(folder) and writer.count > 0
+            embeds = self._embedder.embeds(active.store, folder) and writer.count > 0
             await transaction.run(
                 _shown,
                 file_id=file.id,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from sqlalchemy import Select, and_, select
 
@@ -15,15 +15,13 @@ from folkmoot.files.chunks import OF_SHOWN_TEXT
 from folkmoot.files.embedding import VECTORS
 from folkmoot.files.files import OF_FOLDER
 from folkmoot.files.folders import Folder
-from folkmoot.models.embeddings import Embeddings
+from folkmoot.models.embeddings import EmbeddingClient
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Store
 from folkmoot.store.nearest import Near, nearest
 from folkmoot.store.ranking import fused
 from folkmoot.store.tables import agent_folders, file_chunks, files, folders
 from folkmoot.store.words import MOST_WORDS, looked_for
-
-HandleOf: TypeAlias = Callable[[str | None], str | None]
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +49,7 @@ class FoundChunk:
 
 
 async def search_files(
-    store: Store, embeddings: Embeddings, handle_of: HandleOf, agent_id: str, query: str, limit: int
+    store: Store, embeddings: EmbeddingClient, agent_id: str, query: str, limit: int
 ) -> list[FoundChunk]:
     """Return the passages of an agent's files that fit a query, the best first.
 
@@ -60,7 +58,6 @@ async def search_files(
     Args:
         store: the organisation's store.
         embeddings: embeds the query.
-        handle_of: the model that a folder's files are embedded with, by the handle that the folder names.
         agent_id: whose folders.
         query: words or a question.
         limit: how many.
@@ -73,7 +70,7 @@ async def search_files(
         return []
     pool = max(FEWEST_RANKED, 4 * limit)
     rankings = [await _by_words(store, agent_id, query, pool)]
-    rankings += await _by_meaning(store, embeddings, handle_of, agent_id, query, pool)
+    rankings += await _by_meaning(store, embeddings, agent_id, query, pool)
     best = list(fused(rankings))
     there = await store.scan(lambda transaction: transaction.all(_chunks_of(agent_id, best))) if best else []
     rows = {row["id"]: row for row in there}
@@ -90,7 +87,7 @@ async def _by_words(store: Store, agent_id: str, query: str, most: int) -> list[
 
 
 async def _by_meaning(
-    store: Store, embeddings: Embeddings, handle_of: HandleOf, agent_id: str, query: str, most: int
+    store: Store, embeddings: EmbeddingClient, agent_id: str, query: str, most: int
 ) -> list[list[str]]:
     """Return the passages nearest to the query, one ranking for each embedding that the agent's folders have.
 
@@ -104,7 +101,7 @@ async def _by_meaning(
     spaces: dict[str, list[tuple[str, int]]] = defaultdict(list)
     for row in await store.read(lambda transaction: transaction.all(held)):
         folder = Folder.from_row(row)
-        if (handle := handle_of(folder.embedding)) is not None:
+        if (handle := embeddings.usable(folder.embedding)) is not None:
             spaces[handle].append((folder.id, folder.version_of(handle)))
         if (handle := folder.earlier_embedding) is not None and folder.earlier_version is not None:
             spaces[handle].append((folder.id, folder.earlier_version))

@@ -51,6 +51,13 @@ async def retrieve(agent_id: AgentId, scan: Scan) -> Response:
     return await scan(read, json_response)
 
 
+@router.get("/variables")
+async def list_variables(agent_id: AgentId, state: State) -> dict[str, dict[str, str]]:
+    """Return the values that were filled into the agent's memory when it was made from a template."""
+    agent = await state.store.read(lambda transaction: find_agent(transaction, agent_id))
+    return {"variables": dict(agent.configuration.get("memory_variables") or {})}
+
+
 @router.get("/blocks", response_model=list[BlockReply])
 async def list_blocks(agent_id: AgentId, page: OldestFirst, scan: Scan) -> Response:
     """List the agent's blocks."""

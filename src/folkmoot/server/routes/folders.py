@@ -21,7 +21,6 @@ from folkmoot.files.folders import (
     list_folders,
     update_folder,
 )
-from folkmoot.models.embeddings import usable_embedding
 from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import State
@@ -125,7 +124,7 @@ async def retrieve(folder_id: FolderId, form: Form, state: State) -> Response:
 async def update(folder_id: FolderId, body: UpdateFolder, form: Form, state: State) -> Response:
     """Change a folder; what is uploaded from then on goes by it, and all of its files by another embedding."""
     changes = body.changes()
-    default = usable_embedding(state.services.settings, state.services.environ, None)
+    default = state.services.embeddings.usable(None)
     folder = await state.store.write(lambda transaction: update_folder(transaction, folder_id, changes, default))
     return json_response(form.of(folder))
 

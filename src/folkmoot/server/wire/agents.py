@@ -37,6 +37,7 @@ from folkmoot.server.wire.common import (
     moment,
 )
 from folkmoot.server.wire.folders import FileBlockReply, SourceReply
+from folkmoot.server.wire.groups import GroupReply
 from folkmoot.server.wire.identities import IdentityId, IdentityReply
 from folkmoot.server.wire.messages import ApprovalRequestMessage, show_request
 from folkmoot.server.wire.models import EmbeddingConfig, EmbeddingSettings, Kept, LlmConfig
@@ -298,15 +299,15 @@ class AgentReply(Reply):
     project_id: str | None
     template_id: str | None
     base_template_id: str | None
-    deployment_id: str | None = None
-    entity_id: str | None = None
+    deployment_id: str | None
+    entity_id: str | None
     identity_ids: list[str]
     identities: list[IdentityReply]
     pending_approval: ApprovalRequestMessage | None = None
     message_buffer_autoclear: bool
     enable_sleeptime: bool | None
-    multi_agent_group: dict[str, Any] | None = None
-    managed_group: dict[str, Any] | None = None
+    multi_agent_group: GroupReply | None = None
+    managed_group: GroupReply | None = None
     last_run_completion: datetime | None
     last_run_duration_ms: int | None
     last_stop_reason: str | None
@@ -334,6 +335,9 @@ class AgentView:
     identities: Sequence[Identity] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     pending_approval: Message | None = None
+    managed_group: GroupReply | None = None
+    """The first of the groups that it manages."""
+
     always_embedding: bool = False
     """Whether its embedding is shown as an object even when nobody named one."""
 
@@ -376,10 +380,14 @@ def show_agent(view: AgentView) -> AgentReply:
         project_id=agent.project_id,
         template_id=agent.template_id,
         base_template_id=agent.base_template_id,
+        deployment_id=agent.deployment_id,
+        entity_id=agent.entity_id,
         identity_ids=[identity.id for identity in view.identities],
         identities=[IdentityReply.of(identity) for identity in view.identities],
         message_buffer_autoclear=bool(settings.get("message_buffer_autoclear")),
         enable_sleeptime=settings.get("enable_sleeptime"),
+        multi_agent_group=view.managed_group,
+        managed_group=view.managed_group,
         last_run_completion=None if view.last_completion is None else moment(view.last_completion),
         last_run_duration_ms=None if view.last_duration is None else view.last_duration // 1000,
         last_stop_reason=view.last_stop_reason,
@@ -401,6 +409,7 @@ def _llm_config(agent: Agent, model: ModelDescription) -> LlmConfig:
         model_endpoint_type=model.endpoint_type,
         model_endpoint=model.endpoint or None,
         provider_name=model.provider,
+        provider_category=model.category,
         context_window=settings.get("context_window_limit") or given.get("context_window") or model.context_window,
         handle=agent.model,
         max_tokens=chosen.get("max_output_tokens") or settings.get("max_tokens") or model.max_output_tokens,
@@ -417,7 +426,7 @@ def _model_settings(agent: Agent, model: ModelDescription) -> dict[str, Any]:
     """Return the settings in the wire format's newer form, whose kinds the provider type tells apart."""
     given = agent.configuration.get("model_settings") or {}
     usual = {
-        "provider_type": "openai" if model.provider == "offline" else model.provider,
+        "provider_type": "openai" if model.provider == "offline" else model.provider_kind or model.provider,
         "max_output_tokens": model.max_output_tokens or 16_384,
         "parallel_tool_calls": agent.parallel_tool_calls,
         "temperature": 1.0,

@@ -8,7 +8,6 @@ from folkmoot.agents.deletion import remove_file, remove_folder
 from folkmoot.agents.folders import attach_folder, detach_folder
 from folkmoot.errors import FolkmootError, NotFound
 from folkmoot.files.folders import update_folder
-from folkmoot.models.embeddings import usable_embedding
 from folkmoot.server.state import State
 from folkmoot.server.uploads import receive_upload
 from folkmoot.server.wire.common import FolderId
@@ -47,7 +46,7 @@ async def change(request: Request, folder_id: FolderId, state: State) -> Respons
     named = ("name", "description", "instructions", "embedding")
     fields = {name: text_of(form, name).strip() or None for name in named}
     changes = UpdateFolder.model_validate(fields).changes()
-    default = usable_embedding(state.services.settings, state.services.environ, None)
+    default = state.services.embeddings.usable(None)
     await state.store.write(lambda transaction: update_folder(transaction, folder_id, changes, default))
     return redirect(f"/folders/{folder_id}")
 
