@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -14,6 +13,7 @@ import pytest
 from letta_client import Letta
 
 from support.fixtures import MODEL, NewAgent, NewBlock, one_store
+from support.polling import until
 from support.tool_servers import PLAIN_SERVER, program
 
 IDENTIFIER = re.compile(r"\b[a-z_]+(?:-[a-z]+)?-[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\b")
@@ -422,8 +422,7 @@ def test_folders_come_with_the_texts_of_their_files(http: httpx.Client, new_agen
 
 def read_all(http: httpx.Client, folder_id: str) -> None:
     """Return when the folder's files are read."""
-    while http.get("/v1/jobs", params={"source_id": folder_id, "active": True}).json():
-        time.sleep(0.02)
+    until(lambda: not http.get("/v1/jobs", params={"source_id": folder_id, "active": True}).json())
 
 
 @one_store

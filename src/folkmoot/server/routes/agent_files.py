@@ -112,14 +112,19 @@ async def take_in(data: bytes, options: ImportOptions, state: ServerState) -> Im
         NotFound: the model that was asked for is not known.
         Forbidden: it has tools, which the principal may not make.
     """
-    file, plans = await asyncio.to_thread(_read, data)
+    file, plans = await asyncio.to_thread(read_file, data)
     if plans.tools:
         authorize(state.principal, "POST", "/v1/tools")
     loading = Loading(file, plans, options, state.services, state.author)
     return await import_agents(loading, BEFORE_AGENTS, IMPORTED_AFTER)
 
 
-def _read(data: bytes) -> tuple[AgentFile, Plans]:
+def read_file(data: bytes) -> tuple[AgentFile, Plans]:
+    """Read an agent file; it takes a while and is for a thread.
+
+    Raises:
+        BadRequest: it is of another format, or something in it does not fit.
+    """
     file = read_agent_file(data)
     return file, read_plans(file)
 

@@ -24,7 +24,7 @@ class Servers:
                 if not server_id or exporting.ids.known(server_id) != server_id:
                     continue
                 server = await find_server(exporting.transaction, server_id, exporting.services.sealer)
-                shown = server.configuration.shown()
+                shown = server.configuration.shown(to_admin=False)
                 entry = {
                     "id": exporting.ids.of("mcp_server", server_id),
                     "server_name": server.name,

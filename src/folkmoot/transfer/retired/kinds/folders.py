@@ -14,9 +14,9 @@ from folkmoot.conversations.messages import clean_text
 from folkmoot.errors import FolkmootError
 from folkmoot.files.chunking import LONGEST, Chunk, Chunker
 from folkmoot.files.chunks import row_of, write_chunks
-from folkmoot.files.embedding import EMBEDDING, version_of
+from folkmoot.files.embedding import EMBEDDING
 from folkmoot.files.files import File
-from folkmoot.files.folders import CHUNK_TOKENS
+from folkmoot.files.folders import CHUNK_TOKENS, version_of
 from folkmoot.jobs.jobs import add_job
 from folkmoot.store.engine import Transaction
 from folkmoot.store.nearest import vector_row
