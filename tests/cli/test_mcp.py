@@ -98,13 +98,12 @@ async def test_a_call_that_is_taken_back_cancels_the_turn(
                     await asyncio.sleep(0.01)
 
 
-@each_generation
-async def test_where_no_server_runs_the_database_itself_is_served(tmp_path: Path, generation: str) -> None:
+async def test_where_no_server_runs_the_database_itself_is_served(tmp_path: Path) -> None:
     variables = {"FOLKMOOT_DATA": str(tmp_path / "data"), "HOME": str(tmp_path)}
     made = await _run("keys", "create", "ada", "--role", "admin", **variables)
     assert made.startswith("Key ")
     for _ in range(2):
-        async with joined(generation, **variables) as member:
+        async with joined("auto", **variables) as member:
             assert await call(member, "list_memory") == "You reach no blocks."
 
 

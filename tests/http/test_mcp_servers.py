@@ -5,8 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,6 +17,7 @@ from letta_client.types import AgentState
 
 from support.clients import official_client, plain_client
 from support.fixtures import MODEL, NewAgent, StartServer, one_store
+from support.polling import until
 from support.scripted_model import ScriptedModel
 from support.tool_servers import FASTMCP_SERVER, PLAIN_SERVER, TOOL_SERVER, program, running
 
@@ -62,14 +62,6 @@ def say(client: Letta, agent: AgentState, text: str) -> list[Any]:
     """Return what the tools of a turn returned."""
     response = client.agents.messages.create(agent.id, messages=[{"role": "user", "content": text}])
     return [message for message in response.messages if message.message_type == "tool_return_message"]
-
-
-def until(holds: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if holds():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it never came to hold")
 
 
 def test_a_server_is_added_changed_and_deleted(client: Letta, new_server: NewServer) -> None:

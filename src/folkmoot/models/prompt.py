@@ -161,8 +161,8 @@ class Reply:
     tool_calls: Sequence[ToolCall] = ()
     usage: Usage = Usage()
     finish_reason: str = "stop"
-    trace: Mapping[str, Any] | None = None
-    """The provider's `request` and `response` JSON where traces are kept; a stream has no `response`."""
+    trace: Mapping[str, str] | None = None
+    """The provider's `request` and `response` as JSON, where traces are kept; a stream has no `response`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ real model is asked.
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -20,8 +21,9 @@ from typing import Any, TypeVar
 from folkmoot.errors import FolkmootError, ProviderTimeout
 from folkmoot.models import offline
 from folkmoot.models.connections import Connection, Connections
+from folkmoot.models.directory import Directory
 from folkmoot.models.prompt import AssistantMessage, Delta, Prompt, Reply, ToolReturn
-from folkmoot.models.providers import OFFLINE, ResolvedModel, resolve
+from folkmoot.models.providers import OFFLINE, ResolvedModel
 from folkmoot.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -41,6 +43,7 @@ class ModelClient:
         settings: Settings,
         environ: Mapping[str, str],
         *,
+        directory: Directory | None = None,
         pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         """Keep the settings and the variables that configure providers.
@@ -48,12 +51,21 @@ class ModelClient:
         Args:
             settings: for `model_timeout` and `model_retries`.
             environ: the providers' variables, usually `os.environ`.
+            directory: whom handles name; the providers of `environ` when None.
             pause: waits some seconds before a retry; tests pass one that does not.
         """
         self._settings = settings
-        self._environ = environ
+        self._directory = directory or Directory(environ)
         self._pause = pause
-        self._connections = Connections(settings.model_timeout, traced=settings.trace)
+        self._connections = Connections(
+            settings.model_timeout, traced=settings.trace != "off", allow_private=settings.private_providers
+        )
+
+    def of(self, organization_id: str | None) -> ModelClient:
+        """Return what asks the models of an organisation, over the same connections."""
+        found = copy.copy(self)
+        found._directory = self._directory.of(organization_id)
+        return found
 
     async def ask(self, handle: str, prompt: Prompt) -> Reply:
         """Return a model's whole answer; an empty one is an answer too.
@@ -119,7 +131,7 @@ class ModelClient:
         Raises what `ask` raises before it asks.
         """
         resolved = self._resolve(handle)
-        if resolved.provider is OFFLINE:
+        if resolved.provider is OFFLINE or resolved.dialect == "bedrock":  # whose package lets nobody look before
             return asdict(prompt)
         connection = await self._connection(resolved)
         from folkmoot.models.calls import seen
@@ -141,11 +153,11 @@ class ModelClient:
         await self._connections.aclose()
 
     def _resolve(self, handle: str) -> ResolvedModel:
-        kept = self._connections.kept(handle)
-        return kept.resolved if kept else resolve(handle, self._environ)
+        kept = None if self._directory.is_added(handle) else self._connections.kept_of(handle)
+        return kept.resolved if kept else self._directory.resolve(handle)
 
     async def _connection(self, resolved: ResolvedModel) -> Connection:
-        if kept := self._connections.kept(resolved.handle):
+        if kept := self._connections.kept(resolved):
             return kept
         try:
             return await self._connections.open(resolved)
@@ -177,7 +189,7 @@ class ModelClient:
                     log.info("%s cannot see what tools returned; asking without their pictures", resolved.handle)
                     prompt = told
                     continue
-                if refuses_late_system_message(exc) and self._connections.avoid_late_system(resolved.handle):
+                if refuses_late_system_message(exc) and self._connections.avoid_late_system(resolved):
                     log.info("%s takes a system message only first; sending memory as user text", resolved.handle)
                     continue
                 if refuses_reasoning(exc) and (bare := _without_reasoning(prompt)):

@@ -21,12 +21,11 @@ from typing import Any, Literal
 import folkmoot
 from folkmoot.errors import SandboxBusy, SandboxUnavailable
 from folkmoot.sandbox.asked import Asked
-from folkmoot.sandbox.calls import Call, Limits, Mode, Network, Result, Walls
+from folkmoot.sandbox.calls import Call, Environment, Limits, Mode, Network, Result, Walls
 from folkmoot.sandbox.environments import Environments
-from folkmoot.sandbox.node import AMARO, find_node
+from folkmoot.sandbox.node import find_node, packages_needed
 from folkmoot.sandbox.reach import read_hosts
 from folkmoot.sandbox.relay import Relay, plan
-from folkmoot.sandbox.requirements import Kind
 from folkmoot.sandbox.results import read_result
 
 logger = logging.getLogger(__name__)
@@ -120,6 +119,7 @@ class Sandbox:
         self._forkers: dict[Path, _Forker] = {}
         self._starting = asyncio.Lock()
         self._trying = asyncio.Lock()
+        self._expecting: asyncio.Task[None] | None = None
         self._walls: Walls | None = None
         self._kind: Literal["namespaces", "alone"] = "namespaces"
         self._closed = False
@@ -180,6 +180,23 @@ class Sandbox:
             return Walls(self.mode, ("CODE RUNS WITHOUT WALLS, with every right of this server",))
         return Walls(self.mode, _ENFORCED[self._kind])
 
+    def expect(self) -> None:
+        """Have what runs Python started behind, where it is not there yet: a call may come soon.
+
+        That takes longer than all else of a first call. What goes wrong is told by the call.
+        """
+        ready = self.mode != "off" and self._walls is not None and self._walls.missing is None and not self._closed
+        if ready and self._expecting is None:
+            self._expecting = asyncio.create_task(self._expect())
+
+    async def _expect(self) -> None:
+        try:
+            await self._forker(Environment().interpreter)
+        except SandboxUnavailable as error:
+            logger.debug("No call can be prepared for: %s", error.message)
+        finally:
+            self._expecting = None
+
     async def run(self, call: Call) -> Result:
         """Run a call when its turn has come; a call that is cancelled is ended.
 
@@ -195,10 +212,7 @@ class Sandbox:
             raise SandboxUnavailable(walls.missing)
         if self.mode == "strict" and self._kind == "alone":
             call = _for_one_process(call)
-        kind: Kind = "pip" if call.language == "python" else "npm"
-        requirements = call.environment.requirements
-        if call.language == "typescript" and not (await asyncio.to_thread(find_node)).reads_types:
-            requirements += (AMARO,)
+        kind, requirements = await asyncio.to_thread(packages_needed, call.language, call.environment.requirements)
         if not requirements:
             async with self._place():
                 return await self._run(call)
@@ -280,11 +294,14 @@ class Sandbox:
                 forker = None
             if forker is None:
                 forker = self._forkers[interpreter] = await asyncio.to_thread(_Forker, interpreter)
+                forker.rest()
             return forker
 
     async def close(self) -> None:
         """End everything that runs, for good."""
         self._closed = True
+        if self._expecting is not None:
+            await self._expecting
         if self.environments is not None:
             await self.environments.close()
         await self._end_forkers()
@@ -361,10 +378,14 @@ class _Forker:
                 await guard.end()  # and the call with it, should it still run
             self._asked -= 1
             if self._asked == 0:
-                self._idle = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end_idle)
+                self.rest()
         if "missing" not in answer[0] and not asked["readable"]:  # those are hardly asked for again
             await self._keep_spare(asked)
         return answer
+
+    def rest(self) -> None:
+        """Wait for the next call, but not for ever."""
+        self._idle = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end_idle)
 
     async def _keep_spare(self, asked: Asked) -> None:
         """Have a guard wait behind its walls for a next call of the same kind; of those kinds, the latest."""
