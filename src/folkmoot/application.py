@@ -19,13 +19,18 @@ from starlette.types import ASGIApp
 
 from folkmoot import __version__
 from folkmoot.access.authentication import Authentication
+from folkmoot.access.organizations import list_organizations
 from folkmoot.access.principals import ADMIN, LOCAL
 from folkmoot.agents.services import Services
+from folkmoot.agents.trace_keeping import TraceKeeping
 from folkmoot.archives.embedding import embed_kind
 from folkmoot.errors import FolkmootError, InvalidInput, StartupError
 from folkmoot.files.embedding import FileEmbedder
 from folkmoot.files.reading import FileReader
-from folkmoot.jobs.kinds import JobKinds
+from folkmoot.groups.consolidation import consolidation_kind
+from folkmoot.groups.sleeptime import KIND
+from folkmoot.groups.turn_ends import after_turn
+from folkmoot.jobs.kinds import JobKind
 from folkmoot.jobs.worker import JobWorker
 from folkmoot.mcp_server.endpoint import PATH, Door
 from folkmoot.models.catalogue import Catalogue
@@ -33,12 +38,14 @@ from folkmoot.models.directory import Directory
 from folkmoot.models.embeddings import EmbeddingClient
 from folkmoot.models.providers import OFFLINE, default_model
 from folkmoot.models.requests import ModelClient
+from folkmoot.runs.batches import BATCH, batch_kind
 from folkmoot.runs.supervisor import RunSupervisor
 from folkmoot.sandbox.calls import read_limits
 from folkmoot.sandbox.environments import Environments
 from folkmoot.sandbox.installer import Installer
 from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.schedules.starter import ScheduleStarter
+from folkmoot.server.compression import Compression
 from folkmoot.server.errors import PROBLEMS, add_error_handlers
 from folkmoot.server.gate import Gate
 from folkmoot.server.hosts import Hosts
@@ -52,6 +59,7 @@ from folkmoot.server.routes import (
     all_messages,
     archival_memory,
     archives,
+    batches,
     blocks,
     capturing,
     chat_completions,
@@ -59,7 +67,10 @@ from folkmoot.server.routes import (
     conversations,
     core_memory,
     elsewhere,
+    embeddings,
     folders,
+    group_messages,
+    groups,
     health,
     history,
     identities,
@@ -74,23 +85,27 @@ from folkmoot.server.routes import (
     organizations,
     projects,
     providers,
+    responses,
     runs,
     sandbox_configs,
     schedules,
+    standing_approvals,
     steps,
+    templates,
     tokens,
     tool_runs,
     tools,
-    unbuilt,
 )
 from folkmoot.server.routing import RoutesByShape
 from folkmoot.server.state import ServerState
 from folkmoot.server.uploads import AROUND_FILE
 from folkmoot.settings import ENV_FILE, Settings, read_environ
+from folkmoot.store.engine import Store
 from folkmoot.store.files import close_data_folder
 from folkmoot.store.migrate import copies_beside
 from folkmoot.store.opening import open_store
 from folkmoot.store.sealing import Sealer
+from folkmoot.templates.migrating import MIGRATE, migrate_kind
 from folkmoot.tools.custom.custom_tool import CustomTool
 from folkmoot.tools.mcp.service import McpServers
 from folkmoot.tools.mcp.tools import McpTool
@@ -101,7 +116,6 @@ logger = logging.getLogger(__name__)
 
 ROUTERS = (
     health.router,
-    unbuilt.router,  # before the others, which would take the names in its paths for identifiers
     blocks.router,
     blocks.internal_router,
     history.router,
@@ -120,13 +134,17 @@ ROUTERS = (
     capturing.router,
     memory_files.router,
     all_messages.agents_router,
+    batches.router,
     messages.router,
     conversations.router,
     context.router,
+    standing_approvals.router,
     all_messages.router,
     chat_completions.router,
+    responses.router,
     runs.router,
     runs.internal_router,
+    templates.router,
     steps.router,
     steps.telemetry_router,
     mcp_connect.router,  # before the servers, whose identifiers its paths would pass for
@@ -141,6 +159,7 @@ ROUTERS = (
     archives.router,
     archives.passages_router,
     models.router,
+    embeddings.router,
     providers.router,
     projects.router,
     jobs.router,
@@ -151,6 +170,9 @@ ROUTERS = (
     administration.router,
     identities.router,
     identities.attachments_router,
+    groups.router,
+    group_messages.router,
+    groups.agent_router,
 )
 
 
@@ -196,6 +218,7 @@ def create_app(settings: Settings, environ: Mapping[str, str] | None = None) -> 
     add_pages(application)
     add_error_handlers(application)
     any_name = settings.insecure and api_key is None and not settings.allowed_hosts
+    application.add_middleware(Compression)
     application.add_middleware(
         Gate,
         authentication=authentication,
@@ -245,10 +268,12 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     """Open everything a server works with, and close it at the end.
 
     Raises:
-        StartupError: the database cannot be used.
+        StartupError: the database cannot be used, or code would run without walls among several organisations.
     """
     close_data_folder(settings.data.expanduser())
     store = await open_store(settings.database_url, settings.store_wait)
+    if settings.tool_sandbox == "trusted":
+        await _refuse_strangers(store)
     directory = Directory(environ)
     client = ModelClient(settings, environ, directory=directory)
     secret = settings.secret_key.get_secret_value() if settings.secret_key is not None else None
@@ -256,19 +281,23 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     catalogue = Catalogue(settings, environ, directory=directory)
 
     sandbox = _make_sandbox(settings)
-    mcp = McpServers(store, settings, sealer)
+    mcp = McpServers(store, settings, sealer, sandbox)
     stored = StoredTools({"custom": partial(CustomTool, sealer=sealer), "external_mcp": partial(McpTool, servers=mcp)})
     tools = ToolRegistry((BuiltinTools(), stored))
-    embeddings = EmbeddingClient(settings, environ, directory)
-    embedder = FileEmbedder(embeddings)
-    kinds: JobKinds = {kind.name: kind for kind in (embed_kind(embeddings), *FileReader(sandbox, embedder).kinds)}
-    services = Services(
-        store, client, settings, environ, sealer, catalogue, tools, sandbox, embeddings, kinds, mcp, directory
-    )
-    supervisor = RunSupervisor(services)
+    embedding_client = EmbeddingClient(settings, environ, directory)
+    embedder = FileEmbedder(embedding_client)
+    kinds: dict[str, JobKind] = {
+        kind.name: kind for kind in (embed_kind(embedding_client), *FileReader(sandbox, embedder).kinds)
+    }
+    rooms = (catalogue, tools, sandbox, embedding_client, kinds, mcp, directory)
+    services = Services(store, client, settings, environ, sealer, *rooms, TraceKeeping(settings))
+    kinds[MIGRATE] = migrate_kind(services)  # it works with all of them
+    supervisor = RunSupervisor(services, after_turn(settings.sleeptime_idle))
+    kinds[BATCH] = batch_kind(services, supervisor)
     starter = ScheduleStarter(services, supervisor)
     worker = JobWorker(store, kinds, settings.keep_jobs)
-    principal = LOCAL if settings.api_key is None else ADMIN
+    state = ServerState(services, supervisor, LOCAL if settings.api_key is None else ADMIN)
+    kinds[KIND] = consolidation_kind(lambda principal: state.of(principal, "").runs, settings.sleeptime_idle)
     trying = asyncio.create_task(sandbox.walls_behind())
     warming = asyncio.create_task(_warm_up(client, settings, environ))
     try:
@@ -277,7 +306,7 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
         await supervisor.open(alone=alone)
         await worker.open(alone=alone)
         await starter.open()
-        yield ServerState(services, supervisor, principal)
+        yield state
     finally:
         warming.cancel()
         trying.cancel()
@@ -289,8 +318,23 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
         await sandbox.close()
         await catalogue.aclose()
         await client.aclose()
-        await embeddings.aclose()
+        await embedding_client.aclose()
         await store.close()
+
+
+async def _refuse_strangers(store: Store) -> None:
+    """Refuse to run code without walls where it would read what is another organisation's.
+
+    Raises:
+        StartupError: there is more than one.
+    """
+    organizations = await store.everywhere.read(list_organizations)
+    if len(organizations) > 1:
+        await store.close()
+        raise StartupError(
+            f"FOLKMOOT_TOOL_SANDBOX=trusted: there are {len(organizations)} organisations here, and code without walls "
+            "reads the data of all. Use strict or off."
+        )
 
 
 def _make_sandbox(settings: Settings) -> Sandbox:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from uuid import uuid4
+from hashlib import sha256
+from uuid import UUID, uuid4
 
 from folkmoot.errors import MalformedId
 
@@ -19,6 +20,16 @@ _PATTERN = re.compile(rf"([a-z_]+(?:-[a-z]+)?)-{_UUID}", re.IGNORECASE)
 def new_id(kind: str) -> str:
     """Return a fresh identifier: `new_id("block")` gives `block-<uuid4>`."""
     return f"{kind}-{uuid4()}"
+
+
+def derived_id(kind: str, *names: str) -> str:
+    """Return the identifier that these names always have, for what others name in their own way.
+
+    >>> derived_id("conv", "agent", "chat 1")
+    'conv-4e14b99f-699e-470e-95c5-3d2b5e513df5'
+    """
+    digest = sha256("\0".join(names).encode()).digest()
+    return f"{kind}-{UUID(bytes=digest[:16], version=4)}"
 
 
 def user_of(organization_id: str) -> str:

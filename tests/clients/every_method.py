@@ -14,11 +14,6 @@ import httpx
 
 from support.fixtures import MODEL
 
-WAITING: frozenset[str] = frozenset(
-    f"templates.{name}" for name in ("create", "update", "delete", "save", "rollback", "agents.create")
-)
-"""What answers that it is not built yet; this list shrinks to nothing."""
-
 NOWHERE = {"environments.retrieve": 404, "environments.send_message": 404}
 """What makes no sense on one's own machine, and how it is answered: docs/api-stability.md says why."""
 

@@ -18,7 +18,9 @@ from support.fixtures import NewAgent, NewBlock
 CONTRACT: dict[str, Any] = json.loads((HERE / "openapi.json").read_text())["paths"]
 OURS: dict[str, Any] = create_app(Settings(), {}).openapi()["paths"]
 
-NO_FILTERS = re.compile(r"limit|after|before|order.*|sort_by|ascending|include.*|exclude.*|.*assistant_message.*")
+NO_FILTERS = re.compile(
+    r"limit|offset|after|before|order.*|sort_by|ascending|include.*|exclude.*|.*assistant_message.*"
+)
 """What says how a list is shown, and whose."""
 
 NARROWED = {"/v1/blocks/{block_id}/blame", "/v1/agents/{agent_id}/context", "/v1/agents/{agent_id}/core-memory/watch"}

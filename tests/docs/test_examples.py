@@ -31,7 +31,9 @@ WITH_EXAMPLES = [
     "docs/files.md",
     "docs/tools.md",
     "docs/archives.md",
+    "docs/groups.md",
     "docs/moving-in.md",
+    "docs/templates.md",
 ]
 ADDRESS = "http://localhost:8283"
 CURL_TIMED_OUT = 28

@@ -56,6 +56,11 @@ class Agent:
     configuration: Mapping[str, Any]
     created_at: int
     updated_at: int
+    deployment_id: str | None = None
+    """With which others it was made from its template."""
+
+    entity_id: str | None = None
+    """Which of the template's agents it is."""
 
     @classmethod
     def from_row(cls, row: Row) -> Agent:
@@ -78,6 +83,8 @@ class Agent:
             configuration=json.loads(row["configuration"]),
             created_at=row["created_at"],
             updated_at=row["updated_at"],
+            deployment_id=row["deployment_id"],
+            entity_id=row["entity_id"],
         )
 
     @property
@@ -326,6 +333,8 @@ def columns_of(agent: Agent) -> dict[str, Any]:
         "project_id": agent.project_id,
         "template_id": agent.template_id,
         "base_template_id": agent.base_template_id,
+        "deployment_id": agent.deployment_id,
+        "entity_id": agent.entity_id,
         "configuration": json.dumps(agent.configuration),
         "updated_at": agent.updated_at,
     }

@@ -16,7 +16,7 @@ from folkmoot.conversations.conversations import (
 )
 from folkmoot.conversations.messages import Message, messages_in_context, set_system_message
 from folkmoot.errors import BadRequest, NotFound
-from folkmoot.identifiers import new_id
+from folkmoot.identifiers import derived_id, new_id
 from folkmoot.memory.attachments import attached_rows, isolated_rows
 from folkmoot.memory.authors import Author
 from folkmoot.memory.blocks import Block, create_block, delete_block
@@ -33,14 +33,17 @@ async def create_conversation(
     isolated_labels: Sequence[str] = (),
     hidden: bool = False,
     configuration: Mapping[str, Any] | None = None,
+    conversation_id: str | None = None,
 ) -> Conversation:
     """Begin a conversation of the agent, which shares its memory except for copies of the blocks of these labels.
+
+    `conversation_id` is its identifier; a fresh one when None.
 
     Raises:
         NotFound: there is no such agent, or it has no block of such a label.
     """
     agent = await find_agent(transaction, agent_id)
-    conversation_id = new_id("conv")
+    conversation_id = conversation_id or new_id("conv")
     rows = await _labelled(transaction, agent, isolated_labels)
     await start_conversation(
         transaction,
@@ -53,6 +56,20 @@ async def create_conversation(
     )
     await _copy_blocks(transaction, conversation_id, rows, author)
     return await find_conversation(transaction, conversation_id)
+
+
+async def conversation_of_session(transaction: Transaction, agent_id: str, session: str, author: Author) -> str:
+    """Return the agent's conversation of a session that a program names in its own way; the first time it is begun.
+
+    Raises:
+        NotFound: there is no such agent, or the conversation is just being deleted.
+    """
+    agent = await find_agent(transaction, agent_id, lock=True)  # so that it is begun once
+    conversation_id = derived_id("conv", agent.id, session)
+    try:
+        return (await find_conversation(transaction, conversation_id)).id
+    except NotFound:
+        return (await create_conversation(transaction, agent_id, author, conversation_id=conversation_id)).id
 
 
 async def fork_conversation(

@@ -62,6 +62,8 @@ class AgentPlan:
     project_id: str | None = None
     template_id: str | None = None
     base_template_id: str | None = None
+    deployment_id: str | None = None
+    entity_id: str | None = None
 
 
 async def choose_model(plan: AgentPlan, services: Services) -> str:
@@ -112,6 +114,8 @@ async def create_agent(
         configuration={**plan.configuration, **({"tool_rules": rules} if rules else {}), **sealed},
         created_at=now,
         updated_at=now,
+        deployment_id=plan.deployment_id,
+        entity_id=plan.entity_id,
     )
     await transaction.insert(agents, [columns_of(agent) | {"id": agent.id, "created_at": now}])
     await write_tags(transaction, agent.id, plan.tags)

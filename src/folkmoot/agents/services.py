@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from folkmoot.agents.agents import Agent
 from folkmoot.agents.recent_contexts import RecentContexts
+from folkmoot.agents.trace_keeping import TraceKeeping
 from folkmoot.jobs.kinds import JobKinds
 from folkmoot.models.catalogue import Catalogue
 from folkmoot.models.directory import Directory
@@ -59,6 +60,7 @@ class Services:
     job_kinds: JobKinds
     mcp: McpServers
     directory: Directory
+    traces: TraceKeeping
     recent_contexts: RecentContexts = field(default_factory=RecentContexts)
 
     def of(self, organization_id: str) -> Services:
@@ -82,6 +84,8 @@ class Services:
         seen: Mapping[str, int] | None = None,
         chain: Sequence[str] = (),
         hops: int = 0,
+        edits_as_read: bool = False,
+        overtaken: int = 0,
     ) -> ToolContext:
         """Return what an agent's tools may use.
 
@@ -94,6 +98,8 @@ class Services:
             seen: the version of each block that the step's model was shown.
             chain: the agents that wait for this turn's answer.
             hops: how many messages between agents have set each other off up to it.
+            edits_as_read: whether blocks are only overwritten as the step's model was shown them.
+            overtaken: how many edits of the steps before came to nothing because of that.
         """
         return ToolContext(
             agent_id=agent.id,
@@ -112,4 +118,6 @@ class Services:
             sandbox=self.sandbox,
             chain=chain,
             hops=hops,
+            edits_as_read=edits_as_read,
+            overtaken=overtaken,
         )

@@ -19,6 +19,7 @@ from folkmoot.errors import FolkmootError, NotFound, StoreUnavailable
 from folkmoot.models import listing
 from folkmoot.models.directory import Directory
 from folkmoot.models.listing import ModelDescription
+from folkmoot.models.prices import read_prices
 from folkmoot.models.providers import (
     DEFAULT_ALIAS,
     OFFLINE,
@@ -75,6 +76,9 @@ class Catalogue:
             directory: whom handles name; the providers of `environ` when None.
             clock: tells when a list is too old; seconds.
             patience: seconds to wait for a provider's list.
+
+        Raises:
+            StartupError: the file of prices cannot be used.
         """
         self._settings = settings
         self._environ = environ
@@ -82,6 +86,7 @@ class Catalogue:
         self._clock = clock
         self._patience = patience
         self._listed: dict[str, _Listed] = {}
+        self.prices = read_prices(settings.prices)
 
     def of(self, organization_id: str | None) -> Catalogue:
         """Return the models that an organisation can be given; what was listed is kept for all together."""

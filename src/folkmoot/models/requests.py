@@ -22,7 +22,7 @@ from folkmoot.errors import FolkmootError, ProviderTimeout
 from folkmoot.models import offline
 from folkmoot.models.connections import Connection, Connections
 from folkmoot.models.directory import Directory
-from folkmoot.models.prompt import AssistantMessage, Delta, Prompt, Reply
+from folkmoot.models.prompt import AssistantMessage, Delta, Prompt, Reply, ToolReturn
 from folkmoot.models.providers import OFFLINE, ResolvedModel
 from folkmoot.settings import Settings
 
@@ -58,7 +58,7 @@ class ModelClient:
         self._directory = directory or Directory(environ)
         self._pause = pause
         self._connections = Connections(
-            settings.model_timeout, traced=settings.trace, allow_private=settings.private_providers
+            settings.model_timeout, traced=settings.trace != "off", allow_private=settings.private_providers
         )
 
     def of(self, organization_id: str | None) -> ModelClient:
@@ -182,10 +182,15 @@ class ModelClient:
                 from folkmoot.models.failures import (
                     refused_parameter,
                     refuses_late_system_message,
+                    refuses_pictures,
                     refuses_reasoning,
                     translated,
                 )
 
+                if refuses_pictures(exc) and (told := _without_pictures(prompt)):
+                    log.info("%s cannot see what tools returned; asking without their pictures", resolved.handle)
+                    prompt = told
+                    continue
                 if refuses_late_system_message(exc) and self._connections.avoid_late_system(resolved):
                     log.info("%s takes a system message only first; sending memory as user text", resolved.handle)
                     continue
@@ -226,4 +231,15 @@ def _without_reasoning(prompt: Prompt) -> Prompt | None:
     if not any(isinstance(turn, AssistantMessage) and turn.reasoning for turn in prompt.messages):
         return None
     turns = [replace(turn, reasoning=()) if isinstance(turn, AssistantMessage) else turn for turn in prompt.messages]
+    return replace(prompt, messages=turns)
+
+
+def _without_pictures(prompt: Prompt) -> Prompt | None:
+    """Return the prompt without the pictures that tools returned, whose texts name them; None when there are none.
+
+    A user's pictures stay: who sends one is told that the model cannot see it.
+    """
+    if not any(isinstance(turn, ToolReturn) and turn.pictures for turn in prompt.messages):
+        return None
+    turns = [replace(turn, pictures=()) if isinstance(turn, ToolReturn) else turn for turn in prompt.messages]
     return replace(prompt, messages=turns)

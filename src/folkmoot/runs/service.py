@@ -75,6 +75,26 @@ class RunService:
                 raise ServerStopped from None
             raise
 
+    async def take_stored(self, run: Run, request: TurnRequest) -> Answer:
+        """Take the turn of a run that was stored as `created`, and return it; who waits no longer stops it.
+
+        Raises:
+            FolkmootError: what `answer` raises.
+        """
+        active = self._begin(run, request, stored=True, logged=True)
+        active.announce()
+        assert active.task is not None
+        try:
+            return await asyncio.shield(active.task)
+        except asyncio.CancelledError:
+            if active.cancelled and active.task.done():
+                return Answer(run, active.messages, TurnEnd("cancelled"))
+            if active.task.done() and not _is_cancelled():
+                raise ServerStopped from None
+            active.stop(cancelled=False)
+            await asyncio.wait([active.task])
+            raise
+
     async def start(self, request: TurnRequest) -> Run:
         """Begin a turn whose events are kept in a log, and return its run."""
         active = self._begin(await self._create(request), request, stored=True, logged=True)
@@ -117,12 +137,14 @@ class RunService:
         """
         run = new_run(replace(request, messages=()), self._principal)
         said = [replace(message, run_id=run.id) for message in request.messages]
-        active = ActiveRun(run, request, self._store, self.messenger, pieces=self.supervisor.pieces)
+        after_turn, pieces = self.supervisor.after_turn, self.supervisor.pieces
+        active = ActiveRun(run, request, self._store, self.messenger, after_turn, pieces=pieces)
 
         async def store(transaction: Transaction) -> None:
             await also(transaction)
             await append_messages(transaction, run.conversation_id, said, run.id)
             end = TurnEnd("end_turn")
+            await after_turn(transaction, run, end)
             await end_run(transaction, run, "completed", end.stop_reason, end_details(run, end, clock.now()))
 
         self.supervisor.active[run.id] = active  # so that its lease is kept while it waits
@@ -197,7 +219,8 @@ class RunService:
         return run
 
     def _begin(self, run: Run, request: TurnRequest, *, stored: bool, logged: bool) -> ActiveRun:
-        active = ActiveRun(run, request, self._store, self.messenger, logged, pieces=self.supervisor.pieces)
+        after_turn, pieces = self.supervisor.after_turn, self.supervisor.pieces
+        active = ActiveRun(run, request, self._store, self.messenger, after_turn, logged, pieces=pieces)
         self.supervisor.active[run.id] = active
         active.task = asyncio.create_task(self._work(active, stored=stored), name=run.id)
         active.task.add_done_callback(_retrieve)

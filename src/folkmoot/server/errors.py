@@ -61,7 +61,7 @@ def error_body(error: FolkmootError) -> dict[str, Any]:
 
 def error_response(error: FolkmootError, path: str = "") -> Response:
     """Return an error as a response with its own status, in the form that clients of `path` look for."""
-    if path.startswith(("/v1/chat/", "/openai/")):  # OpenAI's clients look for the message there
+    if path.startswith(("/v1/chat/", "/v1/responses", "/openai/")):  # OpenAI's clients look for the message there
         error.extra = {**error.extra, "error": {"message": error.message, "type": type(error).__name__}}
     if path == "/mcp":  # and clients of the Model Context Protocol look for a JSON-RPC error
         error.extra = {**error.extra, "jsonrpc": "2.0", "id": None, "error": {"code": -32000, "message": error.message}}

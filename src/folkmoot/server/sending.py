@@ -133,16 +133,17 @@ async def as_server_sent(
 
 async def check_request(request: TurnRequest, state: ServerState) -> None:
     """Refuse what a turn would refuse, while the answer can still have a status."""
+    await state.store.read(lambda transaction: check_in(transaction, request))
 
-    async def read(transaction: Transaction) -> None:
-        conversation = await find_conversation(transaction, request.conversation_id)
-        pending = await pending_in(transaction, conversation)
-        if request.decisions is not None:
-            decide(pending, request.decisions)
-        elif pending is not None:
-            raise refuse_while_pending(pending)
 
-    await state.store.read(read)
+async def check_in(transaction: Transaction, request: TurnRequest) -> None:
+    """Refuse what a turn would refuse, by how its conversation stands in this transaction."""
+    conversation = await find_conversation(transaction, request.conversation_id)
+    pending = await pending_in(transaction, conversation)
+    if request.decisions is not None:
+        decide(pending, request.decisions)
+    elif pending is not None:
+        raise refuse_while_pending(pending)
 
 
 def _details(body: SendMessages, run_type: str) -> dict[str, Any]:

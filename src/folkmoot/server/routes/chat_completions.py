@@ -1,8 +1,8 @@
 """OpenAI's chat protocol: an agent in the place of a model.
 
 A client of that protocol sends the whole conversation each time. The agent remembers it, so that only what follows the
-last assistant message is said to it. `/openai/v1` is the whole protocol, with the agents as its models, since the list
-at `/v1/models` has the wire format's own form.
+last assistant message is said to it: in its main conversation, or in the one that a header names. `/openai/v1` is the
+whole protocol, with the agents as its models, since the list at `/v1/models` has the wire format's own form.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import Field, ValidationError
 
 from folkmoot.agents.agents import Agent, find_agent
+from folkmoot.agents.conversations import conversation_of_session
 from folkmoot.agents.events import Event, TextPiece, TurnEnd, TurnFailed
 from folkmoot.agents.listing import AgentFilter, list_agents
 from folkmoot.agents.turn_state import TurnRequest
@@ -24,11 +25,13 @@ from folkmoot.conversations.messages import Message
 from folkmoot.errors import BadRequest, InvalidInput
 from folkmoot.identifiers import check_id
 from folkmoot.server.bodies import BodyRoute
+from folkmoot.server.continuing import Session
 from folkmoot.server.event_stream import EventStream, ServerSentEvent
 from folkmoot.server.scanning import Scan
 from folkmoot.server.sending import DONE, check_request, read_request
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.common import AgentId, Reply, Request, Text, json_response
+from folkmoot.server.wire.responses import image_source
 from folkmoot.server.wire.sending import SendMessages
 from folkmoot.store import clock
 from folkmoot.store.paging import LARGEST_PAGE, Page
@@ -132,12 +135,17 @@ async def retrieve_model(agent_id: AgentId, state: State) -> Response:
 
 @router.post("/openai/v1/chat/completions", response_model=Completion, include_in_schema=False)
 @router.post("/v1/chat/completions", response_model=Completion)
-async def create(body: ChatRequest, state: State) -> Response:
+async def create(body: ChatRequest, state: State, session: Session) -> Response:
     """Say something to an agent and return its answer, or a stream of it."""
     agent_id = check_id("agent", body.model, "model")
     agent = await state.store.read(lambda transaction: find_agent(transaction, agent_id))
     sent = body.to_send()
-    request = read_request(agent_id, agent_id, sent, state)
+    conversation_id = agent_id
+    if session is not None:
+        conversation_id = await state.store.write(
+            lambda transaction: conversation_of_session(transaction, agent_id, session, state.author)
+        )
+    request = read_request(agent_id, conversation_id, sent, state)
     await check_request(request, state)
     model = agent.model.partition("/")[2]
     if body.stream:
@@ -240,14 +248,7 @@ def _content(content: str | Sequence[Mapping[str, Any]]) -> str | list[dict[str,
         if part.get("type") == "text":
             parts.append({"type": "text", "text": part.get("text", "")})
         elif part.get("type") == "image_url":
-            parts.append({"type": "image", "source": _source(str((part.get("image_url") or {}).get("url", "")))})
+            parts.append({"type": "image", "source": image_source(str((part.get("image_url") or {}).get("url", "")))})
         else:
             raise BadRequest(f"messages: a part of the type {part.get('type')!r} cannot be sent to an agent.")
     return parts
-
-
-def _source(url: str) -> dict[str, str]:
-    if not url.startswith("data:"):
-        return {"type": "url", "url": url}
-    head, _, data = url.removeprefix("data:").partition(",")
-    return {"type": "base64", "media_type": head.partition(";")[0], "data": data}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from folkmoot.agents.events import (
@@ -24,10 +24,11 @@ from folkmoot.runs.runs import Run
 from folkmoot.server.wire.common import moment
 from folkmoot.server.wire.messages import MessageShape, StopReason, UsageStatistics, show_messages
 
-_CUT = (
+CUT = (
     "This server process was stopped; the run may go on in another one. "
     "Follow it again, behind the last event that you saw."
 )
+"""What is told to who reads a run of another process when this one stops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class StreamShape:
     messages: MessageShape
     pings: bool = True
     types: Sequence[str] | None = None
+    speaker: Mapping[str, str] = field(default_factory=dict)
+    """`name` and `sender_id` of the agent that speaks, where several do."""
 
     @classmethod
     def of_run(cls, run: Run) -> StreamShape:
@@ -60,14 +63,14 @@ class StreamShape:
         if isinstance(event, TurnFailed):
             return _show_failure(event)
         if isinstance(event, ReadingCut):
-            return [_error(event.run_id, STOPPED, _CUT)]
+            return [_error(event.run_id, STOPPED, CUT)]
         if isinstance(event, TurnEnd):
             return [StopReason(stop_reason=event.stop_reason).model_dump(), show_usage(event).model_dump()]
         if isinstance(event, CompactionBegun):
             event = event.message
         if isinstance(event, Message):
             return [message.model_dump(mode="json") for message in show_messages([event], self.messages, self.types)]
-        piece = self._show_piece(event)
+        piece = {**self._show_piece(event), **self.speaker}
         return [piece] if self.types is None or piece["message_type"] in self.types else []
 
     def _show_piece(self, piece: Piece) -> Mapping[str, Any]:
@@ -109,6 +112,7 @@ def show_usage(end: TurnEnd) -> UsageStatistics:
         prompt_tokens=usage.prompt_tokens,
         total_tokens=usage.completion_tokens + usage.prompt_tokens,
         step_count=end.step_count,
+        run_ids=list(end.run_ids) or None,
         cached_input_tokens=usage.cached_input_tokens,
         cache_write_tokens=usage.cache_write_tokens,
         reasoning_tokens=usage.reasoning_tokens,

@@ -120,6 +120,8 @@ async def semantic_search_files(context: ToolContext, query: str, limit: int | N
     most = 5 if limit is None else limit
     if not 1 <= most <= MOST_FOUND:
         raise ToolFailed(f"limit can be 1 to {MOST_FOUND}.")
+    if not query.strip():
+        raise ToolFailed("query is empty; say what to look for.")
     found = await search_files(context.store, context.embeddings, context.agent_id, query, most)
     if not found:
         return "Nothing was found. Try other words, or look with grep_files."

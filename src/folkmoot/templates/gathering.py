@@ -1,0 +1,159 @@
+"""Plans from what is there: an agent, or what an agent file asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from folkmoot.agents.agents import find_agent, tool_ids_of
+from folkmoot.agents.creation import AgentPlan
+from folkmoot.agents.folders import folders_of_agent
+from folkmoot.agents.instructions import SYSTEM
+from folkmoot.agents.listing import tags_of_agents
+from folkmoot.agents.services import Services
+from folkmoot.identifiers import new_id
+from folkmoot.memory.attachments import attached_rows
+from folkmoot.memory.blocks import DEFAULT_LIMIT, Block
+from folkmoot.store.engine import Transaction
+from folkmoot.templates.plan import PlannedAgent, PlannedBlock, TemplatePlan, Variable, keys_in
+from folkmoot.transfer.importing import Loading
+from folkmoot.transfer.kinds.tools import Tools
+
+_SECRETS = "sealed_variables"
+"""Of an agent's configuration what no template keeps."""
+
+
+async def plan_of_agent(transaction: Transaction, agent_id: str, services: Services) -> TemplatePlan:
+    """Return a plan of an agent as it is: its instructions, tools, folders, settings and blocks; not what was said.
+
+    Args:
+        transaction: where to read.
+        agent_id: which agent.
+        services: what the agent's variables are sealed with.
+
+    Raises:
+        NotFound: there is no such agent.
+    """
+    agent = await find_agent(transaction, agent_id)
+    rows = await attached_rows(transaction, agent_id)
+    blocks = [_planned(Block.from_row(row)) for row in rows]
+    variables = services.sealer.unseal(agent.configuration.get(_SECRETS))
+    planned = PlannedAgent(
+        entity_id=new_id("agent_entity"),
+        name=agent.name,
+        model=agent.model,
+        system=agent.system,
+        agent_type=agent.agent_type,
+        description=agent.description,
+        embedding=agent.embedding,
+        timezone=agent.timezone,
+        tool_ids=await tool_ids_of(transaction, agent_id),
+        folder_ids=[folder.id for folder in await folders_of_agent(transaction, agent_id)],
+        tags=list((await tags_of_agents(transaction, [agent_id])).get(agent_id, ())),
+        configuration={name: value for name, value in agent.configuration.items() if name != _SECRETS},
+        tool_variables=[Variable(key) for key in variables],
+        blocks={block.entity_id: row["access"] for block, row in zip(blocks, rows, strict=True)},
+    )
+    return with_variables(TemplatePlan([planned], blocks)).checked()
+
+
+async def plan_of_file(transaction: Transaction, loading: Loading) -> TemplatePlan:
+    """Return a plan of the agents that a file asks for; its tools are made, what was said in it is not taken.
+
+    Raises:
+        InvalidInput: it asks for no agent, or for too many.
+    """
+    loading.made.clear()
+    await Tools().load(loading, transaction)
+    blocks = {identifier: _planned_of(fields) for identifier, fields in loading.plans.blocks.items()}
+    agents = [
+        _planned_agent(
+            loading.plans.agents[entry["id"]],
+            loading.of_agent(entry, "tool_ids"),
+            [blocks[each].entity_id for each in entry.get("block_ids") or ()],
+        )
+        for entry in loading.file.section("agents")
+    ]
+    return with_variables(TemplatePlan(agents, list(blocks.values()))).checked()
+
+
+def named_as(plan: TemplatePlan, known: TemplatePlan) -> TemplatePlan:
+    """Return a plan in which agents and blocks that an earlier one had have their names from there.
+
+    Agents are the same by their place, blocks by their label, where only one block has it.
+    """
+    before = {block.label: block.entity_id for block in known.blocks if _labels(known).count(block.label) == 1}
+    names = {
+        block.entity_id: before[block.label]
+        for block in plan.blocks
+        if block.label in before and _labels(plan).count(block.label) == 1
+    }
+    agents = []
+    for place, agent in enumerate(plan.agents):
+        name = known.agents[place].entity_id if place < len(known.agents) else agent.entity_id
+        blocks = {names.get(each, each): access for each, access in agent.blocks.items()}
+        agents.append(replace(agent, entity_id=name, blocks=blocks))
+    renamed = [replace(block, entity_id=names.get(block.entity_id, block.entity_id)) for block in plan.blocks]
+    return TemplatePlan(agents, renamed)
+
+
+def with_variables(plan: TemplatePlan) -> TemplatePlan:
+    """Return the plan with the variables told that stand in its texts; defaults that are there stay."""
+    agents = []
+    for agent in plan.agents:
+        told = {variable.key: variable for variable in agent.memory_variables}
+        for key in keys_in([agent.system, *(block.value for block in plan.blocks_of(agent))]):
+            told.setdefault(key, Variable(key))
+        agents.append(replace(agent, memory_variables=list(told.values())))
+    return TemplatePlan(agents, plan.blocks)
+
+
+def _labels(plan: TemplatePlan) -> list[str]:
+    return [block.label for block in plan.blocks]
+
+
+def _planned(block: Block) -> PlannedBlock:
+    return PlannedBlock(
+        entity_id=new_id("block_entity"),
+        label=block.label,
+        value=block.value,
+        limit=block.limit,
+        description=block.description,
+        read_only=block.read_only,
+        preserve_on_migration=bool(block.template.get("preserve_on_migration")),
+        metadata=dict(block.metadata),
+        tags=list(block.tags),
+    )
+
+
+def _planned_of(fields: Mapping[str, Any]) -> PlannedBlock:
+    return PlannedBlock(
+        entity_id=new_id("block_entity"),
+        label=fields["label"],
+        value=fields["value"],
+        limit=fields.get("limit") or DEFAULT_LIMIT,
+        description=fields.get("description"),
+        read_only=bool(fields.get("read_only")),
+        preserve_on_migration=bool(fields.get("preserve_on_migration")),
+        metadata=fields.get("metadata") or {},
+        tags=fields.get("tags") or [],
+    )
+
+
+def _planned_agent(plan: AgentPlan, tool_ids: Sequence[str], block_ids: Sequence[str]) -> PlannedAgent:
+    return PlannedAgent(
+        entity_id=new_id("agent_entity"),
+        name=plan.name or "agent",
+        model=plan.model or "",
+        system=plan.system if plan.system is not None else SYSTEM,
+        agent_type=plan.agent_type,
+        description=plan.description,
+        embedding=plan.embedding,
+        timezone=plan.timezone,
+        tool_ids=list(tool_ids),
+        tags=list(plan.tags),
+        configuration=dict(plan.configuration),
+        tool_variables=[Variable(key) for key in plan.variables or ()],
+        blocks=dict.fromkeys(block_ids, "write"),
+    )

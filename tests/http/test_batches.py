@@ -1,0 +1,144 @@
+"""Batches: many messages in one request, worked through behind, also when their process is killed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from support.callbacks import listening
+from support.clients import plain_client
+from support.fixtures import MODEL, NewAgent, StartServer
+from support.scripted_model import ScriptedModel
+
+
+def ok(answer: httpx.Response) -> Any:
+    assert answer.is_success, answer.text
+    return answer.json()
+
+
+def asked(*said: tuple[str, str]) -> dict[str, Any]:
+    return {
+        "requests": [{"agent_id": agent_id, "messages": [{"role": "user", "content": text}]} for agent_id, text in said]
+    }
+
+
+def until(http: httpx.Client, batch_id: str, done: Callable[[Any], bool]) -> Any:
+    while not done(batch := ok(http.get(f"/v1/messages/batches/{batch_id}"))):
+        time.sleep(0.02)
+    return batch
+
+
+def is_over(batch: Any) -> bool:
+    return batch["status"] in ("completed", "failed", "cancelled")
+
+
+def words(http: httpx.Client, batch_id: str, **query: Any) -> list[tuple[str, str]]:
+    found = ok(http.get(f"/v1/messages/batches/{batch_id}/messages", params={"order": "asc", **query}))["messages"]
+    return [(each["role"], each["content"][0]["text"]) for each in found]
+
+
+def test_a_batch_is_worked_through(http: httpx.Client, new_agent: NewAgent) -> None:
+    one, other = new_agent(), new_agent()
+    said = (one.id, "ECHO a"), (other.id, "ECHO b"), (one.id, "ECHO c")
+    batch = ok(http.post("/v1/messages/batches", json=asked(*said)))
+    assert (batch["status"], batch["job_type"], batch["metadata"]["counts"]["waiting"]) == ("created", "batch", 3)
+    over = until(http, batch["id"], is_over)
+    assert over["status"] == "completed"
+    assert over["metadata"]["counts"] == {"waiting": 0, "succeeded": 3, "failed": 0, "cancelled": 0}
+    assert over["total_duration_ns"] > 0
+    found = ok(http.get(f"/v1/agents/{one.id}/messages", params={"order": "asc"}))
+    assert [each["content"] for each in found[1:]] == ["ECHO a", "a", "ECHO c", "c"]
+    mine = words(http, batch["id"], agent_id=one.id)
+    assert sorted(mine) == [("assistant", "a"), ("assistant", "c"), ("user", "ECHO a"), ("user", "ECHO c")]
+    assert sorted(words(http, batch["id"]))[:3] == [("assistant", "a"), ("assistant", "b"), ("assistant", "c")]
+    assert batch["id"] in {each["id"] for each in ok(http.get("/v1/messages/batches"))}
+    job = ok(http.get(f"/v1/jobs/{batch['id']}"))
+    assert (job["kind"], job["progress"]["items_done"], job["progress"]["items_total"]) == ("batch", 3, 3)
+
+
+def test_a_turn_that_fails_does_not_hold_up_the_others(
+    http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    one, other = new_agent(), new_agent(tool_rules=[{"type": "requires_approval", "tool_name": "conversation_search"}])
+    ok(http.post(f"/v1/agents/{other.id}/messages", json={"input": "CALL conversation_search {}"}))
+    batch = ok(http.post("/v1/messages/batches", json=asked((other.id, "ECHO a"), (one.id, "ECHO b"))))
+    over = until(http, batch["id"], is_over)
+    counts = over["metadata"]["counts"]
+    assert (over["status"], counts["succeeded"], counts["failed"]) == ("completed", 1, 1)
+
+
+def test_some_turns_at_a_time_and_cancelled(
+    http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    agents = [new_agent() for _ in range(10)]
+    with scripted_model.hold() as held:
+        batch = ok(http.post("/v1/messages/batches", json=asked(*((agent.id, "ECHO x") for agent in agents))))
+        held.wait_for(8)
+        assert ok(http.get(f"/v1/messages/batches/{batch['id']}"))["status"] == "running"
+        held.release(1)
+        held.wait_for(9)
+        cancelled = ok(http.patch(f"/v1/messages/batches/{batch['id']}/cancel"))
+        scripted_model.wait_for_disconnects(8)
+    counts = cancelled["metadata"]["counts"]
+    assert (cancelled["status"], counts["succeeded"], counts["cancelled"]) == ("cancelled", 1, 9)
+    again = ok(http.patch(f"/v1/messages/batches/{batch['id']}/cancel"))
+    assert (again["status"], again["metadata"]) == ("cancelled", cancelled["metadata"])
+
+
+def test_a_killed_process_leaves_its_batch_to_the_next(
+    start_server: StartServer, database_url: str, scripted_model: ScriptedModel
+) -> None:
+    server = start_server(database=database_url)
+    with plain_client(server.url) as http:
+        agents = [ok(http.post("/v1/agents", json={"model": MODEL}))["id"] for _ in range(12)]
+        with scripted_model.hold(matching="held") as held:
+            said = [(agent, "ECHO first" if place < 4 else "ECHO held") for place, agent in enumerate(agents)]
+            batch = ok(http.post("/v1/messages/batches", json=asked(*said)))
+            held.wait_for(8)
+            until(http, batch["id"], lambda each: each["metadata"]["counts"]["succeeded"] == 4)
+            server.kill()
+    server = start_server(database=database_url)
+    with plain_client(server.url) as http:
+        over = until(http, batch["id"], is_over)
+        assert over["metadata"]["counts"] == {"waiting": 0, "succeeded": 12, "failed": 0, "cancelled": 0}
+        for agent_id, text in said:
+            found = ok(http.get(f"/v1/agents/{agent_id}/messages", params={"order": "asc"}))
+            assert [each["content"] for each in found[1:]] == [text, text.removeprefix("ECHO ")]
+
+
+def test_who_is_told_of_its_end(start_server: StartServer, scripted_model: ScriptedModel) -> None:
+    with listening() as (url, received):
+        server = start_server(env={"FOLKMOOT_PRIVATE_CALLBACKS": "true"})
+        with plain_client(server.url) as http:
+            agent = ok(http.post("/v1/agents", json={"model": MODEL}))["id"]
+            body = {**asked((agent, "ECHO a")), "callback_url": url}
+            batch = ok(http.post("/v1/messages/batches", json=body))
+            over = until(http, batch["id"], is_over)
+            told = json.loads(received.get(timeout=10)[1])
+            assert (told["batch_id"], told["counts"]) == (batch["id"], {"succeeded": 1})
+            assert (over["callback_status_code"], over["callback_error"]) == (204, None)
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+def test_what_cannot_be_a_batch_is_refused(http: httpx.Client, new_agent: NewAgent) -> None:
+    agent = new_agent().id
+    approval = {"agent_id": agent, "messages": [{"type": "approval", "approve": True}]}
+    unknown = asked(("agent-123e4567-e89b-42d3-8456-426614174000", "hi"))
+    refused: list[tuple[Any, int, str]] = [
+        ({"requests": []}, 422, "requests"),
+        ({"requests": [approval]}, 422, "approval"),
+        (unknown, 404, "agent"),
+        (asked((agent, "hi")) | {"callback_url": "http://127.0.0.1/"}, 422, "callback_url"),
+        (asked(*[(agent, "hi")] * 1001), 422, "1000"),
+    ]
+    for body, status, named in refused:
+        answer = http.post("/v1/messages/batches", json=body)
+        assert (answer.status_code, named in answer.text) == (status, True), (answer.text, named)
+    for job_id in ("job-123e4567-e89b-42d3-8456-426614174000",):
+        assert http.get(f"/v1/messages/batches/{job_id}").status_code == 404
+        assert http.patch(f"/v1/messages/batches/{job_id}/cancel").status_code == 404

@@ -1,0 +1,272 @@
+"""Templates: kept in versions, made into agents, and agents led from one version to another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from letta_client import APIStatusError, Letta
+
+from support.fixtures import MODEL, NewAgent
+
+
+@pytest.fixture
+def name() -> str:
+    """A name that no other template has."""
+    return f"shop-{uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def source(new_agent: NewAgent) -> Any:
+    """An agent to make a template of."""
+    return new_agent(
+        system="You serve {{customer}}.",
+        memory_blocks=[
+            {"label": "human", "value": "Name: {{customer}}. City: {{ city }}.", "limit": 500},
+            {"label": "rules", "value": "Be kind.", "read_only": True},
+        ],
+        tags=["shop"],
+        secrets={"TOKEN": "secret"},
+        model_settings={"provider_type": "openai", "temperature": 0.5},
+        include_base_tools=False,
+        tools=["conversation_search"],
+    )
+
+
+def ok(answer: httpx.Response) -> Any:
+    assert answer.is_success, answer.text
+    return answer.json()
+
+
+def blocks(client: Letta, agent_id: str) -> dict[str, str]:
+    return {block.label or "": block.value for block in client.agents.blocks.list(agent_id)}
+
+
+def test_an_agent_becomes_a_template_and_agents_come_from_it(
+    client: Letta, http: httpx.Client, source: Any, name: str
+) -> None:
+    template = client.templates.create(type="agent", agent_id=source.id, name=name)
+    assert (template.name, template.latest_version) == (name, "1")
+    assert template.template_deployment_slug == f"default/{name}:1"
+    made = client.templates.agents.create(
+        f"{name}:latest",
+        agent_name="anna-shop",
+        memory_variables={"customer": "Anna"},
+        tool_variables={"TOKEN": "hers"},
+        tags=["new"],
+        initial_message_sequence=[{"role": "assistant", "content": "Hello."}],
+    )
+    (agent_id,) = made.agent_ids
+    agent = client.agents.retrieve(agent_id, include=["agent.tags", "agent.tools", "agent.secrets"])
+    assert (agent.name, agent.system, agent.model) == ("anna-shop", "You serve Anna.", MODEL)
+    assert blocks(client, agent_id) == {"human": "Name: Anna. City: {{ city }}.", "rules": "Be kind."}
+    assert (agent.deployment_id, agent.base_template_id) == (made.deployment_id, template.id)
+    assert sorted(agent.tags) == ["new", "shop"]
+    assert [tool.name for tool in agent.tools] == ["conversation_search"]
+    assert agent.model_settings == source.model_settings
+    assert [(secret.key, secret.value) for secret in agent.secrets or ()] == [("TOKEN", "hers")]
+    said = client.agents.messages.list(agent_id, order="asc")
+    assert [m.message_type for m in said] == ["system_message", "assistant_message"]
+    own = {block.id for block in client.agents.blocks.list(source.id)}
+    assert own.isdisjoint(block.id for block in client.agents.blocks.list(agent_id))
+    assert "secret" not in ok(http.get(f"/v1/templates/default/{name}:1/snapshot")).__repr__()
+    with pytest.raises(APIStatusError, match="no variable 'custmer'"):
+        client.templates.agents.create(name, memory_variables={"custmer": "Anna"})
+
+
+def test_versions_are_saved_and_rolled_back(client: Letta, http: httpx.Client, source: Any, name: str) -> None:
+    client.templates.create(type="agent", agent_id=source.id, name=name)
+    snapshot = ok(http.get(f"/v1/templates/p/{name}:current/snapshot"))
+    snapshot["blocks"][0]["value"] = "Two."
+    assert ok(http.put(f"/v1/templates/p/{name}:current/snapshot", json=snapshot))["success"]
+    assert client.templates.save(name, message="the second").latest_version == "2"
+    snapshot["blocks"][0]["value"] = "Never saved."
+    ok(http.put(f"/v1/templates/p/{name}:current/snapshot", json=snapshot))
+    assert client.templates.rollback(name, version="1").success
+    listed = ok(http.get(f"/v1/templates/p/{name}/versions"))
+    assert [(each["version"], each.get("message"), each["is_latest"]) for each in listed["versions"]] == [
+        ("3", "Saved before the rollback to version 1", True),
+        ("2", "the second", False),
+        ("1", None, False),
+    ]
+    texts = {
+        version: ok(http.get(f"/v1/templates/p/{name}:{version}/snapshot"))["blocks"][0]["value"]
+        for version in ("1", "2", "3", "latest", "current")
+    }
+    assert texts["1"] == texts["current"] == "Name: {{customer}}. City: {{ city }}."
+    assert (texts["2"], texts["3"], texts["latest"]) == ("Two.", "Never saved.", "Never saved.")
+    for version in ("4", "0", "x", "-1"):
+        assert http.get(f"/v1/templates/p/{name}:{version}/snapshot").status_code == 404
+    assert http.put(f"/v1/templates/p/{name}:1/snapshot", json=snapshot).status_code == 422
+    assert http.post(f"/v1/templates/{name}/rollback", json={"version": "current"}).status_code == 422
+
+
+def test_templates_are_listed_renamed_described_forked_and_deleted(
+    client: Letta, http: httpx.Client, source: Any, name: str
+) -> None:
+    template = ok(http.post("/v1/templates/mine", json={"type": "agent", "agent_id": source.id, "name": name}))
+    assert (template["project_id"], "description" in template) == ("mine", False)
+    assert http.post("/v1/templates", json={"type": "agent", "agent_id": source.id, "name": name}).status_code == 409
+    assert http.post("/v1/templates", json={"type": "agent", "agent_id": source.id, "name": "save"}).status_code == 422
+    ok(http.patch(f"/v1/templates/mine/{name}/description", json={"description": "For shops."}))
+    ok(http.patch(f"/v1/templates/mine/{name}/name", json={"new_name": f"{name}-b"}))
+    fork = ok(http.post(f"/v1/templates/mine/{name}-b:1/fork", json={"name": f"{name}-c"}))
+    assert (fork["description"], fork["latest_version"]) == ("For shops.", "1")
+    listed = ok(http.get("/v1/templates", params={"search": name, "limit": "1"}))
+    assert ([each["name"] for each in listed["templates"]], listed["has_next_page"]) == ([f"{name}-c"], True)
+    rest = ok(http.get("/v1/templates", params={"search": name, "offset": 1}))
+    assert ([each["name"] for each in rest["templates"]], rest["has_next_page"]) == ([f"{name}-b"], False)
+    exact = ok(http.get("/v1/templates", params={"name": f"{name}-b", "exact": "true", "project_id": "mine"}))
+    assert [each["id"] for each in exact["templates"]] == [template["id"]]
+    (agent_id,) = client.templates.agents.create(f"{name}-b:1").agent_ids
+    assert client.templates.delete(f"{name}-b").success
+    assert client.agents.retrieve(agent_id).id == agent_id
+    for method, path in (("DELETE", f"/v1/templates/{name}-b"), ("POST", f"/v1/templates/{name}-b:1/agents")):
+        assert http.request(method, path, json={}).status_code == 404
+
+
+def test_agents_are_led_to_another_version(client: Letta, http: httpx.Client, source: Any, name: str) -> None:
+    client.templates.create(type="agent", agent_id=source.id, name=name)
+    variables = {"customer": "Anna", "city": "Ulm"}
+    made = client.templates.agents.create(f"{name}:1", memory_variables=variables)
+    (agent_id,) = made.agent_ids
+    client.agents.blocks.update("human", agent_id=agent_id, value="Anna likes tea.")
+    shared = client.blocks.create(label="team", value="shared")
+    client.agents.blocks.attach(shared.id, agent_id=agent_id)
+    snapshot = ok(http.get(f"/v1/templates/p/{name}:1/snapshot"))
+    rules = next(block for block in snapshot["blocks"] if block["label"] == "rules")
+    snapshot["blocks"].remove(rules)
+    snapshot["relationships"] = [
+        each for each in snapshot["relationships"] if each["blockEntityId"] != rules["entityId"]
+    ]
+    new = {"entityId": "block-new", "label": "goals", "value": "Help {{customer}}."}
+    snapshot["blocks"].append(new)
+    entity = snapshot["agents"][0]["entityId"]
+    snapshot["relationships"].append({"agentEntityId": entity, "blockEntityId": "block-new", "access": "append"})
+    snapshot["agents"][0]["systemPrompt"] = "You help {{customer}} of {{city}}."
+    snapshot["agents"][0]["properties"]["context_window_limit"] = 9000
+    ok(http.put(f"/v1/templates/p/{name}:current/snapshot", json=snapshot))
+    client.templates.save(name)
+    path = f"/v1/templates/p/{name}/deployments/{made.deployment_id}/migrate"
+    assert http.post(path, json={"version": "9"}).status_code == 404
+    ok(http.post(path, json={"version": "latest"}))
+    agent = client.agents.retrieve(agent_id)
+    assert (agent.system, agent.llm_config.context_window) == ("You help Anna of Ulm.", 9000)  # type: ignore[union-attr]
+    assert blocks(client, agent_id) == {
+        "human": "Anna likes tea.",
+        "rules": "Be kind.",
+        "team": "shared",
+        "goals": "Help Anna.",
+    }
+    (goals,) = (block for block in client.agents.blocks.list(agent_id) if block.label == "goals")
+    assert goals.model_dump()["access"] == "append"
+    whole = {"version": "2", "preserve_core_memories": False, "block_reconciliation_strategy": "reconcile-all"}
+    ok(http.post(path, json={**whole, "memory_variables": {"city": "Bonn"}}))
+    assert blocks(client, agent_id) == {
+        "human": "Name: Anna. City: Bonn.",
+        "team": "shared",
+        "goals": "Help Anna.",
+    }
+    listed = ok(http.get(f"/v1/templates/p/{name}/deployments"))
+    assert [(each["version"], each["agent_ids"], each["memory_variables"]) for each in listed] == [
+        ("2", [agent_id], {"customer": "Anna", "city": "Bonn"})
+    ]
+
+
+def test_saving_leads_all_agents_and_says_of_which_it_could_not(
+    client: Letta, http: httpx.Client, source: Any, name: str
+) -> None:
+    client.templates.create(type="agent", agent_id=source.id, name=name)
+    made = [client.templates.agents.create(f"{name}:1") for _ in range(3)]
+    taken = client.blocks.create(label="goals", value="its own")
+    client.agents.blocks.attach(taken.id, agent_id=made[1].agent_ids[0])
+    snapshot = ok(http.get(f"/v1/templates/p/{name}:1/snapshot"))
+    snapshot["blocks"].append({"entityId": "block-new", "label": "goals", "value": "New."})
+    entity = snapshot["agents"][0]["entityId"]
+    snapshot["relationships"].append({"agentEntityId": entity, "blockEntityId": "block-new"})
+    ok(http.put(f"/v1/templates/p/{name}:current/snapshot", json=snapshot))
+    template = client.templates.save(name, migrate_agents=True)
+    for _ in jobs_of(http, template.id):
+        time.sleep(0.02)
+    listed = ok(http.get(f"/v1/templates/p/{name}/deployments"))
+    assert [each["version"] for each in listed] == ["2", "1", "2"]
+    assert "already has a block labelled 'goals'" in listed[1]["error"]
+    assert [blocks(client, each.agent_ids[0]).get("goals") for each in made] == ["New.", "its own", "New."]
+
+
+def jobs_of(http: httpx.Client, subject_id: str) -> Iterator[Any]:
+    while found := [job for job in ok(http.get("/v1/jobs/active")) if job["subject_id"] == subject_id]:
+        yield from found
+
+
+def test_a_template_of_an_agent_file(client: Letta, http: httpx.Client, source: Any, name: str) -> None:
+    source_code = f'def {name.replace("-", "_")}() -> str:\n    """Say hi."""\n    return "hi"\n'
+    tool = client.tools.create(source_code=source_code)
+    client.agents.tools.attach(tool.id, agent_id=source.id)
+    file = ok(http.get(f"/v1/agents/{source.id}/export"))
+    client.templates.create(type="agent_file", agent_file=file, name=name)
+    (agent_id,) = client.templates.agents.create(name, memory_variables={"customer": "Bob", "city": "Rome"}).agent_ids
+    agent = client.agents.retrieve(agent_id, include=["agent.tools"])
+    assert agent.system == "You serve Bob."
+    assert {each.name for each in agent.tools} == {"conversation_search", tool.name}
+    assert blocks(client, agent_id) == {"human": "Name: Bob. City: Rome.", "rules": "Be kind."}
+    before = ok(http.get(f"/v1/templates/p/{name}:1/snapshot"))
+    file["agents"][0]["system"] = "Another."
+    assert client.templates.update(name, agent_file_json=file, save_existing_changes=True).success
+    after = ok(http.get(f"/v1/templates/p/{name}:current/snapshot"))
+    assert after["agents"][0]["systemPrompt"] == "Another."
+    names = [each["entityId"] for each in before["blocks"]], before["agents"][0]["entityId"]
+    assert ([each["entityId"] for each in after["blocks"]], after["agents"][0]["entityId"]) == names
+    assert ok(http.put(f"/v1/templates/p/{name}/agent-file", json={"agent_file_json": file}))["success"]
+    with pytest.raises(APIStatusError, match="character card"):
+        client.templates.create(type="agent_file", agent_file={"spec": 1, "data": {}})
+
+
+def test_several_agents_share_blocks_as_their_template_says(client: Letta, http: httpx.Client, name: str) -> None:
+    def agent(entity: str) -> dict[str, Any]:
+        return {"entityId": entity, "name": entity, "model": MODEL, "systemPrompt": f"I am {entity}."}
+
+    snapshot = {
+        "agents": [agent("boss"), agent("clerk")],
+        "blocks": [{"entityId": "b", "label": "plan", "value": "{{goal}}"}],
+        "relationships": [
+            {"agentEntityId": "boss", "blockEntityId": "b"},
+            {"agentEntityId": "clerk", "blockEntityId": "b", "access": "read"},
+        ],
+    }
+    single = client.agents.create(model=MODEL)
+    client.templates.create(type="agent", agent_id=single.id, name=name)
+    ok(http.put(f"/v1/templates/p/{name}:current/snapshot", json=snapshot))
+    made = client.templates.agents.create(f"{name}:current", agent_name="x", memory_variables={"goal": "Win."})
+    first, second = made.agent_ids
+    assert [client.agents.retrieve(each).name for each in (first, second)] == ["x", "x-clerk"]
+    (one,), (other,) = client.agents.blocks.list(first), client.agents.blocks.list(second)
+    assert (one.id, one.value, other.model_dump()["access"]) == (other.id, "Win.", "read")
+    client.agents.delete(single.id)
+
+
+_AGENT = {"name": "a", "model": MODEL, "systemPrompt": "s"}
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"agents": []}, "agents"),
+        ({"relationships": [{"agentEntityId": "x", "blockEntityId": "y"}]}, "relationships"),
+        ({"blocks": [{"label": "a", "value": "v", "limit": 0}]}, "limit"),
+        ({"agents": [_AGENT | {"properties": {"temperature": 99}}], "relationships": []}, "temperature"),
+    ],
+)
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+def test_a_snapshot_that_does_not_fit_is_refused(
+    http: httpx.Client, client: Letta, source: Any, name: str, change: dict[str, Any], named: str
+) -> None:
+    client.templates.create(type="agent", agent_id=source.id, name=name)
+    before = ok(http.get(f"/v1/templates/p/{name}:current/snapshot"))
+    answer = http.put(f"/v1/templates/p/{name}:current/snapshot", json={**before, **change})
+    assert (answer.status_code, named in answer.json()["detail"]) == (422, True), answer.text
+    assert ok(http.get(f"/v1/templates/p/{name}:current/snapshot")) == before
