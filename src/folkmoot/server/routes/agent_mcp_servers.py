@@ -10,6 +10,7 @@ from fastapi import APIRouter, Response
 from folkmoot.agents.agents import find_agent, tools_of
 from folkmoot.errors import NotFound
 from folkmoot.server.bodies import BodyRoute
+from folkmoot.server.mcp_access import sees_all
 from folkmoot.server.routes.mcp_servers import show_tool, variables_of
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import ServerState, State
@@ -17,7 +18,7 @@ from folkmoot.server.wire.common import AgentId, json_response
 from folkmoot.server.wire.mcp import RunTool, ToolRunReply, show_server
 from folkmoot.server.wire.tools import FoundToolReply, SearchTools, ToolReply
 from folkmoot.store.engine import Transaction
-from folkmoot.tools.custom.search import find_tools
+from folkmoot.tools.custom.search import search_tools
 from folkmoot.tools.mcp.servers import list_servers
 from folkmoot.tools.mcp.tools import McpTool
 
@@ -31,29 +32,19 @@ async def list_all(agent_id: AgentId, state: State) -> Response:
     async def read(transaction: Transaction) -> list[dict[str, Any]]:
         of_agent = {tool.stored.server_id for tool in await _tools(transaction, agent_id, state)}
         servers = await list_servers(transaction, state.shared.sealer)
-        return [show_server(server) for server in servers if server.id in of_agent]
+        return [show_server(server, to_admin=sees_all(state)) for server in servers if server.id in of_agent]
 
     return Response(json.dumps(await state.store.read(read)), media_type="application/json")
 
 
 @router.post("/tools/search", response_model=list[FoundToolReply])
 async def search(agent_id: AgentId, body: SearchTools, state: State, scan: Scan) -> Response:
-    """Find tools by words among those of servers that the agent has, the best first."""
-
-    def found(tools: list[McpTool]) -> Response:
-        return json_response(
-            [
-                FoundToolReply(
-                    tool=ToolReply.of(each.tool, state.principal.organization_id),
-                    embedded_text=each.text,
-                    fts_rank=rank if body.query else None,
-                    combined_score=each.score,
-                )
-                for rank, each in enumerate(find_tools(tools, body.query, body.limit), 1)
-            ]
-        )
-
-    return await scan(lambda transaction: _tools(transaction, agent_id, state), found)
+    """Find tools among those of servers that the agent has, the best first."""
+    tools = await state.store.read(lambda transaction: _tools(transaction, agent_id, state))
+    embeddings = state.services.embeddings
+    handle = embeddings.usable(None)
+    found = await scan.while_here(search_tools(tools, body.query, body.search_mode, body.limit, embeddings, handle))
+    return json_response([FoundToolReply.of(each, state.principal.organization_id) for each in found])
 
 
 @router.get("/{mcp_server_id}/tools", response_model=list[ToolReply])
