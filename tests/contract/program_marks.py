@@ -304,6 +304,8 @@ INSTEAD = (
     Instead("the same", 404, 200, "POST /v1/projects"),
     Instead("the provider's own address, which is not to be asked by a test", 200, None, "POST /v1/providers/check"),
     Instead("the same", 404, 201, "POST /v1/agents/{}/schedule"),
+    Instead("the same", 404, 200, "GET /v1/agents/{}/mcp-servers"),
+    Instead("the same", 404, 200, "POST /v1/agents/{}/mcp-servers/tools/search"),
     Instead("what is not built says so", 404, 501, "POST /v1/templates/*"),
     Instead("a run can be deleted", 500, 200, "DELETE /v1/runs/{}"),
     *(

@@ -142,18 +142,7 @@ async def search(body: SearchTools, state: State, scan: Scan) -> Response:
     embeddings = state.services.embeddings
     handle = embeddings.usable(None)
     found = await scan.while_here(search_tools(tools, body.query, body.search_mode, body.limit, embeddings, handle))
-    return json_response(
-        [
-            FoundToolReply(
-                tool=ToolReply.of(each.tool, state.principal.organization_id),
-                embedded_text=each.text,
-                fts_rank=each.text_rank,
-                vector_rank=each.vector_rank,
-                combined_score=each.score,
-            )
-            for each in found
-        ]
-    )
+    return json_response([FoundToolReply.of(each, state.principal.organization_id) for each in found])
 
 
 @router.post("/generate-schema")

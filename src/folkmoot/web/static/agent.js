@@ -14,7 +14,7 @@ const followed = new Set();
 const IN_VAIN = new Set([null, "error", "llm_api_error", "cancelled"]);
 let run = null;
 
-const refreshBeside = refresher(["memory", "archives", "folders", "context", "tools", "runs"]);
+const refreshBeside = refresher(["memory", "archives", "folders", "context", "tools", "runs", "schedules"]);
 const refreshFolders = refresher(["folders", "context"], { gap: 2000 });
 const refreshMessages = refresher(["messages", "context", "runs"], { after: () => chat.toEnd() });
 
