@@ -118,6 +118,15 @@ class EmbeddingClient:
         except BadRequest:
             return None if named is None else self.usable(None)
 
+    def space(self, handle: str) -> str:
+        """Return the name of the space of a handle's vectors: another one for each provider that it may mean.
+
+        Raises:
+            InvalidInput: the handle is not of the form `provider/model`.
+            NotFound: its provider is not configured.
+        """
+        return f"{self._directory.resolve(handle).provider.revision} {handle}"
+
     async def embed(self, handle: str, texts: Sequence[str], purpose: Purpose = "document") -> list[list[float]]:
         """Return a vector of length 1 for each text.
 

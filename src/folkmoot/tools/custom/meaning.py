@@ -10,9 +10,8 @@ import hashlib
 from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
-from weakref import WeakKeyDictionary
 
-from folkmoot.models.embeddings import AT_ONCE, Embeddings
+from folkmoot.models.embeddings import AT_ONCE, EmbeddingClient
 from folkmoot.store.vectors import similarity
 
 MOST_BYTES = 32_000_000
@@ -47,10 +46,12 @@ class _Kept:
             self._size -= len(gone) * gone.itemsize
 
 
-_kept: WeakKeyDictionary[Embeddings, _Kept] = WeakKeyDictionary()
+_kept = _Kept()
 
 
-async def by_meaning(embeddings: Embeddings, handle: str, query: str, texts: Sequence[str], most: int) -> list[int]:
+async def by_meaning(
+    embeddings: EmbeddingClient, handle: str, query: str, texts: Sequence[str], most: int
+) -> list[int]:
     """Return the places of those texts whose meaning is closest to the query's, the closest first.
 
     Args:
@@ -74,10 +75,10 @@ async def by_meaning(embeddings: Embeddings, handle: str, query: str, texts: Seq
     return await asyncio.to_thread(ranked)
 
 
-async def _vectors(embeddings: Embeddings, handle: str, texts: Sequence[str]) -> list[array[float]]:
-    kept = _kept.setdefault(embeddings, _Kept())
-    keys = [hashlib.sha256(f"{handle}\0{text}".encode("utf-8", "replace")).digest() for text in texts]
-    found = {key: vector for key in keys if (vector := kept.get(key)) is not None}
+async def _vectors(embeddings: EmbeddingClient, handle: str, texts: Sequence[str]) -> list[array[float]]:
+    space = embeddings.space(handle)
+    keys = [hashlib.sha256(f"{space}\0{text}".encode("utf-8", "replace")).digest() for text in texts]
+    found = {key: vector for key in keys if (vector := _kept.get(key)) is not None}
     missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in found}
     places = asyncio.Semaphore(_REQUESTS_AT_ONCE)
 
@@ -86,7 +87,7 @@ async def _vectors(embeddings: Embeddings, handle: str, texts: Sequence[str]) ->
             made = await embeddings.embed(handle, [text for _, text in some])
         for (key, _), vector in zip(some, made, strict=True):
             found[key] = array("f", vector)
-            kept.put(key, found[key])
+            _kept.put(key, found[key])
 
     items = list(missing.items())
     await asyncio.gather(*(embed(items[start : start + AT_ONCE]) for start in range(0, len(items), AT_ONCE)))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from folkmoot.errors import BadRequest, FolkmootError
-from folkmoot.models.embeddings import Embeddings
+from folkmoot.models.embeddings import EmbeddingClient
 from folkmoot.store.ranking import SMOOTHING, fused
 from folkmoot.store.words import looked_for, words_of
 from folkmoot.tools.custom.meaning import by_meaning
@@ -45,7 +45,7 @@ class _Candidate:
 
 
 async def search_tools(
-    tools: Sequence[Tool], query: str | None, mode: Mode, most: int, embeddings: Embeddings, handle: str | None
+    tools: Sequence[Tool], query: str | None, mode: Mode, most: int, embeddings: EmbeddingClient, handle: str | None
 ) -> list[FoundTool]:
     """Return the tools that a query fits, the best first; all of them, in their order, without a query.
 
@@ -94,7 +94,7 @@ async def search_tools(
 
 
 async def _meant(
-    scored: Sequence[_Candidate], query: str, mode: Mode, most: int, embeddings: Embeddings, handle: str
+    scored: Sequence[_Candidate], query: str, mode: Mode, most: int, embeddings: EmbeddingClient, handle: str
 ) -> list[int] | None:
     """Return the places of the tools that are meant, the best first; None where words have to do."""
     try:
