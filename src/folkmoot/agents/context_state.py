@@ -35,7 +35,6 @@ from folkmoot.agents.events import Recorded, TurnSink
 from folkmoot.agents.services import Services
 from folkmoot.conversations.conversations import Conversation, Counted, move_context
 from folkmoot.conversations.messages import Message
-from folkmoot.models.embeddings import usable_embedding
 from folkmoot.models.prompt import Prompt, PromptMessage, Usage
 from folkmoot.store.engine import Transaction
 
@@ -190,7 +189,7 @@ async def make_room(context_state: ContextState, compaction: Compaction, prompt:
 
     kept = await asyncio.to_thread(passages_of, leaving.messages) if compaction.settings.archive else []
     agent = compaction.agent
-    embedding = usable_embedding(compaction.services.settings, compaction.services.environ, agent.named_embedding)
+    embedding = compaction.services.embeddings.usable(agent.named_embedding)
 
     async def store(transaction: Transaction) -> Recorded[None]:
         stored = await move_context(transaction, context_state.conversation_id, leaving.messages[-1].sequence + 1, note)
