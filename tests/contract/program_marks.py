@@ -58,15 +58,7 @@ _LATER_TOOLS = (
     ),
 )
 
-_LATER_ANSWERS = (
-    Mark(REST, difference="*.multi_agent_group: null instead of an object"),
-    Mark(REST, difference="*.managed_group: null instead of an object"),
-    Mark(REST, "*", "*.tools[]: with* memory_*", "agentic-learning"),
-    Mark(REST, "*", "*.tools[]: with* conversation_search", "agentic-learning"),
-    Mark(REST, "*", "*.tools[]: without send_message"),
-    Mark(REST, "POST /v1/agents", "*.tools[]: with memory_*", "co"),
-    Mark(REST, "GET /v1/agents/{}/messages", "*", "agentic-learning"),
-)
+_LATER_ANSWERS = (Mark(REST, "GET /v1/agents/{}/messages", "*", "agentic-learning"),)
 
 _MODELS = (
     Mark("Folkmoot runs parallel calls, and says so", difference="*.parallel_tool_calls: True instead of False"),

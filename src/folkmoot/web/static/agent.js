@@ -118,6 +118,12 @@ if (page.dataset.run) followOther(page.dataset.run);
 
 const decided = new Map();
 
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || !event.target.matches(".decide .reason")) return;
+  event.preventDefault();
+  find("[data-decide=deny]", event.target.closest(".decide")).click();
+});
+
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-decide]");
   if (!button) return;
