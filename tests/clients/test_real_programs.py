@@ -142,7 +142,7 @@ def test_agentic_learning_keeps_memory_and_puts_it_into_prompts(
     command = [agentic_learning(), HERE / "learning.py", name]
     told = facts(run(command, MODEL_URL=scripted_model.base_url, MODEL=MODEL))
     assert told == {
-        "made": [name, 2],
+        "made": [name, 5],
         "found": [name, ["agentic-learning-sdk"], ["human"]],
         "listed": True,
         "memory": {"nuts": "Likes walnuts."},
