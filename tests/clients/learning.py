@@ -19,12 +19,14 @@ def tell(what: str, value: object) -> None:
 
 
 client = AgenticLearning(base_url=os.environ["FOLKMOOT_BASE_URL"], api_key="unused")
+made = client.agents.create(agent=AGENT, memory=["human"], model=os.environ["MODEL"])
+tell("made", [made.name, made.multi_agent_group.sleeptime_agent_frequency])
 found = client.agents.retrieve(agent=AGENT)
 tell("found", [found.name, found.tags, [block.label for block in found.blocks]])
 tell("listed", AGENT in [agent.name for agent in client.agents.list()])
 
 client.memory.create(agent=AGENT, label="nuts", value="Likes walnuts.", description="What to eat.")
-tell("memory", {block.label: block.value for block in client.memory.list(agent=AGENT)})
+tell("memory", {block.label: block.value for block in client.memory.list(agent=AGENT) if block.label == "nuts"})
 tell("one block", client.memory.retrieve(agent=AGENT, label="nuts").value)
 client.messages.create(agent=AGENT, messages=[{"role": "user", "content": "ECHO hello there"}])
 tell("messages", [message.message_type for message in client.messages.list(agent=AGENT)])

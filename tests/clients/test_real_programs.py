@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from installs import HERE, agentic_learning, letta_code, node_modules
@@ -135,16 +136,16 @@ def test_the_vercel_ai_sdk_generates_and_streams(run: Run, new_agent: NewAgent) 
 
 
 def test_agentic_learning_keeps_memory_and_puts_it_into_prompts(
-    run: Run, new_agent: NewAgent, client: Letta, scripted_model: ScriptedModel
+    run: Run, client: Letta, scripted_model: ScriptedModel
 ) -> None:
-    agent = new_agent(tags=["agentic-learning-sdk"], memory_blocks=[{"label": "human", "value": "Is kind."}])
-    model_url = scripted_model.base_url
-    command = [agentic_learning(), HERE / "learning.py", agent.name]
-    told = facts(run(command, MODEL_URL=model_url))
+    name = f"learner {uuid4().hex[:8]}"
+    command = [agentic_learning(), HERE / "learning.py", name]
+    told = facts(run(command, MODEL_URL=scripted_model.base_url, MODEL=MODEL))
     assert told == {
-        "found": [agent.name, ["agentic-learning-sdk"], ["human"]],
+        "made": [name, 5],
+        "found": [name, ["agentic-learning-sdk"], ["human"]],
         "listed": True,
-        "memory": {"human": "Is kind.", "nuts": "Likes walnuts."},
+        "memory": {"nuts": "Likes walnuts."},
         "one block": "Likes walnuts.",
         "messages": ["assistant_message", "user_message", "system_message"],
         "said": "with memory",
@@ -153,6 +154,6 @@ def test_agentic_learning_keeps_memory_and_puts_it_into_prompts(
         "deleted": True,
         "gone": None,
     }
-    asked_by_the_program = scripted_model.requests[-1]["messages"]
-    assert "Likes walnuts." in json.dumps(asked_by_the_program)
-    assert agent.id not in [each.id for each in client.agents.list()]
+    by_the_program = [each for each in scripted_model.requests if "ECHO with memory" in json.dumps(each["messages"])]
+    assert "Likes walnuts." in json.dumps(by_the_program)
+    assert name not in [each.name for each in client.agents.list()]

@@ -96,6 +96,11 @@ class Directory:
             self._added.providers = dict(found)
             self._added.keys = {sealed: keys for sealed, keys in self._added.keys.items() if sealed in kept}
 
+    @property
+    def has_added(self) -> bool:
+        """Whether the organisation has added a provider."""
+        return bool(self._added.providers.get(self._organization_id))
+
     def is_added(self, handle: str) -> bool:
         """Tell whether a handle names a provider that the organisation has added."""
         return self._find(handle.partition("/")[0]) is not None

@@ -75,6 +75,8 @@ class _Kept:
     loop: asyncio.AbstractEventLoop | None = None
     http: dict[bool, httpx2.AsyncClient] = field(default_factory=dict)
     askers: dict[tuple[str, str], tuple[ResolvedModel, _Asker]] = field(default_factory=dict)
+    clients: dict[str | None, EmbeddingClient] = field(default_factory=dict)
+    """By the organisation whose providers they know; None for those of the server alone."""
 
 
 class EmbeddingClient:
@@ -87,10 +89,16 @@ class EmbeddingClient:
         self._kept = _Kept()
 
     def of(self, organization_id: str | None) -> EmbeddingClient:
-        """Return what asks the models of an organisation, over the same connections."""
-        found = copy.copy(self)
-        found._directory = self._directory.of(organization_id)
-        return found
+        """Return what asks the models of an organisation, over the same connections; the same object each time.
+
+        Organisations that have added no provider share one, and what others keep of its vectors.
+        """
+        directory = self._directory.of(organization_id)
+        whose = organization_id if directory.has_added else None
+        if whose not in self._kept.clients:
+            found = self._kept.clients[whose] = copy.copy(self)
+            found._directory = self._directory.of(whose)
+        return self._kept.clients[whose]
 
     def handle_of(self, named: str | None) -> str | None:
         """Return the handle of the model that a request names, or else the server's default; None for none.
