@@ -28,6 +28,7 @@ from folkmoot.files.reading import FileReader
 from folkmoot.jobs.kinds import JobKind
 from folkmoot.jobs.worker import JobWorker
 from folkmoot.mcp_server.endpoint import PATH, Door
+from folkmoot.metrics import LEASES, READERS, RUNS
 from folkmoot.models.catalogue import Catalogue
 from folkmoot.models.embeddings import EmbeddingClient, usable_embedding
 from folkmoot.models.providers import OFFLINE, default_model
@@ -39,6 +40,7 @@ from folkmoot.sandbox.environments import Environments
 from folkmoot.sandbox.installer import Installer
 from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.server.errors import PROBLEMS, add_error_handlers
+from folkmoot.server.event_stream import readers
 from folkmoot.server.gate import Gate
 from folkmoot.server.hosts import Hosts
 from folkmoot.server.routes import (
@@ -63,6 +65,7 @@ from folkmoot.server.routes import (
     mcp_connect,
     mcp_servers,
     messages,
+    metrics,
     models,
     old_mcp_servers,
     organizations,
@@ -95,6 +98,7 @@ logger = logging.getLogger(__name__)
 
 ROUTERS = (
     health.router,
+    metrics.router,
     unbuilt.router,  # before the others, which would take the names in its paths for identifiers
     blocks.router,
     history.router,
@@ -260,6 +264,7 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
         alone = settings.database_url.startswith("sqlite")
         await supervisor.open(alone=alone)
         await worker.open(alone=alone)
+        _read_figures(supervisor, worker)
         yield ServerState(services, supervisor, principal)
     finally:
         warming.cancel()
@@ -272,6 +277,18 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
         await client.aclose()
         await embeddings.aclose()
         await store.close()
+
+
+def _read_figures(supervisor: RunSupervisor, worker: JobWorker) -> None:
+    """Let the page of figures read how this process stands."""
+
+    def runs() -> dict[tuple[str, ...], float]:
+        begun = sum(run.begun for run in supervisor.active.values())
+        return {("working",): begun, ("waiting",): len(supervisor.active) - begun}
+
+    RUNS.read = runs
+    LEASES.read = lambda: {("run",): len(supervisor.active), ("job",): worker.leases}
+    READERS.read = lambda: {(): readers()}
 
 
 def _make_sandbox(settings: Settings) -> Sandbox:

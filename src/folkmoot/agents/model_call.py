@@ -59,7 +59,8 @@ async def call_model(turn: TurnState, sink: TurnSink, incoming: Sequence[Message
                     begun = True
                     if isinstance(part, Reply):
                         counted = Counted(part.usage.prompt_tokens, size)
-                        return ModelCall(step_id, seen, part, writer, clock.now() - started, counted, prompt)
+                        duration = clock.now() - started
+                        return ModelCall(step_id, seen, part, writer, duration, counted, prompt)
                     sink.publish(writer.piece(part))
             raise AssertionError("a model's answer ends with the whole reply")
         except ContextOverflow as error:

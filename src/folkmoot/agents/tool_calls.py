@@ -18,6 +18,7 @@ from folkmoot.agents.tool_rules import Called
 from folkmoot.conversations.messages import Message, clean_text
 from folkmoot.errors import InvalidInput, NotFound, ToolFailed
 from folkmoot.memory.attachments import lock_blocks
+from folkmoot.metrics import TOOL_CALLS
 from folkmoot.models.prompt import ToolCall
 from folkmoot.tools.schema import parse_arguments
 from folkmoot.tools.tool import Tool, ToolContext, ToolResult
@@ -133,6 +134,7 @@ async def _run_edit(planned: PlannedCall, context: ToolContext) -> Outcome:
     try:
         return _outcome(await planned.tool.run(context, planned.arguments or {}), planned.tool)
     except (ToolFailed, InvalidInput, NotFound) as error:  # raised before anything was written
+        TOOL_CALLS.add("failed")
         return Outcome(error.message, failed=True)
 
 
@@ -158,6 +160,7 @@ async def run_alone(tool: Tool, arguments: Mapping[str, Any], context: ToolConte
 
 
 def _outcome(result: ToolResult, tool: Tool) -> Outcome:
+    TOOL_CALLS.add("failed" if result.failed else "succeeded")
     text = _clip(clean_text(result.text), tool.return_limit, result.length)
     return Outcome(text, failed=result.failed, stdout=result.stdout, stderr=result.stderr)
 
