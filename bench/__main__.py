@@ -19,7 +19,7 @@ import typer
 import uvloop
 from rich.console import Console
 
-from bench import bars, code, install, passages, table, tool_servers
+from bench import bars, code, install, moving, passages, table, tool_servers
 from bench.bars import Figure
 from bench.door import door_figures
 from bench.hold_ups import HoldUps
@@ -72,6 +72,9 @@ def main(
     with_install: Annotated[
         bool, typer.Option("--install", help="Also measure what pip installs; takes a minute.")
     ] = False,
+    with_moving: Annotated[
+        bool, typer.Option("--moving", help="Also measure an import of 100,000 messages; takes a minute or two.")
+    ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
     markdown: Annotated[
         Path | None, typer.Option(help="Also write the table into this page, between its bench marks.")
@@ -83,6 +86,8 @@ def main(
     notes.insert(0, f"{chosen} run on {_machine()}.")
     if with_install:
         figures += install.measure()
+    if with_moving:
+        figures += moving.measure()
     notes += [
         f"{figure.name.strip()}, {figure.store}: {count} times {error}"
         for figure in figures

@@ -42,6 +42,7 @@ async def _measure(count: int) -> list[Figure]:
     figures = [
         Figure(bars.CODE_BARE, timing=_timing(_bare(count))),
         Figure(bars.CODE_COLD, timing=_timing([await _cold(ADD) for _ in range(count)])),
+        Figure(bars.CODE_EXPECTED, timing=_timing([await _expected(ADD) for _ in range(count)])),
         Figure(bars.CODE_PACKAGES, timing=_timing([await _cold(WITH_PACKAGES) for _ in range(count)])),
         Figure(bars.CODE_WARM, timing=_timing(warm)),
         Figure(bars.CODE_32, timing=_timing(together, seconds)),
@@ -58,6 +59,18 @@ async def _cold(call: Call) -> float:
     """Return the milliseconds of a sandbox's first call, beyond the trial that a server makes at its start."""
     sandbox = Sandbox("strict")
     await sandbox.walls()
+    try:
+        return await _once(sandbox, call)
+    finally:
+        await sandbox.close()
+
+
+async def _expected(call: Call) -> float:
+    """Return the milliseconds of a first call in a turn, which was expected before the model spoke."""
+    sandbox = Sandbox("strict")
+    await sandbox.walls()
+    sandbox.expect()
+    await asyncio.sleep(PAUSE)
     try:
         return await _once(sandbox, call)
     finally:

@@ -129,6 +129,8 @@ def take_all(browser: Browser, http: httpx.Client) -> None:
     shot(opened(browser, f"{tutorial['organization']}?version=2", LIGHT), "change")
     take_conflict(browser, http, blocks["draft"])
     take_approval(browser, http, agents["scout"], scout)
+    take_inbox(browser, http, agents["reviewer"])
+    take_line(browser, findings)
     page = opened(browser, "/runs", LIGHT)
     page.locator("tbody time").first.click()
     page.wait_for_selector("#run-page")
@@ -198,6 +200,26 @@ def take_approval(browser: Browser, http: httpx.Client, agent_id: str, path: str
     shot(page, "approval")
 
 
+def take_inbox(browser: Browser, http: httpx.Client, agent_id: str) -> None:
+    """Take the picture of what waits for a person: an edit of a block, and a search."""
+    http.patch(f"/v1/agents/{agent_id}/tools/approval/memory_insert", json={"requires_approval": True})
+    request = 'Insert "Who checks the sources before we publish?" into the questions memory block'
+    http.post(f"/v1/agents/{agent_id}/messages", json={"input": request}).raise_for_status()
+    for name, options in (("inbox", LIGHT), ("inbox-dark", DARK)):
+        shot(opened(browser, "/inbox", options), name)
+
+
+def take_line(browser: Browser, findings: str) -> None:
+    """Take the picture of a line that says who wrote it, and why; and of what a model was sent."""
+    page = opened(browser, findings, LIGHT)
+    page.locator(".line-of-text").nth(1).click()
+    page.wait_for_selector("#why-dialog[open]")
+    shot(page, "line")
+    page.get_by_role("link", name="The step").click()
+    page.wait_for_selector(".step-page")
+    shot(page, "step")
+
+
 def main() -> None:
     """Take all pictures."""
     path = shutil.which("chromium") or shutil.which("google-chrome")
@@ -206,7 +228,8 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=path, args=flags)
         with running_server(Path(folder)) as http:
             take_all(browser, http)
-        with running_server(Path(folder) / "examples") as http:
+        (examples := Path(folder) / "examples").mkdir()
+        with running_server(examples) as http:
             take_examples(browser, http)
         with running_server(Path(folder), FOLKMOOT_API_KEY="secret"):
             page = browser.new_context(**LIGHT).new_page()

@@ -19,18 +19,24 @@ from starlette.types import ASGIApp
 
 from folkmoot import __version__
 from folkmoot.access.authentication import Authentication
+from folkmoot.access.organizations import list_organizations
 from folkmoot.access.principals import ADMIN, LOCAL
 from folkmoot.agents.services import Services
+from folkmoot.agents.trace_keeping import TraceKeeping
 from folkmoot.archives.embedding import embed_kind
 from folkmoot.errors import FolkmootError, InvalidInput, StartupError
 from folkmoot.files.embedding import FileEmbedder
 from folkmoot.files.reading import FileReader
+from folkmoot.groups.consolidation import consolidation_kind
+from folkmoot.groups.sleeptime import KIND
+from folkmoot.groups.turn_ends import after_turn
 from folkmoot.jobs.kinds import JobKind
 from folkmoot.jobs.worker import JobWorker
 from folkmoot.mcp_server.endpoint import PATH, Door
 from folkmoot.metrics import LEASES, READERS, RUNS
 from folkmoot.models.catalogue import Catalogue
-from folkmoot.models.embeddings import EmbeddingClient, usable_embedding
+from folkmoot.models.directory import Directory
+from folkmoot.models.embeddings import EmbeddingClient
 from folkmoot.models.providers import OFFLINE, default_model
 from folkmoot.models.requests import ModelClient
 from folkmoot.runs.batches import BATCH, batch_kind
@@ -39,24 +45,33 @@ from folkmoot.sandbox.calls import read_limits
 from folkmoot.sandbox.environments import Environments
 from folkmoot.sandbox.installer import Installer
 from folkmoot.sandbox.sandbox import Sandbox
+from folkmoot.schedules.starter import ScheduleStarter
+from folkmoot.server.compression import Compression
 from folkmoot.server.errors import PROBLEMS, add_error_handlers
 from folkmoot.server.event_stream import readers
 from folkmoot.server.gate import Gate
 from folkmoot.server.hosts import Hosts
 from folkmoot.server.routes import (
+    administration,
     agent_files,
     agent_folders,
+    agent_search,
     agents,
     all_messages,
     archival_memory,
     archives,
     batches,
     blocks,
+    capturing,
     chat_completions,
     context,
     conversations,
     core_memory,
+    elsewhere,
+    embeddings,
     folders,
+    group_messages,
+    groups,
     health,
     history,
     identities,
@@ -64,25 +79,30 @@ from folkmoot.server.routes import (
     keys,
     mcp_connect,
     mcp_servers,
+    memory_files,
     messages,
     metrics,
     models,
     old_mcp_servers,
     organizations,
+    projects,
+    providers,
     responses,
     runs,
     sandbox_configs,
+    schedules,
+    standing_approvals,
     steps,
     templates,
     tokens,
     tool_runs,
     tools,
-    unbuilt,
 )
 from folkmoot.server.routing import RoutesByShape
 from folkmoot.server.state import ServerState
 from folkmoot.server.uploads import AROUND_FILE
 from folkmoot.settings import ENV_FILE, Settings, read_environ
+from folkmoot.store.engine import Store
 from folkmoot.store.files import close_data_folder
 from folkmoot.store.migrate import copies_beside
 from folkmoot.store.opening import open_store
@@ -99,26 +119,33 @@ logger = logging.getLogger(__name__)
 ROUTERS = (
     health.router,
     metrics.router,
-    unbuilt.router,  # before the others, which would take the names in its paths for identifiers
     blocks.router,
+    blocks.internal_router,
     history.router,
     history.agent_router,
     agent_files.router,
     agent_files.import_router,
+    agent_search.router,  # before the agents, whose identifiers its path would pass for
     agents.router,
     agents.tags_router,
+    agents.internal_router,
     core_memory.router,
     archives.agent_router,
     archival_memory.router,
+    schedules.router,
+    capturing.router,
+    memory_files.router,
     all_messages.agents_router,
     batches.router,
     messages.router,
     conversations.router,
     context.router,
+    standing_approvals.router,
     all_messages.router,
     chat_completions.router,
     responses.router,
     runs.router,
+    runs.internal_router,
     templates.router,
     steps.router,
     steps.telemetry_router,
@@ -134,12 +161,20 @@ ROUTERS = (
     archives.router,
     archives.passages_router,
     models.router,
+    embeddings.router,
+    providers.router,
+    projects.router,
     jobs.router,
     keys.router,
     tokens.router,
+    elsewhere.router,  # before the organisations, for one of which its path would pass
     organizations.router,
+    administration.router,
     identities.router,
     identities.attachments_router,
+    groups.router,
+    group_messages.router,
+    groups.agent_router,
 )
 
 
@@ -185,6 +220,7 @@ def create_app(settings: Settings, environ: Mapping[str, str] | None = None) -> 
     add_pages(application)
     add_error_handlers(application)
     any_name = settings.insecure and api_key is None and not settings.allowed_hosts
+    application.add_middleware(Compression)
     application.add_middleware(
         Gate,
         authentication=authentication,
@@ -234,48 +270,58 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     """Open everything a server works with, and close it at the end.
 
     Raises:
-        StartupError: the database cannot be used.
+        StartupError: the database cannot be used, or code would run without walls among several organisations.
     """
     close_data_folder(settings.data.expanduser())
     store = await open_store(settings.database_url, settings.store_wait)
-    client = ModelClient(settings, environ)
+    if settings.tool_sandbox == "trusted":
+        await _refuse_strangers(store)
+    directory = Directory(environ)
+    client = ModelClient(settings, environ, directory=directory)
     secret = settings.secret_key.get_secret_value() if settings.secret_key is not None else None
     sealer = Sealer(secret, settings.data.expanduser())
-    catalogue = Catalogue(settings, environ)
+    catalogue = Catalogue(settings, environ, directory=directory)
 
     sandbox = _make_sandbox(settings)
-    mcp = McpServers(store, settings, sealer)
+    mcp = McpServers(store, settings, sealer, sandbox)
     stored = StoredTools({"custom": partial(CustomTool, sealer=sealer), "external_mcp": partial(McpTool, servers=mcp)})
     tools = ToolRegistry((BuiltinTools(), stored))
-    embeddings = EmbeddingClient(settings, environ)
-    embedder = FileEmbedder(embeddings, partial(usable_embedding, settings, environ))
+    embedding_client = EmbeddingClient(settings, environ, directory)
+    embedder = FileEmbedder(embedding_client)
     kinds: dict[str, JobKind] = {
-        kind.name: kind for kind in (embed_kind(embeddings), *FileReader(sandbox, embedder).kinds)
+        kind.name: kind for kind in (embed_kind(embedding_client), *FileReader(sandbox, embedder).kinds)
     }
-    services = Services(store, client, settings, environ, sealer, catalogue, tools, sandbox, embeddings, kinds, mcp)
+    rooms = (catalogue, tools, sandbox, embedding_client, kinds, mcp, directory)
+    services = Services(store, client, settings, environ, sealer, *rooms, TraceKeeping(settings))
     kinds[MIGRATE] = migrate_kind(services)  # it works with all of them
-    supervisor = RunSupervisor(services)
+    supervisor = RunSupervisor(services, after_turn(settings.sleeptime_idle))
     kinds[BATCH] = batch_kind(services, supervisor)
+    starter = ScheduleStarter(services, supervisor)
     worker = JobWorker(store, kinds, settings.keep_jobs)
-    principal = LOCAL if settings.api_key is None else ADMIN
+    state = ServerState(services, supervisor, LOCAL if settings.api_key is None else ADMIN)
+    kinds[KIND] = consolidation_kind(lambda principal: state.of(principal, "").runs, settings.sleeptime_idle)
     trying = asyncio.create_task(sandbox.walls_behind())
     warming = asyncio.create_task(_warm_up(client, settings, environ))
     try:
+        await directory.open(store, sealer)
         alone = settings.database_url.startswith("sqlite")
         await supervisor.open(alone=alone)
         await worker.open(alone=alone)
         _read_figures(supervisor, worker)
-        yield ServerState(services, supervisor, principal)
+        await starter.open()
+        yield state
     finally:
         warming.cancel()
         trying.cancel()
+        await starter.close()
         await supervisor.close()
         await worker.close()
+        await directory.close()
         await mcp.close()
         await sandbox.close()
         await catalogue.aclose()
         await client.aclose()
-        await embeddings.aclose()
+        await embedding_client.aclose()
         await store.close()
 
 
@@ -289,6 +335,21 @@ def _read_figures(supervisor: RunSupervisor, worker: JobWorker) -> None:
     RUNS.read = runs
     LEASES.read = lambda: {("run",): len(supervisor.active), ("job",): worker.leases}
     READERS.read = lambda: {(): readers()}
+
+
+async def _refuse_strangers(store: Store) -> None:
+    """Refuse to run code without walls where it would read what is another organisation's.
+
+    Raises:
+        StartupError: there is more than one.
+    """
+    organizations = await store.everywhere.read(list_organizations)
+    if len(organizations) > 1:
+        await store.close()
+        raise StartupError(
+            f"FOLKMOOT_TOOL_SANDBOX=trusted: there are {len(organizations)} organisations here, and code without walls "
+            "reads the data of all. Use strict or off."
+        )
 
 
 def _make_sandbox(settings: Settings) -> Sandbox:

@@ -9,20 +9,17 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import secrets
 import sys
 import threading
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import IO, Any, TypeAlias
 
 import httpx
-import uvicorn
 import uvloop
 from pydantic import SecretStr
 
 from folkmoot.errors import StartupError
-from folkmoot.serving import begin_to_stop, configure_logging, listen, uvicorn_options
 from folkmoot.settings import Settings, read_settings
 
 USUAL_ADDRESS = "http://localhost:8283"
@@ -30,6 +27,9 @@ PATH = "/mcp"
 
 LAST_ANSWERS_SECONDS = 5.0
 """How long what was asked is still answered when nothing more is to come."""
+
+LISTEN_AGAIN_SECONDS = 2.0
+"""How long after its end a session's stream is asked for again."""
 
 VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
 NAMED_BY = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
@@ -51,7 +51,6 @@ def run() -> int:
 
 
 async def _run(settings: Settings) -> None:
-    configure_logging(settings)
     async with _server(settings) as (address, key):
         headers = {"authorization": f"Bearer {key.get_secret_value()}"} if key is not None else {}
         timeout = httpx.Timeout(30, read=None)
@@ -71,6 +70,7 @@ class Bridge:
         """Headers of clients that have shaken hands; the others say everything in each message."""
 
         self._asked: dict[Any, asyncio.Task[None]] = {}
+        self._listening: asyncio.Task[None] | None = None
 
     async def run(self, lines: AsyncIterator[bytes]) -> None:
         """Answer each line until there are no more."""
@@ -88,6 +88,8 @@ class Bridge:
         waiting = list(self._asked.values())
         if waiting:
             await asyncio.wait(waiting, timeout=LAST_ANSWERS_SECONDS)
+        if self._listening is not None:
+            waiting.append(self._listening)
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
@@ -141,8 +143,21 @@ class Bridge:
         result = answer.get("result")
         if message.get("method") == "initialize" and isinstance(result, dict):
             self._session = {"mcp-protocol-version": str(result.get("protocolVersion"))}
-            if "mcp-session-id" in headers:
+            if "mcp-session-id" in headers and self._listening is None:
                 self._session["mcp-session-id"] = headers["mcp-session-id"]
+                self._listening = asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        """Hand on what a session is told of unasked, for as long as its server has such a stream."""
+        while True:
+            headers = {"accept": "text/event-stream", **self._session}
+            with suppress(httpx.HTTPError, ValueError):  # the server is being started anew, say
+                async with self._client.stream("GET", PATH, headers=headers) as response:
+                    if response.is_client_error:
+                        return
+                    async for message in _answers(response):
+                        self._write(message)
+            await asyncio.sleep(LISTEN_AGAIN_SECONDS)
 
     def _write(self, message: Json) -> None:
         self._output.write(json.dumps(message, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
@@ -197,42 +212,16 @@ async def _server(settings: Settings) -> AsyncIterator[tuple[str, SecretStr | No
         else:
             yield address, settings.api_key
             return
+    from folkmoot.serving import serve_within  # it takes two seconds to load, and most often a server runs
+
     try:
-        async with _own_server(settings) as own:
+        async with serve_within(settings) as own:
             yield own
     except StartupError as error:
         raise StartupError(
             f"{error.message} No server answers at {USUAL_ADDRESS}; if one runs elsewhere, name it with FOLKMOOT_URL. "
             "Several clients share one database by `folkmoot serve`."
         ) from error
-
-
-@asynccontextmanager
-async def _own_server(settings: Settings) -> AsyncIterator[tuple[str, SecretStr]]:
-    """Serve the database in this process, on a port that is free and with a key that nobody else knows."""
-    from folkmoot.application import create_app
-
-    key = SecretStr(secrets.token_urlsafe(32))
-    listener = listen("127.0.0.1", 0)
-    application = create_app(settings.model_copy(update={"api_key": key, "host": "127.0.0.1"}))
-    server = _Server(uvicorn.Config(application, lifespan="off", log_config=None, **uvicorn_options(settings)))
-    async with application.router.lifespan_context(application):
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}", key
-        finally:
-            begin_to_stop(application)
-            server.should_exit = True
-            await serving
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, which leaves signals to the process."""
-
-    @contextmanager
-    def capture_signals(self) -> Any:
-        """Capture none."""
-        yield
 
 
 def _header_value(text: str) -> str:

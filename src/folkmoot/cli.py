@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -149,6 +150,16 @@ def take_over(
     organization: Annotated[
         str | None, typer.Option(help="Identifier or name of the one organisation to take. [all]")
     ] = None,
+    only: Annotated[
+        str, typer.Option(help="Kinds of things to take, with commas: blocks, tools, agents, messages, … [all]")
+    ] = "",
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"],
+            help="Take what was made or changed since, in UTC unless it says otherwise. [all]",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Write nothing; say what would come and what cannot.")
     ] = False,
@@ -156,7 +167,9 @@ def take_over(
     """Take over the retired server's database, which is only read. It can be run again: what is here already stays."""
     from folkmoot import moving
 
-    sys.exit(moving.run(moving.take_over(source, database, organization, dry_run=dry_run)))
+    kinds = [kind.strip() for kind in only.split(",") if kind.strip()]
+    taking = moving.take_over(source, database, organization, kinds, since, dry_run=dry_run)
+    sys.exit(moving.run(taking))
 
 
 keys = typer.Typer(help="Keys of an organisation, of the running server or of the database.", no_args_is_help=True)

@@ -17,7 +17,6 @@
     ├── Misdirected                  421  the request is for a name that is not the server's
     ├── PreconditionRequired         428  the block is only overwritten by who says which version was read
     ├── ClientLeft                   499  nobody waits for the answer any more
-    ├── NotBuilt                     501  a route of the contract that this server does not have yet
     ├── StoreError                   503
     │   ├── StoreUnavailable         503  the database cannot be reached, or cannot write
     │   │   ├── StoreMoved           503  the database's file was deleted or replaced
@@ -34,6 +33,7 @@
     ├── SandboxUnavailable           503  code cannot be run on this server
     ├── SandboxBusy                  503  too much code waits to be run
     ├── ToolFailed                        what a tool tells the model when it could not do its work
+    │   └── Overtaken                     others changed a block while an agent worked on what it had read of it
     ├── JobFailed                         a job cannot be done, and to try again would not help
     ├── JobDelayed                        a job can be tried again, but not at once
     ├── BackupUnusable                    a file is no backup that can be restored
@@ -206,12 +206,6 @@ class NoRoom(FolkmootError):
     status = 507
 
 
-class NotBuilt(FolkmootError):
-    """The contract has this, and this server does not do it yet."""
-
-    status = 501
-
-
 class ProviderError(FolkmootError):
     """The model's provider failed."""
 
@@ -264,6 +258,10 @@ class SandboxBusy(FolkmootError):
 
 class ToolFailed(FolkmootError):
     """A tool could not do its work; the message is for the model to read."""
+
+
+class Overtaken(ToolFailed):
+    """Others have changed the block since it was read; nothing was changed."""
 
 
 class JobFailed(FolkmootError):

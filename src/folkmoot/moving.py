@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Collection, Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from folkmoot.errors import FolkmootError
+from folkmoot.errors import FolkmootError, StartupError
 from folkmoot.models.catalogue import Catalogue
 from folkmoot.settings import Settings, read_environ, read_settings
-from folkmoot.store.bulk_opening import has_rows
+from folkmoot.store.bulk_opening import has_rows, refuse_served
 from folkmoot.store.opening import open_store
 from folkmoot.store.sealing import Sealer
 from folkmoot.transfer import backup
 from folkmoot.transfer.backup import Moved, Progress
+from folkmoot.transfer.retired.context import Taken
 from folkmoot.transfer.retired.source import open_source
 from folkmoot.transfer.retired.taking import Import
 
@@ -58,6 +59,7 @@ async def restore(file: Path, database: str | None, *, replace: bool) -> None:
     settings = _settings(database)
     with _progress() as progress:
         if replace and await has_rows(settings.database_url):
+            await refuse_served(settings.database_url)
             kept = settings.data.expanduser() / f"before-restore-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}.folkmoot"
             await backup.back_up(settings.database_url, kept.absolute(), _fingerprint(settings), progress)
             _note(f"What was there is kept in {kept}.")
@@ -79,8 +81,18 @@ async def copy(source: str, target: str) -> None:
     _tell_rows(moved)
 
 
-async def take_over(source: str, database: str | None, organization: str | None, *, dry_run: bool) -> None:
+async def take_over(
+    source: str,
+    database: str | None,
+    organization: str | None,
+    only: Collection[str],
+    since: datetime | None,
+    *,
+    dry_run: bool,
+) -> None:
     """Take the retired server's database over, and say table by table what came and what could not."""
+    if since is not None and since.tzinfo is None:
+        since = since.replace(tzinfo=UTC)
     settings, environ = _settings(database), read_environ()
     secret = settings.secret_key.get_secret_value() if settings.secret_key is not None else None
     sealer, catalogue = Sealer(secret, settings.data.expanduser()), Catalogue(settings, environ)
@@ -89,20 +101,30 @@ async def take_over(source: str, database: str | None, organization: str | None,
         with _progress() as progress:
             async with open_source(source) as found:
                 passphrase = environ.get("LETTA_ENCRYPTION_KEY") or None
-                job = Import(found, store, sealer, catalogue, passphrase, progress, dry_run, organization)
+                _note(f"The database to import has the schema {found.version}.")
+                job = Import(found, store, sealer, catalogue, passphrase, progress, dry_run, organization, only, since)
                 done = await job.run()
     finally:
         await catalogue.aclose()
         await store.close()
+    _tell_taken(done, dry_run=dry_run)
+
+
+def _tell_taken(done: Taken, *, dry_run: bool) -> None:
     for problem in done.problems:
         _note(problem)
-    _tell(f"{'table'.ljust(30)}  {'source':>10}  {'taken':>10}  {'there':>10}")
+    _tell(f"{'table'.ljust(30)}  {'source':>10}  {'taken':>10}  {'there':>10}  {'told':>10}")
     for table, count in sorted(done.source.items()):
-        if count:
-            _tell(f"{table.ljust(30)}  {count:>10,}  {done.taken[table]:>10,}  {done.there[table]:>10,}")
-    _tell(f"texts of messages  {done.digest.hexdigest()}")
+        if count and table != "alembic_version":
+            figures = (count, done.taken[table], done.there[table], done.refused[table])
+            _tell(f"{table.ljust(30)}  " + "  ".join(f"{figure:>10,}" for figure in figures))
+    _tell(f"checksum of the messages in the source  {done.checksum}")
     if dry_run:
         _note("Nothing was written (--dry-run).")
+        return
+    _tell(f"checksum of the same messages here      {done.checksum_here}")
+    if done.checksum != done.checksum_here:
+        raise StartupError("The messages here are not those of the source. Please report this.")
 
 
 def _settings(database: str | None) -> Settings:
@@ -118,16 +140,31 @@ def _fingerprint(settings: Settings) -> str | None:
 def _progress() -> Iterator[Progress]:
     """Show a bar for each thing that is done, with its rate and the time left, where somebody can see it."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        ProgressColumn,
+        Task,
+        TaskID,
+        TextColumn,
+        TimeRemainingColumn,
+    )
     from rich.progress import Progress as Bars
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:,.0f}/s" if task.speed else "")
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
     with Bars(*columns, console=console, disable=not console.is_terminal, transient=True) as bars:
-        task = bars.add_task("", total=None)
+        tasks: dict[str, TaskID] = {}
 
         def show(what: str, done: int, total: int) -> None:
-            bars.update(task, description=what, completed=done, total=total)
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
 
         yield show
 

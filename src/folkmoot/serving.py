@@ -8,6 +8,7 @@ import gc
 import logging
 import math
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -252,6 +253,40 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 10, 500)
+
+
+@asynccontextmanager
+async def serve_within(settings: Settings) -> AsyncIterator[tuple[str, SecretStr]]:
+    """Serve the database within a process that does something else, on a free port of the loopback.
+
+    Returns:
+        The address, and a key that nobody else knows.
+
+    Raises:
+        StartupError: the database cannot be opened.
+    """
+    configure_logging(settings)
+    key = SecretStr(secrets.token_urlsafe(32))
+    listener = listen("127.0.0.1", 0)
+    application = create_app(settings.model_copy(update={"api_key": key, "host": "127.0.0.1"}))
+    server = _ServerWithin(uvicorn.Config(application, lifespan="off", log_config=None, **uvicorn_options(settings)))
+    async with application.router.lifespan_context(application):
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}", key
+        finally:
+            begin_to_stop(application)
+            server.should_exit = True
+            await serving
+
+
+class _ServerWithin(uvicorn.Server):
+    """uvicorn, which leaves signals to the process."""
+
+    @contextmanager
+    def capture_signals(self) -> Any:
+        """Capture none."""
+        yield
 
 
 def announce(settings: Settings, listener: socket.socket) -> None:

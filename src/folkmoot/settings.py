@@ -67,6 +67,14 @@ def _network(value: str) -> str:
     return value
 
 
+def _trace(value: Any) -> Any:
+    """Return which traces are kept, also by the yes and no that this setting was before."""
+    words = str(value).lower()
+    return {"true": "all", "1": "all", "yes": "all", "on": "all", "false": "off", "0": "off", "no": "off"}.get(
+        words, words
+    )
+
+
 Hosts = Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], NoDecode, BeforeValidator(_split)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split)]
 Networks = Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], NoDecode, BeforeValidator(_split)]
@@ -128,7 +136,14 @@ class Settings(BaseSettings):
         description="Messages in a context at most, however short; the oldest are summarised and stay searchable.",
     )
     model_timeout: Seconds = Field(120.0, description="Seconds to wait for one answer of a model.")
+    sleeptime_idle: Seconds = Field(
+        300.0, description="Seconds without a turn after which sleep-time agents work on what was said since."
+    )
     model_retries: int = Field(2, ge=0, le=10, description="Retries of a model call that failed in a passing way.")
+
+    prices: Path | None = Field(
+        None, description="File of models' prices, JSON, before those that come with Folkmoot; for the costs of runs."
+    )
 
     search_url: str | None = Field(None, description="Address of a SearXNG server for `web_search`.")
     search_folder: Path | None = Field(
@@ -138,6 +153,9 @@ class Settings(BaseSettings):
 
     private_webpages: bool = Field(False, description="Let `fetch_webpage` read private and loopback addresses.")
 
+    private_providers: bool = Field(
+        False, description="Let a provider that is added through the API have a private or loopback address."
+    )
     callback_secret: SecretStr | None = Field(
         None, description="Key that callbacks are signed with; unsigned when unset."
     )
@@ -145,10 +163,18 @@ class Settings(BaseSettings):
     keep_streams: Seconds = Field(
         86_400.0, description="Seconds that a run's stream can be replayed piece by piece; its messages are kept."
     )
-    trace: bool = Field(
-        False, description="Keep what each model call was sent and answered, for `/v1/steps/{step_id}/trace`."
+    trace: Annotated[Literal["recent", "all", "off"], BeforeValidator(_trace)] = Field(
+        "recent",
+        description="Keep what model calls were sent and answered, for a step's page and `/v1/steps/{step_id}/trace`: "
+        "of `recent` runs, of `all`, or `off`.",
     )
-    keep_traces: Seconds = Field(604_800.0, description="Seconds that such a trace is kept.")
+    recent_traces: Seconds = Field(86_400.0, description="Seconds that such a trace is kept with `recent`.")
+    recent_traces_size: int = Field(
+        50_000_000,
+        ge=0,
+        description="Characters of all such traces of an organisation with `recent`; the oldest go first.",
+    )
+    keep_traces: Seconds = Field(604_800.0, description="Seconds that such a trace is kept with `all`.")
     keep_steps: Seconds = Field(
         7_776_000.0, description="Seconds that the figures of a step stay when its run, or its agent, was deleted."
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ from uuid import uuid4
 import httpx
 
 from support.fixtures import MODEL
+from support.polling import until
 
 KEY = "the-first-admins-key"
 
@@ -65,8 +65,7 @@ class Organization:
         folder = self.ask("POST", "/v1/folders", json={"name": f"{self.word} folder"})
         text = f"{self.word} stands in a file".encode()
         file = self.ask("POST", f"/v1/folders/{folder['id']}/upload", files={"file": (f"{self.word}.txt", text)})
-        while self.ask("GET", "/v1/jobs", params={"source_id": folder["id"], "active": True}):
-            time.sleep(0.02)
+        until(lambda: not self.ask("GET", "/v1/jobs", params={"source_id": folder["id"], "active": True}))
         self.ask("PATCH", f"/v1/agents/{agent['id']}/folders/attach/{folder['id']}")
         passage = self._fill_archive(agent["id"])
         policy = [{"type": "agent", "id": agent["id"], "access": ["read_agent"]}]
@@ -75,11 +74,16 @@ class Organization:
         tokens = self.ask("GET", "/v1/client-side-access-tokens")["tokens"]
         server = {"server_name": self.word, "config": {"server_url": "https://mcp.invalid/mcp"}}
         server = self.ask("POST", "/v1/mcp-servers", json=server)
+        provider = {"name": self.word, "provider_type": "openai", "api_key": "k", "base_url": "https://models.invalid"}
+        later = {**said, "schedule": {"type": "recurring", "cron_expression": "0 9 * * *"}}
+        group = {"agent_ids": [agent["id"]], "description": self.word, "shared_block_ids": [block["id"]]}
+        group = self.ask("POST", "/v1/groups", json=group)
+        self.ask("POST", f"/v1/groups/{group['id']}/messages", json={"input": f"{self.word} says to all"})
         identity = {"identifier_key": self.word, "name": self.word, "identity_type": "user", "agent_ids": [agent["id"]]}
+        like = {"tool_name": self.word, "arguments": {self.word: self.word}}
         response = self.ask("POST", "/v1/responses", json={"model": agent["id"], "input": f"{self.word} says"})
         batch = self.ask("POST", "/v1/messages/batches", json={"requests": [{"agent_id": agent["id"], **said}]})
-        while self.ask("GET", f"/v1/messages/batches/{batch['id']}")["status"] != "completed":
-            time.sleep(0.02)
+        until(lambda: self.ask("GET", f"/v1/messages/batches/{batch['id']}")["status"] == "completed")
         template = self.ask("POST", "/v1/templates", json={"type": "agent", "agent_id": agent["id"], "name": self.word})
         made = self.ask("POST", f"/v1/templates/{self.word}/agents", json={})
         self.ids = {
@@ -89,12 +93,15 @@ class Organization:
             "template_version": f"{self.word}:1",
             "deployment_id": made["deployment_id"],
             "name": self.word,
-            "project_id": "default",
             "response_id": response["id"],
+            "scheduled_message_id": self.ask("POST", f"/v1/agents/{agent['id']}/schedule", json=later)["id"],
+            "project_id": self.ask("POST", "/v1/projects", json={"name": self.word})["id"],
+            "provider_id": self.ask("POST", "/v1/providers", json=provider)["id"],
             "mcp_server_id": server["id"],
             "mcp_server_name": server["server_name"],
             "mcp_tool_name": "search",
             "identity_id": self.ask("POST", "/v1/identities", json=identity)["id"],
+            "group_id": group["id"],
             "block_id": block["id"],
             "agent_id": agent["id"],
             "folder_id": folder["id"],
@@ -117,6 +124,8 @@ class Organization:
             "sandbox_config_id": settings,
             "variable_id": self.ask("POST", f"/v1/sandbox-config/{settings}/environment-variable", json=variable)["id"],
             "version": "1",
+            "number": "1",
+            "approval_id": self.ask("POST", f"/v1/agents/{agent['id']}/standing-approvals", json=like)["id"],
         }
 
     def _fill_archive(self, agent_id: str) -> Any:

@@ -35,6 +35,10 @@ HARMLESS = {
 made are the stranger's own."""
 
 
+PAGES = {("GET", "/search"): ("q",), ("GET", "/activity"): ("agent",), ("GET", "/runs"): ("agent",)}
+"""Pages that are narrowed by what somebody has; the API's description has no pages."""
+
+
 @cache
 def routes() -> list[tuple[str, str, tuple[str, ...]]]:
     """Return method, path and the names of the query's parameters of every route."""
@@ -44,6 +48,7 @@ def routes() -> list[tuple[str, str, tuple[str, ...]]]:
         for method, described in methods.items():
             names = (each["name"] for each in described.get("parameters", ()) if each["in"] == "query")
             queries[method.upper(), path] = tuple(names)
+    queries |= PAGES
     found = sorted(set(walk(application.routes)))
     assert len(found) > 200
     return [(method, path, queries.get((method, re.sub(":path}", "}", path)), ())) for method, path in found]
@@ -67,6 +72,8 @@ def query_of(names: tuple[str, ...], ids: dict[str, str], path: str) -> list[dic
         "label": ids["block_label"],
         "name": ids["block_label"],
         "author": ids["block_label"],
+        "q": ids["block_label"],
+        "agent": ids["agent_id"],
         "query": ids["block_label"],
         "query_text": ids["block_label"],
         "value_search": ids["block_label"],
@@ -125,6 +132,10 @@ def body_of(ids: dict[str, str], path: str = "") -> dict[str, Any]:
         "requires_approval": "true",
         "message": "taken",
         "agent": ids["agent_id"],
+        "conversation": ids["conversation_id"],
+        "approval": ids["approval_id"],
+        "tool_name": "taken",
+        "arguments": {"taken": "taken"},
         "block": ids["block_id"],
         "tool": ids["tool_id"],
         "approve": "call-1",
@@ -292,6 +303,5 @@ def test_every_identifier_in_a_path_is_filled_with_a_real_one(new_organization: 
     owner.fill()
     named = {name for _, path, _ in routes() for name in re.findall(r"{(\w+)", path)}
     not_built = {"archive_id", "connection_id", "device_id", "file_id", "folder_id"}
-    not_built |= {"group_id", "job_id", "memory_id", "passage_id"}
-    not_built |= {"provider_id", "source_id"}
+    not_built |= {"group_id", "job_id", "memory_id", "passage_id", "source_id"}
     assert named - set(owner.ids) <= not_built, "fill these too: what they name has been built"

@@ -13,6 +13,7 @@ from folkmoot.agents.approvals import request_message
 from folkmoot.agents.compaction import CompactionSettings, Extent, Summary, choose_cut, units_of
 from folkmoot.agents.context import to_prompt_messages
 from folkmoot.agents.context_window import (
+    IMAGE_SIZE,
     SHORTEST,
     Scale,
     clip,
@@ -181,6 +182,14 @@ def test_the_longest_texts_are_cut_first() -> None:
     short = clipped(Prompt("", turns), 2000).messages
     assert (short[0], short[2]) == (turns[0], turns[2])
     assert 1500 < size_of_messages(short) <= 2000
+
+
+def test_pictures_of_tools_count_and_go_when_there_is_no_room() -> None:
+    picture = Image(data="AAAA", media_type="image/png")
+    turns = [ToolReturn("c", "tool", "(picture 1)", pictures=[picture])]
+    assert size_of_messages(turns) > IMAGE_SIZE
+    assert clipped(Prompt("", turns), 2 * IMAGE_SIZE).messages == turns
+    assert clipped(Prompt("", turns), 500).messages == [ToolReturn("c", "tool", "(picture 1)")]
 
 
 # -- summaries and settings ------------------------------------------------------------------------------------

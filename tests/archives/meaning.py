@@ -7,8 +7,9 @@ from uuid import uuid4
 
 import httpx
 
+from support.polling import until
+
 EMBEDDING = "openai/text-embedding-3-small"
-LOOKS = 3_000
 
 
 def new_archive(http: httpx.Client, embedding: str | None = EMBEDDING) -> str:
@@ -35,15 +36,12 @@ def job_of(http: httpx.Client, archive_id: str) -> dict[str, Any] | None:
 
 def until_embedded(http: httpx.Client, archive_id: str) -> None:
     """Return when the archive's job has nothing left to do."""
-    assert any(job_of(http, archive_id) is None for _ in range(LOOKS))
+    until(lambda: job_of(http, archive_id) is None)
 
 
 def until_failing(http: httpx.Client, archive_id: str) -> str:
     """Return what went wrong with the archive's job, once it has."""
-    for _ in range(LOOKS):
-        if (job := job_of(http, archive_id)) is not None and job["error"]:
-            return str(job["error"])
-    raise AssertionError("nothing went wrong")
+    return until(lambda: str((job_of(http, archive_id) or {}).get("error") or ""))
 
 
 def search(http: httpx.Client, query: str, archive_id: str, **more: Any) -> list[dict[str, Any]]:

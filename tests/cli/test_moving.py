@@ -54,6 +54,7 @@ def test_a_backup_of_a_running_server_goes_on_elsewhere(
         served = folkmoot("restore", file, "--database", database_url, "--replace", **key)
         assert served.returncode == 1
         assert "server" in served.stderr or "is served by" in served.stderr
+        assert "is kept in" not in served.stderr, "nothing is backed up for what will not be done"
         assert http.get("/v1/agents").status_code == 200
     assert "s3cret" not in Path(file).read_bytes().decode("latin-1")
 

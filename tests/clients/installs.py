@@ -17,6 +17,7 @@ import pytest
 HERE = Path(__file__).parent
 CACHE = HERE.parent.parent / ".venv-clients"
 PYTHON_0_1 = "letta-client==0.1.324"
+PYTHON_1_0 = "letta-client==1.0.0"
 LETTA_CODE = "letta==0.34.12"
 AGENTIC_LEARNING = ("agentic-learning==0.4.3", "openai==3.54.0")
 
@@ -24,6 +25,11 @@ AGENTIC_LEARNING = ("agentic-learning==0.4.3", "openai==3.54.0")
 def python_0_1() -> Path:
     """Return the interpreter of an environment that holds letta-client 0.1.324 alone."""
     return _environment(PYTHON_0_1) / "python"
+
+
+def python_1_0() -> Path:
+    """Return the interpreter of an environment that holds letta-client 1.0.0 alone."""
+    return _environment(PYTHON_1_0) / "python"
 
 
 def letta_code() -> Path:

@@ -34,6 +34,7 @@ with learning(agent=AGENT, client=client), warnings.catch_warnings(action="ignor
         model="gpt-4o-mini", messages=[{"role": "user", "content": "ECHO with memory"}]
     )
 tell("said", said.choices[0].message.content)
+tell("captured", [message.content for message in client.messages.list(agent=AGENT)][:2])
 
 client.memory.delete(agent=AGENT, label="nuts")
 tell("left", [block.label for block in client.memory.list(agent=AGENT)])

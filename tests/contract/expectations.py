@@ -33,8 +33,6 @@ LATER = frozenset(
         "message needs approval 2",
         "message deny",
         "tool create bad source",
-        # the rest
-        "providers list",
     }
 )
 """Calls that Folkmoot does not answer yet; taking a name out makes the call part of the test."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import lzma
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,9 @@ _EVERYBODYS = re.compile(r"-(?:00000000-0000-4000-8000-000000000000|123e4567-e89
 NEWER_CLIENT = {"X-Stainless-Package-Version": "1.12.1"}
 """What a client of the 1.x line sends, by which a server knows it; it gets less of each agent without asking."""
 
+OLDER_CLIENT = {"User-Agent": "letta-client/0.1.324"}
+"""What a client of the 0.1.x line sends."""
+
 
 @dataclass(frozen=True)
 class Recording:
@@ -34,16 +39,29 @@ class Recording:
     multipart: dict[str, str] | None
     status: int
     response: Any
+    newer: bool = True
+    """Whether a client of the 1.x line made it."""
 
 
-def load_recordings() -> list[Recording]:
-    """Return every recorded call in the order they were made."""
-    lines = (HERE / "recordings.jsonl").read_text().splitlines()
-    return [_recording(json.loads(line)) for line in lines]
+def load_recordings(file: str = "recordings.jsonl", instead: Mapping[str, str] | None = None) -> list[Recording]:
+    """Return every recorded call of a file in the order they were made.
+
+    Args:
+        file: its name; what ends with .xz is compressed.
+        instead: which recorded identifier to replace by which.
+    """
+    data = (HERE / file).read_bytes()
+    text = (lzma.decompress(data) if file.endswith(".xz") else data).decode()
+    for one, other in (instead or {}).items():
+        text = text.replace(one, other)
+    return [read_recording(json.loads(line)) for line in text.splitlines()]
 
 
-def _recording(line: dict[str, Any]) -> Recording:
-    response = line["response"] if "response" in line else events_of("\n".join(line["event_lines"]))
+def read_recording(line: dict[str, Any]) -> Recording:
+    """Return a recorded call from its line."""
+    response = line.get("response")
+    if "event_lines" in line:
+        response = events_of("\n".join(line["event_lines"]))
     return Recording(
         name=line["name"],
         method=line["method"],
@@ -53,6 +71,7 @@ def _recording(line: dict[str, Any]) -> Recording:
         multipart=line.get("multipart"),
         status=line["status"],
         response=_renamed_provider(response),
+        newer=line.get("client") != "0.1.x",
     )
 
 
@@ -107,10 +126,20 @@ def _kind(identifier: str) -> str:
     return re.split("[-_]", identifier)[0]
 
 
-def make_again(recording: Recording, ids: Ids, http: httpx.Client) -> tuple[int, Any]:
-    """Make a recorded call on the running server and return its status and body."""
-    arguments: dict[str, Any] = {"params": ids.translate(recording.query), "headers": NEWER_CLIENT}
-    if recording.multipart is not None:
+def make_again(recording: Recording, ids: Ids, http: httpx.Client, upload: bytes | None = None) -> tuple[int, Any]:
+    """Make a recorded call on the running server and return its status and body.
+
+    Args:
+        recording: the call.
+        ids: which things stand for those that it names.
+        http: asks the server.
+        upload: the bytes of the file that it sends; None for a file whose bytes do not matter.
+    """
+    headers = NEWER_CLIENT if recording.newer else OLDER_CLIENT
+    arguments: dict[str, Any] = {"params": ids.translate(recording.query), "headers": headers}
+    if upload is not None and recording.multipart is not None:
+        arguments["files"] = {"file": (recording.multipart["file"], upload, recording.multipart["content_type"])}
+    elif recording.multipart is not None:
         arguments["files"] = {name: (file, b"The heron stands still.") for name, file in recording.multipart.items()}
     elif recording.request is not None:
         arguments["json"] = ids.translate(recording.request)

@@ -111,7 +111,7 @@ def _mark(call: Call, difference: str) -> Mark | None:
 def _empty(http: httpx.Client) -> None:
     """Take away what a program left."""
     own_only = {"tool_types": "custom"}
-    for kind in ("agents", "archives", "blocks", "folders", "mcp-servers", "runs", "tools"):
+    for kind in ("agents", "archives", "blocks", "folders", "mcp-servers", "providers", "runs", "tools"):
         while things := http.get(f"/v1/{kind}", params={"limit": 100, **(own_only if kind == "tools" else {})}).json():
             for thing in things:
                 http.delete(f"/v1/{kind}/{thing['id']}")

@@ -1,4 +1,4 @@
-"""Every route of the contract is there, those of rooms that are not built too: empty, unknown, or refused by name."""
+"""Every route of the contract is there."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import Any
 import httpx
 import pytest
 from fastapi.routing import APIRoute
-from openapi import schema_of, violations
+from openapi import violations
 from recordings import HERE
 
 from folkmoot.application import ROUTERS
-from folkmoot.server.routes import unbuilt
 from support.fixtures import NewAgent
 
 CONTRACT: dict[str, Any] = json.loads((HERE / "openapi.json").read_text())["paths"]
@@ -35,54 +34,15 @@ def routes(router: Any) -> Iterator[tuple[str, str]]:
             yield from ((method, anonymous(route.path)) for method in route.methods)
 
 
-def unbuilt_calls() -> Iterator[tuple[str, str]]:
-    """Yield method and path of the contract's routes that are not built, as the contract writes them."""
-    mine = set(routes(unbuilt.router))
-    for path, operations in CONTRACT.items():
-        yield from ((method.upper(), path) for method in operations if (method.upper(), anonymous(path)) in mine)
-
-
-def filled(path: str, agent_id: str) -> str:
-    return re.sub(r"{[^}]*}", "thing-123e4567-e89b-42d3-8456-426614174000", path.replace("{agent_id}", agent_id))
-
-
 def test_every_route_of_the_contract_is_there_once() -> None:
-    built = {each for router in ROUTERS if router is not unbuilt.router for each in routes(router)}
-    not_built = list(routes(unbuilt.router))
-    assert len(not_built) == len(set(not_built))
-    assert built.isdisjoint(not_built), "what is built leaves the table"
+    built = [each for router in ROUTERS for each in routes(router)]
+    assert len(built) == len(set(built))
     wanted = {(method.upper(), anonymous(path)) for path, operations in CONTRACT.items() for method in operations}
-    assert wanted - built - set(not_built) - ELSEWHERE == set()
+    assert wanted - set(built) - ELSEWHERE == set()
 
 
 @once
-def test_what_is_not_built_is_empty_unknown_or_refused(http: httpx.Client, new_agent: NewAgent) -> None:
-    agent_id, statuses = new_agent().id, set()
-    for method, path in unbuilt_calls():
-        answer = http.request(method, filled(path, agent_id), json={} if method != "GET" else None)
-        statuses.add(answer.status_code)
-        if method != "GET":
-            assert (answer.status_code, method in answer.json()["detail"]) == (501, True), path
-            assert anonymous(path) in anonymous(answer.json()["detail"].split()[1]), path
-        elif answer.status_code == 200:
-            if "content" in CONTRACT[path]["get"]["responses"]["200"]:
-                assert violations(schema_of(method, path), answer.json()) == [], path
-            assert not answer.json() or not any(answer.json().values()), path
-        else:
-            assert answer.status_code in (404, 501), path
-            assert answer.status_code == 404 or not path.endswith("s/"), "a list is empty"
-    assert statuses == {200, 404, 501}
-
-
-@once
-def test_forms_that_only_programs_ask_for_are_empty(http: httpx.Client) -> None:
-    assert http.get("/v1/metadata/balance").json()["total_balance"] == 0
-    assert http.get("/v1/organizations/self/quotas").json() == []
-    assert http.get("/v1/environments", params={"limit": 50, "onlineOnly": "false"}).json()["connections"] == []
-
-
-@once
-def test_an_unbuilt_list_of_an_unknown_agent_is_404(http: httpx.Client) -> None:
+def test_a_list_of_an_unknown_agent_is_404(http: httpx.Client) -> None:
     agent_id = "agent-00000000-0000-4000-8000-000000000000"
     assert http.get(f"/v1/agents/{agent_id}/folders").status_code == 404
     assert http.get("/v1/agents/x/folders").status_code == 422

@@ -31,6 +31,7 @@ WITH_EXAMPLES = [
     "docs/files.md",
     "docs/tools.md",
     "docs/archives.md",
+    "docs/groups.md",
     "docs/moving-in.md",
     "docs/templates.md",
 ]

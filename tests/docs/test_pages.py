@@ -38,6 +38,7 @@ TOLD_OTHERWISE = {
     "default_embedding",
     "search_url",
     "search_folder",
+    "prices",
 }
 """Settings whose default is words in the table, or a path."""
 

@@ -11,7 +11,7 @@ import pytest
 from letta_client import AsyncLetta, BadRequestError, ConflictError, Letta, NotFoundError
 from letta_client.types.agents import LettaResponse
 
-from support.fixtures import NewAgent, NewBlock
+from support.fixtures import NewAgent, NewBlock, one_store
 from support.scripted_model import ScriptedModel
 
 
@@ -436,3 +436,16 @@ def test_conversations_are_ordered_by_their_last_run(client: Letta, http: httpx.
     client.conversations.delete(ids[2])
     rest = http.get("/v1/conversations", params={**query, "after": ids[2]}).json()
     assert [each["id"] for each in rest] == [ids[1]]
+
+
+@one_store
+def test_a_reset_leaves_the_system_message(http: httpx.Client, new_agent: NewAgent) -> None:
+    agent = new_agent()
+    thread = http.post("/v1/conversations", params={"agent_id": agent.id}, json={}).json()["id"]
+    path = f"/v1/conversations/{thread}"
+    http.post(f"{path}/messages", json={"input": "ECHO hello", "streaming": False}).raise_for_status()
+    assert len(http.get(f"{path}/messages").json()) == 3
+    reset = http.patch(f"{path}/reset-messages", json={}).raise_for_status().json()
+    assert [each["message_type"] for each in http.get(f"{path}/messages").json()] == ["system_message"]
+    assert (reset["id"], len(reset["in_context_message_ids"])) == (thread, 1)
+    assert len(http.get(f"/v1/agents/{agent.id}/messages").json()) == 1, "the agent's own thread is another one"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
-from uploading import NewFolder, Upload, follow
+from uploading import NewFolder, Upload, follow, when_read
 
-from support.fixtures import NewAgent, one_store
+from support.clients import plain_client
+from support.fixtures import MODEL, NewAgent, StartServer, one_store
 from support.scripted_model import ScriptedModel
 
 EMBEDDING = "openai/text-embedding-3-small"
@@ -24,10 +26,10 @@ def embeddings(scripted_model: ScriptedModel) -> Any:
 
 
 @pytest.fixture
-def search(http: httpx.Client) -> Callable[[str, str], list[str]]:
+def search_in() -> Callable[[httpx.Client, str, str], list[str]]:
     """Have an agent search its files, and return the first line of each passage that it found."""
 
-    def ask(agent_id: str, query: str) -> list[str]:
+    def ask(http: httpx.Client, agent_id: str, query: str) -> list[str]:
         said = {"input": f"CALL semantic_search_files {json.dumps({'query': query, 'limit': 1})}"}
         messages = http.post(f"/v1/agents/{agent_id}/messages", json=said).raise_for_status().json()["messages"]
         answer = next(each for each in messages if each["message_type"] == "tool_return_message")
@@ -35,6 +37,12 @@ def search(http: httpx.Client) -> Callable[[str, str], list[str]]:
         return [part.split(":\n", 1)[1] for part in answer["tool_return"].split("\n\n") if ":\n" in part]
 
     return ask
+
+
+@pytest.fixture
+def search(http: httpx.Client, search_in: Any) -> Callable[[str, str], list[str]]:
+    """The same on the shared server."""
+    return partial(search_in, http)
 
 
 def when(http: httpx.Client, file: dict[str, Any], is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
@@ -154,3 +162,45 @@ def test_a_file_that_goes_while_it_is_embedded_leaves_nothing(
     embeddings.is_down = False
     follow(http, f"/v1/jobs?source_id={folder['id']}&active=true", lambda found: found == [])
     assert search(agent.id, "feline") == []
+
+
+def test_a_folder_stays_searchable_while_it_is_embedded_anew(
+    start_server: StartServer, embeddings: Any, search_in: Any
+) -> None:
+    """By meaning too, although it is changed twice; and none of the earlier vectors is left in the end."""
+    with plain_client(start_server().url) as http:
+
+        def stored() -> float:
+            size: float = http.get("/v1/embeddings/total_storage_size", headers={"storage-unit": "B"}).json()
+            return size
+
+        def change(embedding: str | None) -> None:
+            answer = http.patch(f"/v1/folders/{folder['id']}", json={"embedding": embedding})
+            assert answer.status_code == 200, answer.text
+            assert answer.json()["embedding_config"]["handle"] == embedding
+
+        def until_done() -> None:
+            follow(http, f"/v1/jobs?source_id={folder['id']}&active=true", lambda found: found == [])
+
+        folder = http.post("/v1/folders", json={"name": "anew", "embedding": EMBEDDING}).json()
+        agent = http.post("/v1/agents", json={"name": "a", "model": MODEL, "folder_ids": [folder["id"]]}).json()
+        files = [("a", b"a feline sleeps"), ("b", b"the hound runs")]
+        address = f"/v1/folders/{folder['id']}/upload"
+        read = [when_read(http, http.post(address, files={"file": each}).json()) for each in files]
+        assert stored() == 2 * (1536 * 4 + 1536 // 8)
+        embeddings.down_for = " "  # of the texts, which have several words; queries of one are answered
+        change("openai/text-embedding-3-large")
+        change(EMBEDDING)
+        waiting = [when(http, each, lambda now: now["processing_status"] == "embedding") for each in read]
+        assert [each["chunks_embedded"] for each in waiting] == [0, 0]
+        assert search_in(http, agent["id"], "cat") == ["a feline sleeps"]
+        assert search_in(http, agent["id"], "dog") == ["the hound runs"]
+        embeddings.down_for = None
+        until_done()
+        assert [when_read(http, each)["chunks_embedded"] for each in read] == [1, 1]
+        assert search_in(http, agent["id"], "cat") == ["a feline sleeps"]
+        assert stored() == 2 * (1536 * 4 + 1536 // 8)
+        change(None)
+        until_done()
+        assert stored() == 0
+        assert search_in(http, agent["id"], "feline") == ["a feline sleeps"]

@@ -67,6 +67,29 @@ def test_what_a_killed_process_has_begun_is_done_by_the_next(start_server: Start
 
 
 @one_store
+def test_a_folder_that_was_embedded_anew_when_its_process_was_killed_is_done_by_the_next(
+    start_server: StartServer,
+) -> None:
+    server = start_server()
+    with plain_client(server.url) as http:
+        folder = http.post("/v1/folders", json={"name": "f", "embedding": EMBEDDING}).json()
+        address = f"/v1/folders/{folder['id']}"
+        sent = http.post(f"{address}/upload", files={"file": ("a.txt", TEXT.encode())}).json()
+        total = when_read(http, sent)["total_chunks"]
+        http.patch(address, json={"embedding": "openai/text-embedding-3-large"}).raise_for_status()
+        follow(http, f"{address}/files/{sent['id']}", lambda now: now["chunks_embedded"] > 0)
+        server.kill()
+        server.restart()
+        follow(http, "/v1/jobs/active", lambda found: found == [])
+        assert when_read(http, sent)["chunks_embedded"] == total
+        with closing(sqlite3.connect(server.database.removeprefix("sqlite:///"))) as database:
+            vectors = "SELECT count(*), count(DISTINCT version), count(DISTINCT chunk_id) FROM file_vectors"
+            assert database.execute(vectors).fetchone() == (total, 1, total)
+            earlier = "SELECT embedding, earlier_embedding, earlier_version FROM folders"
+            assert database.execute(earlier).fetchone() == ("openai/text-embedding-3-large", None, None)
+
+
+@one_store
 def test_an_upload_that_is_cut_off_leaves_nothing(start_server: StartServer) -> None:
     server = start_server()
     with plain_client(server.url) as http:

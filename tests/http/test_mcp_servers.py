@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,6 +17,8 @@ from letta_client.types import AgentState
 
 from support.clients import official_client, plain_client
 from support.fixtures import MODEL, NewAgent, StartServer, one_store
+from support.polling import until
+from support.scripted_model import ScriptedModel
 from support.tool_servers import FASTMCP_SERVER, PLAIN_SERVER, TOOL_SERVER, program, running
 
 SECRET = "hush-hush-0815"
@@ -60,14 +62,6 @@ def say(client: Letta, agent: AgentState, text: str) -> list[Any]:
     """Return what the tools of a turn returned."""
     response = client.agents.messages.create(agent.id, messages=[{"role": "user", "content": text}])
     return [message for message in response.messages if message.message_type == "tool_return_message"]
-
-
-def until(holds: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if holds():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it never came to hold")
 
 
 def test_a_server_is_added_changed_and_deleted(client: Letta, new_server: NewServer) -> None:
@@ -120,7 +114,7 @@ def test_a_server_that_cannot_be_reached_is_added_all_the_same(new_server: NewSe
     server = new_server({"mcp_server_type": "stdio", "command": "/nonexistent/program", "args": []})
     assert new_server.tools(server) == {}
     answer = http.patch(f"/v1/mcp-servers/{server.id}/refresh")
-    assert (answer.status_code, "No such file" in answer.json()["detail"]) == (502, True)
+    assert (answer.status_code, "is not found in" in answer.json()["detail"]) == (502, True)
 
 
 def test_a_name_is_taken_once(client: Letta, new_server: NewServer) -> None:
@@ -184,6 +178,17 @@ def test_turns_call_tools_of_servers_under_rules_and_approval(
     assert "HI!" in str(done.messages)
 
 
+def test_a_model_is_shown_what_a_servers_tool_drew(
+    client: Letta, new_server: NewServer, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    agent = new_agent(tool_ids=[new_server.tools(new_server(program(TOOL_SERVER)))["picture"]])
+    (returned,) = say(client, agent, "CALL picture {}")
+    assert returned.tool_return == "(picture 1)"
+    drawn = returned.tool_returns[0].tool_return[1].source.data
+    assert base64.b64decode(drawn).startswith(b"\x89PNG")
+    assert drawn in json.dumps(scripted_model.requests[-1]["messages"])
+
+
 def test_an_agents_secrets_fill_the_configuration(
     client: Letta, new_server: NewServer, new_agent: NewAgent, http: httpx.Client
 ) -> None:
@@ -211,8 +216,9 @@ def test_an_agents_secrets_fill_the_configuration(
 def test_refresh_brings_new_tools_and_drops_gone_ones_and_says_who_loses_one(
     client: Letta, new_server: NewServer, new_agent: NewAgent, tmp_path: Path
 ) -> None:
+    tmp_path.chmod(0o755)  # behind walls it is nobody who looks
     more = tmp_path / "more"
-    server = new_server(program(TOOL_SERVER_MORE=str(more)))
+    server = new_server(program(TOOL_SERVER_MORE=str(more)) | {"readable_paths": [str(more.parent)]})
     before = new_server.tools(server)
     more.touch()
     touch = {"mcp_server_type": "stdio", "command": None, "args": None}
@@ -249,9 +255,10 @@ def test_who_loses_a_tool_is_told_by_refresh(
     client: Letta, new_server: NewServer, new_agent: NewAgent, http: httpx.Client, tmp_path: Path
 ) -> None:
     """A program that is started anew has a tool less; nobody told of it."""
+    tmp_path.chmod(0o755)  # behind walls it is nobody who looks
     more = tmp_path / "more"
     more.touch()
-    server = new_server(program(TOOL_SERVER_MORE=str(more), N="{{ N | 1 }}"))
+    server = new_server(program(TOOL_SERVER_MORE=str(more), N="{{ N | 1 }}") | {"readable_paths": [str(more.parent)]})
     agent = new_agent(tool_ids=[new_server.tools(server)["extra"]], secrets={"N": "2"}, include_base_tools=False)
     more.unlink()
     answer = http.patch(f"/v1/mcp-servers/{server.id}/refresh", params={"agent_id": agent.id}).json()
@@ -419,6 +426,52 @@ def test_only_admins_of_the_default_organisation_start_programs(start_server: St
             assert somebody.get(f"/v1/mcp-servers/{mine['id']}").status_code == 200
             assert somebody.get(f"/v1/mcp-servers/connect/{mine['id']}").status_code == 403
             assert somebody.post("/v1/mcp-servers", json=remote).status_code == 403
+
+
+@one_store
+def test_only_admins_see_arguments_and_paths(start_server: StartServer) -> None:
+    server = start_server(env={"FOLKMOOT_API_KEY": "root-key", **PRIVATE})
+    with plain_client(server.url, headers=bearer("root-key")) as root:
+        speaking = program()
+        speaking["args"] = [
+            "-c",
+            f"import sys; sys.exit('no such user: {SECRET}-9')",
+            f"--key={SECRET}-9",
+            f"{SECRET}-9",
+        ]
+        address = f"http://127.0.0.1:9/{SECRET}/mcp?k={SECRET}"
+        for name, config in (("program", speaking), ("remote", {"server_url": address})):
+            root.post("/v1/mcp-servers", json={"server_name": name, "config": config}).raise_for_status()
+        shown = root.get("/v1/mcp-servers").json()
+        assert shown[0]["args"] == speaking["args"]
+        assert shown[1]["server_url"] == f"http://127.0.0.1:9/{SECRET}/mcp?k=***"
+        for role in ("member", "reader"):
+            key = root.post("/v1/keys", json={"name": role, "role": role}).json()["key"]
+            with plain_client(server.url, headers=bearer(key)) as somebody:
+                answers = [
+                    somebody.get("/v1/mcp-servers"),
+                    somebody.get("/v1/tools/mcp/servers"),
+                    somebody.get("/v1/tools"),
+                ]
+                for each in shown:
+                    answers += [
+                        somebody.get(f"/v1/mcp-servers/{each['id']}"),
+                        somebody.get(f"/v1/mcp-servers/{each['id']}/tools"),
+                        somebody.patch(f"/v1/mcp-servers/{each['id']}/refresh"),
+                        somebody.post(f"/v1/tools/mcp/servers/{each['server_name']}/resync"),
+                    ]
+                    if role == "member":
+                        answers.append(somebody.get(f"/v1/mcp-servers/connect/{each['id']}"))
+                listed = answers[0].json()
+                somebody.post("/login", data={"key": key})
+                answers.append(somebody.get("/tools/servers"))
+                if role == "member":
+                    config = {"mcp_server_type": "streamable_http", "server_url": listed[1]["server_url"]}
+                    answers.append(somebody.patch(f"/v1/mcp-servers/{shown[1]['id']}", json={"config": config}))
+                assert all(answer.status_code in (200, 403, 502) for answer in answers)
+                assert not [answer.text for answer in answers if SECRET in answer.text]
+                assert (listed[0]["args"], listed[1]["server_url"]) == (["***"] * 4, "http://127.0.0.1:9/***")
+        assert root.get("/v1/mcp-servers").json() == shown, "what came back as it was shown is as it was"
 
 
 @one_store

@@ -16,6 +16,7 @@ from letta_client.types import AgentState
 
 from support.fixtures import MODEL, NewAgent, StartServer, one_store
 from support.scripted_model import ScriptedModel
+from support.server import ServerFailed
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="walls are Linux's")
 
@@ -189,6 +190,47 @@ def test_a_tool_that_takes_too_long_is_ended_and_what_it_printed_is_kept(start_s
         text, name = named(source)
         once = maker.source(text)
         assert (once["status"], once["stdout"]) == ("error", ["before\n"])
+
+
+@one_store
+def test_a_tool_can_have_less_than_the_server_allows_and_never_more(maker: Maker) -> None:
+    source = """
+import resource
+
+def TOOL(wait: bool) -> list:
+    \"\"\"Tell what it may use.\"\"\"
+    while wait:
+        pass
+    return [resource.getrlimit(getattr(resource, name))[0] for name in ("RLIMIT_NOFILE", "RLIMIT_FSIZE")]
+"""
+    limits = {"seconds": 1, "open_files": 20, "file_size": 1 << 50}
+    agent, name = maker.agent(source, tool={"extra_body": {"metadata_": {"limits": limits}}})
+    assert maker.run(agent, name, {"wait": False})["func_return"] == [20, 64 * 1024 * 1024]
+    returned = maker.turn(agent, name, {"wait": True})
+    assert returned.tool_return.endswith("TimeoutError: it took more than 1 seconds and was ended")
+
+
+@one_store
+def test_what_of_the_network_was_refused_is_told(maker: Maker, client: Letta) -> None:
+    source = """
+import socket
+
+def TOOL(fail: bool) -> str:
+    \"\"\"Look a name up.\"\"\"
+    try:
+        return socket.gethostbyname("other.test")
+    except OSError:
+        if fail:
+            raise
+        return "not there"
+"""
+    agent, name = maker.agent(source, tool={"extra_body": {"metadata_": {"allowed_hosts": ["one.test"]}}})
+    refused = "network: other.test is not among the hosts that it may reach"
+    quiet = maker.turn(agent, name, {"fail": False})
+    assert (quiet.tool_return, quiet.stderr) == ("not there", [refused])
+    loud = maker.turn(agent, name, {"fail": True})
+    assert loud.tool_return.endswith(refused)
+    assert refused in loud.stderr
 
 
 @one_store
@@ -453,6 +495,22 @@ def test_the_published_exploit_gets_nothing(mode: str, start_server: StartServer
         assert (seen["secret"], seen["written"], mark.exists()) == ("the secret", True, True)
     else:
         assert (seen["secret"], seen["written"], seen["parent"], mark.exists()) == ("", False, "", False)
+
+
+@one_store
+def test_code_without_walls_is_refused_among_several_organisations(start_server: StartServer) -> None:
+    headers = {"authorization": "Bearer the-admins-key"}
+    trusted = {"FOLKMOOT_API_KEY": "the-admins-key", "FOLKMOOT_TOOL_SANDBOX": "trusted"}
+    server = start_server(env=trusted)
+    with httpx.Client(base_url=server.url, timeout=60, headers=headers) as http:
+        assert_error(http.post("/v1/organizations", json={"name": "others"}), 409, "FOLKMOOT_TOOL_SANDBOX=trusted")
+    server.stop()
+    walled = start_server(env={"FOLKMOOT_API_KEY": "the-admins-key"})
+    with httpx.Client(base_url=walled.url, timeout=60, headers=headers) as http:
+        http.post("/v1/organizations", json={"name": "others"}).raise_for_status()
+    walled.stop()
+    with pytest.raises(ServerFailed, match="there are 2 organisations here, and code without walls reads"):
+        server.start()
 
 
 @one_store

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -18,13 +17,11 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from folkmoot.server.connections import LARGEST_HEAD, LOOKS, PIECE, Connection
+from support.polling import until
 from support.server import ServerProcess
 
 TIMEOUT = 1.0
 WAIT = 60.0
-LOOKS_AT_PROCESS = 600
-PAUSE = 0.05
-"""Seconds between two looks at a process: nothing tells when it has closed its end of a connection."""
 
 
 # -- a real server -------------------------------------------------------------------------------------------
@@ -122,14 +119,6 @@ def test_a_head_that_is_too_large_is_answered_431(impatient: ServerProcess) -> N
     assert f"{LARGEST_HEAD:,}" in body["detail"]
 
 
-def comes_to(condition: Callable[[], bool]) -> None:
-    for _ in range(LOOKS_AT_PROCESS):
-        if condition():
-            return
-        time.sleep(PAUSE)
-    raise AssertionError("It did not come to that.")
-
-
 def test_a_client_that_does_not_read_is_gone_with_its_memory(impatient: ServerProcess, http: httpx.Client) -> None:
     value = "x" * 8_000_000
     made = http.post("/v1/blocks", json={"label": uuid4().hex, "value": value, "limit": len(value)}).json()
@@ -148,9 +137,9 @@ def test_a_client_that_does_not_read_is_gone_with_its_memory(impatient: ServerPr
             client.sendall(request)
         ports = {client.getsockname()[1] for client in clients}
         assert held(ports) == readers
-        comes_to(lambda: process.memory_info().rss > before + readers * 3_000_000)
-        comes_to(lambda: held(ports) == 0)
-        comes_to(lambda: process.memory_info().rss < before + readers * 1_000_000)
+        until(lambda: process.memory_info().rss > before + readers * 3_000_000)
+        until(lambda: held(ports) == 0)
+        until(lambda: process.memory_info().rss < before + readers * 1_000_000)
     assert "read too slowly" in impatient.log()
 
 
@@ -182,7 +171,7 @@ def test_too_many_connections_are_told_so(impatient: ServerProcess, http: httpx.
         assert b"FOLKMOOT_MAX_CONNECTIONS" in told
         assert b"retry-after: 1" in told.lower()
         assert http.get("/v1/health").status_code == 200, "who is connected already is served"
-    comes_to(lambda: _status(impatient) == 200)
+    until(lambda: _status(impatient) == 200)
 
 
 def _status(server: ServerProcess) -> int:

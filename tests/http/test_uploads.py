@@ -12,6 +12,7 @@ from assertions import UNKNOWN, assert_error
 from letta_client import Letta
 from uploading import NewFolder, Upload, follow, text_of, when_read
 
+from folkmoot.files.decoding import tell_encoding
 from support.clients import plain_client
 from support.fixtures import NewAgent, StartServer, one_store
 
@@ -270,3 +271,48 @@ def test_half_a_file_is_never_shown(
     assert seen["visible_content"].splitlines()[1] == "1: second, and much longer"
     assert seen["version"] == 2
     assert text_of(http, file) == big
+
+
+def test_a_single_line_of_any_length_is_cut_found_and_shown_from_its_beginning(
+    http: httpx.Client, new_agent: NewAgent, new_folder: NewFolder, upload: Upload
+) -> None:
+    """What takes 200 MB in one line goes the same way: pieces, chunks and views are bounded, not lines."""
+    folder = new_folder()
+    agent = new_agent(folder_ids=[folder["id"]])
+    line = "the heron stands and " * 50_000 + "zyzzyva " + "the owl sleeps and " * 50_000
+    file = upload(folder, "line.txt", line)
+    assert (file["processing_status"], file["error_message"]) == ("completed", None)
+    passages = http.get(f"/v1/folders/{folder['id']}/passages", params={"limit": 100, "order": "asc"}).json()
+    assert {(each["first_line"], each["last_line"]) for each in passages} == {(1, 1)}
+    assert max(len(each["text"]) for each in passages) <= 4 * 300
+    assert text_of(http, file) == line
+    (seen,) = http.get(f"/v1/agents/{agent.id}/files").json()["files"]
+    assert seen["visible_content"].startswith("[Viewing file start (out of 1 lines)]\n1: the heron")
+    assert len(seen["visible_content"]) < 3000
+    said = {"input": 'CALL semantic_search_files {"query": "zyzzyva", "limit": 1}'}
+    answer = http.post(f"/v1/agents/{agent.id}/messages", json=said).json()["messages"]
+    assert any("zyzzyva" in str(each.get("tool_return")) for each in answer)
+
+
+@one_store
+@pytest.mark.parametrize(("name", "data"), [("a.png", b"\x89PNG\r\n\x1a\n"), ("a.txt", b"\xff\xd8\xff\xe0 JFIF")])
+def test_the_beginning_of_a_picture_is_no_text(
+    http: httpx.Client, new_folder: NewFolder, name: str, data: bytes
+) -> None:
+    address = f"/v1/folders/{new_folder()['id']}/upload"
+    assert_error(http.post(address, files={"file": (name, data)}), 415, "picture")
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("Größe 12 m", "latin-1"),
+        ("café crème", "cp1252"),
+        ("Straße", "latin-1"),
+        ("Привет, мир. Как дела сегодня, друзья?", "cp1251"),
+        ("これは日本語の文章です。", "shift_jis"),
+    ],
+)
+def test_short_texts_of_other_encodings(text: str, encoding: str) -> None:
+    data = text.encode(encoding)
+    assert data.decode(tell_encoding(data)) == text

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
+import httpx
 import httpx2
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
@@ -70,6 +73,52 @@ def knock(url: str, method: str, params: dict[str, Any] | None = None, **headers
             **headers,
         },
     }
+
+
+@dataclass
+class OlderSession:
+    """A session of the protocol's older revisions, request by request."""
+
+    url: str
+    key: str
+    headers: dict[str, str]
+
+    def request(self, method: str, url: str, key: str | None = None, **more: Any) -> httpx.Response:
+        """Send a request of the session to a process."""
+        authorization = {"authorization": f"Bearer {key or self.key}"}
+        return httpx.request(method, f"{url}/mcp", headers=self.headers | authorization, timeout=60, **more)
+
+    def ask(self, method: str, **params: Any) -> Any:
+        """Ask something and return the answer."""
+        asked = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        return self.request("POST", self.url, json=asked).json()
+
+    @contextmanager
+    def stream(self, url: str, key: str | None = None) -> Iterator[Iterator[dict[str, Any]]]:
+        """Give the resources that the session's stream tells of, as they come, until it ends."""
+        headers = self.headers | {"accept": "text/event-stream", "authorization": f"Bearer {key or self.key}"}
+        with httpx.stream("GET", f"{url}/mcp", headers=headers, timeout=60) as stream:
+            assert stream.status_code == 200
+            yield _told(stream)
+
+
+def _told(stream: httpx.Response) -> Iterator[dict[str, Any]]:
+    for line in stream.iter_lines():
+        if line.startswith("data: "):
+            message = json.loads(line.removeprefix("data: "))
+            assert message["method"] == "notifications/resources/updated"
+            yield message["params"]
+
+
+def begin_session(url: str, key: str) -> OlderSession:
+    """Shake hands as a client of 2025 does."""
+    session = OlderSession(url, key, {"accept": "application/json, text/event-stream"})
+    info = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "cursor", "version": "9"}}
+    asked = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": info}
+    answer = session.request("POST", url, json=asked)
+    assert answer.json()["result"]["capabilities"]["resources"]["subscribe"] is True
+    session.headers |= {"mcp-session-id": answer.headers["mcp-session-id"], "mcp-protocol-version": "2025-11-25"}
+    return session
 
 
 def knock_tool(url: str, key: str, tool: str, **arguments: Any) -> dict[str, Any]:

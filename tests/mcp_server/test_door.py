@@ -13,7 +13,7 @@ import pytest
 from mcp.client.subscriptions import Subscription
 from mcp.shared.exceptions import MCPError
 from mcp.shared.subscriptions import ResourcesListChanged, ResourceUpdated, ToolsListChanged
-from members import GENERATIONS, NewMember, call, joined, knock, knock_tool
+from members import GENERATIONS, NewMember, begin_session, call, joined, knock, knock_tool
 
 from support.fixtures import NewBlock, StartServer, one_store
 from support.server import ServerProcess
@@ -127,6 +127,48 @@ async def test_a_change_by_anybody_reaches_who_has_subscribed(
             assert await next_event(told) == ResourceUpdated(resources[other.label])
             http.delete(f"/v1/blocks/{other.id}")
             assert await next_event(told) == ResourceUpdated(resources[other.label])
+
+
+def test_a_session_of_the_older_revisions_is_told_of_changes(start_server: StartServer, store: str) -> None:
+    """Subscribed by one request, told over the session's stream, written by somebody else: each at any process."""
+    servers = [start_server() for _ in range(2 if store == "postgres" else 1)]
+    listening, subscribing, writing = servers[0].url, servers[-1].url, servers[0].url
+    with httpx.Client(base_url=writing, timeout=PATIENCE) as http:
+        block = http.post("/v1/blocks", json={"label": "notes", "value": "one"}).json()
+        key = http.post("/v1/keys", json={"name": "cursor", "blocks": [grant(block, "read")]}).json()["key"]
+        other = http.post("/v1/keys", json={"name": "other", "blocks": [grant(block, "read")]}).json()
+        session = begin_session(subscribing, key)
+        with session.stream(listening) as told, session.stream(listening, key=other["key"]) as overheard:
+            session.ask("resources/subscribe", uri="memory://notes")
+            http.post(f"/v1/blocks/{block['id']}/edits", json={"kind": "insert", "new_string": "two"})
+            assert next(told) == {"uri": "memory://notes"}
+            http.patch(f"/v1/blocks/{block['id']}", json={"value": "three"})
+            assert next(told) == {"uri": "memory://notes"}
+            session.ask("resources/unsubscribe", uri="memory://notes")
+            session.ask("resources/subscribe", uri=f"memory://{block['id']}")
+            http.patch(f"/v1/blocks/{block['id']}", json={"value": "four"})
+            assert next(told) == {"uri": f"memory://{block['id']}"}, "and not of what it unsubscribed from"
+            http.delete(f"/v1/keys/{other['id']}")
+            assert list(overheard) == [], "whose session it is not is told nothing"
+
+
+@one_store
+def test_a_session_is_told_what_it_missed_and_ends_with_its_key(
+    server: ServerProcess, http: httpx.Client, new_block: NewBlock
+) -> None:
+    block = new_block(value="one")
+    made = http.post("/v1/keys", json={"name": "cursor", "blocks": [grant(block, "read")]}).json()
+    session = begin_session(server.url, made["key"])
+    session.ask("resources/subscribe", uri=f"memory://{block.label}")
+    http.patch(f"/v1/blocks/{block.id}", json={"value": "two"})
+    with session.stream(server.url) as told:
+        assert next(told) == {"uri": f"memory://{block.label}"}, "of what changed before it listened"
+    assert session.ask("resources/subscribe", uri="memory://nothing")["error"]["code"] == -32002
+    session.ask("resources/unsubscribe", uri=f"memory://{block.label}")
+    with session.stream(server.url) as told:
+        http.patch(f"/v1/blocks/{block.id}", json={"value": "three"})
+        http.delete(f"/v1/keys/{made['id']}")
+        assert list(told) == [], "nothing is told of what it unsubscribed from, and the stream ends with the key"
 
 
 @one_store

@@ -221,6 +221,58 @@ async def test_images(client_for: ClientFor) -> None:
     assert [part.get("text") for part in content] == ["(a picture that cannot be read)"] * 3
 
 
+DRAWN = [
+    UserMessage("Draw."),
+    AssistantMessage(tool_calls=[ToolCall("call_1", "look", "{}"), ToolCall("call_2", "look", "{}")]),
+    ToolReturn("call_1", "look", "(picture 1)", pictures=[Image(data="AAAA", media_type="image/png")]),
+    ToolReturn("call_2", "look", "nothing"),
+]
+
+
+async def test_pictures_of_tools_follow_the_returns_where_those_are_text(client_for: ClientFor) -> None:
+    async with FakeProvider([chat()]) as provider:
+        await client_for(provider.address).ask(OPENAI, prompt(*DRAWN, tools=[TOOL]))
+    messages = provider.asked[0].body["messages"]
+    assert [message["role"] for message in messages[3:]] == ["tool", "tool", "user", "system"]
+    assert messages[3]["content"] == "(picture 1)"
+    assert messages[5]["content"][1]["image_url"]["url"] == "data:image/png;base64,AAAA"
+
+
+async def test_a_long_conversation_with_pictures_of_tools_is_sent_the_same_again(client_for: ClientFor) -> None:
+    talk = [turn for _ in range(30) for turn in (UserMessage("Well?"), AssistantMessage("Well."))]
+    turns = [*talk, *DRAWN, AssistantMessage("There."), UserMessage("And?"), AssistantMessage("No."), UserMessage("?")]
+    async with FakeProvider([chat()]) as provider:
+        client = client_for(provider.address)
+        for count in (64, 66, 68):
+            await client.ask(OPENAI, prompt(*turns[:count], conversation_id="c"))
+        await client_for(provider.address).ask(OPENAI, prompt(*turns, conversation_id="d"))
+    assert provider.asked[2].body["messages"] == provider.asked[3].body["messages"]
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        failure(400, "Invalid content type. image_url is only supported by certain models."),
+        failure(404, "No endpoints found that support image input"),
+        failure(500, "image input is not supported - hint: you may need to provide the mmproj"),
+    ],
+)
+async def test_a_model_that_sees_nothing_is_asked_without_the_pictures_of_tools(
+    refusal: Any, client_for: ClientFor
+) -> None:
+    async with FakeProvider([refusal, chat("Hello.")]) as provider:
+        reply = await client_for(provider.address).ask(OPENAI, prompt(*DRAWN, tools=[TOOL]))
+    assert reply.text == "Hello."
+    assert "image_url" in json.dumps(provider.asked[0].body)
+    assert "image_url" not in json.dumps(provider.asked[1].body)
+    assert provider.asked[1].body["messages"][3]["content"] == "(picture 1)"
+    async with FakeProvider([refusal, chat()]) as provider:  # who sends a picture is told
+        with pytest.raises(ProviderError):
+            await client_for(provider.address, model_retries=0).ask(
+                OPENAI, prompt(UserMessage(["?", *DRAWN[2].pictures]))
+            )
+
+
 async def test_foreign_call_ids_are_made_to_fit(client_for: ClientFor) -> None:
     turns = [
         UserMessage("?"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -14,16 +13,13 @@ import pytest
 from runs.talking import followed, following, kinds, ok, read, run_of, say, streaming
 from support.clients import plain_client
 from support.fixtures import MODEL, StartServer
+from support.polling import until
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
 
 READERS = 50
 NONE_KEPT = httpx.Limits(max_connections=None, max_keepalive_connections=0)
 """A connection that is kept would be counted, until the server hangs up after some idle seconds."""
-
-LOOKS = 600
-PAUSE = 0.05
-"""Seconds between two looks at a process: nothing tells when it has closed its end of a connection."""
 
 
 class Opened:
@@ -44,11 +40,7 @@ class Opened:
 
     def comes_to(self, sockets: int) -> None:
         """Return when there are no more than so many sockets."""
-        for _ in range(LOOKS):
-            if self.sockets() <= sockets:
-                return
-            time.sleep(PAUSE)
-        raise AssertionError(f"{self.sockets()} sockets are open, not {sockets}")
+        until(lambda: self.sockets() <= sockets)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import pytest
 from folkmoot.runs.messenger import FARTHEST
 from runs.talking import SEARCH, Event, approval, call, calling, decide, followed, kinds, ok, post, say, whole
 from support.fixtures import NewAgent
+from support.polling import until
 from support.scripted_model import ScriptedModel
 
 ASK = "send_message_to_agent_and_wait_for_reply"
@@ -157,9 +158,8 @@ def test_who_was_told_something_may_ask_the_teller_and_wait(
         held.wait_for(1)
         held.release(1)
         held.wait_for(2)
-        for _ in range(2000):
-            if len(runs := ok(http.get("/v1/runs/active", params={"agent_id": one}))) == 2:
-                break
+        until(lambda: len(ok(http.get("/v1/runs/active", params={"agent_id": one}))) == 2)
+        runs = ok(http.get("/v1/runs/active", params={"agent_id": one}))
         assert [run["status"] for run in runs] == ["created", "running"]
         held.release()
         assert telling.result(60)["messages"][-1]["content"] == "told"

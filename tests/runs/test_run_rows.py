@@ -15,6 +15,7 @@ from letta_client import Letta
 from chaos.moot import rows
 from runs.talking import DONE, Reading, followed, kinds, ok, post, read, say, whole
 from support.fixtures import MODEL, NewAgent, StartServer
+from support.polling import until
 from support.scripted_model import ScriptedModel
 
 ASKED = "CALL conversation_search {}\nTHEN ECHO one two three"
@@ -31,11 +32,14 @@ def start(http: httpx.Client, agent_id: str, text: str, **more: Any) -> str:
 
 def end_lease_until_over(http: httpx.Client, database: str, run_id: str) -> None:
     """Let the run's lease be over, again when its own process extended it, until another process has taken note."""
-    for _ in range(2000):
+
+    def is_over() -> bool:
         if ok(http.get(f"/v1/runs/{run_id}"))["status"] in OVER:
-            return
+            return True
         asyncio.run(rows(database, f"UPDATE runs SET lease_expires_at = 1 WHERE id = '{run_id}'"))
-    raise AssertionError("the run is still not over")
+        return False
+
+    until(is_over)
 
 
 async def lease_is_extended(database: str, run_id: str) -> None:

@@ -13,6 +13,7 @@ import pytest
 from runs.talking import kinds, ok, post, say, whole
 from support.callbacks import listening
 from support.fixtures import MODEL, NewAgent, StartServer
+from support.polling import until
 from support.scripted_model import ScriptedModel
 
 ASK = "send_message_to_agent_and_wait_for_reply"
@@ -24,11 +25,12 @@ def ask(other: str) -> str:
 
 def active(http: httpx.Client, agent_id: str, count: int) -> list[dict[str, Any]]:
     """Return the agent's runs that wait or are under way, the newest first, as soon as there are so many."""
-    for _ in range(2000):
+
+    def so_many() -> list[dict[str, Any]]:
         runs: list[dict[str, Any]] = ok(http.get("/v1/runs/active", params={"agent_id": agent_id}))
-        if len(runs) == count:
-            return runs
-    raise AssertionError(f"{len(runs)} active runs, not {count}")
+        return runs if len(runs) == count else []
+
+    return until(so_many)
 
 
 def test_a_plain_request_that_waits_for_its_turn_is_listed_and_can_be_cancelled(

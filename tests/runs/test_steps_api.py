@@ -104,11 +104,11 @@ def test_a_step_without_a_run_of_its_own_settings_is_listed_by_model(
     assert len(found) == 1
 
 
-def test_a_trace_shows_what_the_model_was_sent_only_when_it_is_asked_for(
+def test_a_trace_shows_what_the_model_was_sent_unless_it_is_not_to_be_kept(
     start_server: StartServer, http: httpx.Client, scripted_model: ScriptedModel
 ) -> None:
-    traced = start_server(env={"FOLKMOOT_TRACE": "true"})
-    for address, kept in ((traced.url, True), (str(http.base_url), False)):
+    untraced = start_server(env={"FOLKMOOT_TRACE": "off"})
+    for address, kept in ((str(http.base_url), True), (untraced.url, False)):
         with httpx.Client(base_url=address, timeout=60) as client:
             wanted = {"type": "json_object"}
             agent = client.post("/v1/agents", json={"model": MODEL, "response_format": wanted}).json()
@@ -122,3 +122,17 @@ def test_a_trace_shows_what_the_model_was_sent_only_when_it_is_asked_for(
             assert {"role": "user", "content": "ECHO traced"} in trace["request_json"]["messages"]
             assert trace["response_json"]["choices"][0]["message"]["content"] == "traced"
         assert scripted_model.requests[-1]["response_format"] == wanted
+
+
+def test_a_long_request_is_told_whole_although_it_is_kept_as_what_it_adds_to_another(
+    http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    agent = new_agent(system="Be kind. " * 3000)
+    for words in ("one", "two", "three"):
+        say(http, agent.id, f"ECHO {words}")
+    steps = ok(http.get("/v1/steps", params={"agent_id": agent.id, "order": "asc"}))
+    told = [ok(http.get(f"/v1/steps/{step['id']}/trace"))["request_json"]["messages"] for step in steps]
+    assert told == [request["messages"] for request in scripted_model.requests]
+    ok(http.delete(f"/v1/runs/{steps[0]['run_id']}"))
+    assert ok(http.get(f"/v1/steps/{steps[2]['id']}/trace")) is None
+    assert ok(http.get(f"/v1/runs/{steps[2]['run_id']}/trace")) == []

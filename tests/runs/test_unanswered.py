@@ -16,11 +16,11 @@ from chaos.moot import rows
 from runs.talking import SEARCH, Event, kinds, last_run, ok, read, run_of, say, streaming, whole
 from runs.test_interrupted import AT_ONCE, KILLED, RESTARTS, Moot, moot
 from support.fixtures import NewAgent, each_wire, one_store
+from support.polling import until
 from support.scripted_model import ScriptedModel
 
 __all__ = ["moot"]
 
-LOOKS = 2000
 WORDS = "ECHO one two three four five"
 SAID = [{"role": "user", "content": WORDS}]
 
@@ -97,7 +97,7 @@ def test_a_streamed_turn_that_is_interrupted_keeps_what_was_said_and_answered(
         shown = ""
         while "two" not in shown:
             shown += spoken(read([reading.next()]))
-        assert any("two" in stored_words(moot, run_id) for _ in range(LOOKS)), "a moment after it was shown"
+        until(lambda: "two" in stored_words(moot, run_id))  # a moment after it was shown
         interrupt(moot)
         with suppress(httpx.TransportError):
             reading.rest()

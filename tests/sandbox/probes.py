@@ -150,7 +150,10 @@ SAME_USER: Mapping[str, str] = {
     "change a file's attributes": "import os; os.setxattr('SECRET_FILE', 'user.x', b'y'); print('REACHED')",
     "cut a file short": "import os; os.truncate('SECRET_FILE', 18); print('REACHED')",
     "link to a file": "import os, time; os.link('SECRET_FILE', f'SECRET_FILE-{time.time()}'); print('REACHED')",
-    "slow the server down": "import os; os.setpriority(os.PRIO_PROCESS, SERVER_PID, 0); print('REACHED')",
+    "slow the server down": (
+        "import os; now = os.getpriority(os.PRIO_PROCESS, 0)\n"
+        "os.setpriority(os.PRIO_PROCESS, SERVER_PID, now); print('REACHED')"
+    ),
     "bind the server to a processor": "import os; os.sched_setaffinity(SERVER_PID, range(64)); print('REACHED')",
     "limit the server": "import resource; resource.prlimit(SERVER_PID, resource.RLIMIT_NOFILE); print('REACHED')",
     "signal the server by a file": (

@@ -119,6 +119,7 @@ Make = Callable[..., Environments]
 async def make(tmp_path: Path) -> AsyncIterator[Make]:
     """Make the environments of one more process of the same data folder."""
     made = []
+    before = os.umask(0o077)  # as the server sets it
     GO.set()
 
     def one(installer: Installer | None = None, keep: float = 1000.0, most_bytes: int = 10**9) -> Environments:
@@ -127,6 +128,7 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
         return made[-1]
 
     yield one
+    os.umask(before)
     for each in made:
         await each.close()
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -173,6 +174,58 @@ def test_calls_wait_for_a_place_and_too_many_are_told(run: Running, monkeypatch:
     monkeypatch.setattr(service, "MOST_WAITING", 3)
     with pytest.raises(SandboxBusy, match="3 calls wait"):
         run.all(Sandbox("strict", running=1), [Call(source)] * 6)
+
+
+async def test_another_system_has_no_walls_yet_and_nothing_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.sys, "platform", "darwin")
+    sandbox = Sandbox("strict")
+    walls = await sandbox.walls()
+    assert walls.line.startswith("strict, but code cannot be run: there are no walls for darwin yet. Run the server on")
+    for language in ("python", "typescript"):
+        with pytest.raises(SandboxUnavailable, match="there are no walls for darwin yet"):
+            await sandbox.run(Call("1", language=language))
+    assert sandbox._forkers == {}
+
+
+def test_two_hundred_calls_at_once_wait_for_a_few_processes(run: Running) -> None:
+    sandbox, most, over = Sandbox("strict", running=4), 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal most
+        while not over.wait(0.02):
+            most = max(most, len(psutil.Process().children(recursive=True)))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        results = run.all(sandbox, [Call("6 * 7")] * 200)
+    finally:
+        over.set()
+        watching.join()
+    assert [result.value for result in results] == [42] * 200
+    # A forker, and for each call its guard and what is inside; guards that wait, and some that are just ending.
+    assert 4 < most < 40
+
+
+async def test_what_is_expected_is_there_before_the_call_and_ends_when_none_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sandbox = Sandbox("strict")
+    try:
+        sandbox.expect()
+        assert sandbox._expecting is None, "nothing is known of the walls"
+        await sandbox.walls()
+        sandbox.expect()
+        assert sandbox._expecting is not None
+        await sandbox._expecting
+        (forker,) = sandbox._forkers.values()
+        assert (await sandbox.run(Call("6 * 7"))).value == 42
+        assert list(sandbox._forkers.values()) == [forker]
+        monkeypatch.setattr(service, "IDLE_SECONDS", 0.0)
+        assert (await sandbox.run(Call("6 * 7"))).value == 42
+        await asyncio.to_thread(forker._process.wait, 60)
+    finally:
+        await sandbox.close()
 
 
 def sleepers(seconds: str) -> list[psutil.Process]:

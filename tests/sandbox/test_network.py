@@ -100,7 +100,7 @@ def ask(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Ask:
     """Run code with a network."""
 
     async def run(source: str, *, private: tuple[str, ...] = (), limits: Limits = LIMITS, **network: Any) -> Result:
-        monkeypatch.setattr(sandbox, "_private_hosts", read_hosts(private))
+        monkeypatch.setattr(sandbox, "private_hosts", read_hosts(private))
         return await sandbox.run(Call(source, limits=limits, network=Network(**network)))
 
     return run

@@ -7,10 +7,10 @@ from typing import Any
 
 import httpx
 
+from support.polling import until
+
 PAGE = 1000
 """More than what any of these lists holds."""
-
-CHECKS = 3000
 
 
 def read_everything(http: httpx.Client) -> dict[str, Any]:
@@ -23,10 +23,7 @@ def read_everything(http: httpx.Client) -> dict[str, Any]:
 
 def settled(http: httpx.Client) -> None:
     """Return when no run is active."""
-    for _ in range(CHECKS):
-        if not answer(http, "/v1/runs/active"):
-            return
-    raise AssertionError(answer(http, "/v1/runs/active"))
+    until(lambda: not answer(http, "/v1/runs/active"))
 
 
 def _paths(http: httpx.Client) -> Iterator[str]:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import sqlite3
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -20,6 +19,7 @@ from folkmoot.store.tables import metadata
 from support.callbacks import listening
 from support.clients import plain_client
 from support.fixtures import MODEL, StartServer
+from support.polling import until
 from support.scripted_model import ScriptedModel
 
 PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
@@ -52,6 +52,8 @@ BY_HAND = {
     ("block_readers", "agent_id"),
     ("block_readers", "run_id"),
     ("block_readers", "block_id"),
+    ("group_conversations", "agent_id"),
+    ("group_messages", "conversation_id"),
 }
 """What no foreign key deletes: the code does, with something else, or it stays as the page says."""
 
@@ -89,11 +91,8 @@ def mentioning(rows: Mapping[str, Sequence[str]], *marks: str, but: Sequence[str
 
 
 SAID, WRITTEN, IN_COPY, SENT, LOST = "saidword", "writtenword", "copyword", "sentword", "lostword"
-FILED = "filedword"
+FILED, IN_GROUP, LATER = "filedword", "groupword", "laterword"
 KEPT, SHARED = "keptword", "sharedword"
-
-
-LOOKS = 2000
 
 
 class Life:
@@ -118,16 +117,19 @@ class Life:
         )["id"]
         requests = [{"agent_id": self.agent, "input": f"ECHO {SAID}"}]
         batch = self.ok("POST", "/v1/messages/batches", {"requests": requests})["id"]
-        while self.ok("GET", f"/v1/messages/batches/{batch}")["status"] != "completed":
-            time.sleep(0.02)
+        until(lambda: self.ok("GET", f"/v1/messages/batches/{batch}")["status"] == "completed")
         self.folder = self.ok("POST", "/v1/folders", {"name": "papers"})["id"]
         self.ok("PATCH", f"/v1/agents/{self.agent}/folders/attach/{self.folder}")
         paper = {"file": ("paper.txt", FILED.encode())}
         self.http.post(f"/v1/folders/{self.folder}/upload", files=paper).raise_for_status()
-        while self.ok("GET", f"/v1/jobs?source_id={self.folder}&active=true"):
-            time.sleep(0.02)
+        until(lambda: not self.ok("GET", f"/v1/jobs?source_id={self.folder}&active=true"))
+        provider = {"name": "own", "provider_type": "openai", "api_key": "k", "base_url": "https://models.invalid"}
+        self.ok("POST", "/v1/providers", provider)
         identity = {"identifier_key": "ada", "name": "Ada", "identity_type": "user", "agent_ids": [self.agent]}
         self.ok("POST", "/v1/identities", identity)
+        daily = {"type": "recurring", "cron_expression": "0 9 * * *"}
+        later = {"messages": [{"role": "user", "content": LATER}], "schedule": daily}
+        self.ok("POST", f"/v1/agents/{self.agent}/schedule", later)
         insertion = {"label": "team", "new_string": WRITTEN}
         self.say(f"CALL memory_insert {json.dumps(insertion)}")
         asking = {"message": f"ECHO {SENT}", "other_agent_id": self.other}
@@ -143,11 +145,21 @@ class Life:
             json={"input": f"CALL memory_insert {json.dumps(copied)}", "streaming": False},
         ).raise_for_status()
         self.fork = self.ok("POST", f"/v1/conversations/{self.thread}/fork")["id"]
+        self.talk_in_groups()
         model.fail_next(400, message="no such luck")
         assert self.http.post(f"/v1/agents/{self.agent}/messages", json={"input": LOST}).status_code >= 400
         self.runs = self.ids("runs", self.agent)
         self.steps = self.ids("steps", self.agent)
-        assert len(self.runs) == 7
+        assert len(self.runs) == 8
+
+    def talk_in_groups(self) -> None:
+        """Be tended by the other agent, and say something in a group that shares a block."""
+        tended = {"manager_type": "sleeptime", "manager_agent_id": self.agent, "sleeptime_agent_frequency": 100}
+        self.ok("POST", "/v1/groups", {"agent_ids": [self.other], "description": "", "manager_config": tended})
+        shared = {"agent_ids": [self.agent], "description": "", "shared_block_ids": [self.block]}
+        group = self.ok("POST", "/v1/groups", shared)["id"]
+        self.ok("POST", f"/v1/groups/{group}/messages", {"input": f"ECHO {IN_GROUP}"})
+        self.in_group = self.ok("GET", f"/v1/conversations?agent_id={self.agent}&limit=1")[0]["id"]
 
     def ok(self, method: str, path: str, body: Any = None) -> Any:
         response = self.http.request(method, path, json=body)
@@ -187,7 +199,7 @@ def life(start_server: StartServer, scripted_model: ScriptedModel) -> Iterator[t
 
 def test_deleting_an_agent_leaves_nothing_but_what_the_page_names(life: tuple[Life, str]) -> None:
     made, database = life
-    marks = (made.agent, made.thread, made.fork, *made.runs, *made.steps)
+    marks = (made.agent, made.thread, made.fork, made.in_group, *made.runs, *made.steps)
     others = (made.other, *made.ids("runs", made.other), *made.ids("steps", made.other))
     before = rows_of(database)
     named = {name for name, (_, _, stays) in TOLD.items() if stays != "nothing"}
@@ -200,7 +212,7 @@ def test_deleting_an_agent_leaves_nothing_but_what_the_page_names(life: tuple[Li
     made.ok("DELETE", f"/v1/agents/{made.agent}")
     after = rows_of(database)
     assert mentioning(after, *marks, but=others) <= named
-    assert mentioning(after, SAID, IN_COPY, LOST, KEPT) == set()
+    assert mentioning(after, SAID, IN_COPY, IN_GROUP, LOST, KEPT, LATER) == set()
     assert mentioning(after, SHARED) == {"passages", "passage_tags", "archive_tags"}
     assert [len(after[name]) for name in ("archives", "passages", "passage_vectors", "deleted_passages")] == [1] * 4
     assert mentioning(after, SENT, but=others) == set()
@@ -222,6 +234,7 @@ def test_deleting_or_resetting_a_conversation_takes_its_runs(life: tuple[Life, s
     made.ok("DELETE", f"/v1/conversations/{made.thread}")
     assert mentioning(rows_of(database), IN_COPY) == set()
     assert set(made.ids("runs", made.agent)) == set(made.runs) - set(own)
+    made.ok("DELETE", f"/v1/conversations/{made.in_group}")
     made.ok("PATCH", f"/v1/agents/{made.agent}/reset-messages", {})
     assert mentioning(rows_of(database), SAID, LOST) == set()
     assert made.ids("runs", made.agent) == []
@@ -239,13 +252,13 @@ def test_traces_and_figures_stay_as_long_as_the_settings_say(
         (step,) = http.get(f"/v1/steps?agent_id={agent}").json()
         server.restart()  # a server looks for what is too old when it starts, and then every minute
     with plain_client(server.url) as http:
-        assert any(http.get(f"/v1/steps/{step['id']}/trace").json() is None for _ in range(LOOKS))
+        until(lambda: http.get(f"/v1/steps/{step['id']}/trace").json() is None)
         http.delete(f"/v1/agents/{agent}").raise_for_status()
         assert http.get(f"/v1/steps/{step['id']}").json() == step
         server.stop()
     brief = start_server(env={"FOLKMOOT_KEEP_STEPS": "0.001"})
     with plain_client(brief.url) as http:
-        assert any(http.get(f"/v1/steps/{step['id']}").status_code == 404 for _ in range(LOOKS))
+        until(lambda: http.get(f"/v1/steps/{step['id']}").status_code == 404)
 
 
 @pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
@@ -262,8 +275,7 @@ def test_deleting_a_file_or_a_folder_leaves_nothing_of_their_texts(start_server:
             return file
 
         def wait_for_jobs() -> None:
-            while http.get("/v1/jobs", params={"active": True}).json():
-                time.sleep(0.02)
+            until(lambda: not http.get("/v1/jobs", params={"active": True}).json())
 
         first, second = (http.post("/v1/folders", json={"name": name}).json()["id"] for name in ("first", "second"))
         read = send(first, "read", wait=True)

@@ -40,7 +40,7 @@ PRELOADED = (
 )
 """What the rehearsal does not import."""
 
-PASSED_ON = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "COVERAGE_PROCESS_CONFIG")
+PASSED_ON = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "COVERAGE_PROCESS_CONFIG")
 """Variables that every process of the tests' own inherits; a server's others are its test's alone."""
 
 

@@ -16,8 +16,12 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 HUGE = 10_000_000
+PROCESS = uuid4().hex
+"""Tells processes apart; behind walls each is number one."""
+
 PLAIN = {"type": "object", "properties": {}}
 
 
@@ -87,7 +91,7 @@ WORKING: dict[str, Callable[..., dict[str, Any]]] = {
     "env_value": lambda key: text(os.environ.get(key, "unset")),
     "record_of": record_of,
     "fails": lambda x: {**text(f"mock failure {x}"), "isError": True},
-    "process": lambda: text(str(os.getpid())),
+    "process": lambda: text(PROCESS),
     "grow": grow,
     "shrink": shrink,
 }

@@ -129,13 +129,17 @@ class PostgresServer:
         """Return the address of a database."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
-    def create_database(self, template: str | None = None) -> str:
+    def create_database(self, template: str | None = None, encoding: str | None = None) -> str:
         """Return the address of a fresh database: an empty one, or a copy of `template`, to which nobody is connected.
+
+        One of another encoding than UTF-8 is empty.
 
         Its files are copied: to write every page of them to the log, as is usual, takes five times as long.
         """
         name = f"test_{uuid4().hex}"
-        self.run_sql(f'CREATE DATABASE "{name}" TEMPLATE "{template or "template1"}" STRATEGY FILE_COPY')
+        other = f"ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'" if encoding is not None else ""
+        template = template or ("template1" if encoding is None else "template0")
+        self.run_sql(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY {other}')
         return self.url(name)
 
     def drop_database(self, url: str) -> None:

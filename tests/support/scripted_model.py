@@ -353,6 +353,9 @@ class EmbeddingScript:
         """A word whose texts are refused, however short."""
 
         self.is_down = False
+        self.down_for: str | None = None
+        """A word in whose texts' requests it is down, and in no others."""
+
         self._next: deque[tuple[int, Any]] = deque()
 
     def answer_next(self, status: int, body: Any, times: int = 1) -> None:
@@ -365,7 +368,7 @@ class EmbeddingScript:
         self.texts += texts
         if self._next:
             return self._next.popleft()
-        if self.is_down:
+        if self.is_down or (self.down_for is not None and any(self.down_for in text for text in texts)):
             return 503, openai_wire.error(503, "The embeddings are down.")
         if any(len(text) > (self.longest or len(text)) or (self.refused or "\0") in text for text in texts):
             return 400, openai_wire.error(400, "This text cannot be embedded.")

@@ -67,6 +67,7 @@ class ServerProcess:
         env: more variables, which win over the others.
         args: more arguments of `serve`.
         by_command: whether the command starts it, in a fresh interpreter, and not a fork of a preloaded one.
+        through: a program and its arguments that the command is started by, and that it takes the place of.
     """
 
     def __init__(
@@ -79,12 +80,14 @@ class ServerProcess:
         env: Mapping[str, str] | None = None,
         args: Sequence[str] = (),
         by_command: bool = not FORKS,
+        through: Sequence[str] = (),
     ) -> None:
         self.port = free_port()
         self.database = database
         self._home = home
         self._args = args
-        self._by_command = by_command
+        self._by_command = by_command or bool(through)
+        self._through = through
         self._env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         self._env |= {"HOME": str(home), "FOLKMOOT_DATA": str(home / "data")}
         if model_url is not None:
@@ -155,7 +158,7 @@ class ServerProcess:
     def _run(self, arguments: Sequence[str]) -> Process:
         with self._log_path.open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "folkmoot", *arguments],
+                [*self._through, sys.executable, "-m", "folkmoot", *arguments],
                 cwd=self._home,
                 env=self._env,
                 stdin=subprocess.DEVNULL,

@@ -66,12 +66,31 @@ def test_no_secret_is_shown() -> None:
         custom_headers={"X-A": SECRET, "X-B": f"a{SECRET} {{{{ V | {SECRET} }}}}{SECRET}"},
     )
     program = ServerConfiguration("stdio", command="c", args=["a"], env={"K": SECRET, "L": "{{ L }}"})
-    for shown in (configuration.shown(), program.shown()):
-        assert SECRET not in json.dumps(shown)
-    assert configuration.shown()["server_url"] == "https://a.example/mcp?key=***&b=***#x"
-    assert configuration.shown()["auth_token"] == "Bearer ***"
-    assert configuration.shown()["custom_headers"]["X-B"] == "***{{ V | *** }}***"
-    assert program.shown()["env"] == {"K": "***", "L": "{{ L }}"}
+    shown, shown_program = configuration.shown(to_admin=True), program.shown(to_admin=True)
+    assert SECRET not in json.dumps([shown, shown_program])
+    assert shown["server_url"] == "https://a.example/mcp?key=***&b=***#x"
+    assert shown["auth_token"] == "Bearer ***"
+    assert shown["custom_headers"]["X-B"] == "***{{ V | *** }}***"
+    assert shown_program["env"] == {"K": "***", "L": "{{ L }}"}
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (f"https://a.example:8443/{SECRET}/mcp?a=b", "https://a.example:8443/***"),
+        (f"https://a.example?{SECRET}", "https://a.example/***"),
+        (f"https://a.example#{SECRET}", "https://a.example/***"),
+        ("https://a.example/", "https://a.example"),
+    ],
+)
+def test_others_than_admins_see_no_argument_and_no_path(url: str, shown: str) -> None:
+    configuration = remote(server_url=url)
+    assert configuration.shown(to_admin=False)["server_url"] == shown
+    assert remote(server_url=shown).with_secrets_of(configuration).server_url == url
+    program = ServerConfiguration("stdio", command="c", args=("--key", SECRET))
+    assert program.shown(to_admin=False) == {"command": "c", "args": ["***", "***"], "env": None}
+    sent = ServerConfiguration("stdio", command="c", args=("***", "***"))
+    assert sent.with_secrets_of(program).args == ("--key", SECRET)
 
 
 def test_what_comes_back_as_it_was_shown_stays_as_it_was() -> None:
@@ -80,7 +99,7 @@ def test_what_comes_back_as_it_was_shown_stays_as_it_was() -> None:
         auth_token=f"Bearer {SECRET}",
         custom_headers={"X-A": SECRET, "X-B": "old"},
     )
-    sent = remote(**{**stored.shown(), "custom_headers": {"X-A": "***", "X-B": "new", "X-C": "***"}})
+    sent = remote(**{**stored.shown(to_admin=True), "custom_headers": {"X-A": "***", "X-B": "new", "X-C": "***"}})
     kept = sent.with_secrets_of(stored)
     assert kept.server_url == stored.server_url
     assert kept.auth_token == stored.auth_token

@@ -14,13 +14,16 @@ import psutil
 import pytest
 
 from folkmoot.errors import ToolServerFailed
+from folkmoot.sandbox.calls import Mode
+from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.tools.mcp.configuration import ServerConfiguration
 from folkmoot.tools.mcp.connection import Connection, ConnectionLost, ConnectionOptions, SessionEnded
 from folkmoot.tools.mcp.pool import ConnectionKey, ConnectionPool
 from folkmoot.tools.mcp.results import tool_result
 from support.tool_servers import FASTMCP_SERVER, PATHS, PLAIN_SERVER, TOOL_SERVER, running
 
-PRIVATE = ConnectionOptions(allow_private=True)
+SANDBOX = Sandbox("strict")
+PRIVATE = ConnectionOptions(allow_private=True, sandbox=SANDBOX)
 NEWER, OLDER = "2026-07-28", "2025-11-25"
 
 
@@ -48,9 +51,11 @@ def program(script: Path = TOOL_SERVER, **env: str) -> ServerConfiguration:
 
 @asynccontextmanager
 async def connected(
-    configuration: ServerConfiguration, changed: Callable[[], None] = lambda: None
+    configuration: ServerConfiguration,
+    changed: Callable[[], None] = lambda: None,
+    options: ConnectionOptions = PRIVATE,
 ) -> AsyncIterator[Connection]:
-    connection = Connection("server", configuration, PRIVATE, changed)
+    connection = Connection("server", configuration, options, changed)
     try:
         yield connection
     finally:
@@ -83,7 +88,8 @@ async def test_the_sdks_own_servers_are_asked(kind: str, version: str, addresses
         assert answers == [str(number + 1) for number in range(20)]
         result = tool_result(await connection.call("fails", {"x": "z"}, 60))
         assert (result.failed, result.text) == (True, "Error executing tool fails: mock failure z")
-        assert await said(connection, "picture") == "(image, image/png, 72 bytes)"
+        shown = tool_result(await connection.call("picture", {}, 60))
+        assert (shown.text, [each.media_type for each in shown.pictures]) == ("(picture 1)", ["image/png"])
         if kind != "http":  # where the subscription may not be there yet
             await said(connection, "grow", name="grown")
             await asyncio.wait_for(changes.get(), 20)
@@ -168,7 +174,7 @@ async def test_a_server_that_asks_without_end_is_let_go(faulty: ServerConfigurat
 @pytest.mark.parametrize(
     ("configuration", "words"),
     [
-        (ServerConfiguration("stdio", command="/nonexistent/program"), "No such file"),
+        (ServerConfiguration("stdio", command="/nonexistent/program"), "is not found in"),
         (ServerConfiguration("stdio", command="/bin/false"), "the program ended"),
         (ServerConfiguration("streamable_http", server_url="http://127.0.0.1:9/mcp"), "could not be asked"),
         (ServerConfiguration("sse", server_url="http://127.0.0.1:9/sse"), "could not be asked"),
@@ -201,8 +207,7 @@ async def test_a_program_has_an_environment_and_a_home_of_its_own(monkeypatch: p
     assert values["K"] == "v"
     assert values["OF_THE_SERVER"] == "unset"
     assert values["PATH"] == "/usr/local/bin:/usr/bin:/bin"
-    assert Path(values["HOME"]).name.startswith("folkmoot-mcp-")
-    assert not Path(values["HOME"]).exists(), "it goes with the program"
+    assert values["HOME"] == "/call/home"
 
 
 ORPHANS = """
@@ -210,35 +215,40 @@ import os, sys, time
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
-        open(sys.argv[1], "w").write(str(os.getpid()))
-        time.sleep(600)
+        os.execv(sys.executable, [sys.executable, "-c", "import time; time.sleep(600)"])
     os._exit(0)
-os.execv(sys.executable, [sys.executable, sys.argv[2], "stdio"])
+os.execv(sys.executable, [sys.executable, sys.argv[1], "stdio"])
 """
 
 
-async def test_all_that_came_of_a_program_ends_with_it(tmp_path: Path) -> None:
-    mark = tmp_path / "orphan"
-    configuration = ServerConfiguration(
-        "stdio", command=sys.executable, args=["-c", ORPHANS, str(mark), str(PLAIN_SERVER)]
-    )
-    async with connected(configuration) as connection:
+@pytest.mark.parametrize("mode", ["strict", "trusted"])
+async def test_all_that_came_of_a_program_ends_with_it(mode: Mode) -> None:
+    configuration = ServerConfiguration("stdio", command=sys.executable, args=["-c", ORPHANS, str(PLAIN_SERVER)])
+    async with connected(configuration, options=ConnectionOptions(sandbox=Sandbox(mode))) as connection:
         assert await said(connection, "ok") == "fine"
-        while not (mark.exists() and mark.read_text()):
+        while not (orphans := [each for each in psutil.Process().children(recursive=True) if is_orphan(each)]):
             await asyncio.sleep(0.01)
-        orphan = psutil.Process(int(mark.read_text()))
-        assert orphan.is_running()
+        (orphan,) = orphans
     assert gone(orphan)
+
+
+def is_orphan(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.cmdline()[-1:] == ["import time; time.sleep(600)"]
+    return False
 
 
 SERVER = """
 import asyncio, sys
+from folkmoot.sandbox.calls import Mode
+from folkmoot.sandbox.sandbox import Sandbox
+from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.tools.mcp.configuration import ServerConfiguration
 from folkmoot.tools.mcp.connection import Connection, ConnectionOptions
 
 async def main():
     configuration = ServerConfiguration("stdio", command=sys.executable, args=[sys.argv[1], "stdio"])
-    connection = Connection("server", configuration, ConnectionOptions(), lambda: None)
+    connection = Connection("server", configuration, ConnectionOptions(sandbox=Sandbox(sys.argv[2])), lambda: None)
     await connection.opened()
     print("open", flush=True)
     await asyncio.sleep(600)
@@ -247,9 +257,10 @@ asyncio.run(main())
 """
 
 
-async def test_programs_end_with_a_server_that_is_killed() -> None:
+@pytest.mark.parametrize("mode", ["strict", "trusted"])
+async def test_programs_end_with_a_server_that_is_killed(mode: Mode) -> None:
     server = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", SERVER, str(PLAIN_SERVER), stdout=asyncio.subprocess.PIPE, env=dict(os.environ)
+        *(sys.executable, "-c", SERVER, str(PLAIN_SERVER), mode), stdout=asyncio.subprocess.PIPE, env=dict(os.environ)
     )
     assert server.stdout is not None
     assert await server.stdout.readline() == b"open\n"

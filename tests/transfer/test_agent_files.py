@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -14,6 +13,8 @@ import pytest
 from letta_client import Letta
 
 from support.fixtures import MODEL, NewAgent, NewBlock, one_store
+from support.polling import until
+from support.tool_servers import PLAIN_SERVER, program
 
 IDENTIFIER = re.compile(r"\b[a-z_]+(?:-[a-z]+)?-[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\b")
 
@@ -205,6 +206,7 @@ def test_sharing_within_a_file_is_kept_and_files_share_nothing(http: httpx.Clien
         ({"agents": [{"id": "agent-0"}]}, "llm_config is required"),
         ({"agents": [], "blocks": [{"label": "a"}]}, "has no id"),
         ({"agents": [], "folkmoot": {"version": 99}}, "newer one"),
+        ({"agents": [], "folkmoot": {"version": 1, "archives": ["a"]}}, "archives is no list of objects"),
     ],
 )
 def test_other_formats_are_refused_by_name(http: httpx.Client, content: Any, named: str) -> None:
@@ -255,6 +257,7 @@ def test_what_cannot_be_taken_is_told_and_left_out_when_that_is_wanted(http: htt
     entry = file["agents"][0]
     file["tools"].append({"id": "tool-90", "name": "gone", "tool_type": "custom", "source_code": None})
     file["tools"].append({"id": "tool-91", "name": "remote", "tool_type": "external_mcp", "source_code": None})
+    file["mcp_servers"].append({"id": "mcp_server-0", "server_name": "far", "server_url": "https://far.example/mcp"})
     file["groups"].append({"id": "group-0", "agent_ids": [entry["id"]]})
     entry |= {
         "tool_ids": [*entry["tool_ids"], "tool-90", "tool-91"],
@@ -270,7 +273,7 @@ def test_what_cannot_be_taken_is_told_and_left_out_when_that_is_wanted(http: htt
         assert named in told["detail"]
     assert len(told["refused"]) == 2
     made = imported(http, file, leave_out="true")
-    for named in ("'nobody/nothing'", "'gone'", "'message-1'", "group", "'remote'"):
+    for named in ("'nobody/nothing'", "'gone'", "'message-1'", "group", "'remote'", "https://far.example/mcp"):
         assert any(named in line for line in made["left_out"]), (named, made)
     agent = http.get(f"/v1/agents/{made['agent_ids'][0]}").json()
     assert "gone" not in [tool["name"] for tool in agent["tools"]]
@@ -294,16 +297,103 @@ def test_a_tool_comes_with_its_source_and_takes_the_place_of_one_here_only_when_
     tool = client.tools.create(source_code=source(1), tags=["shop"], return_char_limit=99)
     agent = new_agent(tool_ids=[tool.id])
     file = exported(http, agent.id)
+    assert imported(http, file)["left_out"] == [], "the same one is here"
     client.tools.update(tool.id, source_code=source(2))
-    imported(http, file, override_existing_tools="false")
-    assert client.tools.retrieve(tool.id).source_code == source(2)
-    made = imported(http, file)["agent_ids"][0]
+    for asked in ({}, {"override_existing_tools": "false"}):
+        (told,) = imported(http, file, **asked)["left_out"]
+        assert f"tool '{name}': another one" in told, "agents have it, and nobody asked for another one"
+        assert client.tools.retrieve(tool.id).source_code == source(2)
+    (told,) = imported(http, file, override_existing_tools="true")["changed"]
+    assert f"tool '{name}': is the file's now" in told
     assert client.tools.retrieve(tool.id).source_code == source(1)
     client.tools.delete(tool.id)
     made = imported(http, file)["agent_ids"][0]
     there = next(each for each in http.get(f"/v1/agents/{made}/tools").json() if each["name"] == name)
     assert (there["source_code"], there["tags"], there["return_char_limit"]) == (source(1), ["shop"], 99)
     assert without_ids(exported(http, made))["tools"] == without_ids(file)["tools"]
+
+
+@one_store
+def test_a_file_opens_no_hosts_and_sets_nothing_that_a_route_would_refuse(
+    http: httpx.Client, client: Letta, new_agent: NewAgent, moving: str
+) -> None:
+    name = f"ask_{uuid4().hex[:8]}"
+    code = f'def {name}() -> str:\n    """Ask."""\n    return "1"\n'
+    reaching = {"source_code": code, "metadata_": {"allowed_hosts": ["prices.example"], "team": "shop"}}
+    tool = http.post("/v1/tools", json=reaching).json()["id"]
+    file = exported(http, new_agent(tool_ids=[tool]).id)
+    assert imported(http, file)["left_out"] == [], "it reaches them already, and is the same"
+    other = json.loads(json.dumps(file))
+    other["tools"][-1]["source_code"] = code.replace('"1"', '"2"')
+    (told,) = imported(http, other, override_existing_tools="true")["left_out"]
+    assert "prices.example, which stay closed" in told
+    assert http.get(f"/v1/tools/{tool}").json()["metadata_"] == {"team": "shop"}, "what another source may not reach"
+    imported(http, other, open_hosts="true", override_existing_tools="true")
+    assert http.get(f"/v1/tools/{tool}").json()["metadata_"]["allowed_hosts"] == ["prices.example"]
+
+    said = exported(http, moving)
+    own = said["folkmoot"]["conversations"][0]
+    for wrong in ({"context_window_limit": 5}, {"model_settings": 3}, {"model": "a\0"}, []):
+        own["configuration"] = wrong
+        answer = posted(http, said)
+        assert (answer.status_code, "conversation" in answer.text) == (400, True), (wrong, answer.text)
+    own["configuration"] = {"model": "nobody/nothing", "description": "aside", "strange": 1}
+    made = imported(http, said)
+    assert any("'nobody/nothing' is not configured" in line for line in made["left_out"])
+    again = exported(http, made["agent_ids"][0])["folkmoot"]["conversations"][0]
+    assert again["configuration"] == {"description": "aside"}
+
+
+@one_store
+def test_tools_of_servers_are_found_where_their_server_is(http: httpx.Client, new_agent: NewAgent) -> None:
+    name = f"server {uuid4().hex[:8]}"
+    config = program(PLAIN_SERVER, TOKEN="hush-hush")
+    server = http.post("/v1/mcp-servers", json={"server_name": name, "config": config}).json()["id"]
+    tool = http.get(f"/v1/mcp-servers/{server}/tools").json()[0]
+    file = exported(http, new_agent(tool_ids=[tool["id"]]).id)
+    assert "hush-hush" not in json.dumps(file)
+    made = imported(http, file, append_copy_suffix="false")
+    assert made["left_out"] == []
+    assert tool["id"] in [each["id"] for each in http.get(f"/v1/agents/{made['agent_ids'][0]}/tools").json()]
+    assert list(differences(without_ids(file), without_ids(exported(http, made["agent_ids"][0])))) == []
+    http.delete(f"/v1/mcp-servers/{server}")
+    told = imported(http, file)["left_out"]
+    assert any(f"server of tools '{name}': is not here" in line for line in told), told
+    assert any(f"tool '{tool['name']}'" in line for line in told), told
+
+
+@one_store
+def test_archives_and_identities_come_along(http: httpx.Client, new_agent: NewAgent) -> None:
+    one, other = new_agent(), new_agent()
+    archive = http.post("/v1/archives", json={"name": "lore", "description": "Tea.", "metadata": {"k": 1}}).json()["id"]
+    said = [{"text": f"Kettle {number}.", "tags": ["b", "a"]} for number in range(3)]
+    for passage in said:
+        assert http.post(f"/v1/archives/{archive}/passages", json=passage).status_code == 200
+    for agent in (one, other):
+        http.patch(f"/v1/agents/{agent.id}/archives/attach/{archive}", json={"access": "read"})
+    http.post(f"/v1/agents/{one.id}/archival-memory", json={"text": "Its own.", "created_at": "2020-01-01T00:00:00Z"})
+    key = f"ada-{uuid4().hex[:8]}"
+    properties = [{"key": "vip", "value": True, "type": "boolean"}]
+    identity = {"identifier_key": key, "name": "Ada", "identity_type": "user", "properties": properties}
+    known = http.post("/v1/identities", json={**identity, "agent_ids": [one.id]}).json()["id"]
+    file = exported(http, one.id)
+    made = imported(http, file, append_copy_suffix="false")
+    assert made["left_out"] == []
+    again = made["agent_ids"][0]
+    assert list(differences(without_ids(file), without_ids(exported(http, again)))) == []
+    assert [each["name"] for each in http.get(f"/v1/identities/{known}/agents").json()] == [one.name, one.name]
+    archives = {each["name"]: each for each in http.get("/v1/archives", params={"agent_id": again}).json()}
+    assert archives["lore"]["id"] != archive
+    assert (archives["lore"]["access"], archives["lore"]["passage_count"]) == ("read", 3)
+    http.delete(f"/v1/identities/{known}")
+    third = imported(http, file)["agent_ids"][0]
+    (found,) = http.get("/v1/identities", params={"identifier_key": key}).json()
+    assert found["properties"] == properties
+    assert [each["id"] for each in http.get(f"/v1/identities/{found['id']}/agents").json()] == [third]
+    for wrong in ({"name": ""}, {"passages": [{"text": ""}]}, {"embedding": 3}):
+        broken = json.loads(json.dumps(file))
+        broken["folkmoot"]["archives"][0] |= wrong
+        assert posted(http, broken).status_code == 400
 
 
 def test_folders_come_with_the_texts_of_their_files(http: httpx.Client, new_agent: NewAgent) -> None:
@@ -332,8 +422,7 @@ def test_folders_come_with_the_texts_of_their_files(http: httpx.Client, new_agen
 
 def read_all(http: httpx.Client, folder_id: str) -> None:
     """Return when the folder's files are read."""
-    while http.get("/v1/jobs", params={"source_id": folder_id, "active": True}).json():
-        time.sleep(0.02)
+    until(lambda: not http.get("/v1/jobs", params={"source_id": folder_id, "active": True}).json())
 
 
 @one_store

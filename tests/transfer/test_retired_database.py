@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ from folkmoot.models.catalogue import Catalogue
 from folkmoot.settings import Settings
 from folkmoot.store.opening import open_store
 from folkmoot.store.sealing import Sealer
+from folkmoot.transfer.retired.context import Taken
 from folkmoot.transfer.retired.secrets import decrypt
 from folkmoot.transfer.retired.source import open_source
-from folkmoot.transfer.retired.taking import Import, Taken
+from folkmoot.transfer.retired.taking import Import
 from support.clients import plain_client
 from support.fixtures import MODEL, StartServer, one_store
 from support.postgres import PostgresServer
+from support.scripted_model import ScriptedModel
 from transfer.databases import all_rows
 from transfer.retired_database import KEY, change, load_dump
 
@@ -49,13 +52,13 @@ async def source(dumped: str, postgres_server: PostgresServer) -> AsyncIterator[
     postgres_server.drop_database(url)
 
 
-async def taken(source: str, target: str, key: str | None = KEY, *, dry_run: bool = False) -> Taken:
+async def taken(source: str, target: str, key: str | None = KEY, *, dry_run: bool = False, **wanted: Any) -> Taken:
     """Take a database over."""
     store, catalogue = await open_store(target, 10), Catalogue(Settings(), ENVIRON)
     try:
         async with open_source(source) as found:
             sealer = Sealer(SECRET, Path("/nowhere"))
-            return await Import(found, store, sealer, catalogue, key, lambda *_: None, dry_run).run()
+            return await Import(found, store, sealer, catalogue, key, lambda *_: None, dry_run, **wanted).run()
     finally:
         await catalogue.aclose()
         await store.close()
@@ -112,6 +115,57 @@ async def test_agents_of_every_type_go_on_with_all_that_they_had(
         assert last["message_type"] == "approval_request_message", "it still waits"
 
 
+async def test_everything_else_is_there_under_its_own_identifier(
+    source: str, database_url: str, start_server: StartServer, scripted_model: ScriptedModel
+) -> None:
+    done = await taken(source, database_url)
+    untaken = {"groups", "providers", "provider_models", "provider_traces", "alembic_version", "groups_agents"}
+    for table in done.source.keys() - untaken - {"groups_blocks"}:
+        known = done.taken[table] + done.there[table] + done.refused[table]
+        assert known == done.source[table], (table, done.problems)
+    assert +done.refused == {"tools": 5}, done.problems
+    connection = await asyncpg.connect(source)
+    names = ("archival_passages", "file_contents", "source_passages", "identities", "runs", "steps", "mcp_server")
+    rows = {name: [dict(row) for row in await connection.fetch(f'SELECT * FROM "{name}"')] for name in names}
+    agent_id = await connection.fetchval("SELECT agent_id FROM archives_agents ORDER BY agent_id LIMIT 1")
+    reader = await connection.fetchval("SELECT agent_id FROM sources_agents")
+    await connection.close()
+    here = await all_rows(database_url)
+    assert len(here["passage_vectors"]) == 60
+    assert len(here["file_vectors"]) == len(here["file_chunks"]) == 5
+    assert here["jobs"] == [], "nothing is embedded anew"
+    with plain_client(start_server(env={"FOLKMOOT_SECRET_KEY": SECRET}).url) as http:
+        passages = http.get(f"/v1/agents/{agent_id}/archival-memory", params={"limit": 100}).json()
+        texts = {row["id"]: row["text"] for row in rows["archival_passages"]}
+        assert {each["id"]: each["text"] for each in passages}.items() <= texts.items()
+        assert passages
+        scripted_model.embeddings.dimensions = 1536
+        found = http.get(f"/v1/agents/{agent_id}/archival-memory/search", params={"query": "kettle"}).json()
+        assert found["results"]
+        folder = http.get(f"/v1/agents/{reader}/folders").json()[0]["id"]
+        files = http.get(f"/v1/folders/{folder}/files", params={"include_content": True}).json()
+        assert {f["id"]: f["content"] for f in files} == {r["file_id"]: r["text"] for r in rows["file_contents"]}
+        chunks = http.get(f"/v1/folders/{folder}/passages", params={"limit": 100}).json()
+        assert {each["id"] for each in chunks} == {row["id"] for row in rows["source_passages"]}
+        assert len(http.get(f"/v1/agents/{reader}/files").json()["files"]) == 4
+        for row in rows["identities"]:
+            identity = http.get(f"/v1/identities/{row['id']}").json()
+            assert (identity["name"], identity["properties"]) == (row["name"], json.loads(row["properties"]))
+        for row in rows["runs"][::20]:
+            run = http.get(f"/v1/runs/{row['id']}").json()
+            assert (run["agent_id"], run["status"]) == (row["agent_id"], "completed")
+        for row in rows["steps"][::20]:
+            step = http.get(f"/v1/steps/{row['id']}").json()
+            assert (step["run_id"], step["prompt_tokens"], step["status"]) == (row["run_id"], 100, "success")
+        servers = {each["id"]: each for each in http.get("/v1/mcp-servers/").json()}
+        assert servers.keys() == {row["id"] for row in rows["mcp_server"]}
+        tools = [tool for each in servers for tool in http.get(f"/v1/mcp-servers/{each}/tools").json()]
+        assert len(tools) == 6
+        (config,) = http.get("/v1/sandbox-config").json()
+        (variable,) = http.get(f"/v1/sandbox-config/{config['id']}/environment-variable").json()
+        assert (variable["key"], variable["value"] != "") == ("GLOBAL_ONE", True)
+
+
 def plain_texts(content: str) -> list[str]:
     """Return what somebody said in a row, without what the server wrote in a user's name."""
     found = [part["text"] for part in json.loads(content) if part["type"] == "text"]
@@ -128,7 +182,7 @@ async def test_run_again_it_changes_nothing_and_brings_what_is_new(source: str, 
     again = await taken(source, database_url)
     assert await all_rows(database_url) == before
     assert [again.taken[table] for table in ("messages", "agents", "block", "tools")] == [0] * 4
-    assert again.digest.hexdigest() == done.digest.hexdigest()
+    assert again.checksum == done.checksum == done.checksum_here == again.checksum_here != "0" * 32
     await change(
         source,
         "INSERT INTO messages (id, agent_id, role, content, tool_calls, created_at, organization_id, is_deleted) "
@@ -142,33 +196,190 @@ async def test_run_again_it_changes_nothing_and_brings_what_is_new(source: str, 
     assert later.taken["messages"] > 0
 
 
+@one_store
+async def test_a_part_is_taken_and_blocks_follow_until_they_are_written_here(
+    source: str, database_url: str, start_server: StartServer
+) -> None:
+    with pytest.raises(StartupError, match="there is no 'king'; there are blocks,"):
+        await taken(source, database_url, only=["king"])
+    with pytest.raises(StartupError, match="there is no 'king' in the database"):
+        await taken(source, database_url, organization="king")
+    part = await taken(source, database_url, only=["blocks", "archives"])
+    assert {table for table, count in part.taken.items() if count} == {
+        *("block", "blocks_tags", "archives", "archival_passages", "passage_tags", "users")
+    }
+    await change(
+        source,
+        "UPDATE block SET value = 'New at the old server.', updated_at = '2027-01-01' WHERE label = 'policies'",
+        "UPDATE agents SET updated_at = '2020-01-01'",
+        "UPDATE conversations SET updated_at = '2020-01-01'",
+        "UPDATE messages SET created_at = '2020-01-01', updated_at = '2020-01-01'",
+    )
+    whole = await taken(source, database_url)
+    assert whole.taken["agents"] == 13
+    assert whole.there["block"] == whole.source["block"]
+    server = start_server(env={"FOLKMOOT_SECRET_KEY": SECRET})
+    with plain_client(server.url) as http:
+        (block,) = http.get("/v1/blocks", params={"label": "policies"}).json()
+        assert (block["value"], block["version"]) == ("New at the old server.", 2)
+        history = http.get(f"/v1/blocks/{block['id']}/history").json()
+        assert {version["author"]["name"] for version in history} == {"default_user"}
+        http.patch(f"/v1/blocks/{block['id']}", json={"value": "Written here."})
+    server.stop()
+    await change(
+        source,
+        "UPDATE block SET value = 'Newer there.', updated_at = '2027-01-02' WHERE label = 'policies'",
+        "UPDATE messages SET updated_at = '2027-01-02' WHERE id = (SELECT min(id) FROM messages WHERE role = 'user')",
+    )
+    since = await taken(source, database_url, since=datetime(2027, 1, 1, tzinfo=UTC))
+    assert [line for line in since.problems if "was written here and stays" in line]
+    assert since.there["block"] == 1
+    assert 0 < since.there["messages"] < since.source["messages"]
+    assert since.checksum == since.checksum_here
+
+
+@one_store
+async def test_the_history_of_a_block_comes_as_versions(
+    source: str, database_url: str, start_server: StartServer
+) -> None:
+    await change(
+        source,
+        'INSERT INTO block_history (id, block_id, label, value, "limit", sequence_number, organization_id, is_deleted, '
+        "actor_id) SELECT 'block_hist-' || number, id, label, 'state ' || number, 5000, number, organization_id, "
+        "false, 'agent-' || number FROM block, generate_series(1, 2) AS number WHERE label = 'company'",
+    )
+    await taken(source, database_url, only=["blocks"])
+    with plain_client(start_server().url) as http:
+        (block,) = http.get("/v1/blocks", params={"label": "company"}).json()
+        history = http.get(f"/v1/blocks/{block['id']}/history").json()
+        texts = [http.get(f"/v1/blocks/{block['id']}/history/{each}").json()["value"] for each in (1, 2, 3)]
+    assert texts == ["state 1", "state 2", block["value"]]
+    assert sorted((each["version"], each["author"]["type"]) for each in history) == [
+        (1, "agent"),
+        (2, "agent"),
+        (3, "api"),
+    ]
+
+
 async def all_keys(url: str, table: str) -> list[tuple[Any, ...]]:
     """Return the rows of a table."""
     return (await all_rows(url))[table]
+
+
+NTH = (
+    "(SELECT id FROM messages WHERE role = 'user' AND agent_id = (SELECT id FROM agents WHERE name = 'old memgpt') "
+    "ORDER BY sequence_id OFFSET {} LIMIT 1)"
+)
+DAMAGE = (
+    "role = 'king'",
+    "tool_calls = '[{'",
+    "created_at = NULL",
+    """content = '[{"type": "text", "text": "a\\u0000b"}]'""",
+)
+"""What is wrong with the messages of one agent."""
 
 
 @one_store
 async def test_what_is_damaged_is_told_row_by_row_and_takes_nobody_with_it(source: str, database_url: str) -> None:
     await change(
         source,
-        "ALTER TABLE agents ALTER COLUMN llm_config TYPE text",
+        *(
+            f"ALTER TABLE {column.partition('.')[0]} ALTER COLUMN {column.partition('.')[2]} TYPE text"
+            for column in (
+                "agents.llm_config",
+                "agents.tool_rules",
+                "messages.tool_calls",
+                "archival_passages.metadata_",
+            )
+        ),
         "UPDATE agents SET llm_config = '{broken' WHERE name = 'workflow one'",
+        "UPDATE agents SET tool_rules = '[broken' WHERE name = 'old memgpt'",
+        "DELETE FROM agents WHERE name = 'react one'",
         "DELETE FROM block WHERE label = 'company'",
-        "UPDATE messages SET role = 'king' WHERE id = (SELECT id FROM messages WHERE role = 'user' LIMIT 1)",
+        "DELETE FROM archives WHERE name = 'kettle lore'",
+        "DELETE FROM files WHERE original_file_name = 'rules.txt'",
+        "DELETE FROM mcp_server WHERE server_type <> 'stdio'",
+        "UPDATE archival_passages SET metadata_ = '{' WHERE id = (SELECT min(id) FROM archival_passages)",
+        *(f"UPDATE messages SET {what} WHERE id = {NTH.format(place)}" for place, what in enumerate(DAMAGE)),
+        "UPDATE identities SET identity_type = 'king' WHERE name = 'Ada'",
         "UPDATE tools SET source_code = 'def (' WHERE name = 'roll_dice'",
         "DROP TABLE blocks_tags",
+        "DROP TABLE run_metrics",
     )
     done = await taken(source, database_url, key=None)
     told = "\n".join(done.problems)
     for named in (
-        "llm_config is no JSON object",
+        "its llm_config is no JSON",
+        "its tool_rules is no JSON",
         "nobody has the role 'king'",
+        "what it says is no JSON",
+        "None is no time",
+        "its metadata_ is no JSON",
+        "there is no identity of the type 'king'",
+        "its server mcp_server-76eda84a",
         "which did not come",
         "roll_dice",
         "SHOP_KEY",
+        "GLOBAL_ONE",
+        "groups: 4 rows are not taken.",
+        "archival_passages: 28 rows belong to what is not there",
     ):
         assert named in told, (named, told)
-    assert "groups: 4 rows are not taken." in told
+    for table, count in done.source.items():
+        known = done.taken[table] + done.there[table] + done.refused[table]
+        lost = f"{table}: {count - known:,} rows"
+        assert known == count or lost in told or table == "alembic_version", (table, count, known, told)
+    assert done.checksum == done.checksum_here
+    said = [str(cell) for row in (await all_rows(database_url))["messages"] for cell in row]
+    assert any(r"a\ufffdb" in cell for cell in said)
+
+
+@one_store
+async def test_texts_of_mixed_encodings_come(database_url: str, postgres_server: PostgresServer) -> None:
+    """A database without an encoding holds whatever bytes were put into it."""
+    url = postgres_server.create_database(encoding="SQL_ASCII")
+    await load_dump(url)
+    await change(
+        url,
+        "UPDATE agents SET name = convert_from('\\x63616665cc81'::bytea, 'SQL_ASCII') WHERE name = 'old memgpt'",
+        "UPDATE agents SET name = convert_from('\\x636166e9'::bytea, 'SQL_ASCII') WHERE name = 'memgpt two'",
+    )
+    done = await taken(url, database_url)
+    postgres_server.drop_database(url)
+    names = [row[2] for row in (await all_rows(database_url))["agents"]]
+    assert {"cafe\u0301", "caf\xe9"} <= {*names}
+    assert any("no UTF-8 and were read as Windows-1252" in line for line in done.problems)
+
+
+@one_store
+async def test_what_earlier_releases_lacked_is_told_and_passages_of_agents_get_archives(
+    source: str, database_url: str, start_server: StartServer
+) -> None:
+    """Made of the newest schema: before archives each agent had passages, and before conversations one of them."""
+    await change(
+        source,
+        "CREATE TABLE agent_passages AS SELECT DISTINCT ON (p.id) p.*, a.agent_id FROM archival_passages AS p "
+        "JOIN archives_agents AS a ON a.archive_id = p.archive_id ORDER BY p.id, a.agent_id",
+        "DELETE FROM messages WHERE conversation_id IS NOT NULL",
+        "DROP TABLE archival_passages, archives, archives_agents, passage_tags, conversations, conversation_messages, "
+        "blocks_conversations, block_history, runs, run_metrics, mcp_tools, file_contents CASCADE",
+        "ALTER TABLE messages DROP COLUMN conversation_id, DROP COLUMN approvals, DROP COLUMN run_id, DROP COLUMN otid",
+        "ALTER TABLE agents DROP COLUMN compaction_settings, DROP COLUMN timezone, DROP COLUMN hidden",
+    )
+    done = await taken(source, database_url)
+    assert any(line.startswith("The database has no archival_passages, archives, ") for line in done.problems)
+    assert (done.taken["agents"], done.taken["messages"]) == (13, done.source["messages"])
+    assert done.taken["agent_passages"] == done.source["agent_passages"] > 0
+    connection = await asyncpg.connect(source)
+    wanted = await connection.fetchrow("SELECT agent_id, count(*) AS count FROM agent_passages GROUP BY 1 LIMIT 1")
+    await connection.close()
+    assert wanted is not None
+    with plain_client(start_server(env={"FOLKMOOT_SECRET_KEY": SECRET}).url) as http:
+        path = f"/v1/agents/{wanted['agent_id']}"
+        found = http.get(f"{path}/archival-memory", params={"limit": 100}).json()
+        assert len(found) == wanted["count"]
+        answer = http.post(f"{path}/messages", json={"input": "ECHO I am here now."}).json()
+        assert answer["messages"][-1]["content"] == "I am here now."
 
 
 @one_store

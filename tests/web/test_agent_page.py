@@ -233,3 +233,17 @@ def test_memory_of_another_agents_edit_glows_in_its_colour(
     write(http, other.id, block.label, "from the other")
     line = page.locator(".memory-line", has_text="from the other")
     expect(line).to_have_class(re.compile(r"\bc\d+ p\d glow\b"))
+
+
+def test_schedules_are_listed_and_deleted(open_page: OpenPage, new_agent: NewAgent, http: httpx.Client) -> None:
+    agent = new_agent()
+    daily = {"type": "recurring", "cron_expression": "0 9 * * *", "timezone": "Europe/Berlin"}
+    said = [{"role": "user", "content": "<b>Tidy up</b> your notes."}]
+    http.post(f"/v1/agents/{agent.id}/schedule", json={"messages": said, "schedule": daily}).raise_for_status()
+    page = open_page(f"/agents/{agent.id}")
+    shown = page.locator("#schedules li")
+    expect(shown).to_contain_text("<b>Tidy up</b> your notes.")
+    expect(shown).to_contain_text("0 9 * * * Europe/Berlin")
+    shown.get_by_role("button", name="Delete the schedule").click()
+    expect(page.locator("#schedules")).to_have_count(0)
+    assert http.get(f"/v1/agents/{agent.id}/schedule").json()["scheduled_messages"] == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from uuid import uuid4
 
 import httpx
@@ -10,6 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from support.fixtures import NewAgent
+from support.polling import until
 from web.conftest import OpenPage, is_live
 
 pytestmark = [
@@ -31,8 +31,7 @@ def folder_with_file(http: httpx.Client) -> tuple[str, str]:
     folder_id = new_folder(http)
     answer = http.post(f"/v1/folders/{folder_id}/upload", files={"file": ("tea.md", TEXT.encode())})
     file_id: str = answer.raise_for_status().json()["id"]
-    while http.get("/v1/jobs", params={"source_id": folder_id, "active": True}).json():
-        time.sleep(0.02)
+    until(lambda: not http.get("/v1/jobs", params={"source_id": folder_id, "active": True}).json())
     return folder_id, file_id
 
 
@@ -123,8 +122,7 @@ def test_what_a_file_says_is_text_and_never_html(http: httpx.Client) -> None:
     name, text = "<img src=x>.txt", "<script>alert(1)</script>"
     answer = http.post(f"/v1/folders/{folder_id}/upload", files={"file": ("a.txt", text)}, params={"name": name})
     file_id = answer.raise_for_status().json()["id"]
-    while http.get("/v1/jobs", params={"source_id": folder_id, "active": True}).json():
-        time.sleep(0.02)
+    until(lambda: not http.get("/v1/jobs", params={"source_id": folder_id, "active": True}).json())
     for path in (f"/folders/{folder_id}", f"/folders/{folder_id}/files/{file_id}", "/folders"):
         page = http.get(path).raise_for_status().text
         assert "<script>alert" not in page

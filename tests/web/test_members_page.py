@@ -66,12 +66,18 @@ def test_a_member_is_made_and_revoked(
     listed = http.get("/v1/blocks", params={"limit": 1000}).json()
     offered = len(listed) <= OFFERED  # the server is shared, and the form offers the oldest blocks
     name = f"cursor-{uuid4().hex[:6]}"
+    archive = http.post("/v1/archives", json={"name": f"library {name}"}).raise_for_status().json()
     page = open_page("/members", java_script_enabled=scripts)
+    form, title = page.locator(".make-form").bounding_box(), page.get_by_role("heading", name="Members").bounding_box()
+    assert form is not None
+    assert title is not None
+    assert form["x"] == title["x"], "below its title, and not in the middle"
     page.get_by_role("button", name="Make member").click()
     expect(page.locator("#problem-name")).to_have_text("Fill this in.")
     page.get_by_label("Name", exact=True).fill(name)
     if offered:
         page.get_by_label(f"Access to {block.label}").select_option("append")
+    page.get_by_label(f"Access to {archive['name']}").select_option("read")
     page.get_by_role("button", name="Make member").click()
     key = page.get_by_label("The key").inner_text()
     assert key.startswith("fm-")
@@ -79,6 +85,7 @@ def test_a_member_is_made_and_revoked(
     if offered:
         assert http.get(f"/v1/blocks/{block.id}", headers=bearer).status_code == 200
         expect(row_of(page, name)).to_contain_text(f"{block.label} · append")
+    expect(row_of(page, name)).to_contain_text(f"{archive['name']} · read")
     page.goto("/members")
     assert key not in page.content()
     page.get_by_role("button", name=f"Revoke {name}").click()

@@ -183,7 +183,9 @@ def test_nothing_overflows_a_phone(
     write(http, agent.id, block.label, "y" * 300)
     page = open_page("/", viewport={"width": 360, "height": 740})
     for path in (f"/?q={block.label}", "/blocks", f"/blocks/{block.id}", f"/blocks/{block.id}?version=2",
-                 "/agents", f"/agents/{agent.id}", "/runs", "/blocks/new", "/agents/new"):  # fmt: skip
+                 "/agents", f"/agents/{agent.id}", "/runs", "/blocks/new", "/agents/new", "/inbox", "/activity",
+                 f"/search?q={block.label}", f"/blocks/{block.id}/compare", f"/blocks/{block.id}/history",
+                 f"/blocks/{block.id}/reach", f"/blocks/{block.id}/why"):  # fmt: skip
         page.goto(path)
         over = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert over == 0, f"{path} is {over} pixels too wide"
@@ -195,7 +197,7 @@ def test_the_keyboard_is_enough(open_page: OpenPage, new_block: NewBlock) -> Non
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the page")).to_be_focused()
     page.keyboard.press("Enter")
-    page.keyboard.press("/")
+    page.keyboard.press("f")
     expect(page.get_by_placeholder("Filter by name or label")).to_be_focused()
     page.keyboard.type(block.label)
     expect(page.locator(".row.block")).to_have_count(1)

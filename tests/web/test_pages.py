@@ -20,8 +20,8 @@ NASTY = '<img src=x onerror="alert(1)"><script>alert(2)</script>"\'></textarea><
 def test_every_page_carries_a_strict_policy(http: httpx.Client, new_block: NewBlock, new_agent: NewAgent) -> None:
     block, agent = new_block(), new_agent()
     for path in ("/", "/blocks", "/blocks/new", f"/blocks/{block.id}", f"/blocks/{block.id}?version=1",
-                 "/agents", "/agents/new", f"/agents/{agent.id}", "/tools", "/tools/new", "/runs",
-                 "/blocks/nothing"):  # fmt: skip
+                 "/agents", "/agents/new", f"/agents/{agent.id}", "/tools", "/tools/new", "/runs", "/inbox",
+                 "/activity", "/search?q=a", f"/blocks/{block.id}/compare", "/blocks/nothing"):  # fmt: skip
         response = http.get(path)
         policy = response.headers["content-security-policy"]
         assert "default-src 'self'" in policy, path
@@ -64,7 +64,10 @@ def test_what_anybody_wrote_is_text_and_never_html(
     http.patch(f"/v1/blocks/{block.id}", json={"value": f"{NASTY}\nsecond {NASTY}"}).raise_for_status()
     run = http.get("/v1/runs", params={"agent_id": agent.id}).json()[0]["id"]
     for path in ("/", f"/?q={label}", "/blocks", f"/blocks/{block.id}", f"/blocks/{block.id}?version=2", "/agents",
-                 f"/agents/{agent.id}", f"/runs/{run}", "/runs", "/agents/new"):  # fmt: skip
+                 f"/agents/{agent.id}", f"/runs/{run}", f"/runs/{run}/steps/1", "/runs", "/agents/new", "/activity",
+                 f"/search?q={label}", f"/search?q={NASTY}", f"/blocks/{block.id}/compare",
+                 f"/blocks/{block.id}/history", f"/blocks/{block.id}/why?line=1",
+                 f"/blocks/{block.id}/reach"):  # fmt: skip
         text = http.get(path).text
         assert "<img" not in text, path
         assert "<script>alert" not in text, path

@@ -42,7 +42,7 @@ def test_a_tool_is_made_and_what_is_wrong_is_shown_at_its_line(open_page: OpenPa
     name = fresh()
     page = open_page("/tools")
     page.get_by_role("link", name="New tool").click()
-    source = page.get_by_label("Source, in Python")
+    source = page.get_by_label("Source", exact=True)
     source.fill(f'import os\n\ndef {name}(item: Robot):\n    """Look."""\n')
     page.get_by_role("button", name="Make tool").click()
     expect(page.locator("#problem-source_code")).to_contain_text("parameter 'item'")
@@ -96,20 +96,48 @@ def test_a_tool_is_changed_and_deleted(open_page: OpenPage, client: Letta) -> No
     tool = client.tools.create(
         source_code=source_of(name), tags=["keep"], pip_requirements=[{"name": "six", "version": "1.17.0"}]
     )
+    client.tools.update(tool.id, extra_body={"metadata_": {"mine": 1}})
     page = open_page(f"/tools/{tool.id}")
+    expect(page.get_by_text(re.compile("are installed|are being installed|could not be installed"))).to_be_visible()
     page.get_by_role("link", name="Edit").click()
     expect(page.get_by_label("Packages it needs")).to_have_value("six==1.17.0")
     page.get_by_label("Packages it needs").fill("")
-    page.get_by_label("Source, in Python").fill(source_of(other))
+    page.get_by_label("What a call may use").fill("seconds=2.5, memory=none")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#problem-limits")).to_contain_text("memory is none")
+    page.get_by_label("What a call may use").fill("seconds=2.5, processes=3")
+    page.get_by_label("Source", exact=True).fill(source_of(other))
     page.get_by_label("Calls wait for somebody").check()
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text(other)
     changed = client.tools.retrieve(tool.id)
     assert (changed.name, changed.tags, changed.default_requires_approval) == (other, ["keep"], True)
+    limits = {"seconds": 2.5, "processes": 3}
+    assert changed.metadata_ == {"mine": 1, "allowed_hosts": [], "limits": limits}  # type: ignore[attr-defined]
     page.get_by_role("button", name="Delete…").click()
     page.get_by_role("button", name="Delete it").click()
     expect(page).to_have_url(re.compile(r"/tools$"))
     assert client.tools.list(name=other).items == []
+
+
+def test_a_tool_in_typescript_is_made_and_read_in_its_own_colours(open_page: OpenPage, client: Letta) -> None:
+    name = fresh()
+    page = open_page("/tools/new")
+    page.get_by_label("Language").select_option("TypeScript")
+    page.get_by_label("Source", exact=True).fill(f"\nexport function {name}(when: Date) {{}}\n")
+    page.get_by_label("Packages it needs").fill("@scope/name@^1.2, ms@2")
+    page.get_by_role("button", name="Make tool").click()
+    expect(page.locator("#problem-source_code")).to_contain_text("the type Date")
+    expect(page.locator(".near .marked")).to_have_attribute("value", "2")
+    expect(page.get_by_label("Language")).to_have_value("typescript")
+    page.get_by_label("Source", exact=True).fill(f"export function {name}(when: string): string {{ return when; }}\n")
+    page.get_by_role("button", name="Make tool").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(name)
+    expect(page.locator(".source .code-kt, .source .code-kd, .source .code-k").first).to_be_visible()
+    (tool,) = client.tools.list(name=name).items
+    assert tool.source_type == "typescript"
+    packages = [(each.name, each.version) for each in tool.npm_requirements or ()]
+    assert (packages, tool.pip_requirements) == ([("@scope/name", "^1.2"), ("ms", "2")], None)
 
 
 def test_the_list_is_filtered_by_name_and_kind(open_page: OpenPage, client: Letta) -> None:

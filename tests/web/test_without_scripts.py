@@ -83,6 +83,11 @@ def screens(http: httpx.Client, new_block: NewBlock, new_agent: NewAgent) -> dic
         http.patch(f"/v1/agents/{new_agent().id}/archives/attach/{one}").raise_for_status()
         return f"/archives/{one}{query}"
 
+    def run() -> str:
+        one = new_agent(block_ids=[new_block(value="first").id])
+        http.post(f"/v1/agents/{one.id}/messages", json={"input": "ECHO hello"}).raise_for_status()
+        return f"/runs/{http.get('/v1/runs', params={'agent_id': one.id}).json()[0]['id']}"
+
     def members() -> str:
         http.post("/v1/keys", json={"name": "claude-code", "blocks": []}).raise_for_status()
         return "/members"
@@ -129,7 +134,17 @@ def screens(http: httpx.Client, new_block: NewBlock, new_agent: NewAgent) -> dic
         "tool": tool,
         "edit tool": lambda: tool("?edit=yes"),
         "delete tool?": lambda: tool("?ask=delete"),
-        "runs": lambda: "/runs",
+        "inbox": lambda: waiting() and "/inbox",
+        "runs": lambda: run() and "/runs",
+        "run": run,
+        "step": lambda: f"{run()}/steps/1",
+        "line": lambda: block("/why?line=1"),
+        "two versions": lambda: block("/compare"),
+        "all versions": lambda: block("/history"),
+        "reach": lambda: block("/reach?version=2"),
+        "search": lambda: "/search",
+        "found": lambda: run() and "/search?q=hello",
+        "activity": lambda: run() and "/activity",
         "archives": lambda: "/archives",
         "new archive": lambda: "/archives/new",
         "archive": archive,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from sqlalchemy import Delete, Table, bindparam, delete, select
+from sqlalchemy import Delete, Table, bindparam, delete, select, update
 
 from folkmoot.access.keys import CHANGED
 from folkmoot.errors import Conflict, NotFound
@@ -78,6 +78,22 @@ async def create_organization(transaction: Transaction, name: str) -> Organizati
     row = {"name": made.name, "created_at": made.created_at}
     await transaction.within(made.id).insert(organizations, [row])
     return made
+
+
+async def rename_organization(transaction: Transaction, which: str, name: str) -> Organization:
+    """Give an organisation another name, in a transaction of everybody's rows.
+
+    Raises:
+        NotFound: there is no such organisation.
+        Conflict: the name is taken, or it is the one that every server has.
+    """
+    found = await find_organization(transaction, which)
+    if found is DEFAULT:
+        raise Conflict("The default organisation keeps its name.")
+    if any(each.name == name and each.id != found.id for each in await list_organizations(transaction)):
+        raise Conflict(f"name: there is an organisation {name!r}; choose another name.")
+    await transaction.within(found.id).run(update(organizations).values(name=name))
+    return replace(found, name=name)
 
 
 async def delete_organization(store: Store, which: str) -> tuple[Organization, Mapping[str, int]]:

@@ -224,8 +224,10 @@ def to_prompt_messages(messages: Sequence[Message]) -> list[PromptMessage]:
                 turns.append(SystemMessage(message.body.get("content") or message.body.get("summary", "")))
             case "tool_return_message":
                 body = message.body
-                failed = body["status"] == "error"
-                turns.append(ToolReturn(body["tool_call_id"], message.name or "", body["tool_return"], failed))
+                failed, pictures = body["status"] == "error", [_image(part) for part in body.get("pictures") or ()]
+                turns.append(
+                    ToolReturn(body["tool_call_id"], message.name or "", body["tool_return"], failed, pictures)
+                )
             case "assistant_message" | "reasoning_message" | "tool_call_message" | "approval_request_message":
                 same_reply = message.step_id is not None and message.step_id == previous_step
                 continues = same_reply and not message.body.get("given") and isinstance(turns[-1], AssistantMessage)
@@ -259,6 +261,10 @@ def _user_content(content: str | Sequence[Mapping[str, Any]], name: str | None) 
         if part["type"] == "text":
             parts.append(part["text"])
         elif part["type"] == "image":
-            source = part["source"]
-            parts.append(Image(source.get("url"), source.get("data"), source.get("media_type")))
+            parts.append(_image(part))
     return [said_by, *parts] if said_by else parts
+
+
+def _image(part: Mapping[str, Any]) -> Image:
+    source = part["source"]
+    return Image(source.get("url"), source.get("data"), source.get("media_type"))

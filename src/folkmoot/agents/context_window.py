@@ -80,7 +80,9 @@ def size_of_message(turn: PromptMessage) -> int:
             for call in calls:
                 size += TURN_SIZE + size_of(call.name) + size_of(call.arguments)
             return size
-        case UserMessage(content=str(text)) | SystemMessage(content=text) | ToolReturn(content=text):
+        case ToolReturn(content=text, pictures=pictures):
+            return TURN_SIZE + size_of(text) + IMAGE_SIZE * len(pictures)
+        case UserMessage(content=str(text)) | SystemMessage(content=text):
             return TURN_SIZE + size_of(text)
         case UserMessage(content=parts):
             return TURN_SIZE + sum(IMAGE_SIZE if isinstance(part, Image) else size_of(part) for part in parts)
@@ -149,7 +151,9 @@ def clip(text: str, size: int) -> str:
 def _text_sizes(turn: PromptMessage) -> list[int]:
     """Return the sizes of the texts that can be cut; a picture counts as one."""
     match turn:
-        case UserMessage(content=str(text)) | SystemMessage(content=text) | ToolReturn(content=text):
+        case ToolReturn(content=text, pictures=pictures):
+            return [size_of(text), *[IMAGE_SIZE] * len(pictures)]
+        case UserMessage(content=str(text)) | SystemMessage(content=text):
             return [size_of(text)]
         case UserMessage(content=parts):
             return [IMAGE_SIZE if isinstance(part, Image) else size_of(part) for part in parts]
@@ -167,7 +171,8 @@ def _clip_message(turn: PromptMessage, longest: int) -> PromptMessage:
         case SystemMessage(content=text):
             return SystemMessage(clip(text, longest))
         case ToolReturn(content=text):
-            return replace(turn, content=clip(text, longest))
+            kept = turn.pictures if longest >= IMAGE_SIZE else ()
+            return replace(turn, content=clip(text, longest), pictures=kept)
         case AssistantMessage(text=text, tool_calls=calls):
             return replace(turn, text=clip(text, longest), tool_calls=[_clip_call(call, longest) for call in calls])
     raise AssertionError(f"nothing to cut in {turn}")

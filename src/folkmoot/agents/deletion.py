@@ -39,6 +39,8 @@ from folkmoot.store.tables import (
     conversation_blocks,
     conversations,
     files,
+    group_members,
+    groups,
     messages,
 )
 
@@ -69,6 +71,12 @@ _threads = (
     .where(conversations.c.agent_id == bindparam("agent_id"), conversations.c.id != conversations.c.agent_id)
     .order_by(conversations.c.created_at, conversations.c.id)
     .limit(CONVERSATIONS)
+)
+_partners = (
+    select(group_members.c.agent_id)
+    .join(groups, groups.c.id == group_members.c.group_id)
+    .where(groups.c.manager_agent_id == bindparam("agent_id"), groups.c.owns_members.is_(True))
+    .order_by(group_members.c.agent_id)
 )
 _files = (
     select(files.c.id)
@@ -181,13 +189,19 @@ async def _sweep(store: Store, deletion: Deletion) -> None:
 
 
 async def _note_what_goes_with(transaction: Transaction, deletion: Deletion) -> list[Deletion]:
-    """Note, for their own deletion, the archives that were made for an agent by itself and that no other has."""
+    """Note, for their own deletion, what was made for an agent by itself.
+
+    That is who tends its memory, and the archives that no other agent has.
+    """
     if deletion.kind != "agent":
         return []
-    archives = [Deletion("archive", each) for each in await archives_of_agent_only(transaction, deletion.id)]
-    for archive in archives:
-        await note_deletion(transaction, archive)
-    return archives
+    partners = [row["agent_id"] for row in await transaction.all(_partners, agent_id=deletion.id)]
+    with_it = [Deletion("agent", each) for each in partners]
+    for agent_id in (deletion.id, *partners):
+        with_it += [Deletion("archive", each) for each in await archives_of_agent_only(transaction, agent_id)]
+    for each in with_it:
+        await note_deletion(transaction, each)
+    return with_it
 
 
 async def _begin(transaction: Transaction, wanted: Deletion) -> Deletion:
@@ -219,6 +233,7 @@ async def _hide(transaction: Transaction, deletion: Deletion) -> None:
     """Take away what would show a large thing that is being deleted, beside its note."""
     if deletion.kind == "agent":
         await transaction.run(delete(agent_blocks).where(agent_blocks.c.agent_id == deletion.id))
+        await transaction.run(delete(groups).where(groups.c.manager_agent_id == deletion.id))
         transaction.signal(attachments.topic(deletion.id))
     elif deletion.kind == "block":
         for table in (agent_blocks, conversation_blocks):

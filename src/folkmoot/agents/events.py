@@ -87,6 +87,9 @@ class TurnEnd:
     context_tokens: int = 0
     """Tokens that the conversation filled at the last call."""
 
+    run_ids: Sequence[str] = ()
+    """Runs that it has set off, which go on in the background."""
+
 
 @dataclass(frozen=True, slots=True)
 class TurnFailed:

@@ -22,6 +22,7 @@ from folkmoot.store import clock
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
+from folkmoot.store.projects import is_in_project
 from folkmoot.store.tables import agents, blocks, identities, identity_agents, identity_blocks
 
 IdentityType: TypeAlias = Literal["org", "user", "other"]
@@ -293,7 +294,9 @@ def _held(statement: Select[Any], table: Table, holders: Table, column: str, ide
 
 def _conditions(wanted: IdentityFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
-    for name in ("identifier_key", "identity_type", "project_id"):
+    if wanted.project_id is not None:
+        conditions.append(is_in_project(identities.c.project_id, wanted.project_id))
+    for name in ("identifier_key", "identity_type"):
         if getattr(wanted, name) is not None:
             conditions.append(identities.c[name] == getattr(wanted, name))
     if wanted.name:

@@ -16,6 +16,7 @@ from folkmoot.memory.listing import held_by
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
+from folkmoot.store.projects import is_in_project
 from folkmoot.store.tables import (
     agent_blocks,
     agent_tags,
@@ -34,6 +35,7 @@ from folkmoot.tools.tool import Tool
 class AgentFilter:
     """Which agents are wanted; what is None or empty does not matter."""
 
+    agent_id: str | None = None
     name: str | None = None
     query_text: str | None = None
     tags: Sequence[str] = ()
@@ -151,6 +153,8 @@ _LAST_RUN = (
 
 def _filtered(statement: Select[Any], wanted: AgentFilter) -> Select[Any]:
     conditions = [is_kept(agents.c.id)]
+    if wanted.agent_id is not None:
+        conditions.append(agents.c.id == wanted.agent_id)
     if wanted.name is not None:
         conditions.append(agents.c.name == wanted.name)
     if wanted.query_text:
@@ -167,7 +171,9 @@ def _filtered(statement: Select[Any], wanted: AgentFilter) -> Select[Any]:
             .scalar_subquery()
         )
         conditions.append(newest == wanted.last_stop_reason)
-    for name in ("project_id", "template_id", "base_template_id"):
+    if wanted.project_id is not None:
+        conditions.append(is_in_project(agents.c.project_id, wanted.project_id))
+    for name in ("template_id", "base_template_id"):
         value = getattr(wanted, name)
         if value is not None:
             conditions.append(agents.c[name] == value)

@@ -52,16 +52,24 @@ async def call_model(turn: TurnState, sink: TurnSink, incoming: Sequence[Message
         if refused is not None and size >= refused[0]:
             raise refused[1]
         step_id, started, begun = new_id("step"), clock.now(), False
-        writer = ReplyWriter(sink.run_id, step_id, turn.awaited_now, parallel=turn.parallel)
+        writer = ReplyWriter(
+            sink.run_id,
+            step_id,
+            turn.awaited_now,
+            parallel=turn.parallel,
+            open_until_whole=turn.open_until_whole,
+        )
         try:
             async with aclosing(_answer(turn, prompt)) as answer:
                 async for part in answer:
                     begun = True
                     if isinstance(part, Reply):
+                        for piece in writer.held_back(part, turn.waits):
+                            sink.publish(piece)
                         counted = Counted(part.usage.prompt_tokens, size)
-                        duration = clock.now() - started
-                        return ModelCall(step_id, seen, part, writer, duration, counted, prompt)
-                    sink.publish(writer.piece(part))
+                        return ModelCall(step_id, seen, part, writer, clock.now() - started, counted, prompt)
+                    if (written := writer.piece(part)) is not None:
+                        sink.publish(written)
             raise AssertionError("a model's answer ends with the whole reply")
         except ContextOverflow as error:
             if begun:

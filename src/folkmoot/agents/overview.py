@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from sqlalchemy import and_, func, select
 
@@ -12,7 +13,16 @@ from folkmoot.memory.attachments import Access, Attachment
 from folkmoot.memory.history import DESCRIBED, Version
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Transaction
-from folkmoot.store.tables import agent_blocks, agent_tools, agents, block_readers, block_versions, blocks
+from folkmoot.store.tables import (
+    agent_archives,
+    agent_blocks,
+    agent_tools,
+    agents,
+    archives,
+    block_readers,
+    block_versions,
+    blocks,
+)
 
 MOST_ATTACHMENTS = 20_000
 MOST_EDITS = 5_000
@@ -81,6 +91,40 @@ async def newest_versions(transaction: Transaction, block_ids: Sequence[str]) ->
         row["block_id"]: Newest(row["block_id"], row["label"], row["character_limit"], Version.from_row(row))
         for row in rows
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """That an agent was given a block or an archive: what of the two, its name, the access, and when."""
+
+    kind: Literal["block", "archive"]
+    agent_id: str
+    id: str
+    name: str
+    access: Access
+    at: int
+
+
+async def recent_attachments(
+    transaction: Transaction, before: int, limit: int, agent_id: str | None = None
+) -> list[Joined]:
+    """Return what agents were given last and still have, up to a moment in microseconds, the newest first."""
+    found: list[Joined] = []
+    for kind, table, held, column, name in (
+        ("block", agent_blocks, blocks, agent_blocks.c.block_id, blocks.c.label),
+        ("archive", agent_archives, archives, agent_archives.c.archive_id, archives.c.name),
+    ):
+        statement = (
+            select(table.c.agent_id, column.label("id"), name.label("name"), table.c.access, table.c.attached_at)
+            .join(held, held.c.id == column)
+            .where(table.c.attached_at <= before, is_kept(held.c.id), is_kept(table.c.agent_id))
+        )
+        if agent_id is not None:
+            statement = statement.where(table.c.agent_id == agent_id)
+        for row in await transaction.all(statement.order_by(table.c.attached_at.desc(), column).limit(limit)):
+            at = row["attached_at"]
+            found.append(Joined(kind, row["agent_id"], row["id"], row["name"], row["access"], at))  # type: ignore[arg-type]
+    return sorted(found, key=lambda each: each.at, reverse=True)[:limit]
 
 
 async def edit_times(transaction: Transaction, block_id: str, since: int) -> list[int]:

@@ -29,7 +29,9 @@ async def prepare_turn(transaction: Transaction, request: TurnRequest, services:
     agent = for_conversation(agent, conversation)
     agent = replace(agent, model=request.model or agent.model)
     context_state = await read_context_state(transaction, conversation, agent, services)
-    tools = await tools_of(transaction, agent.id, services.tools)
+    given = {tool.name for tool in request.tools}
+    own = await tools_of(transaction, agent.id, services.tools)
+    tools = [*(tool for tool in own if tool.name not in given), *request.tools]
     rules = ToolRules.read(agent.configuration.get("tool_rules") or ())
     return TurnState(request, services, agent, tools, context_state, rules)
 

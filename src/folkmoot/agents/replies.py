@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 
 from folkmoot.agents.approvals import request_message
@@ -10,13 +10,21 @@ from folkmoot.agents.events import CallPiece, Piece, ReasoningPiece, TextPiece
 from folkmoot.agents.tool_calls import Outcome, PlannedCall, call_message, return_message
 from folkmoot.conversations.messages import Message, clean_text
 from folkmoot.identifiers import new_id
-from folkmoot.models.prompt import Delta, ReasoningDelta, Reply, TextDelta
+from folkmoot.models.prompt import Delta, ReasoningDelta, Reply, TextDelta, ToolCall
 
 
 class ReplyWriter:
     """Gives the parts of one reply their message ids, before the reply is whole."""
 
-    def __init__(self, run_id: str, step_id: str, awaited: Container[str], *, parallel: bool) -> None:
+    def __init__(
+        self,
+        run_id: str,
+        step_id: str,
+        awaited: Container[str],
+        *,
+        parallel: bool,
+        open_until_whole: Container[str] = (),
+    ) -> None:
         """Begin the reply of a step.
 
         Args:
@@ -24,6 +32,7 @@ class ReplyWriter:
             step_id: which one.
             awaited: names of the tools whose calls wait for somebody.
             parallel: whether more than its first call counts.
+            open_until_whole: names of the tools whose calls wait or not by what all their arguments say.
         """
         self.run_id = run_id
         self.step_id = step_id
@@ -31,6 +40,8 @@ class ReplyWriter:
         self.request_id = new_id("message")
         self._awaited = awaited
         self._parallel = parallel
+        self._open_until_whole = open_until_whole
+        self._held: set[str] = set()
         self._thoughts: dict[int, str] = {}
         self._calls: dict[str, str] = {}
         self._seen: set[str] = set()
@@ -45,8 +56,11 @@ class ReplyWriter:
         """Return the id of the message that shows a call."""
         return self._calls.setdefault(call_id, new_id("message"))
 
-    def piece(self, delta: Delta) -> Piece:
-        """Return what a model has just written as a piece of its message."""
+    def piece(self, delta: Delta) -> Piece | None:
+        """Return what a model has just written as a piece of its message.
+
+        None while it is part of a call of which nobody knows yet whether it will wait: `held_back` has that.
+        """
         if isinstance(delta, TextDelta):
             return TextPiece(self.text_id, self.step_id, self.run_id, clean_text(delta.text))
         if isinstance(delta, ReasoningDelta):
@@ -55,11 +69,28 @@ class ReplyWriter:
         counts = self._parallel or self._seen <= {delta.id}
         self._seen.add(delta.id)
         if counts and delta.name in self._awaited:
-            self._waiting.add(delta.id)
+            (self._held if delta.name in self._open_until_whole else self._waiting).add(delta.id)
+        if delta.id in self._held:
+            return None
         waits = delta.id in self._waiting
         message_id = self.request_id if waits else self.call_message_id(delta.id)
         arguments = clean_text(delta.arguments)
         return CallPiece(message_id, self.step_id, self.run_id, delta.id, delta.name, arguments, waits)
+
+    def held_back(self, reply: Reply, waits: Callable[[ToolCall], bool]) -> list[Piece]:
+        """Return the calls that were held back, each as one piece, now that the reply is whole."""
+        return [
+            CallPiece(
+                self.request_id if waiting else self.call_message_id(call.id),
+                self.step_id,
+                self.run_id,
+                call.id,
+                call.name,
+                clean_text(call.arguments),
+                waiting,
+            )
+            for call, waiting in ((call, waits(call)) for call in reply.tool_calls if call.id in self._held)
+        ]
 
 
 def reply_messages(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from folkmoot.agents.agents import Agent
 from folkmoot.agents.recent_contexts import RecentContexts
+from folkmoot.agents.trace_keeping import TraceKeeping
 from folkmoot.jobs.kinds import JobKinds
 from folkmoot.models.catalogue import Catalogue
-from folkmoot.models.embeddings import Embeddings, usable_embedding
+from folkmoot.models.directory import Directory
+from folkmoot.models.embeddings import EmbeddingClient
 from folkmoot.models.prompt import Delta, Prompt, Reply
 from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.settings import Settings
@@ -35,6 +37,9 @@ class Models(Protocol):
     def stream(self, handle: str, prompt: Prompt) -> AsyncGenerator[Delta | Reply, None]:
         """Yield the model's answer as it is written, and whole at the end; raises what `ask` raises."""
 
+    def of(self, organization_id: str | None) -> Models:
+        """Return the same with an organisation's models."""
+
     async def preview(self, handle: str, prompt: Prompt) -> Any:
         """Return the provider's request as it would be sent, as JSON values; raises what `ask` raises."""
 
@@ -51,10 +56,22 @@ class Services:
     catalogue: Catalogue
     tools: ToolRegistry
     sandbox: Sandbox
-    embeddings: Embeddings
+    embeddings: EmbeddingClient
     job_kinds: JobKinds
     mcp: McpServers
+    directory: Directory
+    traces: TraceKeeping
     recent_contexts: RecentContexts = field(default_factory=RecentContexts)
+
+    def of(self, organization_id: str) -> Services:
+        """Return what an organisation's rooms work with: its rows, and its models."""
+        return replace(
+            self,
+            store=self.store.of(organization_id),
+            models=self.models.of(organization_id),
+            catalogue=self.catalogue.of(organization_id),
+            embeddings=self.embeddings.of(organization_id),
+        )
 
     def tool_context(
         self,
@@ -67,6 +84,8 @@ class Services:
         seen: Mapping[str, int] | None = None,
         chain: Sequence[str] = (),
         hops: int = 0,
+        edits_as_read: bool = False,
+        overtaken: int = 0,
     ) -> ToolContext:
         """Return what an agent's tools may use.
 
@@ -79,6 +98,8 @@ class Services:
             seen: the version of each block that the step's model was shown.
             chain: the agents that wait for this turn's answer.
             hops: how many messages between agents have set each other off up to it.
+            edits_as_read: whether blocks are only overwritten as the step's model was shown them.
+            overtaken: how many edits of the steps before came to nothing because of that.
         """
         return ToolContext(
             agent_id=agent.id,
@@ -93,8 +114,10 @@ class Services:
             seen=seen or {},
             messenger=messenger,
             embeddings=self.embeddings,
-            embedding=usable_embedding(self.settings, self.environ, agent.named_embedding),
+            embedding=self.embeddings.usable(agent.named_embedding),
             sandbox=self.sandbox,
             chain=chain,
             hops=hops,
+            edits_as_read=edits_as_read,
+            overtaken=overtaken,
         )

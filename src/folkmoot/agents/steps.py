@@ -11,11 +11,27 @@ from sqlalchemy import bindparam, or_, select, update
 
 from folkmoot.agents.context import Seen
 from folkmoot.errors import NotFound
+from folkmoot.models.exchanges import read_body
 from folkmoot.models.prompt import Prompt, Reply, Usage
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
 from folkmoot.store.tables import agents, block_readers, step_traces, steps
+
+
+@dataclass(frozen=True, slots=True)
+class KeptTrace:
+    """A step's request and response as they are stored: JSON, the request without what it repeats of another one."""
+
+    request: str
+    response: str
+    base_step_id: str | None = None
+    base_length: int | None = None
+
+    @property
+    def size(self) -> int:
+        """How many characters it takes."""
+        return len(self.request) + len(self.response)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +47,7 @@ class Step:
     finish_reason: str
     duration: int
     tool_duration: int
-    trace: Mapping[str, Any] | None = None
+    trace: KeptTrace | None = None
 
 
 async def store_step(transaction: Transaction, step: Step, seen: Seen) -> None:
@@ -83,9 +99,9 @@ async def store_step(transaction: Transaction, step: Step, seen: Seen) -> None:
 
 
 async def _store_trace(transaction: Transaction, step: Step, now: int) -> None:
-    trace = {name: json.dumps(body) for name, body in (step.trace or {}).items()}
-    keys = {"step_id": step.id, "run_id": step.run_id, "created_at": now}
-    await transaction.insert(step_traces, [{**keys, "request": trace["request"], "response": trace["response"]}])
+    assert step.trace is not None
+    keys = {"step_id": step.id, "run_id": step.run_id, "created_at": now, "size": step.trace.size}
+    await transaction.insert(step_traces, [{**keys, **asdict(step.trace)}])
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,14 +232,20 @@ async def usage_of_steps(transaction: Transaction, run_id: str) -> tuple[Usage, 
     return sum((StoredStep.from_row(row).usage for row in rows), Usage()), len(rows)
 
 
-def trace_of(prompt: Prompt, reply: Reply) -> Mapping[str, Any]:
+def trace_of(prompt: Prompt, reply: Reply) -> Mapping[str, str]:
     """Return what the provider was sent and what it answered, in its own JSON, for the trace of a step.
 
     Of a stream only the request is kept as it was, and the offline model has neither; then it is Folkmoot's own.
     """
     kept = reply.trace or {}
-    own = {name: value for name, value in asdict(replace(reply, trace=None)).items() if name != "trace"}
-    return {"request": kept.get("request") or asdict(prompt), "response": kept.get("response") or own}
+    return {
+        "request": kept.get("request") or json.dumps(asdict(prompt)),
+        "response": kept.get("response") or json.dumps(_own_words(reply)),
+    }
+
+
+def _own_words(reply: Reply) -> Mapping[str, Any]:
+    return {name: value for name, value in asdict(replace(reply, trace=None)).items() if name != "trace"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,17 +259,32 @@ class Trace:
 
 async def traces_of_run(transaction: Transaction, run_id: str, limit: int) -> list[Trace]:
     """Return the traces of the run's steps that have one, oldest first."""
-    return [_trace(row) for row in await transaction.all(_traces_of_run, run_id=run_id, most=limit)]
+    rows = await transaction.all(_traces_of_run, run_id=run_id, most=limit)
+    found = [await _whole(transaction, row) for row in rows]
+    return [trace for trace in found if trace is not None]
 
 
 async def trace_of_step(transaction: Transaction, step_id: str) -> Trace | None:
     """Return the step's trace; None where the server kept none, or keeps it no more."""
     row = await transaction.first(_trace_of_step, step_id=step_id)
-    return None if row is None else _trace(row)
+    return None if row is None else await _whole(transaction, row)
 
 
-def _trace(row: Row) -> Trace:
-    return Trace(row["step_id"], json.loads(row["request"]), json.loads(row["response"]))
+async def _whole(transaction: Transaction, row: Row) -> Trace | None:
+    """Return a trace with what its request repeats of another one; None where that is not kept any more."""
+    request = row["request"]
+    if row["base_step_id"] is not None:
+        base = await transaction.first(_trace_of_step, step_id=row["base_step_id"])
+        if base is None:
+            return None
+        request = base["request"][: row["base_length"]] + request
+    return Trace(row["step_id"], _object(request), _object(row["response"]))
+
+
+def _object(body: str) -> Mapping[str, Any]:
+    """Return a body as the object that it nearly always is."""
+    value = read_body(body)
+    return value if isinstance(value, dict) else {"body": value}
 
 
 _by_id = select(steps).where(steps.c.id == bindparam("step_id"))

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from folkmoot.agents.tool_rules import Called
 from folkmoot.conversations.messages import Message, clean_text
-from folkmoot.errors import InvalidInput, NotFound, ToolFailed
+from folkmoot.errors import InvalidInput, NotFound, Overtaken, ToolFailed
 from folkmoot.memory.attachments import lock_blocks
 from folkmoot.metrics import TOOL_CALLS
-from folkmoot.models.prompt import ToolCall
+from folkmoot.models.prompt import Image, ToolCall
+from folkmoot.tools.pictures import stored_picture
 from folkmoot.tools.schema import parse_arguments
 from folkmoot.tools.tool import Tool, ToolContext, ToolResult
 
@@ -37,6 +38,9 @@ class Outcome:
     ran: bool = True
     stdout: Sequence[str] | None = None
     stderr: Sequence[str] | None = None
+    pictures: Sequence[Image] = ()
+    overtaken: bool = False
+    """Whether it was to overwrite a block that others had changed since it was read."""
 
 
 def not_run(why: str) -> Outcome:
@@ -63,14 +67,14 @@ class PlannedCall:
 
 
 def plan_calls(
-    calls: Sequence[ToolCall], tools: Sequence[Tool], awaited: Container[str], *, parallel: bool
+    calls: Sequence[ToolCall], tools: Sequence[Tool], waits: Callable[[ToolCall], bool], *, parallel: bool
 ) -> list[PlannedCall]:
     """Find each call's tool and read its arguments.
 
     Args:
         calls: the calls of one reply.
         tools: the agent's tools.
-        awaited: names of tools whose calls wait for somebody.
+        waits: whether a call waits for somebody.
         parallel: whether more than the first call may be run.
     """
     known = {tool.name: tool for tool in tools}
@@ -78,7 +82,7 @@ def plan_calls(
     for place, call in enumerate(calls):
         if place > 0 and not parallel:
             planned.append(PlannedCall(call, outcome=not_run(ONE_AT_A_TIME)))
-        elif call.name in awaited:
+        elif waits(call):
             planned.append(PlannedCall(call))
         else:
             planned.append(plan_call(call, known))
@@ -135,7 +139,7 @@ async def _run_edit(planned: PlannedCall, context: ToolContext) -> Outcome:
         return _outcome(await planned.tool.run(context, planned.arguments or {}), planned.tool)
     except (ToolFailed, InvalidInput, NotFound) as error:  # raised before anything was written
         TOOL_CALLS.add("failed")
-        return Outcome(error.message, failed=True)
+        return Outcome(error.message, failed=True, overtaken=isinstance(error, Overtaken))
 
 
 async def _run(planned: PlannedCall, context: ToolContext) -> Outcome:
@@ -162,13 +166,13 @@ async def run_alone(tool: Tool, arguments: Mapping[str, Any], context: ToolConte
 def _outcome(result: ToolResult, tool: Tool) -> Outcome:
     TOOL_CALLS.add("failed" if result.failed else "succeeded")
     text = _clip(clean_text(result.text), tool.return_limit, result.length)
-    return Outcome(text, failed=result.failed, stdout=result.stdout, stderr=result.stderr)
+    return Outcome(text, failed=result.failed, stdout=result.stdout, stderr=result.stderr, pictures=result.pictures)
 
 
 def called_of(planned: Sequence[PlannedCall], outcomes: Sequence[Outcome | None]) -> list[Called]:
     """Return the calls whose tools were run, as the agent's rules see them."""
     return [
-        Called(call.call.name, outcome.text, outcome.failed)
+        Called(call.call.name, outcome.text, outcome.failed, outcome.overtaken)
         for call, outcome in zip(planned, outcomes, strict=True)
         if outcome is not None and outcome.ran
     ]
@@ -189,6 +193,8 @@ def return_message(call: ToolCall, outcome: Outcome, run_id: str, step_id: str) 
         "stdout": outcome.stdout,
         "stderr": [outcome.text] if outcome.failed and not outcome.stderr else outcome.stderr,
     }
+    if outcome.pictures:
+        body["pictures"] = [stored_picture(picture) for picture in outcome.pictures]
     if not outcome.ran:
         body["ran"] = False
     return Message("tool_return_message", body, name=call.name, run_id=run_id, step_id=step_id)

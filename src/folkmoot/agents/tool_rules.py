@@ -39,6 +39,8 @@ class Called:
     name: str
     text: str
     failed: bool = False
+    overtaken: bool = False
+    """Whether it was to overwrite a block that others had changed since it was read."""
 
 
 class _Rule(BaseModel):

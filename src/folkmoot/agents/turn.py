@@ -19,7 +19,7 @@ from folkmoot.agents.model_call import ModelCall, call_model
 from folkmoot.agents.preparation import prepare_turn
 from folkmoot.agents.replies import reply_messages
 from folkmoot.agents.services import Services
-from folkmoot.agents.steps import Step, store_step, trace_of
+from folkmoot.agents.steps import KeptTrace, Step, store_step
 from folkmoot.agents.tool_calls import PlannedCall, called_of, plan_call, return_message, run_in_step, run_outside
 from folkmoot.agents.tool_rules import Called
 from folkmoot.agents.turn_state import TurnRequest, TurnState
@@ -57,6 +57,8 @@ async def take_turn(request: TurnRequest, sink: TurnSink, services: Services) ->
             return end
     elif pending := find_pending(turn.context_state.messages):
         raise refuse_while_pending(pending)
+    if any(tool.runs_code for tool in turn.tools):
+        services.sandbox.expect()  # by the time the model has answered it is there
     incoming = request.messages
     for number in range(1, request.max_steps + 1):
         call = await call_model(turn, sink, incoming)
@@ -93,6 +95,8 @@ async def _take_step(
     # Tools that work outside the store run before the transaction, which must not wait for them.
     planned = await run_outside(planned, context)
 
+    trace = turn.services.traces.kept(turn.agent.organization_id, request.conversation_id, call.prompt, reply)
+
     async def store(transaction: Transaction) -> Recorded[tuple[list[Message], list[Called]]]:
         outcomes = await run_in_step(planned, replace(context, transaction=transaction))
         worked = clock.now() - begun if planned else 0
@@ -109,13 +113,14 @@ async def _take_step(
             answered.append(Message("system_message", body, run_id=sink.run_id, step_id=call.step_id))
         new = [*said, *answered]
         stored = await append_messages(transaction, request.conversation_id, new, sink.run_id, call.counted)
-        await store_step(transaction, _step(turn, sink.run_id, call, reason, worked), call.seen)
+        await store_step(transaction, _step(turn, sink.run_id, call, reason, worked, trace), call.seen)
         filled = reply.usage.prompt_tokens + reply.usage.completion_tokens
         end = TurnEnd(reason, turn.usage, number, filled) if reason else None
         return Recorded((stored, called), stored[len(said) :], end)
 
     # The work may be done twice, after a deadlock: what stays of it is taken over only when it is committed.
     recorded = await sink.commit(store)
+    turn.services.traces.stored(request.conversation_id, call.step_id, trace)
     stored, turn.called = recorded.result
     turn.context_state.add(stored, call.counted)
     return recorded.end
@@ -159,7 +164,9 @@ async def _carry_out(turn: TurnState, sink: TurnSink, decisions: Decisions) -> T
     return recorded.end
 
 
-def _step(turn: TurnState, run_id: str, call: ModelCall, reason: str, tool_duration: int) -> Step:
+def _step(
+    turn: TurnState, run_id: str, call: ModelCall, reason: str, tool_duration: int, trace: KeptTrace | None
+) -> Step:
     return Step(
         id=call.step_id,
         run_id=run_id,
@@ -170,5 +177,5 @@ def _step(turn: TurnState, run_id: str, call: ModelCall, reason: str, tool_durat
         finish_reason=call.reply.finish_reason,
         duration=call.duration,
         tool_duration=tool_duration,
-        trace=trace_of(call.prompt, call.reply) if turn.services.settings.trace else None,
+        trace=trace,
     )

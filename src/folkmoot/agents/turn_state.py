@@ -12,11 +12,13 @@ from folkmoot.agents.context import Seen, build_prompt, read_seen
 from folkmoot.agents.context_state import ContextState
 from folkmoot.agents.events import TurnSink
 from folkmoot.agents.services import Services
+from folkmoot.agents.standing_approvals import approvals_of
 from folkmoot.agents.tool_calls import Outcome, PlannedCall, not_run, plan_calls
 from folkmoot.agents.tool_rules import Called, ToolRules
 from folkmoot.conversations.messages import Message
-from folkmoot.models.prompt import Prompt, Reply, ToolSchema, Usage
+from folkmoot.models.prompt import Prompt, Reply, ToolCall, ToolSchema, Usage
 from folkmoot.store.engine import Transaction
+from folkmoot.tools.builtin.proposed import arguments_of
 from folkmoot.tools.tool import Tool, ToolContext
 
 
@@ -30,6 +32,9 @@ class TurnRequest:
     max_steps: int = 1
     decisions: Decisions | None = None
     client_tools: Sequence[ToolSchema] = ()
+    tools: Sequence[Tool] = ()
+    """Tools for this turn only, which come before the agent's own of the same names."""
+
     model: str | None = None
     """A model for this turn only."""
 
@@ -48,6 +53,9 @@ class TurnRequest:
 
     asked_by: str | None = None
     """The conversation whose turn waits for this answer."""
+
+    edits_as_read: bool = False
+    """Whether blocks are only overwritten as the model was shown them: for work that others do not wait for."""
 
     details: Mapping[str, Any] = field(default_factory=dict)
     """What the run says of the request, as the wire format has it."""
@@ -69,7 +77,7 @@ class TurnState:
     @property
     def schemas(self) -> list[ToolSchema]:
         """The tools as the model sees them; a client's own tool comes before one of the same name."""
-        own = {schema.name for schema in self.request.client_tools}
+        own = self._own
         return [*(tool.schema for tool in self.tools if tool.name not in own), *self.request.client_tools]
 
     @property
@@ -79,14 +87,23 @@ class TurnState:
 
     @property
     def awaited(self) -> set[str]:
-        """Names of the tools whose calls wait for somebody."""
-        own = {schema.name for schema in self.request.client_tools}
-        return own | {tool.name for tool in self.tools if self.rules.needs_approval(tool.name)}
+        """Names of the tools whose calls wait for somebody, unless they were approved beforehand."""
+        return self._own | {tool.name for tool in self.tools if self.rules.needs_approval(tool.name)}
 
     @property
     def awaited_now(self) -> set[str]:
         """Those of them that the agent's rules allow in the next step."""
         return self.awaited.intersection(self.rules.allowed(self.names, self.called))
+
+    @property
+    def open_until_whole(self) -> set[str]:
+        """Those of them whose calls wait or not by what their arguments say."""
+        return {each.tool_name for each in approvals_of(self.agent)} - self._own
+
+    @property
+    def _own(self) -> set[str]:
+        """Names of the client's own tools."""
+        return {schema.name for schema in self.request.client_tools}
 
     @property
     def parallel(self) -> bool:
@@ -100,9 +117,19 @@ class TurnState:
             return forced
         return "required" if self.rules.must_call(self.names, self.called) else None
 
+    def waits(self, call: ToolCall) -> bool:
+        """Tell whether a call waits for somebody, with the arguments that it will be run with."""
+        if call.name not in self.awaited:
+            return False
+        arguments = arguments_of(call.arguments) if call.name in self.open_until_whole else None
+        if arguments is None:
+            return True
+        whole = {**arguments, **self.rules.prefilled(call.name, self.called)}
+        return not any(approval.covers(call.name, whole) for approval in approvals_of(self.agent))
+
     def plan(self, reply: Reply) -> list[PlannedCall]:
         """Find what each call runs; one that the agent's rules do not allow now gets told so."""
-        planned = plan_calls(reply.tool_calls, self.tools, self.awaited, parallel=self.parallel)
+        planned = plan_calls(reply.tool_calls, self.tools, self.waits, parallel=self.parallel)
         allowed = self.rules.allowed(self.names, self.called)
         return [
             replace(call, tool=None, outcome=not_run(self.rules.explain(call.call.name, self.names, self.called)))
@@ -169,6 +196,8 @@ class TurnState:
             seen={block.id: block.version for block in seen.blocks},
             chain=self.request.chain,
             hops=self.request.hops,
+            edits_as_read=self.request.edits_as_read,
+            overtaken=sum(each.overtaken for each in self.called),
         )
 
     def _with_prefilled(self, call: PlannedCall) -> PlannedCall:

@@ -10,7 +10,7 @@ from folkmoot.archives.archives import EMBED, Archive, count_embedded, find_arch
 from folkmoot.errors import ContextOverflow, NotFound, ProviderError, ProviderRejected
 from folkmoot.jobs.jobs import Progress
 from folkmoot.jobs.kinds import ActiveJob, JobKind
-from folkmoot.models.embeddings import AT_ONCE, Embeddings
+from folkmoot.models.embeddings import AT_ONCE, EmbeddingClient
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.nearest import VectorTable, vector_row
 from folkmoot.store.pieces import Pieces
@@ -51,11 +51,11 @@ _others = Pieces(
 )
 
 
-def embed_kind(embeddings: Embeddings) -> JobKind:
+def embed_kind(embeddings: EmbeddingClient) -> JobKind:
     """Return the kind of job; it goes on until all is embedded, however long the provider is away."""
 
     async def work(active: ActiveJob) -> None:
-        await _Embedding(active, embeddings).run()
+        await _Embedding(active, embeddings.of(active.store.organization_id)).run()
 
     return JobKind(EMBED, work, attempts=None)
 
@@ -63,7 +63,7 @@ def embed_kind(embeddings: Embeddings) -> JobKind:
 class _Embedding:
     """One archive's embedding."""
 
-    def __init__(self, active: ActiveJob, embeddings: Embeddings) -> None:
+    def __init__(self, active: ActiveJob, embeddings: EmbeddingClient) -> None:
         self._active = active
         self._embeddings = embeddings
         self._archive_id = active.job.subject_id

@@ -152,28 +152,27 @@ async def store_messages(
 async def _store(
     transaction: Transaction, agent_id: str, conversation_id: str, first_sequence: int, new: Sequence[Message]
 ) -> None:
-    await transaction.insert(
-        messages,
-        [
-            {
-                "conversation_id": conversation_id,
-                "sequence": first_sequence + position,
-                "id": message.id,
-                "agent_id": agent_id,
-                "message_type": message.message_type,
-                "search_text": search_text(message),
-                "search_id": search_id(conversation_id, message),
-                "body": json.dumps(message.body),
-                "name": message.name,
-                "otid": message.otid,
-                "sender_id": message.sender_id,
-                "run_id": message.run_id,
-                "step_id": message.step_id,
-                "created_at": message.created_at,
-            }
-            for position, message in enumerate(new)
-        ],
-    )
+    rows: list[dict[str, Any]] = [
+        {
+            "conversation_id": conversation_id,
+            "sequence": first_sequence + position,
+            "id": message.id,
+            "agent_id": agent_id,
+            "message_type": message.message_type,
+            "search_text": search_text(message),
+            "search_id": search_id(conversation_id, message),
+            "body": json.dumps(message.body),
+            "name": message.name,
+            "otid": message.otid,
+            "sender_id": message.sender_id,
+            "run_id": message.run_id,
+            "step_id": message.step_id,
+            "created_at": message.created_at,
+        }
+        for position, message in enumerate(new)
+    ]
+    rows.sort(key=lambda row: row["search_id"])  # the embedded full-text index takes rising ones at once
+    await transaction.insert(messages, rows)
 
 
 async def set_system_message(transaction: Transaction, conversation_id: str, body: Mapping[str, Any]) -> None:

@@ -24,11 +24,15 @@ def _as_western(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("folkmoot.western", _as_western)
 
 
+FEW = 32
+"""Letters beyond ASCII below which a text says too little of its encoding."""
+
+
 def tell_encoding(head: bytes) -> str:
     """Return the encoding of a text by its first bytes; telling rare ones apart takes some tenths of a second.
 
-    >>> tell_encoding("größer".encode()), tell_encoding("größer".encode("utf-16"))
-    ('utf-8', 'utf-16')
+    >>> [tell_encoding("größer".encode(encoding)) for encoding in ("utf-8", "utf-16", "latin-1")]
+    ['utf-8', 'utf-16', 'cp1252']
     """
     for mark, encoding in _MARKS:
         if head.startswith(mark):
@@ -36,6 +40,9 @@ def tell_encoding(head: bytes) -> str:
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
+        beyond = sum(byte > 0x7F for byte in head)
+        if beyond < FEW and beyond * 3 < len(head):  # single letters with accents: a guess would find Arabic in them
+            return "cp1252"
         from charset_normalizer import from_bytes  # not loaded before somebody has such a text
 
         best = from_bytes(head).best()

@@ -7,16 +7,21 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
-from sqlalchemy import Select, and_, bindparam, delete, func, select, update
+from sqlalchemy import Select, and_, bindparam, delete, func, or_, select, update
 
 from folkmoot.errors import Conflict, NotFound
 from folkmoot.identifiers import new_id
+from folkmoot.jobs.jobs import add_job
 from folkmoot.store import clock
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page, leave_places, leaving
 from folkmoot.store.tables import agent_folders, files, folders
+
+EMBEDDING_ANEW = "folder_embedding"
+"""The kind of the job that embeds a folder's files when its embedding changed; its subject is the folder."""
 
 CHUNK_TOKENS = 300
 """Tokens of a chunk, about, when the folder's creator named no number."""
@@ -36,6 +41,12 @@ class Folder:
     metadata: Mapping[str, Any] | None
     created_at: int
     updated_at: int
+    embedding_changes: int = 0
+    earlier_embedding: str | None = None
+    """The handle whose vectors are searched too, while the files are embedded anew."""
+
+    earlier_version: int | None = None
+    """The version under which those stand."""
 
     @classmethod
     def from_row(cls, row: Row) -> Folder:
@@ -52,12 +63,25 @@ class Folder:
             metadata=configuration["metadata"],
             created_at=row["created_at"],
             updated_at=row["updated_at"],
+            embedding_changes=row["embedding_changes"],
+            earlier_embedding=row["earlier_embedding"],
+            earlier_version=row["earlier_version"],
         )
+
+    def version_of(self, handle: str) -> int:
+        """Return the number under which the vectors of a model stand, which is another one after each change."""
+        return version_of(handle, self.embedding_changes)
 
     @property
     def chunk_tokens(self) -> int:
         """Tokens, about, that its files' chunks have."""
         return self.embedding_config.get("embedding_chunk_size") or CHUNK_TOKENS
+
+
+def version_of(handle: str, embedding_changes: int = 0) -> int:
+    """Return the number under which the vectors of a model stand in a folder whose embedding changed so often."""
+    changes = f" {embedding_changes}" if embedding_changes else ""
+    return crc32(f"{handle}{changes}".encode()) & 0x7FFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +98,12 @@ _by_id_locked = _by_id.with_for_update(key_share=True)
 _by_name = select(folders).where(folders.c.name == bindparam("name"), is_kept(folders.c.id))
 _leaving = leaving(folders, and_(folders.c.id == bindparam("folder_id")))
 _delete = delete(folders).where(folders.c.id == bindparam("folder_id"))
+_wait_for_vectors = (
+    update(files)
+    .where(files.c.folder_id == bindparam("of_folder"), files.c.chunks > 0)
+    .where(or_(files.c.status == "completed", files.c.status == "embedding"))
+    .values(status="embedding", chunks_embedded=0, error=None, updated_at=bindparam("now"))
+)
 _rename = update(folders).where(folders.c.id == bindparam("folder_id")).values(name=bindparam("new_name"))
 
 
@@ -134,13 +164,16 @@ async def create_folder(transaction: Transaction, fields: Mapping[str, Any]) -> 
     return folder
 
 
-async def update_folder(transaction: Transaction, folder_id: str, changes: Mapping[str, Any]) -> Folder:
-    """Change a folder's fields; what is uploaded from now on goes by them.
+async def update_folder(
+    transaction: Transaction, folder_id: str, changes: Mapping[str, Any], default_embedding: str | None = None
+) -> Folder:
+    """Change a folder's fields; what is uploaded from now on goes by them, and all files by another embedding.
 
     Args:
         transaction: where to write.
         folder_id: which one.
         changes: only the fields to change, named as in `Folder`.
+        default_embedding: the handle that embeds the files of folders that name none.
 
     Raises:
         NotFound: there is no such folder.
@@ -150,9 +183,22 @@ async def update_folder(transaction: Transaction, folder_id: str, changes: Mappi
     after = dataclasses.replace(before, **changes, updated_at=clock.now())
     if after.name != before.name:
         await _check_name(transaction, after)
+    if after.embedding != before.embedding:
+        after = await _embed_anew(transaction, before, after, default_embedding)
     await transaction.run(update(folders).where(folders.c.id == folder_id).values(**_columns(after)))
     transaction.signal(topic(folder_id))
     return after
+
+
+async def _embed_anew(transaction: Transaction, before: Folder, after: Folder, default_embedding: str | None) -> Folder:
+    """Have a folder's files embedded by the model that it names now; until then the vectors before are searched too."""
+    await transaction.run(_wait_for_vectors, of_folder=before.id, now=after.updated_at)
+    await add_job(transaction, EMBEDDING_ANEW, before.id, parent_id=before.id)
+    after = dataclasses.replace(after, embedding_changes=before.embedding_changes + 1)
+    handle = before.embedding or default_embedding
+    if before.earlier_embedding is not None or handle is None:  # of those in between, not all files have vectors
+        return after
+    return dataclasses.replace(after, earlier_embedding=handle, earlier_version=before.version_of(handle))
 
 
 async def hide_folder(transaction: Transaction, folder_id: str) -> None:
@@ -218,4 +264,7 @@ def _columns(folder: Folder) -> dict[str, Any]:
         "embedding": folder.embedding,
         "configuration": json.dumps({"metadata": folder.metadata, "embedding_config": dict(folder.embedding_config)}),
         "updated_at": folder.updated_at,
+        "embedding_changes": folder.embedding_changes,
+        "earlier_embedding": folder.earlier_embedding,
+        "earlier_version": folder.earlier_version,
     }

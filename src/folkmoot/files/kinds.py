@@ -54,6 +54,9 @@ DOCUMENTS: dict[Kind, str] = {
 
 READABLE = "text of any kind (code, Markdown, CSV, JSON), HTML, PDF, DOCX, PPTX, XLSX and EPUB"
 
+_PICTURES = {b"\x89PNG\r\n": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF"}
+"""How pictures begin; the beginning of one has not always a NUL."""
+
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _HTML = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S)
 _IN_ZIP: dict[bytes, Kind] = {b"word/": "docx", b"ppt/": "pptx", b"xl/": "xlsx"}
@@ -107,6 +110,9 @@ def _why_binary(head: bytes) -> str | None:
     """Return what makes bytes no text of one of the encodings that are told from the text itself."""
     if head.startswith(b"PK\x03\x04"):
         return "is a ZIP file that is no document"
+    picture = next((name for mark, name in _PICTURES.items() if head.startswith(mark)), None)
+    if picture is not None:
+        return f"is no text but a {picture} picture, and what is in pictures is not read"
     if b"\0" in head:
         return f"is no text: it has a NUL byte at {head.index(0):,}"
     controls = sum(head.count(byte) for byte in range(32) if byte not in b"\t\n\r\f\x1b\x08\x1a")

@@ -7,7 +7,6 @@ that nobody's turn waits for it.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, Protocol
@@ -24,6 +23,7 @@ from folkmoot.files.files import READING, File, find_file
 from folkmoot.files.folders import Folder, find_folder, topic
 from folkmoot.files.kinds import HEAD, tell_kind
 from folkmoot.files.open_files import open_for_all
+from folkmoot.files.pace import Pace
 from folkmoot.files.pieces import drop_some, read_pieces
 from folkmoot.jobs.jobs import Job, Progress, add_job
 from folkmoot.jobs.kinds import ActiveJob, JobKind
@@ -37,9 +37,6 @@ TIDYING = "file_tidying"
 
 CHUNKS_AT_ONCE = 24
 """Chunks that are made and written together: some milliseconds of work."""
-
-REST = 4.0
-"""How long the job rests after some work, as a multiple of the processor's time that it took on another thread."""
 
 AS_MARKDOWN = frozenset({"text/x-markdown"})
 """Media types of text whose lines that begin with # are headings; what parsers make of documents is so, too."""
@@ -105,6 +102,7 @@ class FileReader:
         """Read documents in `sandbox`, and plain text here; `embedder` sees to their meaning behind that."""
         self._sandbox = sandbox
         self._embedder = embedder
+        self._pace = Pace()
 
     @property
     def kinds(self) -> Sequence[JobKind]:
@@ -112,7 +110,7 @@ class FileReader:
         return (
             JobKind(READING, self._read_newest, self._say_why),
             JobKind(TIDYING, self._tidy, attempts=None, at_once=1),
-            self._embedder.kind,
+            *self._embedder.kinds,
         )
 
     async def _read_newest(self, active: ActiveJob) -> None:
@@ -127,10 +125,10 @@ class FileReader:
 
     async def _read(self, active: ActiveJob, file: File, folder: Folder) -> bool:
         """Read one upload; tell whether it was still the newest when it was done."""
-        await _forget(active, file, file.uploads)
+        await self._forget(active, file, file.uploads)
         text = await self._text_of(active, file)
         chunker = Chunker(folder.chunk_tokens, headings=text.has_headings)
-        writer = _Writer(active, file)
+        writer = _Writer(active, file, self._pace)
         async with aclosing(text.read()) as pieces:
             async for piece, read in pieces:
                 await writer.write(chunker.feed(piece), read)
@@ -140,7 +138,7 @@ class FileReader:
             now = await find_file(transaction, file.id, lock=True)
             if now.upload_id != file.upload_id:
                 return False
-            embeds = self._embedder.embeds(folder) and writer.count > 0
+            embeds = self._embedder.embeds(active.store, folder) and writer.count > 0
             await transaction.run(
                 _shown,
                 file_id=file.id,
@@ -202,15 +200,26 @@ class FileReader:
             version = await active.store.read(lambda transaction: version_to_forget(transaction, file))  # noqa: B023
             if version is None:
                 return
-            await _forget(active, file, version)
+            await self._forget(active, file, version)
+
+    async def _forget(self, active: ActiveJob, file: File, version: int) -> None:
+        """Delete the chunks of a version, some at a time."""
+
+        async def some(transaction: Transaction) -> int:
+            return await OF_VERSION.delete(transaction, deleted_id=file.id, of_version=version)
+
+        is_gone = 0
+        while not is_gone:
+            async with self._pace.piece():
+                is_gone = await active.commit(some)
 
 
 class _Writer:
     """Writes an upload's chunks as they are cut, and rests in between."""
 
-    def __init__(self, active: ActiveJob, file: File) -> None:
+    def __init__(self, active: ActiveJob, file: File, pace: Pace) -> None:
         self.count = 0
-        self._active, self._file = active, file
+        self._active, self._file, self._pace = active, file, pace
         self._waiting: list[Chunk] = []
 
     async def write(self, chunks: Any, read: int, *, last: bool = False) -> None:
@@ -237,20 +246,18 @@ class _Writer:
         file, first = self._file, self.count
         chunks, self._waiting = self._waiting, []
 
-        def rows() -> tuple[list[dict[str, Any]], float]:
-            begun = time.thread_time()
-            made = [row_of(chunk, file, file.uploads, first + place) for place, chunk in enumerate(chunks)]
-            return made, time.thread_time() - begun
+        def rows() -> list[dict[str, Any]]:
+            return [row_of(chunk, file, file.uploads, first + place) for place, chunk in enumerate(chunks)]
 
-        made, seconds = await asyncio.to_thread(rows)
-        self.count += len(made)
+        async with self._pace.piece():
+            made = await asyncio.to_thread(rows)
+            self.count += len(made)
 
-        async def store(transaction: Transaction) -> None:
-            await write_chunks(transaction, made)
-            transaction.signal(topic(file.folder_id))
+            async def store(transaction: Transaction) -> None:
+                await write_chunks(transaction, made)
+                transaction.signal(topic(file.folder_id))
 
-        await self._active.commit(store, self.progress(read, "parsing"))
-        await asyncio.sleep(REST * seconds)
+            await self._active.commit(store, self.progress(read, "parsing"))
 
 
 async def _find(transaction: Transaction, file_id: str) -> tuple[File, Folder]:
@@ -261,16 +268,6 @@ async def _find(transaction: Transaction, file_id: str) -> tuple[File, Folder]:
 async def _have_tidied(transaction: Transaction, file: File) -> None:
     await add_job(transaction, TIDYING, file.id, parent_id=file.folder_id, given={"upload_id": file.upload_id})
     transaction.signal(topic(file.folder_id))
-
-
-async def _forget(active: ActiveJob, file: File, version: int) -> None:
-    """Delete the chunks of a version, some at a time."""
-
-    async def some(transaction: Transaction) -> int:
-        return await OF_VERSION.delete(transaction, deleted_id=file.id, of_version=version)
-
-    while not await active.commit(some):
-        pass
 
 
 async def _ends(active: ActiveJob, file: File) -> tuple[bytes, bytes, int]:

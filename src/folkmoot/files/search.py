@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from sqlalchemy import Select, and_, select
 
-from folkmoot.errors import FolkmootError, StoreError
+from folkmoot.errors import FolkmootError
 from folkmoot.files.chunks import OF_SHOWN_TEXT
-from folkmoot.files.embedding import VECTORS, version_of
+from folkmoot.files.embedding import VECTORS
 from folkmoot.files.files import OF_FOLDER
-from folkmoot.models.embeddings import Embeddings
+from folkmoot.files.folders import Folder
+from folkmoot.models.embeddings import EmbeddingClient
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Store
 from folkmoot.store.nearest import Near, nearest
 from folkmoot.store.ranking import fused
 from folkmoot.store.tables import agent_folders, file_chunks, files, folders
 from folkmoot.store.words import MOST_WORDS, looked_for
-
-HandleOf: TypeAlias = Callable[[str | None], str | None]
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +49,7 @@ class FoundChunk:
 
 
 async def search_files(
-    store: Store, embeddings: Embeddings, handle_of: HandleOf, agent_id: str, query: str, limit: int
+    store: Store, embeddings: EmbeddingClient, agent_id: str, query: str, limit: int
 ) -> list[FoundChunk]:
     """Return the passages of an agent's files that fit a query, the best first.
 
@@ -59,7 +58,6 @@ async def search_files(
     Args:
         store: the organisation's store.
         embeddings: embeds the query.
-        handle_of: the model that a folder's files are embedded with, by the handle that the folder names.
         agent_id: whose folders.
         query: words or a question.
         limit: how many.
@@ -72,12 +70,7 @@ async def search_files(
         return []
     pool = max(FEWEST_RANKED, 4 * limit)
     rankings = [await _by_words(store, agent_id, query, pool)]
-    try:
-        rankings += await _by_meaning(store, embeddings, handle_of, agent_id, query, pool)
-    except StoreError:
-        raise
-    except FolkmootError as error:
-        logger.warning("Files were searched by words only: %s", error.message)
+    rankings += await _by_meaning(store, embeddings, agent_id, query, pool)
     best = list(fused(rankings))
     there = await store.scan(lambda transaction: transaction.all(_chunks_of(agent_id, best))) if best else []
     rows = {row["id"]: row for row in there}
@@ -94,29 +87,36 @@ async def _by_words(store: Store, agent_id: str, query: str, most: int) -> list[
 
 
 async def _by_meaning(
-    store: Store, embeddings: Embeddings, handle_of: HandleOf, agent_id: str, query: str, most: int
+    store: Store, embeddings: EmbeddingClient, agent_id: str, query: str, most: int
 ) -> list[list[str]]:
     """Return the passages nearest to the query, one ranking for each embedding that the agent's folders have.
 
-    Raises:
-        ProviderError: a provider failed.
+    A folder that is being embedded anew has two. A provider that fails leaves out what it would have found.
     """
     held = (
-        select(folders.c.id, folders.c.embedding)
+        select(folders)
         .join(agent_folders, and_(agent_folders.c.folder_id == folders.c.id))
         .where(agent_folders.c.agent_id == agent_id, is_kept(folders.c.id))
     )
-    spaces: dict[str, list[str]] = defaultdict(list)
+    spaces: dict[str, list[tuple[str, int]]] = defaultdict(list)
     for row in await store.read(lambda transaction: transaction.all(held)):
-        if (handle := handle_of(row["embedding"])) is not None:
-            spaces[handle].append(row["id"])
+        folder = Folder.from_row(row)
+        if (handle := embeddings.usable(folder.embedding)) is not None:
+            spaces[handle].append((folder.id, folder.version_of(handle)))
+        if (handle := folder.earlier_embedding) is not None and folder.earlier_version is not None:
+            spaces[handle].append((folder.id, folder.earlier_version))
     rankings = []
     for handle, members in spaces.items():
-        (wanted,) = await embeddings.embed(handle, [query], "query")
+        try:
+            (wanted,) = await embeddings.embed(handle, [query], "query")
+        except FolkmootError as error:
+            logger.warning("Files were searched by words only, not by %s: %s", handle, error.message)
+            continue
         near: list[Near] = []
-        for folder_id in members:
-            near += await nearest(store, VECTORS, folder_id, version_of(handle), wanted, most)
-        rankings.append([each.item for each in sorted(near, key=lambda each: -each.similarity)[:most]])
+        for folder_id, version in members:
+            near += await nearest(store, VECTORS, folder_id, version, wanted, most)
+        found = (each.item for each in sorted(near, key=lambda each: -each.similarity))
+        rankings.append(list(dict.fromkeys(found))[:most])
     return rankings
 
 

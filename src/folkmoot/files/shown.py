@@ -5,12 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from folkmoot.files.open_files import AgentFile, Limits, closed_names, folders_of, limits_of, open_files_of
+from folkmoot.files.open_files import (
+    AgentFile,
+    Limits,
+    closed_names,
+    folders_of,
+    limits_of,
+    list_agent_files,
+    open_files_of,
+)
 from folkmoot.files.views import view_lines
 from folkmoot.store.engine import Transaction
+from folkmoot.store.paging import Page
 
 MOST_NAMES = 50
 """Closed files of a folder that are named."""
+
+MOST_LISTED = 100
+"""Files that are listed with an agent beside those that it sees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +63,22 @@ async def shown_files(transaction: Transaction, agent_id: str) -> ShownFiles:
     for row in held:
         closed = await closed_names(transaction, agent_id, row["id"], MOST_NAMES)
         folders.append(ShownFolder(row["name"], row["description"], row["instructions"], row["files"], closed))
-    files = []
+    return ShownFiles(folders, await _open(transaction, agent_id, limits), limits)
+
+
+async def files_at_hand(transaction: Transaction, agent_id: str) -> ShownFiles:
+    """Return the files that the agent sees, with what it is shown of them, and its newest others without a text."""
+    limits = await limits_of(transaction, agent_id)
+    seen = await _open(transaction, agent_id, limits)
+    has_text = {each.held.file.id for each in seen}
+    listed = await list_agent_files(transaction, agent_id, Page(MOST_LISTED, order="desc"))
+    others = [ShownFile(each, "") for each in listed if each.file.id not in has_text]
+    return ShownFiles((), [*seen, *others], limits)
+
+
+async def _open(transaction: Transaction, agent_id: str, limits: Limits) -> list[ShownFile]:
+    shown = []
     for each in (await open_files_of(transaction, agent_id))[: limits.most_open]:
         view = await view_lines(transaction, each.file, each.first_line, each.last_line, limits.view_characters)
-        files.append(ShownFile(each, view.render()))
-    return ShownFiles(folders, files, limits)
+        shown.append(ShownFile(each, view.render()))
+    return shown

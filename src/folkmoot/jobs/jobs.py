@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import and_, bindparam, case, delete, select, update
+from sqlalchemy import and_, bindparam, case, delete, or_, select, update
 
 from folkmoot.errors import NotFound
 from folkmoot.identifiers import new_id
@@ -116,6 +116,11 @@ _unfinished_of = (
 _mine = and_(jobs.c.id == bindparam("job_id"), jobs.c.claim == bindparam("own_claim"), jobs.c.status == "running")
 _go_on = update(jobs).where(_mine).values(due_at=bindparam("due"), updated_at=bindparam("now"))
 _report = update(jobs).where(jobs.c.id == bindparam("job_id")).values(progress=bindparam("new_progress"))
+_set_due = (
+    update(jobs)
+    .where(jobs.c.id == bindparam("job_id"), jobs.c.status == "created", jobs.c.due_at.is_not(None))
+    .values(due_at=bindparam("due"))
+)
 _forgive = update(jobs).where(jobs.c.id == bindparam("job_id")).values(attempts=1)
 _take = (
     update(jobs)
@@ -175,6 +180,7 @@ async def add_job(
     *,
     parent_id: str | None = None,
     given: Mapping[str, Any] | None = None,
+    due_at: int | None = None,
 ) -> Job:
     """Have something done once this transaction has committed; a job that is there for it already is kept as it is.
 
@@ -184,6 +190,8 @@ async def add_job(
         subject_id: what it works on.
         parent_id: what that is part of; jobs can be listed by it.
         given: what else the job needs to know, as JSON values.
+        due_at: when, in microseconds; at once when None. One that waits for its time gets this one; one that is being
+            done goes on.
     """
     now = clock.now()
     while (row := await transaction.first(_unfinished_of, of_kind=kind, subject=subject_id)) is None:
@@ -196,11 +204,13 @@ async def add_job(
             "details": json.dumps({"given": dict(given or {})}),
             "progress": "{}",
             "attempts": 0,
-            "due_at": now,
+            "due_at": now if due_at is None else due_at,
             "created_at": now,
             "updated_at": now,
         }
         await transaction.insert(jobs, [new], or_keep=True)
+    if due_at is not None:
+        await transaction.run(_set_due, job_id=row["id"], due=due_at)
     transaction.signal(ADDED_TOPIC)
     return Job.from_row(row)
 
@@ -239,7 +249,9 @@ async def list_jobs(transaction: Transaction, wanted: JobFilter, page: Page) -> 
     if wanted.kind is not None:
         statement = statement.where(jobs.c.kind == wanted.kind)
     if wanted.unfinished:
-        statement = statement.where(jobs.c.due_at.is_not(None))
+        # What waits for a time of its own is not being done yet.
+        begun_or_due = or_(jobs.c.status != "created", jobs.c.due_at <= clock.now())
+        statement = statement.where(jobs.c.due_at.is_not(None), begun_or_due)
     return [Job.from_row(row) for row in await fetch_page(transaction, statement, jobs, page)]
 
 

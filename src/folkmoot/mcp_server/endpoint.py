@@ -1,27 +1,29 @@
 """`/mcp`: requests of the Model Context Protocol, behind the same gate as all others.
 
 The SDK takes most of a second and some 30 MB to load, so that it is loaded when somebody first asks. Each request
-stands for itself: any process answers it. Clients of the protocol's older revisions tell their name once, when they
-initialize; it is their session's identifier, so that no process has to remember it.
+stands for itself: any process answers it. Clients of the protocol's older revisions have sessions (`sessions.py`),
+with a stream that is told of changes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from folkmoot.errors import FolkmootError
+from folkmoot.mcp_server.member import Member
+from folkmoot.mcp_server.sessions import HEADER, client_of, new_session_id, session_of, told
 from folkmoot.server.bodies import SMALL, check_values
 from folkmoot.server.errors import error_response
-from folkmoot.server.state import LONGEST_CLIENT
+from folkmoot.server.event_stream import EventStream
+from folkmoot.server.state import LONGEST_CLIENT, ServerState
 
 if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
@@ -30,7 +32,6 @@ PATH = "/mcp"
 CLIENT = "folkmoot.client"
 """Where a request's scope has what the client of its session called itself."""
 
-SESSION = b"mcp-session-id"
 _STREAMED = (b'"ask_agent"', b'"progressToken"', b'"subscriptions/listen"')
 """What stands in requests whose answer may be a stream: all others are answered at once, as JSON."""
 
@@ -48,8 +49,8 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        if scope["method"] != "POST":  # no session to end, and no stream but a request's own
-            await Response(status_code=405, headers={"Allow": "POST"})(scope, receive, send)
+        if scope["method"] != "POST":
+            await self._of_session(scope)(scope, receive, send)
             return
         body = await Request(scope, receive).body()
         try:
@@ -58,10 +59,21 @@ class Door:
         except FolkmootError as error:
             await error_response(error, PATH)(scope, receive, send)
             return
+        scope["headers"] = [(name, value.strip(b" \t")) for name, value in scope["headers"]]  # which HTTP leaves to us
         whole, streamed = await self._opened()
-        scope[CLIENT] = _read_session(scope)
+        session_id = Headers(scope=scope).get(HEADER)
+        scope[CLIENT] = client_of(session_id) if session_id is not None else None
         manager = streamed if any(mark in body for mark in _STREAMED) else whole
         await manager.handle_request(scope, _replayed(body, receive), _with_session(body, send))
+
+    def _of_session(self, scope: Scope) -> Response:
+        """Answer a request for a session's stream; there is no end to a session but that nobody listens to it."""
+        session_id = Headers(scope=scope).get(HEADER)
+        if session_id is None or scope["method"] != "GET":
+            return Response(status_code=405, headers={"Allow": "GET, POST"})
+        state: ServerState = scope["app"].state.server
+        member = Member(state.of(scope["principal"], client_of(session_id) or ""))
+        return EventStream(told(member, session_of(member, session_id), self._stopped))
 
     async def close(self) -> None:
         """End the subscriptions, and whatever is still being answered."""
@@ -117,25 +129,15 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-def _read_session(scope: Scope) -> str | None:
-    """Return what a client called itself when it initialized."""
-    given = next((value for name, value in scope["headers"] if name == SESSION), b"")
-    try:
-        named = base64.urlsafe_b64decode(given).decode()
-    except ValueError:
-        return None
-    return named[:LONGEST_CLIENT] if named.isprintable() else None
-
-
 def _with_session(body: bytes, send: Send) -> Send:
     """Return a `send` that gives a client which initializes its session's identifier."""
     if b'"initialize"' not in body or (named := _initializing(body)) is None:
         return send
-    session = base64.urlsafe_b64encode(named.encode()).decode()
+    session = new_session_id(named)
 
     async def send_with_session(message: Message) -> None:
         if message["type"] == "http.response.start" and message["status"] == 200:
-            MutableHeaders(scope=message)["mcp-session-id"] = session
+            MutableHeaders(scope=message)[HEADER] = session
         await send(message)
 
     return send_with_session

@@ -34,14 +34,18 @@ from folkmoot.mcp_server.resources import (
     changes,
     look,
     name_in,
+    standing_behind,
     until_stopped,
 )
+from folkmoot.mcp_server.sessions import HEADER, session_of
 from folkmoot.mcp_server.tool import DoorTool
 from folkmoot.mcp_server.tools import TOOLS
 from folkmoot.memory.blocks import Block
+from folkmoot.memory.subscriptions import Session, subscribe, unsubscribe
 from folkmoot.server.errors import explain
 from folkmoot.server.state import ServerState
 from folkmoot.store import clock
+from folkmoot.store.engine import Transaction
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +73,8 @@ def make_server(stopped: asyncio.Event) -> Server[Any]:
         on_list_resource_templates=_list_templates,
         on_read_resource=_read_resource,
         on_subscriptions_listen=listen,
+        on_subscribe_resource=_subscribe,
+        on_unsubscribe_resource=_unsubscribe,
         on_list_prompts=_list_prompts,
         on_get_prompt=_get_prompt,
         get_tool_input_schema=lambda name: None,  # no parameter of ours stands in a header, which is what it is for
@@ -194,6 +200,35 @@ async def _read_resource(context: Context, params: types.ReadResourceRequestPara
         raise MCPError(code, error.message, {"uri": str(params.uri)}) from error
     content = types.TextResourceContents(uri=str(params.uri), mime_type="text/plain", text=block.value)
     return types.ReadResourceResult(contents=[content])
+
+
+def _session(context: Context, member: Member) -> Session:
+    session_id = context.request.headers.get(HEADER) if context.request is not None else None
+    if session_id is None:
+        raise MCPError(types.INVALID_REQUEST, f"Subscribing needs the session that initialize gave: {HEADER}.")
+    return session_of(member, session_id)
+
+
+async def _subscribe(context: Context, params: types.SubscribeRequestParams) -> types.EmptyResult:
+    member = _member(context)
+    session = _session(context, member)
+
+    async def keep(transaction: Transaction) -> None:
+        await subscribe(transaction, session, await standing_behind(member, transaction, str(params.uri)))
+
+    try:
+        await member.state.store.write(keep)
+    except FolkmootError as error:
+        code = RESOURCE_NOT_FOUND if isinstance(error, NotReached) else types.INVALID_PARAMS
+        raise MCPError(code, error.message, {"uri": str(params.uri)}) from error
+    return types.EmptyResult()
+
+
+async def _unsubscribe(context: Context, params: types.UnsubscribeRequestParams) -> types.EmptyResult:
+    member = _member(context)
+    session = _session(context, member)
+    await member.state.store.write(lambda transaction: unsubscribe(transaction, session, str(params.uri)))
+    return types.EmptyResult()
 
 
 async def _listen(context: Context, params: types.SubscriptionsListenRequestParams, stopped: asyncio.Event) -> Any:

@@ -6,12 +6,22 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeAlias
 from urllib.parse import quote, unquote
 
 from folkmoot.access.keys import CHANGED, find_key
 from folkmoot.mcp_server.member import Member, NotReached
 from folkmoot.memory.blocks import Block, topic
+from folkmoot.memory.subscriptions import (
+    MOST_OF_SESSION,
+    NOTE_SECONDS,
+    Session,
+    Subscription,
+    note_heard,
+    subscriptions_of,
+)
+from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 from folkmoot.store.signals import wait_or_look_again
 
@@ -19,7 +29,10 @@ SCHEME = "memory://"
 LOOK_AGAIN_SECONDS = 5.0
 """How often subscribed blocks are looked at without a wake-up, should one from another process be lost."""
 
-MOST_SUBSCRIBED = 100
+IDLE_SECONDS = 30.0
+"""The same for a session that has subscribed to nothing."""
+
+MOST_SUBSCRIBED = MOST_OF_SESSION
 """Resources of one subscription."""
 
 
@@ -70,7 +83,19 @@ async def look(member: Member, addresses: Collection[str]) -> Seen:
     return await member.state.store.read(lambda transaction: _look(member, transaction, addresses))
 
 
-async def changes(member: Member, seen: Seen, *, reach: bool) -> AsyncIterator[Change]:
+async def standing_behind(member: Member, transaction: Transaction, address: str) -> Subscription:
+    """Return what stands behind an address now.
+
+    Raises:
+        NotReached: nothing that the member reaches.
+    """
+    block = await member.block(transaction, name_in(address))
+    return Subscription(address, (block.id, block.version))
+
+
+async def changes(
+    member: Member, seen: Seen, *, reach: bool = False, session: Session | None = None
+) -> AsyncIterator[Change]:
     """Yield what changes of the blocks that are subscribed to, and, with `reach`, of what the member reaches.
 
     Each change is told once, however many versions it took; what there is to see is then read anew.
@@ -79,30 +104,44 @@ async def changes(member: Member, seen: Seen, *, reach: bool) -> AsyncIterator[C
         member: who subscribed.
         seen: what stood behind each address before the subscription was acknowledged: whatever changes later is told.
         reach: whether to tell that the member's key reaches something else.
+        session: whose subscriptions are followed, as they are at each moment.
     """
     store = member.state.store
     reached = member.state.principal.grants
+    always = (CHANGED,) if session is None else (CHANGED, session.topic)
     with ExitStack() as listening:
-        woken = listening.enter_context(store.signals.listening(CHANGED))
+        woken = listening.enter_context(store.signals.listening(*always))
         heard: set[str] = set()
+        note_at = 0
         while True:
+            if session is not None:
+                if clock.now() >= note_at:
+                    await store.write(partial(note_heard, session=session))
+                    note_at = clock.now() + int(NOTE_SECONDS * 1_000_000)
+                seen = await _followed(member, session, seen)
             now = await look(member, seen)
             new = {block[0] for block in now.values() if block is not None} - heard
             if new:
                 heard |= new
                 listening.pop_all().close()
-                woken = listening.enter_context(store.signals.listening(CHANGED, *map(topic, heard)))
+                woken = listening.enter_context(store.signals.listening(*always, *map(topic, heard)))
                 continue  # it may have changed before we listened
             for address in now:
                 if now[address] != seen[address]:
                     yield Updated(address)
             seen = now
-            await wait_or_look_again(woken, LOOK_AGAIN_SECONDS)
+            await wait_or_look_again(woken, LOOK_AGAIN_SECONDS if seen or reach else IDLE_SECONDS)
             woken.clear()
             member = await _as_it_is_now(member)
             if reach and member.state.principal.grants != reached:
                 yield ReachChanged()
             reached = member.state.principal.grants
+
+
+async def _followed(member: Member, session: Session, seen: Seen) -> Seen:
+    """Return what was last seen of what a session has subscribed to; of what is new to us, what stood there then."""
+    subscribed = await member.state.store.read(lambda transaction: subscriptions_of(transaction, session))
+    return {each.address: seen.get(each.address, each.block) for each in subscribed}
 
 
 async def _look(member: Member, transaction: Transaction, addresses: Collection[str]) -> Seen:

@@ -23,7 +23,7 @@ def encode(old: str, new: str) -> str:
     """Return the delta that turns `old` into `new`."""
     if old == new:
         return "[]"
-    start = _common_prefix(old, new)
+    start = common_prefix(old, new)
     kept = _common_suffix(old, new, min(len(old), len(new)) - start)
     splice = [start, len(old) - kept, new[start : len(new) - kept]]
     return json.dumps([splice], ensure_ascii=False, separators=(",", ":"))
@@ -57,7 +57,7 @@ def _is_splice(value: object) -> TypeGuard[tuple[int, int, str]]:
     return isinstance(value, list) and [type(part) for part in value] == [int, int, str]
 
 
-def _common_prefix(one: str, two: str) -> int:
+def common_prefix(one: str, two: str) -> int:
     """Return how many characters both start with: a binary search, each step on half of what is left."""
     low, high = 0, min(len(one), len(two))
     while low < high:

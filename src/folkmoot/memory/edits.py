@@ -76,7 +76,15 @@ class Revert:
     text: str
 
 
-Edit: TypeAlias = Insert | Append | Replace | Rethink | Patch | SetText | Revert
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """Make the text what it would be without what a run wrote."""
+
+    run_id: str
+    text: str
+
+
+Edit: TypeAlias = Insert | Append | Replace | Rethink | Patch | SetText | Revert | Undo
 
 RefusalCode: TypeAlias = Literal["no_match", "many_matches", "bad_edit", "over_limit"]
 """The first two depend on the text as it is now; a `bad_edit` is wrong in itself or names no line of it."""
@@ -98,6 +106,7 @@ KINDS: dict[str, type[Edit]] = {
     "patch": Patch,
     "set_text": SetText,
     "revert": Revert,
+    "undo": Undo,
 }
 """The `kind` of each edit in its JSON form. History rows hold these names: never rename one."""
 
@@ -142,8 +151,8 @@ def describe(edit: Edit) -> dict[str, JSON]:
     """Return the JSON form: `Append("x")` gives `{"kind": "append", "content": "x"}`."""
     kind = next(kind for kind, of in KINDS.items() if of is type(edit))
     described = {"kind": kind, **asdict(edit)}
-    if isinstance(edit, Revert):
-        del described["text"]  # the text of the version that it names
+    if isinstance(edit, Revert | Undo):
+        del described["text"]  # that of the version that it names, or of its own
     return described
 
 
@@ -171,7 +180,7 @@ def _apply(text: str, edit: Edit) -> str | Refusal:
             return new_memory
         case Patch(patch):
             return _patch(text, patch)
-        case SetText(text=whole) | Revert(text=whole):
+        case SetText(text=whole) | Revert(text=whole) | Undo(text=whole):
             return whole
         case _:
             assert_never(edit)

@@ -17,8 +17,9 @@ from folkmoot.errors import InvalidInput, NotFound
 from folkmoot.memory import deltas
 from folkmoot.memory.authors import Author
 from folkmoot.memory.blame import BlameLine, LineHistory
+from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Store, T, Transaction
-from folkmoot.store.tables import block_readers, block_versions
+from folkmoot.store.tables import block_readers, block_versions, blocks
 
 FULL_COPY_EVERY = 50
 SHORT_TEXT = 500
@@ -99,6 +100,12 @@ _changes = (
 DESCRIBED = tuple(column for column in block_versions.c if column.name not in ("text", "delta"))
 """The columns of a version without its text, which may be as long as the block."""
 
+_shown_in_step = (
+    select(block_readers.c.block_id, block_readers.c.version, blocks.c.label)
+    .join(blocks, blocks.c.id == block_readers.c.block_id)
+    .where(block_readers.c.step_id == bindparam("step_id"), is_kept(blocks.c.id))
+    .order_by(blocks.c.label, blocks.c.id)
+)
 _authors = select(*DESCRIBED).where(
     _of_block, block_versions.c.version.in_([bindparam(f"number_{place}") for place in range(_AUTHORS_AT_ONCE)])
 )
@@ -181,6 +188,57 @@ async def list_versions(
     )
     found = [Version.from_row(row) for row in rows]
     return found[::-1] if backwards else found
+
+
+@dataclass(frozen=True, slots=True)
+class EditOfBlock:
+    """A version with the block that it is of."""
+
+    block_id: str
+    label: str
+    version: Version
+
+    @classmethod
+    def from_row(cls, row: Row) -> EditOfBlock:
+        """Read a row of the block_versions table joined with the block's label."""
+        return cls(row["block_id"], row["label"], Version.from_row(row))
+
+
+async def edits_of_run(transaction: Transaction, run_id: str, limit: int = 200) -> list[EditOfBlock]:
+    """Return what a run changed in blocks that are still there, the oldest first."""
+    statement = (
+        select(*DESCRIBED, blocks.c.label)
+        .join(blocks, blocks.c.id == block_versions.c.block_id)
+        .where(block_versions.c.run_id == run_id, block_versions.c.run_id.is_not(None), is_kept(blocks.c.id))
+        .order_by(block_versions.c.created_at, block_versions.c.block_id, block_versions.c.version)
+        .limit(limit)
+    )
+    return [EditOfBlock.from_row(row) for row in await transaction.all(statement)]
+
+
+async def recent_edits(
+    transaction: Transaction, before: int, limit: int, author_id: str | None = None
+) -> list[EditOfBlock]:
+    """Return the newest edits of all blocks, up to a moment in microseconds, by one author when it is named."""
+    statement = (
+        select(*DESCRIBED, blocks.c.label)
+        .join(blocks, blocks.c.id == block_versions.c.block_id)
+        .where(block_versions.c.created_at <= before, is_kept(blocks.c.id))
+    )
+    if author_id is not None:
+        statement = statement.where(block_versions.c.author_id == author_id)
+    newest = (block_versions.c.created_at.desc(), block_versions.c.block_id, block_versions.c.version.desc())
+    rows = await transaction.all(statement.order_by(*newest).limit(limit))
+    return [EditOfBlock.from_row(row) for row in rows]
+
+
+async def shown_in_step(transaction: Transaction, step_id: str) -> list[tuple[str, str, int]]:
+    """Return identifier, label and version of the blocks that a step's model was shown, by label.
+
+    Blocks that are gone are left out.
+    """
+    rows = await transaction.all(_shown_in_step, step_id=step_id)
+    return [(row["block_id"], row["label"], row["version"]) for row in rows]
 
 
 async def find_version(transaction: Transaction, block_id: str, number: int) -> tuple[Version, str]:

@@ -13,6 +13,7 @@ from folkmoot.memory.blocks import Block
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page, fetch_page
+from folkmoot.store.projects import is_in_project
 from folkmoot.store.tables import (
     agent_blocks,
     agents,
@@ -158,10 +159,11 @@ def _filtered(statement: Select[Any], wanted: BlockFilter) -> Select[Any]:
     for column, value in (
         (blocks.c.label, wanted.label),
         (blocks.c.template_name, wanted.template_name),
-        (blocks.c.project_id, wanted.project_id),
     ):
         if value is not None:
             conditions.append(column == value)
+    if wanted.project_id is not None:
+        conditions.append(is_in_project(blocks.c.project_id, wanted.project_id))
     if wanted.templates_only:
         conditions.append(blocks.c.is_template.is_(True))
     for column, part in (

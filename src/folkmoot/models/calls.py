@@ -13,7 +13,7 @@ from pydantic_ai.settings import ModelSettings
 
 from folkmoot.models.answers import DeltaReader, reply_of
 from folkmoot.models.connections import Connection
-from folkmoot.models.exchanges import Exchange, noting
+from folkmoot.models.exchanges import Exchange, noting, read_body
 from folkmoot.models.failures import AnswerBroken
 from folkmoot.models.options import parameters_of, settings_of
 from folkmoot.models.prompt import Delta, Prompt, Reply, TextDelta
@@ -60,7 +60,7 @@ async def seen(connection: Connection, prompt: Prompt) -> Any:
         except Exception:
             if exchange.request is None:
                 raise
-    return exchange.request
+    return None if exchange.request is None else read_body(exchange.request)
 
 
 @contextmanager
@@ -88,8 +88,7 @@ def _sound(response: ModelResponse, *, streamed: bool = False) -> ModelResponse:
 
 
 def _with_trace(reply: Reply, exchange: Exchange) -> Reply:
-    found = {"request": exchange.request, "response": exchange.response}
-    return replace(reply, trace={name: body for name, body in found.items() if body is not None})
+    return replace(reply, trace=exchange.texts())
 
 
 class ReplyStream:

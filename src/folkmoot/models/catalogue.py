@@ -8,15 +8,18 @@ not kept waiting; any model name of that provider can be used all the same.
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from folkmoot.errors import FolkmootError, NotFound
 from folkmoot.models import listing
+from folkmoot.models.directory import Directory
 from folkmoot.models.listing import ModelDescription
+from folkmoot.models.prices import read_prices
 from folkmoot.models.providers import (
     DEFAULT_ALIAS,
     OFFLINE,
@@ -49,6 +52,7 @@ class _Listed:
     until: float = float("-inf")
     refreshing: asyncio.Task[None] | None = None
     failing: bool = False
+    revision: tuple[str, int] | None = None
     by_model: dict[str, ModelDescription] = field(default_factory=dict)
 
 
@@ -60,6 +64,7 @@ class Catalogue:
         settings: Settings,
         environ: Mapping[str, str],
         *,
+        directory: Directory | None = None,
         clock: Callable[[], float] = time.monotonic,
         patience: float = PATIENCE,
     ) -> None:
@@ -68,14 +73,26 @@ class Catalogue:
         Args:
             settings: for `default_model` and the last-resort `context_window`.
             environ: the providers' variables, usually `os.environ`.
+            directory: whom handles name; the providers of `environ` when None.
             clock: tells when a list is too old; seconds.
             patience: seconds to wait for a provider's list.
+
+        Raises:
+            StartupError: the file of prices cannot be used.
         """
         self._settings = settings
         self._environ = environ
+        self._directory = directory or Directory(environ)
         self._clock = clock
         self._patience = patience
         self._listed: dict[str, _Listed] = {}
+        self.prices = read_prices(settings.prices)
+
+    def of(self, organization_id: str | None) -> Catalogue:
+        """Return the models that an organisation can be given; what was listed is kept for all together."""
+        found = copy.copy(self)
+        found._directory = self._directory.of(organization_id)
+        return found
 
     async def models(self) -> list[ModelDescription]:
         """Return the models that hold conversations."""
@@ -115,7 +132,7 @@ class Catalogue:
             NotFound: the provider is unknown or not configured.
         """
         handle = self.known_default_model() if name == DEFAULT_ALIAS else name
-        resolve(handle, self._environ)
+        self._directory.resolve(handle)
         return handle
 
     async def context_window(self, resolved: ResolvedModel) -> int:
@@ -127,14 +144,14 @@ class Catalogue:
     def window_of(self, handle: str) -> int:
         """Return the tokens that a model takes as far as known without waiting, also of one that is not configured."""
         try:
-            return self.known_context_window(resolve(handle, self._environ))
+            return self.known_context_window(self._directory.resolve(handle))
         except NotFound:
             return self._settings.context_window
 
     def describe(self, handle: str) -> ModelDescription:
         """Return what is known of a model without waiting, also when its provider is no longer configured."""
         try:
-            resolved = resolve(handle, self._environ)
+            resolved = self._directory.resolve(handle)
         except NotFound:
             name, _, model = handle.partition("/")
             known = next((provider for provider in PROVIDERS if provider.name == name), Provider(name, name, "openai"))
@@ -155,6 +172,18 @@ class Catalogue:
             return listed
         return listing.described(resolved.provider, resolved.model, resolved.address, self._best_known(resolved))
 
+    async def told_by(self, resolved: ResolvedModel) -> list[ModelDescription]:
+        """Ask a provider for its models, however lately that was done; raises what `listing.listed_models` does."""
+        window, private = self._settings.context_window, self._settings.private_providers
+        return await listing.listed_models(resolved, window, allow_private=private)
+
+    def keep(self, provider: Provider, models: Sequence[ModelDescription]) -> None:
+        """Take these for what a provider lists, until they are too old."""
+        listed = self._of(provider)
+        listed.failing, listed.until = False, self._clock() + KEPT
+        listed.models = tuple(models)
+        listed.by_model = {model.name: model for model in models}
+
     async def aclose(self) -> None:
         """Give up what is still being asked."""
         tasks = [listed.refreshing for listed in self._listed.values() if listed.refreshing is not None]
@@ -163,7 +192,7 @@ class Catalogue:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _real(self) -> list[Provider]:
-        return [provider for provider in configured(self._environ) if provider is not OFFLINE]
+        return [provider for provider in self._directory.configured() if provider is not OFFLINE]
 
     def _undecided(self) -> list[Provider]:
         """Return the providers whose lists tell the default model, where it is not certain."""
@@ -171,15 +200,21 @@ class Catalogue:
         if self._settings.default_model:
             return []
         if chosen is None:
-            return self._real()
+            return [provider for provider in configured(self._environ) if provider is not OFFLINE]
         provider = resolve(chosen, self._environ).provider
         known = provider is OFFLINE or address_of(provider, self._environ) == provider.address
         return [] if known else [provider]
 
     def _of(self, provider: Provider) -> _Listed:
-        return self._listed.setdefault(provider.name, _Listed())
+        """Return what a provider listed; of one that was changed since, for as long as nothing newer is known."""
+        name = provider.name if provider.revision is None else provider.revision[0]
+        listed = self._listed.setdefault(name, _Listed(revision=provider.revision))
+        if listed.revision != provider.revision:
+            listed = self._listed[name] = _Listed(listed.models, revision=provider.revision, by_model=listed.by_model)
+        return listed
 
     async def _all(self, kind: Literal["llm", "embedding"]) -> list[ModelDescription]:
+        await self._directory.read()
         providers = self._real()
         await asyncio.gather(*(self._fresh(provider) for provider in providers))
         found = [model for provider in providers for model in self._of(provider).models if model.kind == kind]
@@ -207,9 +242,9 @@ class Catalogue:
 
     async def _ask(self, provider: Provider, listed: _Listed) -> None:
         try:
-            resolved = resolve(f"{provider.name}/any", self._environ)
+            resolved = self._directory.resolve(f"{provider.name}/any")
             async with asyncio.timeout(self._patience):
-                models = await listing.listed_models(resolved, self._settings.context_window)
+                models = await self.told_by(resolved)
         except Exception as exc:  # whatever a server answers, the list of the others must not fail
             if not listed.failing:
                 why = exc.message if isinstance(exc, FolkmootError) else type(exc).__name__
@@ -217,9 +252,7 @@ class Catalogue:
             listed.failing, listed.until = True, self._clock() + KEPT_AFTER_FAILURE
             listed.models = ()
             return
-        listed.failing, listed.until = False, self._clock() + KEPT
-        listed.models = tuple(models)
-        listed.by_model = {model.name: model for model in models}
+        self.keep(resolved.provider, models)
 
     def _best_known(self, resolved: ResolvedModel) -> int:
         if resolved.provider is OFFLINE:

@@ -51,66 +51,88 @@ class Connection:
 class Connections:
     """Connections to models, one a handle, that share one pool of HTTP connections."""
 
-    def __init__(self, timeout: float, *, traced: bool = False) -> None:
-        """Keep the seconds that an answer may take, and whether traces are wanted."""
+    def __init__(self, timeout: float, *, traced: bool = False, allow_private: bool = False) -> None:
+        """Keep what every connection needs.
+
+        Args:
+            timeout: seconds that an answer may take.
+            traced: whether traces are wanted.
+            allow_private: let a provider that somebody has added have an address that is not public.
+        """
         self._timeout = timeout
         self._traced = traced
+        self._allow_private = allow_private
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._connections: dict[str, Connection] = {}
-        self._http: httpx2.AsyncClient | None = None
+        self._connections: dict[tuple[str, str], Connection] = {}
+        self._http: dict[bool, httpx2.AsyncClient] = {}
         self._building: asyncio.Lock | None = None
 
-    def kept(self, handle: str) -> Connection | None:
-        """Return the connection of a handle that has been used before in this event loop."""
-        return self._connections.get(handle) if self._loop is asyncio.get_running_loop() else None
+    def kept_of(self, handle: str) -> Connection | None:
+        """Return the connection of a handle of the server's own that has been used before in this event loop."""
+        return self._connections.get(("", handle)) if self._loop is asyncio.get_running_loop() else None
+
+    def kept(self, resolved: ResolvedModel) -> Connection | None:
+        """Return a model's connection that has been used before in this event loop, if it is still the right one."""
+        found = self._connections.get(_key(resolved)) if self._loop is asyncio.get_running_loop() else None
+        return found if found is not None and found.resolved == resolved else None
 
     async def open(self, resolved: ResolvedModel) -> Connection:
         """Return the connection of a model, building it if it is new."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:  # connections belong to their event loop; a test may use several
-            self._loop, self._connections, self._http, self._building = loop, {}, None, asyncio.Lock()
+            self._loop, self._connections, self._http, self._building = loop, {}, {}, asyncio.Lock()
         assert self._building is not None
         async with self._building:
-            found = self._connections.get(resolved.handle)
+            found = self.kept(resolved)
             if found is None:
                 found = await asyncio.to_thread(self._build, resolved)
-                self._connections[resolved.handle] = found
+                self._connections[_key(resolved)] = found
             return found
 
-    def avoid_late_system(self, handle: str) -> bool:
-        """Send a handle's server no more system messages but the first; False when that is so already."""
-        connection = self._connections[handle]
+    def avoid_late_system(self, resolved: ResolvedModel) -> bool:
+        """Send a model's server no more system messages but the first; False when that is so already."""
+        connection = self._connections[_key(resolved)]
         if connection.manner.system_as_user:
             return False
         manner = replace(connection.manner, system_as_user=True)
-        self._connections[handle] = replace(connection, manner=manner, sent_before=None)
+        self._connections[_key(resolved)] = replace(connection, manner=manner, sent_before=None)
         return True
 
     async def aclose(self) -> None:
         """Close the HTTP connections."""
-        http, self._http = self._http, None
+        clients, self._http = self._http, {}
         self._connections = {}
-        if http is not None and self._loop is asyncio.get_running_loop():
-            await http.aclose()
+        if self._loop is asyncio.get_running_loop():
+            for http in clients.values():
+                await http.aclose()
 
     def _build(self, resolved: ResolvedModel) -> Connection:
-        if self._http is None:
-            import httpx2
+        if resolved.is_added not in self._http:
+            self._http[resolved.is_added] = self._client(guarded=resolved.is_added)
+        build = {"anthropic": _anthropic, "bedrock": _bedrock, "google": _google}.get(resolved.dialect, _openai)
+        return replace(build(resolved, self._http[resolved.is_added]), traced=self._traced)
 
-            from folkmoot.models.wire_client import WireClient
+    def _client(self, *, guarded: bool) -> httpx2.AsyncClient:
+        """Return the HTTP client of the providers' packages; a guarded one judges every address that it dials."""
+        import httpx2
 
-            # Our own deadline comes first; this one only frees a connection that nobody waits for.
-            patience = httpx2.Timeout(self._timeout + 1, connect=CONNECT_SECONDS)
-            limits = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)
-            self._http = WireClient(
-                verify=trusted(),
-                timeout=patience,
-                limits=limits,
-                follow_redirects=True,
-                event_hooks={"request": [note_request], "response": [note_response]},
-            )
-        build = {"anthropic": _anthropic, "google": _google}.get(resolved.dialect, _openai)
-        return replace(build(resolved, self._http), traced=self._traced)
+        from folkmoot.models.wire_client import WireClient
+        from folkmoot.outbound.connections import guarded_transport
+
+        # Our own deadline comes first; this one only frees a connection that nobody waits for.
+        patience = httpx2.Timeout(self._timeout + 1, connect=CONNECT_SECONDS)
+        limits = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)
+        hooks: Any = {"request": [note_request], "response": [note_response]}
+        if guarded:
+            transport = guarded_transport(allow_private=self._allow_private, limits=limits)
+            return WireClient(transport=transport, timeout=patience, trust_env=False, event_hooks=hooks)
+        return WireClient(verify=trusted(), timeout=patience, limits=limits, follow_redirects=True, event_hooks=hooks)
+
+
+def _key(resolved: ResolvedModel) -> tuple[str, str]:
+    """Return under what a connection is kept; that of an added provider which was changed takes the old one's place."""
+    revision = resolved.provider.revision
+    return (revision[0] if revision is not None else "", resolved.handle)
 
 
 def _openai(resolved: ResolvedModel, http: httpx2.AsyncClient) -> Connection:
@@ -140,10 +162,13 @@ def _openai(resolved: ResolvedModel, http: httpx2.AsyncClient) -> Connection:
         "max_retries": 0,
     }
     client: AsyncOpenAI
-    if resolved.provider.name == "azure":
+    if resolved.provider.kind == "azure":
         client = AsyncAzureOpenAI(azure_endpoint=resolved.address, api_version=resolved.api_version, **common)
     else:
         client = AsyncOpenAI(base_url=resolved.address, **common)
+    if resolved.is_added:  # what the environment says of the server's own account is none of its business
+        client.organization = client.project = None
+        client._custom_headers = {}
     habits = Habits()
     _send_plainly(client, habits)
     kind = ResponsesModel if resolved.dialect == "responses" else ChatModel
@@ -155,7 +180,7 @@ def _openai(resolved: ResolvedModel, http: httpx2.AsyncClient) -> Connection:
         "openai": (re.compile(r".{1,40}", re.DOTALL), 40),
         "azure": (re.compile(r".{1,40}", re.DOTALL), 40),
         "mistral": (re.compile(r"[A-Za-z0-9]{9}"), 9),
-    }.get(resolved.provider.name, (None, 40))
+    }.get(resolved.provider.kind, (None, 40))
     manner = Manner("openai", model.system, False, call_id, length)
     return Connection(
         resolved, model, manner, habits, sent_before=SentBefore() if _sends_alike(model.profile) else None
@@ -181,13 +206,13 @@ def _chat_provider(provider: Provider, client: AsyncOpenAI) -> ModelProvider[Asy
         "together": "TogetherProvider",
         "vllm": "VLLMProvider",
     }
-    if class_name := known.get(provider.name):
-        module = import_module(f"pydantic_ai.providers.{provider.name}")
+    if class_name := known.get(provider.kind):
+        module = import_module(f"pydantic_ai.providers.{provider.kind}")
         made: ModelProvider[AsyncOpenAI] = getattr(module, class_name)(openai_client=client)
         return made
     from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
 
-    return OpenAICompatibleProvider(provider.name, openai_client=client)
+    return OpenAICompatibleProvider(provider.kind, openai_client=client)
 
 
 def _chat_profile(resolved: ResolvedModel) -> ModelProfile:
@@ -198,7 +223,7 @@ def _chat_profile(resolved: ResolvedModel) -> ModelProfile:
     """
     from pydantic_ai.profiles.openai import OpenAIModelProfile
 
-    official = resolved.address.startswith("https://api.openai.com") or resolved.provider.name == "azure"
+    official = resolved.address.startswith("https://api.openai.com") or resolved.provider.kind == "azure"
     newer = official or _ONLY_NEW_LIMIT.match(resolved.model) is not None
     return OpenAIModelProfile(json_schema_transformer=None, openai_chat_supports_max_completion_tokens=newer)
 
@@ -294,6 +319,9 @@ def _anthropic(resolved: ResolvedModel, http: httpx2.AsyncClient) -> Connection:
     client = Client(
         api_key=resolved.key, base_url=resolved.address, http_client=http, timeout=http.timeout, max_retries=0
     )
+    if resolved.is_added:  # what the environment says of the server's own account is none of its business
+        client.auth_token = None
+        client._custom_headers = {}
     model = AnthropicModel(resolved.model, provider=AnthropicProvider(anthropic_client=client))
     manner = Manner("anthropic", model.system, True, re.compile(r"[A-Za-z0-9_-]{1,64}"), 40)
     return Connection(resolved, model, manner, habits)
@@ -313,9 +341,37 @@ def _unmarked(value: Any) -> Any:
 def _google(resolved: ResolvedModel, http: httpx2.AsyncClient) -> Connection:
     from pydantic_ai.models.google import GoogleModel
     from pydantic_ai.providers.google import GoogleProvider
+    from pydantic_ai.providers.google_cloud import GoogleCloudProvider
 
     from folkmoot.models.translation import Manner
 
-    provider = GoogleProvider(api_key=resolved.key, base_url=resolved.address, http_client=http)
-    model = GoogleModel(resolved.model, provider=provider)
+    kind = GoogleCloudProvider if resolved.provider.kind == "google_vertex" else GoogleProvider
+    model = GoogleModel(
+        resolved.model, provider=kind(api_key=resolved.key, base_url=resolved.address, http_client=http)
+    )
     return Connection(resolved, model, Manner("google", model.system, True))
+
+
+def _bedrock(resolved: ResolvedModel, http: httpx2.AsyncClient) -> Connection:
+    """Return a model of Amazon Bedrock, which its own package asks over connections of its own, at Amazon's addresses.
+
+    With an access key the provider's key is the secret that belongs to it, without one a key of Bedrock's.
+    """
+    from pydantic_ai.models.bedrock import BedrockConverseModel
+    from pydantic_ai.providers.bedrock import BedrockProvider
+
+    from folkmoot.models.translation import Manner
+
+    seconds = http.timeout.read
+    common: dict[str, Any] = {
+        "region_name": resolved.region,
+        "aws_read_timeout": seconds,
+        "aws_connect_timeout": CONNECT_SECONDS,
+    }
+    if resolved.access_key:
+        keys = {"aws_access_key_id": resolved.access_key, "aws_secret_access_key": resolved.key}
+    else:
+        keys = {"api_key": resolved.key}
+    model = BedrockConverseModel(resolved.model, provider=BedrockProvider(**keys, **common))
+    manner = Manner("bedrock", model.system, True, re.compile(r"[A-Za-z0-9_-]{1,64}"), 40)
+    return Connection(resolved, model, manner)

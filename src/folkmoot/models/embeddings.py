@@ -11,11 +11,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from folkmoot.errors import BadRequest, FolkmootError, InvalidInput, NotFound, ProviderError, ProviderTimeout
-from folkmoot.models.providers import DEFAULT_ALIAS, OFFLINE, ResolvedModel, resolve
+from folkmoot.models.directory import Directory
+from folkmoot.models.providers import DEFAULT_ALIAS, OFFLINE, ResolvedModel
+from folkmoot.outbound.connections import guarded_transport
 from folkmoot.settings import Settings
 from folkmoot.store.vectors import unit, unpacked
 
@@ -38,32 +42,6 @@ _NO_KEY = "none"
 class _Asker(Protocol):
     async def __call__(self, texts: Sequence[str], purpose: Purpose) -> list[Sequence[float]]:
         """Return what the provider answers, unlooked at."""
-
-
-def embedding_handle(settings: Settings, environ: Mapping[str, str], named: str | None) -> str | None:
-    """Return the handle of the embedding model that a request names, or else the server's default; None for none.
-
-    Raises:
-        BadRequest: it is not of the form `provider/model`, or its provider is unknown, not configured or makes none.
-    """
-    handle = settings.default_embedding if named in (None, DEFAULT_ALIAS) else named
-    if handle is None:
-        return None
-    try:
-        resolved = resolve(handle, environ)
-    except (InvalidInput, NotFound) as error:
-        raise BadRequest(f"embedding: {error.message}") from error
-    if resolved.dialect not in ("openai", "responses", "google"):
-        raise BadRequest(f"embedding: {resolved.provider.title} makes no embeddings. Name a model of another provider.")
-    return handle
-
-
-def usable_embedding(settings: Settings, environ: Mapping[str, str], named: str | None) -> str | None:
-    """Return what `embedding_handle` does; the server's default, or None, for a handle that cannot be used here."""
-    try:
-        return embedding_handle(settings, environ, named)
-    except BadRequest:
-        return None if named is None else usable_embedding(settings, environ, None)
 
 
 def handle_in(config: Mapping[str, Any]) -> str | None:
@@ -90,15 +68,55 @@ class Embeddings(Protocol):
         """
 
 
+@dataclass(slots=True)
+class _Kept:
+    """The connections of a process to the providers of all organisations."""
+
+    loop: asyncio.AbstractEventLoop | None = None
+    http: dict[bool, httpx2.AsyncClient] = field(default_factory=dict)
+    askers: dict[tuple[str, str], tuple[ResolvedModel, _Asker]] = field(default_factory=dict)
+
+
 class EmbeddingClient:
     """Asks embedding models by their handles, and keeps the connections to their providers."""
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
+    def __init__(self, settings: Settings, environ: Mapping[str, str], directory: Directory | None = None) -> None:
+        """Ask the models that `directory` knows: those of `environ` when None."""
         self._settings = settings
-        self._environ = environ
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._http: httpx2.AsyncClient | None = None
-        self._askers: dict[str, _Asker] = {}
+        self._directory = directory or Directory(environ)
+        self._kept = _Kept()
+
+    def of(self, organization_id: str | None) -> EmbeddingClient:
+        """Return what asks the models of an organisation, over the same connections."""
+        found = copy.copy(self)
+        found._directory = self._directory.of(organization_id)
+        return found
+
+    def handle_of(self, named: str | None) -> str | None:
+        """Return the handle of the model that a request names, or else the server's default; None for none.
+
+        Raises:
+            BadRequest: it is not of the form `provider/model`, or its provider is unknown, not configured or makes
+                none.
+        """
+        handle = self._settings.default_embedding if named in (None, DEFAULT_ALIAS) else named
+        if handle is None:
+            return None
+        try:
+            resolved = self._directory.resolve(handle)
+        except (InvalidInput, NotFound) as error:
+            raise BadRequest(f"embedding: {error.message}") from error
+        if resolved.dialect not in ("openai", "responses", "google"):
+            title = resolved.provider.title
+            raise BadRequest(f"embedding: {title} makes no embeddings. Name a model of another provider.")
+        return handle
+
+    def usable(self, named: str | None) -> str | None:
+        """Return what `handle_of` does; the server's default, or None, for a handle that cannot be used here."""
+        try:
+            return self.handle_of(named)
+        except BadRequest:
+            return None if named is None else self.usable(None)
 
     async def embed(self, handle: str, texts: Sequence[str], purpose: Purpose = "document") -> list[list[float]]:
         """Return a vector of length 1 for each text.
@@ -115,7 +133,7 @@ class EmbeddingClient:
             NotFound: the handle's provider is not configured.
             ProviderError: the provider failed, or what it answered cannot be used; its subclasses say how.
         """
-        resolved = resolve(handle, self._environ)
+        resolved = self._directory.resolve(handle)
         if resolved.provider is OFFLINE:
             raise NotFound(f"There is no embedding model {handle}.")
         try:
@@ -136,26 +154,40 @@ class EmbeddingClient:
 
     async def aclose(self) -> None:
         """Close the HTTP connections."""
-        http, self._http, self._askers = self._http, None, {}
-        if http is not None and self._loop is asyncio.get_running_loop():
-            await http.aclose()
+        kept, self._kept.http, self._kept.askers = self._kept.http, {}, {}
+        if self._kept.loop is asyncio.get_running_loop():
+            for http in kept.values():
+                await http.aclose()
 
     async def _asker(self, resolved: ResolvedModel) -> _Asker:
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:  # connections belong to their event loop
-            self._loop, self._http, self._askers = loop, None, {}
-        if resolved.handle not in self._askers:
-            self._askers[resolved.handle] = await asyncio.to_thread(self._build, resolved)
-        return self._askers[resolved.handle]
+        kept, loop = self._kept, asyncio.get_running_loop()
+        if kept.loop is not loop:  # connections belong to their event loop
+            kept.loop, kept.http, kept.askers = loop, {}, {}
+        revision = resolved.provider.revision
+        key = (revision[0] if revision is not None else "", resolved.handle)
+        of, asker = kept.askers.get(key, (None, None))
+        if asker is None or of != resolved:
+            asker = await asyncio.to_thread(self._build, resolved)
+            kept.askers[key] = resolved, asker
+        return asker
 
     def _build(self, resolved: ResolvedModel) -> _Asker:
+        kept = self._kept
+        if resolved.is_added not in kept.http:
+            kept.http[resolved.is_added] = self._client(guarded=resolved.is_added)
+        build = _google if resolved.dialect == "google" else _openai
+        return build(resolved, kept.http[resolved.is_added])
+
+    def _client(self, *, guarded: bool) -> httpx2.AsyncClient:
+        """Return an HTTP client; a guarded one judges every address that it dials."""
         import httpx2
 
-        if self._http is None:
-            patience = httpx2.Timeout(self._settings.model_timeout + 1, connect=_CONNECT_SECONDS)
-            self._http = httpx2.AsyncClient(timeout=patience, follow_redirects=True)
-        build = _google if resolved.dialect == "google" else _openai
-        return build(resolved, self._http)
+        patience = httpx2.Timeout(self._settings.model_timeout + 1, connect=_CONNECT_SECONDS)
+        if not guarded:
+            return httpx2.AsyncClient(timeout=patience, follow_redirects=True)
+        limits = httpx2.Limits(max_connections=100, max_keepalive_connections=20)
+        transport = guarded_transport(allow_private=self._settings.private_providers, limits=limits)
+        return httpx2.AsyncClient(transport=transport, timeout=patience, trust_env=False)
 
 
 def _checked(answer: Sequence[Sequence[float]], count: int, resolved: ResolvedModel) -> list[list[float]]:
@@ -187,10 +219,13 @@ def _openai(resolved: ResolvedModel, http: httpx2.AsyncClient) -> _Asker:
         "max_retries": 0,
     }
     client: AsyncOpenAI
-    if resolved.provider.name == "azure":
+    if resolved.provider.kind == "azure":
         client = AsyncAzureOpenAI(azure_endpoint=resolved.address, api_version=resolved.api_version, **common)
     else:
         client = AsyncOpenAI(base_url=resolved.address, **common)
+    if resolved.is_added:  # what the environment says of the server's own account is none of its business
+        client.organization = client.project = None
+        client._custom_headers = {}
 
     async def ask(texts: Sequence[str], purpose: Purpose) -> list[Sequence[float]]:
         post: Any = client.post

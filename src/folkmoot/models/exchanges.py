@@ -3,6 +3,7 @@
     with noting() as exchange:
         ...                        # ask a model
     exchange.request, exchange.response
+    exchange.texts()
 
 Only bodies are looked at, never headers, where keys are. A streamed response is left alone.
 """
@@ -22,11 +23,16 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Exchange:
-    """What has been sent and received; `sends` is off when a request is only to be seen."""
+    """The bodies that have been sent and received; `sends` is off when a request is only to be seen."""
 
     sends: bool = True
-    request: Any = None
-    response: Any = None
+    request: bytes | None = None
+    response: bytes | None = None
+
+    def texts(self) -> dict[str, str]:
+        """Return the bodies that there are, as text: they are JSON already, and are kept as they went."""
+        bodies = {"request": self.request, "response": self.response}
+        return {name: body.decode("utf-8", "replace") for name, body in bodies.items() if body is not None}
 
 
 class NotSent(Exception):
@@ -51,7 +57,7 @@ async def note_request(request: httpx2.Request) -> None:
     """Keep a request that is about to be sent, when somebody notes it."""
     exchange = _noted.get()
     if exchange is not None:
-        exchange.request, exchange.response = _read(request.content), None
+        exchange.request, exchange.response = request.content, None
         if not exchange.sends:
             raise NotSent
 
@@ -60,11 +66,12 @@ async def note_response(response: httpx2.Response) -> None:
     """Keep a whole response that has come, when somebody notes it."""
     exchange = _noted.get()
     if exchange is not None and "event-stream" not in response.headers.get("content-type", ""):
-        exchange.response = _read(await response.aread())
+        exchange.response = await response.aread()
 
 
-def _read(body: bytes) -> Any:
+def read_body(body: str | bytes) -> Any:
+    """Return what a body says: JSON, or its text where it is none."""
     try:
         return json.loads(body)
     except ValueError:
-        return body.decode("utf-8", "replace")
+        return body if isinstance(body, str) else body.decode("utf-8", "replace")

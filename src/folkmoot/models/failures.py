@@ -49,6 +49,7 @@ _UNUSABLE_REASONING = re.compile(
     r"encrypted[_ ]content|item (with id )?'(rs|msg|fc)_|without its required .{0,12}(reasoning|following)",
     re.IGNORECASE,
 )
+_UNSEEN_PICTURE = re.compile(r"image|vision|multi-?modal|mmproj", re.IGNORECASE)
 _LOOKS_LIKE_A_KEY = re.compile(r"\b(?:sk|gsk|xai|key|pk|AIza|Bearer)[-_ ][\w*-]{6,}|\bAIza[\w-]{10,}")
 _IN_A_KEYS_PLACE = r"(?i:\b(?:api[ _-]?key|key|bearer|token|authorization)\b(?: provided)?\W{1,4})"
 _UNKNOWN = re.compile(
@@ -146,6 +147,12 @@ def refuses_late_system_message(exc: Exception) -> bool:
 def refuses_reasoning(exc: Exception) -> bool:
     """Tell whether OpenAI cannot use the reasoning it was sent back, such as that of another account."""
     return status_of(exc) in (400, 404) and _UNUSABLE_REASONING.search(_raw_words(exc)) is not None
+
+
+def refuses_pictures(exc: Exception) -> bool:
+    """Tell whether a model cannot see pictures, or not those that it was sent."""
+    status = status_of(exc)
+    return status in (400, 404, 413, 415, 422, 500) and _UNSEEN_PICTURE.search(_raw_words(exc)) is not None
 
 
 def refused_parameter(exc: Exception, habits: Habits) -> str | None:

@@ -24,6 +24,9 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import count
 
+SAID_SINCE = "said_since"
+"""The frames in which an agent that tends another one's memory is told what was said."""
+
 _KEY = r"[a-z2-7]{10}"
 _ATTRIBUTE = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*")')
 

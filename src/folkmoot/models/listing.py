@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from folkmoot.errors import ProviderError
+from folkmoot.errors import ProviderAuthentication, ProviderError
 from folkmoot.models.providers import Provider, ResolvedModel
 from folkmoot.models.windows import (
     dimensions,
@@ -42,6 +42,11 @@ class ModelDescription:
     endpoint_type: str
     kind: Literal["llm", "embedding"] = "llm"
     embedding_dimensions: int | None = None
+    provider_kind: str = ""
+    """What the provider is, whatever it was called."""
+
+    category: Literal["base", "byok"] = "base"
+    """`byok` where an organisation has added the provider with a key of its own."""
 
 
 def described(
@@ -61,23 +66,31 @@ def described(
         endpoint_type=provider.endpoint_type,
         kind="embedding" if embeds else "llm",
         embedding_dimensions=(size or dimensions(model) or DEFAULT_DIMENSIONS) if embeds else None,
+        provider_kind=provider.kind,
+        category=provider.category,
     )
 
 
-async def listed_models(resolved: ResolvedModel, last_resort: int) -> list[ModelDescription]:
+async def listed_models(
+    resolved: ResolvedModel, last_resort: int, *, allow_private: bool = False
+) -> list[ModelDescription]:
     """Ask a provider for its models.
 
     Args:
         resolved: any model of the provider, for its address and key.
         last_resort: the context window of a model of which nothing is known.
-    """
-    import httpx
+        allow_private: let a provider that somebody has added have an address that is not public.
 
-    patience = httpx.Timeout(10, connect=3)
-    async with httpx.AsyncClient(timeout=patience, follow_redirects=True, verify=trusted()) as client:
-        if resolved.provider.name == "ollama":
+    Raises:
+        ProviderError: it does not tell them; ProviderAuthentication: it does not accept the key.
+        AddressRefused: its address is not public.
+    """
+    async with _client(resolved, allow_private) as client:
+        if resolved.dialect == "bedrock":
+            told = await asyncio.to_thread(_bedrock, resolved)
+        elif resolved.provider.kind == "ollama":
             told = await _ollama(client, resolved)
-        elif resolved.provider.name == "lmstudio":
+        elif resolved.provider.kind == "lmstudio":
             told = await _lmstudio(client, resolved)
         else:
             told = await _plain(client, resolved)
@@ -90,19 +103,68 @@ async def listed_models(resolved: ResolvedModel, last_resort: int) -> list[Model
     return result
 
 
+async def check_key(resolved: ResolvedModel, *, allow_private: bool) -> None:
+    """See whether a provider can be reached and accepts its key; raises what `listed_models` does.
+
+    OpenRouter lists its models to everybody, so that it is asked about the key itself.
+    """
+    if resolved.provider.kind != "openrouter":
+        await listed_models(resolved, 0, allow_private=allow_private)
+        return
+    async with _client(resolved, allow_private) as client:
+        await _json(client, f"{resolved.address}/key", {"Authorization": f"Bearer {resolved.key}"})
+
+
+def _client(resolved: ResolvedModel, allow_private: bool) -> httpx.AsyncClient:
+    import httpx
+
+    from folkmoot.outbound.connections import guarded_client
+
+    patience = httpx.Timeout(10, connect=3)
+    if resolved.is_added:
+        return guarded_client(allow_private=allow_private, timeout=patience)
+    return httpx.AsyncClient(timeout=patience, follow_redirects=True, verify=trusted())
+
+
 async def _plain(client: httpx.AsyncClient, resolved: ResolvedModel) -> dict[str, dict[str, Any]]:
     address, key = resolved.address, resolved.key
     if resolved.provider.dialect == "anthropic":
         headers = {"x-api-key": key or "", "anthropic-version": "2023-06-01"}
         return _entries(await _json(client, f"{address}/v1/models?limit=1000", headers))
+    if resolved.provider.kind == "google_vertex":
+        url = f"{address}/v1beta1/publishers/google/models?pageSize=100"
+        return _entries(await _json(client, url, {"x-goog-api-key": key or ""}))
     if resolved.provider.dialect == "google":
         url = f"{address}/v1beta/models?pageSize=1000"
         return _entries(await _json(client, url, {"x-goog-api-key": key or ""}))
-    if resolved.provider.name == "azure":
+    if resolved.provider.kind == "azure":
         url = f"{address}/openai/models?api-version={resolved.api_version}"
         return _entries(await _json(client, url, {"api-key": key or ""}))
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     return _entries(await _json(client, f"{address}/models", headers))
+
+
+def _bedrock(resolved: ResolvedModel) -> dict[str, dict[str, Any]]:
+    """Ask Amazon for its models, in a thread."""
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    if not resolved.access_key:
+        return {}  # a key of Bedrock's own opens its models, and not their list
+    keys = {"aws_access_key_id": resolved.access_key, "aws_secret_access_key": resolved.key}
+    patience = Config(connect_timeout=3, read_timeout=10, retries={"total_max_attempts": 1})
+    try:
+        client = boto3.client("bedrock", region_name=resolved.region, config=patience, **keys)
+        told = client.list_foundation_models()
+    except ClientError as exc:
+        status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        if status in (401, 403):
+            raise ProviderAuthentication(f"The keys were not accepted ({status}).") from exc
+        raise ProviderError(f"No list of models: {resolved.address} answered {status}.") from exc
+    except BotoCoreError as exc:
+        raise ProviderError(f"No list of models: {resolved.address} cannot be reached ({type(exc).__name__}).") from exc
+    return {entry["modelId"]: {} for entry in told.get("modelSummaries", ())}
 
 
 async def _lmstudio(client: httpx.AsyncClient, resolved: ResolvedModel) -> dict[str, dict[str, Any]]:
@@ -145,17 +207,29 @@ async def _json(
 
     try:
         answer = await (client.get(url, headers=headers) if body is None else client.post(url, json=body))
+        if answer.status_code in (401, 403):
+            raise ProviderAuthentication(f"The key was not accepted ({answer.status_code}).")
         answer.raise_for_status()
         return answer.json()
+    except httpx.HTTPStatusError as exc:
+        raise ProviderError(f"No list of models: {_place(url)} answered {exc.response.status_code}.") from exc
+    except httpx.TransportError as exc:
+        raise ProviderError(f"No list of models: {_place(url)} cannot be reached ({type(exc).__name__}).") from exc
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as exc:
-        raise ProviderError(f"No list of models ({type(exc).__name__}).") from exc
+        raise ProviderError(f"No list of models: {_place(url)} sent what is none ({type(exc).__name__}).") from exc
+
+
+def _place(url: str) -> str:
+    """Return an address without user names, passwords or queries."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
 
 
 def _entries(answer: Any) -> dict[str, dict[str, Any]]:
     """Return the models of an answer by name; entries in no known form are passed over."""
     found = answer
     if isinstance(answer, dict):
-        found = answer["data"] if "data" in answer else answer.get("models")
+        found = next((answer[name] for name in ("data", "models", "publisherModels") if name in answer), None)
     if not isinstance(found, list):
         raise ProviderError("The list of models cannot be read.")
     entries = {}
@@ -164,5 +238,5 @@ def _entries(answer: Any) -> dict[str, dict[str, Any]]:
             continue
         name = item.get("id") or item.get("name") or item.get("model")
         if isinstance(name, str) and name:
-            entries[name.removeprefix("models/")] = item
+            entries[name.removeprefix("publishers/google/").removeprefix("models/")] = item
     return entries

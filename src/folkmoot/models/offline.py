@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from folkmoot.models.blocks_in_prompt import ShownBlock, find_block, named_block, shown_blocks
+from folkmoot.models.frames import SAID_SINCE, read_frames
 from folkmoot.models.offline_summary import best_sentences, words_of
 from folkmoot.models.prompt import (
     AssistantMessage,
@@ -138,13 +139,23 @@ def _look(prompt: Prompt) -> _Situation:
     after = turns[last + 1 :]
     spoken = [turn for turn in after if isinstance(turn, AssistantMessage)]
     return _Situation(
-        request=_text_of(turns[last]) if last >= 0 else "",
+        request=_request_in(_text_of(turns[last])) if last >= 0 else "",
         tools={} if prompt.options.tool_choice == "none" else {tool.name: tool for tool in prompt.tools},
         blocks=shown_blocks(prompt.memory),
         steps=len(spoken),
         called=[call for turn in spoken for call in turn.tool_calls],
         returns=[turn for turn in after if isinstance(turn, ToolReturn)],
     )
+
+
+def _request_in(text: str) -> str:
+    """Return what is asked: to one that tends another agent's memory, to note what that one was told to remember."""
+    said = read_frames(text, SAID_SINCE)
+    if not said:
+        return text
+    notes = [_NOTE.search(each.text) for each in said if each.attributes.get("from") == "user"]
+    told = "\n".join(note["text"] for note in notes if note)
+    return f"Remember: {told} in the human block" if told else ""
 
 
 def _follow(now: _Situation) -> Reply:

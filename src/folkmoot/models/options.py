@@ -51,7 +51,7 @@ def parameters_of(prompt: Prompt, connection: Connection) -> ModelRequestParamet
 def settings_of(prompt: Prompt, connection: Connection) -> ModelSettings | None:
     """Return the options in pydantic-ai's terms; None when there are none."""
     options = prompt.options
-    own = {"anthropic": _anthropic, "google": _google}.get(connection.manner.dialect, _openai)
+    own = {"anthropic": _anthropic, "bedrock": _bedrock, "google": _google}.get(connection.manner.dialect, _openai)
     settings = own(options, connection)
     if connection.manner.dialect == "anthropic":
         settings |= {"anthropic_cache_instructions": True, "anthropic_cache_tool_definitions": bool(prompt.tools)}
@@ -86,6 +86,11 @@ def _openai(options: ModelOptions, connection: Connection) -> dict[str, Any]:
         form = {"type": shape["type"], **shape.get("json_schema", {})}
         settings["extra_body"] = {"text": {"format": form, **({"verbosity": verbosity} if verbosity else {})}}
     return settings
+
+
+def _bedrock(options: ModelOptions, connection: Connection) -> dict[str, Any]:
+    thinking = _thinking(options)
+    return {} if thinking is None else {"thinking": thinking}
 
 
 def _anthropic(options: ModelOptions, connection: Connection) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from folkmoot.models.prompt import AssistantMessage, PromptMessage, ToolReturn
+from folkmoot.models.prompt import AssistantMessage, Image, PromptMessage, ToolReturn, UserMessage
 
 UNANSWERED = "This tool call was interrupted and has no result."
 
@@ -43,3 +44,20 @@ def _answered(opened_by: AssistantMessage | None, segment: Iterable[PromptMessag
             answers.append(turn)
     answers += [ToolReturn(call.id, call.name, UNANSWERED, failed=True) for call in waiting.values()]
     return answers + others
+
+
+def with_pictures_apart(turns: Sequence[PromptMessage]) -> list[PromptMessage]:
+    """Return the turns with what tools returned as text alone, and behind each reply's returns a user's message of
+    their pictures: for APIs whose returns are text.
+    """
+    result: list[PromptMessage] = []
+    shown: list[str | Image] = []
+    for turn in turns:
+        if isinstance(turn, ToolReturn) and turn.pictures:
+            shown += [f"The pictures that {turn.name} returned:", *turn.pictures]
+            turn = replace(turn, pictures=())
+        elif shown and not isinstance(turn, ToolReturn):
+            result.append(UserMessage(shown))
+            shown = []
+        result.append(turn)
+    return [*result, UserMessage(shown)] if shown else result

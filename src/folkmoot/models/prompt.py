@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A picture in a user's message: either an address or base64 data with its media type."""
+    """A picture that somebody sent or a tool returned: either an address or base64 data with its media type."""
 
     url: str | None = None
     data: str | None = None
@@ -69,6 +69,8 @@ class ToolReturn:
     name: str
     content: str
     failed: bool = False
+    pictures: Sequence[Image] = ()
+    """Those that `content` names, in its order."""
 
 
 PromptMessage: TypeAlias = UserMessage | SystemMessage | AssistantMessage | ToolReturn
@@ -159,8 +161,8 @@ class Reply:
     tool_calls: Sequence[ToolCall] = ()
     usage: Usage = Usage()
     finish_reason: str = "stop"
-    trace: Mapping[str, Any] | None = None
-    """The provider's `request` and `response` JSON where traces are kept; a stream has no `response`."""
+    trace: Mapping[str, str] | None = None
+    """The provider's `request` and `response` as JSON, where traces are kept; a stream has no `response`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 from folkmoot.errors import InvalidInput, NotFound
 from folkmoot.settings import Settings
 
-Dialect: TypeAlias = Literal["openai", "responses", "anthropic", "google", "offline"]
+Dialect: TypeAlias = Literal["openai", "responses", "anthropic", "google", "bedrock", "offline"]
 """The API that a provider speaks: `openai` is Chat Completions, `responses` OpenAI's newer one."""
 
 
@@ -37,6 +37,17 @@ class Provider:
     default_model: str | None = None
     #: A server of the user's own: needs an address, may do without a key.
     local: bool = False
+    #: The provider of this list that it is like, where somebody has added it under a name of its own.
+    like: str | None = None
+    #: `byok` for one that an organisation has added with a key of its own.
+    category: Literal["base", "byok"] = "base"
+    #: What tells its list of models from one that was asked for before it was changed.
+    revision: tuple[str, int] | None = None
+
+    @property
+    def kind(self) -> str:
+        """The name in this list of what it is, whatever it was called."""
+        return self.like or self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +61,15 @@ class ResolvedModel:
     key: str | None = field(default=None, repr=False)
     api_version: str | None = None
     dialect: Dialect = "openai"
+    #: Where a provider of a cloud's own runs, such as `us-east-1`.
+    region: str | None = None
+    #: What goes with the key where a provider wants two.
+    access_key: str | None = field(default=None, repr=False)
+
+    @property
+    def is_added(self) -> bool:
+        """Whether somebody has added the provider, so that its address has to be judged before it is dialled."""
+        return self.provider.category == "byok"
 
 
 OFFLINE = Provider("offline", "the offline note-taker", "openai", dialect="offline", default_model="notetaker")
@@ -168,7 +188,7 @@ PROVIDERS: tuple[Provider, ...] = (
 DEFAULT_ALIAS = "letta/letta-free"
 """A handle that many programs name because it was always there; it stands for the server's default model."""
 
-EXTRAS: dict[str, str] = {"anthropic": "anthropic", "google": "google.genai"}
+EXTRAS: dict[str, str] = {"anthropic": "anthropic", "bedrock": "boto3", "google": "google.genai"}
 """The package that a dialect needs and not every Folkmoot has; the extra that brings it is named after the dialect."""
 
 OPENAI_API_VARIABLE = "OPENAI_API"
@@ -197,7 +217,10 @@ def resolve(handle: str, environ: Mapping[str, str]) -> ResolvedModel:
     provider = _BY_NAME.get(ALIASES.get(name, name))
     if provider is None:
         known = ", ".join(sorted(_BY_NAME))
-        raise NotFound(f"There is no model {handle}: the provider {name!r} is unknown. Known are {known}.")
+        raise NotFound(
+            f"There is no model {handle}: the provider {name!r} is unknown, or was deleted. Known are {known}, "
+            "and those that were added with POST /v1/providers."
+        )
     if provider is OFFLINE:
         if model != OFFLINE.default_model:
             raise NotFound(f"There is no model {handle}: the only offline model is offline/notetaker.")
@@ -217,17 +240,17 @@ def resolve(handle: str, environ: Mapping[str, str]) -> ResolvedModel:
         address=address,
         key=_first(provider.key_variables, environ),
         api_version=(_first(AZURE_VERSION_VARIABLES, environ) or AZURE_VERSION) if provider.name == "azure" else None,
-        dialect=_dialect(provider, model, address, environ),
+        dialect=dialect_of(provider, model, address, environ),
     )
 
 
-def _dialect(provider: Provider, model: str, address: str, environ: Mapping[str, str]) -> Dialect:
+def dialect_of(provider: Provider, model: str, address: str, environ: Mapping[str, str]) -> Dialect:
     """Return the API by which a model is asked: `OPENAI_API` tells for OpenAI's, else the address and the model.
 
     OpenAI's reasoning models take back what they thought by the Responses API alone, which other servers
     that speak OpenAI's API mostly do not have.
     """
-    if provider.name != "openai":
+    if provider.kind != "openai":
         return provider.dialect
     chosen = environ.get(OPENAI_API_VARIABLE, "").strip().lower()
     if chosen not in ("", "chat", "responses"):
@@ -294,7 +317,9 @@ def install_command(provider: Provider) -> str:
 
 
 def how_to_set(provider: Provider) -> str:
-    """Return a sentence that names the variables to set."""
+    """Return a sentence that names the variables to set, or where the key of an added provider is changed."""
+    if provider.category == "byok":
+        return f"Give {provider.name} another key with PATCH /v1/providers/{{provider_id}}."
     if provider.name == "azure":
         return "Set AZURE_OPENAI_API_KEY and AZURE_OPENAI_ENDPOINT."
     if provider.local:
@@ -305,9 +330,19 @@ def how_to_set(provider: Provider) -> str:
 def address_of(provider: Provider, environ: Mapping[str, str]) -> str:
     """Return the base address of a provider's API, in the one form that its client wants."""
     given = _first(provider.address_variables, environ)
+    if given and "://" not in given:
+        given = f"http://{given}"
+    return api_address(provider, given)
+
+
+def api_address(provider: Provider, given: str | None) -> str:
+    """Return the base address of a provider's API in the one form that its client wants.
+
+    Args:
+        provider: the provider.
+        given: another address than the usual one, with its scheme; None for that one.
+    """
     address = (given or provider.address or "").rstrip("/")
-    if given and "://" not in address:
-        address = f"http://{address}"
     if provider.local and not address.endswith("/v1"):
         return f"{address}/v1"
     if provider.dialect in ("anthropic", "google"):

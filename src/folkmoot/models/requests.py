@@ -11,6 +11,7 @@ real model is asked.
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -21,9 +22,10 @@ from typing import Any, TypeVar
 from folkmoot.errors import FolkmootError, ProviderTimeout
 from folkmoot.models import offline
 from folkmoot.models.connections import Connection, Connections
+from folkmoot.models.directory import Directory
 from folkmoot.models.observing import observed
-from folkmoot.models.prompt import AssistantMessage, Delta, Prompt, Reply
-from folkmoot.models.providers import OFFLINE, ResolvedModel, resolve
+from folkmoot.models.prompt import AssistantMessage, Delta, Prompt, Reply, ToolReturn
+from folkmoot.models.providers import OFFLINE, ResolvedModel
 from folkmoot.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,7 @@ class ModelClient:
         settings: Settings,
         environ: Mapping[str, str],
         *,
+        directory: Directory | None = None,
         pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         """Keep the settings and the variables that configure providers.
@@ -50,12 +53,21 @@ class ModelClient:
         Args:
             settings: for `model_timeout` and `model_retries`.
             environ: the providers' variables, usually `os.environ`.
+            directory: whom handles name; the providers of `environ` when None.
             pause: waits some seconds before a retry; tests pass one that does not.
         """
         self._settings = settings
-        self._environ = environ
+        self._directory = directory or Directory(environ)
         self._pause = pause
-        self._connections = Connections(settings.model_timeout, traced=settings.trace)
+        self._connections = Connections(
+            settings.model_timeout, traced=settings.trace != "off", allow_private=settings.private_providers
+        )
+
+    def of(self, organization_id: str | None) -> ModelClient:
+        """Return what asks the models of an organisation, over the same connections."""
+        found = copy.copy(self)
+        found._directory = self._directory.of(organization_id)
+        return found
 
     async def ask(self, handle: str, prompt: Prompt) -> Reply:
         """Return a model's whole answer; an empty one is an answer too.
@@ -134,7 +146,7 @@ class ModelClient:
         Raises what `ask` raises before it asks.
         """
         resolved = self._resolve(handle)
-        if resolved.provider is OFFLINE:
+        if resolved.provider is OFFLINE or resolved.dialect == "bedrock":  # whose package lets nobody look before
             return asdict(prompt)
         connection = await self._connection(resolved)
         from folkmoot.models.calls import seen
@@ -156,11 +168,11 @@ class ModelClient:
         await self._connections.aclose()
 
     def _resolve(self, handle: str) -> ResolvedModel:
-        kept = self._connections.kept(handle)
-        return kept.resolved if kept else resolve(handle, self._environ)
+        kept = None if self._directory.is_added(handle) else self._connections.kept_of(handle)
+        return kept.resolved if kept else self._directory.resolve(handle)
 
     async def _connection(self, resolved: ResolvedModel) -> Connection:
-        if kept := self._connections.kept(resolved.handle):
+        if kept := self._connections.kept(resolved):
             return kept
         try:
             return await self._connections.open(resolved)
@@ -183,11 +195,16 @@ class ModelClient:
                 from folkmoot.models.failures import (
                     refused_parameter,
                     refuses_late_system_message,
+                    refuses_pictures,
                     refuses_reasoning,
                     translated,
                 )
 
-                if refuses_late_system_message(exc) and self._connections.avoid_late_system(resolved.handle):
+                if refuses_pictures(exc) and (told := _without_pictures(prompt)):
+                    log.info("%s cannot see what tools returned; asking without their pictures", resolved.handle)
+                    prompt = told
+                    continue
+                if refuses_late_system_message(exc) and self._connections.avoid_late_system(resolved):
                     log.info("%s takes a system message only first; sending memory as user text", resolved.handle)
                     continue
                 if refuses_reasoning(exc) and (bare := _without_reasoning(prompt)):
@@ -227,4 +244,15 @@ def _without_reasoning(prompt: Prompt) -> Prompt | None:
     if not any(isinstance(turn, AssistantMessage) and turn.reasoning for turn in prompt.messages):
         return None
     turns = [replace(turn, reasoning=()) if isinstance(turn, AssistantMessage) else turn for turn in prompt.messages]
+    return replace(prompt, messages=turns)
+
+
+def _without_pictures(prompt: Prompt) -> Prompt | None:
+    """Return the prompt without the pictures that tools returned, whose texts name them; None when there are none.
+
+    A user's pictures stay: who sends one is told that the model cannot see it.
+    """
+    if not any(isinstance(turn, ToolReturn) and turn.pictures for turn in prompt.messages):
+        return None
+    turns = [replace(turn, pictures=()) if isinstance(turn, ToolReturn) else turn for turn in prompt.messages]
     return replace(prompt, messages=turns)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import Any
 
-from folkmoot.models.pairing import paired
+from folkmoot.models.pairing import paired, with_pictures_apart
 from folkmoot.models.prompt import AssistantMessage, Prompt, PromptMessage, SystemMessage
 
 FEWEST = 50
@@ -128,7 +128,9 @@ def _with_settled(sent: Sent, newer: Sequence[PromptMessage], wire: Sequence[Map
 def _said(turns: Sequence[PromptMessage]) -> list[PromptMessage]:
     """Return the turns of which a message is made, one of each: not a reply in which nothing was said."""
     return [
-        turn for turn in paired(turns) if not isinstance(turn, AssistantMessage) or bool(turn.text or turn.tool_calls)
+        turn
+        for turn in with_pictures_apart(paired(turns))
+        if not isinstance(turn, AssistantMessage) or bool(turn.text or turn.tool_calls)
     ]
 
 

@@ -37,7 +37,7 @@ from pydantic_ai.messages import (
     UserPromptPart,
 )
 
-from folkmoot.models.pairing import paired
+from folkmoot.models.pairing import paired, with_pictures_apart
 from folkmoot.models.part_order import Order, order_of
 from folkmoot.models.prompt import (
     AssistantMessage,
@@ -86,7 +86,8 @@ def messages_of(prompt: Prompt, manner: Manner, calls: Mapping[str, int] | None 
     messages: list[ModelMessage] = []
     parts: list[ModelRequestPart] = []
     ids = _SentIds(manner, calls)
-    for turn in paired(prompt.messages):
+    turns = paired(prompt.messages)
+    for turn in with_pictures_apart(turns) if manner.dialect == "openai" else turns:
         if isinstance(turn, AssistantMessage):
             if parts:
                 messages.append(ModelRequest(parts=parts))
@@ -148,9 +149,10 @@ def _request_part(turn: PromptMessage, manner: Manner, ids: _SentIds) -> ModelRe
     assert isinstance(turn, ToolReturn)
     # OpenAI's APIs have no mark for a failed tool; pydantic-ai would wrap the text in JSON there.
     failed = turn.failed and manner.dialect not in _OPENAI
+    text = _some_text(turn.content, manner)
     return ToolReturnPart(
         turn.name,
-        _some_text(turn.content, manner),
+        [text, *map(_image, turn.pictures)] if turn.pictures else text,
         tool_call_id=ids.of(turn.call_id),
         outcome="failed" if failed else "success",
     )

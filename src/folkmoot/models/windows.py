@@ -114,9 +114,11 @@ def is_embedding(model: str, description: Mapping[str, Any]) -> bool:
     """Tell whether a model makes embeddings, by what the endpoint says or by its name."""
     if "embed" in str(description.get("type", "")):
         return True
-    methods = description.get("supportedGenerationMethods")
+    methods, abilities = description.get("supportedGenerationMethods"), description.get("capabilities")
     if isinstance(methods, list):
         return "embedContent" in methods
+    if isinstance(abilities, Mapping) and isinstance(abilities.get("embeddings"), bool):
+        return bool(abilities["embeddings"])
     return _EMBEDDING.search(model) is not None
 
 
@@ -125,7 +127,7 @@ def is_chat(model: str, description: Mapping[str, Any]) -> bool:
     methods, abilities = description.get("supportedGenerationMethods"), description.get("capabilities")
     if isinstance(methods, list) and "generateContent" not in methods:
         return False
-    if isinstance(abilities, Mapping) and abilities.get("completion_chat") is False:
+    if isinstance(abilities, Mapping) and False in (abilities.get("completion_chat"), abilities.get("chat_completion")):
         return False
     kind = description.get("type")
     if isinstance(kind, str) and kind in ("image", "audio", "moderation", "rerank", "transcribe", "video"):

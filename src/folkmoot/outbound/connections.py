@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import httpcore
 import httpx
@@ -21,6 +21,8 @@ from folkmoot.outbound.dialling import look_up
 
 if TYPE_CHECKING:
     import ssl
+
+    import httpx2
 
 
 def guarded_client(
@@ -37,6 +39,26 @@ def guarded_client(
     """
     transport = _GuardedTransport(allow_private, tls or trusted())
     return httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False, follow_redirects=False)
+
+
+def guarded_transport(*, allow_private: bool, limits: httpx2.Limits) -> httpx2.AsyncHTTPTransport:
+    """Return what `guarded_client` connects with, for a client of httpx2, which the providers' packages take.
+
+    Args:
+        allow_private: connect to addresses that are not public, too.
+        limits: how many connections there may be.
+    """
+    import httpcore2
+    import httpx2
+
+    transport = httpx2.AsyncHTTPTransport(verify=trusted(), trust_env=False, limits=limits)
+    transport._pool = httpcore2.AsyncConnectionPool(
+        ssl_context=trusted(),
+        max_connections=limits.max_connections,
+        max_keepalive_connections=limits.max_keepalive_connections,
+        network_backend=cast("httpcore2.AsyncNetworkBackend", _GuardedNetwork(allow_private, httpcore2)),
+    )
+    return transport
 
 
 class _GuardedTransport(httpx.AsyncHTTPTransport):
@@ -57,9 +79,11 @@ class _GuardedTransport(httpx.AsyncHTTPTransport):
 class _GuardedNetwork(httpcore.AsyncNetworkBackend):
     """Looks a host up, judges all its addresses, and dials those that it judged."""
 
-    def __init__(self, allow_private: bool) -> None:
+    def __init__(self, allow_private: bool, core: Any = httpcore) -> None:
+        """Dial with `core`: httpcore, or httpcore2, which has the same names and errors of its own."""
         self._allow_private = allow_private
-        self._network = httpcore.AnyIOBackend()
+        self._core = core
+        self._network = core.AnyIOBackend()
 
     async def connect_tcp(
         self,
@@ -73,17 +97,20 @@ class _GuardedNetwork(httpcore.AsyncNetworkBackend):
             async with asyncio.timeout(timeout):
                 addresses = await look_up(host, allow_private=self._allow_private)
         except TimeoutError as error:
-            raise httpcore.ConnectTimeout(f"{host} could not be looked up in time") from error
+            raise self._core.ConnectTimeout(f"{host} could not be looked up in time") from error
         except OSError as error:
-            raise httpcore.ConnectError(f"{host} could not be looked up: {error}") from error
+            raise self._core.ConnectError(f"{host} could not be looked up: {error}") from error
         share = None if timeout is None else timeout / len(addresses)
         failure: Exception | None = None
         for address in addresses:
             try:
-                return await self._network.connect_tcp(address, port, share, local_address, socket_options)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                stream: httpcore.AsyncNetworkStream = await self._network.connect_tcp(
+                    address, port, share, local_address, socket_options
+                )
+                return stream
+            except (self._core.ConnectError, self._core.ConnectTimeout) as error:
                 failure = error
-        raise failure or httpcore.ConnectError(f"{host} has no address")
+        raise failure or self._core.ConnectError(f"{host} has no address")
 
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None

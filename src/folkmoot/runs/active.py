@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from folkmoot.agents.events import CompactionBegun, Event, Piece, Recorded, RunBegun, TurnEnd
 from folkmoot.agents.turn_state import TurnRequest
@@ -19,6 +19,9 @@ from folkmoot.store.engine import Store, Transaction, Work
 from folkmoot.tools.tool import Messenger
 
 T = TypeVar("T")
+
+AfterTurn: TypeAlias = Callable[[Transaction, Run, TurnEnd], Awaitable[Sequence[str]]]
+"""What is done in the transaction that stores a turn's end; it returns the runs that are set off by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class ActiveRun:
     request: TurnRequest
     store: Store
     messenger: Messenger
+    after_turn: AfterTurn
     logged: bool = False
     """Whether its events are kept for readers, in its log and in the store."""
 
@@ -115,6 +119,9 @@ class ActiveRun:
 
         async def store(transaction: Transaction) -> Recorded[T]:
             recorded = await work(transaction)
+            if recorded.end is not None:
+                set_off = await self.after_turn(transaction, self.run, recorded.end)
+                recorded = replace(recorded, end=replace(recorded.end, run_ids=set_off))
             await self._keep(transaction, recorded)
             return recorded
 

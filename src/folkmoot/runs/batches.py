@@ -199,7 +199,7 @@ class _Working:
         self._store = active.store
         given = active.job.details["given"]["principal"]
         principal = Principal(given["name"], given["kind"], active.job.organization_id, given["role"], given["id"])
-        self._runs = RunService(replace(services, store=active.store), supervisor, principal)
+        self._runs = RunService(services.of(active.job.organization_id), supervisor, principal)
         self._supervisor = supervisor
         self._principal = principal
         self._done = self._total = 0
@@ -253,7 +253,7 @@ class _Working:
 
         try:
             await self._active.commit(begin)
-            answer = await self._runs.carry_out(run, request)
+            answer = await self._runs.take_stored(run, request)
         except (ServerStopped, StoreError):
             raise
         except FolkmootError:  # the run says why; where its agent is not there any more there is none

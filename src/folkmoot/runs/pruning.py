@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 
-from sqlalchemy import Column, bindparam, delete, not_, select
+from sqlalchemy import Column, bindparam, delete, func, not_, select
 
+from folkmoot.agents.trace_keeping import TraceKeeping
 from folkmoot.files.pieces import drop_forgotten
 from folkmoot.runs.runs import unfinished
 from folkmoot.settings import Settings
@@ -27,6 +28,27 @@ _old_traces = (
     .where(step_traces.c.created_at < bindparam("before"))
     .limit(_AT_ONCE)
 )
+_large_traces = (
+    select(step_traces.c.organization_id)
+    .group_by(step_traces.c.organization_id)
+    .having(func.sum(step_traces.c.size) > bindparam("most"))
+)
+_running = (
+    select(
+        step_traces.c.organization_id,
+        step_traces.c.step_id.label("id"),
+        step_traces.c.created_at,
+        func.sum(step_traces.c.size)
+        .over(order_by=(step_traces.c.created_at.desc(), step_traces.c.step_id.desc()))
+        .label("total"),
+    )
+).subquery()
+_too_many_traces = (
+    select(_running.c.organization_id, _running.c.id)
+    .where(_running.c.total > bindparam("most"))
+    .order_by(_running.c.created_at)
+    .limit(_AT_ONCE)
+)
 _old_steps = (
     select(steps.c.organization_id, steps.c.id).where(steps.c.run_deleted_at < bindparam("before")).limit(_AT_ONCE)
 )
@@ -35,25 +57,44 @@ _old_steps = (
 class Pruning:
     """Forgets what is older than a server's settings keep it, some at a time."""
 
-    def __init__(self, store: Store, settings: Settings) -> None:
+    def __init__(self, store: Store, settings: Settings, traces: TraceKeeping) -> None:
         self._store = store
         self._settings = settings
+        self._traces = traces
         self._logs_until = 0
 
     async def prune(self) -> bool:
         """Forget some of all that is too old; tell whether there may be more."""
         await drop_forgotten(self._store)
         settings = self._settings
+        keep_traces = settings.keep_traces if settings.trace == "all" else settings.recent_traces
         kinds: tuple[tuple[Callable[[Transaction, int], Awaitable[bool]], float], ...] = (
             (self._prune_logs, settings.keep_streams),
-            (_prune_traces, settings.keep_traces),
+            (_prune_traces, keep_traces),
             (_prune_steps, settings.keep_steps),
         )
         more = False
         for some, seconds in kinds:
             before = clock.now() - int(seconds * 1e6)
             more |= await self._store.everywhere.write(lambda transaction: some(transaction, before))  # noqa: B023
-        return more
+        return await self._prune_large_traces() or more
+
+    async def _prune_large_traces(self) -> bool:
+        """Delete the oldest traces of organisations that have more of them than is kept of recent runs."""
+        if self._settings.trace == "all":
+            return False
+        most, everywhere = self._settings.recent_traces_size, self._store.everywhere
+        large = await everywhere.read(lambda transaction: transaction.all(_large_traces, most=most))
+
+        async def some(transaction: Transaction) -> bool:
+            old = await transaction.all(_too_many_traces, most=most)
+            await _delete(transaction, step_traces.c.step_id, old)
+            return bool(old)
+
+        more = [await self._store.of(row["organization_id"]).write(some) for row in large]
+        if not any(more):
+            self._traces.forget_added()
+        return any(more)
 
     async def _prune_logs(self, transaction: Transaction, before: int) -> bool:
         """Delete the logs of some of the oldest runs that are over; a stream of such a run shows its messages whole."""

@@ -38,6 +38,11 @@ class RunFilter:
     stop_reason: str | None = None
     background: bool | None = None
     ids: Sequence[str] | None = None
+    start: int | None = None
+    """When they were made at the earliest, in microseconds."""
+
+    end: int | None = None
+    """Before when they were made."""
 
 
 async def list_runs(transaction: Transaction, wanted: RunFilter, page: Page) -> list[Run]:
@@ -55,6 +60,10 @@ async def list_runs(transaction: Transaction, wanted: RunFilter, page: Page) -> 
         statement = statement.where(runs.c.stop_reason == wanted.stop_reason)
     if wanted.background is not None:
         statement = statement.where(runs.c.background == wanted.background)
+    if wanted.start is not None:
+        statement = statement.where(runs.c.created_at >= wanted.start)
+    if wanted.end is not None:
+        statement = statement.where(runs.c.created_at < wanted.end)
     return [Run.from_row(row) for row in await fetch_page(transaction, statement, runs, page)]
 
 
@@ -131,6 +140,7 @@ def end_of_run(run: Run) -> TurnEnd:
         usage=Usage(**{name: usage.get(name, 0) for name in figures}),
         step_count=usage.get("step_count", 0),
         context_tokens=usage.get("context_tokens", 0),
+        run_ids=run.details.get("run_ids", ()),
     )
 
 
@@ -151,4 +161,5 @@ def end_details(run: Run, end: TurnEnd, answered_at: int) -> dict[str, Any]:
         "step_count": end.step_count,
         "context_tokens": end.context_tokens,
     }
-    return {"usage": usage, "ttft_ns": (answered_at - run.created_at) * 1000}
+    set_off = {"run_ids": list(end.run_ids)} if end.run_ids else {}
+    return {"usage": usage, "ttft_ns": (answered_at - run.created_at) * 1000, **set_off}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -19,7 +19,7 @@ from folkmoot.agents.events import STOPPED, Event, TurnEnd, TurnFailed
 from folkmoot.agents.services import Services
 from folkmoot.agents.turn import preview_turn, take_turn
 from folkmoot.agents.turn_state import TurnRequest
-from folkmoot.conversations.conversations import lock_topic
+from folkmoot.conversations.conversations import append_messages, lock_topic
 from folkmoot.conversations.messages import message_to_json
 from folkmoot.errors import BadRequest, InvalidInput, NotFound, ProviderError, ServerStopped
 from folkmoot.metrics import TURNS
@@ -28,11 +28,12 @@ from folkmoot.runs.active import ActiveRun, Answer
 from folkmoot.runs.log import store_events, unfinished_words
 from folkmoot.runs.log_reader import LOOK_AGAIN_SECONDS, follow_stored
 from folkmoot.runs.messenger import AgentMessenger
-from folkmoot.runs.reading import last_event
+from folkmoot.runs.reading import end_details, last_event
 from folkmoot.runs.runs import Run, end_run, find_run, request_cancel, store_run, topic
 from folkmoot.runs.scheduler import begin_run, forget_asker, refuse_cycle
 from folkmoot.runs.supervisor import RunSupervisor
-from folkmoot.store.engine import Transaction
+from folkmoot.store import clock
+from folkmoot.store.engine import Transaction, Work
 from folkmoot.store.leases import LEASE
 from folkmoot.store.signals import wait_or_look_again
 
@@ -75,24 +76,88 @@ class RunService:
                 raise ServerStopped from None
             raise
 
+    async def take_stored(self, run: Run, request: TurnRequest) -> Answer:
+        """Take the turn of a run that was stored as `created`, and return it; who waits no longer stops it.
+
+        Raises:
+            FolkmootError: what `answer` raises.
+        """
+        active = self._begin(run, request, stored=True, logged=True)
+        active.announce()
+        assert active.task is not None
+        try:
+            return await asyncio.shield(active.task)
+        except asyncio.CancelledError:
+            if active.cancelled and active.task.done():
+                return Answer(run, active.messages, TurnEnd("cancelled"))
+            if active.task.done() and not _is_cancelled():
+                raise ServerStopped from None
+            active.stop(cancelled=False)
+            await asyncio.wait([active.task])
+            raise
+
     async def start(self, request: TurnRequest) -> Run:
         """Begin a turn whose events are kept in a log, and return its run."""
         active = self._begin(await self._create(request), request, stored=True, logged=True)
         active.announce()
         return active.run
 
-    async def carry_out(self, run: Run, request: TurnRequest) -> Answer:
-        """Take the whole turn of a run that was stored as `created`, and return it; raises what `answer` does."""
-        active = self._begin(run, request, stored=True, logged=False)
-        assert active.task is not None
+    async def start_if(self, request: TurnRequest, taken: Callable[[Transaction, str], Awaitable[bool]]) -> Run | None:
+        """Begin a turn as `start` does, if something is true in the transaction that stores its run.
+
+        Args:
+            request: the turn.
+            taken: is given that transaction and the run's identifier; when it returns False nothing is stored.
+
+        Raises:
+            NotFound: there is no such agent.
+        """
+        run = replace(new_run(request, self._principal), status="created")
+
+        async def store(transaction: Transaction) -> bool:
+            if not await taken(transaction, run.id):
+                return False
+            await store_run(transaction, run, "created")
+            return True
+
+        if not await self._store.write(store):
+            return None
+        active = self._begin(run, request, stored=True, logged=True)
+        active.announce()
+        return run
+
+    async def record(self, request: TurnRequest, also: Work[None]) -> Run:
+        """Store a turn that was taken elsewhere as a run that has completed, behind those that have the conversation.
+
+        Args:
+            request: its messages, the model's answer among them.
+            also: what else the same transaction does.
+
+        Raises:
+            NotFound: there is no such agent or conversation.
+        """
+        run = new_run(replace(request, messages=()), self._principal)
+        said = [replace(message, run_id=run.id) for message in request.messages]
+        after_turn, pieces = self.supervisor.after_turn, self.supervisor.pieces
+        active = ActiveRun(run, request, self._store, self.messenger, after_turn, pieces=pieces)
+
+        async def store(transaction: Transaction) -> None:
+            await also(transaction)
+            await append_messages(transaction, run.conversation_id, said, run.id)
+            end = TurnEnd("end_turn")
+            await after_turn(transaction, run, end)
+            await end_run(transaction, run, "completed", end.stop_reason, end_details(run, end, clock.now()))
+
+        self.supervisor.active[run.id] = active  # so that its lease is kept while it waits
         try:
-            return await asyncio.shield(active.task)
-        except asyncio.CancelledError:
-            if active.cancelled and active.task.done():
-                return Answer(active.run, active.messages, TurnEnd("cancelled"))
-            if self.supervisor.stopped.is_set() and active.task.cancelled() and not _is_cancelled():
-                raise ServerStopped from None
+            async with self._locked(run, stored=False):
+                await self._store.write(store)
+        except BaseException as error:
+            await asyncio.shield(self._fail(active, error))
             raise
+        finally:
+            self.supervisor.active.pop(run.id, None)
+        return run
 
     async def preview(self, request: TurnRequest) -> tuple[str, Prompt]:
         """Return the model that a turn would ask first, and what; no model is asked and nothing is stored.
@@ -155,7 +220,8 @@ class RunService:
         return run
 
     def _begin(self, run: Run, request: TurnRequest, *, stored: bool, logged: bool) -> ActiveRun:
-        active = ActiveRun(run, request, self._store, self.messenger, logged, pieces=self.supervisor.pieces)
+        after_turn, pieces = self.supervisor.after_turn, self.supervisor.pieces
+        active = ActiveRun(run, request, self._store, self.messenger, after_turn, logged, pieces=pieces)
         self.supervisor.active[run.id] = active
         active.task = asyncio.create_task(self._work(active, stored=stored), name=run.id)
         active.task.add_done_callback(_retrieve)

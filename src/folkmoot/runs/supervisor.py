@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 from folkmoot.agents.deletion import finish_deletions
 from folkmoot.agents.services import Services
 from folkmoot.errors import StoreError
-from folkmoot.runs.active import ActiveRun, Answer
+from folkmoot.runs.active import ActiveRun, AfterTurn, Answer
 from folkmoot.runs.callbacks import tell_callback
 from folkmoot.runs.log import store_events
 from folkmoot.runs.log_reader import LOOK_AGAIN_SECONDS
@@ -44,7 +44,14 @@ PRUNE_SECONDS = 60.0
 class RunSupervisor:
     """Keeps the leases of a process's runs, stores their pieces and ends, hears cancels, sends callbacks."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, after_turn: AfterTurn) -> None:
+        """Look after the runs of a process.
+
+        Args:
+            services: the store and the settings.
+            after_turn: what is done in the transaction that stores a turn's end.
+        """
+        self.after_turn = after_turn
         self._services = services
         self._store = services.store
         self.active: dict[str, ActiveRun] = {}
@@ -62,7 +69,7 @@ class RunSupervisor:
         self._callbacks: set[asyncio.Task[None]] = set()
         self._cancel_requested = asyncio.Event()
         self._listening = ExitStack()
-        self._pruning = Pruning(services.store, services.settings)
+        self._pruning = Pruning(services.store, services.settings, services.traces)
         self._unsettled: dict[str, tuple[Store, str, Work[None]]] = {}
 
     async def open(self, *, alone: bool) -> None:

@@ -36,6 +36,9 @@ class Asked(TypedDict):
 
     network: AskedNetwork | None
 
+    processes: bool
+    """Whether it sees its own processes at /proc, where the kernel allows that; many programs look for themselves."""
+
     hidden: list[str]
     """Paths that stay out of sight even where they lie in a folder that is shown."""
 

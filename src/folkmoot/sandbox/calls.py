@@ -91,6 +91,33 @@ def read_limits(text: str) -> Limits:
     return replace(Limits(), **values)
 
 
+def check_limits(given: Any) -> dict[str, float]:
+    """Return limits that one tool sets for its own calls.
+
+    Raises:
+        InvalidInput: they are no object of limits, or the value of one is no number above 0.
+    """
+    if not isinstance(given, Mapping):
+        raise InvalidInput('limits: has to be an object such as {"seconds": 10, "memory": 100000000}.')
+    names = [each.name for each in fields(Limits)]
+    for name, value in given.items():
+        if name not in names:
+            raise InvalidInput(f"limits: {name[:80]!r} is no limit; there are {', '.join(names)}.")
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if not (whole or (name == "seconds" and isinstance(value, float))) or not 0 < value < 1 << 62:
+            raise InvalidInput(f"limits: {name} is {str(value)[:80]}; write a whole number above 0.")
+    return dict(given)
+
+
+def narrowed(limits: Limits, own: Mapping[str, float]) -> Limits:
+    """Return the lesser of both limits, each.
+
+    >>> narrowed(Limits(seconds=60, processes=32), {"seconds": 2.5, "processes": 100}).seconds
+    2.5
+    """
+    return replace(limits, **{name: min(getattr(limits, name), value) for name, value in own.items()})
+
+
 @dataclass(frozen=True, slots=True)
 class Network:
     """Whom the code may talk to; nobody when empty."""

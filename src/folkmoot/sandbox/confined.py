@@ -30,6 +30,7 @@ def main(text: str) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (asked["file_size"], asked["file_size"]))
     os.nice(10)
+    os.umask(0o022)  # another user reads it, behind its walls; the folder that all of it is in stays closed
     if asked["walls"]:
         linux.drop_capabilities()  # those of root look into other processes
         linux.prctl(linux.NO_NEW_PRIVILEGES, 1)

@@ -185,7 +185,7 @@ class _Watch:
         if time.monotonic() >= self._until:
             return "time"
         full = self._full()
-        if full is None and self._walls == "namespaces" and _memory(self._process) > self._limits["memory"]:
+        if full is None and self._walls == "namespaces" and memory_of(self._process) > self._limits["memory"]:
             return "memory"
         if full is None and self._walls == "alone" and _threads(self._process) > self._limits["processes"]:
             return "processes"  # the kernel would count all of this user's
@@ -272,7 +272,7 @@ def _execute(command: Sequence[str], packages: Sequence[str], result: int, folde
     os.execve(command[0], [*command, str(result), *inside[:1]], variables)  # noqa: S606 - named by the server
 
 
-def _memory(process: int) -> int:
+def memory_of(process: int) -> int:
     """Return the bytes of memory that a process and its descendants hold, by the kernel's count of their pages."""
     total, open_ = 0, [process]
     while open_:

@@ -74,6 +74,7 @@ class Installer:
         """
         packages, temporary = folder / "packages", folder / "temporary"
         packages.mkdir()
+        packages.chmod(0o755)  # the server's own umask closes what it makes
         temporary.mkdir()
         command = await self._command(kind, packages, temporary, folder)
         said, code = await self._run([*command, "--", *requirements], folder)
@@ -91,6 +92,7 @@ class Installer:
             return [
                 npm, "install", "--prefix", str(packages), "--cache", str(temporary / "npm"), "--ignore-scripts",
                 "--no-audit", "--no-fund", "--no-package-lock", "--no-save", "--no-update-notifier", "--loglevel=error",
+                "--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000",
             ]  # fmt: skip
         only_wheels = ["--only-binary", ":all:"] if self.walls else []
         uv = shutil.which("uv")

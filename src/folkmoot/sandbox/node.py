@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 
 from folkmoot.errors import SandboxUnavailable
+from folkmoot.sandbox.calls import Language
+from folkmoot.sandbox.requirements import Kind
 
 OLDEST = (18, 0)
 _READS_TYPES = (22, 13)
@@ -64,3 +66,16 @@ def find_node() -> Node:
             f"version {OLDEST[0]} or later is needed. Install that, or write the code in Python"
         )
     return node
+
+
+def packages_needed(language: Language, requirements: tuple[str, ...]) -> tuple[Kind, tuple[str, ...]]:
+    """Return who installs the packages of some code, and which: those it asks for, and what its Node.js lacks.
+
+    Raises:
+        SandboxUnavailable: there is no Node.js for it.
+    """
+    if language == "python":
+        return "pip", requirements
+    if language == "typescript" and not find_node().reads_types and AMARO not in requirements:
+        return "npm", (*requirements, AMARO)
+    return "npm", requirements

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
+from math import inf
 
 from folkmoot.errors import InvalidInput
 from folkmoot.outbound.dialling import dial
@@ -17,6 +18,7 @@ from folkmoot.sandbox.reach import MOST_PORTS, Host, read_hosts
 
 DIAL_SECONDS = 10.0
 MOST_NAMES = 256
+MOST_NAMES_ENDLESS = 65_536
 MOST_QUESTIONS = 5000
 MOST_CONNECTIONS = 2000
 _MOST_NOTED = 20
@@ -29,10 +31,10 @@ _FIRST_INSIDE = int.from_bytes(socket.inet_aton("127.64.0.1"))
 class _Left:
     """What a call may still do."""
 
-    sent: int
-    received: int
-    questions: int
-    connections: int
+    sent: float
+    received: float
+    questions: float
+    connections: float
 
 
 class TooMuch(Exception):
@@ -82,17 +84,20 @@ def plan(network: Network) -> Plan | None:
 class Relay:
     """Relays for one call until it is cancelled; what the code may not reach, it cannot."""
 
-    def __init__(self, network: Plan, limits: Limits, private: Sequence[Host]) -> None:
+    def __init__(self, network: Plan, limits: Limits, private: Sequence[Host], *, endless: bool = False) -> None:
         """Relay nothing yet.
 
         Args:
             network: whom the code may reach.
             limits: `connections` at once, and bytes `sent` and `received` in all.
             private: hosts that may be reached though their addresses are not public.
+            endless: count nothing but connections at once, for what runs as long as the server does.
         """
         self._network = network
         self._private = private
-        self._left = _Left(limits.sent, limits.received, MOST_QUESTIONS, MOST_CONNECTIONS)
+        counted = _Left(limits.sent, limits.received, MOST_QUESTIONS, MOST_CONNECTIONS)
+        self._left = _Left(inf, inf, inf, inf) if endless else counted
+        self._most_names = MOST_NAMES_ENDLESS if endless else MOST_NAMES
         self._free = asyncio.Semaphore(limits.connections)
         self._names = {host.address: host.name for host in network.hosts if host.address is not None}
         self._addresses: dict[str, str] = {}
@@ -137,7 +142,7 @@ class Relay:
     def _address_of(self, name: str) -> str | None:
         """Return the address that a name has inside, which is made up when it is first asked for."""
         if name not in self._addresses:
-            if not any(host.fits(name) for host in self._network.hosts) or len(self._addresses) >= MOST_NAMES:
+            if not any(host.fits(name) for host in self._network.hosts) or len(self._addresses) >= self._most_names:
                 self._note(f"{name} is not among the hosts that it may reach")
                 return None
             address = socket.inet_ntoa(next(self._next).to_bytes(4))

@@ -21,12 +21,11 @@ from typing import Any, Literal
 import folkmoot
 from folkmoot.errors import SandboxBusy, SandboxUnavailable
 from folkmoot.sandbox.asked import Asked
-from folkmoot.sandbox.calls import Call, Limits, Mode, Network, Result, Walls
+from folkmoot.sandbox.calls import Call, Environment, Limits, Mode, Network, Result, Walls
 from folkmoot.sandbox.environments import Environments
-from folkmoot.sandbox.node import AMARO, find_node
+from folkmoot.sandbox.node import find_node, packages_needed
 from folkmoot.sandbox.reach import read_hosts
 from folkmoot.sandbox.relay import Relay, plan
-from folkmoot.sandbox.requirements import Kind
 from folkmoot.sandbox.results import read_result
 
 logger = logging.getLogger(__name__)
@@ -75,6 +74,11 @@ _ENFORCED = {
 }
 
 
+def next_serial() -> int:
+    """Return what tells the user of a next program apart from those of all others of this moment."""
+    return (os.getpid() % 4096) * 4096 + next(_serials) % 4096
+
+
 class _NoNamespaces(SandboxUnavailable):
     """The walls that need namespaces cannot be raised here."""
 
@@ -108,13 +112,14 @@ class Sandbox:
         self.mode = mode
         self.environments = environments
         self.limits = limits or Limits()
-        self._hidden = [str(path.resolve()) for path in hidden]
-        self._private_hosts = read_hosts(private_hosts, "tool_private_hosts")
+        self.hidden = [str(path.resolve()) for path in hidden]
+        self.private_hosts = read_hosts(private_hosts, "tool_private_hosts")
         self._running = asyncio.Semaphore(running or 2 * (os.cpu_count() or 1))
         self._waiting = 0
         self._forkers: dict[Path, _Forker] = {}
         self._starting = asyncio.Lock()
         self._trying = asyncio.Lock()
+        self._expecting: asyncio.Task[None] | None = None
         self._walls: Walls | None = None
         self._kind: Literal["namespaces", "alone"] = "namespaces"
         self._closed = False
@@ -126,6 +131,8 @@ class Sandbox:
 
     async def walls(self) -> Walls:
         """Return what holds; it is tried until it does."""
+        if self._walls is not None and self._walls.missing is None:
+            return self._walls
         async with self._trying:
             if self._walls is None or self._walls.missing is not None:  # what was missing may be there by now
                 self._walls = await self._try()
@@ -135,6 +142,21 @@ class Sandbox:
         """Return what holds, tried when the server's start is over and leaves the processors free."""
         await asyncio.sleep(BEHIND_SECONDS)
         return await self.walls()
+
+    async def check_standing(self) -> bool:
+        """See whether programs that stand may be started here; return whether behind walls.
+
+        Raises:
+            SandboxUnavailable: none may; the message says why and what to do.
+        """
+        if self.mode == "off":
+            raise SandboxUnavailable("this server runs no code of others (FOLKMOOT_TOOL_SANDBOX=off)")
+        walls = await self.walls()
+        if walls.missing is not None:
+            raise SandboxUnavailable(walls.missing)
+        if self.mode == "strict" and self._kind == "alone":
+            raise SandboxUnavailable(f"programs are not started where the kernel refuses namespaces. {_REMEDY}")
+        return self.mode == "strict"
 
     async def _try(self) -> Walls:
         if self.mode == "off":
@@ -158,6 +180,23 @@ class Sandbox:
             return Walls(self.mode, ("CODE RUNS WITHOUT WALLS, with every right of this server",))
         return Walls(self.mode, _ENFORCED[self._kind])
 
+    def expect(self) -> None:
+        """Have what runs Python started behind, where it is not there yet: a call may come soon.
+
+        That takes longer than all else of a first call. What goes wrong is told by the call.
+        """
+        ready = self.mode != "off" and self._walls is not None and self._walls.missing is None and not self._closed
+        if ready and self._expecting is None:
+            self._expecting = asyncio.create_task(self._expect())
+
+    async def _expect(self) -> None:
+        try:
+            await self._forker(Environment().interpreter)
+        except SandboxUnavailable as error:
+            logger.debug("No call can be prepared for: %s", error.message)
+        finally:
+            self._expecting = None
+
     async def run(self, call: Call) -> Result:
         """Run a call when its turn has come; a call that is cancelled is ended.
 
@@ -173,10 +212,7 @@ class Sandbox:
             raise SandboxUnavailable(walls.missing)
         if self.mode == "strict" and self._kind == "alone":
             call = _for_one_process(call)
-        kind: Kind = "pip" if call.language == "python" else "npm"
-        requirements = call.environment.requirements
-        if call.language == "typescript" and not (await asyncio.to_thread(find_node)).reads_types:
-            requirements += (AMARO,)
+        kind, requirements = await asyncio.to_thread(packages_needed, call.language, call.environment.requirements)
         if not requirements:
             async with self._place():
                 return await self._run(call)
@@ -207,9 +243,10 @@ class Sandbox:
             "packages": [str(path) for path in packages],
             "walls": self._kind if self.mode == "strict" else None,
             "made": [path.stat().st_ctime_ns for path in packages],
-            "hidden": self._hidden,
+            "hidden": self.hidden,
             "readable": [str(path.resolve()) for path in call.readable],
             "command": await self._command(call),
+            "processes": False,
             "network": {"ports": list(network.ports), "addresses": list(network.addresses)}
             if network is not None
             else None,
@@ -227,7 +264,7 @@ class Sandbox:
         if len(sent) > _MOST_SENT:
             raise SandboxUnavailable(f"source and arguments have {len(sent):,} bytes; a call takes {_MOST_SENT:,}")
         forker = await self._forker(call.environment.interpreter)
-        relay = Relay(network, call.limits, self._private_hosts) if network is not None else None
+        relay = Relay(network, call.limits, self.private_hosts) if network is not None else None
         try:
             async with asyncio.timeout(call.limits.seconds + _GRACE_SECONDS):
                 report, pieces = await forker.ask(asked, sent, relay)
@@ -257,11 +294,14 @@ class Sandbox:
                 forker = None
             if forker is None:
                 forker = self._forkers[interpreter] = await asyncio.to_thread(_Forker, interpreter)
+                forker.rest()
             return forker
 
     async def close(self) -> None:
         """End everything that runs, for good."""
         self._closed = True
+        if self._expecting is not None:
+            await self._expecting
         if self.environments is not None:
             await self.environments.close()
         await self._end_forkers()
@@ -338,10 +378,14 @@ class _Forker:
                 await guard.end()  # and the call with it, should it still run
             self._asked -= 1
             if self._asked == 0:
-                self._idle = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end_idle)
+                self.rest()
         if "missing" not in answer[0] and not asked["readable"]:  # those are hardly asked for again
             await self._keep_spare(asked)
         return answer
+
+    def rest(self) -> None:
+        """Wait for the next call, but not for ever."""
+        self._idle = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end_idle)
 
     async def _keep_spare(self, asked: Asked) -> None:
         """Have a guard wait behind its walls for a next call of the same kind; of those kinds, the latest."""
@@ -381,7 +425,7 @@ class _Forker:
                 raise
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         guard = _Guard(reader, writer, way)
-        guard.send(json.dumps({**asked, "serial": (os.getpid() % 4096) * 4096 + next(_serials) % 4096}).encode())
+        guard.send(json.dumps({**asked, "serial": next_serial()}).encode())
         return guard
 
     def _end_idle(self) -> None:

@@ -33,6 +33,9 @@ FOLDER = "/call"
 _ROOM = 256 << 20
 """Bytes that an engine of JavaScript sets aside for its own: stacks of its threads, code, what it will throw away."""
 
+_BYTES_A_FILE = 3200
+"""Of the call's folder, for each file that it may hold."""
+
 _MOUNT_POINT = "/proc"
 """Where the new root is put together: it is there on every Linux and nothing that is shown inside lies in it."""
 
@@ -168,16 +171,29 @@ def _make_root(asked: Numbered) -> list[str]:
     _make_devices(root)
     folder = root + FOLDER
     Path(folder).mkdir()
-    data = f"size={asked['limits']['folder_size']},nr_inodes=20k,mode=1777"
+    size = asked["limits"]["folder_size"]
+    data = f"size={size},nr_inodes={size // _BYTES_A_FILE},mode=1777"
     linux.mount("tmpfs", folder, "tmpfs", linux.NO_SUID | linux.NO_DEVICES, data)
     usual = Path(root) / "tmp"
     if not usual.exists():  # unless packages lie there
         usual.symlink_to(FOLDER)
     if network:
         doors.write_settings(Path(root) / "etc")
+    processes = asked["processes"] and _show_processes(root)
     linux.enter_root(root)
     linux.close_mount("/", recursive=False)
-    return [*shown.values(), *(["/etc"] if network else [])]
+    return [*shown.values(), *(["/etc"] if network else []), *(["/proc"] if processes else [])]
+
+
+def _show_processes(root: str) -> bool:
+    """Show the processes of this namespace; tell whether the kernel lets us, which it may not inside a container."""
+    folder = Path(root) / "proc"
+    folder.mkdir()
+    try:
+        linux.mount("proc", str(folder), "proc", linux.NO_SUID | linux.NO_DEVICES | linux.NO_EXECUTION)
+    except PermissionError:
+        return False
+    return True
 
 
 def inside_of(packages: Sequence[str]) -> dict[str, str]:

@@ -15,13 +15,24 @@ from folkmoot.agents.identities import identities_of_agents
 from folkmoot.agents.listing import agents_of_ids, blocks_of_agents, last_run, tags_of_agents, tools_of_agents
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.messages import ids_in_context
+from folkmoot.files.shown import ShownFiles, files_at_hand
+from folkmoot.groups.groups import managed_groups
 from folkmoot.server.state import ServerState
 from folkmoot.server.wire.agents import AgentView
 from folkmoot.server.wire.blocks import BlockReply
+from folkmoot.server.wire.groups import GroupReply
 from folkmoot.store.engine import Transaction
 
 EVERYTHING = frozenset(
-    {"agent.blocks", "agent.identities", "agent.secrets", "agent.sources", "agent.tags", "agent.tools"}
+    {
+        "agent.blocks",
+        "agent.identities",
+        "agent.managed_group",
+        "agent.secrets",
+        "agent.sources",
+        "agent.tags",
+        "agent.tools",
+    }
 )
 """What belongs to an agent and is shown when it is asked for."""
 
@@ -35,6 +46,8 @@ _OLDER_NAMES = {
     "identities": "agent.identities",
     "tool_exec_environment_variables": "agent.secrets",
     "secrets": "agent.secrets",
+    "multi_agent_group": "agent.managed_group",
+    "managed_group": "agent.managed_group",
 }
 
 
@@ -88,6 +101,8 @@ async def view_agent(
     conversation = await find_conversation(transaction, agent_id)
     message_ids = await ids_in_context(transaction, conversation.id, conversation.context_start)
     waiting = await pending_in(transaction, conversation) if "agent.pending_approval" in parts else None
+    has_files = "agent.blocks" in parts and ("agent.sources" not in parts or view.folders)
+    files = await files_at_hand(transaction, agent_id) if has_files else ShownFiles()
     last = await last_run(transaction, agent_id)
     return AgentView(
         always_embedding=state.wants_embedding,
@@ -98,8 +113,10 @@ async def view_agent(
         tools=view.tools,
         tags=view.tags,
         folders=view.folders,
+        files=files,
         identities=view.identities,
         variables=view.variables,
+        managed_group=view.managed_group,
         pending_approval=waiting.request if waiting else None,
         last_completion=last["completed_at"] if last else None,
         last_duration=last["completed_at"] - last["started_at"] if last else None,
@@ -130,6 +147,7 @@ async def _views(
     tags = await tags_of_agents(transaction, ids) if "agent.tags" in parts else {}
     folders = await folders_of_agents(transaction, ids) if "agent.sources" in parts else {}
     identities = await identities_of_agents(transaction, ids) if "agent.identities" in parts else {}
+    managed = await managed_groups(transaction, ids) if "agent.managed_group" in parts else {}
     unseal = state.services.sealer.unseal if "agent.secrets" in parts and state.shows_secrets else lambda _: {}
     return [
         AgentView(
@@ -141,6 +159,7 @@ async def _views(
             tags=tags.get(agent.id, ()),
             folders=folders.get(agent.id, ()),
             identities=identities.get(agent.id, ()),
+            managed_group=next((GroupReply.of(group) for group in managed.get(agent.id, ())), None),
             variables=unseal(agent.configuration.get("sealed_variables")),
         )
         for agent in agents

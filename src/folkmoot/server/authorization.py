@@ -24,7 +24,7 @@ def _one_of(*paths: str) -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{path})" for path in paths), re.DOTALL)
 
 
-ORGANIZATIONS = _one_of("/v1/organizations", "/v1/organizations/[^/]+")
+ORGANIZATIONS = _one_of("/v1/organizations", "/v1/organizations/[^/]+", "/v1/admin(?:/.*)?")
 """For admins of the default organisation only."""
 
 ADMINISTRATION = _one_of(
@@ -44,6 +44,7 @@ READING_POSTS = _one_of(
     "/v1/messages/search",
     "/v1/agents/messages/search",
     "/v1/passages/search",
+    "/v1/agents/search",
     "/v1/tools/search",
     "/v1/tools/generate-schema",
     "/v1/agents/[^/]+/messages/preview-raw-payload",

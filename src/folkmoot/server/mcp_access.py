@@ -1,4 +1,4 @@
-"""Who may have this server start programs of its machine."""
+"""Who may have this server start programs of its machine, and who sees how servers of tools are reached."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from folkmoot.errors import Forbidden
 from folkmoot.identifiers import ORGANIZATION
 from folkmoot.server.state import ServerState
 from folkmoot.tools.mcp.configuration import ServerConfiguration
+
+
+def sees_all(state: ServerState) -> bool:
+    """Tell whether a request is shown the arguments of programs and the paths of addresses."""
+    return at_least(state.principal.role, "admin")
 
 
 def check_may_start(state: ServerState, *configurations: ServerConfiguration) -> None:

@@ -6,7 +6,7 @@ than most requests do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated
 
@@ -44,7 +44,7 @@ class ServerState:
     @cached_property
     def services(self) -> Services:
         """What rooms work with, for the principal's organisation."""
-        return replace(self.shared, store=self.store)
+        return self.shared.of(self.principal.organization_id)
 
     @cached_property
     def runs(self) -> RunService:

@@ -37,6 +37,9 @@ BODY = {
 }
 """How the API's description tells of the body of an upload, which no model reads."""
 
+TAKES = 4
+"""What a file takes on the disk until it is read, as a multiple of its size: its bytes, its text, its words."""
+
 
 async def receive_upload(
     request: Request, store: Store, folder_id: str, name: str | None, handling: DuplicateHandling, most: int
@@ -107,6 +110,8 @@ async def _stored(
     async def add(transaction: Transaction) -> tuple[File, bool]:
         return await add_file(transaction, folder.id, upload, handling)
 
+    if not store.engine.has_room(TAKES * upload.size):
+        raise NoRoom
     taken = False
     try:
         await store_pieces(store, upload.upload_id, received)

@@ -48,6 +48,23 @@ def open_loading(url: str, schema: str, *, replace: bool) -> AbstractAsyncContex
     return postgres_loading(address.url, schema, replace=replace)
 
 
+async def refuse_served(url: str) -> None:
+    """Refuse a database that a server works with now, before anything is done for its replacement.
+
+    Raises:
+        StartupError: a server has it, or it cannot be reached.
+    """
+    address = read_address(url)
+    if isinstance(address, SqliteAddress):
+        from folkmoot.store.bulk_sqlite import sqlite_refuse_served
+
+        sqlite_refuse_served(address.path)
+        return
+    from folkmoot.store.bulk_postgres import postgres_refuse_served
+
+    await postgres_refuse_served(address.url)
+
+
 async def has_rows(url: str) -> bool:
     """Tell whether there is anything in the database at `url`; one that is not there has nothing.
 

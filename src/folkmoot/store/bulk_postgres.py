@@ -33,6 +33,8 @@ _VECTORS = {
 _SERVERS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'folkmoot' AND datname = current_database()"
 """How many connections servers have to this database; `store/postgres.py` names them so."""
 
+_SERVED = "A Folkmoot server works with this database; stop it first."
+
 
 _TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
 
@@ -146,7 +148,7 @@ def _make_empty(connection: Connection, *, schema: str, replace: bool) -> None:
     """Remove this application's tables, if they are there, and make those of `schema`."""
     connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
     if connection.execute(text(_SERVERS)).scalar():
-        raise StartupError("A Folkmoot server works with this database; stop it first.")
+        raise StartupError(_SERVED)
     if inspect(connection).has_table("alembic_version"):
         upgrade(connection)  # so that the tables are those that this version knows
         for table in () if replace else metadata.sorted_tables:
@@ -155,6 +157,21 @@ def _make_empty(connection: Connection, *, schema: str, replace: bool) -> None:
         metadata.drop_all(connection)
         connection.execute(text("DROP TABLE alembic_version"))
     create_or_upgrade(connection, schema)
+
+
+async def postgres_refuse_served(url: str) -> None:
+    """Refuse a database that a server works with.
+
+    Raises:
+        StartupError: a server does, or the database cannot be reached.
+    """
+    with _postgres_errors():
+        connection = await _connect(url)
+        try:
+            if await connection.fetchval(_SERVERS):
+                raise StartupError(_SERVED)
+        finally:
+            await connection.close()
 
 
 async def _connect(url: str) -> asyncpg.Connection[Any]:

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sqlalchemy import Insert, Select, func, insert, select
 from sqlalchemy.dialects.sqlite.pysqlite import dialect as sqlite_dialect
@@ -130,12 +130,7 @@ async def sqlite_loading(path: Path, schema: str, *, replace: bool) -> AsyncIter
         StartupError: what is there is not empty, is being served, or cannot be written.
     """
     new = path.with_name(f"{path.name}.loading")
-    try:
-        make_private_folder(path.parent)
-        lock = lock_file(path)
-    except OSError as error:
-        raise StartupError(f"The database {path} cannot be opened: {error.strerror}.") from error
-    with lock, _sqlite_errors(path):
+    with _locked(path), _sqlite_errors(path):
         if not replace and sqlite_has_rows(path):
             raise StartupError(f"The database {path} {NOT_EMPTY}")
         _remove(new)
@@ -156,6 +151,29 @@ async def sqlite_loading(path: Path, schema: str, *, replace: bool) -> AsyncIter
             _take_place(new, path)
         finally:
             _remove(new)
+
+
+def sqlite_refuse_served(path: Path) -> None:
+    """Refuse a file that a server has.
+
+    Raises:
+        StartupError: a server has it, or it cannot be opened.
+    """
+    with _locked(path):
+        pass
+
+
+def _locked(path: Path) -> IO[str]:
+    """Return a file's lock, which only one process has.
+
+    Raises:
+        StartupError: another one has it, or the file cannot be opened.
+    """
+    try:
+        make_private_folder(path.parent)
+        return lock_file(path)
+    except OSError as error:
+        raise StartupError(f"The database {path} cannot be opened: {error.strerror}.") from error
 
 
 def _take_place(new: Path, path: Path) -> None:

@@ -95,6 +95,9 @@ class Engine(Protocol):
             StoreUnavailable: the database cannot be reached or cannot be written.
         """
 
+    def has_room(self, size: int) -> bool:
+        """Tell whether so many bytes can be stored, as far as that can be told before."""
+
     def text_search(self, statement: Select[Any], table: Table, words: Sequence[str]) -> Select[Any]:
         """Return `statement`, a select from `table`, limited to rows with one of `words`, the best first.
 

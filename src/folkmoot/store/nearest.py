@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Column, ColumnElement, Select, Table, select
+from sqlalchemy import Column, ColumnElement, Select, Table, func, select
 
 from folkmoot.store.engine import Engine, Row, Store, Transaction
 from folkmoot.store.vectors import closest_by_signs, signs, similarity
@@ -270,3 +270,11 @@ class _Look:
 def vector_row(engine: Engine, values: Sequence[float]) -> Mapping[str, Any]:
     """Return the columns of a vector of unit length, as the engine keeps them."""
     return {"dimensions": len(values), "bits": signs(values), "vector": engine.write_vector(values)}
+
+
+async def stored_bytes(transaction: Transaction, vectors: VectorTable) -> int:
+    """Return how many bytes the vectors of the organisation take in a table: their numbers and their signs."""
+    dimensions = vectors.columns.dimensions
+    size = func.coalesce(func.sum(4 * dimensions + (dimensions + 7) // 8), 0)
+    row = await transaction.first(select(size.label("size")))
+    return 0 if row is None else int(row["size"])

@@ -335,6 +335,10 @@ class PostgresEngine:
         score = func.ts_rank(vector, wanted).label("text_score")
         return statement.add_columns(score).where(vector.op("@@")(wanted), contained).order_by(score.desc())
 
+    def has_room(self, size: int) -> bool:
+        """Say yes: only PostgreSQL knows its disk."""
+        return True
+
     def nearest(self, table: Table, item: Column[str], dimensions: int) -> Select[Any] | None:
         """Return a select of `item` and `distance`, by pgvector, the nearest first; None without it."""
         return by_distance(table, item, dimensions) if self.has_pgvector else None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -55,6 +56,9 @@ def fulltext(table: str) -> list[str]:
 FULLTEXT = (*fulltext("messages"), *fulltext("passages"), *fulltext("file_chunks"))
 """The full-text indexes."""
 
+KEPT_FREE = 16_000_000
+"""Bytes of the disk that no upload may take: the log needs them to take anything away again."""
+
 
 class SqliteEngine:
     """A SQLite file that this process has to itself."""
@@ -70,6 +74,7 @@ class SqliteEngine:
         """
         self.signals = signals
         self._lock = lock
+        self._path = path
         self._readers = SqliteReaders(path, wait)  # first: it makes the log, which the writer sees stay in its place
         self._writer = SqliteWriter(path, signals, wait)
 
@@ -105,6 +110,10 @@ class SqliteEngine:
             .where(or_(*(func.instr(table.c.search_text, word) > 0 for word in words)))
             .order_by(found.c.rank)
         )
+
+    def has_room(self, size: int) -> bool:
+        """Tell whether the disk has room for so many bytes, and for the log in which a later deletion stands first."""
+        return shutil.disk_usage(self._path.parent).free >= size + KEPT_FREE
 
     def nearest(self, table: Table, item: Column[str], dimensions: int) -> None:
         """Return None: vectors are looked through in memory (`nearest.nearest`)."""

@@ -69,6 +69,14 @@ def _index_of_few_everywhere(name: str, column: str) -> Index:
     return Index(name, column, sqlite_where=some, postgresql_where=some)
 
 
+def _index_of_waiting(name: str) -> Index:
+    """Return an index of the few runs that ended with calls which wait for somebody."""
+    some = text("stop_reason = 'requires_approval'")
+    # The reason is a column of it too, or SQLite would rather walk through all runs by age.
+    columns = ("organization_id", "stop_reason", "created_at", "id")
+    return Index(name, *columns, sqlite_where=some, postgresql_where=some)
+
+
 blocks = Table(
     "blocks",
     metadata,
@@ -125,6 +133,8 @@ block_versions = Table(
     Column("client", Text, comment="the author's program, as it names itself"),
     PrimaryKeyConstraint("organization_id", "block_id", "version"),
     ForeignKeyConstraint(["organization_id", "block_id"], ["blocks.organization_id", "blocks.id"], ondelete="CASCADE"),
+    Index("block_versions_by_time", "organization_id", "created_at", "block_id", "version"),
+    _index_of_few("block_versions_by_run", "run_id"),
 )
 
 agents = Table(
@@ -294,6 +304,7 @@ runs = Table(
     Index("runs_by_conversation", "organization_id", "conversation_id", "created_at", "id"),
     Index("runs_by_status", "organization_id", "status", "created_at"),
     _index_of_few("runs_by_asker", "asked_by"),
+    _index_of_waiting("runs_waiting"),
     # What a process looks for in all organisations at once, so without the organisation in front.
     _index_of_few_everywhere("runs_by_lease", "lease_expires_at"),
     _index_of_few_everywhere("runs_by_callback", "callback_due"),
@@ -343,10 +354,14 @@ step_traces = Table(
     Column("request", Text, nullable=False, comment="JSON: what the provider was sent"),
     Column("response", Text, nullable=False, comment="JSON: what it answered"),
     Column("created_at", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False, server_default="0", comment="characters of both, as they are kept"),
+    Column("base_step_id", Text, comment="the step whose request it begins with, when that is not repeated"),
+    Column("base_length", Integer, comment="how many characters of it"),
     PrimaryKeyConstraint("organization_id", "step_id"),
     ForeignKeyConstraint(["organization_id", "run_id"], ["runs.organization_id", "runs.id"], ondelete="CASCADE"),
     Index("step_traces_by_run", "organization_id", "run_id", "created_at", "step_id"),
     Index("step_traces_by_age", "created_at"),
+    Index("step_traces_by_size", "organization_id", "created_at", "step_id", "size"),
 )
 
 gone_items = Table(
@@ -374,6 +389,7 @@ block_readers = Table(
     Column("agent_id", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     PrimaryKeyConstraint("organization_id", "block_id", "version", "created_at", "step_id"),
+    Index("block_readers_by_step", "organization_id", "step_id", "block_id", "version"),
 )
 
 organizations = Table(
@@ -533,6 +549,9 @@ folders = Table(
     Column("configuration", Text, nullable=False, comment="JSON: metadata, and how its files are embedded"),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
+    Column("embedding_changes", Integer, nullable=False, server_default="0", comment="how often the embedding changed"),
+    Column("earlier_embedding", Text, comment="whose vectors are searched too while the files are embedded anew"),
+    Column("earlier_version", Integer, comment="under which they stand"),
     PrimaryKeyConstraint("organization_id", "id"),
     UniqueConstraint("organization_id", "name", name="folders_name"),
     Index("folders_by_age", "organization_id", "created_at", "id"),
@@ -875,6 +894,165 @@ file_vectors = Table(
         ["organization_id", "chunk_id"], ["file_chunks.organization_id", "file_chunks.id"], ondelete="CASCADE"
     ),
     Index("file_vectors_by_chunk", "organization_id", "chunk_id"),
+)
+
+mcp_subscriptions = Table(
+    "mcp_subscriptions",
+    metadata,
+    _organization(),
+    Column("session", Text, nullable=False),
+    Column("member", Text, nullable=False, comment="its key; empty for who needs none"),
+    Column("address", Text, nullable=False, comment="the resource"),
+    Column("seen_block", Text, comment="what stood behind it when it was subscribed to"),
+    Column("seen_version", Integer),
+    Column("heard_at", BigInteger, nullable=False, comment="when somebody last began to listen to the session"),
+    PrimaryKeyConstraint("organization_id", "session", "member", "address"),
+    Index("mcp_subscriptions_by_member", "organization_id", "member"),
+    Index("mcp_subscriptions_by_age", "organization_id", "heard_at"),
+)
+
+groups = Table(
+    "groups",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column(
+        "manager_type", Text, nullable=False, comment="round_robin, supervisor, dynamic, sleeptime, voice_sleeptime"
+    ),
+    Column("manager_agent_id", Text, comment="who leads it, or whose memory its members tend; NULL for none"),
+    Column("description", Text, nullable=False),
+    Column("max_turns", Integer, comment="how often somebody speaks in one turn of the group"),
+    Column("termination_token", Text, comment="what the manager of a dynamic group ends a turn with"),
+    Column("sleeptime_agent_frequency", Integer, comment="turns from one consolidation to the next"),
+    Column("max_message_buffer_length", Integer),
+    Column("min_message_buffer_length", Integer),
+    Column("turns_counter", Integer, comment="turns since the last consolidation; -1 before the first turn"),
+    Column("last_processed_message_id", Text, comment="up to which message was consolidated last"),
+    Column("next_run_id", Text, comment="the run that is to consolidate next, once it is due"),
+    Column("owns_members", Boolean, nullable=False, comment="whether its members were made for the manager"),
+    Column("next_sequence", BigInteger, nullable=False, comment="place of the next of its messages"),
+    Column("hidden", Boolean),
+    Column("project_id", Text),
+    Column("template_id", Text),
+    Column("base_template_id", Text),
+    Column("deployment_id", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "id"),
+    ForeignKeyConstraint(
+        ["organization_id", "manager_agent_id"], ["agents.organization_id", "agents.id"], ondelete="CASCADE"
+    ),
+    Index("groups_by_age", "organization_id", "created_at", "id"),
+    _index_of_few("groups_by_manager", "manager_agent_id"),
+)
+
+
+def _of_group(name: str, column: str, table: str, *columns: Column[Any]) -> Table:
+    """Return a table of what a group has: agents, blocks or conversations, each once."""
+    return Table(
+        name,
+        metadata,
+        _organization(),
+        Column("group_id", Text, nullable=False),
+        Column(column, Text, nullable=False),
+        *columns,
+        PrimaryKeyConstraint("organization_id", "group_id", column),
+        ForeignKeyConstraint(
+            ["organization_id", "group_id"], ["groups.organization_id", "groups.id"], ondelete="CASCADE"
+        ),
+        ForeignKeyConstraint(
+            ["organization_id", column], [f"{table}.organization_id", f"{table}.id"], ondelete="CASCADE"
+        ),
+        Index(f"{name}_by_held", "organization_id", column, "group_id"),
+    )
+
+
+group_members = _of_group("group_members", "agent_id", "agents", Column("place", Integer, nullable=False))
+group_blocks = _of_group("group_blocks", "block_id", "blocks", Column("attached_at", BigInteger, nullable=False))
+group_conversations = _of_group(
+    "group_conversations",
+    "conversation_id",
+    "conversations",
+    Column("agent_id", Text, nullable=False, comment="whose conversation in the group it is"),
+    Column("heard_to", BigInteger, nullable=False, comment="place of the first message not told yet"),
+)
+group_readings = _of_group(
+    "group_readings",
+    "conversation_id",
+    "conversations",
+    Column("read_to", BigInteger, nullable=False, comment="place of its first message not consolidated"),
+)
+
+group_messages = Table(
+    "group_messages",
+    metadata,
+    _organization(),
+    Column("group_id", Text, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("conversation_id", Text, nullable=False),
+    Column("message_id", Text, nullable=False),
+    PrimaryKeyConstraint("organization_id", "group_id", "sequence"),
+    ForeignKeyConstraint(["organization_id", "group_id"], ["groups.organization_id", "groups.id"], ondelete="CASCADE"),
+    ForeignKeyConstraint(
+        ["organization_id", "message_id", "conversation_id"],
+        ["messages.organization_id", "messages.id", "messages.conversation_id"],
+        ondelete="CASCADE",
+    ),
+    Index("group_messages_by_message", "organization_id", "message_id", "conversation_id"),
+)
+
+projects = Table(
+    "projects",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("slug", Text, nullable=False, comment="its name in addresses"),
+    Column("created_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "id"),
+    UniqueConstraint("organization_id", "slug", name="projects_slug"),
+)
+
+schedules = Table(
+    "schedules",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column("agent_id", Text, nullable=False),
+    Column("request", Text, nullable=False, comment="JSON: what was asked for, as the wire format has it"),
+    Column("said", Text, nullable=False, comment="JSON: the messages, as runs keep them"),
+    Column("details", Text, nullable=False, comment="JSON: what each run says of the request"),
+    Column("max_steps", Integer, nullable=False),
+    Column("cron", Text, comment="NULL for what is said once"),
+    Column("timezone", Text, nullable=False),
+    Column("due_at", BigInteger, nullable=False, comment="when it is due next"),
+    Column("created_by", Text, nullable=False, comment="JSON: on whose behalf its turns are taken"),
+    Column("last_run_id", Text),
+    Column("last_due_at", BigInteger, comment="when the last run was due"),
+    Column("created_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "id"),
+    ForeignKeyConstraint(["organization_id", "agent_id"], ["agents.organization_id", "agents.id"], ondelete="CASCADE"),
+    Index("schedules_by_agent", "organization_id", "agent_id", "created_at", "id"),
+    Index("schedules_by_due", "due_at"),  # of all organisations: what a process looks for
+)
+
+model_providers = Table(
+    "model_providers",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column("name", Text, nullable=False, comment="what its models' handles begin with"),
+    Column("provider_type", Text, nullable=False),
+    Column("base_url", Text, comment="NULL for the type's usual address"),
+    Column("region", Text),
+    Column("api_version", Text),
+    Column("sealed", Text, comment="its keys, encrypted"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("last_synced", BigInteger, comment="when its models were last listed because somebody asked for that"),
+    PrimaryKeyConstraint("organization_id", "id"),
+    UniqueConstraint("organization_id", "name", name="model_providers_name"),
+    Index("model_providers_by_age", "organization_id", "created_at", "id"),
 )
 
 templates = Table(

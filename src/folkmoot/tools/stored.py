@@ -109,6 +109,68 @@ class StoredTool:
         return ToolSchema(self.name, self.description or told.get("description") or "", parameters)
 
 
+@dataclass(frozen=True)
+class RowTool:
+    """A tool of which a row tells all but how it runs; it never runs in a step's transaction."""
+
+    stored: StoredTool
+
+    @property
+    def id(self) -> str:
+        """The row's identifier."""
+        return self.stored.id
+
+    @property
+    def name(self) -> str:
+        """What a model calls it by."""
+        return self.stored.name
+
+    @property
+    def schema(self) -> ToolSchema:
+        """What the model is told of it."""
+        return self.stored.schema
+
+    @property
+    def tool_type(self) -> str:
+        """The row's kind of tool."""
+        return self.stored.tool_type
+
+    @property
+    def tags(self) -> Sequence[str]:
+        """The row's tags."""
+        return self.stored.tags
+
+    @property
+    def in_step(self) -> bool:
+        """Never."""
+        return False
+
+    @property
+    def ends_turn(self) -> bool:
+        """Never."""
+        return False
+
+    @property
+    def asks_agents(self) -> bool:
+        """Never by its kind: it may take as long as any tool."""
+        return False
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether its calls go to the sandbox."""
+        return False
+
+    @property
+    def runs_beside_others(self) -> bool:
+        """Whether its maker, or the server that it is of, allows it."""
+        return self.stored.enable_parallel_execution
+
+    @property
+    def return_limit(self) -> int:
+        """The row's limit."""
+        return self.stored.return_char_limit
+
+
 _by_id = select(tools).where(tools.c.id == bindparam("tool_id"))
 _by_id_locked = _by_id.with_for_update()
 _by_name = select(tools).where(tools.c.server_id == bindparam("of_server"), tools.c.name == bindparam("tool_name"))
@@ -121,6 +183,7 @@ _size = select(
 _update = update(tools).where(tools.c.id == bindparam("tool_id"))
 _delete = delete(tools).where(tools.c.id == bindparam("tool_id"))
 _detach = delete(agent_tools).where(agent_tools.c.tool_id == bindparam("tool_id"))
+_count_users = select(func.count().label("count")).where(agent_tools.c.tool_id == bindparam("tool_id"))
 _detachments = Pieces(agent_tools, agent_tools.c.tool_id == bindparam("tool_id"), ("agent_id",))
 
 
@@ -140,6 +203,12 @@ async def find_tool_named(transaction: Transaction, name: str, server_id: str = 
     """Return a server's tool of this name, one's own without a server; None when there is none."""
     row = await transaction.first(_by_name, of_server=server_id, tool_name=name)
     return StoredTool.from_row(row) if row is not None else None
+
+
+async def count_users(transaction: Transaction, tool_id: str) -> int:
+    """Return how many agents have the tool."""
+    row = await transaction.first(_count_users, tool_id=tool_id)
+    return int(row["count"]) if row is not None else 0
 
 
 async def insert_tool(transaction: Transaction, tool: StoredTool) -> None:

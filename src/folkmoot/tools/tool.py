@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from folkmoot.models.embeddings import Embeddings
-from folkmoot.models.prompt import ToolSchema
+from folkmoot.models.embeddings import EmbeddingClient
+from folkmoot.models.prompt import Image, ToolSchema
 from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.settings import Settings
 from folkmoot.store.engine import Store, Transaction
@@ -46,7 +46,7 @@ class ToolContext:
     settings: Settings
     environ: Mapping[str, str]
     messenger: Messenger
-    embeddings: Embeddings
+    embeddings: EmbeddingClient
     embedding: str | None = None
     """Handle of the agent's embedding model, for an archive that is made for it."""
 
@@ -59,6 +59,12 @@ class ToolContext:
 
     hops: int = 0
     """How many messages between agents have set each other off up to this turn."""
+
+    edits_as_read: bool = False
+    """Whether a block is only overwritten as the step's model was shown it, and not when others changed it since."""
+
+    overtaken: int = 0
+    """How many edits of this turn's steps before came to nothing because of that."""
 
     @property
     def step_transaction(self) -> Transaction:
@@ -107,6 +113,10 @@ class Tool(Protocol):
         """Whether it waits for other agents' turns, which may take longer than a tool may."""
 
     @property
+    def runs_code(self) -> bool:
+        """Whether its calls go to the sandbox."""
+
+    @property
     def runs_beside_others(self) -> bool:
         """Whether its calls run at the same time as others of the same reply, not one after the other."""
 
@@ -139,6 +149,9 @@ class ToolResult:
     failed: bool = False
     length: int = 0
     """Characters of a text that was too long to come whole, of which `text` is the beginning."""
+
+    pictures: Sequence[Image] = ()
+    """What a model that sees is shown beside the text, which names them (`pictures.pictured`)."""
 
     value: Any = TEXT_ALONE
     """What was returned, as JSON has it; TEXT_ALONE where that is the text."""

@@ -21,6 +21,9 @@ VERSION = 1
 """Of what stands under our own key."""
 
 SECTIONS = ("agents", "groups", "blocks", "files", "sources", "tools", "mcp_servers", "skills")
+OWN_SECTIONS = ("histories", "conversations", "archives", "identities")
+"""Of what stands under our own key."""
+
 REFERENCES = {"tool_ids": "tools", "block_ids": "blocks", "source_ids": "sources", "group_ids": "groups"}
 """The fields of an agent that name things of a section."""
 
@@ -73,6 +76,8 @@ def read_agent_file(data: bytes) -> AgentFile:
         raise BadRequest(
             f"file: {OWN_KEY}.version is {told!r}, and this server reads {VERSION}; a newer one has written the file."
         )
+    for section in OWN_SECTIONS:
+        _check_section(section, (own or {}).get(section))
     file = AgentFile(content)
     _check_identifiers(file)
     for agent in file.section("agents"):

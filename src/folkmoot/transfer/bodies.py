@@ -38,6 +38,10 @@ def _is_part(part: Any) -> bool:
     return part.get("type") == "image" and isinstance(source, Mapping) and all(map(_is_text, source.values()))
 
 
+def _are_pictures(value: Any) -> bool:
+    return isinstance(value, list) and all(_is_part(part) and part["type"] == "image" for part in value)
+
+
 def _are_lines(value: Any) -> bool:
     return value is None or (isinstance(value, list) and all(map(_is_text, value)))
 
@@ -73,6 +77,7 @@ _SAID: Mapping[str, Mapping[str, _Check]] = {
         "tool_call_id": _is_text,
         "stdout": _are_lines,
         "stderr": _are_lines,
+        "pictures": _are_pictures,
     },
     "approval_request_message": {"tool_calls": _are_calls},
     "approval_response_message": {
@@ -84,7 +89,7 @@ _SAID: Mapping[str, Mapping[str, _Check]] = {
     "summary_message": {"summary": _is_text, "compaction_stats": _or_none(_is_object)},
     "event_message": {"event_type": _is_text, "event_data": _is_object},
 }
-_OPTIONAL = frozenset({"signature", "source", "provider", "compaction_stats"})
+_OPTIONAL = frozenset({"signature", "source", "provider", "compaction_stats", "pictures"})
 _BESIDE = frozenset({"given"})
 """What a body may hold beside that."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import bindparam, select, update
 
@@ -39,19 +39,24 @@ def arrange(said: Sequence[Message], in_context: Sequence[str]) -> Arranged:
         in_context: identifiers of those in context, in the order in which a model reads them.
     """
     first = said[0] if said and said[0].message_type == "system_message" else None
-    rest = [message for message in said if message is not first]
+    rest = said if first is None else said[1:]
+    return replace(in_order(rest, in_context), began_at=None if first is None else first.created_at)
+
+
+def in_order(rest: Sequence[Message], in_context: Sequence[str]) -> Arranged:
+    """Return messages behind the system message as `arrange` does."""
     places = {identifier: place for place, identifier in enumerate(in_context)}
     summaries = [m for m in rest if m.message_type == "summary_message" and m.id in places]
-    context = [m for m in rest if m.id in places and m.message_type != "summary_message"]
-    wanted = [identifier for identifier in places if identifier in {m.id for m in context}]
-    start = next((place for place, m in enumerate(rest) if m.id in places and m not in summaries), len(rest))
+    is_context = {m.id for m in rest if m.id in places and m.message_type != "summary_message"}
+    wanted = [identifier for identifier in places if identifier in is_context]
+    start = next((place for place, m in enumerate(rest) if m.id in is_context), len(rest))
     behind = [m for m in rest[start:] if m.message_type != "summary_message"]
     if [m.id for m in behind] != wanted:  # they do not stand together at the end: then they are put there
-        context.sort(key=lambda message: places[message.id])
-        before = [m for m in rest if m not in context]
+        before = [m for m in rest if m.id not in is_context]
+        context = sorted((m for m in rest if m.id in is_context), key=lambda message: places[message.id])
         rest, start = [*before, *context], len(before)
     summary = summaries[-1].body["summary"] if summaries else None
-    return Arranged(rest, start + 1, summary, first.created_at if first is not None else None)
+    return Arranged(rest, start + 1, summary)
 
 
 _of_conversation = (

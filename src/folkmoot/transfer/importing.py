@@ -25,8 +25,11 @@ class ImportOptions:
     copy_suffix: bool = True
     """Whether `_copy` is put behind the names of agents that are given none."""
 
-    override_existing_tools: bool = True
-    """Whether a tool that is here under the same name becomes the file's."""
+    override_existing_tools: bool | None = None
+    """Whether a tool that is here under the same name becomes the file's; when None, only if no agent here has it."""
+
+    open_hosts: bool = False
+    """Whether the file's tools may reach the hosts that it names for them."""
 
     strip_messages: bool = False
     """Whether nothing that was said is taken."""
@@ -47,6 +50,14 @@ class Plans:
     agents: Mapping[str, AgentPlan]
     blocks: Mapping[str, Mapping[str, Any]]
     tools: Mapping[str, Mapping[str, Any]]
+    conversations: Mapping[str, Mapping[str, Any]]
+    """The settings of conversations that have some of their own."""
+
+    archives: Mapping[str, Mapping[str, Any]]
+    """Of each its fields, with its `passages`."""
+
+    identities: Mapping[str, Mapping[str, Any]]
+    """Of each its `fields` and its `properties`."""
 
 
 @dataclass(slots=True)
@@ -67,6 +78,9 @@ class Loading:
     left_out: list[str] = field(default_factory=list)
     """What has no place here, and why."""
 
+    changed: list[str] = field(default_factory=list)
+    """What was here before and is another one now."""
+
     made: dict[str, str] = field(default_factory=dict)
     """What things of the file are called here."""
 
@@ -76,6 +90,11 @@ class Loading:
     def of_agent(self, entry: Mapping[str, Any], field_: str) -> list[str]:
         """Return what the things that an agent names are called here, those that were left out not among them."""
         return [self.made[each] for each in entry.get(field_) or () if each in self.made]
+
+    def tell(self, line: str) -> None:
+        """Say once what has no place here; a transaction may run again."""
+        if line not in self.left_out:
+            self.left_out.append(line)
 
 
 class ImportedKind(Protocol):
@@ -90,10 +109,11 @@ class ImportedKind(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """The agents that were made, and what was left out, a line for each."""
+    """The agents that were made, what was left out, and what was here and is another one now, a line for each."""
 
     agent_ids: Sequence[str]
     left_out: Sequence[str]
+    changed: Sequence[str]
 
 
 async def import_agents(loading: Loading, before: Sequence[ImportedKind], after: Sequence[ImportedKind]) -> Imported:
@@ -127,6 +147,7 @@ async def import_agents(loading: Loading, before: Sequence[ImportedKind], after:
 
     async def write(transaction: Transaction) -> list[str]:
         loading.made.clear()
+        loading.changed.clear()
         for kind in before:
             await kind.load(loading, transaction)
         agent_ids = [await _make_agent(loading, transaction, entry) for entry in loading.file.section("agents")]
@@ -138,7 +159,7 @@ async def import_agents(loading: Loading, before: Sequence[ImportedKind], after:
         agent_ids = await loading.services.store.write(write)
     except (EditRefused, NotFound) as error:
         raise BadRequest(f"file: {error.message} Nothing was taken.") from error
-    return Imported(agent_ids, [*loading.left_out, *loading.refused])
+    return Imported(agent_ids, [*loading.left_out, *loading.refused], loading.changed)
 
 
 async def _choose_models(loading: Loading) -> None:

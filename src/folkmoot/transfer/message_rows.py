@@ -33,6 +33,9 @@ THINKING_ALOUD = frozenset(
 )
 """Types of agents whose words beside a call are what they think, not what they say."""
 
+MOST_NAMES = 10_000
+"""Calls whose tools are remembered for their returns."""
+
 _SERVERS = frozenset({"login", "heartbeat", "system_alert"})
 """What the text of a user's row says it is when the server wrote it."""
 
@@ -132,7 +135,7 @@ class RowReader:
         for call in row.get("tool_calls") or ():
             function = call.get("function") or call
             arguments = function.get("arguments", "")
-            self._names[_text(call["id"])] = _text(function["name"])
+            self._note_name(call["id"], function["name"])
             yield {
                 "name": _text(function["name"]),
                 "arguments": _text(arguments) if isinstance(arguments, str) else json.dumps(arguments),
@@ -140,13 +143,18 @@ class RowReader:
             }
         for part in _content(row):
             if part.get("type") == "tool_call":
-                self._names[_text(part["id"])] = _text(part["name"])
+                self._note_name(part["id"], part["name"])
                 arguments = part.get("input") or {}
                 yield {
                     "name": _text(part["name"]),
                     "arguments": _text(arguments) if isinstance(arguments, str) else json.dumps(arguments),
                     "tool_call_id": _text(part["id"]),
                 }
+
+    def _note_name(self, call_id: Any, name: Any) -> None:
+        self._names[_text(call_id)] = _text(name)
+        if len(self._names) > MOST_NAMES:
+            del self._names[next(iter(self._names))]
 
     def _returns(self, row: Mapping[str, Any]) -> Iterator[Message]:
         returns = row.get("tool_returns") or [_return_of_older_row(row)]
@@ -215,6 +223,7 @@ def _row(messages: Sequence[Message], thinks_aloud: bool) -> dict[str, Any]:
         "denial_reason": None,
         "group_id": None,
         "batch_item_id": None,
+        "model": None,
         **_said(messages),
     }
     bodies = [[message.message_type, dict(message.body)] for message in messages]

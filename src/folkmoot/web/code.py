@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 from folkmoot.models.frames import printable_json
 
@@ -87,6 +88,15 @@ def block_calls(block_id: str, version: int) -> list[Call]:
              f'client.agents.blocks.detach({literal(block_id)}, agent_id="{agent}")'),
         Call("Delete it", "DELETE", path, f'client.blocks.delete({literal(block_id)})'),
     ]  # fmt: skip
+
+
+def compare_calls(block_id: str, first: int, last: int) -> list[Call]:
+    """Return the calls behind two versions side by side."""
+    path = f"/v1/blocks/{block_id}/history"
+    return [
+        Call(f"Version {number} with its text", "GET", f"{path}/{number}", _raw("get", f"{path}/{number}"))
+        for number in (first, last)
+    ]
 
 
 def agent_calls(agent_id: str, model: str) -> list[Call]:
@@ -219,6 +229,59 @@ def tool_server_calls() -> list[Call]:
     ]  # fmt: skip
 
 
+def inbox_calls() -> list[Call]:
+    """Return the calls behind the inbox."""
+    agent = "agent-…"
+    path = f"/v1/agents/{agent}"
+    denial = {"type": "approval", "tool_call_id": "call_…", "approve": False, "reason": "not in this block"}
+    decision = {"type": "approval", "approvals": [denial]}
+    like = {"tool_name": "memory_insert", "arguments": {"label": "organization"}}
+    return [
+        Call("List the runs that wait", "GET", "/v1/runs?stop_reason=requires_approval",
+             'client.runs.list(stop_reason="requires_approval")'),
+        Call("What an agent waits for", "GET", f"{path}?include=agent.pending_approval",
+             f'client.agents.retrieve("{agent}", include=["agent.pending_approval"])'),
+        Call("Deny a call with a reason", "POST", f"{path}/messages",
+             f'client.agents.messages.create("{agent}", messages=[{decision}])', {"messages": [decision]}),
+        Call("Approve the like from now on", "POST", f"{path}/standing-approvals",
+             _raw("post", f"{path}/standing-approvals", f"body={like}"), like),
+        Call("What was approved beforehand", "GET", f"{path}/standing-approvals",
+             _raw("get", f"{path}/standing-approvals")),
+        Call("Revoke it", "DELETE", f"{path}/standing-approvals/approval-…",
+             _raw("delete", f"{path}/standing-approvals/approval-…")),
+    ]  # fmt: skip
+
+
+def search_calls(query: str) -> list[Call]:
+    """Return the calls behind a search over everything."""
+    said, kept = {"query": query}, {"query": query, "search_mode": "text"}
+    words = literal(query)
+    return [
+        Call("Messages", "POST", "/v1/messages/search", f"client.messages.search(query={words})", said),
+        Call("Blocks by their text", "GET", f"/v1/blocks?value_search={quote(query)}",
+             f"client.blocks.list(value_search={words})"),
+        Call("Passages", "POST", "/v1/passages/search",
+             f'client.passages.search(query={words}, extra_body={{"search_mode": "text"}})', kept),
+        Call("Agents by name", "GET", f"/v1/agents?query_text={quote(query)}",
+             f"client.agents.list(query_text={words})"),
+        Call("Runs that failed", "GET", "/v1/runs?statuses=failed", 'client.runs.list(statuses=["failed"])'),
+    ]  # fmt: skip
+
+
+def activity_calls() -> list[Call]:
+    """Return the calls behind the activity."""
+    path = "/v1/blocks/block-…/history"
+    return [
+        Call("Runs, the newest first", "GET", "/v1/runs", "client.runs.list()"),
+        Call("A block's edits", "GET", path, _raw("get", path)),
+        Call("Edits of a block as they happen", "GET", "/v1/blocks/block-…/watch",
+             _raw("get", "/v1/blocks/block-…/watch", _STREAM), streams=True),
+        Call("What waits for somebody", "GET", "/v1/runs?stop_reason=requires_approval",
+             'client.runs.list(stop_reason="requires_approval")'),
+        Call("Members", "GET", "/v1/keys", _raw("get", "/v1/keys")),
+    ]  # fmt: skip
+
+
 def runs_calls() -> list[Call]:
     """Return the calls behind the list of runs."""
     return [
@@ -236,6 +299,7 @@ def run_calls(run_id: str, agent_id: str) -> list[Call]:
         Call("Follow it live", "GET", f"{path}/stream", _raw("get", f"{path}/stream", _STREAM), streams=True),
         Call("Its steps", "GET", f"{path}/steps", f'client.runs.steps.list({literal(run_id)})'),
         Call("Its messages", "GET", f"{path}/messages", f'client.runs.messages.list({literal(run_id)})'),
+        Call("Take back what it wrote", "POST", f"{path}/revert", _raw("post", f"{path}/revert")),
         Call("Cancel it", "POST", f"/v1/agents/{agent_id}/messages/cancel",
              f'client.agents.messages.cancel({literal(agent_id)}, run_ids=[{literal(run_id)}])',
              {"run_ids": [run_id]}),
@@ -249,11 +313,33 @@ def new_block_calls() -> list[Call]:
     return [Call("Create a block", "POST", "/v1/blocks", python, body)]
 
 
+def step_calls(step_id: str) -> list[Call]:
+    """Return the calls behind a step's page."""
+    path = f"/v1/steps/{step_id}"
+    id_ = literal(step_id)
+    return [
+        Call("Read it", "GET", path, f"client.steps.retrieve({id_})"),
+        Call("What the model was sent and what it answered", "GET", f"{path}/trace",
+             f"client.steps.trace.retrieve({id_})"),
+        Call("Its messages", "GET", f"{path}/messages", f"client.steps.messages.list({id_})"),
+        Call("How long its parts took", "GET", f"{path}/metrics", f"client.steps.metrics.retrieve({id_})"),
+    ]  # fmt: skip
+
+
 def new_agent_calls(model: str) -> list[Call]:
     """Return the call behind the form for an agent."""
     body = {"name": "agent1", "model": model, "tools": ["web_search"], "block_ids": ["block-…"]}
     python = f'client.agents.create(name="agent1", model={literal(model)}, tools=["web_search"], block_ids=["block-…"])'
     return [Call("Create an agent", "POST", "/v1/agents", python, body)]
+
+
+def import_calls() -> list[Call]:
+    """Return the calls behind the form that takes an agent's file."""
+    return [
+        Call("Import a file", "POST", "/v1/agents/import",
+             'client.agents.import_file(file=open("agent.af", "rb"))'),
+        Call("Export one", "GET", "/v1/agents/agent-…/export", 'client.agents.export_file("agent-…")'),
+    ]  # fmt: skip
 
 
 def tools_calls() -> list[Call]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from folkmoot.agents.steps import StoredStep
+from folkmoot.runs.runs import Run
+
 MINUTE = 60_000_000
 
 
@@ -44,6 +47,31 @@ def bars_per_minute(times: Sequence[int], now: int, minutes: int) -> list[Bar]:
     return [
         Bar(place, round(100 - height, 1), round(height, 1), count)
         for place, (height, count) in enumerate(zip(heights, counts, strict=True))
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """When a step's model and its tools worked, in a drawing that is 100 wide."""
+
+    x: float
+    model: float
+    tools: float
+
+
+def spans_of(run: Run, steps: Sequence[StoredStep]) -> list[Span]:
+    """Return when the steps of a run took place, between its beginning and its last step."""
+    if not steps:
+        return []
+    begun = min(run.started_at or run.created_at, steps[0].created_at - steps[0].duration - steps[0].tool_duration)
+    whole = max(steps[-1].created_at - begun, 1)
+    return [
+        Span(
+            round(100 * max(step.created_at - step.duration - step.tool_duration - begun, 0) / whole, 2),
+            round(max(100 * step.duration / whole, 0.8), 2),
+            round(100 * step.tool_duration / whole, 2),
+        )
+        for step in steps
     ]
 
 

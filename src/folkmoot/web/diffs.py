@@ -16,9 +16,12 @@ DIFFED_PAIRS = 250_000
 
 @dataclass(frozen=True, slots=True)
 class ShownLine:
-    """A line with its writer; one that the version before had and this one has not is `gone`, and has none."""
+    """A line with its writer; one that the version before had and this one has not is `gone`, and has none.
 
-    kind: Literal["same", "added", "gone"]
+    `cut` stands for lines that are left out, whose number is its own.
+    """
+
+    kind: Literal["same", "added", "gone", "cut"]
     text: str
     number: int | None = None
     version: Version | None = None
@@ -36,7 +39,7 @@ def with_changes(before: str, lines: Sequence[ShownLine]) -> list[ShownLine]:
     """Return a version's lines, those that are new in it marked, and between them those that it no longer has."""
     old, new = bare_lines(before), [line.text for line in lines]
     shown: list[ShownLine] = []
-    for kind, start, end, new_start, new_end in _opcodes(old, new):
+    for kind, start, end, new_start, new_end in opcodes(old, new):
         if kind != "equal":
             shown += [ShownLine("gone", text) for text in old[start:end]]
         mark: Literal["same", "added"] = "same" if kind == "equal" else "added"
@@ -44,7 +47,27 @@ def with_changes(before: str, lines: Sequence[ShownLine]) -> list[ShownLine]:
     return shown
 
 
-def _opcodes(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[str, int, int, int, int]]:
+def around_changes(before: str, after: str, around: int = 2) -> list[ShownLine]:
+    """Return what is new and what is gone in a text, with `around` lines of what stayed on either side."""
+    whole = [ShownLine("same", text, number) for number, text in enumerate(bare_lines(after), 1)]
+    lines = with_changes(before, whole)
+    near: set[int] = set()
+    for place, line in enumerate(lines):
+        if line.kind != "same":
+            near.update(range(place - around, place + around + 1))
+    shown: list[ShownLine] = []
+    for place, line in enumerate(lines):
+        if place in near:
+            shown.append(line)
+        elif shown and shown[-1].kind == "cut":
+            shown[-1] = ShownLine("cut", "", (shown[-1].number or 0) + 1)
+        else:
+            shown.append(ShownLine("cut", "", 1))
+    return shown
+
+
+def opcodes(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[str, int, int, int, int]]:
+    """Yield what became of the lines of a text, as `difflib` does; what is too much for it is one replacement."""
     head = 0
     while head < min(len(old), len(new)) and old[head] == new[head]:
         head += 1

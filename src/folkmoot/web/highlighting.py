@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from markupsafe import Markup, escape
 
@@ -19,17 +20,17 @@ class CodeLine:
     marked: bool = False
 
 
-def code_lines(source: str) -> list[CodeLine]:
-    """Return the lines of Python source, each as HTML of its own."""
+def code_lines(source: str, language: Literal["python", "typescript"] = "python") -> list[CodeLine]:
+    """Return the lines of source code, each as HTML of its own."""
     source = source.removesuffix("\n")
     if len(source) > LONGEST_COLOURED:
         lines = [escape(line) for line in source.splitlines()]
     else:
         from pygments import highlight  # heavy, and not for most pages
         from pygments.formatters.html import HtmlFormatter
-        from pygments.lexers.python import PythonLexer
+        from pygments.lexers import get_lexer_by_name
 
         formatter = HtmlFormatter(nowrap=True, classprefix="code-")
-        coloured: str = highlight(source, PythonLexer(stripnl=False, ensurenl=False), formatter)
+        coloured: str = highlight(source, get_lexer_by_name(language, stripnl=False, ensurenl=False), formatter)
         lines = [Markup(line) for line in coloured.removesuffix("\n").split("\n")]  # noqa: S704 - pygments escapes what it colours
     return [CodeLine(number, line) for number, line in enumerate(lines, 1)]

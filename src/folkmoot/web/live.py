@@ -24,6 +24,7 @@ from folkmoot.agents.overview import Newest, agent_names, moot_shape, newest_ver
 from folkmoot.errors import StoreError
 from folkmoot.files.folders import existing_folders
 from folkmoot.files.open_files import folders_held
+from folkmoot.runs.inbox import read_inbox, waiting_runs
 from folkmoot.runs.reading import RunFilter, list_runs
 from folkmoot.runs.runs import UNFINISHED
 from folkmoot.server.event_stream import EventStream, ServerSentEvent
@@ -31,6 +32,7 @@ from folkmoot.server.state import State
 from folkmoot.store.engine import Engine, Store, Transaction
 from folkmoot.store.paging import Page
 from folkmoot.store.signals import EVERYTHING
+from folkmoot.tools.registry import ToolRegistry
 from folkmoot.web.colours import Palette, read_palette
 from folkmoot.web.responses import page_router
 from folkmoot.web.words import author_name, edit_words, iso
@@ -63,11 +65,11 @@ router = page_router()
 @router.get("/events", response_class=EventStream)
 async def events(state: State) -> Response:
     """Stream edits, runs under way, and whether agents and blocks came or went."""
-    return EventStream(_happenings(state.store), endless=True)
+    return EventStream(_happenings(state.store, state.services.tools), endless=True)
 
 
-async def _happenings(store: Store) -> AsyncIterator[ServerSentEvent]:
-    with _joined(store) as (news, reader):
+async def _happenings(store: Store, tools: ToolRegistry) -> AsyncIterator[ServerSentEvent]:
+    with _joined(store, tools) as (news, reader):
         yield await news.first()
         while True:
             await reader.woken.wait()
@@ -101,10 +103,10 @@ class _Reader:
 class _News:
     """Looks once for all pages of an organisation, and tells each what is new."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, tools: ToolRegistry) -> None:
         """Begin to look."""
         self.readers: set[_Reader] = set()
-        self._look = _Look(store)
+        self._look = _Look(store, tools)
         self._begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._following = asyncio.create_task(self._follow(store))
 
@@ -153,12 +155,12 @@ _news: WeakKeyDictionary[Engine, dict[str | None, _News]] = WeakKeyDictionary()
 
 
 @contextmanager
-def _joined(store: Store) -> Iterator[tuple[_News, _Reader]]:
+def _joined(store: Store, tools: ToolRegistry) -> Iterator[tuple[_News, _Reader]]:
     """Share the news; the last page that leaves ends them."""
     each, reader = _news.setdefault(store.engine, {}), _Reader()
     news = each.get(store.organization_id)
     if news is None or news.is_over:
-        news = each[store.organization_id] = _News(store)
+        news = each[store.organization_id] = _News(store, tools)
     news.readers.add(reader)
     try:
         yield news, reader
@@ -175,12 +177,13 @@ class _Look:
     """What the pages have been told so far."""
 
     store: Store
+    tools: ToolRegistry
     shape: str = ""
     runs: str = ""
     versions: dict[str, int] = field(default_factory=dict)
     looked_around: float = float("-inf")
     is_stale: bool = False
-    runs_event: ServerSentEvent = field(default_factory=lambda: _event("runs", {"runs": [], "waiting": []}))
+    runs_event: ServerSentEvent = field(default_factory=lambda: _event("runs", {"runs": [], "waiting": [], "inbox": 0}))
     palette: Palette = field(default_factory=lambda: Palette.of(()))
 
     def seconds_left(self) -> float:
@@ -225,23 +228,26 @@ class _Look:
         self.looked_around, self.is_stale = time.monotonic(), False
         told: list[ServerSentEvent] = []
 
-        async def read(transaction: Transaction) -> tuple[str, Palette, list[dict[str, Any]]]:
+        async def read(transaction: Transaction) -> tuple[str, Palette, list[dict[str, Any]], list[str]]:
             found = await list_runs(transaction, RunFilter(statuses=UNFINISHED), Page(limit=MOST_RUNS, order="desc"))
             names = await agent_names(transaction, [run.agent_id for run in found])
             runs = [
                 {"id": run.id, "agent_id": run.agent_id, "agent": names.get(run.agent_id, ""), "status": run.status}
                 for run in found
             ]
-            return await moot_shape(transaction), await read_palette(transaction), runs
+            asked = [run.id for run in await waiting_runs(transaction)]
+            return await moot_shape(transaction), await read_palette(transaction), runs, asked
 
-        shape, self.palette, runs = await self.store.scan(read)
-        encoded = json.dumps(runs)
+        shape, self.palette, runs, asked = await self.store.scan(read)
+        encoded = json.dumps([runs, asked])
         if encoded != self.runs:
             self.runs = encoded
             waiting = AgentFilter(last_stop_reason="requires_approval")
             page = Page(limit=MOST_RUNS, order="desc")
             found = await self.store.scan(lambda transaction: list_agents(transaction, waiting, page))
-            self.runs_event = _event("runs", {"runs": runs, "waiting": [agent.id for agent in found]})
+            inbox = await self.store.scan(lambda transaction: read_inbox(transaction, self.tools)) if asked else []
+            told_of = {"runs": runs, "waiting": [agent.id for agent in found], "inbox": len(inbox)}
+            self.runs_event = _event("runs", told_of)
             told.append(self.runs_event)
         if shape != self.shape:
             if self.shape:

@@ -12,20 +12,26 @@ from folkmoot.web import live
 from folkmoot.web.attempts import Attempts
 from folkmoot.web.responses import SECURITY, STATIC, static_version
 from folkmoot.web.views import (
+    activity,
+    agent_files,
     agent_forms,
     agents,
     archive_forms,
     archives,
     block_forms,
+    block_past,
     blocks,
     description,
     folder_forms,
     folders,
+    inbox,
     login,
     members,
     moot,
     runs,
+    search,
     start,
+    steps,
     tool_servers,
     tools,
 )
@@ -34,9 +40,10 @@ from folkmoot.web.views import (
 def add_pages(application: FastAPI) -> None:
     """Add the pages, their static files and the sign-in to the application."""
     application.state.attempts = Attempts()
-    memory = (blocks, block_forms, archives, archive_forms, folders, folder_forms)
-    own = (*memory, agents, agent_forms, tool_servers, tools, members, runs)
-    for view in (login, moot, start, *own, live, description):
+    memory = (blocks, block_forms, block_past, archives, archive_forms, folders, folder_forms)
+    own = (*memory, agent_files, agents, agent_forms, tool_servers, tools, members)
+    happened = (runs, steps, inbox, search, activity)
+    for view in (login, moot, start, *own, *happened, live, description):
         application.include_router(view.router)
     application.mount(OPEN_FOLDER.rstrip("/"), _Static(directory=STATIC), name="static")
 

@@ -19,7 +19,7 @@ from starlette.responses import RedirectResponse
 
 from folkmoot import __version__
 from folkmoot.access.authentication import Authentication
-from folkmoot.access.principals import Principal
+from folkmoot.access.principals import Principal, at_least
 from folkmoot.errors import FolkmootError, InvalidInput, MalformedId
 from folkmoot.web import words
 from folkmoot.web.code import connect
@@ -84,6 +84,7 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
             path=request.url.path,
             has_sessions=authentication.needs_key,
             is_admin=principal is not None and principal.role == "admin",
+            may_act=principal is not None and at_least(principal.role, "member"),
             base_url=str(request.base_url).rstrip("/"),
             **values,
         )

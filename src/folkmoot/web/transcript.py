@@ -9,8 +9,10 @@ from typing import Any, Literal
 
 from folkmoot.agents.approvals import calls_of
 from folkmoot.conversations.messages import Message
+from folkmoot.models.frames import SAID_SINCE, read_frames
 from folkmoot.models.prompt import ToolCall
 from folkmoot.runs.runs import Run
+from folkmoot.web.remedies import can_be_retried, remedy_of
 from folkmoot.web.words import content_text
 
 
@@ -18,7 +20,7 @@ from folkmoot.web.words import content_text
 class TranscriptEntry:
     """One thing that is shown. `message` is where it comes from, `call` and `result` are those of a tool."""
 
-    kind: Literal["user", "agent", "thought", "call", "system", "summary"]
+    kind: Literal["user", "agent", "thought", "call", "system", "summary", "told"]
     message: Message
     text: str = ""
     call: ToolCall | None = None
@@ -49,9 +51,14 @@ class UnansweredTurn:
         return cls(run, said, run.details.get("partial_answer", ""), problem)
 
     @property
+    def remedy(self) -> str:
+        """What to do about it, where that is known."""
+        return remedy_of(self.run)
+
+    @property
     def can_be_retried(self) -> bool:
         """Whether what was said can be said again, and nobody has yet."""
-        return self.run.is_over and bool(self.said) and "retried_by" not in self.run.details
+        return can_be_retried(self.run)
 
 
 def transcript_of(
@@ -73,7 +80,7 @@ def transcript_of(
         body = message.body
         match message.message_type:
             case "user_message":
-                sayings.append(TranscriptEntry("user", message, content_text(body["content"])))
+                sayings.append(_said_to_agent(message))
             case "assistant_message":
                 sayings.append(TranscriptEntry("agent", message, body["content"]))
             case "reasoning_message":
@@ -102,6 +109,15 @@ def transcript_of(
                     sayings[place] = replace(called, result=body)
         sayings += behind[number]
     return sayings
+
+
+def _said_to_agent(message: Message) -> TranscriptEntry:
+    """Return what somebody said; to one who tends another agent's memory, what was said there, without its frames."""
+    text = content_text(message.body["content"])
+    frames = read_frames(text, SAID_SINCE) if message.sender_id is not None else []
+    if not frames:
+        return TranscriptEntry("user", message, text)
+    return TranscriptEntry("told", message, "\n".join(f"{each.attributes['from']}: {each.text}" for each in frames))
 
 
 def _places(messages: Sequence[Message], unanswered: Sequence[Run]) -> Mapping[int, list[UnansweredTurn]]:

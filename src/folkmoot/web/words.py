@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from folkmoot.agents.standing_approvals import StandingApproval
 from folkmoot.memory.authors import Author
-from folkmoot.memory.history import Version
+from folkmoot.memory.history import LONGEST_DESCRIPTION, Version
+from folkmoot.runs.summaries import RunSummary
 from folkmoot.store import clock
 
 _STEPS = ((1, 60, "s"), (60, 3600, "min"), (3600, 86400, "h"), (86400, 86400 * 60, "d"), (86400 * 30, 1e12, "months"))
+
+_OF_AGENT = re.compile(r"^\[Message from agent [^\n]*\]\s*")
+"""What a message of another agent begins with."""
 
 STATUS = {
     "created": "waits for its turn",
@@ -74,6 +80,19 @@ def duration(microseconds: int | None) -> str:
     return f"{int(seconds // 60)} min {int(seconds % 60)} s"
 
 
+def dollars(cost: float | None) -> str:
+    """Return what something cost.
+
+    >>> dollars(None), dollars(0.00042), dollars(0.0215), dollars(3.5)
+    ('', '$0.0004', '$0.022', '$3.50')
+    """
+    if cost is None:
+        return ""
+    if cost >= 1 or not cost:
+        return f"${cost:,.2f}"
+    return f"${cost:.3f}" if cost >= 0.01 else f"${cost:.4f}" if cost >= 0.0001 else "< $0.0001"
+
+
 def plural(count: int, one: str, many: str | None = None) -> str:
     """Return a count with its noun.
 
@@ -108,9 +127,36 @@ def edit_words(version: Version) -> str:
             return "patched it"
         case "rethink":
             return "rewrote it"
+        case "undo":
+            return "took back what a run had written"
         case "revert":
             return f"reverted to v{edit.get('version')}"
+        case "set_text" if len(str(edit.get("text"))) < LONGEST_DESCRIPTION:
+            return f"wrote {plural(_lines(edit.get('text')), 'line')}"
     return "wrote it"
+
+
+def like_words(approval: StandingApproval) -> str:
+    """Return which calls an approval is of.
+
+    >>> like_words(StandingApproval("memory_insert", {"label": "notes"}, exact=False))
+    'memory_insert with label “notes”, whatever else it says'
+    """
+    if approval.exact:
+        return f"{approval.tool_name} with exactly these arguments"
+    named = ", ".join(
+        f"{name} “{clipped(value if isinstance(value, str) else json.dumps(value), 40)}”"
+        for name, value in approval.arguments.items()
+    )
+    return f"{approval.tool_name} with {named}, whatever else it says"
+
+
+def asked_words(summary: RunSummary) -> str:
+    """Return what a run was asked; of another agent's message without the words that say whose it is."""
+    if summary.asked is None:
+        return "decided about a call that waited" if summary.run.details.get("decides") else "went on"
+    text = content_text(summary.asked.body["content"])
+    return _OF_AGENT.sub("", text) if summary.asking_agent else text
 
 
 def call_words(arguments: str) -> str:
@@ -173,9 +219,12 @@ FILTERS: dict[str, Any] = {
     "exact": exact,
     "number": number,
     "duration": duration,
+    "dollars": dollars,
     "plural": plural,
     "author_name": author_name,
     "edit_words": edit_words,
+    "like_words": like_words,
+    "asked_words": asked_words,
     "call_words": call_words,
     "clipped": clipped,
     "bytes": size,

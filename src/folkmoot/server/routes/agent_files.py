@@ -9,6 +9,7 @@ from fastapi import APIRouter, File, Form, Header, Query, Response, UploadFile
 
 from folkmoot.errors import BadRequest, FolkmootError
 from folkmoot.server.agent_views import view_agent
+from folkmoot.server.authorization import authorize
 from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import ServerState, State
@@ -71,7 +72,11 @@ async def import_file(
     model: Annotated[str | None, Form(description="Handle of the agents' model.")] = None,
     embedding: Annotated[str | None, Form(description="Handle of the agents' embedding model.")] = None,
     secrets: Annotated[str | None, Form(description="Variables for the agents' tools, as a JSON object.")] = None,
-    override_existing_tools: Annotated[bool, Form(description="Let the file's tools replace those here.")] = True,
+    override_existing_tools: Annotated[
+        bool | None,
+        Form(description="Let the file's tools replace those here; when left out, those that no agent here has."),
+    ] = None,
+    open_hosts: Annotated[bool, Form(description="Let the file's tools reach the hosts that it names.")] = False,
     strip_messages: Annotated[bool, Form(description="Take nothing that was said.")] = False,
     leave_out: Annotated[bool, Form(description="Leave out what cannot be taken instead of refusing.")] = False,
     append_copy_suffix: Annotated[bool, Form(description="Put `_copy` behind names.")] = True,
@@ -87,6 +92,7 @@ async def import_file(
         name=name or override_name or None,
         copy_suffix=append_copy_suffix,
         override_existing_tools=override_existing_tools,
+        open_hosts=open_hosts,
         strip_messages=strip_messages,
         leave_out=leave_out,
         project_id=project_id or None,
@@ -95,7 +101,7 @@ async def import_file(
         variables=read_variables(("env_vars_json", env_vars_json), ("secrets", secrets)),
     )
     imported = await take_in(await file.read(), options, state)
-    return ImportedAgents(agent_ids=list(imported.agent_ids), left_out=list(imported.left_out))
+    return ImportedAgents.of(imported)
 
 
 async def take_in(data: bytes, options: ImportOptions, state: ServerState) -> Imported:
@@ -104,8 +110,11 @@ async def take_in(data: bytes, options: ImportOptions, state: ServerState) -> Im
     Raises:
         BadRequest: it is of another format, or something in it cannot be taken.
         NotFound: the model that was asked for is not known.
+        Forbidden: it has tools, which the principal may not make.
     """
     file, plans = await asyncio.to_thread(read_file, data)
+    if plans.tools:
+        authorize(state.principal, "POST", "/v1/tools")
     loading = Loading(file, plans, options, state.services, state.author)
     return await import_agents(loading, BEFORE_AGENTS, IMPORTED_AFTER)
 

@@ -9,12 +9,13 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Response
 
 from folkmoot.agents.agents import attach_tool, detach_tool, find_agent, tools_of, update_agent
-from folkmoot.agents.creation import choose_model, create_agent
+from folkmoot.agents.creation import choose_model
 from folkmoot.agents.deletion import remove_agent
 from folkmoot.agents.folders import set_folders
 from folkmoot.agents.identities import set_identities
 from folkmoot.agents.listing import AgentFilter, count_agents, list_agents, list_tags
 from folkmoot.errors import Forbidden, InvalidInput, NotFound
+from folkmoot.groups.sleeptime import create_with_partner, ensure_partner
 from folkmoot.server.agent_views import Include, view_agent, view_listed
 from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.scanning import Scan
@@ -27,6 +28,9 @@ from folkmoot.store.paging import Page, page_of_list
 from folkmoot.tools.tool import Tool
 
 router = APIRouter(prefix="/v1/agents", tags=["agents"], route_class=BodyRoute)
+internal_router = APIRouter(prefix="/v1", include_in_schema=False)
+"""Paths that only some clients ask for."""
+
 tags_router = APIRouter(prefix="/v1/tags", tags=["tags"], route_class=BodyRoute)
 
 
@@ -100,7 +104,7 @@ async def create(body: CreateAgent, state: State) -> Response:
     model = await choose_model(plan, state.services)
 
     async def write(transaction: Transaction) -> AgentView:
-        agent = await create_agent(transaction, plan, model, state.services, state.author)
+        agent = await create_with_partner(transaction, plan, model, state.services, state.author)
         return await view_agent(transaction, agent.id, state)
 
     return json_response(show_agent(await state.store.write(write)))
@@ -121,6 +125,7 @@ async def list_all(
     return await scan(read, lambda views: json_response([show_agent(view) for view in views]))
 
 
+@internal_router.get("/_internal_agents/count")
 @router.get("/count")
 async def count(wanted: Wanted, scan: Scan) -> int:
     """Count agents."""
@@ -150,6 +155,8 @@ async def update(agent_id: AgentId, body: UpdateAgent, state: State) -> Response
         if body.tool_ids is not None:
             tools["tools"] = await state.services.tools.find(transaction, body.tool_ids)
         await update_agent(transaction, agent_id, {**changes, **tools}, configuration)
+        if body.enable_sleeptime:
+            await ensure_partner(transaction, agent_id, state.services, state.author)
         if folder_ids is not None:
             await set_folders(transaction, agent_id, folder_ids)
         if body.identity_ids is not None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import Field
 
-from folkmoot.conversations.messages import MessageType
+from folkmoot.conversations.messages import Message, MessageType
 from folkmoot.conversations.search import (
     ROLES,
     FoundMessage,
@@ -168,14 +168,19 @@ async def update(agent_id: AgentId, message_id: MessageId, body: UpdateMessage, 
         found = await find_message(transaction, message_id)
         if found.agent_id != agent_id:
             raise NotFound(f"Agent {agent_id} has no message {message_id}.")
-        return await rewrite_message(transaction, message_id, _changes(found, body))
+        return await rewrite_message(transaction, message_id, changes_of(found.message, body))
 
     found = await state.store.write(write)
     return json_response(show_message(found.message, MessageShape()))
 
 
-def _changes(found: FoundMessage, body: UpdateMessage) -> dict[str, Any]:
-    kind = found.message.message_type
+def changes_of(message: Message, body: UpdateMessage) -> dict[str, Any]:
+    """Return what a request changes of a message.
+
+    Raises:
+        BadRequest: such a message cannot be changed in this way.
+    """
+    kind = message.message_type
     if kind == "reasoning_message" and body.reasoning is not None:
         return {"reasoning": body.reasoning}
     if kind in ("user_message", "assistant_message", "system_message") and body.content is not None:

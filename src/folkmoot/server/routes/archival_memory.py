@@ -21,7 +21,6 @@ from folkmoot.archives.passages import (
 from folkmoot.archives.search import LONGEST_QUERY, Mode, PassageSearch, search_passages
 from folkmoot.errors import Conflict
 from folkmoot.identifiers import check_id
-from folkmoot.models.embeddings import usable_embedding
 from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import State
@@ -75,7 +74,7 @@ async def create(agent_id: AgentId, body: CreatePassage, state: State) -> Respon
 
     async def write(transaction: Transaction) -> tuple[Archive, list[Passage]]:
         agent = await find_agent(transaction, agent_id, lock=True)
-        embedding = usable_embedding(services.settings, services.environ, agent.named_embedding)
+        embedding = services.embeddings.usable(agent.named_embedding)
         archive = await archive_for(transaction, agent.id, agent.name, embedding)
         if archive is None:
             raise Conflict(f"Agent {agent_id} may only search its archives. Attach one with access `write`.")

@@ -35,7 +35,6 @@ from folkmoot.archives.passages import (
     list_passages,
 )
 from folkmoot.archives.search import Found, FoundPassage, PassageSearch, search_passages
-from folkmoot.models.embeddings import embedding_handle
 from folkmoot.server.agent_views import Include, view_agents
 from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.scanning import Scan
@@ -81,11 +80,10 @@ async def make(body: CreateArchive, state: ServerState) -> Archive:
     Raises:
         BadRequest: its embedding cannot be used.
     """
-    services = state.services
     new = NewArchive(
         name=body.name,
         description=body.description,
-        embedding=embedding_handle(services.settings, services.environ, body.named_embedding),
+        embedding=state.services.embeddings.handle_of(body.named_embedding),
         embedding_config=body.config,
         metadata=body.metadata or {},
     )
@@ -123,8 +121,8 @@ async def update(archive_id: ArchiveId, body: UpdateArchive, state: State) -> Re
     """Change an archive; with another embedding its passages are embedded anew behind, and stay searchable."""
     changes = body.changes()
     if body.names_embedding:
-        services, named = state.services, body.named_embedding
-        handle = None if named is None else embedding_handle(services.settings, services.environ, named)
+        named = body.named_embedding
+        handle = None if named is None else state.services.embeddings.handle_of(named)
         changes |= {"embedding": handle, "embedding_config": body.config}
     return json_response(
         ArchiveReply.of(await state.store.write(lambda transaction: update_archive(transaction, archive_id, changes)))

@@ -30,6 +30,8 @@ from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page
 
 router = APIRouter(prefix="/v1/blocks", tags=["blocks"], route_class=BodyRoute)
+internal_router = APIRouter(prefix="/v1", include_in_schema=False)
+"""Paths that only some clients ask for."""
 
 
 async def read_filter(
@@ -80,6 +82,7 @@ async def create(body: CreateBlock, state: State) -> Response:
     return json_response(BlockReply.of(block))
 
 
+@internal_router.get("/_internal_blocks")
 @router.get("", response_model=list[BlockReply])
 async def list_all(wanted: Wanted, page: OldestFirst, scan: Scan) -> Response:
     """List blocks."""

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from folkmoot.agents.abandoned_calls import settle_abandoned
 from folkmoot.agents.conversations import create_conversation, fork_conversation, renew_system_message
-from folkmoot.agents.deletion import remove_conversation
+from folkmoot.agents.deletion import remove_conversation, remove_messages
 from folkmoot.agents.preparation import compact_now, system_text
 from folkmoot.conversations.conversations import MAIN_CONVERSATION, Conversation, find_conversation
 from folkmoot.conversations.listing import (
@@ -223,6 +223,20 @@ async def resume(conversation_id: str, state: State, body: ResumeStream | None =
     conversation = await _find(named(conversation_id, wanted.agent_id), state)
     run = await _run_to_follow(conversation, wanted, state)
     return EventStream(as_server_sent(state.runs.follow(run.id, wanted.starting_after), StreamShape.of_run(run)))
+
+
+@router.patch("/{conversation_id}/reset-messages", response_model=ConversationReply)
+async def reset(conversation_id: str, state: State, agent_id: str | None = None) -> Response:
+    """Delete the conversation's messages, all but its system message; a turn of it is cancelled."""
+    which = named(conversation_id, agent_id)
+    await _find(which, state)
+    await cancel_in_conversation(which, state)
+    await remove_messages(state.store, which)
+
+    async def read(transaction: Transaction) -> ConversationReply:
+        return await _shown(transaction, await find_conversation(transaction, which), whole=True)
+
+    return json_response(await state.store.read(read))
 
 
 @router.post("/{conversation_id}/cancel")

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Response
 
 from folkmoot.agents.agents import find_agent
 from folkmoot.errors import NotFound
+from folkmoot.files.shown import files_at_hand
 from folkmoot.memory.attachments import attach, attached_rows, detach
 from folkmoot.memory.blocks import Block, edit_text, update_block
 from folkmoot.memory.listing import attached_blocks
@@ -28,6 +29,7 @@ from folkmoot.server.wire.blocks import (
     version_header,
 )
 from folkmoot.server.wire.common import AgentId, BlockId, json_response, page_of
+from folkmoot.server.wire.folders import FileBlockReply
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page
 
@@ -43,9 +45,17 @@ async def retrieve(agent_id: AgentId, scan: Scan) -> Response:
     async def read(transaction: Transaction) -> MemoryReply:
         agent = await find_agent(transaction, agent_id)
         blocks = [_shown(row) for row in await attached_rows(transaction, agent_id)]
-        return MemoryReply.model_construct(agent_type=agent.agent_type, blocks=blocks)
+        files = FileBlockReply.all_of(await files_at_hand(transaction, agent_id))
+        return MemoryReply.model_construct(agent_type=agent.agent_type, blocks=blocks, file_blocks=files)
 
     return await scan(read, json_response)
+
+
+@router.get("/variables")
+async def list_variables(agent_id: AgentId, state: State) -> dict[str, dict[str, str]]:
+    """Return the values that were filled into the agent's memory when it was made from a template."""
+    agent = await state.store.read(lambda transaction: find_agent(transaction, agent_id))
+    return {"variables": dict(agent.configuration.get("memory_variables") or {})}
 
 
 @router.get("/blocks", response_model=list[BlockReply])

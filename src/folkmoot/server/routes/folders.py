@@ -122,9 +122,10 @@ async def retrieve(folder_id: FolderId, form: Form, state: State) -> Response:
 
 @_route("PATCH", "/{folder_id}", response_model=FolderReply, source_model=SourceReply)
 async def update(folder_id: FolderId, body: UpdateFolder, form: Form, state: State) -> Response:
-    """Change a folder; what is uploaded from then on goes by it."""
+    """Change a folder; what is uploaded from then on goes by it, and all of its files by another embedding."""
     changes = body.changes()
-    folder = await state.store.write(lambda transaction: update_folder(transaction, folder_id, changes))
+    default = state.services.embeddings.usable(None)
+    folder = await state.store.write(lambda transaction: update_folder(transaction, folder_id, changes, default))
     return json_response(form.of(folder))
 
 

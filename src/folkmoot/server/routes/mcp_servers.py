@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Response
 from folkmoot.agents.agents import find_agent
 from folkmoot.errors import BadRequest, NotFound
 from folkmoot.server.bodies import BodyRoute
-from folkmoot.server.mcp_access import check_may_start
+from folkmoot.server.mcp_access import check_may_start, sees_all
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.common import AgentId, json_response
 from folkmoot.server.wire.mcp import (
@@ -37,20 +37,20 @@ async def create(body: CreateServer, state: State) -> Response:
     """Add a server and its tools; one that cannot be reached is added all the same, without tools."""
     configuration = body.configuration()
     check_may_start(state, configuration)
-    return _json(show_server(await state.mcp.create(state.store, body.server_name, configuration, state.author)))
+    return _show(state, await state.mcp.create(state.store, body.server_name, configuration, state.author))
 
 
 @router.get("", response_model=list[ServerReply])
 async def list_all(state: State) -> Response:
     """List the servers, the oldest first."""
     found = await state.store.read(lambda transaction: list_servers(transaction, state.shared.sealer))
-    return _json([show_server(server) for server in found])
+    return _json([show_server(server, to_admin=sees_all(state)) for server in found])
 
 
 @router.get("/{mcp_server_id}", response_model=ServerReply)
 async def retrieve(mcp_server_id: str, state: State) -> Response:
     """Return a server."""
-    return _json(show_server(await _find(state, mcp_server_id)))
+    return _show(state, await _find(state, mcp_server_id))
 
 
 @router.patch("/{mcp_server_id}", response_model=ServerReply)
@@ -60,7 +60,7 @@ async def update(mcp_server_id: str, body: UpdateServer, state: State) -> Respon
     configuration = body.configuration(server.configuration)
     check_may_start(state, server.configuration, configuration)
     name = body.server_name or server.name
-    return _json(show_server(await state.mcp.update(state.store, server, name, configuration, state.author)))
+    return _show(state, await state.mcp.update(state.store, server, name, configuration, state.author))
 
 
 @router.delete("/{mcp_server_id}", status_code=204)
@@ -135,6 +135,10 @@ async def _find(state: ServerState, server_id: str) -> ToolServer:
 async def _find_tool(state: ServerState, server_id: str, tool_id: str) -> StoredTool:
     await _find(state, server_id)
     return await state.store.read(lambda transaction: find_tool_of_server(transaction, server_id, tool_id))
+
+
+def _show(state: ServerState, server: ToolServer) -> Response:
+    return _json(show_server(server, to_admin=sees_all(state)))
 
 
 def _json(body: dict[str, Any] | Sequence[dict[str, Any]]) -> Response:

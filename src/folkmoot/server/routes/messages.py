@@ -7,9 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Response
 
 from folkmoot.agents.abandoned_calls import settle_abandoned_of_agent
+from folkmoot.agents.agents import find_agent
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.messages import Message, MessageType, list_messages
 from folkmoot.errors import NotFound
+from folkmoot.groups.conversations import conversation_in
 from folkmoot.runs.reading import RunFilter
 from folkmoot.runs.runs import UNFINISHED
 from folkmoot.server.bodies import BodyRoute
@@ -97,7 +99,7 @@ async def list_all(
 ) -> Response:
     """List the messages of the agent's conversation: without an order the newest ones, oldest first.
 
-    None is of a group.
+    With `group_id` those of its conversation in that group.
     """
     shape = MessageShape(
         use_assistant_message=use_assistant_message,
@@ -109,11 +111,16 @@ async def list_all(
     spoken = assistant_message_tool_name if use_assistant_message else None
 
     async def read(transaction: Transaction) -> list[Message]:
-        conversation = await find_conversation(transaction, named(conversation_id or agent_id, agent_id))
+        wanted = named(conversation_id or agent_id, agent_id)
+        if group_id is not None:
+            await find_agent(transaction, agent_id)
+            in_group = await conversation_in(transaction, group_id, agent_id)
+            if in_group is None:
+                return []
+            wanted = in_group
+        conversation = await find_conversation(transaction, wanted)
         if conversation.agent_id != agent_id:
             raise NotFound(f"Conversation {conversation.id} is none of agent {agent_id}")
-        if group_id is not None:
-            return []
         return await list_messages(
             transaction, conversation.id, page, types, summaries=include_compaction_messages, spoken=spoken
         )

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 
 from folkmoot.errors import NotFound, ToolServerFailed
 from folkmoot.server.bodies import BodyRoute
-from folkmoot.server.mcp_access import check_may_start
+from folkmoot.server.mcp_access import check_may_start, sees_all
 from folkmoot.server.routes.mcp_servers import OfAgent, show_changes, show_tool, variables_of
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.common import json_response
@@ -32,7 +32,7 @@ router = APIRouter(prefix="/v1/tools/mcp/servers", tags=["tools"], route_class=B
 @router.get("")
 async def list_all(state: State) -> dict[str, Any]:
     """List the servers by name."""
-    return {server.name: show_old_server(server) for server in await _all(state)}
+    return {server.name: _show(state, server) for server in await _all(state)}
 
 
 @router.put("")
@@ -41,7 +41,7 @@ async def add(body: OldServer, state: State) -> list[dict[str, Any]]:
     configuration = old_configuration(body)
     check_may_start(state, configuration)
     await state.mcp.create(state.store, body.server_name, configuration, state.author)
-    return [show_old_server(server) for server in await _all(state)]
+    return [_show(state, server) for server in await _all(state)]
 
 
 @router.post("/test")
@@ -68,7 +68,7 @@ async def update(mcp_server_name: str, body: OldUpdate, state: State) -> dict[st
     configuration = body.configuration(server.configuration)
     check_may_start(state, server.configuration, configuration)
     name = body.server_name or server.name
-    return show_old_server(await state.mcp.update(state.store, server, name, configuration, state.author))
+    return _show(state, await state.mcp.update(state.store, server, name, configuration, state.author))
 
 
 @router.delete("/{mcp_server_name}")
@@ -76,7 +76,7 @@ async def delete(mcp_server_name: str, state: State) -> list[dict[str, Any]]:
     """Delete a server with its tools; return the servers that are left."""
     server = await _find(state, mcp_server_name)
     await state.mcp.delete(state.store, server.id)
-    return [show_old_server(other) for other in await _all(state)]
+    return [_show(state, other) for other in await _all(state)]
 
 
 @router.get("/{mcp_server_name}/tools")
@@ -112,6 +112,10 @@ async def execute(mcp_server_name: str, tool_name: str, body: RunTool, state: St
     server = await _find(state, mcp_server_name)
     result = await state.mcp.call_named(state.store, server, tool_name, body.args, {})
     return json_response(OldRunReply(result=result.text, success=not result.failed))
+
+
+def _show(state: ServerState, server: ToolServer) -> dict[str, Any]:
+    return show_old_server(server, to_admin=sees_all(state))
 
 
 async def _all(state: ServerState) -> list[ToolServer]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from folkmoot.access.organizations import create_organization, delete_organization, list_organizations
+from folkmoot.errors import Conflict
 from folkmoot.server.state import State
 from folkmoot.server.wire.access import CreateOrganization, DeletedOrganization, OrganizationReply
 from folkmoot.server.wire.common import json_response
@@ -15,6 +16,11 @@ router = APIRouter(prefix="/v1/organizations", tags=["organizations"])
 @router.post("", response_model=OrganizationReply)
 async def create(body: CreateOrganization, state: State) -> Response:
     """Make an organisation; give it a key to use it with."""
+    if state.services.settings.tool_sandbox == "trusted":
+        raise Conflict(
+            "This server runs code without walls (FOLKMOOT_TOOL_SANDBOX=trusted), which would read the data of every "
+            "organisation. Use strict or off."
+        )
     made = await state.store.everywhere.write(lambda transaction: create_organization(transaction, body.name))
     return json_response(OrganizationReply.of(made))
 

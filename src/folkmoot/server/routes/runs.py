@@ -10,6 +10,7 @@ from pydantic import Field
 from folkmoot.agents.steps import StepFilter, list_steps, traces_of_run
 from folkmoot.conversations.messages import Message
 from folkmoot.errors import Conflict
+from folkmoot.memory.undo import UndoneBlock, undo_run
 from folkmoot.models.prompt import Usage
 from folkmoot.runs.reading import RunFilter, delete_run, list_runs, messages_of_run, usage_of_run
 from folkmoot.runs.runs import UNFINISHED, Run, find_run
@@ -20,12 +21,14 @@ from folkmoot.server.sending import as_server_sent
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.common import Deleted, Number, Request, RunId, json_response, page_of
 from folkmoot.server.wire.messages import AnyMessage, show_messages
-from folkmoot.server.wire.runs import RunMetrics, RunReply, RunUsage, StepReply
+from folkmoot.server.wire.runs import RunMetrics, RunReply, RunUsage, StepReply, UndoneRun
 from folkmoot.server.wire.streams import StreamShape
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page, page_of_list
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"], route_class=BodyRoute)
+internal_router = APIRouter(prefix="/v1", include_in_schema=False)
+"""Paths that only some clients ask for."""
 
 NewestFirst = Annotated[Page, Depends(page_of("desc", 100))]
 OldestFirst = Annotated[Page, Depends(page_of("asc", 100))]
@@ -37,6 +40,7 @@ class FollowRun(Request):
     starting_after: Number = Field(0, description="Number (`seq_id`) of the last event that was seen.")
 
 
+@internal_router.get("/_internal_runs")
 @router.get("", response_model=list[RunReply])
 async def list_all(
     page: NewestFirst,
@@ -97,6 +101,18 @@ async def delete(run_id: RunId, state: State) -> Deleted:
         raise Conflict("The run is under way in another process and is being cancelled; delete it when it is over.")
     await state.store.write(lambda transaction: delete_run(transaction, run_id))
     return Deleted(message=f"Run id={run_id} successfully deleted")
+
+
+@router.post("/{run_id}/revert", response_model=UndoneRun)
+async def revert(run_id: RunId, state: State) -> UndoneRun:
+    """Take back what a run wrote into memory blocks, all at once; what others have changed since is left as it is."""
+
+    async def write(transaction: Transaction) -> list[UndoneBlock]:
+        if not (await find_run(transaction, run_id)).is_over:
+            raise Conflict("The run is under way and may write more. Cancel it first, or wait for its end.")
+        return await undo_run(transaction, run_id, state.author)
+
+    return UndoneRun.of(run_id, await state.store.write(write))
 
 
 @router.get("/{run_id}/messages", response_model=list[AnyMessage])

@@ -84,7 +84,7 @@ async def metrics(step_id: StepId, state: State) -> Response:
 
 @router.get("/{step_id}/trace")
 async def trace(step_id: StepId, state: State) -> TraceReply | None:
-    """Return what the model was sent and what it answered; null unless the server was started with FOLKMOOT_TRACE."""
+    """Return what the model was sent and what it answered; null where that is not kept, or not any more."""
 
     async def read(transaction: Transaction) -> TraceReply | None:
         step = await find_step(transaction, step_id)

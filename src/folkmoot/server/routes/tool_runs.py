@@ -9,6 +9,7 @@ from fastapi import APIRouter, Response
 
 from folkmoot.agents.tool_runs import run_tool
 from folkmoot.errors import ToolFailed
+from folkmoot.sandbox.requirements import Kind
 from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import ServerState, State
@@ -17,9 +18,11 @@ from folkmoot.server.wire.messages import ToolReturnMessage, show_unsaid_return
 from folkmoot.server.wire.tools import RunSource, RunTool, ToolRunReply
 from folkmoot.tools.custom.custom_tool import run_source
 from folkmoot.tools.custom.given import parameters_of
+from folkmoot.tools.custom.languages import describe_tool
 from folkmoot.tools.custom.making import language_of
-from folkmoot.tools.custom.reading import describe_tool
+from folkmoot.tools.custom.packages import Packages, packages_of
 from folkmoot.tools.custom.running import Program, Returned
+from folkmoot.tools.pictures import stored_picture
 
 router = APIRouter(tags=["tools"], route_class=BodyRoute)
 
@@ -30,24 +33,28 @@ async def run_from_source(body: RunSource, state: State, scan: Scan) -> Response
     returned, name = await scan.while_here(_run(body, state))
     return json_response(
         show_unsaid_return(
-            body.name or name, returned.text, returned.error is not None, returned.stdout, returned.stderr
+            body.name or name,
+            returned.text,
+            returned.error is not None,
+            returned.stdout,
+            returned.stderr,
+            [stored_picture(picture) for picture in returned.pictures],
         )
     )
 
 
 async def _run(body: RunSource, state: ServerState) -> tuple[Returned, str]:
-    wanted = body.name or (body.json_schema or {}).get("name")
-    if language_of(body.source_type) == "python":
-        function, _ = await asyncio.to_thread(describe_tool, body.source_code, wanted)
-    else:
-        function = str(wanted or "")
+    language, wanted = language_of(body.source_type), body.name or (body.json_schema or {}).get("name")
+    function, _ = await asyncio.to_thread(describe_tool, language, body.source_code, wanted)
     described = parameters_of(body.args_json_schema)["properties"] if body.args_json_schema else {}
-    program = Program(body.source_code, function, body.name or function, described)
-    asked = [each.model_dump() for each in body.pip_requirements or ()]
+    kind: Kind = "pip" if language == "python" else "npm"
+    asked = body.pip_requirements if language == "python" else body.npm_requirements
+    packages = Packages(language, packages_of(kind, [each.model_dump() for each in asked or ()]))
+    program = Program(body.source_code, function, body.name or function, described, packages)
     services, seconds = state.services, state.services.settings.tool_timeout
     try:
         async with asyncio.timeout(seconds):
-            return await run_source(program, body.args, body.env_vars, asked, services), function
+            return await run_source(program, body.args, body.env_vars, services), function
     except ToolFailed as error:
         return Returned(error=error.message), function
     except TimeoutError:

@@ -27,8 +27,8 @@ from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page, page_of_list
 from folkmoot.tools.builtin import BUILTIN_TOOLS
 from folkmoot.tools.custom.making import change_tool, describe, make_tool, refuse_builtin_id
-from folkmoot.tools.custom.packages import begin_to_install, packages_of, state_of
-from folkmoot.tools.custom.search import find_tools
+from folkmoot.tools.custom.packages import Packages, begin_to_install, packages_of_tool, state_of
+from folkmoot.tools.custom.search import search_tools
 from folkmoot.tools.stored import ToolEntry, remove_tool
 from folkmoot.tools.tool import Tool
 
@@ -131,29 +131,29 @@ async def add_base(state: State) -> Response:
 
 @router.post("/search", response_model=list[FoundToolReply])
 async def search(body: SearchTools, state: State, scan: Scan) -> Response:
-    """Find tools by words, the best first; without a query all of them, in the order of lists."""
-    if body.search_mode == "vector":
-        raise BadRequest("search_mode: tools are found by words only; use fts or hybrid.")
+    """Find tools by words and meaning, the best first; without a query all of them, in the order of lists."""
     wanted, tags = ToolFilter(tool_types=_types("tool_types", body.tool_types)), set(body.tags or ())
 
     async def read(transaction: Transaction) -> list[Tool]:
         entries = [entry for entry in await state.services.tools.entries(transaction) if wanted.takes(entry)]
         return await state.services.tools.find(transaction, [entry.id for entry in entries])
 
-    def found(tools: list[Tool]) -> Response:
-        tagged = [tool for tool in tools if tags <= set(tool.tags)]
-        replies = [
+    tools = await scan(read, lambda found: [tool for tool in found if tags <= set(tool.tags)])
+    embeddings = state.services.embeddings
+    handle = embeddings.usable(None)
+    found = await scan.while_here(search_tools(tools, body.query, body.search_mode, body.limit, embeddings, handle))
+    return json_response(
+        [
             FoundToolReply(
                 tool=ToolReply.of(each.tool, state.principal.organization_id),
                 embedded_text=each.text,
-                fts_rank=rank if body.query else None,
+                fts_rank=each.text_rank,
+                vector_rank=each.vector_rank,
                 combined_score=each.score,
             )
-            for rank, each in enumerate(find_tools(tagged, body.query, body.limit), 1)
+            for each in found
         ]
-        return json_response(replies)
-
-    return await scan(read, found)
+    )
 
 
 @router.post("/generate-schema")
@@ -168,7 +168,7 @@ async def generate_schema(body: GenerateSchema) -> dict[str, Any]:
 async def create(body: CreateTool, state: State) -> Response:
     """Make a tool of source code, which is read and not run; one that has its name already is changed to it."""
     stored = await make_tool(state.store, body.fields(), state.author)
-    begin_to_install(state.services.sandbox.environments, packages_of("pip", stored.pip_requirements))
+    await begin_to_install(state.services.sandbox.environments, packages_of_tool(stored))
     return await _shown(stored.id, state)
 
 
@@ -177,7 +177,7 @@ async def update(tool_id: ToolId, body: UpdateTool, state: State) -> Response:
     """Change a tool; its name and schema follow its source."""
     refuse_builtin_id(tool_id)
     stored = await change_tool(state.store, tool_id, body.fields(), state.author)
-    begin_to_install(state.services.sandbox.environments, packages_of("pip", stored.pip_requirements))
+    await begin_to_install(state.services.sandbox.environments, packages_of_tool(stored))
     return await _shown(tool_id, state)
 
 
@@ -197,8 +197,8 @@ async def retrieve(tool_id: ToolId, state: State) -> Response:
 async def _shown(tool_id: str, state: ServerState) -> Response:
     found = await state.store.read(lambda transaction: state.services.tools.find(transaction, [tool_id]))
     stored = found[0].stored
-    packages = packages_of("pip", stored.pip_requirements) if stored is not None else ()
-    environment = state_of(state.services.sandbox.environments, packages)
+    packages = packages_of_tool(stored) if stored is not None else Packages()
+    environment = await state_of(state.services.sandbox.environments, packages)
     return json_response(ToolReply.of(found[0], state.principal.organization_id, environment))
 
 

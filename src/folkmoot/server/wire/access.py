@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field
 from folkmoot.access.keys import Key
 from folkmoot.access.organizations import Organization
 from folkmoot.access.principals import AgentAccess, BlockAccess, Policy, Role
+from folkmoot.identifiers import user_of
 from folkmoot.server.origins import origin_of
 from folkmoot.server.wire.common import AgentId, Reply, Request, Text, moment
 
@@ -239,3 +240,32 @@ class DeletedOrganization(OrganizationReply):
     """An organisation that was deleted."""
 
     deleted_rows: dict[str, int] = Field(description="How many rows went, by table.")
+
+
+class AdministeredOrganization(OrganizationReply):
+    """An organisation as older programs read it."""
+
+    privileged_tools: bool = Field(False, description="Always false: the server's settings say what tools may do.")
+
+
+class AdministeredUser(Reply):
+    """The one user of an organisation."""
+
+    id: str
+    organization_id: str
+    name: str
+    created_at: datetime | None
+    updated_at: datetime | None
+    is_deleted: bool = False
+
+    @classmethod
+    def of(cls, organization: Organization) -> AdministeredUser:
+        """Show an organisation's user, who has the organisation's name."""
+        made = _maybe(organization.created_at)
+        return cls(
+            id=user_of(organization.id),
+            organization_id=organization.id,
+            name=organization.name,
+            created_at=made,
+            updated_at=made,
+        )

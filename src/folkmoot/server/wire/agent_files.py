@@ -12,11 +12,14 @@ from pydantic import BaseModel, Field, ValidationError
 from folkmoot.agents.creation import AgentPlan
 from folkmoot.errors import BadRequest
 from folkmoot.server.wire.agents import CONFIGURATION_FIELDS, AgentView, CreateAgent, show_agent
+from folkmoot.server.wire.archives import CreateArchive, PassageText, Tags
 from folkmoot.server.wire.blocks import CreateBlock
-from folkmoot.server.wire.common import Reply, Request, Text
+from folkmoot.server.wire.common import JsonObject, Reply, Request, Text
+from folkmoot.server.wire.conversations import ConversationSettings
+from folkmoot.server.wire.identities import CreateIdentity
 from folkmoot.server.wire.tools import CreateTool
 from folkmoot.transfer.agent_file import AgentFile
-from folkmoot.transfer.importing import Plans
+from folkmoot.transfer.importing import Imported, Plans
 from folkmoot.transfer.message_rows import OWN_KEY
 
 M = TypeVar("M", bound=BaseModel)
@@ -41,11 +44,26 @@ class ExportAgent(Request):
     scrub_messages: bool = False
 
 
+class PassageInFile(Request):
+    """A passage of an archive; when it is from, in microseconds."""
+
+    text: PassageText
+    tags: Tags = []
+    metadata: JsonObject = {}
+    created_at: Annotated[int, Field(ge=-(2**62), le=2**62)]
+
+
 class ImportedAgents(Reply):
-    """The agents that were made, and what of the file was left out, a line for each thing."""
+    """The agents that were made."""
 
     agent_ids: list[str]
-    left_out: list[str] = []
+    left_out: list[str] = Field([], description="What of the file was left out or is called otherwise, line by line.")
+    changed: list[str] = Field([], description="What was here and is the file's now, line by line.")
+
+    @classmethod
+    def of(cls, imported: Imported) -> ImportedAgents:
+        """Show what came of a file."""
+        return cls(agent_ids=list(imported.agent_ids), left_out=list(imported.left_out), changed=list(imported.changed))
 
 
 _OF_ANOTHER_SERVER = frozenset(
@@ -148,6 +166,9 @@ def read_plans(file: AgentFile) -> Plans:
         agents={entry["id"]: _agent(entry) for entry in file.section("agents")},
         blocks={entry["id"]: _block(entry) for entry in file.section("blocks")},
         tools={entry["id"]: _tool(entry) for entry in file.section("tools") if entry.get("source_code")},
+        conversations={str(entry.get("id")): _settings(entry) for entry in file.own("conversations")},
+        archives={str(entry.get("id")): _archive(entry) for entry in file.own("archives")},
+        identities={str(entry.get("id")): _identity(entry) for entry in file.own("identities")},
     )
 
 
@@ -187,6 +208,35 @@ def _block(entry: Mapping[str, Any]) -> dict[str, Any]:
     kept = {"require_version": own.get("require_version")} if isinstance(own, dict) else {}
     fields = {name: value for name, value in entry.items() if name != "limit" or value is not None}
     return _read(CreateBlock, {**fields, **kept}, f"block {entry['id']}").model_dump()
+
+
+def _archive(entry: Mapping[str, Any]) -> dict[str, Any]:
+    place = f"archive {entry.get('id')}"
+    read = _read(CreateArchive, entry, place)
+    given = entry.get("passages")
+    if not isinstance(given, list):
+        raise BadRequest(f"file: {place}: passages is no list.")
+    return {
+        "name": read.name,
+        "description": read.description,
+        "embedding": read.named_embedding,
+        "embedding_config": read.config,
+        "metadata": read.metadata or {},
+        "is_of_agent": entry.get("is_of_agent") is True,
+        "passages": [_read(PassageInFile, each, place).model_dump() for each in given],
+    }
+
+
+def _identity(entry: Mapping[str, Any]) -> dict[str, Any]:
+    read = _read(CreateIdentity, {**entry, "agent_ids": None, "block_ids": None}, f"identity {entry.get('id')}")
+    return {"fields": read.fields(), "properties": read.known() or []}
+
+
+def _settings(entry: Mapping[str, Any]) -> dict[str, Any]:
+    given = entry.get("configuration")
+    if not isinstance(given, dict | None):
+        raise BadRequest(f"file: conversation {entry.get('id')}: configuration is no object.")
+    return _read(ConversationSettings, given or {}, f"conversation {entry.get('id')}").configuration()
 
 
 def _tool(entry: Mapping[str, Any]) -> dict[str, Any]:

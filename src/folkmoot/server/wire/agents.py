@@ -19,6 +19,7 @@ from folkmoot.agents.identities import Identity
 from folkmoot.agents.tool_rules import ToolRules
 from folkmoot.conversations.messages import Message
 from folkmoot.files.folders import Folder
+from folkmoot.files.shown import ShownFiles
 from folkmoot.identifiers import user_of
 from folkmoot.models.listing import ModelDescription
 from folkmoot.models.providers import DEFAULT_ALIAS
@@ -35,7 +36,8 @@ from folkmoot.server.wire.common import (
     ToolId,
     moment,
 )
-from folkmoot.server.wire.folders import SourceReply
+from folkmoot.server.wire.folders import FileBlockReply, SourceReply
+from folkmoot.server.wire.groups import GroupReply
 from folkmoot.server.wire.identities import IdentityId, IdentityReply
 from folkmoot.server.wire.messages import ApprovalRequestMessage, show_request
 from folkmoot.server.wire.models import EmbeddingConfig, EmbeddingSettings, Kept, LlmConfig
@@ -261,7 +263,7 @@ class MemoryReply(Reply):
     agent_type: str
     git_enabled: bool = False
     blocks: list[BlockReply]
-    file_blocks: list[dict[str, Any]] = []
+    file_blocks: list[FileBlockReply] = []
     prompt_template: str = ""
 
 
@@ -304,8 +306,8 @@ class AgentReply(Reply):
     pending_approval: ApprovalRequestMessage | None = None
     message_buffer_autoclear: bool
     enable_sleeptime: bool | None
-    multi_agent_group: dict[str, Any] | None = None
-    managed_group: dict[str, Any] | None = None
+    multi_agent_group: GroupReply | None = None
+    managed_group: GroupReply | None = None
     last_run_completion: datetime | None
     last_run_duration_ms: int | None
     last_stop_reason: str | None
@@ -326,12 +328,16 @@ class AgentView:
     tools: Sequence[Tool] = ()
     tags: Sequence[str] = ()
     folders: Sequence[Folder] = ()
+    files: ShownFiles = field(default_factory=ShownFiles)
     last_completion: int | None = None
     last_duration: int | None = None
     last_stop_reason: str | None = None
     identities: Sequence[Identity] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     pending_approval: Message | None = None
+    managed_group: GroupReply | None = None
+    """The first of the groups that it manages."""
+
     always_embedding: bool = False
     """Whether its embedding is shown as an object even when nobody named one."""
 
@@ -362,7 +368,9 @@ def show_agent(view: AgentView) -> AgentReply:
         response_format=settings.get("response_format"),
         description=agent.description,
         metadata=settings.get("metadata"),
-        memory=MemoryReply.model_construct(agent_type=agent.agent_type, blocks=blocks),
+        memory=MemoryReply.model_construct(
+            agent_type=agent.agent_type, blocks=blocks, file_blocks=FileBlockReply.all_of(view.files)
+        ),
         blocks=blocks,
         tools=[ToolReply.of(tool, agent.organization_id) for tool in view.tools],
         sources=[SourceReply.of(folder) for folder in view.folders],
@@ -378,6 +386,8 @@ def show_agent(view: AgentView) -> AgentReply:
         identities=[IdentityReply.of(identity) for identity in view.identities],
         message_buffer_autoclear=bool(settings.get("message_buffer_autoclear")),
         enable_sleeptime=settings.get("enable_sleeptime"),
+        multi_agent_group=view.managed_group,
+        managed_group=view.managed_group,
         last_run_completion=None if view.last_completion is None else moment(view.last_completion),
         last_run_duration_ms=None if view.last_duration is None else view.last_duration // 1000,
         last_stop_reason=view.last_stop_reason,
@@ -399,6 +409,7 @@ def _llm_config(agent: Agent, model: ModelDescription) -> LlmConfig:
         model_endpoint_type=model.endpoint_type,
         model_endpoint=model.endpoint or None,
         provider_name=model.provider,
+        provider_category=model.category,
         context_window=settings.get("context_window_limit") or given.get("context_window") or model.context_window,
         handle=agent.model,
         max_tokens=chosen.get("max_output_tokens") or settings.get("max_tokens") or model.max_output_tokens,
@@ -415,7 +426,7 @@ def _model_settings(agent: Agent, model: ModelDescription) -> dict[str, Any]:
     """Return the settings in the wire format's newer form, whose kinds the provider type tells apart."""
     given = agent.configuration.get("model_settings") or {}
     usual = {
-        "provider_type": "openai" if model.provider == "offline" else model.provider,
+        "provider_type": "openai" if model.provider == "offline" else model.provider_kind or model.provider,
         "max_output_tokens": model.max_output_tokens or 16_384,
         "parallel_tool_calls": agent.parallel_tool_calls,
         "temperature": 1.0,

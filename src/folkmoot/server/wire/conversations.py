@@ -19,10 +19,9 @@ CONFIGURATION_FIELDS = ("model", "model_settings", "context_window_limit", "desc
 """Fields that a request sets and a conversation keeps as they are."""
 
 
-class ConversationFields(Request):
-    """What a creator or an owner may set."""
+class ConversationSettings(Request):
+    """What a conversation keeps as it was set."""
 
-    summary: Text | None = None
     description: Text | None = None
     model: Text | None = Field(None, description="Handle of the model, in the place of the agent's.")
     model_settings: dict[str, Any] | None = Field(None, description="Settings in the place of the agent's.")
@@ -31,6 +30,12 @@ class ConversationFields(Request):
     def configuration(self) -> dict[str, Any]:
         """Return what the request set of the fields that a conversation keeps as they are."""
         return self.model_dump(include=set(CONFIGURATION_FIELDS), exclude_unset=True)
+
+
+class ConversationFields(ConversationSettings):
+    """What a creator or an owner may set."""
+
+    summary: Text | None = None
 
 
 class CreateConversation(ConversationFields):

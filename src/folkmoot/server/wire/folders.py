@@ -12,6 +12,7 @@ from folkmoot.files.chunking import LONGEST
 from folkmoot.files.files import File, Status
 from folkmoot.files.folders import Folder, FolderUse
 from folkmoot.files.open_files import AgentFile
+from folkmoot.files.shown import ShownFiles
 from folkmoot.identifiers import user_of
 from folkmoot.server.wire.common import JsonObject, Reply, Request, Text, moment
 from folkmoot.server.wire.models import EmbeddingConfig, EmbeddingSettings
@@ -51,6 +52,7 @@ class UpdateFolder(FolderFields):
     """Changes to a folder; what is left out stays as it is."""
 
     name: FolderName | None = None
+    embedding: Text | None = Field(None, description="Handle of the embedding model; another one embeds all anew.")
 
     def changes(self) -> dict[str, Any]:
         """Return only what the request named."""
@@ -59,7 +61,7 @@ class UpdateFolder(FolderFields):
             del changes["name"]
         if "embedding_config" in changes:
             changes["embedding_config"] = _config(self.embedding_config)
-            changes["embedding"] = changes["embedding_config"].get("handle")
+            changes.setdefault("embedding", changes["embedding_config"].get("handle"))
         return changes
 
 
@@ -301,6 +303,51 @@ class AgentFileReply(Reply):
             end_line=held.last_line,
             version=held.file.version,
         )
+
+
+class FileBlockReply(Reply):
+    """A file as the API knows it among an agent's blocks; nobody edits it as one."""
+
+    value: str
+    limit: int
+    project_id: str | None = None
+    template_name: str | None = None
+    is_template: bool = False
+    template_id: str | None = None
+    base_template_id: str | None = None
+    deployment_id: str | None = None
+    entity_id: str | None = None
+    preserve_on_migration: bool = False
+    label: str
+    read_only: bool = True
+    description: str | None = None
+    metadata: dict[str, Any] = {}
+    hidden: bool | None = None
+    id: str
+    created_by_id: str | None = None
+    last_updated_by_id: str | None = None
+    tags: list[str] = []
+    file_id: str
+    source_id: str
+    is_open: bool
+    last_accessed_at: datetime | None
+
+    @classmethod
+    def all_of(cls, shown: ShownFiles) -> list[FileBlockReply]:
+        """Show files with what an agent is shown of them."""
+        return [
+            cls(
+                value=each.text,
+                limit=shown.limits.view_characters,
+                label=each.held.file.path,
+                id=f"block-{each.held.id.removeprefix('file_agent-')}",
+                file_id=each.held.file.id,
+                source_id=each.held.file.folder_id,
+                is_open=each.held.is_open,
+                last_accessed_at=None if each.held.accessed_at is None else moment(each.held.accessed_at),
+            )
+            for each in shown.files
+        ]
 
 
 class AgentFilesReply(Reply):

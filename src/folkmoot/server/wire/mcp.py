@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Discriminator, Field, Tag
 
 from folkmoot.errors import InvalidInput
+from folkmoot.sandbox.reach import MOST_HOSTS
 from folkmoot.server.origins import origin_of
 from folkmoot.server.wire.common import JsonObject, Reply, Request, Text
 from folkmoot.tools.mcp.configuration import ServerConfiguration, ServerType
@@ -17,12 +18,15 @@ from folkmoot.tools.tool import ToolResult
 
 MOST_ARGUMENTS = 200
 MOST_NAMES = 100
+MOST_PATHS = 50
 
 ServerName = Annotated[Text, Field(min_length=1, max_length=200)]
 Url = Annotated[Text, Field(min_length=1, max_length=2083)]
 Secret = Annotated[Text, Field(max_length=20_000)]
 Command = Annotated[Text, Field(min_length=1, max_length=4096)]
 Arguments = Annotated[list[Annotated[Text, Field(max_length=20_000)]], Field(max_length=MOST_ARGUMENTS)]
+Hosts = Annotated[list[Annotated[Text, Field(max_length=260)]], Field(max_length=MOST_HOSTS)]
+Paths = Annotated[list[Annotated[Text, Field(max_length=4096)]], Field(max_length=MOST_PATHS)]
 HeaderName = Annotated[Text, Field(min_length=1, max_length=200)]
 Values = Annotated[dict[HeaderName, Secret], Field(max_length=MOST_NAMES)]
 
@@ -35,8 +39,13 @@ class StdioFields(Request):
     """A program of the server's machine that speaks over its standard input and output."""
 
     command: Command = Field(description="The program; it is started with an empty environment and an empty home.")
-    args: Arguments = Field(description="Its arguments.")
+    args: Arguments = Field(description="Its arguments; what they name by an absolute path, it may read.")
     env: Values | None = Field(None, description=f"Its environment; a value {_FILLED}.")
+    allowed_hosts: Hosts | None = Field(
+        None,
+        description="Hosts that it may reach, each with `:port` where other than 80 and 443; all public ones if null.",
+    )
+    readable_paths: Paths | None = Field(None, description="Files and folders that it may read beside its own package.")
 
 
 class RemoteFields(Request):
@@ -73,6 +82,8 @@ class ChangedStdio(Request):
     command: Command | None = None
     args: Arguments | None = None
     env: Values | None = None
+    allowed_hosts: Hosts | None = None
+    readable_paths: Paths | None = None
 
 
 class _ChangedRemote(Request):
@@ -253,26 +264,29 @@ class ServerReply(Reply):
     command: str | None = None
     args: list[str] | None = None
     env: dict[str, str] | None = None
+    allowed_hosts: list[str] | None = None
+    readable_paths: list[str] | None = None
     server_url: str | None = None
     auth_header: str | None = None
     auth_token: str | None = None
     custom_headers: dict[str, str] | None = None
 
 
-def show_server(server: ToolServer) -> dict[str, Any]:
-    """Return a server with the fields of its type."""
+def show_server(server: ToolServer, *, to_admin: bool) -> dict[str, Any]:
+    """Return a server with the fields of its type, and what only admins are shown of them."""
     configuration = server.configuration
     return {
         "mcp_server_type": configuration.server_type,
-        **configuration.shown(),
+        **configuration.shown(to_admin=to_admin),
         "id": server.id,
         "server_name": server.name,
     }
 
 
-def show_old_server(server: ToolServer) -> dict[str, Any]:
+def show_old_server(server: ToolServer, *, to_admin: bool) -> dict[str, Any]:
     """Return a server in the older form."""
-    return {"server_name": server.name, "type": server.configuration.server_type, **server.configuration.shown()}
+    shown = server.configuration.shown(to_admin=to_admin)
+    return {"server_name": server.name, "type": server.configuration.server_type, **shown}
 
 
 def show_listed(listed: Sequence[ListedTool]) -> list[dict[str, Any]]:

@@ -94,7 +94,7 @@ class ToolReturn(Reply):
     """What one tool call came to."""
 
     type: str
-    tool_return: str
+    tool_return: str | list[dict[str, Any]]
     status: str
     tool_call_id: str
     stdout: list[str] | None
@@ -245,7 +245,7 @@ def show_message(message: Message, shape: MessageShape) -> AnyMessage:
             return _show_call(message, shape)
         case "tool_return_message":
             fields = {name: body[name] for name in ("tool_return", "status", "tool_call_id", "stdout", "stderr")}
-            return ToolReturnMessage(**_common(message), **fields, tool_returns=[ToolReturn(type="tool", **fields)])
+            return ToolReturnMessage(**_common(message), **fields, tool_returns=[_tool_return(fields, body)])
         case "approval_request_message":
             return show_request(message)
         case "approval_response_message":
@@ -259,8 +259,20 @@ def show_message(message: Message, shape: MessageShape) -> AnyMessage:
     raise AssertionError(f"no wire form for {message.message_type}")
 
 
+def _tool_return(fields: Mapping[str, Any], body: Mapping[str, Any]) -> ToolReturn:
+    """Return what a call came to: its text, or text and pictures as parts of content."""
+    pictures = body.get("pictures")
+    content = [{"type": "text", "text": fields["tool_return"]}, *pictures] if pictures else fields["tool_return"]
+    return ToolReturn(**{"type": "tool", **fields, "tool_return": content})
+
+
 def show_unsaid_return(
-    name: str, text: str, failed: bool, stdout: Sequence[str], stderr: Sequence[str]
+    name: str,
+    text: str,
+    failed: bool,
+    stdout: Sequence[str],
+    stderr: Sequence[str],
+    pictures: Sequence[Mapping[str, Any]] = (),
 ) -> ToolReturnMessage:
     """Show what a tool returned that no agent called, so that it is no message of any conversation."""
     returned: dict[str, Any] = {
@@ -282,7 +294,7 @@ def show_unsaid_return(
         seq_id=None,
         run_id=None,
         **returned,
-        tool_returns=[ToolReturn(type="tool", **returned)],
+        tool_returns=[_tool_return(returned, {"pictures": pictures})],
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, model_validator
 
+from folkmoot.models.kinds import ADDABLE
 from folkmoot.models.listing import ModelDescription
 from folkmoot.server.wire.common import JsonObject, Reply, Request, Text
 
@@ -59,6 +60,7 @@ class ModelReply(LlmConfig):
             display_name=_display_name(model),
             provider_type=_provider_type(model),
             provider_name=model.provider,
+            provider_category=model.category,
             model=model.name,
             model_endpoint_type=model.endpoint_type,
             model_endpoint=model.endpoint or None,
@@ -139,16 +141,5 @@ def _display_name(model: ModelDescription) -> str:
 
 
 def _provider_type(model: ModelDescription) -> str:
-    """Return the provider in the wire format's list, in which a local or compatible server counts as OpenAI's kind."""
-    listed = {
-        "anthropic",
-        "azure",
-        "deepseek",
-        "google_ai",
-        "groq",
-        "mistral",
-        "ollama",
-        "openai",
-        "openrouter",
-    }
-    return model.provider if model.provider in listed | {"together", "vllm", "xai"} else "openai"
+    """Return the provider in the wire format's list, in which a server of the user's own counts as OpenAI's kind."""
+    return model.provider_kind if model.provider_kind in ADDABLE else "openai"

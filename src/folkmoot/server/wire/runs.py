@@ -10,9 +10,11 @@ from pydantic import Field
 
 from folkmoot.agents.steps import StoredStep, Trace
 from folkmoot.conversations.messages import Message
+from folkmoot.memory.undo import UndoneBlock
 from folkmoot.models.listing import ModelDescription
 from folkmoot.models.prompt import Usage
 from folkmoot.runs.runs import Run
+from folkmoot.server.wire.blocks import VersionReply
 from folkmoot.server.wire.common import Reply, moment
 from folkmoot.server.wire.sending import sent_again
 
@@ -104,6 +106,43 @@ def prompt_details(usage: Usage) -> dict[str, int]:
         "cache_read_tokens": usage.cached_input_tokens,
         "cache_creation_tokens": usage.cache_write_tokens,
     }
+
+
+class UndoneBlockReply(Reply):
+    """A block that a run wrote to, and what became of that."""
+
+    block_id: str
+    label: str | None
+    run_versions: list[int] = Field(description="Versions that the run wrote.")
+    reverted: bool
+    version: int | None = Field(description="The block's version without what the run wrote; null when it was left.")
+    reason: str | None = Field(description="Why it was left as it is.")
+    overtaken_by: list[VersionReply] = Field(description="Versions of others, because of which it was left.")
+
+    @classmethod
+    def of(cls, undone: UndoneBlock) -> UndoneBlockReply:
+        """Show what became of a block."""
+        return cls(
+            block_id=undone.block_id,
+            label=undone.label,
+            run_versions=list(undone.versions),
+            reverted=undone.version is not None,
+            version=undone.version,
+            reason=undone.reason,
+            overtaken_by=[VersionReply.of(version) for version in undone.overtaken_by],
+        )
+
+
+class UndoneRun(Reply):
+    """What was taken back of a run."""
+
+    run_id: str
+    blocks: list[UndoneBlockReply]
+
+    @classmethod
+    def of(cls, run_id: str, undone: Sequence[UndoneBlock]) -> UndoneRun:
+        """Show what was taken back."""
+        return cls(run_id=run_id, blocks=[UndoneBlockReply.of(each) for each in undone])
 
 
 class RunMetrics(Reply):

@@ -12,10 +12,11 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator,
 from folkmoot.agents.approvals import Decision, Decisions
 from folkmoot.agents.tool_calls import Outcome
 from folkmoot.conversations.messages import Message, MessageType
-from folkmoot.models.prompt import ToolSchema
+from folkmoot.models.prompt import Image, ToolSchema
 from folkmoot.server.wire.common import MOST_ITEMS, JsonObject, Request, Text
 from folkmoot.server.wire.messages import MessageShape
 from folkmoot.store.words import LONGEST_TEXT
+from folkmoot.tools.pictures import named
 
 MOST_WORDS_SENT = 1_000_000
 """Characters of messages in a request that search shall find."""
@@ -64,6 +65,10 @@ class UrlImage(Request):
     type: Literal["url"] = "url"
     url: Annotated[Text, AfterValidator(_address)]
 
+    def to_image(self) -> Image:
+        """Return it as a model is shown it."""
+        return Image(url=self.url)
+
 
 class Base64Image(Request):
     """A picture in the request itself."""
@@ -72,6 +77,10 @@ class Base64Image(Request):
     media_type: Annotated[str, Field(pattern=f"^{PICTURE}$")]
     data: Annotated[Text, AfterValidator(_base64)]
     detail: str | None = None
+
+    def to_image(self) -> Image:
+        """Return it as a model is shown it."""
+        return Image(data=self.data, media_type=self.media_type)
 
 
 class ImagePart(Request):
@@ -174,11 +183,15 @@ class ClientToolReturn(Request):
     stdout: list[str] | None = None
     stderr: list[str] | None = None
 
-    def text(self) -> str:
-        """Return what the model reads of it."""
-        if isinstance(self.tool_return, str):
-            return self.tool_return
-        return "\n".join(part.text for part in self.tool_return if isinstance(part, TextPart))
+    def to_outcome(self) -> Outcome:
+        """Return it as the outcome of its call."""
+        given = [self.tool_return] if isinstance(self.tool_return, str) else self.tool_return
+        told = named(part.source.to_image() if isinstance(part, ImagePart) else _text_of(part) for part in given)
+        return Outcome(told.text, self.status == "error", pictures=told.pictures)
+
+
+def _text_of(part: str | TextPart) -> str:
+    return part if isinstance(part, str) else part.text
 
 
 def _kind_of_return(value: Any) -> str:
@@ -220,7 +233,7 @@ class ApprovalCreate(Request):
         each = [
             Decision(given.tool_call_id, given.approve, given.reason)
             if isinstance(given, ApprovalReturn)
-            else Decision(given.tool_call_id, outcome=Outcome(given.text(), given.status == "error"))
+            else Decision(given.tool_call_id, outcome=given.to_outcome())
             for given in self.approvals
         ]
         return Decisions(message, each)

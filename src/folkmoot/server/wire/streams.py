@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from folkmoot.agents.events import (
@@ -38,6 +38,8 @@ class StreamShape:
     messages: MessageShape
     pings: bool = True
     types: Sequence[str] | None = None
+    speaker: Mapping[str, str] = field(default_factory=dict)
+    """`name` and `sender_id` of the agent that speaks, where several do."""
 
     @classmethod
     def of_run(cls, run: Run) -> StreamShape:
@@ -68,7 +70,7 @@ class StreamShape:
             event = event.message
         if isinstance(event, Message):
             return [message.model_dump(mode="json") for message in show_messages([event], self.messages, self.types)]
-        piece = self._show_piece(event)
+        piece = {**self._show_piece(event), **self.speaker}
         return [piece] if self.types is None or piece["message_type"] in self.types else []
 
     def _show_piece(self, piece: Piece) -> Mapping[str, Any]:
@@ -110,6 +112,7 @@ def show_usage(end: TurnEnd) -> UsageStatistics:
         prompt_tokens=usage.prompt_tokens,
         total_tokens=usage.completion_tokens + usage.prompt_tokens,
         step_count=end.step_count,
+        run_ids=list(end.run_ids) or None,
         cached_input_tokens=usage.cached_input_tokens,
         cache_write_tokens=usage.cache_write_tokens,
         reasoning_tokens=usage.reasoning_tokens,

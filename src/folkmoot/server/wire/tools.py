@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from folkmoot.errors import InvalidInput
 from folkmoot.identifiers import user_of
+from folkmoot.sandbox.calls import check_limits
 from folkmoot.sandbox.environments import State
 from folkmoot.sandbox.reach import read_hosts
 from folkmoot.server.wire.common import MOST_ITEMS, JsonObject, Reply, Request, Tag, Text, storable_json_of
@@ -67,8 +68,12 @@ def readable_hosts(hosts: Any) -> list[str]:
     return hosts
 
 
-def _with_readable_hosts(metadata: dict[str, Any]) -> dict[str, Any]:
+def _readable(metadata: dict[str, Any]) -> dict[str, Any]:
     readable_hosts(metadata.get("allowed_hosts", []))
+    try:
+        check_limits(metadata.get("limits") or {})
+    except InvalidInput as error:
+        raise ValueError(error.message) from error
     return metadata
 
 
@@ -88,8 +93,10 @@ class UpdateTool(Request):
     return_char_limit: int | None = Field(None, ge=1, le=1_000_000)
     pip_requirements: Requirements | None = None
     npm_requirements: Requirements | None = None
-    metadata_: Annotated[JsonObject, AfterValidator(_with_readable_hosts)] | None = Field(
-        None, description="What its maker keeps with it; in `allowed_hosts` the hosts that the tool may reach."
+    metadata_: Annotated[JsonObject, AfterValidator(_readable)] | None = Field(
+        None,
+        description="What its maker keeps with it; in `allowed_hosts` the hosts that the tool may reach, "
+        "in `limits` what its calls may use where that is less than the server allows.",
     )
     default_requires_approval: bool | None = None
     enable_parallel_execution: bool | None = None

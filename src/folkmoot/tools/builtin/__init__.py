@@ -22,7 +22,7 @@ _ALL = (
     BuiltinTool(agents.send_message, "letta_core", in_step=True, ends_turn=True),
     BuiltinTool(web.web_search, "letta_builtin"),
     BuiltinTool(web.fetch_webpage, "letta_builtin"),
-    BuiltinTool(run_code, "letta_builtin"),
+    BuiltinTool(run_code, "letta_builtin", runs_code=True),
     BuiltinTool(archival_memory.archival_memory_insert, "letta_core", in_step=True),
     BuiltinTool(archival_memory.archival_memory_search, "letta_core"),
     BuiltinTool(files.open_files, "letta_files_core", in_step=True),

@@ -26,6 +26,7 @@ class BuiltinTool:
     ends_turn: bool = False
     asks_agents: bool = False
     return_limit: int = 50_000
+    runs_code: bool = False
     runs_beside_others: bool = True
     stored: None = None
 

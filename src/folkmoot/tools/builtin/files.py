@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated, Required, TypedDict
 
 from folkmoot.errors import ToolFailed
 from folkmoot.files.grep import MOST_CONTEXT, Grep, grep
 from folkmoot.files.open_files import AgentFile, close_all, find_named, limits_of, names_of, open_file
 from folkmoot.files.search import search_files
-from folkmoot.models.embeddings import usable_embedding
 from folkmoot.store.engine import Transaction
 from folkmoot.tools.tool import ToolContext
 
@@ -122,8 +120,9 @@ async def semantic_search_files(context: ToolContext, query: str, limit: int | N
     most = 5 if limit is None else limit
     if not 1 <= most <= MOST_FOUND:
         raise ToolFailed(f"limit can be 1 to {MOST_FOUND}.")
-    handle_of = partial(usable_embedding, context.settings, context.environ)
-    found = await search_files(context.store, context.embeddings, handle_of, context.agent_id, query, most)
+    if not query.strip():
+        raise ToolFailed("query is empty; say what to look for.")
+    found = await search_files(context.store, context.embeddings, context.agent_id, query, most)
     if not found:
         return "Nothing was found. Try other words, or look with grep_files."
     files = len({passage.path for passage in found})

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from folkmoot.errors import ToolFailed
+from itertools import takewhile
+
+from folkmoot.errors import Overtaken, PreconditionFailed, ToolFailed
 from folkmoot.memory.attachments import attached_rows
 from folkmoot.memory.authors import Author
 from folkmoot.memory.blocks import Block, edit_block, find_block
 from folkmoot.memory.edits import Append, Edit, Insert, Patch, Refusal, Replace, Rethink
-from folkmoot.memory.history import list_versions
+from folkmoot.memory.history import find_version, list_versions
 from folkmoot.store.engine import Row
 from folkmoot.tools.tool import ToolContext
 
 MOST_AUTHORS = 100
-"""Versions that are looked at to say whose changes a rethink overwrote."""
+"""Versions that are looked at to say whose changes a rethink overwrote, or came in between."""
+
+MOST_PLANS = 3
+"""How often an agent that edits what it has read may plan anew, because others were faster, in one turn."""
+
+LONGEST_CHANGE = 4000
+"""Characters that are shown of what others changed."""
 
 
 async def memory_insert(context: ToolContext, label: str, new_string: str, insert_line: int = -1) -> str:
@@ -106,7 +114,11 @@ async def edit_labelled(context: ToolContext, label: str, edit: Edit) -> str:
     only_adds = isinstance(edit, Insert | Append)
     if not (only_adds and row["access"] == "append" and not row["read_only"]):
         need_write_access(row)
-    outcome = await edit_block(context.step_transaction, row["id"], edit, agent_author(context))
+    expected = await _expected_version(context, row["id"]) if context.edits_as_read and not only_adds else None
+    try:
+        outcome = await edit_block(context.step_transaction, row["id"], edit, agent_author(context), expected)
+    except PreconditionFailed:
+        raise await _overtaken(context, label, row) from None
     if isinstance(outcome, Refusal):
         raise ToolFailed(outcome.reason)
     before, after = outcome
@@ -149,6 +161,52 @@ def need_write_access(row: Row) -> None:
 def agent_author(context: ToolContext) -> Author:
     """Return the calling agent as the author of an edit."""
     return Author("agent", context.agent_id, context.agent_name, context.run_id or None, context.step_id or None)
+
+
+async def _expected_version(context: ToolContext, block_id: str) -> int:
+    """Return the version that a block is at when nobody but this step has changed it since its model was shown it.
+
+    Raises:
+        ToolFailed: the model was not shown the block, or has planned often enough.
+    """
+    seen = context.seen.get(block_id)
+    if seen is None:
+        raise ToolFailed("You have not been shown this block yet. Look at it in your next step, then change it.")
+    if context.overtaken >= MOST_PLANS:
+        raise ToolFailed(
+            f"Others were faster {context.overtaken} times. Nothing was changed; leave the rest as it is and finish. "
+            "You will come back to it."
+        )
+    since = await list_versions(context.step_transaction, block_id, MOST_AUTHORS, after=seen, ascending=True)
+    return seen + sum(version.author.step_id == context.step_id for version in since)
+
+
+async def _overtaken(context: ToolContext, label: str, row: Row) -> Overtaken:
+    """Return the error that tells an agent what others changed since it was shown a block."""
+    seen = context.seen[row["id"]]
+    since = await list_versions(context.step_transaction, row["id"], MOST_AUTHORS, after=seen, ascending=True)
+    others = dict.fromkeys(str(version.author) for version in since if version.author.step_id != context.step_id)
+    _, before = await find_version(context.step_transaction, row["id"], seen)
+    return Overtaken(
+        f"Nothing was changed: you were shown version {seen} of block {label!r}, and {', '.join(others)} made it "
+        f"version {row['version']} meanwhile. What changed since (- was, + is):\n"
+        f"{_changed_lines(before, row['value'])}\nPlan again with the text as it is now, and keep what is new in it."
+    )
+
+
+def _changed_lines(before: str, after: str) -> str:
+    """Return the lines that differ, those that are gone before those that are new."""
+    old, new = before.split("\n"), after.split("\n")
+    start = sum(1 for _ in takewhile(_same, zip(old, new, strict=False)))
+    old, new = old[start:], new[start:]
+    end = sum(1 for _ in takewhile(_same, zip(reversed(old), reversed(new), strict=False)))
+    lines = [*(f"- {line}" for line in old[: len(old) - end]), *(f"+ {line}" for line in new[: len(new) - end])]
+    text = "\n".join(lines)
+    return text if len(text) <= LONGEST_CHANGE else f"{text[:LONGEST_CHANGE]}\n… (see the block itself)"
+
+
+def _same(pair: tuple[str, str]) -> bool:
+    return pair[0] == pair[1]
 
 
 async def _overwritten(context: ToolContext, before: Block) -> str:

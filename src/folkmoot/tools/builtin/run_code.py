@@ -47,5 +47,6 @@ async def run_code(context: ToolContext, code: str, language: Literal["python", 
 def _told(result: Result) -> str:
     """Return what a model reads of it: what was printed, then the value or the error."""
     value = None if result.value is None else json.dumps(result.value, ensure_ascii=False)
-    parts = [result.stdout.rstrip(), result.stderr.rstrip(), value, result.error]
+    refused = "\n".join(f"network: {line}" for line in result.refused)
+    parts = [result.stdout.rstrip(), result.stderr.rstrip(), value, result.error, refused]
     return "\n".join(part for part in parts if part) or "The program ended and printed nothing."

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from folkmoot.errors import ToolFailed
-from folkmoot.models.prompt import ToolSchema
-from folkmoot.sandbox.calls import Network
+from folkmoot.errors import InvalidInput, ToolFailed
+from folkmoot.sandbox.calls import Network, check_limits
 from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.settings import Settings
 from folkmoot.store.engine import Store, Transaction
@@ -16,9 +15,9 @@ from folkmoot.store.sealing import Sealer
 from folkmoot.tools.custom.agent_state import agent_shown, write_blocks
 from folkmoot.tools.custom.configuration import SandboxConfig, SandboxVariable, find_settings, variables_of
 from folkmoot.tools.custom.lending import Home, lent_key
-from folkmoot.tools.custom.packages import packages_of
+from folkmoot.tools.custom.packages import Packages, packages_of, packages_of_tool
 from folkmoot.tools.custom.running import Program, Returned, Surroundings, run_program
-from folkmoot.tools.stored import StoredTool
+from folkmoot.tools.stored import RowTool, StoredTool
 from folkmoot.tools.tool import ToolContext, ToolResult
 
 
@@ -43,49 +42,15 @@ class Running(Protocol):
 
 
 @dataclass(frozen=True)
-class CustomTool:
+class CustomTool(RowTool):
     """A stored tool of the type `custom`; it runs in the sandbox."""
 
-    stored: StoredTool
     sealer: Sealer
-    in_step: bool = False
-    ends_turn: bool = False
-    asks_agents: bool = False
 
     @property
-    def id(self) -> str:
-        """The row's identifier."""
-        return self.stored.id
-
-    @property
-    def name(self) -> str:
-        """The row's name."""
-        return self.stored.name
-
-    @property
-    def schema(self) -> ToolSchema:
-        """What the model is told of it."""
-        return self.stored.schema
-
-    @property
-    def tool_type(self) -> str:
-        """`custom`."""
-        return self.stored.tool_type
-
-    @property
-    def tags(self) -> Sequence[str]:
-        """The row's tags."""
-        return self.stored.tags
-
-    @property
-    def runs_beside_others(self) -> bool:
-        """Only where its maker allows it."""
-        return self.stored.enable_parallel_execution
-
-    @property
-    def return_limit(self) -> int:
-        """The row's limit."""
-        return self.stored.return_char_limit
+    def runs_code(self) -> bool:
+        """Always."""
+        return True
 
     @property
     def _hosts(self) -> Sequence[str]:
@@ -105,6 +70,7 @@ class CustomTool:
             stderr=returned.stderr,
             failed=returned.error is not None,
             length=returned.length,
+            pictures=returned.pictures,
             value=returned.value,
         )
 
@@ -116,8 +82,6 @@ class CustomTool:
         """
         if context.sandbox is None:
             raise ToolFailed(f"{self.name} could not be run: there is no sandbox.")
-        if self.stored.source_type != "python":
-            raise ToolFailed(f"{self.name} could not be run: it is written in {self.stored.source_type}.")
         source = self.stored.source_code or ""
         described = self.schema.parameters.get("properties", {}) if self.stored.args_json_schema else {}
 
@@ -125,8 +89,8 @@ class CustomTool:
             return await agent_shown(transaction, context)
 
         shared = await read_shared(context.store, self.sealer)
-        packages = packages_of("pip", shared.packages, self.stored.pip_requirements)
-        program = Program(source, self.stored.function, self.name, described, packages)
+        packages = packages_of_tool(self.stored, *shared.packages)
+        program = Program(source, self.stored.function, self.name, described, packages, limits_of(self.stored))
         home = Home.of(context.settings)
         reached = home.address if home.knows_code or context.settings.api_key is not None else None
         async with lent_key(context) as key:
@@ -148,6 +112,18 @@ class CustomTool:
             return returned
         said = await write_blocks(context, returned.blocks)
         return returned if not said else replace(returned, stderr=[*returned.stderr, *said])
+
+
+def limits_of(stored: StoredTool) -> Mapping[str, float]:
+    """Return what the calls of a tool alone may use: `limits` of its metadata.
+
+    Raises:
+        ToolFailed: they cannot be read, as those that came with an agent from elsewhere.
+    """
+    try:
+        return check_limits((stored.metadata or {}).get("limits") or {})
+    except InvalidInput as error:
+        raise ToolFailed(f"{stored.name} could not be run: {error.message}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +158,6 @@ async def run_source(
     program: Program,
     arguments: Mapping[str, Any],
     variables: Mapping[str, str],
-    requirements: Sequence[Mapping[str, Any]] | None,
     services: Running,
 ) -> Returned:
     """Run source that is no agent's tool.
@@ -191,14 +166,15 @@ async def run_source(
         program: the source, and which function of it.
         arguments: what to call it with.
         variables: environment variables, which come before those that all calls have.
-        requirements: packages that it asks for.
         services: where it runs.
 
     Raises:
         ToolFailed: no code can be run here, or not now.
-        InvalidInput: a package cannot be read.
+        InvalidInput: a package that all calls have cannot be read.
     """
     shared = await read_shared(services.store, services.sealer)
-    program = replace(program, packages=packages_of("pip", shared.packages, requirements))
+    if program.packages.language == "python":
+        asked = {*program.packages.requirements, *packages_of("pip", shared.packages)}
+        program = replace(program, packages=Packages("python", tuple(sorted(asked))))
     around = Surroundings({**shared.variables, **variables}, Network(hosts=tuple(shared.hosts)))
     return await run_program(program, arguments, around, services.sandbox, services.settings)

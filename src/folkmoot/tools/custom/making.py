@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-from folkmoot.errors import BadRequest, Conflict, InvalidInput
+from folkmoot.errors import BadRequest, Conflict
 from folkmoot.identifiers import new_id
 from folkmoot.memory.authors import Author
 from folkmoot.store import clock
 from folkmoot.store.engine import CHANGED_MEANWHILE, Store, Transaction
 from folkmoot.tools.builtin import BUILTIN_TOOLS, BUILTIN_TOOLS_BY_ID
 from folkmoot.tools.custom.given import check_json_schema, check_name, parameters_of
+from folkmoot.tools.custom.languages import Language, describe_tool, read_tool
 from folkmoot.tools.custom.packages import packages_of
-from folkmoot.tools.custom.reading import ReadTool, describe_tool, read_tool
+from folkmoot.tools.custom.reading import ReadTool
 from folkmoot.tools.stored import StoredTool, find_stored_tool, find_tool_named, insert_tool, replace_tool
-
-Language: TypeAlias = Literal["python", "typescript"]
 
 LANGUAGES: Mapping[str, Language] = {"python": "python", "json": "python", "typescript": "typescript"}
 """What a source's type may be called; `json` is what older servers answered for Python."""
@@ -48,24 +47,21 @@ def describe(fields: Mapping[str, Any]) -> Described:
         fields: `source_code`, and `source_type`, `json_schema`, `args_json_schema`, `description` where they are sent.
 
     Raises:
-        BadRequest: the source or a schema cannot be read.
-        InvalidInput: its language needs a schema and none is sent.
+        BadRequest: the source or a schema cannot be read, or it is in no language that tools can be written in.
     """
     source: str = fields["source_code"]
     language = language_of(fields.get("source_type"))
     schema, args_schema = fields.get("json_schema"), fields.get("args_json_schema") or None
-    if schema is None and language != "python":
-        raise InvalidInput(f"json_schema: a tool in {language} needs one; only Python's signatures are read.")
     if schema is not None:
         told = check_json_schema(schema)
-        function = describe_tool(source, told["name"])[0] if language == "python" else told["name"]
+        function, _ = describe_tool(language, source, told["name"])
         return Described(source, language, told, args_schema, given=True, function=function)
     if args_schema is not None:
         parameters = parameters_of(args_schema)
-        name, said = describe_tool(source)
+        name, said = describe_tool(language, source)
         read = ReadTool(name, said or fields.get("description") or "", parameters)
     else:
-        read = read_tool(source, description=fields.get("description"))
+        read = read_tool(language, source, fields.get("description"))
     check_name(read.name, "source_code: the function's name")
     return Described(source, language, read.to_json_schema(), args_schema, given=False, function=read.name)
 
@@ -92,7 +88,7 @@ async def make_tool(store: Store, fields: Mapping[str, Any], author: Author) -> 
 
     Raises:
         BadRequest: the source or a schema cannot be read.
-        InvalidInput: the source's language needs a schema, or a package cannot be read.
+        InvalidInput: a package cannot be read.
         Conflict: a built-in tool has the name, or there are too many tools.
     """
     described = await asyncio.to_thread(describe, fields)
@@ -136,13 +132,20 @@ async def put_tool(
     return tool
 
 
+def would_stay(tool: StoredTool, fields: Mapping[str, Any], described: Described) -> bool:
+    """Tell whether a tool is already what it would be changed to."""
+    changed = _changed(tool, fields, described, tool.updated_by)
+    same = replace(changed, updated_at=tool.updated_at, description=tool.description)
+    return same.to_row() == tool.to_row() and changed.schema == tool.schema  # which says the description
+
+
 async def change_tool(store: Store, tool_id: str, fields: Mapping[str, Any], author: Author) -> StoredTool:
     """Change a tool. With another source its name and schema follow it, unless the schema is one that was given.
 
     Raises:
         NotFound: there is no such tool.
         BadRequest: the source or a schema cannot be read.
-        InvalidInput: the source's language needs a schema, or a package cannot be read.
+        InvalidInput: a package cannot be read.
         Conflict: another tool has the name, there is too much source, or somebody changed it at the same moment.
     """
     before = await store.read(lambda transaction: find_stored_tool(transaction, tool_id))

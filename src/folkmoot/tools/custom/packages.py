@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
+from folkmoot.errors import SandboxUnavailable
+from folkmoot.sandbox.calls import Language
 from folkmoot.sandbox.environments import Environments, State
+from folkmoot.sandbox.node import packages_needed
 from folkmoot.sandbox.requirements import Kind, read_requirements
+from folkmoot.tools.stored import StoredTool
 
 _COMPARED = ("=", "<", ">", "!", "~")
 
@@ -32,12 +39,45 @@ def _written(kind: Kind, requirement: Mapping[str, Any]) -> str:
     return f"{name}{version}" if version.startswith(_COMPARED) else f"{name}=={version}"
 
 
-def begin_to_install(environments: Environments | None, packages: Sequence[str]) -> None:
+@dataclass(frozen=True, slots=True)
+class Packages:
+    """What the source of a tool needs."""
+
+    language: Language = "python"
+    requirements: tuple[str, ...] = ()
+
+
+def packages_of_tool(stored: StoredTool, *shared: Mapping[str, Any]) -> Packages:
+    """Return what a stored tool needs: pip's packages for Python, npm's for TypeScript.
+
+    Args:
+        stored: the tool.
+        shared: pip's packages that all tools have beside it.
+
+    Raises:
+        InvalidInput: one cannot be read.
+    """
+    if stored.source_type == "typescript":
+        return Packages("typescript", packages_of("npm", stored.npm_requirements))
+    return Packages("python", packages_of("pip", shared, stored.pip_requirements))
+
+
+async def begin_to_install(environments: Environments | None, packages: Packages) -> None:
     """Have packages installed in the background, unless they are there; nothing where there are none to install."""
-    if environments is not None and packages:
-        environments.make("pip", packages)
+    if environments is None:
+        return
+    with suppress(SandboxUnavailable):  # what is missing is told where the tool is shown
+        kind, requirements = await asyncio.to_thread(packages_needed, packages.language, packages.requirements)
+        if requirements:
+            environments.make(kind, requirements)
 
 
-def state_of(environments: Environments | None, packages: Sequence[str]) -> State | None:
+async def state_of(environments: Environments | None, packages: Packages) -> State | None:
     """Return how far the installation of packages is; None where there is nothing to install."""
-    return environments.state("pip", packages) if environments is not None and packages else None
+    if environments is None:
+        return None
+    try:
+        kind, requirements = await asyncio.to_thread(packages_needed, packages.language, packages.requirements)
+    except SandboxUnavailable as error:
+        return State("failed", error.message)
+    return environments.state(kind, requirements) if requirements else None

@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from folkmoot.errors import SandboxBusy, SandboxUnavailable, ToolFailed
-from folkmoot.sandbox.calls import Call, Environment, Network, Result
+from folkmoot.models.prompt import Image
+from folkmoot.sandbox.calls import Call, Environment, Network, Result, narrowed
 from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.settings import Settings
+from folkmoot.tools.custom.packages import Packages
+from folkmoot.tools.pictures import Pictured, pictured, read_parts
 
 LONGEST_PRINTED = 50_000
 """Characters of what a call prints that are kept, of each of both streams."""
@@ -40,8 +43,11 @@ class Program:
     described: Mapping[str, Any] = field(default_factory=dict)
     """JSON Schemas of arguments that were described apart from the source, by name."""
 
-    packages: tuple[str, ...] = ()
-    """What it asks for, as `packages.packages_of` writes it; without any it has those of the server."""
+    packages: Packages = field(default_factory=Packages)
+    """Its language and what it asks for; Python without any has those of the server."""
+
+    limits: Mapping[str, float] = field(default_factory=dict)
+    """What its calls may use at most, by the names of `calls.Limits`, where that is less than the server allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +77,20 @@ class Returned:
     stdout: Sequence[str] = ()
     stderr: Sequence[str] = ()
     blocks: Mapping[str, str] = field(default_factory=dict)
+    pictured: Pictured | None = None
+    """The value as text and pictures, where it is parts of content."""
 
     @property
     def text(self) -> str:
         """What a model reads."""
-        return self.error if self.error is not None else text_of(self.value)
+        if self.error is not None:
+            return self.error
+        return self.pictured.text if self.pictured is not None else text_of(self.value)
+
+    @property
+    def pictures(self) -> Sequence[Image]:
+        """What a model sees beside it."""
+        return self.pictured.pictures if self.pictured is not None else ()
 
 
 def text_of(value: Any) -> str:
@@ -101,47 +116,58 @@ async def run_program(
         if re.fullmatch(VARIABLE_NAME, name) is None:
             raise ToolFailed(f"{program.name} could not be run: {name!r} cannot be the name of a variable.")
     seconds = settings.tool_timeout
+    # Ahead of the time that a turn gives its tools, so that what was printed until then is kept.
+    most = replace(sandbox.limits, seconds=max(seconds - 1, seconds / 2), value=_MOST_RETURNED)
     call = Call(
         program.source,
         program.function,
-        arguments={
-            "arguments": dict(arguments),
-            "agent": around.agent,
-            "agent_id": around.agent_id,
-            "schemas": dict(program.described),
-        },
+        arguments=arguments,
         variables=around.variables,
+        language=program.packages.language,
         environment=_environment(program),
-        # Ahead of the time that a turn gives its tools, so that what was printed until then is kept.
-        limits=replace(sandbox.limits, seconds=max(seconds - 1, seconds / 2), value=_MOST_RETURNED),
+        limits=narrowed(most, program.limits),
         network=around.network,
-        adapter=_adapter(),
     )
     try:
-        result = await sandbox.run(call)
+        result = await sandbox.run(_adapted(call, program, around) if call.language == "python" else call)
     except (SandboxUnavailable, SandboxBusy) as error:
         raise ToolFailed(f"{program.name} could not be run: {error.message}. Nothing was done.") from error
-    return _returned(program.name, result)
+    return _returned(program, result)
 
 
-def _returned(name: str, result: Result) -> Returned:
+def _adapted(call: Call, program: Program, around: Surroundings) -> Call:
+    """Return a call of a Python function with what stands between it and the server."""
+    asked = {
+        "arguments": dict(call.arguments),
+        "agent": around.agent,
+        "agent_id": around.agent_id,
+        "schemas": dict(program.described),
+    }
+    return replace(call, arguments=asked, adapter=_adapter())
+
+
+def _returned(program: Program, result: Result) -> Returned:
     """Read what came back, believing nothing of it: the code may have written it itself."""
-    stdout, stderr = _printed(result.stdout), _printed(result.stderr)
-    answer = result.value if isinstance(result.value, dict) else {}
-    if result.status == "ok" and "value" in answer:
+    stdout = _printed(result.stdout)
+    stderr = [*_printed(result.stderr), *(f"network: {line}" for line in result.refused)]
+    answer = result.value if program.packages.language == "python" else {"value": result.value}
+    if result.status == "ok" and isinstance(answer, dict) and "value" in answer:
         length, blocks = answer.get("length"), answer.get("blocks")
         changed = blocks if isinstance(blocks, dict) else {}
+        parts = read_parts(answer["value"])
         return Returned(
             answer["value"],
             length=length if isinstance(length, int) else 0,
             stdout=stdout,
             stderr=stderr,
             blocks={label: text for label, text in changed.items() if isinstance(text, str)},
+            pictured=None if parts is None else pictured(parts),
         )
     trace = (result.error or "the program ended before the function returned").rstrip()
     said = f"TimeoutError: {trace}" if result.exceeded in ("time", "cpu") else _shortened(trace)
+    refused = "".join(f"\nnetwork: {line}" for line in result.refused)
     return Returned(
-        error=f"Error executing function {name}: {said}",
+        error=f"Error executing function {program.name}: {said}{refused}",
         stdout=stdout,
         stderr=[*stderr, "\n".join([trace])],
     )
@@ -173,7 +199,9 @@ def _environment(program: Program) -> Environment:
 
     Who uses the official client gets it, also where the server does without.
     """
-    packages = program.packages
+    packages = program.packages.requirements
+    if program.packages.language == "typescript":
+        return Environment(requirements=packages)
     if _CLIENT in program.source and (packages or find_spec(_CLIENT) is None):
         packages = tuple(
             sorted({*packages, *(() if any(_is_client(each) for each in packages) else ("letta-client",))})

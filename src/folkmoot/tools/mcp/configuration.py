@@ -12,8 +12,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 from folkmoot.errors import InvalidInput
+from folkmoot.sandbox.reach import read_hosts
 
 ServerType: TypeAlias = Literal["stdio", "streamable_http", "sse"]
 
@@ -47,6 +49,11 @@ class ServerConfiguration:
     command: str | None = None
     args: Sequence[str] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    allowed_hosts: Sequence[str] | None = None
+    """Whom a program may reach; None for every host with a public address."""
+
+    readable_paths: Sequence[str] = ()
+    """What of this machine a program may read, beside itself and what its arguments name."""
 
     @classmethod
     def from_json(cls, text: str) -> ServerConfiguration:
@@ -119,12 +126,22 @@ class ServerConfiguration:
         used = {name: variables.get(name) for name in sorted(self.variables)}
         return hashlib.sha256(json.dumps(used).encode()).hexdigest() if used else ""
 
-    def shown(self) -> dict[str, Any]:
-        """Return it as an answer shows it: no secret, and of an address no value of its query."""
+    def shown(self, *, to_admin: bool) -> dict[str, Any]:
+        """Return it as an answer shows it: no secret, and of an address no value of its query.
+
+        Arguments and the path of an address hold secrets too, with many a server: they are for admins.
+        """
         if self.is_program:
-            return {"command": self.command, "args": list(self.args), "env": _masked(self.env)}
+            args = list(self.args) if to_admin else [MASK] * len(self.args)
+            shown = {"command": self.command, "args": args, "env": _masked(self.env)}
+            if to_admin and self.allowed_hosts is not None:
+                shown["allowed_hosts"] = list(self.allowed_hosts)
+            if to_admin and self.readable_paths:
+                shown["readable_paths"] = list(self.readable_paths)
+            return shown
+        url = self.server_url or ""
         return {
-            "server_url": _masked_url(self.server_url or ""),
+            "server_url": _masked_url(url) if to_admin else _origin_of(url),
             "auth_header": self.auth_header,
             "auth_token": _mask(self.auth_token) if self.auth_token else None,
             "custom_headers": _masked(self.custom_headers),
@@ -133,7 +150,7 @@ class ServerConfiguration:
     def with_secrets_of(self, stored: ServerConfiguration) -> ServerConfiguration:
         """Return it with the stored secrets where it only has what was shown of them."""
         url = self.server_url
-        if url is not None and stored.server_url is not None and url == _masked_url(stored.server_url):
+        if stored.server_url is not None and url in (_masked_url(stored.server_url), _origin_of(stored.server_url)):
             url = stored.server_url
         token = self.auth_token
         if token is not None and stored.auth_token is not None and token == _mask(stored.auth_token):
@@ -142,6 +159,7 @@ class ServerConfiguration:
             self,
             server_url=url,
             auth_token=token,
+            args=stored.args if self.args and list(self.args) == [MASK] * len(stored.args) else self.args,
             custom_headers=_unmasked(self.custom_headers, stored.custom_headers),
             env=_unmasked(self.env, stored.env),
         )
@@ -157,6 +175,10 @@ class ServerConfiguration:
                 raise InvalidInput(f"custom_headers: {name!r} is no header that can be set; leave it out.")
             if _HEADER_VALUE.fullmatch(value) is None:
                 raise InvalidInput(f"custom_headers.{name}: the value has characters that no header can carry.")
+        read_hosts(self.allowed_hosts or ())
+        for path in self.readable_paths:
+            if not path.startswith("/") or "\0" in path:
+                raise InvalidInput(f"readable_paths: {path!r} is no absolute path; write one such as /srv/notes.")
         for name, value in self.env.items():
             if _VARIABLE_NAME.fullmatch(name) is None or "\0" in value:
                 raise InvalidInput(f"env: {name!r} is no variable that a program can be given; rename it.")
@@ -192,6 +214,13 @@ def _masked(values: Mapping[str, str]) -> dict[str, str] | None:
 def _masked_url(url: str) -> str:
     address, mark, query = url.partition("?")
     return f"{address}{mark}{_QUERY_VALUE.sub(MASK, query)}"
+
+
+def _origin_of(url: str) -> str:
+    """Return an address with nothing readable but its scheme, host and port."""
+    parts = urlsplit(url)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    return origin if url.rstrip("/") == origin else f"{origin}/{MASK}"
 
 
 def _unmasked(values: Mapping[str, str], stored: Mapping[str, str]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from folkmoot import __version__
 from folkmoot.errors import FolkmootError, ToolServerFailed
+from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.tools.mcp.allowance import LARGEST_MESSAGE, MOST_REQUESTS, REQUESTS_A_SECOND, Allowance
 from folkmoot.tools.mcp.configuration import ServerConfiguration
 from folkmoot.tools.mcp.stdio import Program, ProgramFailed
@@ -83,6 +84,9 @@ class ConnectionOptions:
     allow_private: bool = False
     """Connect to addresses that are not public, too."""
 
+    sandbox: Sandbox | None = None
+    """What programs are started in; without one, none is."""
+
     auth: GiveAuth | None = None
     """Gives what adds tokens to requests, or None."""
 
@@ -114,7 +118,7 @@ class Connection:
         self._tools_changed = tools_changed
         loop = asyncio.get_running_loop()
         self._allowance = Allowance()
-        self._program = Program(configuration, self._allowance) if configuration.is_program else None
+        self._program = Program(configuration, self._allowance, options.sandbox) if configuration.is_program else None
         self._session: asyncio.Future[ClientSession] = loop.create_future()
         self._ending = asyncio.Event()
         self._calls: set[asyncio.Task[Any]] = set()
@@ -139,9 +143,7 @@ class Connection:
         Raises:
             ToolServerFailed: it could not be opened.
         """
-        session = await asyncio.shield(self._session)
-        self.used_at = asyncio.get_running_loop().time()  # opening may have taken longer than it may lie idle
-        return session
+        return await asyncio.shield(self._session)
 
     async def call(self, tool: str, arguments: Mapping[str, Any], timeout: float) -> mcp_types.CallToolResult:
         """Call a tool of the server; who is cancelled meanwhile is not kept waiting.
@@ -232,6 +234,7 @@ class Connection:
             async with AsyncExitStack() as stack:
                 async with asyncio.timeout(self._options.open_timeout):
                     session = await self._open(stack)
+                self.used_at = asyncio.get_running_loop().time()  # opening may take longer than it may lie idle
                 self._session.set_result(session)
                 if _tells_changes(session):
                     await self._listen(session)

@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from folkmoot.models.prompt import Image
+from folkmoot.tools.pictures import pictured
 from folkmoot.tools.tool import ToolResult
 
 if TYPE_CHECKING:
@@ -15,17 +17,22 @@ EMPTY = "(The tool returned nothing.)"
 
 
 def tool_result(answer: mcp_types.CallToolResult) -> ToolResult:
-    """Return a call's result: the texts, what of the structured content they do not tell, and a word on all else."""
-    texts = [_text_of(part) for part in answer.content]
+    """Return a call's result: what it says and shows, and a word on all else."""
+    parts = [_part_of(part) for part in answer.content]
+    texts = [part for part in parts if isinstance(part, str)]
     if answer.structured_content is not None and not _told(answer.structured_content, texts):
-        texts.append(json.dumps(answer.structured_content, ensure_ascii=False))
-    return ToolResult("\n".join(text for text in texts if text) or EMPTY, failed=answer.is_error)
+        parts.append(json.dumps(answer.structured_content, ensure_ascii=False))
+    told = pictured(parts)
+    return ToolResult(told.text or EMPTY, failed=answer.is_error, pictures=told.pictures)
 
 
-def _text_of(part: mcp_types.ContentBlock) -> str:
+def _part_of(part: mcp_types.ContentBlock) -> str | Image:
+    """Return a text or a picture as it is, a word on anything else."""
     if part.type == "text":
         return part.text
-    if part.type == "image" or part.type == "audio":
+    if part.type == "image":
+        return Image(data=part.data, media_type=part.mime_type)
+    if part.type == "audio":
         return f"({part.type}, {part.mime_type}, {_size(part.data)})"
     if part.type == "resource_link":
         described = f": {part.description}" if part.description else ""
@@ -34,6 +41,8 @@ def _text_of(part: mcp_types.ContentBlock) -> str:
     text = getattr(resource, "text", None)
     if text is not None:
         return f"{resource.uri}\n{text}"
+    if (resource.mime_type or "").startswith("image/"):
+        return Image(data=getattr(resource, "blob", ""), media_type=resource.mime_type)
     return f"({resource.uri}: {resource.mime_type or 'data'}, {_size(getattr(resource, 'blob', ''))})"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from folkmoot.errors import AddressRefused, BadRequest, FolkmootError, NotFound, ToolServerFailed
 from folkmoot.memory.authors import Author
 from folkmoot.outbound.addresses import check_url
+from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.settings import Settings
 from folkmoot.store.engine import Store, Transaction
 from folkmoot.store.sealing import Sealer
@@ -43,17 +44,19 @@ SETTLE = 0.5
 class McpServers:
     """The servers of tools of all organisations, and this process's connections to them."""
 
-    def __init__(self, store: Store, settings: Settings, sealer: Sealer) -> None:
+    def __init__(self, store: Store, settings: Settings, sealer: Sealer, sandbox: Sandbox) -> None:
         """Start without a connection.
 
         Args:
             store: the database, for what servers say unasked.
             settings: who may start programs, which addresses may be dialled, how long things take.
             sealer: seals configurations.
+            sandbox: what programs are started in.
         """
         self._store = store
         self._settings = settings
         self.sealer = sealer
+        self._sandbox = sandbox
         self._pool = ConnectionPool(settings.mcp_idle, self._tools_changed)
         self._behind: set[asyncio.Task[None]] = set()
         self._looking: dict[tuple[str, str], asyncio.Task[None]] = {}
@@ -237,7 +240,7 @@ class McpServers:
             ToolServerFailed: it does not tell its tools.
         """
         self.check(configuration)
-        options = ConnectionOptions(allow_private=self._settings.private_mcp_servers)
+        options = ConnectionOptions(allow_private=self._settings.private_mcp_servers, sandbox=self._sandbox)
         connection = Connection(name, configuration.filled({}), options, lambda: None)
         try:
             return await _list(connection, name)
@@ -293,7 +296,9 @@ class McpServers:
             return authorization.auth(filled.server_url or "") if await authorization.load() else None
 
         options = ConnectionOptions(
-            allow_private=self._settings.private_mcp_servers, auth=None if filled.is_program else auth
+            allow_private=self._settings.private_mcp_servers,
+            sandbox=self._sandbox,
+            auth=None if filled.is_program else auth,
         )
         key = ConnectionKey(_organization(store), server.id, f"{filled.fingerprint}{subject}")
         return self._pool.connection(key, server.name, filled, options)
@@ -301,6 +306,8 @@ class McpServers:
     def _check_programs(self) -> None:
         if self._settings.mcp_stdio == "off":
             raise BadRequest("mcp_server_type: this server starts no programs; FOLKMOOT_MCP_STDIO=admin allows them.")
+        if self._settings.tool_sandbox == "off":
+            raise BadRequest("mcp_server_type: this server starts no programs while FOLKMOOT_TOOL_SANDBOX=off.")
 
     async def _try_look(self, store: Store, server: ToolServer) -> None:
         """Look at a server's tools if it can be reached; else the row says why not."""

@@ -7,31 +7,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
-import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from folkmoot.errors import FolkmootError, SandboxUnavailable
+from folkmoot.sandbox.sandbox import Sandbox
+from folkmoot.sandbox.standing import EVERY_HOST, StandingProgram, standing
 from folkmoot.tools.mcp.allowance import LARGEST_MESSAGE, LINE, Allowance
-from folkmoot.tools.mcp.configuration import ServerConfiguration
+from folkmoot.tools.mcp.configuration import MASK, ServerConfiguration
 
 if TYPE_CHECKING:
     from mcp.client._transport import TransportStreams
-
-GUARD = Path(__file__).with_name("guard.py")
-
-PATH = "/usr/local/bin:/usr/bin:/bin"
 
 TIME_TO_END = 2.0
 """Seconds that a program gets to end by itself when nothing more comes, and its guard to end it."""
 
 KEPT_ERRORS = 2000
 """Bytes that are kept of what a program last wrote to its standard error."""
+
+
+SECRET_FROM = 8
+"""Characters from which on an argument may be a secret, and no plain word such as `stdio`."""
 
 
 class ProgramFailed(Exception):
@@ -41,9 +41,10 @@ class ProgramFailed(Exception):
 class Program:
     """A program that runs: its streams, and what it complains of."""
 
-    def __init__(self, configuration: ServerConfiguration, allowance: Allowance) -> None:
-        """Prepare to start it."""
+    def __init__(self, configuration: ServerConfiguration, allowance: Allowance, sandbox: Sandbox | None) -> None:
+        """Prepare to start it behind the walls of `sandbox`; without one it is not started."""
         self._configuration = configuration
+        self._sandbox = sandbox
         self._allowance = allowance
         self._errors = bytearray()
         self.fault: str | None = None
@@ -53,8 +54,10 @@ class Program:
     def complaint(self) -> str:
         """What it last wrote to its standard error, without the secrets that it was given."""
         said = self._errors.decode(errors="replace").strip()
-        for value in self._configuration.env.values():
-            said = said.replace(value, "***") if len(value) > 3 else said
+        given = self._configuration
+        arguments = [part for each in given.args for part in (each, each.partition("=")[2]) if len(part) >= SECRET_FROM]
+        for value in (*(value for value in given.env.values() if len(value) > 3), *arguments):
+            said = said.replace(value, MASK)
         return said
 
     @asynccontextmanager
@@ -64,37 +67,43 @@ class Program:
         Raises:
             ProgramFailed: the program could not be started.
         """
-        process = await self._start()
-        received, reading = anyio.create_memory_object_stream[Any](0)
-        writing, to_send = anyio.create_memory_object_stream[Any](0)
-        tasks = [
-            asyncio.create_task(self._read(process, received)),
-            asyncio.create_task(self._write(process, to_send)),
-            asyncio.create_task(self._listen_to_errors(process)),
-        ]
-        try:
-            yield reading, writing
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            for stream in (received, reading, writing, to_send):
-                stream.close()
-            await _end(process)
+        async with AsyncExitStack() as stack:
+            process = await self._start(stack)
+            received, reading = anyio.create_memory_object_stream[Any](0)
+            writing, to_send = anyio.create_memory_object_stream[Any](0)
+            tasks = [
+                asyncio.create_task(self._read(process, received)),
+                asyncio.create_task(self._write(process, to_send)),
+                asyncio.create_task(self._listen_to_errors(process)),
+            ]
+            try:
+                yield reading, writing
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                for stream in (received, reading, writing, to_send):
+                    stream.close()
+                await _end(process)
 
-    async def _start(self) -> asyncio.subprocess.Process:
+    async def _start(self, stack: AsyncExitStack) -> asyncio.subprocess.Process:
         configuration = self._configuration
         assert configuration.command is not None
+        hosts = configuration.allowed_hosts
+        program = StandingProgram(
+            configuration.command,
+            configuration.args,
+            configuration.env,
+            EVERY_HOST if hosts is None else hosts,
+            configuration.readable_paths,
+        )
         try:
-            return await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", str(GUARD), str(os.getpid()), configuration.command, *configuration.args),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                env={"PATH": PATH, "LANG": "C.UTF-8", **configuration.env},
-                cwd="/",
-                start_new_session=True,
-            )
+            if self._sandbox is None:
+                raise SandboxUnavailable("there is no sandbox to start it in")
+            return await stack.enter_async_context(standing(self._sandbox, program))
+        except FolkmootError as error:
+            said = error.message.rstrip(".")
+            raise ProgramFailed(f"{configuration.command} could not be started: {said}.") from error
         except (OSError, ValueError) as error:
             raise ProgramFailed(f"{configuration.command} could not be started: {error}.") from error
 

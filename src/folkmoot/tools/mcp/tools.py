@@ -11,12 +11,11 @@ from sqlalchemy import bindparam, select
 from folkmoot.errors import FolkmootError, NotFound, StoreError, ToolFailed
 from folkmoot.identifiers import new_id
 from folkmoot.memory.authors import Author
-from folkmoot.models.prompt import ToolSchema
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import agent_tools, agents, tools
 from folkmoot.tools.mcp.listing import ListedTool
-from folkmoot.tools.stored import StoredTool, find_stored_tool, replace_tool
+from folkmoot.tools.stored import RowTool, StoredTool, find_stored_tool, replace_tool
 from folkmoot.tools.tool import ToolContext, ToolResult
 
 if TYPE_CHECKING:
@@ -31,49 +30,10 @@ _of_server = select(tools).where(tools.c.server_id == bindparam("of_server")).or
 
 
 @dataclass(frozen=True)
-class McpTool:
+class McpTool(RowTool):
     """A stored tool of the type `external_mcp`, which a server elsewhere carries out."""
 
-    stored: StoredTool
     servers: McpServers
-    in_step: bool = False
-    ends_turn: bool = False
-    asks_agents: bool = False
-
-    @property
-    def id(self) -> str:
-        """The row's identifier."""
-        return self.stored.id
-
-    @property
-    def name(self) -> str:
-        """What a model calls it by."""
-        return self.stored.name
-
-    @property
-    def schema(self) -> ToolSchema:
-        """What the model is told of it."""
-        return self.stored.schema
-
-    @property
-    def tool_type(self) -> str:
-        """`external_mcp`."""
-        return self.stored.tool_type
-
-    @property
-    def tags(self) -> Sequence[str]:
-        """The row's tags."""
-        return self.stored.tags
-
-    @property
-    def runs_beside_others(self) -> bool:
-        """Whether its server says that it changes nothing, or its owner allows it."""
-        return self.stored.enable_parallel_execution
-
-    @property
-    def return_limit(self) -> int:
-        """The row's limit."""
-        return self.stored.return_char_limit
 
     async def run(self, context: ToolContext, arguments: Mapping[str, Any]) -> ToolResult:
         """Have the server carry a call out.

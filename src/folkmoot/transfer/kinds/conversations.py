@@ -12,7 +12,7 @@ from folkmoot.agents.agents import Agent
 from folkmoot.agents.instructions import system_content
 from folkmoot.conversations.conversations import Conversation, find_conversation, start_conversation
 from folkmoot.conversations.messages import Message
-from folkmoot.errors import BadRequest, InvalidInput, NotFound
+from folkmoot.errors import BadRequest, FolkmootError, InvalidInput, NotFound
 from folkmoot.identifiers import new_id
 from folkmoot.memory.attachments import isolated_rows
 from folkmoot.memory.blocks import Block
@@ -122,6 +122,7 @@ class Conversations:
         for conversation in others:
             _check_conversation(conversation, by_id, loading)
             agent = by_id[conversation["agent_id"]]
+            loading.prepared[f"settings {conversation['id']}"] = _known_settings(loading, conversation["id"])
             loading.prepared[f"said {conversation['id']}"] = self._arranged(loading, agent, conversation, identifiers)
 
     def _arranged(
@@ -161,7 +162,7 @@ class Conversations:
             [system],
             summary=entry.get("summary"),
             hidden=bool(entry.get("hidden")),
-            configuration=entry.get("configuration") or {},
+            configuration=loading.prepared[f"settings {entry['id']}"],
         )
         await write_said(transaction, agent_id, conversation_id, loading.prepared[f"said {entry['id']}"])
         await transaction.run(
@@ -176,6 +177,18 @@ class Conversations:
             for block in entry["block_ids"]
         ]
         await transaction.insert(conversation_blocks, own)
+
+
+def _known_settings(loading: Loading, conversation_id: str) -> dict[str, Any]:
+    """Return a conversation's own settings, without a model that nobody serves here."""
+    settings = dict(loading.plans.conversations[conversation_id])
+    if (model := settings.get("model")) is not None:
+        try:
+            settings["model"] = loading.services.catalogue.handle_of(model)
+        except FolkmootError:
+            del settings["model"]
+            loading.tell(f"conversation {conversation_id!r}: {model!r} is not configured; it uses the agent's model.")
+    return settings
 
 
 def _with_parts(said: Sequence[Message], in_context: Sequence[str]) -> list[str]:
@@ -209,8 +222,8 @@ def _check_conversation(entry: Mapping[str, Any], agents_: Mapping[str, Any], lo
         raise BadRequest(f"{place} has no age.")
     if not isinstance(entry.get("archived_at"), int | None) or not isinstance(entry.get("summary"), str | None):
         raise BadRequest(f"{place}: archived_at and summary are a number and a text, or null.")
-    if not isinstance(entry.get("configuration"), dict | None) or not isinstance(entry.get("messages"), list):
-        raise BadRequest(f"{place}: configuration is an object and messages is a list.")
+    if not isinstance(entry.get("messages"), list):
+        raise BadRequest(f"{place}: messages is a list.")
     blocks, access = entry.get("block_ids"), entry.get("access")
     if not isinstance(blocks, list) or not isinstance(access, dict) or set(access) != set(blocks):
         raise BadRequest(f"{place}: its blocks and the access to them do not fit.")

@@ -7,7 +7,6 @@ from folkmoot.transfer.importing import Loading
 
 _WHAT = {
     "groups": "a group of agents has no place here yet; its agents come, each by itself",
-    "mcp_servers": "a server of tools has no place here yet; add it by hand",
     "skills": "a skill has no place here yet",
 }
 
@@ -23,7 +22,9 @@ class Elsewhere:
                 loading.left_out.append(f"{section} {name!r}: {what}.")
         for entry in loading.file.section("agents"):
             if entry.get("identity_ids"):
-                loading.left_out.append(f"agent {entry.get('name')!r}: identities have no place here yet.")
+                loading.left_out.append(
+                    f"agent {entry.get('name')!r}: the file names identities that it does not have."
+                )
 
     async def load(self, loading: Loading, transaction: Transaction) -> None:
         """Make nothing."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -25,27 +27,81 @@ NEEDED: Mapping[str, frozenset[str]] = {
 }
 """By what tables and columns the database is known, of any release from 0.8 on."""
 
-
 _JSON = frozenset(
-    {"llm_config", "embedding_config", "message_ids", "tool_rules", "content", "tool_calls", "tool_returns"}
+    {
+        "llm_config",
+        "embedding_config",
+        "message_ids",
+        "tool_rules",
+        "content",
+        "tool_calls",
+        "tool_returns",
+        "approvals",
+        "metadata_",
+        "compaction_settings",
+        "response_format",
+        "model_settings",
+        "json_schema",
+        "args_json_schema",
+        "tags",
+        "pip_requirements",
+        "npm_requirements",
+        "properties",
+        "stdio_config",
+        "custom_headers",
+        "request_config",
+        "config",
+    }
 )
 """Columns that hold JSON, whatever type somebody has given them."""
 
+_TEXTS = ("text", "varchar", "bpchar")
 
+
+@dataclass
+class _Decoder:
+    """Makes text of bytes; those that are no UTF-8, as a database without an encoding may hold, are Windows-1252."""
+
+    foreign: int = 0
+    """How many texts were none."""
+
+    def text(self, data: bytes) -> str:
+        try:
+            return bytes(data).decode()
+        except UnicodeDecodeError:
+            self.foreign += 1
+            return bytes(data).decode("cp1252", "replace")
+
+    def json(self, data: bytes) -> Any:
+        return read_json(self.text(data))
+
+    def jsonb(self, data: bytes) -> Any:
+        return read_json(self.text(bytes(data)[1:]))  # behind its version
+
+
+@dataclass
 class Source:
     """A snapshot of the database."""
 
-    def __init__(
-        self, connection: asyncpg.Connection[Any], columns: Mapping[str, frozenset[str]], version: str
-    ) -> None:
-        """Read on `connection`, whose transaction has begun; `columns` are those of each table that is there."""
-        self._connection = connection
-        self.columns = columns
-        self.version = version
+    connection: asyncpg.Connection[Any]
+    columns: Mapping[str, frozenset[str]]
+    """Those of each table that is there."""
 
-    async def count(self, table: str) -> int:
-        """Return how many rows a table has that were not deleted."""
-        found: int = await self._connection.fetchval(f'SELECT count(*) FROM "{table}" {self._kept(table)}')  # noqa: S608
+    version: str
+    decoder: _Decoder = field(default_factory=_Decoder)
+    broken: dict[str, None] = field(default_factory=dict)
+    """Where a text stands that should be JSON, a line for each."""
+
+    def has(self, table: str, column: str | None = None) -> bool:
+        """Tell whether there is a table, or a column of it."""
+        return table in self.columns and (column is None or column in self.columns[table])
+
+    async def count(self, table: str, organization_id: str | None = None) -> int:
+        """Return how many rows a table has that were not deleted, of one organisation where its rows say whose."""
+        of_one = organization_id is not None and self.has(table, "organization_id")
+        condition = self._kept(table, "organization_id = $1" if of_one else "")
+        values = [organization_id] if of_one else []
+        found: int = await self.connection.fetchval(f'SELECT count(*) FROM "{table}" {condition}', *values)  # noqa: S608
         return found
 
     async def rows(
@@ -62,24 +118,43 @@ class Source:
         if table not in self.columns:
             return
         columns = ", ".join(
-            f'"{name}"::text' if name == "embedding" else f'"{name}"' for name in sorted(self.columns[table])
+            f'"{name}"::text' if name in ("embedding", "type", "status") else f'"{name}"'
+            for name in sorted(self.columns[table])
         )
         text = f'SELECT {columns} FROM "{table}" {self._kept(table, condition)} {f"ORDER BY {order}" if order else ""}'  # noqa: S608
-        cursor = await self._connection.cursor(text, *values)
+        cursor = await self.connection.cursor(text, *values)
         while found := await cursor.fetch(ROWS):
             for row in found:
-                yield {
-                    name: _read(value) if name in _JSON and isinstance(value, str) else value
-                    for name, value in row.items()
-                }
+                yield self._read(table, row)
+
+    def _read(self, table: str, row: Any) -> dict[str, Any]:
+        fields = {
+            name: read_json(value) if name in _JSON and isinstance(value, str) else value for name, value in row.items()
+        }
+        for name, value in fields.items():
+            if type(value) is Unreadable:
+                self.broken.setdefault(f"{table} {fields.get('id')}: its {name} is no JSON.")
+        return fields
 
     async def all(self, table: str, condition: str = "", *values: Any, order: str = "") -> list[dict[str, Any]]:
         """Return such rows at once."""
         return [row async for row in self.rows(table, condition, *values, order=order)]
 
+    async def value(self, expression: str, table: str, condition: str, *values: Any) -> Any:
+        """Return the value of an SQL expression over such rows."""
+        text = f'SELECT {expression} FROM "{table}" {self._kept(table, condition)}'  # noqa: S608
+        return await self.connection.fetchval(text, *values)
+
+    def changed_since(self, table: str, since: datetime | None, place: int) -> str:
+        """Return SQL for the rows that are new or other than before `since`, the parameter of that place."""
+        found = [name for name in ("created_at", "updated_at") if self.has(table, name)]
+        if since is None or not found:
+            return "TRUE"
+        return f"({' OR '.join(f'{name} >= ${place}' for name in found)})"
+
     def _kept(self, table: str, condition: str = "") -> str:
         conditions = [condition] if condition else []
-        if "is_deleted" in self.columns[table]:
+        if self.has(table, "is_deleted"):
             conditions.append("NOT is_deleted")
         return f"WHERE {' AND '.join(conditions)}" if conditions else ""
 
@@ -91,37 +166,52 @@ async def open_source(url: str) -> AsyncIterator[Source]:
     Raises:
         StartupError: it cannot be reached, or is not one that is known.
     """
-    plain = f"postgresql://{url.partition('://')[2]}"
+    connection = await _connect(url)
     try:
-        connection = await asyncpg.connect(plain, timeout=10, server_settings={"application_name": "folkmoot import"})
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, ValueError) as error:
-        raise StartupError(f"The database to import cannot be reached: {error or type(error).__name__}.") from error
-    try:
-        for kind in ("json", "jsonb"):
-            await connection.set_type_codec(kind, encoder=json.dumps, decoder=_read, schema="pg_catalog")
+        decoder = _Decoder()
+        for kind, decode in (("json", decoder.json), ("jsonb", decoder.jsonb), *((t, decoder.text) for t in _TEXTS)):
+            await connection.set_type_codec(
+                kind, encoder=str.encode, decoder=decode, schema="pg_catalog", format="binary"
+            )
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            yield await _known(connection)
+            yield await _known(connection, decoder)
     except asyncpg.PostgresError as error:
         raise StartupError(f"The database to import cannot be read: {error}.") from error
     finally:
         await connection.close()
 
 
+async def _connect(url: str) -> asyncpg.Connection[Any]:
+    plain = f"postgresql://{url.partition('://')[2]}"
+    settings = {"application_name": "folkmoot import"}
+    try:
+        connection = await asyncpg.connect(plain, timeout=10, server_settings=settings)
+        if await connection.fetchval("SHOW server_encoding") == "SQL_ASCII":  # then bytes of any encoding may be there
+            await connection.close()
+            settings["client_encoding"] = "SQL_ASCII"
+            connection = await asyncpg.connect(plain, timeout=10, server_settings=settings)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, ValueError) as error:
+        raise StartupError(f"The database to import cannot be reached: {error or type(error).__name__}.") from error
+    return connection
+
+
 class Unreadable(str):
     """The text of a JSON column that is no JSON."""
 
 
-def _read(text: str) -> Any:
+def read_json(text: str) -> Any:
+    """Return what a JSON text says; a text that is none as `Unreadable`."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return Unreadable(text)
 
 
-async def _known(connection: asyncpg.Connection[Any]) -> Source:
+async def _known(connection: asyncpg.Connection[Any], decoder: _Decoder) -> Source:
     found: dict[str, set[str]] = {}
     for row in await connection.fetch(
-        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = current_schema()"
+        "SELECT table_name::text, column_name::text FROM information_schema.columns "
+        "WHERE table_schema = current_schema()"
     ):
         found.setdefault(row["table_name"], set()).add(row["column_name"])
     missing = [
@@ -136,4 +226,4 @@ async def _known(connection: asyncpg.Connection[Any]) -> Source:
             f"{', '.join(missing[:8])}{' …' if len(missing) > 8 else ''}. Expected is a database of the releases 0.8 "
             "to 0.16; bring an older one up to 0.16 with its own server first."
         )
-    return Source(connection, {table: frozenset(columns) for table, columns in found.items()}, version or "unknown")
+    return Source(connection, {t: frozenset(columns) for t, columns in found.items()}, version or "unknown", decoder)

@@ -15,6 +15,7 @@ const refresh = refresher(PARTS, {
   after(seen) {
     if (!isNow()) return;
     for (const line of all(".line-of-text", text())) if (Number(line.dataset.version) > seen) glow(line);
+    if (!all(".why", text()).some((line) => line === document.activeElement)) roving(find(".why", text()));
     tellEditor();
   },
 });
@@ -37,6 +38,7 @@ async function go(address, { parts = PARTS, push = true } = {}) {
   if (push) history.pushState(null, "", address);
   else history.replaceState(null, "", address);
   swap(page, parts);
+  roving(find(".why", text()));
 }
 
 const addressOf = (version) => `/blocks/${id}?version=${version}`;
@@ -56,6 +58,44 @@ document.addEventListener("click", (event) => {
   go(link.href);
 });
 addEventListener("popstate", () => go(location.href, { push: false }));
+
+// -- why a line says what it says --------------------------------------------------------------------------------
+
+const dialog = find("#why-dialog");
+
+async function showWhy(link) {
+  const { status, page } = await load(link.href);
+  if (status !== 200) return notice("This line is not there any more.");
+  const why = page.getElementById("why");
+  find("#why-here").replaceChildren(why);
+  dialog.showModal();
+  return undefined;
+}
+
+/** One line takes the focus; the arrows go on from there. */
+function roving(line) {
+  for (const each of all(".why", text())) each.tabIndex = each === line ? 0 : -1;
+}
+
+function follow(event) {
+  if (event.ctrlKey || event.metaKey || event.shiftKey || !getSelection().isCollapsed) return;
+  const link = find(".why", event.target.closest(".line-of-text") ?? document.createElement("i"));
+  if (!link || !text().contains(link)) return;
+  event.preventDefault();
+  roving(link);
+  showWhy(link);
+}
+
+document.addEventListener("click", follow);
+document.addEventListener("focusin", (event) => { if (event.target.matches("#text .why")) roving(event.target); });
+document.addEventListener("keydown", (event) => {
+  const lines = event.target.matches("#text .why") ? all(".why", text()) : [];
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (!lines.length || !step) return;
+  event.preventDefault();
+  lines[lines.indexOf(event.target) + step]?.focus();
+});
+roving(find(".why", text()));
 
 // -- editing -----------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,11 @@ import { hear, listen } from "./live.js";
 
 if (!find("#sign-in")) listen();
 
-hear("runs", ({ runs }) => {
+hear("runs", ({ runs, inbox }) => {
+  const waiting = find("#inbox-count");
+  waiting.hidden = inbox === 0;
+  waiting.textContent = inbox;
+  waiting.title = inbox === 1 ? "1 request waits for you" : `${inbox} requests wait for you`;
   const link = find("#run-count");
   link.hidden = runs.length === 0;
   link.textContent = runs.length === 1 ? "1 run" : `${runs.length} runs`;

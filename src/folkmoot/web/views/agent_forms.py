@@ -12,7 +12,7 @@ from folkmoot.agents.folders import attach_folder, detach_folder
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.errors import FolkmootError
 from folkmoot.server.routes import agents as api
-from folkmoot.server.routes import archives, core_memory, messages
+from folkmoot.server.routes import archives, core_memory, messages, schedules
 from folkmoot.server.sending import start_in_background
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.agents import ModifyApproval, UpdateAgent
@@ -151,6 +151,13 @@ async def give(request: Request, agent_id: AgentId, state: State) -> Response:
 async def take(request: Request, agent_id: AgentId, state: State) -> Response:
     """Take a tool from the agent."""
     await api.detach(agent_id, text_of(await read_form(request), "tool"), state)
+    return _back(agent_id)
+
+
+@router.post("/agents/{agent_id}/unschedule")
+async def unschedule(request: Request, agent_id: AgentId, state: State) -> Response:
+    """Delete one of the agent's schedules."""
+    await schedules.delete(agent_id, text_of(await read_form(request), "schedule"), state)
     return _back(agent_id)
 
 

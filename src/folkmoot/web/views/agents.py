@@ -14,7 +14,7 @@ from folkmoot.agents.approvals import Pending, find_pending
 from folkmoot.agents.creation import choose_model, create_agent
 from folkmoot.agents.folders import folders_of_agent
 from folkmoot.agents.listing import AgentFilter, blocks_of_agents, list_agents, tags_of_agents
-from folkmoot.agents.overview import all_attachments
+from folkmoot.agents.overview import agent_names, all_attachments
 from folkmoot.agents.tool_rules import ToolRules
 from folkmoot.archives.archives import Archive, ArchiveFilter, list_archives
 from folkmoot.archives.attachments import AttachedArchive, archives_of_agent
@@ -23,11 +23,13 @@ from folkmoot.conversations.messages import Message, list_messages, messages_in_
 from folkmoot.errors import FolkmootError
 from folkmoot.files.folders import Folder, list_folders
 from folkmoot.files.open_files import AgentFile, open_files_of
+from folkmoot.groups.groups import Group, GroupFilter, list_groups, managed_groups
 from folkmoot.memory.attachments import Access
 from folkmoot.memory.blocks import Block
 from folkmoot.memory.listing import BlockFilter, list_blocks
 from folkmoot.runs.reading import RunFilter, list_runs, runs_without_answer
 from folkmoot.runs.runs import UNFINISHED, Run
+from folkmoot.schedules.schedules import MOST_SCHEDULES, Schedule, list_schedules
 from folkmoot.server.scanning import Scan, Scanning
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.agents import CreateAgent
@@ -49,6 +51,7 @@ router = page_router()
 LISTED = 200
 MESSAGES_SHOWN = 100
 RUNS_SHOWN = 8
+GROUPS_SHOWN = 20
 UNANSWERED_SHOWN = 50
 
 
@@ -70,8 +73,13 @@ class _About:
     other_folders: Sequence[Folder]
     open_files: Sequence[AgentFile]
     tools: Sequence[Tool]
+    groups: Sequence[Group]
+    """Those that it manages, then those that it is in."""
+    names: Mapping[str, str]
+    """Of the agents in these groups."""
     tags: Sequence[str]
     runs: Sequence[Run]
+    schedules: Sequence[Schedule]
     context: ContextUse
     palette: Palette
 
@@ -219,6 +227,8 @@ async def _read(transaction: Transaction, agent_id: str, before: str | None, sta
     folders = await folders_of_agent(transaction, agent_id)
     all_folders = await list_folders(transaction, Page(limit=LARGEST_PAGE, order="desc"))
     runs = await list_runs(transaction, RunFilter(agent_ids=[agent_id]), Page(limit=RUNS_SHOWN, order="desc"))
+    managed = (await managed_groups(transaction, [agent_id])).get(agent_id, [])
+    groups = [*managed, *await list_groups(transaction, GroupFilter(agent_id=agent_id), Page(limit=GROUPS_SHOWN))]
     counted = next((usage["context_tokens"] for run in runs if (usage := run.details.get("usage"))), None)
     return _About(
         agent=agent,
@@ -234,8 +244,11 @@ async def _read(transaction: Transaction, agent_id: str, before: str | None, sta
         other_folders=[each for each in all_folders if each.id not in {folder.id for folder in folders}],
         open_files=await open_files_of(transaction, agent_id),
         tools=tools,
+        groups=groups,
+        names=await agent_names(transaction, [each for group in groups for each in group.everybody]),
         tags=(await tags_of_agents(transaction, [agent_id])).get(agent_id, []),
         runs=runs,
+        schedules=await list_schedules(transaction, agent_id, Page(limit=MOST_SCHEDULES, order="asc")),
         context=await read_context(transaction, agent, tools, _window(agent, state), counted),
         palette=await read_palette(transaction),
     )

@@ -41,11 +41,13 @@ async def remove(request: Request, folder_id: FolderId, state: State) -> Respons
 
 @router.post("/folders/{folder_id}")
 async def change(request: Request, folder_id: FolderId, state: State) -> Response:
-    """Change the folder's name and what is said of it."""
+    """Change the folder's name, what is said of it, and its embedding."""
     form = await read_form(request)
-    fields = {name: text_of(form, name).strip() or None for name in ("name", "description", "instructions")}
+    named = ("name", "description", "instructions", "embedding")
+    fields = {name: text_of(form, name).strip() or None for name in named}
     changes = UpdateFolder.model_validate(fields).changes()
-    await state.store.write(lambda transaction: update_folder(transaction, folder_id, changes))
+    default = state.services.embeddings.usable(None)
+    await state.store.write(lambda transaction: update_folder(transaction, folder_id, changes, default))
     return redirect(f"/folders/{folder_id}")
 
 

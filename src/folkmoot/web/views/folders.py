@@ -127,6 +127,7 @@ async def folder_page(
         ask=ask,
         problem=problem,
         page_size=FILES_SHOWN,
+        models=[model.handle for model in await state.services.catalogue.embedding_models()],
         calls=code.folder_calls(folder_id),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import Request, Response
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 from folkmoot.access.keys import Key, create_key, list_keys, revoke_key
 from folkmoot.agents.listing import AgentFilter, list_agents
 from folkmoot.agents.overview import agent_names
+from folkmoot.archives.archives import ArchiveFilter, list_archives
 from folkmoot.errors import FolkmootError
 from folkmoot.memory.listing import reachable_blocks
 from folkmoot.server.grants import labels_for, read_grants
@@ -27,7 +29,7 @@ from folkmoot.web.responses import page_router, read_form, redirect, render
 router = page_router()
 
 OFFERED = 100
-"""Blocks, and agents, that the form offers."""
+"""Blocks, archives, and agents, that the form offers."""
 
 
 @router.get("/members")
@@ -40,18 +42,20 @@ async def list_all(request: Request, scan: Scan) -> Response:
 async def create(request: Request, state: State) -> Response:
     """Make a member and show its key, this once; or say what is wrong where."""
     form = await read_form(request)
-    blocks = {name.removeprefix("block "): texts[0] for name, texts in form.items() if name.startswith("block ")}
+    blocks, archives = _chosen(form, "block "), _chosen(form, "archive ")
     try:
         body = CreateKey.model_validate(
             {
                 "name": text_of(form, "name").strip(),
                 "blocks": [{"block": each, "access": access} for each, access in blocks.items() if access],
+                "archives": [{"archive": each, "access": access} for each, access in archives.items() if access],
                 "agents": form.get("agent", []),
             }
         )
         key, secret = await _make(state, body)
     except (ValidationError, FolkmootError) as error:
-        values = {"name": text_of(form, "name"), "blocks": blocks, "agents": form.get("agent", [])}
+        named = {"blocks": blocks, "archives": archives, "agents": form.get("agent", [])}
+        values = {"name": text_of(form, "name"), **named}
         problems = problems_of(error, ("name",))
         return await _page(request, Scanning(state.store, request), 422, values=values, problems=problems)
     return await _page(request, Scanning(state.store, request), made=key, secret=secret)
@@ -64,6 +68,11 @@ async def revoke(key_id: str, state: State) -> Response:
     return redirect("/members")
 
 
+def _chosen(form: Mapping[str, list[str]], prefix: str) -> dict[str, str]:
+    """Return the access that was chosen for each thing of a kind."""
+    return {name.removeprefix(prefix): texts[0] for name, texts in form.items() if name.startswith(prefix)}
+
+
 async def _make(state: ServerState, body: CreateKey) -> tuple[Key, str]:
     async def make(transaction: Transaction) -> tuple[Key, str]:
         grants = await read_grants(transaction, body)
@@ -74,7 +83,7 @@ async def _make(state: ServerState, body: CreateKey) -> tuple[Key, str]:
 
 async def _page(request: Request, scan: Scanning, status: int = 200, **more: Any) -> Response:
     values: dict[str, Any] = {
-        "values": {"name": "", "blocks": {}, "agents": []},
+        "values": {"name": "", "blocks": {}, "archives": {}, "agents": []},
         "problems": {},
         "made": None,
         "secret": "",
@@ -94,6 +103,7 @@ async def _read(transaction: Transaction) -> dict[str, Any]:
         "labels": await labels_for(transaction, keys),
         "names": await agent_names(transaction, sorted(asked)),
         "blocks": await reachable_blocks(transaction, None, OFFERED),
+        "archives": await list_archives(transaction, ArchiveFilter(), Page(limit=OFFERED)),
         "agents": await list_agents(transaction, AgentFilter(), Page(limit=OFFERED)),
         "palette": await read_palette(transaction),
     }

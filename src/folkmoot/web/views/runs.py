@@ -2,55 +2,95 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 from fastapi import Request, Response
 
+from folkmoot.agents.listing import AgentFilter, list_agents
 from folkmoot.agents.overview import agent_names
 from folkmoot.agents.steps import StepFilter, list_steps
 from folkmoot.errors import Conflict
+from folkmoot.memory.history import edits_of_run
 from folkmoot.runs.reading import RunFilter, list_runs, messages_of_run
 from folkmoot.runs.runs import UNFINISHED, find_run, note_retry
+from folkmoot.runs.summaries import RunSummary, summarise
 from folkmoot.server.routes import messages as api
+from folkmoot.server.routes import runs as runs_api
 from folkmoot.server.scanning import Scan
 from folkmoot.server.sending import start_in_background
-from folkmoot.server.state import State
+from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.common import RunId
+from folkmoot.server.wire.runs import UndoneRun
 from folkmoot.server.wire.sending import SendMessages, sent_again
+from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page
 from folkmoot.web import code
 from folkmoot.web.colours import read_palette
+from folkmoot.web.costs import cost_of_steps
+from folkmoot.web.diagrams import spans_of
+from folkmoot.web.remedies import can_be_retried, remedy_of
 from folkmoot.web.responses import page_router, redirect, render
 from folkmoot.web.transcript import transcript_of
 
 router = page_router()
 
 LISTED = 100
-STATUSES = {
-    "running": UNFINISHED,
-    "done": ("completed",),
-    "failed": ("failed",),
-    "cancelled": ("cancelled",),
+AGENTS_OFFERED = 500
+"""Agents that the list can be filtered by."""
+
+STATUSES: Mapping[str, RunFilter] = {
+    "running": RunFilter(statuses=UNFINISHED),
+    "waiting": RunFilter(stop_reason="requires_approval"),
+    "done": RunFilter(statuses=("completed",)),
+    "failed": RunFilter(statuses=("failed",)),
+    "cancelled": RunFilter(statuses=("cancelled",)),
 }
-"""What the list can be filtered by, and the statuses that this means."""
+"""What the list can be filtered by, and what this means."""
+
+DAY = 86_400_000_000
 
 
 @router.get("/runs")
 async def list_all(
-    request: Request, scan: Scan, status: str = "", agent: str = "", after: str | None = None
+    request: Request,
+    state: State,
+    scan: Scan,
+    status: str = "",
+    agent: str = "",
+    day: str = "",
+    after: str | None = None,
 ) -> Response:
-    """List runs, the newest first."""
+    """List runs, the newest first: those of a status, of an agent, of a day in UTC."""
+    start = start_of_day(day)
+    chosen = replace(
+        STATUSES.get(status, RunFilter()),
+        agent_ids=[agent] if agent else (),
+        start=start,
+        end=None if start is None else start + DAY,
+    )
 
     async def read(transaction: Transaction) -> dict[str, Any]:
-        wanted = RunFilter(statuses=STATUSES.get(status, ()), agent_ids=[agent] if agent else ())
-        runs = await list_runs(transaction, wanted, Page(limit=LISTED, after=after, order="desc"))
-        names = await agent_names(transaction, [*(run.agent_id for run in runs), *([agent] if agent else ())])
-        return {"runs": runs, "names": names, "palette": await read_palette(transaction)}
+        runs = await list_runs(transaction, chosen, Page(limit=LISTED, after=after, order="desc"))
+        summaries = await summarise(transaction, runs)
+        asking = [each.asking_agent for each in summaries if each.asking_agent]
+        offered = await list_agents(transaction, AgentFilter(), Page(limit=AGENTS_OFFERED, order="desc"))
+        named = [*(run.agent_id for run in runs), *asking, *([agent] if agent else ())]
+        return {
+            "rows": [_Row.of(each, state) for each in summaries],
+            "longest": max((run.duration_ns or 0 for run in runs), default=0),
+            "names": await agent_names(transaction, named),
+            "offered": offered,
+            "palette": await read_palette(transaction),
+        }
 
     values: dict[str, Any] = {
         "wanted": status,
         "agent": agent,
+        "day": day if start is not None else "",
         "listed": LISTED,
         "statuses": STATUSES,
         "calls": code.runs_calls(),
@@ -58,9 +98,45 @@ async def list_all(
     return await scan(read, lambda shown: render(request, "runs.html", **values, **shown))
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A run as the list shows it."""
+
+    summary: RunSummary
+    tokens: int
+    cost: float | None
+    remedy: str
+    can_be_retried: bool
+
+    @classmethod
+    def of(cls, summary: RunSummary, state: ServerState) -> _Row:
+        """Add up what a run took, and say what can be done about it."""
+        tokens = sum(step.usage.prompt_tokens + step.usage.completion_tokens for step in summary.steps)
+        cost = cost_of_steps(summary.steps, state)
+        return cls(summary, tokens, cost, remedy_of(summary.run), can_be_retried(summary.run))
+
+
+def start_of_day(day: str) -> int | None:
+    """Return when a day begins in UTC, in microseconds; None for what is no day.
+
+    >>> start_of_day("1970-01-02"), start_of_day("tomorrow")
+    (86400000000, None)
+    """
+    try:
+        return clock.from_datetime(datetime.combine(date.fromisoformat(day), time(), UTC))
+    except ValueError:
+        return None
+
+
 @router.get("/runs/{run_id}")
-async def show(request: Request, run_id: RunId, scan: Scan) -> Response:
-    """Show a run: its steps, its messages, what became of it."""
+async def show(request: Request, run_id: RunId, state: State, scan: Scan) -> Response:
+    """Show a run: its steps, its messages, what it wrote, what became of it."""
+    return await _page(request, run_id, state, scan)
+
+
+async def _page(
+    request: Request, run_id: str, state: ServerState, scan: Scan, undone: UndoneRun | None = None
+) -> Response:
 
     async def read(transaction: Transaction) -> dict[str, Any]:
         run = await find_run(transaction, run_id)
@@ -68,11 +144,29 @@ async def show(request: Request, run_id: RunId, scan: Scan) -> Response:
         names = await agent_names(transaction, [run.agent_id])
         messages = await messages_of_run(transaction, run_id)
         talk = transcript_of(messages, unanswered=[run] if run.status != "completed" else ())
-        return {"run": run, "steps": steps, "names": names, "talk": talk, "palette": await read_palette(transaction)}
+        [summary] = await summarise(transaction, [run])
+        return {
+            "run": run,
+            "row": _Row.of(summary, state),
+            "steps": steps,
+            "costs": [cost_of_steps([step], state) for step in steps],
+            "spans": spans_of(run, steps),
+            "edits": await edits_of_run(transaction, run_id),
+            "names": {**names, **await agent_names(transaction, [summary.asking_agent or ""])},
+            "talk": talk,
+            "undone": undone,
+            "palette": await read_palette(transaction),
+        }
 
     return await scan(
         read, lambda shown: render(request, "run.html", calls=code.run_calls(run_id, shown["run"].agent_id), **shown)
     )
+
+
+@router.post("/runs/{run_id}/revert")
+async def revert(request: Request, run_id: RunId, state: State, scan: Scan) -> Response:
+    """Take back what a run wrote, and show of each block what became of it."""
+    return await _page(request, run_id, state, scan, await runs_api.revert(run_id, state))
 
 
 @router.post("/runs/{run_id}/cancel")

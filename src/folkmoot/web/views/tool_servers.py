@@ -10,7 +10,7 @@ from fastapi import Request, Response
 from pydantic import ValidationError
 
 from folkmoot.errors import FolkmootError, InvalidInput, ToolServerFailed
-from folkmoot.server.mcp_access import check_may_start
+from folkmoot.server.mcp_access import check_may_start, sees_all
 from folkmoot.server.routes import mcp_servers as api
 from folkmoot.server.routes.mcp_connect import redirect_uri
 from folkmoot.server.state import ServerState, State
@@ -90,7 +90,7 @@ async def _page(request: Request, state: ServerState, status: int = 200, **shown
         return [
             {
                 "server": server,
-                "where": _where(server.configuration.shown())[:LONGEST_ADDRESS],
+                "where": _where(server.configuration.shown(to_admin=sees_all(state)))[:LONGEST_ADDRESS],
                 "tools": await tools_of_server(transaction, server.id),
             }
             for server in servers

@@ -14,18 +14,19 @@ from pydantic import ValidationError
 from folkmoot.agents.overview import agents_with_tool, holders_of_tools
 from folkmoot.agents.tool_runs import run_tool
 from folkmoot.errors import FolkmootError, InvalidInput, ToolFailed
-from folkmoot.sandbox.environments import State as EnvironmentState
 from folkmoot.server.routes import tools as api
 from folkmoot.server.scanning import Scan, Scanning
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.common import ToolId
 from folkmoot.server.wire.tools import CreateTool, UpdateTool
 from folkmoot.store.engine import Transaction
-from folkmoot.tools.custom.custom_tool import run_source
+from folkmoot.tools.custom.custom_tool import limits_of, run_source
+from folkmoot.tools.custom.languages import Language
 from folkmoot.tools.custom.making import change_tool, make_tool, refuse_builtin_id
-from folkmoot.tools.custom.packages import begin_to_install, packages_of, state_of
+from folkmoot.tools.custom.packages import Packages, begin_to_install, packages_of_tool, state_of
 from folkmoot.tools.custom.running import Program
 from folkmoot.tools.schema import read_arguments
+from folkmoot.tools.stored import StoredTool, find_stored_tool
 from folkmoot.tools.tool import TEXT_ALONE, Tool, ToolResult
 from folkmoot.web import code
 from folkmoot.web.forms import choices, problems_of, text_of
@@ -48,8 +49,16 @@ EXAMPLE = '''def price_of(item: str, amount: int = 1) -> dict:
     return {"item": item, "price": prices[item] * amount}
 '''
 
-_FIELDS = ("source_code", "description", "tags", "return_char_limit", "approval", "parallel", "packages", "hosts")
-_PACKAGE = re.compile(r"([A-Za-z0-9._-]+(?:\[[^\]]*\])?)\s*(.*)")
+_FIELDS = (
+    "source_code", "source_type", "description", "tags", "return_char_limit", "approval", "parallel", "packages",
+    "hosts", "limits",
+)  # fmt: skip
+_PACKAGE = {
+    "python": re.compile(r"([A-Za-z0-9._-]+(?:\[[^\]]*\])?)\s*(.*)"),
+    "typescript": re.compile(r"(@?[^@]+)@?(.*)"),
+}
+_PLACES = (("pip_requirements", "packages"), ("npm_requirements", "packages"), ("metadata_", "hosts"))
+"""Fields of the API that stand under another name in the form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +132,11 @@ async def create(request: Request, state: State) -> Response:
     """Make a tool, or say what is wrong where."""
     values = await _read_values(request)
     try:
-        fields = CreateTool.model_validate(_fields(values)).fields()
+        fields = CreateTool.model_validate(_fields(values, {})).fields()
         tool = await make_tool(state.store, fields, state.author)
     except (ValidationError, FolkmootError) as error:
         return _new_page(request, _refused(error, values), 422)
-    begin_to_install(state.services.sandbox.environments, packages_of("pip", tool.pip_requirements))
+    await begin_to_install(state.services.sandbox.environments, packages_of_tool(tool))
     return redirect(f"/tools/{tool.id}")
 
 
@@ -145,11 +154,12 @@ async def change(request: Request, tool_id: ToolId, state: State) -> Response:
     values = await _read_values(request)
     try:
         refuse_builtin_id(tool_id)
-        fields = UpdateTool.model_validate(_fields(values)).fields()
+        before = await state.store.read(lambda transaction: find_stored_tool(transaction, tool_id))
+        fields = UpdateTool.model_validate(_fields(values, before.metadata or {})).fields()
         tool = await change_tool(state.store, tool_id, fields, state.author)
     except (ValidationError, FolkmootError) as error:
         return await _tool_page(request, tool_id, state, 422, editing=_refused(error, values))
-    begin_to_install(state.services.sandbox.environments, packages_of("pip", tool.pip_requirements))
+    await begin_to_install(state.services.sandbox.environments, packages_of_tool(tool))
     return redirect(f"/tools/{tool_id}")
 
 
@@ -184,8 +194,11 @@ async def _run(tool: Tool, arguments: Mapping[str, Any], agent_id: str, state: S
         return await run_tool(state.services, state.runs.messenger, agent_id, tool.name, arguments)
     given = read_arguments(tool.schema, arguments)
     described = tool.schema.parameters.get("properties", {}) if tool.stored.args_json_schema else {}
-    program = Program(tool.stored.source_code or "", tool.stored.function, tool.name, described)
-    returned = await run_source(program, given, {}, tool.stored.pip_requirements, state.services)
+    stored = tool.stored
+    program = Program(
+        stored.source_code or "", stored.function, tool.name, described, packages_of_tool(stored), limits_of(stored)
+    )
+    returned = await run_source(program, given, {}, state.services)
     return ToolResult(returned.text, returned.stdout, returned.stderr, returned.error is not None, value=returned.value)
 
 
@@ -201,8 +214,11 @@ async def _tool_page(
     ran: _Ran | None = None,
 ) -> Response:
     async def read(transaction: Transaction) -> tuple[Tool, list[tuple[str, str]]]:
-        (tool,) = await state.services.tools.find(transaction, [tool_id])
         return tool, await agents_with_tool(transaction, tool_id)
+
+    (tool,) = await state.store.read(lambda transaction: state.services.tools.find(transaction, [tool_id]))
+    packages = packages_of_tool(tool.stored) if tool.stored is not None else Packages()
+    environment = await state_of(state.services.sandbox.environments, packages)
 
     def shown(found: tuple[Tool, list[tuple[str, str]]]) -> Response:
         tool, holders = found
@@ -217,12 +233,12 @@ async def _tool_page(
             is_own=is_own,
             kind=KINDS[_kind_of(tool.tool_type)],
             holders=holders,
-            lines=code_lines(stored.source_code or "") if is_own and stored is not None else [],
+            lines=code_lines(stored.source_code or "", _language(stored)) if is_own and stored is not None else [],
             schema=json.dumps(tool.schema.parameters, indent=2, ensure_ascii=False),
             fields=_run_fields(tool),
             editing=editing or (_Editing(_values_of(tool), {}) if edit and is_own else None),
             ran=ran or _Ran({}),
-            environment=_environment(tool, state),
+            environment=environment,
             ask=ask if is_own else None,
             calls=code.tool_calls(tool.id, tool.name),
         )
@@ -230,33 +246,35 @@ async def _tool_page(
     return await Scanning(state.store, request)(read, shown)
 
 
-def _environment(tool: Tool, state: ServerState) -> EnvironmentState | None:
-    requirements = tool.stored.pip_requirements if tool.stored is not None else None
-    return state_of(state.services.sandbox.environments, packages_of("pip", requirements))
-
-
 def _new_page(request: Request, editing: _Editing, status: int = 200) -> Response:
     return render(request, "tool_new.html", status, editing=editing, calls=code.new_tool_calls())
 
 
+def _language(stored: StoredTool) -> Language:
+    return "typescript" if stored.source_type == "typescript" else "python"
+
+
 def _blank() -> dict[str, str]:
-    return {**dict.fromkeys(_FIELDS, ""), "source_code": EXAMPLE, "return_char_limit": "50000"}
+    blank = dict.fromkeys(_FIELDS, "")
+    return {**blank, "source_code": EXAMPLE, "source_type": "python", "return_char_limit": "50000"}
 
 
 def _values_of(tool: Tool) -> dict[str, str]:
     """Return the fields of the form for a tool that is to be changed."""
     stored = tool.stored
     assert stored is not None
-    packages = packages_of("pip", stored.pip_requirements)
+    metadata = stored.metadata or {}
     return {
         "source_code": stored.source_code or "",
+        "source_type": _language(stored),
         "description": stored.description or "",
         "tags": ", ".join(stored.tags),
         "return_char_limit": str(stored.return_char_limit),
         "approval": "yes" if stored.default_requires_approval else "",
         "parallel": "yes" if stored.enable_parallel_execution else "",
-        "packages": ", ".join(packages),
-        "hosts": ", ".join((stored.metadata or {}).get("allowed_hosts") or ()),
+        "packages": ", ".join(packages_of_tool(stored).requirements),
+        "hosts": ", ".join(metadata.get("allowed_hosts") or ()),
+        "limits": ", ".join(f"{name}={value}" for name, value in (metadata.get("limits") or {}).items()),
     }
 
 
@@ -265,32 +283,51 @@ async def _read_values(request: Request) -> dict[str, str]:
     return {name: text_of(form, name) for name in _FIELDS}
 
 
-def _fields(values: Mapping[str, str]) -> dict[str, Any]:
-    """Return what the form says, as the API takes it."""
-    packages = [match for text in choices(values["packages"]) if (match := _PACKAGE.fullmatch(text)) is not None]
+def _fields(values: Mapping[str, str], metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the form says, as the API takes it, with what else the tool's metadata holds."""
+    language: Language = "typescript" if values["source_type"] == "typescript" else "python"
+    pattern = _PACKAGE[language]
+    packages = [match for text in choices(values["packages"]) if (match := pattern.fullmatch(text)) is not None]
+    limits = [each.partition("=") for each in choices(values["limits"])]
     return {
+        "source_type": language,
         "source_code": values["source_code"],
         "description": values["description"].strip() or None,
         "tags": choices(values["tags"]),
         "return_char_limit": values["return_char_limit"].replace(",", "").strip() or 50_000,
         "default_requires_approval": bool(values["approval"]),
         "enable_parallel_execution": bool(values["parallel"]),
-        "pip_requirements": [{"name": match[1], "version": match[2] or None} for match in packages] or None,
-        "metadata_": {"allowed_hosts": choices(values["hosts"])},
+        "pip_requirements" if language == "python" else "npm_requirements": [
+            {"name": match[1], "version": match[2] or None} for match in packages
+        ]
+        or None,
+        "metadata_": {
+            **metadata,
+            "allowed_hosts": choices(values["hosts"]),
+            "limits": {name.strip(): _number(value.strip()) for name, _, value in limits},
+        },
     }
+
+
+def _number(text: str) -> int | float | str:
+    """Return a number as it is written; any other text as it is, to be refused with its name."""
+    if text.isdecimal():
+        return int(text)
+    return float(text) if re.fullmatch(r"\d+\.\d+", text) else text
 
 
 def _refused(error: ValidationError | FolkmootError, values: Mapping[str, str]) -> _Editing:
     """Return the form that could not do what it was asked to, with the line of the source that is wrong."""
     problems = problems_of(error, _FIELDS)
-    for sent, field in (("pip_requirements", "packages"), ("metadata_", "hosts")):
+    for sent, field in _PLACES:
         text = problems.get("", "")
         if text.startswith(f"{sent}: ") or (isinstance(error, ValidationError) and sent in str(error)):
-            problems[field] = problems.pop("").removeprefix(f"{sent}: ")
+            place = "limits" if text.lower().startswith("limits: ") else field
+            problems[place] = problems.pop("").removeprefix(f"{sent}: ")
     line = error.extra.get("line") if isinstance(error, FolkmootError) else None
     near: list[CodeLine] = []
     if isinstance(line, int):
-        every = code_lines(values["source_code"])
+        every = code_lines(values["source_code"], "typescript" if values["source_type"] == "typescript" else "python")
         near = [replace(each, marked=each.number == line) for each in every[max(0, line - 3) : line + 2]]
     return _Editing(values, problems, near)
 

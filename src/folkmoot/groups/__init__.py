@@ -1,0 +1,1 @@
+"""Several agents that answer together, and agents that tend another one's memory while it is idle."""

@@ -1,0 +1,190 @@
+"""The job that consolidates: sleep-time agents read what was said since, and work it into memory.
+
+Each of them takes a turn of the one loop, as a run that people read, cancel and undo. It overwrites blocks only as it
+was shown them (`TurnRequest.edits_as_read`). How far was read is noted in the transaction that ends the last run, so
+that what a process left half-done is read again, and nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import bindparam, exists, or_, select, update
+
+from folkmoot.access.principals import Principal
+from folkmoot.agents.agents import Agent, find_agent
+from folkmoot.agents.turn_state import TurnRequest
+from folkmoot.conversations.conversations import MAIN_CONVERSATION
+from folkmoot.conversations.messages import Message
+from folkmoot.errors import NotFound
+from folkmoot.groups.groups import Group, find_group
+from folkmoot.groups.instructions import said_since
+from folkmoot.groups.sleeptime import KIND, share_blocks
+from folkmoot.identifiers import new_id
+from folkmoot.jobs.jobs import add_job, end_job
+from folkmoot.jobs.kinds import ActiveJob, JobKind
+from folkmoot.models.frames import Frame
+from folkmoot.runs.runs import Run, store_run
+from folkmoot.runs.service import RunService, new_run
+from folkmoot.store import clock
+from folkmoot.store.engine import Transaction
+from folkmoot.store.tables import group_members, group_readings, groups, messages
+
+MOST_SAID = 60_000
+"""Characters of what was said that are worked on at once; what is behind them comes next."""
+
+MESSAGES_AT_ONCE = 500
+
+LONGEST_SAID = 8_000
+"""Characters of one message that are shown."""
+
+MOST_STEPS = 20
+"""Steps of a run that consolidates."""
+
+RUN_TYPE = "sleeptime_agent_send_message_async"
+"""How programs know such runs."""
+
+_SAID = ("user_message", "assistant_message", "tool_call_message", "tool_return_message")
+
+_unread = (
+    select(messages.c.conversation_id, messages.c.sequence, messages.c.message_type, messages.c.body, messages.c.name)
+    .add_columns(*(messages.c[name] for name in ("id", "otid", "sender_id", "run_id", "step_id", "created_at")))
+    .join(group_readings, group_readings.c.conversation_id == messages.c.conversation_id)
+    .where(
+        group_readings.c.group_id == bindparam("group_id"),
+        messages.c.sequence >= group_readings.c.read_to,
+        or_(*(messages.c.message_type == kind for kind in _SAID)),
+    )
+    .order_by(messages.c.created_at, messages.c.conversation_id, messages.c.sequence)
+    .limit(MESSAGES_AT_ONCE)
+)
+_is_unread = _unread.where(
+    exists().where(group_members.c.group_id == group_readings.c.group_id)  # without members nobody will read it
+).limit(1)
+_take_run_id = update(groups).where(groups.c.id == bindparam("group_id")).values(next_run_id=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done: runs that are stored, each with the turn that it takes; and whether more waits behind."""
+
+    turns: Sequence[tuple[Run, TurnRequest]] = ()
+    more: bool = False
+
+
+def consolidation_kind(runs_of: Callable[[Principal], RunService], idle_seconds: float) -> JobKind:
+    """Return the kind of job.
+
+    Args:
+        runs_of: what takes turns on somebody's behalf.
+        idle_seconds: how long after a turn is waited, for what need not be worked on at once.
+    """
+
+    async def work(active: ActiveJob) -> None:
+        group_id = active.job.subject_id
+        principal = Principal("sleep-time", "local", active.job.organization_id, "member")
+        service, wanted, more = runs_of(principal), True, True
+        while wanted and more:
+            plan = await active.commit(lambda transaction: _begin(transaction, group_id, principal))
+            for run, request in plan.turns:
+                wanted = wanted and (await service.take_stored(run, request)).end.stop_reason != "cancelled"
+            more = plan.more or await active.commit(lambda transaction: _is_due(transaction, group_id))
+        later = int(idle_seconds * 1e6) if wanted else None
+        await active.commit(lambda transaction: _end(transaction, active, later))
+        active.is_complete = True
+
+    return JobKind(KIND, work)
+
+
+async def _begin(transaction: Transaction, group_id: str, principal: Principal) -> Plan:
+    """Store the runs that work on what was said since; none when nothing was, or the group is gone."""
+    try:
+        group = await find_group(transaction, group_id, lock=True)
+    except NotFound:
+        return Plan()
+    await share_blocks(transaction, group)
+    found = await transaction.all(_unread, group_id=group_id)
+    said, read_to = _within_limit([(row["conversation_id"], Message.from_row(row)) for row in found])
+    if not said or not group.agent_ids or group.manager_agent_id is None:
+        return Plan()
+    manager = await find_agent(transaction, group.manager_agent_id)
+    text = said_since(manager.name, [_shown(manager, *each) for each in said])
+    noted = {"consolidation": {"group_id": group_id, "read_to": read_to, "last_message_id": said[-1][1].id}}
+    turns = []
+    for place, agent_id in enumerate(group.agent_ids, 1):
+        request = _request(group, agent_id, text, noted if place == len(group.agent_ids) else {})
+        run_id = group.next_run_id if place == 1 and group.next_run_id is not None else new_id("run")
+        run = replace(new_run(request, principal), id=run_id, status="created")
+        await store_run(transaction, run, "created")
+        turns.append((run, request))
+    await transaction.run(_take_run_id, group_id=group_id)
+    return Plan(turns, more=len(said) < len(found) or len(found) == MESSAGES_AT_ONCE)
+
+
+def _request(group: Group, agent_id: str, text: str, noted: Mapping[str, Any]) -> TurnRequest:
+    about = {"run_type": RUN_TYPE, "group_id": group.id, "manager_agent_id": group.manager_agent_id}
+    return TurnRequest(
+        agent_id=agent_id,
+        conversation_id=agent_id,
+        messages=[Message("user_message", {"content": text}, sender_id=group.manager_agent_id)],
+        max_steps=MOST_STEPS,
+        background=True,
+        edits_as_read=True,
+        details={"metadata": about, **noted},
+    )
+
+
+def _within_limit(
+    found: Sequence[tuple[str, Message]],
+) -> tuple[list[tuple[str, Message]], dict[str, int]]:
+    """Return what is worked on at once, the oldest first, and up to where it goes in each conversation."""
+    said: list[tuple[str, Message]] = []
+    read_to: dict[str, int] = {}
+    length = 0
+    for conversation_id, message in found:
+        length += len(_words(message))
+        if said and length > MOST_SAID:
+            break
+        said.append((conversation_id, message))
+        read_to[conversation_id] = message.sequence + 1
+    return said, read_to
+
+
+def _shown(agent: Agent, conversation_id: str, message: Message) -> Frame:
+    others = {"user_message": "user", "tool_return_message": f"tool {message.name}"}
+    where = MAIN_CONVERSATION if conversation_id == agent.id else conversation_id
+    at = clock.to_datetime(message.created_at).isoformat(timespec="seconds")
+    attributes = {"from": others.get(message.message_type, agent.name), "conversation": where, "at": at}
+    return Frame("message", attributes, _words(message))
+
+
+def _words(message: Message) -> str:
+    """Return what a message says, a long one cut with a note."""
+    body = message.body
+    if message.message_type == "tool_call_message":
+        call = body["tool_call"]
+        text = f"calls {call['name']} with {call['arguments']}"
+    else:
+        content = body.get("content", body.get("tool_return", ""))
+        text = content if isinstance(content, str) else "\n".join(part.get("text", "(a picture)") for part in content)
+    left_out = len(text) - LONGEST_SAID
+    return text if left_out <= 0 else f"{text[:LONGEST_SAID]}\n… ({left_out:,} more characters are left out here)"
+
+
+async def _is_due(transaction: Transaction, group_id: str) -> bool:
+    """Tell whether there were turns enough for another consolidation meanwhile."""
+    row = await transaction.first(select(groups.c.next_run_id).where(groups.c.id == group_id))
+    return row is not None and row["next_run_id"] is not None
+
+
+async def _end(transaction: Transaction, active: ActiveJob, later: int | None) -> None:
+    """End the job, and have what is unread worked on in so many microseconds; None when somebody cancelled it.
+
+    Who counts a turn waits for the job's row meanwhile, so that none falls in between.
+    """
+    group_id = active.job.subject_id
+    await end_job(transaction, active.job, "completed")
+    if later is not None and await transaction.first(_is_unread, group_id=group_id) is not None:
+        await add_job(transaction, KIND, group_id, parent_id=active.job.parent_id, due_at=clock.now() + later)

@@ -1,0 +1,1 @@
+"""What is said to agents at times to come: once, or again and again."""

@@ -1,0 +1,94 @@
+"""Starts what is due: a task of each process, of which one takes each due time.
+
+The run is stored in the transaction that takes the due time. So each is started once, whichever processes look, die or
+are started anew, and however their clocks are set; a run whose process dies has failed, and is not started again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import ExitStack
+
+from folkmoot.access.principals import Principal
+from folkmoot.agents.services import Services
+from folkmoot.agents.turn_state import TurnRequest
+from folkmoot.conversations.messages import message_from_json
+from folkmoot.errors import NotFound
+from folkmoot.runs.service import RunService
+from folkmoot.runs.supervisor import RunSupervisor
+from folkmoot.schedules.schedules import TOPIC, Schedule, due_schedules, forget, next_due, take
+from folkmoot.store import clock
+from folkmoot.store.leases import again_and_again
+from folkmoot.store.signals import wait_or_look_again
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 20
+"""Runs that one look starts at most."""
+
+LOOK_AGAIN_SECONDS = 5.0
+"""How often is looked anew, since clocks are set and signals get lost."""
+
+BLOCKED_SECONDS = 1.0
+"""How long to wait when something is due whose last run goes on."""
+
+
+class ScheduleStarter:
+    """Starts the runs of due schedules, of any organisation, for as long as the process lives."""
+
+    def __init__(self, services: Services, supervisor: RunSupervisor) -> None:
+        self._services = services
+        self._store = services.store.everywhere
+        self._supervisor = supervisor
+        self._listening = ExitStack()
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Begin."""
+        self._changed = self._listening.enter_context(self._store.signals.listening(TOPIC))
+        self._task = asyncio.create_task(again_and_again("Schedules could not be started", self._look))
+
+    async def close(self) -> None:
+        """Start nothing more; what was started goes on."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._listening.close()
+
+    async def _look(self) -> None:
+        """Start what is due, and wait until something may be."""
+        self._changed.clear()
+        found = await self._store.read(lambda transaction: due_schedules(transaction, AT_ONCE))
+        for schedule in found:
+            await self._start(schedule)
+        if not found:
+            await wait_or_look_again(self._changed, await self._seconds_until_due())
+
+    async def _start(self, schedule: Schedule) -> None:
+        services = self._services.of(schedule.organization_id)
+        creator = schedule.created_by
+        principal = Principal(creator["name"], "key", schedule.organization_id, "member", creator["id"])
+        request = TurnRequest(
+            agent_id=schedule.agent_id,
+            conversation_id=schedule.agent_id,
+            messages=[message_from_json(each) for each in schedule.said],
+            max_steps=schedule.max_steps,
+            background=True,
+            details=schedule.details,
+        )
+        runs = RunService(services, self._supervisor, principal)
+        try:
+            run = await runs.start_if(request, lambda transaction, run_id: take(transaction, schedule, run_id))
+        except NotFound:  # the agent is being deleted
+            await services.store.write(lambda transaction: forget(transaction, schedule))
+            return
+        if run is not None:
+            known = {"run_id": run.id, "agent_id": run.agent_id, "late_ms": (clock.now() - schedule.due_at) // 1000}
+            logger.info("Schedule %s was due", schedule.id, extra=known)
+
+    async def _seconds_until_due(self) -> float:
+        due_at = await self._store.read(next_due)
+        left = LOOK_AGAIN_SECONDS if due_at is None else (due_at - clock.now()) / 1e6
+        return min(left, LOOK_AGAIN_SECONDS) if left > 0 else BLOCKED_SECONDS

@@ -1,0 +1,16 @@
+"""Projects: names under which an organisation sorts its agents, blocks and identities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, or_
+
+DEFAULT_PROJECT = "project-00000000-0000-4000-8000-000000000000"
+"""The project that every organisation has: of all that names none."""
+
+
+def is_in_project(column: Any, project_id: str) -> ColumnElement[bool]:
+    """Return the condition that a row is of a project, by the column that names it; one of none is the default's."""
+    condition: ColumnElement[bool] = column == project_id
+    return or_(condition, column.is_(None), column == "") if project_id == DEFAULT_PROJECT else condition

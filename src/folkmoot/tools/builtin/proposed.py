@@ -1,0 +1,97 @@
+"""What a call of a memory tool would do, told from its arguments alone: for whoever has to approve it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from folkmoot.memory.edits import Append, Edit, Insert, Patch, Replace, Rethink
+from folkmoot.tools.builtin.memory_files import FOLDER
+
+_WHERE: Mapping[str, Sequence[str]] = {
+    "memory_insert": ("label",),
+    "memory_replace": ("label",),
+    "memory_rethink": ("label",),
+    "memory_apply_patch": ("label",),
+    "core_memory_append": ("label",),
+    "core_memory_replace": ("label",),
+}
+"""The arguments of each memory tool that say which block it edits."""
+
+_FILE_EDITS = ("insert", "str_replace")
+"""Commands of the `memory` tool that edit a block; its others make, remove and rename some."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """An edit that a call proposes, of the agent's block of that label."""
+
+    label: str
+    edit: Edit
+
+
+def arguments_of(arguments: str) -> Mapping[str, Any] | None:
+    """Return a call's arguments; None when they are no JSON object."""
+    try:
+        given = json.loads(arguments)
+    except ValueError:
+        return None
+    return given if isinstance(given, dict) else None
+
+
+def proposal_of(tool_name: str, arguments: Mapping[str, Any]) -> Proposal | None:
+    """Return the edit that a call proposes; None when it proposes none, or cannot be run as it is.
+
+    >>> proposal_of("memory_insert", {"label": "notes", "new_string": "a heron"})
+    Proposal(label='notes', edit=Insert(new_string='a heron', line=-1))
+    """
+    try:
+        if tool_name == "memory":
+            return _of_file(arguments)
+        label = arguments["label"]
+        match tool_name:
+            case "memory_insert":
+                edit: Edit = Insert(arguments["new_string"], int(arguments.get("insert_line", -1)))
+            case "memory_replace":
+                edit = Replace(arguments["old_string"], arguments["new_string"])
+            case "memory_rethink":
+                edit = Rethink(arguments["new_memory"])
+            case "memory_apply_patch":
+                edit = Patch(arguments["patch"])
+            case "core_memory_append":
+                edit = Append(arguments["content"])
+            case "core_memory_replace":
+                edit = Replace(arguments["old_content"], arguments["new_content"])
+            case _:
+                return None
+    except (KeyError, TypeError, ValueError):
+        return None
+    texts = [value for value in (getattr(edit, name) for name in edit.__slots__) if not isinstance(value, int)]
+    return Proposal(label, edit) if all(isinstance(text, str) for text in (label, *texts)) else None
+
+
+def shared_arguments(tool_name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return what calls that edit the same block in the same way have in common; None for a call that edits none.
+
+    >>> shared_arguments("memory_insert", {"label": "notes", "new_string": "a heron"})
+    {'label': 'notes'}
+    """
+    if tool_name == "memory" and arguments.get("command") in _FILE_EDITS:
+        names: Sequence[str] = ("command", "path")
+    else:
+        names = _WHERE.get(tool_name, ())
+    return {name: arguments[name] for name in names} if names and all(name in arguments for name in names) else None
+
+
+def _of_file(arguments: Mapping[str, Any]) -> Proposal | None:
+    command, path = arguments.get("command"), arguments.get("path")
+    if command not in _FILE_EDITS or not isinstance(path, str):
+        return None
+    label = path.removeprefix(FOLDER).strip("/")
+    if command == "str_replace":
+        return Proposal(label, Replace(arguments["old_string"], arguments.get("new_string") or ""))
+    line = arguments.get("insert_line")
+    text = arguments.get("insert_text") or arguments["new_string"]
+    return Proposal(label, Insert(text, -1 if line is None else int(line)))

@@ -1,0 +1,111 @@
+"""Reading a tool's source in the language that it is written in.
+
+Python's parser lets nobody else work meanwhile, and takes a second for 200,000 characters of the worst kind: a long
+source is read by a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import folkmoot
+from folkmoot.errors import BadRequest
+from folkmoot.tools.custom import reading, typescript
+from folkmoot.tools.custom.reading import ReadTool
+
+Language: TypeAlias = Literal["python", "typescript"]
+
+LONGEST_READ_HERE = 10_000
+"""Characters of a source that is read in this process, which takes some hundredths of a second."""
+
+SECONDS = 30.0
+"""How long another process may take."""
+
+_MOST_APART = 2
+_places = threading.BoundedSemaphore(_MOST_APART)
+_READ: dict[str, Callable[..., ReadTool]] = {"python": reading.read_tool, "typescript": typescript.read_tool}
+_DESCRIBE: dict[str, Callable[..., tuple[str, str]]] = {
+    "python": reading.describe_tool,
+    "typescript": typescript.describe_tool,
+}
+_BOOT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from folkmoot.tools.custom.languages import main
+main()
+"""
+
+
+def read_tool(language: Language, text: str, description: str | None = None) -> ReadTool:
+    """Return what a source tells of the tool that it is; for a thread, since it takes a while.
+
+    Args:
+        language: what it is written in.
+        text: the source.
+        description: what the tool does, where the source does not say it.
+
+    Raises:
+        BadRequest: it cannot be read; the error names the place and the remedy.
+    """
+    if len(text) <= LONGEST_READ_HERE:
+        return _READ[language](text, description=description)
+    return ReadTool(**_apart("read", language, text, {"description": description}))
+
+
+def describe_tool(language: Language, text: str, name: str | None = None) -> tuple[str, str]:
+    """Return the name of the function that is the tool of a source, and what is said of it; for a thread.
+
+    Args:
+        language: what it is written in.
+        text: the source.
+        name: the function that is meant; the last one when None or not there.
+
+    Raises:
+        BadRequest: the source cannot be read, or has no function.
+    """
+    if len(text) <= LONGEST_READ_HERE:
+        return _DESCRIBE[language](text, name)
+    function, said = _apart("describe", language, text, {"name": name})
+    return function, said
+
+
+def _apart(what: str, language: Language, text: str, options: dict[str, Any]) -> Any:
+    """Have another process read a source; return what it found."""
+    asked = json.dumps({"what": what, "language": language, "text": text, "options": options})
+    root = str(Path(folkmoot.__file__).parent.parent)
+    with _places:
+        try:
+            done = subprocess.run(  # noqa: S603 - our own interpreter
+                [sys.executable, "-I", "-c", _BOOT, root], input=asked.encode(), stdout=-1, check=True, timeout=SECONDS
+            )
+        except subprocess.TimeoutExpired as error:
+            raise BadRequest(
+                f"source_code: it takes more than {SECONDS:g} seconds to read. Make it smaller."
+            ) from error
+        except subprocess.CalledProcessError as error:
+            raise BadRequest("source_code: it is nested too deeply to be read. Make it flatter.") from error
+    answer = json.loads(done.stdout)
+    if "error" in answer:
+        raise BadRequest(answer["error"], **answer["extra"])
+    return answer["found"]
+
+
+def main() -> None:
+    """Be the process that reads one source: what is asked comes over standard input, what was found goes out."""
+    asked = json.loads(sys.stdin.buffer.read())
+    try:
+        if asked["what"] == "read":
+            read = _READ[asked["language"]](asked["text"], **asked["options"])
+            found: Any = {"name": read.name, "description": read.description, "parameters": read.parameters}
+        else:
+            found = _DESCRIBE[asked["language"]](asked["text"], **asked["options"])
+        answer = {"found": found}
+    except BadRequest as error:
+        answer = {"error": error.message, "extra": error.extra}
+    sys.stdout.write(json.dumps(answer))

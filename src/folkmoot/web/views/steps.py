@@ -1,0 +1,164 @@
+"""A step, seen whole: what the model was sent, what it answered, what it saw of memory, what it changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request, Response
+
+from folkmoot.agents.overview import agent_names
+from folkmoot.agents.steps import StepFilter, StoredStep, Trace, find_step, list_steps, trace_of_step
+from folkmoot.conversations.messages import messages_of_step
+from folkmoot.errors import NotFound
+from folkmoot.memory.history import EditOfBlock, edits_of_run, find_version, shown_in_step
+from folkmoot.runs.runs import Run, find_run
+from folkmoot.server.scanning import Scan, Scanning
+from folkmoot.server.state import ServerState, State
+from folkmoot.server.wire.common import RunId, StepId
+from folkmoot.store.engine import Transaction
+from folkmoot.store.paging import LARGEST_PAGE, Page
+from folkmoot.web import code
+from folkmoot.web.colours import Palette, read_palette
+from folkmoot.web.costs import cost_of_steps
+from folkmoot.web.diffs import ShownLine, around_changes
+from folkmoot.web.requests_read import SentRequest, read_sent
+from folkmoot.web.responses import page_router, render
+from folkmoot.web.transcript import TranscriptEntry, UnansweredTurn, transcript_of
+
+router = page_router()
+
+LONGEST_JSON = 300_000
+"""Characters of a request or an answer that are shown as JSON on the page."""
+
+MOST_DIFFERENCES = 600
+"""Lines of a comparison that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """A block as the model was shown it."""
+
+    block_id: str
+    label: str
+    version: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A step with all that is kept of it."""
+
+    number: int
+    step: StoredStep
+    trace: Trace | None
+    memory: Sequence[_Memory]
+    edits: Sequence[EditOfBlock]
+    talk: Sequence[TranscriptEntry | UnansweredTurn]
+
+    @property
+    def sent(self) -> SentRequest | None:
+        """What the model was sent, where that is kept."""
+        return None if self.trace is None else read_sent(self.trace.request)
+
+    def json(self, of: Mapping[str, Any]) -> str:
+        """Return a body as the page shows it."""
+        return json.dumps(of, indent=2, ensure_ascii=False)[:LONGEST_JSON]
+
+
+@dataclass(frozen=True, slots=True)
+class _About:
+    """What the page shows."""
+
+    run: Run
+    steps: Sequence[StoredStep]
+    shown: _Step
+    other: _Step | None
+    """The step that it is compared with."""
+
+    names: Mapping[str, str]
+    palette: Palette
+
+
+@router.get("/runs/{run_id}/steps/{number}")
+async def show(
+    request: Request, run_id: RunId, number: int, state: State, scan: Scan, compare: int | None = None
+) -> Response:
+    """Show a run's step by its number, beside another one of the run when it is to be compared."""
+    return await _page(request, scan, state, run_id, number, compare)
+
+
+@router.get("/steps/{step_id}")
+async def show_by_id(request: Request, step_id: StepId, state: State, scan: Scan) -> Response:
+    """Show a step."""
+
+    async def place(transaction: Transaction) -> tuple[str, int]:
+        step = await find_step(transaction, step_id)
+        steps = await list_steps(transaction, StepFilter(run_id=step.run_id), Page(limit=LARGEST_PAGE))
+        return step.run_id, next(number for number, each in enumerate(steps, 1) if each.id == step_id)
+
+    run_id, number = await scan(place, lambda found: found)
+    return await _page(request, scan, state, run_id, number, None)
+
+
+async def _page(
+    request: Request, scan: Scanning, state: ServerState, run_id: str, number: int, compare: int | None
+) -> Response:
+    async def read(transaction: Transaction) -> _About:
+        run = await find_run(transaction, run_id)
+        steps = await list_steps(transaction, StepFilter(run_id=run_id), Page(limit=LARGEST_PAGE))
+        edits = await edits_of_run(transaction, run_id)
+        shown = await _read(transaction, run, steps, edits, number)
+        other = None if compare in (None, number) else await _read(transaction, run, steps, edits, compare or 0)
+        names = await agent_names(transaction, [run.agent_id])
+        return _About(run, steps, shown, other, names, await read_palette(transaction))
+
+    def show(about: _About) -> Response:
+        step = about.shown.step
+        return render(
+            request,
+            "step.html",
+            about=about,
+            run=about.run,
+            step=step,
+            shown=about.shown,
+            other=about.other,
+            names=about.names,
+            palette=about.palette,
+            differences=_differences(about.shown, about.other),
+            cost=cost_of_steps([step], state),
+            longest=LONGEST_JSON,
+            kept=state.services.settings.trace,
+            calls=code.step_calls(step.id),
+        )
+
+    return await scan(read, show)
+
+
+async def _read(
+    transaction: Transaction, run: Run, steps: Sequence[StoredStep], edits: Sequence[EditOfBlock], number: int
+) -> _Step:
+    if not 1 <= number <= len(steps):
+        raise NotFound(f"This run has no step {number}; it has {len(steps)}.")
+    step = steps[number - 1]
+    memory = [
+        _Memory(block_id, label, version, (await find_version(transaction, block_id, version))[1])
+        for block_id, label, version in await shown_in_step(transaction, step.id)
+    ]
+    own = [each for each in edits if each.version.author.step_id == step.id]
+    messages = await messages_of_step(transaction, step.id)
+    talk = transcript_of([message for message in messages if message.message_type != "user_message"])
+    return _Step(number, step, await trace_of_step(transaction, step.id), memory, own, talk)
+
+
+def _differences(shown: _Step, other: _Step | None) -> Sequence[ShownLine] | None:
+    """Return what was sent to the model otherwise than in the other step; None where that is not kept of both."""
+    if other is None or other.trace is None or shown.trace is None:
+        return None
+    first, second = sorted((shown, other), key=lambda each: each.number)
+    assert first.trace is not None and second.trace is not None
+    # Lines of a text are lines of their own, or a changed word would show the whole text as another one.
+    before, after = (first.json(first.trace.request), second.json(second.trace.request))
+    return around_changes(before.replace("\\n", "\n"), after.replace("\\n", "\n"), 1)[:MOST_DIFFERENCES]
