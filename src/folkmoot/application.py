@@ -33,6 +33,7 @@ from folkmoot.groups.turn_ends import after_turn
 from folkmoot.jobs.kinds import JobKind
 from folkmoot.jobs.worker import JobWorker
 from folkmoot.mcp_server.endpoint import PATH, Door
+from folkmoot.metrics import LEASES, READERS, RUNS
 from folkmoot.models.catalogue import Catalogue
 from folkmoot.models.directory import Directory
 from folkmoot.models.embeddings import EmbeddingClient
@@ -47,6 +48,7 @@ from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.schedules.starter import ScheduleStarter
 from folkmoot.server.compression import Compression
 from folkmoot.server.errors import PROBLEMS, add_error_handlers
+from folkmoot.server.event_stream import readers
 from folkmoot.server.gate import Gate
 from folkmoot.server.hosts import Hosts
 from folkmoot.server.routes import (
@@ -80,6 +82,7 @@ from folkmoot.server.routes import (
     mcp_servers,
     memory_files,
     messages,
+    metrics,
     models,
     old_mcp_servers,
     organizations,
@@ -116,6 +119,7 @@ logger = logging.getLogger(__name__)
 
 ROUTERS = (
     health.router,
+    metrics.router,
     blocks.router,
     blocks.internal_router,
     history.router,
@@ -305,6 +309,7 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
         alone = settings.database_url.startswith("sqlite")
         await supervisor.open(alone=alone)
         await worker.open(alone=alone)
+        _read_figures(supervisor, worker)
         await starter.open()
         yield state
     finally:
@@ -320,6 +325,18 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
         await client.aclose()
         await embedding_client.aclose()
         await store.close()
+
+
+def _read_figures(supervisor: RunSupervisor, worker: JobWorker) -> None:
+    """Let the page of figures read how this process stands."""
+
+    def runs() -> dict[tuple[str, ...], float]:
+        begun = sum(run.begun for run in supervisor.active.values())
+        return {("working",): begun, ("waiting",): len(supervisor.active) - begun}
+
+    RUNS.read = runs
+    LEASES.read = lambda: {("run",): len(supervisor.active), ("job",): worker.leases}
+    READERS.read = lambda: {(): readers()}
 
 
 async def _refuse_strangers(store: Store) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
-import ipaddress
 import logging
 import math
 import os
@@ -31,6 +30,7 @@ from folkmoot.models.providers import Provider, configured, install_command, is_
 from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.server.connections import Connection, make_room
 from folkmoot.server.event_stream import end_endless_streams
+from folkmoot.server.hosts import is_loopback
 from folkmoot.settings import Settings, read_environ, read_settings, unknown_variables
 from folkmoot.store.opening import open_store
 
@@ -107,16 +107,6 @@ def _proxies(settings: Settings) -> Mapping[str, Any]:
     """Return uvicorn's options about the proxies whose word on the client's address and scheme is taken."""
     trusted = list(settings.trusted_proxies)
     return {"proxy_headers": bool(trusted), "forwarded_allow_ips": trusted}
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine reaches an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def listen(host: str, port: int) -> socket.socket:

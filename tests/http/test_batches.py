@@ -84,6 +84,10 @@ def test_some_turns_at_a_time_and_cancelled(
         held.wait_for(9)
         cancelled = ok(http.patch(f"/v1/messages/batches/{batch['id']}/cancel"))
         scripted_model.wait_for_disconnects(8)
+        runs = ok(http.get("/v1/runs", params={"agent_ids": [agent.id for agent in agents]}))
+        while any(run["status"] in ("created", "running") for run in runs):
+            runs = ok(http.get("/v1/runs", params={"agent_ids": [agent.id for agent in agents]}))
+        assert sorted(run["status"] for run in runs) == ["cancelled"] * 8 + ["completed"]
     counts = cancelled["metadata"]["counts"]
     assert (cancelled["status"], counts["succeeded"], counts["cancelled"]) == ("cancelled", 1, 9)
     again = ok(http.patch(f"/v1/messages/batches/{batch['id']}/cancel"))

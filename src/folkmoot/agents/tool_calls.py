@@ -18,6 +18,7 @@ from folkmoot.agents.tool_rules import Called
 from folkmoot.conversations.messages import Message, clean_text
 from folkmoot.errors import InvalidInput, NotFound, Overtaken, ToolFailed
 from folkmoot.memory.attachments import lock_blocks
+from folkmoot.metrics import TOOL_CALLS
 from folkmoot.models.prompt import Image, ToolCall
 from folkmoot.tools.pictures import stored_picture
 from folkmoot.tools.schema import parse_arguments
@@ -137,6 +138,7 @@ async def _run_edit(planned: PlannedCall, context: ToolContext) -> Outcome:
     try:
         return _outcome(await planned.tool.run(context, planned.arguments or {}), planned.tool)
     except (ToolFailed, InvalidInput, NotFound) as error:  # raised before anything was written
+        TOOL_CALLS.add("failed")
         return Outcome(error.message, failed=True, overtaken=isinstance(error, Overtaken))
 
 
@@ -162,6 +164,7 @@ async def run_alone(tool: Tool, arguments: Mapping[str, Any], context: ToolConte
 
 
 def _outcome(result: ToolResult, tool: Tool) -> Outcome:
+    TOOL_CALLS.add("failed" if result.failed else "succeeded")
     text = _clip(clean_text(result.text), tool.return_limit, result.length)
     return Outcome(text, failed=result.failed, stdout=result.stdout, stderr=result.stderr, pictures=result.pictures)
 

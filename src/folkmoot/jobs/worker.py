@@ -74,6 +74,11 @@ class JobWorker:
         self._added = asyncio.Event()
         self._ended = asyncio.Event()
 
+    @property
+    def leases(self) -> int:
+        """How many jobs this process works on."""
+        return len(self._active)
+
     async def open(self, *, alone: bool) -> None:
         """Begin.
 

@@ -21,6 +21,7 @@ from folkmoot.memory import history
 from folkmoot.memory.attachments import BLOCK_COLUMNS, Access, relabel
 from folkmoot.memory.authors import Author
 from folkmoot.memory.edits import Append, Edit, Insert, Refusal, Rethink, Revert, SetText, apply, describe
+from folkmoot.metrics import EDITS
 from folkmoot.store import clock
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
@@ -203,6 +204,7 @@ async def edit_block(
         _require_version(before, expected_version)
     text = apply(before.value, edit, before.limit)
     if isinstance(text, Refusal):
+        EDITS.add("refused", author.type)
         return text
     return before, await _write_text(transaction, before, text, edit, author)
 
@@ -305,6 +307,7 @@ async def _write_text(transaction: Transaction, block: Block, text: str, edit: E
     )
     await history.record(transaction, block.id, version, block.value, text, describe(edit), author, now)
     transaction.signal(topic(block.id))
+    EDITS.add_on_commit("landed", author.type)
     return dataclasses.replace(block, value=text, version=version, updated_at=now, updated_by=author)
 
 

@@ -15,6 +15,7 @@ import copy
 import logging
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from folkmoot.errors import FolkmootError, ProviderTimeout
 from folkmoot.models import offline
 from folkmoot.models.connections import Connection, Connections
 from folkmoot.models.directory import Directory
+from folkmoot.models.observing import observed
 from folkmoot.models.prompt import AssistantMessage, Delta, Prompt, Reply, ToolReturn
 from folkmoot.models.providers import OFFLINE, ResolvedModel
 from folkmoot.settings import Settings
@@ -75,6 +77,11 @@ class ModelClient:
             NotFound: the handle's provider is not configured.
             ProviderError: the provider failed; its subclasses say how.
         """
+        with observed(handle) as call:
+            call.reply = await self._ask(handle, prompt)
+            return call.reply
+
+    async def _ask(self, handle: str, prompt: Prompt) -> Reply:
         resolved = self._resolve(handle)
         if resolved.provider is OFFLINE:
             return offline.answer(prompt)
@@ -93,6 +100,14 @@ class ModelClient:
         A call that fails before its first piece is retried; one that fails later is not. Raises what `ask`
         raises.
         """
+        with observed(handle) as call:
+            async with aclosing(self._stream(handle, prompt)) as parts:
+                async for part in parts:
+                    if isinstance(part, Reply):
+                        call.reply = part
+                    yield part
+
+    async def _stream(self, handle: str, prompt: Prompt) -> AsyncGenerator[Delta | Reply, None]:
         resolved = self._resolve(handle)
         if resolved.provider is OFFLINE:
             reply = offline.answer(prompt)

@@ -199,7 +199,7 @@ class _Working:
         self._store = active.store
         given = active.job.details["given"]["principal"]
         principal = Principal(given["name"], given["kind"], active.job.organization_id, given["role"], given["id"])
-        self._runs = RunService(replace(services, store=active.store), supervisor, principal)
+        self._runs = RunService(services.of(active.job.organization_id), supervisor, principal)
         self._supervisor = supervisor
         self._principal = principal
         self._done = self._total = 0
@@ -217,11 +217,20 @@ class _Working:
         await self._call_back()
 
     async def _take_all(self, items: Sequence[_Item]) -> None:
+        """Take the turns of several agents beside each other, those of one agent one after the other."""
         places = asyncio.Semaphore(TURNS_AT_ONCE)
+        by_agent: dict[str, list[_Item]] = {}
+        for item in items:
+            by_agent.setdefault(item.agent_id, []).append(item)
+
+        async def take_in_order(of_agent: Sequence[_Item]) -> None:
+            for item in of_agent:
+                async with places:
+                    await self._settle(item)
+
         async with asyncio.TaskGroup() as group:
-            for item in items:
-                await places.acquire()
-                group.create_task(self._settle(item)).add_done_callback(lambda _: places.release())
+            for of_agent in by_agent.values():
+                group.create_task(take_in_order(of_agent))
 
     async def _settle(self, item: _Item) -> None:
         """Take one turn to its end, and note what became of it."""

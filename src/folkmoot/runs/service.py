@@ -22,6 +22,7 @@ from folkmoot.agents.turn_state import TurnRequest
 from folkmoot.conversations.conversations import append_messages, lock_topic
 from folkmoot.conversations.messages import message_to_json
 from folkmoot.errors import BadRequest, InvalidInput, NotFound, ProviderError, ServerStopped
+from folkmoot.metrics import TURNS
 from folkmoot.models.prompt import Prompt
 from folkmoot.runs.active import ActiveRun, Answer
 from folkmoot.runs.log import store_events, unfinished_words
@@ -236,6 +237,7 @@ class RunService:
             async with self._locked(run, stored=stored):
                 active.begun = True
                 end = await take_turn(active.request, active, self._services)
+                TURNS.add(end.stop_reason)
                 return Answer(run, active.messages, end)
         except BaseException as error:
             active.fail()
@@ -271,6 +273,7 @@ class RunService:
         """Store why a run failed, and what would be lost with it: what was said, and what was answered so far."""
         run = active.run
         failed, status = _failure(active, error)
+        TURNS.add(failed.stop_reason)
         known = {"run_id": run.id, "agent_id": run.agent_id, "principal": self._principal.name}
         logger.warning("Run %s: %s, for %s", status, failed.error_type, self._principal.name, extra=known)
         before, events = active.log.stored, [*active.log.waiting, failed]

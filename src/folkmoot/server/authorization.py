@@ -32,6 +32,9 @@ ADMINISTRATION = _one_of(
 )
 """For admins, whatever the method."""
 
+METRICS = "/metrics"
+"""Figures of the whole server, for keys of the default organisation, or without one on the machine itself."""
+
 DOOR = re.compile("/mcp")
 """Where agents from elsewhere come in: which tools each may use is decided there."""
 
@@ -115,6 +118,8 @@ def authorize(principal: Principal, method: str, path: str) -> None:
         raise Forbidden(
             f"{method} {path} needs the role {needed}; the key {principal.name!r} has the role {principal.role}."
         )
+    if path == METRICS and principal.organization_id != ORGANIZATION:
+        raise Forbidden("Figures of the whole server are shown to keys of the default organisation.")
     if ORGANIZATIONS.fullmatch(path) and principal.organization_id != ORGANIZATION:
         raise Forbidden("Organisations are administered with an admin's key of the default organisation.")
 

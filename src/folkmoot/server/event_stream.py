@@ -62,8 +62,12 @@ class EventStream(Response):
         """Send the head at once, then the events, and comments between them when they are long in coming."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         sender = _Sender(send)
-        await sender.send(b"")
-        await self._send_while_read(sender, receive)
+        _read.add(self)
+        try:
+            await sender.send(b"")
+            await self._send_while_read(sender, receive)
+        finally:
+            _read.discard(self)
         if self._stopping.done():
             await sender.send(STOPPING.encode())
         await sender.send(b"", last=True)
@@ -130,6 +134,12 @@ def end_endless_streams() -> None:
         stream.stop()
 
 
+def readers() -> int:
+    """Return how many streams of this process are being read."""
+    return len(_read)
+
+
+_read: set[EventStream] = set()
 _endless: WeakSet[EventStream] = WeakSet()
 
 

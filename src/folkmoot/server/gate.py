@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
+from time import perf_counter
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlencode
 
@@ -18,9 +19,10 @@ from folkmoot.access.authentication import LOOK_AGAIN_SECONDS, Authentication
 from folkmoot.access.keys import CHANGED
 from folkmoot.access.principals import Principal
 from folkmoot.errors import BadRequest, CrossSite, FolkmootError, Forbidden, Misdirected, TooLarge, Unauthorized
-from folkmoot.server.authorization import authorize
+from folkmoot.metrics import REQUEST_SECONDS, REQUESTS
+from folkmoot.server.authorization import METRICS, authorize
 from folkmoot.server.errors import error_response
-from folkmoot.server.hosts import Hosts, host_name
+from folkmoot.server.hosts import Hosts, host_name, is_loopback
 from folkmoot.server.origins import comes_from_elsewhere, origin_of
 from folkmoot.store.engine import Store
 
@@ -82,10 +84,17 @@ class Gate:
         self._max_upload = max_upload
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the request pass, or answer why not."""
+        """Let the request pass, or answer why not; and count it."""
         if scope["type"] == "lifespan":
             await self._application(scope, receive, send)
             return
+        answer = _Answer(send)
+        try:
+            await self._serve(scope, receive, answer.send)
+        finally:
+            answer.count(scope)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":  # no route speaks WebSocket
             await send({"type": "websocket.close", "code": 1008})
             return
@@ -116,7 +125,7 @@ class Gate:
 
     async def _check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         host = _only_host(scope, headers)
-        opened = is_open(scope["path"])
+        opened = is_open(scope["path"]) or (scope["path"] == METRICS and _is_this_machines(scope, headers, host))
         store: Store | None = None if opened else scope["app"].state.server.store
         principal = await self._authentication.identify(headers, store)
         if principal is not None and scope.get("state", {}).get("from_code") and not principal.sends_key:
@@ -194,6 +203,19 @@ def _check_origin(principal: Principal, headers: Mapping[bytes, bytes]) -> None:
         raise Forbidden(f"This token is for pages of {principal.policy.origin} only.")
 
 
+_FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip", b"via")
+
+
+def _is_this_machines(scope: Scope, headers: Mapping[bytes, bytes], host: bytes) -> bool:
+    """Tell whether a program of this machine asks, by the machine's own name: no proxy, no page, no code of agents."""
+    client = scope["client"]
+    if client is None or scope.get("state", {}).get("from_code") or b"origin" in headers:
+        return False
+    if any(name in headers for name in _FORWARDED):
+        return False
+    return is_loopback(client[0]) and is_loopback(host_name(host))
+
+
 def _only_host(scope: Scope, headers: Mapping[bytes, bytes]) -> bytes:
     """Return a request's `Host` header.
 
@@ -221,6 +243,32 @@ def _lead_to_sign_in(scope: Scope, headers: Mapping[bytes, bytes], error: Unauth
     if inside_page:
         return Response(status_code=204, headers={"HX-Redirect": address})
     return Response(status_code=303, headers={"Location": address})
+
+
+class _Answer:
+    """An answer on its way out, as it is counted."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._came = perf_counter()
+        self._status = 0
+        self._began = 0.0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status, self._began = message["status"], perf_counter()
+        await self._send(message)
+
+    def count(self, scope: Scope) -> None:
+        """Count the answer by its route, so that there are no more figures than routes."""
+        if not self._status:  # its client left before, or it was no request
+            return
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        REQUESTS.add(method, getattr(scope.get("route"), "path", "none"), str(self._status))
+        REQUEST_SECONDS.observe(self._began - self._came, method)
+
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class _Limited:

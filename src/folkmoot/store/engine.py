@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, Protocol, TypeAlias, TypeVar, cast, overload
 from weakref import WeakKeyDictionary
 
@@ -25,6 +26,7 @@ from sqlalchemy import Column, Executable, Select, Table, insert
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from folkmoot.metrics import STORE_SECONDS, add_all, counting
 from folkmoot.store.scoping import COLUMN, PARAMETER, compile_scoped
 from folkmoot.store.signals import Signals
 
@@ -168,7 +170,8 @@ class Store:
             StoreUnavailable: the database cannot be read.
             StoreOverloaded: too many scans wait, or this one took too long.
         """
-        return self.engine.scan(work, self.organization_id, then or cast("Callable[[T], S]", _as_it_is))
+        scan = self.engine.scan(work, self.organization_id, then or cast("Callable[[T], S]", _as_it_is))
+        return _timed("scan", scan)
 
     def write(self, work: Work[T], together: str | None = None) -> Coroutine[Any, Any, T]:
         """Run `work` in one transaction and return its result once the commit is durable.
@@ -182,7 +185,20 @@ class Store:
             StoreUnavailable: the database cannot be reached or cannot write; nothing was changed.
             StoreOverloaded: the wait for the database was too long; nothing was changed.
         """
-        return self.engine.write(work, self.organization_id, together)
+        return self._write(work, together)
+
+    async def _write(self, work: Work[T], together: str | None) -> T:
+        tally: list[Any] = []
+
+        async def counted(transaction: Transaction) -> T:
+            with counting() as of_this_try:
+                result = await work(transaction)
+            tally[:] = of_this_try
+            return result
+
+        result = await _timed("write", self.engine.write(counted, self.organization_id, together))
+        add_all(tally)
+        return result
 
     async def check(self) -> None:
         """See whether work can be done.
@@ -207,6 +223,15 @@ class Store:
     async def close(self) -> None:
         """Finish what is under way and let go of the database."""
         await self.engine.close()
+
+
+async def _timed(kind: str, waiting: Coroutine[Any, Any, T]) -> T:
+    """Wait for the database, and note how long that took."""
+    begun = perf_counter()
+    try:
+        return await waiting
+    finally:
+        STORE_SECONDS.observe(perf_counter() - begun, kind)
 
 
 def _as_it_is(result: T) -> T:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import bindparam, func, select, update
@@ -115,7 +115,7 @@ class _Migrating:
             return False
         author, how = Author.from_json(wanted.author), Migration(**wanted.migration)
         deployment = Deployment.from_row(row)
-        services = replace(self._services, store=self._active.store)
+        services = self._services.of(self._active.job.organization_id)
         await migrate(transaction, template, deployment, str(wanted.version), how, services, author)
         return True
 
