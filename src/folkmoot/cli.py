@@ -84,6 +84,49 @@ def demo(
     sys.exit(run(model, example))
 
 
+@application.command()
+def chat(
+    agent: Annotated[str, typer.Argument(help="Its name or identifier.")],
+    message: Annotated[
+        str | None, typer.Option("--message", "-m", help="Say this, show what comes of it, and end. [read lines]")
+    ] = None,
+) -> None:
+    """Talk to an agent of the running server: replies as they are spoken, its tools, and what waits for you."""
+    from folkmoot import terminal
+
+    sys.exit(terminal.run(terminal.chat, agent, message))
+
+
+@application.command()
+def blocks(
+    block: Annotated[str | None, typer.Argument(help="Label or identifier of one. [a list of all]")] = None,
+) -> None:
+    """List the blocks of the running server, or show one, each line with who wrote it."""
+    from folkmoot import terminal
+
+    sys.exit(terminal.run(terminal.blocks, block))
+
+
+@application.command()
+def runs(
+    agent: Annotated[str | None, typer.Option(help="Only of this agent: its name or identifier.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 20,
+    failed: Annotated[bool, typer.Option("--failed", help="Only those that failed.")] = False,
+) -> None:
+    """List the newest runs of the running server."""
+    from folkmoot import terminal
+
+    sys.exit(terminal.run(lambda client: terminal.runs(client, agent, limit, failed=failed)))
+
+
+@application.command()
+def watch(block: Annotated[str, typer.Argument(help="Its label or identifier.")]) -> None:
+    """Show the changes of a block as they come: who wrote, when, which lines."""
+    from folkmoot import terminal
+
+    sys.exit(terminal.run(terminal.watch, block))
+
+
 OfDatabase = Annotated[str | None, typer.Option(help="sqlite:///path or postgresql://… [as `serve` takes it]")]
 
 

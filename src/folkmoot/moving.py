@@ -13,6 +13,7 @@ from typing import Any
 
 from folkmoot.errors import FolkmootError, StartupError
 from folkmoot.models.catalogue import Catalogue
+from folkmoot.models.directory import Directory
 from folkmoot.settings import Settings, read_environ, read_settings
 from folkmoot.store.bulk_opening import has_rows, refuse_served
 from folkmoot.store.opening import open_store
@@ -95,16 +96,30 @@ async def take_over(
         since = since.replace(tzinfo=UTC)
     settings, environ = _settings(database), read_environ()
     secret = settings.secret_key.get_secret_value() if settings.secret_key is not None else None
-    sealer, catalogue = Sealer(secret, settings.data.expanduser()), Catalogue(settings, environ)
+    sealer, directory = Sealer(secret, settings.data.expanduser()), Directory(environ)
+    catalogue = Catalogue(settings, environ, directory=directory)
     store = await open_store(settings.database_url, settings.store_wait)
     try:
+        await directory.open(store, sealer)
         with _progress() as progress:
             async with open_source(source) as found:
                 passphrase = environ.get("LETTA_ENCRYPTION_KEY") or None
                 _note(f"The database to import has the schema {found.version}.")
-                job = Import(found, store, sealer, catalogue, passphrase, progress, dry_run, organization, only, since)
-                done = await job.run()
+                done = await Import(
+                    source=found,
+                    store=store,
+                    sealer=sealer,
+                    catalogue=catalogue,
+                    directory=directory,
+                    passphrase=passphrase,
+                    progress=progress,
+                    dry_run=dry_run,
+                    organization=organization,
+                    only=only,
+                    since=since,
+                ).run()
     finally:
+        await directory.close()
         await catalogue.aclose()
         await store.close()
     _tell_taken(done, dry_run=dry_run)

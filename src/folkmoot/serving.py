@@ -31,7 +31,7 @@ from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.server.connections import Connection, make_room
 from folkmoot.server.event_stream import end_endless_streams
 from folkmoot.server.hosts import is_loopback
-from folkmoot.settings import Settings, read_environ, read_settings
+from folkmoot.settings import Settings, read_environ, read_settings, unknown_variables
 from folkmoot.store.opening import open_store
 
 SWITCH_SECONDS = 0.0005
@@ -49,6 +49,7 @@ def serve(options: Mapping[str, Any]) -> int:
     """
     os.umask(0o077)  # whatever this process and SQLite make is for its owner alone
     try:
+        refuse_misspelt(read_environ())
         settings = read_settings(options)
         check_settings(settings)
         listener = listen(settings.host, settings.port)
@@ -60,6 +61,20 @@ def serve(options: Mapping[str, Any]) -> int:
     except StartupError as error:
         print(f"folkmoot: {error.message}", file=sys.stderr)  # noqa: T201 - this is the terminal
         return 1
+
+
+def refuse_misspelt(environ: Mapping[str, str]) -> None:
+    """Refuse a variable that was meant for a setting and is none, such as a key under a name that nobody reads.
+
+    What is like no setting is told, and may be another program's, or another version's.
+
+    Raises:
+        StartupError: a variable's name is nearly a setting's.
+    """
+    for variable, meant in unknown_variables(environ).items():
+        if meant is not None:
+            raise StartupError(f"{variable} is no setting; did you mean {meant}?")
+        print(f"folkmoot: {variable} is no setting of this version.", file=sys.stderr)  # noqa: T201 - this is the terminal
 
 
 def check_settings(settings: Settings) -> None:

@@ -9,6 +9,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -80,10 +81,14 @@ Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecod
 Networks = Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], NoDecode, BeforeValidator(_split)]
 
 
+PREFIX = "FOLKMOOT_"
+"""What every setting's variable begins with."""
+
+
 class Settings(BaseSettings):
     """What can be set; each field is the variable `FOLKMOOT_<NAME>`."""
 
-    model_config = SettingsConfigDict(env_prefix="FOLKMOOT_", env_file=ENV_FILE, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=ENV_FILE, extra="ignore", frozen=True)
 
     host: str = Field("127.0.0.1", description="Address to listen on; any other than loopback needs an API key.")
     port: int = Field(8283, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
@@ -236,6 +241,22 @@ def read_settings(options: Mapping[str, Any]) -> Settings:
     except ValidationError as error:
         problems = "; ".join(f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())
         raise StartupError(f"A setting cannot be used: {problems}.") from error
+
+
+def unknown_variables(environ: Mapping[str, str]) -> Mapping[str, str | None]:
+    """Return the variables that look like settings and are none, each with the setting that is nearest, if any is.
+
+    >>> dict(unknown_variables({"FOLKMOOT_API_KYE": "k", "FOLKMOOT_PORT": "1", "FOLKMOOT_MOON": "full"}))
+    {'FOLKMOOT_API_KYE': 'FOLKMOOT_API_KEY', 'FOLKMOOT_MOON': None}
+    """
+    known = [name.upper() for name in Settings.model_fields]
+    unknown = {}
+    for variable in sorted(environ):
+        name = variable.upper().removeprefix(PREFIX)
+        if variable.upper().startswith(PREFIX) and name not in known:
+            near = get_close_matches(name, known, n=1, cutoff=0.75)
+            unknown[variable] = PREFIX + near[0] if near else None
+    return unknown
 
 
 def read_environ() -> Mapping[str, str]:

@@ -247,6 +247,8 @@ def test_the_official_clients_scoped_tokens(guarded: ServerProcess, new_organiza
                 page.agents.messages.create(agent_id, messages=[{"role": "user", "content": "hello"}])
             with pytest.raises(PermissionDeniedError, match="block_ids: a scoped token does not change"):
                 page.agents.update(agent_id, block_ids=[])
+            with pytest.raises(PermissionDeniedError, match="enable_sleeptime: a scoped token makes no agents"):
+                page.patch(f"/v1/agents/{agent_id}", body={"enable_sleeptime": True}, cast_to=object)
             assert page.agents.update(agent_id, description="by the page").description == "by the page"
             path = f"/v1/agents/{agent_id}/messages"
             for origin, answer in (("https://app.example.org", 200), ("https://evil.example", 403)):

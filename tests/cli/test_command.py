@@ -93,3 +93,27 @@ def test_what_the_command_does_not_know_is_told(folkmoot: Folkmoot, arguments: l
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert told in done.stderr
+
+
+def test_without_a_server_the_terminal_says_what_to_do(folkmoot: Folkmoot) -> None:
+    told = folkmoot("runs", FOLKMOOT_URL="http://127.0.0.1:9")
+    assert told.returncode == 1
+    assert "Start one with `folkmoot serve`" in told.stderr
+
+
+def test_a_misspelt_variable_is_named_with_its_nearest(folkmoot: Folkmoot) -> None:
+    told = folkmoot("serve", "--port", "0", FOLKMOOT_API_KYE="secret")
+    assert (told.returncode, told.stderr) == (
+        1,
+        "folkmoot: FOLKMOOT_API_KYE is no setting; did you mean FOLKMOOT_API_KEY?\n",
+    )
+
+
+def test_a_postgresql_that_is_not_there_is_named(folkmoot: Folkmoot) -> None:
+    told = folkmoot(
+        "serve", "--port", "0", FOLKMOOT_DATABASE="postgresql://ada:hush@127.0.0.1:1/moot", FOLKMOOT_MOON="x"
+    )
+    assert told.returncode == 1
+    assert "PostgreSQL at 127.0.0.1:1 cannot be reached" in told.stderr
+    assert "FOLKMOOT_MOON is no setting of this version" in told.stderr
+    assert "hush" not in told.stderr

@@ -16,7 +16,8 @@ import pytest
 from installs import HERE, agentic_learning, letta_code, node_modules
 from letta_client import Letta
 
-from support.fixtures import MODEL, NewAgent
+from support.clients import plain_client
+from support.fixtures import MODEL, NewAgent, StartServer
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
 
@@ -80,6 +81,35 @@ def test_letta_code_makes_an_agent_talks_to_it_and_finds_what_was_said(
     assert "the plover sings" in [message["content"] for message in found]
     listed = json.loads(run([letta, "agents", "list", "--query", agent.name], **env))
     assert agent.id in [each["id"] for each in listed["items"]]
+
+
+def test_letta_codes_commands_that_need_no_channel(
+    run: Run, start_server: StartServer, scripted_model: ScriptedModel
+) -> None:
+    letta, server = letta_code(), start_server(env={"FOLKMOOT_PRIVATE_PROVIDERS": "true"})
+    env = {"LETTA_BASE_URL": server.url, "LETTA_API_KEY": "unused", "DISABLE_AUTOUPDATER": "1"}
+    with plain_client(server.url) as http:
+        agent = http.post("/v1/agents", json={"model": MODEL}).json()["id"]
+        daily = {"type": "recurring", "cron_expression": "0 9 * * *"}
+        said = {"messages": [{"role": "user", "content": "Tidy up."}], "schedule": daily, "name": "morning"}
+        made = http.post(f"/v1/agents/{agent}/schedule", json=said).json()["id"]
+        (listed,) = json.loads(run([letta, "cron", "list", "--agent", agent], **env))
+        assert (listed["id"], listed["prompt"], listed["name"]) == (made, "Tidy up.", "morning")
+        assert listed["schedule"]["cron_expression"] == "0 9 * * *"
+        shown = json.loads(run([letta, "cron", "get", made, "--agent", agent], **env))
+        assert shown["id"] == made
+        run([letta, "cron", "delete", made, "--agent", agent], **env)
+        assert http.get(f"/v1/agents/{agent}/schedule").json()["scheduled_messages"] == []
+        connect = ["connect", "openai-compatible", "--base-url", scripted_model.base_url, "--api-key", "sk-of-ones-own"]
+        run([letta, *connect], **env)
+        assert [each["base_url"] for each in http.get("/v1/providers").json()] == [scripted_model.base_url]
+        assert "Balance: 0 credits" in run([letta, "usage"], **env)
+        assert json.loads(run([letta, "computers", "list"], **env))["connections"] == []
+        handles = [each["handle"] for each in json.loads(run([letta, "model", "list"], **env))]
+        assert MODEL in handles
+        assert json.loads(run([letta, "mcp", "list", "--agent", agent], **env)) == []
+        said = json.loads(run([letta, "messages", "list", "--agent", agent], **env))
+        assert [each["message_type"] for each in said] == ["system_message"]
 
 
 def test_letta_code_gets_its_default_tools(run: Run, server: ServerProcess, scripted_model: ScriptedModel) -> None:

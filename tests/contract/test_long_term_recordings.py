@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import time
 from collections.abc import Iterator
 
 import httpx
@@ -27,6 +26,7 @@ from long_term_expectations import ALLOWED, INSTEAD, SHAPE_ONLY
 from recordings import Ids, load_recordings, make_again
 
 from support.fixtures import StartServer
+from support.polling import until
 
 NO_SCHEMA = re.compile("/v1/sources|/sources|GET /v1/archives/[^/]+/passages")
 """Calls whose answers' shape the contract does not tell: of older clients, and Folkmoot's own."""
@@ -62,8 +62,7 @@ def _walk(http: httpx.Client) -> Iterator[Finding]:
 
 def _wait_for_jobs(http: httpx.Client) -> None:
     """Wait until what the call set going is done, so that the next call finds it so."""
-    while http.get("/v1/jobs/active").raise_for_status().json():
-        time.sleep(0.02)
+    until(lambda: not http.get("/v1/jobs/active").raise_for_status().json())
 
 
 def test_recorded_calls_are_answered_as_recorded(start_server: StartServer) -> None:

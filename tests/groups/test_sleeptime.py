@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import random
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -186,6 +191,57 @@ def test_what_others_insert_during_a_slow_consolidation_survives(
         ]
 
 
+ROUNDS = 8
+
+
+def test_amid_constant_inserts_it_overwrites_only_what_it_was_shown(
+    http: httpx.Client, new_owl: Callable[..., Owl]
+) -> None:
+    """Of each version that it rewrote, the one before is the one that its step's model was shown."""
+    owl = new_owl()
+    block, over = block_of(http, owl), threading.Event()
+
+    def insert(writer: int) -> int:
+        """Insert until it is over; return how often."""
+        with httpx.Client(base_url=http.base_url, timeout=60) as own:
+            for number in itertools.count():
+                if over.is_set():
+                    return number
+                line = {"kind": "insert", "new_string": f"line {number} of {writer}"}
+                ok(own.post(f"/v1/blocks/{block['id']}/edits", json=line))
+                time.sleep(random.random() / 100)  # so that some consolidations win
+        raise AssertionError("it counts on")
+
+    with ThreadPoolExecutor() as threads:
+        writers = [threads.submit(insert, writer) for writer in range(2)]
+        try:
+            for number in range(ROUNDS):
+                (run_id,) = say(http, owl["id"], rethink(f"rewritten {number}"))["usage"]["run_ids"]
+                consolidated(http, run_id)
+        finally:
+            over.set()
+        inserted = sum(writer.result() for writer in writers)
+    history = every_version(http, block["id"])
+    kinds = Counter(version["edit"]["kind"] for version in history)
+    assert kinds["insert"] == inserted
+    for version in history:
+        if version["edit"]["kind"] == "rethink":
+            shown = ok(http.get(f"/v1/blocks/{block['id']}/readers", params={"version": version["version"] - 1}))
+            assert version["author"]["step_id"] in {reader["step_id"] for reader in shown}
+
+
+def every_version(http: httpx.Client, block_id: str) -> list[Owl]:
+    history: list[Owl] = []
+    while page := ok(
+        http.get(
+            f"/v1/blocks/{block_id}/history",
+            params={"limit": 1000, "order": "asc", "after": history[-1]["version"] if history else 0},
+        )
+    ):
+        history += page
+    return history
+
+
 def test_it_plans_again_and_no_more_than_so_often(
     http: httpx.Client, new_owl: Callable[..., Owl], scripted_model: ScriptedModel
 ) -> None:
@@ -230,6 +286,16 @@ def test_what_is_said_in_a_conversation_with_memory_of_its_own_stays_there(
     ok(http.post(f"/v1/conversations/{conversation['id']}/messages", json=body))
     consolidated(http, say(http, owl["id"], "nothing special")["usage"]["run_ids"][0])
     assert "a secret" not in json.dumps(kept(http, partner_of(http, owl)["id"]))
+
+
+def test_two_that_tend_each_other_come_to_an_end(http: httpx.Client, new_owl: Callable[..., Owl]) -> None:
+    owl = new_owl()
+    partner = partner_of(http, owl)
+    back = {"manager_type": "sleeptime", "manager_agent_id": partner["id"], "sleeptime_agent_frequency": 1}
+    ok(http.post("/v1/groups", json={"agent_ids": [owl["id"]], "description": "", "manager_config": back}))
+    run = consolidated(http, say(http, owl["id"], "hello")["usage"]["run_ids"][0])
+    assert run["status"] == "completed"
+    assert ok(http.get("/v1/jobs", params={"source_id": partner["id"]})) == [], "nothing was set off by it"
 
 
 def test_a_consolidation_that_its_process_left_is_done_by_the_next(

@@ -184,11 +184,25 @@ def test_addresses_of_the_servers_own_network_are_refused(
         made = http.post("/v1/providers", json={**body, "base_url": "https://example.org/v1"}).json()
         changed = http.patch(f"/v1/providers/{made['id']}", json={"base_url": "http://169.254.169.254/latest"})
         assert_error(changed, 422, "base_url")
-        # A name that leads inside passes the look at its text, and is judged when it is dialled.
-        inside = scripted_model.base_url.replace("127.0.0.1", "localtest.invalid")
-        assert http.patch(f"/v1/providers/{made['id']}", json={"base_url": inside}).status_code == 200
-        assert_error(say(http, "inside/gpt-4o-mini"), 502, "inside")
     assert scripted_model.received == []
+
+
+@one_store
+def test_addresses_are_judged_when_they_are_dialled(start_server: StartServer, scripted_model: ScriptedModel) -> None:
+    """An address that got in while it was allowed: its text is not looked at again, the connection is."""
+    allowed = start_server(env={"FOLKMOOT_PRIVATE_PROVIDERS": "true", "FOLKMOOT_SECRET_KEY": "the same"})
+    with httpx.Client(base_url=allowed.url, timeout=60) as http:
+        handle = f"{add(http, scripted_model, name='inside')['name']}/gpt-4o-mini"
+        say(http, handle).raise_for_status()
+    allowed.stop()
+    scripted_model.reset()
+    strict = start_server(env={"FOLKMOOT_SECRET_KEY": "the same", "FOLKMOOT_MODEL_RETRIES": "0", "OPENAI_API_KEY": ""})
+    with httpx.Client(base_url=strict.url, timeout=60) as http:
+        assert_error(say(http, handle), 502, "inside")
+        assert handle not in handles(http)
+        refused = http.post(f"/v1/providers/{http.get('/v1/providers').json()[0]['id']}/check")
+        assert_error(refused, 422, "base_url")
+    assert not [each for each in scripted_model.received if each.headers.get("authorization") == f"Bearer {SECRET}"]
 
 
 @one_store

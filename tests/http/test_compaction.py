@@ -13,7 +13,7 @@ from letta_client import AsyncLetta, BadRequestError, Letta
 from letta_client.types import AgentState
 
 from folkmoot.models.frames import render_frame
-from support.fixtures import NewAgent, each_provider, each_wire
+from support.fixtures import NewAgent, each_provider, each_wire, one_store
 from support.scripted_model import ScriptedModel, tokens_of
 
 MARK = "<summary_of_earlier_messages-"
@@ -260,6 +260,37 @@ async def test_of_two_compactions_at_once_the_context_moves_once_and_only_forwar
     sent = shown(scripted_model.conversations[-1])
     assert ("answer 5" in sent, "meanwhile" in sent, MARK in sent) == (False, True, True)
     assert [m.message_type for m in stored(client, agent)].count("assistant_message") == 8
+
+
+@one_store
+def test_what_leaves_can_be_kept_in_an_archive(
+    client: Letta, http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    """Each message once, however often the context is made smaller; what the agent may only search gets nothing."""
+    agent = new_agent(compaction_settings={"archive": True})
+    reader = new_agent(compaction_settings={"archive": True})
+    shared = client.archives.create(name="read only")
+    path = f"/v1/agents/{reader.id}/archives/attach/{shared.id}"
+    assert http.patch(path, json={"access": "read"}).status_code == 200
+    for each in (agent, reader):
+        talk(client, each, 10)
+        for _ in range(2):
+            scripted_model.reply_next({"content": "They counted to seven."})
+            client.agents.messages.compact(each.id)
+            talk(client, each, 3, start=10)
+    (archive,) = client.archives.list(agent_id=agent.id).items
+    kept = http.get(f"/v1/archives/{archive.id}/passages", params={"limit": 100}).json()
+    said = [each["text"].split(" word")[0] for each in kept]
+    assert {"user: ECHO answer 0", "assistant: answer 0"} <= set(said)
+    ids = [each["metadata"]["message_id"] for each in kept]
+    assert len(set(ids)) == len(ids)
+    in_context = set(client.agents.retrieve(agent.id).message_ids or ())
+    assert not in_context & set(ids), "what is in context still is not kept"
+    assert {each["author"]["name"] for each in kept} == {agent.name}
+    assert all(each["tags"] == ["conversation"] for each in kept)
+    found = client.agents.passages.search(agent.id, query="answer 2")
+    assert "answer 2" in found.results[0].content
+    assert http.get(f"/v1/archives/{shared.id}").json()["passage_count"] == 0
 
 
 # -- unattended ------------------------------------------------------------------------------------------------

@@ -563,3 +563,22 @@ def test_a_server_that_fails_costs_its_caller_an_error_in_time_and_nobody_else_a
             stop.set()
             other.join()
         assert answered > len(faults)
+
+
+@one_store
+def test_an_agent_is_asked_for_its_servers_and_their_tools(
+    client: Letta, http: httpx.Client, new_server: NewServer, new_agent: NewAgent
+) -> None:
+    server, other = new_server(program(K="v1")), new_server(program(), f"other {uuid4().hex[:6]}")
+    tools = new_server.tools(server)
+    name, tool_id = "env_value", tools["env_value"]
+    agent = new_agent(tool_ids=[tool_id])
+    path = f"/v1/agents/{agent.id}/mcp-servers"
+    assert [each["id"] for each in http.get(path).json()] == [server.id]
+    assert [each["id"] for each in http.get(f"{path}/{server.id}/tools").json()] == [tool_id]
+    assert http.get(f"{path}/{other.id}/tools").json() == []
+    found = http.post(f"{path}/tools/search", json={"query": name.replace("_", " ")}).json()
+    assert [each["tool"]["id"] for each in found] == [tool_id]
+    ran = http.post(f"{path}/{server.id}/tools/{tool_id}/run", json={"args": {"key": "K"}}).json()
+    assert (ran["status"], ran["func_return"]) == ("success", "v1")
+    assert http.post(f"{path}/{other.id}/tools/{tool_id}/run", json={"args": {}}).status_code == 404

@@ -390,6 +390,25 @@ def test_a_source_of_100_kb_runs(maker: Maker) -> None:
     assert maker.run(agent, name)["func_return"] == 2500
 
 
+@one_store
+def test_calls_of_one_reply_run_at_once_where_their_maker_allows_it(maker: Maker) -> None:
+    source = """
+import time
+
+def TOOL() -> list:
+    \"\"\"Tell when it ran.\"\"\"
+    began = time.monotonic()
+    time.sleep(0.5)
+    return [began, time.monotonic()]
+"""
+    for allowed in (False, True):
+        agent, name = maker.agent(source, tool={"enable_parallel_execution": allowed})
+        calls = json.dumps([[name, {}], [name, {}]])
+        said = maker.client.agents.messages.create(agent.id, input=f"CALLS {calls}").messages
+        one, other = (json.loads(m.tool_return) for m in said if m.message_type == "tool_return_message")
+        assert (one[0] < other[1] and other[0] < one[1]) is allowed
+
+
 def test_approvals_and_streams_hold_for_own_tools(maker: Maker) -> None:
     source = 'def TOOL(n: int):\n    """Double."""\n    return n * 2\n'
     agent, name = maker.agent(source, tool={"default_requires_approval": True})

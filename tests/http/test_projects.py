@@ -62,7 +62,7 @@ def test_a_search_finds_agents_that_meet_every_condition(http: httpx.Client, new
 @one_store
 def test_what_only_a_cloud_has_is_empty_here(http: httpx.Client) -> None:
     assert http.get("/v1/metadata/balance").json()["total_balance"] == 0
-    assert http.get("/v1/organizations/self/quotas").json() == []
+    assert http.get("/v1/organizations/self/quotas").json()["lettaTier"]["bucket"] == "full"
     listed = http.get("/v1/environments", params={"limit": 50, "onlineOnly": "false"}).json()
     assert listed == {"connections": [], "hasNextPage": False}
     assert_error(http.get("/v1/environments/laptop"), 404, "laptop", "sandbox")

@@ -49,6 +49,8 @@ def blocks(client: Letta, agent_id: str) -> dict[str, str]:
 def test_an_agent_becomes_a_template_and_agents_come_from_it(
     client: Letta, http: httpx.Client, source: Any, name: str
 ) -> None:
+    like = {"tool_name": "conversation_search", "arguments": {"query": "a"}}
+    ok(http.post(f"/v1/agents/{source.id}/standing-approvals", json=like))
     template = client.templates.create(type="agent", agent_id=source.id, name=name)
     assert (template.name, template.latest_version) == (name, "1")
     assert template.template_deployment_slug == f"default/{name}:1"
@@ -61,6 +63,7 @@ def test_an_agent_becomes_a_template_and_agents_come_from_it(
         initial_message_sequence=[{"role": "assistant", "content": "Hello."}],
     )
     (agent_id,) = made.agent_ids
+    assert ok(http.get(f"/v1/agents/{agent_id}/standing-approvals")) == []  # they were given to the other one
     agent = client.agents.retrieve(agent_id, include=["agent.tags", "agent.tools", "agent.secrets"])
     assert (agent.name, agent.system, agent.model) == ("anna-shop", "You serve Anna.", MODEL)
     assert blocks(client, agent_id) == {"human": "Name: Anna. City: {{ city }}.", "rules": "Be kind."}

@@ -132,6 +132,31 @@ def test_a_picture_that_cannot_be_shown_is_told_and_the_turn_goes_on(
 
 @needs_walls
 @one_store
+def test_what_draws_itself_is_a_picture(client: Letta, scripted_model: ScriptedModel) -> None:
+    name = f"draw_{uuid4().hex[:12]}"
+    source = f"""
+import base64
+
+class Drawing:
+    def _repr_png_(self):
+        return base64.b64decode({PIXEL!r})
+
+def {name}(alone: bool):
+    \"\"\"Draw.\"\"\"
+    return Drawing() if alone else ["a dot", Drawing()]
+"""
+    agent = client.agents.create(
+        model=MODEL, include_base_tools=False, tool_ids=[client.tools.create(source_code=source).id]
+    )
+    for alone, told in ((True, "(picture 1)"), (False, "a dot\n(picture 1)")):
+        client.agents.messages.create(agent.id, input=f'CALL {name} {{"alone": {str(alone).lower()}}}')
+        assert shown(scripted_model)[-1] == PIXEL
+        said = [m for m in client.agents.messages.list(agent.id).items if m.message_type == "tool_return_message"]
+        assert said[-1].tool_return == told
+
+
+@needs_walls
+@one_store
 def test_only_so_many_pictures_are_shown(client: Letta, drawing: Drawing, scripted_model: ScriptedModel) -> None:
     agent, name = drawing([image(PIXEL)] * 9)
     client.agents.messages.create(agent, input=f"CALL {name} {{}}")

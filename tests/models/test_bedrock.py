@@ -55,7 +55,7 @@ def sealer(tmp_path: object) -> Sealer:
 def test_without_its_package_a_handle_says_what_to_install(sealer: Sealer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(EXTRAS, "bedrock", "a_package_that_is_not_there")
     with pytest.raises(NotFound, match=r"pip install 'folkmoot\[bedrock\]'"):
-        added(sealer, **KEYS).resolve("x", sealer)
+        added(sealer, **KEYS).resolve("x", sealer.unseal)
 
 
 def test_it_needs_a_region_and_takes_no_address(sealer: Sealer) -> None:
@@ -78,7 +78,7 @@ async def test_its_models_are_listed_and_asked(sealer: Sealer, monkeypatch: pyte
     async with FakeProvider(lambda asked: answer_to(asked.method)) as amazon:
         for service in ("BEDROCK", "BEDROCK_RUNTIME"):
             monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", amazon.address)
-        resolved = added(sealer, **KEYS).resolve("anthropic.claude-sonnet-4-5", sealer)
+        resolved = added(sealer, **KEYS).resolve("anthropic.claude-sonnet-4-5", sealer.unseal)
         assert resolved.address == "https://bedrock-runtime.eu-west-1.amazonaws.com"
         listed = await listed_models(resolved, 1000)
         assert [(each.handle, each.kind) for each in listed] == [
@@ -98,4 +98,4 @@ async def test_keys_that_are_refused_are_told(sealer: Sealer, monkeypatch: pytes
     async with FakeProvider([Answer({"message": "The security token is invalid."}, status=403)]) as amazon:
         monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK", amazon.address)
         with pytest.raises(ProviderAuthentication, match="403"):
-            await listed_models(added(sealer, **KEYS).resolve("any", sealer), 1000)
+            await listed_models(added(sealer, **KEYS).resolve("any", sealer.unseal), 1000)

@@ -16,7 +16,9 @@ import pytest
 from letta_client import Letta
 
 from folkmoot.errors import InvalidInput
+from folkmoot.schedules.schedules import due_schedules, take
 from folkmoot.schedules.times import Timetable
+from folkmoot.store.opening import open_store
 from support.fixtures import MODEL, NewAgent, StartServer, one_store
 from support.scripted_model import ScriptedModel
 
@@ -49,6 +51,16 @@ def test_what_is_said_once_is_said_and_then_gone(client: Letta, http: httpx.Clie
         assert "it is time" in "".join(stream.iter_text())
     assert client.agents.schedule.list(agent.id).scheduled_messages == []
     assert http.get(f"/v1/agents/{agent.id}/schedule/{made.id}").status_code == 404
+
+
+def test_it_is_said_in_the_conversation_that_is_named(http: httpx.Client, new_agent: NewAgent) -> None:
+    agent, other = new_agent(), new_agent()
+    thread = http.post("/v1/conversations", params={"agent_id": agent.id}, json={}).json()["id"]
+    body = {"messages": SAID, "schedule": {"scheduled_at": soon()}, "conversation_id": thread, "name": "tea"}
+    assert http.post(f"/v1/agents/{agent.id}/schedule", json=body).status_code == 201
+    (run,) = until(lambda: runs_of(http, agent.id))
+    assert run["conversation_id"] == thread
+    assert http.post(f"/v1/agents/{other.id}/schedule", json=body).status_code == 404
 
 
 def test_what_recurs_is_listed_read_and_deleted(client: Letta, http: httpx.Client, new_agent: NewAgent) -> None:
@@ -119,6 +131,29 @@ def test_each_due_time_is_started_once_whoever_looks_and_what_was_missed_once(
     again = start_server()
     with httpx.Client(base_url=again.url, timeout=60) as http:
         assert [len(runs_of(http, agent)) for agent in agents] == [1] * len(agents)
+
+
+def test_of_those_who_saw_the_same_due_time_one_takes_it(start_server: StartServer, database_url: str) -> None:
+    server = start_server()
+    with httpx.Client(base_url=server.url, timeout=60) as http:
+        agent = http.post("/v1/agents", json={"model": MODEL}).json()["id"]
+        for times in (DAILY, {"scheduled_at": (time.time() + 3600) * 1000}):
+            http.post(f"/v1/agents/{agent}/schedule", json={"messages": SAID, "schedule": times}).raise_for_status()
+    server.stop()
+    _let_all_be_due(database_url, 1_000_000)
+
+    async def take_twice() -> list[list[bool]]:
+        store = (await open_store(database_url, 10)).everywhere
+        try:
+            due = await store.read(lambda transaction: due_schedules(transaction, 10))
+            return [
+                [await store.write(lambda transaction: take(transaction, each, "run-1")) for _ in range(2)]  # noqa: B023
+                for each in due
+            ]
+        finally:
+            await store.close()
+
+    assert asyncio.run(take_twice()) == [[True, False], [True, False]]
 
 
 def _let_all_be_due(database_url: str, due_at: int) -> None:

@@ -258,12 +258,10 @@ def test_what_cannot_be_taken_is_told_and_left_out_when_that_is_wanted(http: htt
     file["tools"].append({"id": "tool-90", "name": "gone", "tool_type": "custom", "source_code": None})
     file["tools"].append({"id": "tool-91", "name": "remote", "tool_type": "external_mcp", "source_code": None})
     file["mcp_servers"].append({"id": "mcp_server-0", "server_name": "far", "server_url": "https://far.example/mcp"})
-    file["groups"].append({"id": "group-0", "agent_ids": [entry["id"]]})
     entry |= {
         "tool_ids": [*entry["tool_ids"], "tool-90", "tool-91"],
         "model": "nobody/nothing",
         "llm_config": {"model": "nothing", "model_endpoint_type": "nobody"},
-        "group_ids": ["group-0"],
     }
     entry["messages"][1]["created_at"] = None
     answer = posted(http, file)
@@ -273,7 +271,7 @@ def test_what_cannot_be_taken_is_told_and_left_out_when_that_is_wanted(http: htt
         assert named in told["detail"]
     assert len(told["refused"]) == 2
     made = imported(http, file, leave_out="true")
-    for named in ("'nobody/nothing'", "'gone'", "'message-1'", "group", "'remote'", "https://far.example/mcp"):
+    for named in ("'nobody/nothing'", "'gone'", "'message-1'", "'remote'", "https://far.example/mcp"):
         assert any(named in line for line in made["left_out"]), (named, made)
     agent = http.get(f"/v1/agents/{made['agent_ids'][0]}").json()
     assert "gone" not in [tool["name"] for tool in agent["tools"]]

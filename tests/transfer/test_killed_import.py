@@ -20,6 +20,7 @@ KILLED = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from folkmoot.models.catalogue import Catalogue
+from folkmoot.models.directory import Directory
 from folkmoot.settings import Settings
 from folkmoot.store import bulk_postgres, bulk_sqlite, postgres, sqlite
 from folkmoot.store.opening import open_store
@@ -43,10 +44,12 @@ async def bring(url, target, key, writes):
         await plain(self, and_die)
 
     context.Context.write = write
-    store, catalogue = await open_store(target, 10), Catalogue(Settings(), {})
+    store, sealer, directory = await open_store(target, 10), Sealer("sealed here", Path("/nowhere")), Directory({})
+    catalogue = Catalogue(Settings(), {}, directory=directory)
+    await directory.open(store, sealer)
     async with source.open_source(url) as found:
-        sealer = Sealer("sealed here", Path("/nowhere"))
-        done = await taking.Import(found, store, sealer, catalogue, key, lambda *_: None).run()
+        done = await taking.Import(found, store, sealer, catalogue, directory, key, lambda *_: None).run()
+    await directory.close()
     await catalogue.aclose()
     await store.close()
     assert done.checksum == done.checksum_here, "every message is as the source has it"
@@ -65,7 +68,7 @@ for line in sys.stdin:
 """
 """Brings databases over, each in a process that is killed in the given one of its transactions; 0 for in none."""
 
-UNLIKE = {"search_id", "sealed_value", "sealed_configuration", "configuration", "created_at", "attached_at"}
+UNLIKE = {"search_id", "sealed", "sealed_value", "sealed_configuration", "configuration", "created_at", "attached_at"}
 """Columns that are not the same twice: sealed anew, numbered anew, or when this was done."""
 
 

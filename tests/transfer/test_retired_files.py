@@ -15,18 +15,13 @@ from transfer.test_agent_files import exported, imported
 
 FILES = sorted((Path(__file__).parent / "retired").glob("*.af"))
 
-LEFT_OUT = {"sleeptime-group": ["groups 'group-0'"]}
-"""What has no place here, by file; that the model goes by another name is told of each."""
-
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.stem))
 def test_the_agents_of_a_file_answer_and_remember(http: httpx.Client, file: Path) -> None:
     content = json.loads(file.read_bytes())
     made = imported(http, content, append_copy_suffix="false", secrets='{"SHOP_KEY": "sk"}')
     told = [line for line in made["left_out"] if "its model" not in line]
-    expected = LEFT_OUT.get(file.stem, [])
-    assert [any(line.startswith(each) for line in told) for each in expected] == [True] * len(expected), told
-    assert len(told) == len(expected), told
+    assert told == [], "but that the model goes by another name"
     for entry, agent_id in zip(content["agents"], made["agent_ids"], strict=True):
         path = f"/v1/agents/{agent_id}"
         agent = http.get(path).json()
@@ -45,6 +40,14 @@ def test_the_agents_of_a_file_answer_and_remember(http: httpx.Client, file: Path
         assert words_of(said) == words_in(entry["messages"])
         again = exported(http, agent_id)["agents"][0]
         assert len(again["messages"]) >= len(entry["messages"])
+        for group in content["groups"] if entry["group_ids"] else ():
+            shown = agent["managed_group"]
+            assert shown["manager_type"] == group["manager_config"]["manager_type"]
+            assert len(shown["agent_ids"]) == len(group["agent_ids"])
+            assert set(shown["agent_ids"]) < set(made["agent_ids"])
+            again = exported(http, agent_id)
+            assert [each["manager_config"] for each in again["groups"]] == [group["manager_config"]]
+            assert len(again["agents"]) == len(content["agents"])
         answer = http.post(f"{path}/messages", json={"input": "ECHO I am here now."})
         assert answer.status_code == 200, answer.text
         assert answer.json()["messages"][-1]["content"] == "I am here now."

@@ -128,3 +128,16 @@ def test_what_a_file_says_is_text_and_never_html(http: httpx.Client) -> None:
         assert "<script>alert" not in page
         assert "<img src=x>" not in page
     assert "&lt;script&gt;" in http.get(f"/folders/{folder_id}/files/{file_id}").text
+
+
+def test_settings_name_the_embedding_that_all_files_are_embedded_with(open_page: OpenPage, http: httpx.Client) -> None:
+    folder_id, file_id = folder_with_file(http)
+    page = open_page(f"/folders/{folder_id}", java_script_enabled=False)
+    page.get_by_text("Settings", exact=True).click()
+    page.get_by_label("Embedding model").fill("openai/text-embedding-3-small")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#beside")).to_contain_text("openai/text-embedding-3-small")
+    until(lambda: not http.get("/v1/jobs", params={"source_id": folder_id, "active": True}).json())
+    file = http.get(f"/v1/folders/{folder_id}/files/{file_id}").json()
+    assert (file["processing_status"], file["chunks_embedded"]) == ("completed", 1)
+    assert http.get(f"/v1/folders/{folder_id}").json()["description"] == "How it is run", "what is not changed stays"

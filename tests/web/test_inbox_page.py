@@ -38,7 +38,7 @@ def test_an_edit_that_waits_is_shown_as_a_diff_and_approved_with_the_like(
     expect(page.locator("#inbox-count")).to_have_text(re.compile(r"^\d+$"))
     page.get_by_role("link", name=re.compile("^Inbox")).click()
 
-    card = page.get_by_role("form", name=f"{agent.name} asks")
+    card = page.get_by_role("article", name=f"{agent.name} asks")
     diff = card.get_by_role("list", name=f"What it would change in {block.label}")
     expect(diff.locator(".gone")).to_have_text("second")
     expect(diff.locator(".added")).to_have_text("2nd")
@@ -69,7 +69,7 @@ def test_a_call_is_denied_with_a_reason_that_the_agent_reads(
     pair = ", ".join(f'["memory_insert", {{"label": "{block.label}", "new_string": "{one}"}}]' for one in ("a", "b"))
     http.post(f"/v1/agents/{agent.id}/messages", json={"input": f"CALLS [{pair}]"}).raise_for_status()
     page = open_page("/inbox", java_script_enabled=False)
-    card = page.get_by_role("form", name=f"{agent.name} asks")
+    card = page.get_by_role("article", name=f"{agent.name} asks")
     card.get_by_role("button", name="Send 2 decisions").click()
     expect(card.get_by_role("alert")).to_contain_text("nothing is said of memory_insert")
     card.get_by_label("Approve", exact=True).first.check()
@@ -84,6 +84,27 @@ def test_a_call_is_denied_with_a_reason_that_the_agent_reads(
         page.reload()
     expect(page.locator(".saying.tool.failed .result")).to_contain_text("one is enough")
     assert http.get(f"/v1/blocks/{block.id}").json()["value"] == "a"
+
+
+def test_enter_behind_a_reason_denies(
+    open_page: OpenPage, http: httpx.Client, new_block: NewBlock, new_agent: NewAgent
+) -> None:
+    block = new_block(value="")
+    agent = new_agent(block_ids=[block.id])
+    ask_first(http, agent.id, "memory_insert")
+    script = call("memory_insert", label=block.label, new_string="a heron")
+    http.post(f"/v1/agents/{agent.id}/messages", json={"input": script}).raise_for_status()
+    page = open_page("/inbox")
+    is_live(page)
+    card = page.get_by_role("article", name=f"{agent.name} asks")
+    card.get_by_label("Reason").fill("not here")
+    write(http, new_agent(block_ids=[block.id]).id, block.label, "by another")  # which renders the list anew
+    expect(card.get_by_label("Reason")).to_have_value("not here")
+    card.get_by_label("Reason").press("Enter")
+    expect(card).to_have_count(0)
+    page.goto(f"/agents/{agent.id}")
+    expect(page.locator(".saying.tool.failed .tool-state")).to_contain_text("failed")
+    assert http.get(f"/v1/blocks/{block.id}").json()["value"] == "by another"
 
 
 def test_a_reader_sees_what_waits_and_decides_nothing(open_page: OpenPage, start_server: StartServer) -> None:

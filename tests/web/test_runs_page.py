@@ -95,6 +95,14 @@ def test_a_step_is_seen_whole_from_its_message_and_compared(
     expect(page.locator(".compared tbody")).to_contain_text(f"{block.label} v1")
     expect(page.locator(".compared .added", has_text="memory_insert")).to_be_visible()
 
+    http.post(f"/v1/agents/{agent.id}/messages", json={"input": "ECHO and again"}).raise_for_status()
+    page.goto(f"/agents/{agent.id}")
+    page.locator(".saying.agent .step-link").last.click()
+    page.get_by_label("With step").select_option("with the run before, its last step")
+    page.get_by_role("button", name="Compare").click()
+    expect(page.get_by_role("heading", name="Step 2 of the run before and step 1")).to_be_visible()
+    expect(page.locator(".compared .added", has_text="ECHO and again")).to_be_visible()
+
 
 def test_where_nothing_is_kept_the_step_says_so(
     open_page: OpenPage, start_server: StartServer, scripted_model: ScriptedModel

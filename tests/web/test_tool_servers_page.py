@@ -27,6 +27,7 @@ def fill_in(page: Page, name: str) -> None:
     page.get_by_label("Command").fill(sys.executable)
     page.get_by_label("Arguments, one a line").fill(f"{PLAIN_SERVER}\nstdio")
     page.get_by_label("Environment, one a line").fill("K=hush-hush")
+    page.get_by_label("Hosts that it may reach").fill("api.example.org\n*.example.com:8443")
     page.get_by_role("button", name="Add server").click()
 
 
@@ -39,6 +40,8 @@ def test_a_server_is_added_looked_at_and_removed(open_page: OpenPage, http: http
     row.get_by_text(re.compile(r"\d+ tools")).click()
     expect(row.get_by_text("env_value", exact=True)).to_be_visible()
     expect(page.get_by_text("hush-hush")).to_have_count(0)
+    (made,) = (each for each in http.get("/v1/mcp-servers").json() if each["server_name"] == name)
+    assert made["allowed_hosts"] == ["api.example.org", "*.example.com:8443"]
     row.get_by_role("button", name=f"Refresh {name}").click()
     expect(row.get_by_text("Nothing has changed.")).to_be_visible()
     expect(row.get_by_text("lies_far cannot be used")).to_be_visible()
@@ -71,9 +74,9 @@ def test_the_list_says_what_went_wrong_and_who_lost_what(
     server = http.post("/v1/mcp-servers", json=body).json()
     page = open_page("/tools/servers")
     row = page.get_by_role("row").filter(has_text=name)
-    expect(row.get_by_text("No such file")).to_be_visible()
+    expect(row.get_by_text("is not found in")).to_be_visible()
     row.get_by_role("button", name=f"Refresh {name}").click()
-    expect(row.get_by_text("No such file")).to_be_visible()
+    expect(row.get_by_text("is not found in")).to_be_visible()
     http.delete(f"/v1/mcp-servers/{server['id']}")
 
 

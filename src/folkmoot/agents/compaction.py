@@ -80,6 +80,9 @@ class CompactionSettings:
     model: str | None = None
     prompt: str | None = None
     acknowledged: bool = False
+    archive: bool = False
+    """Whether what was said is kept as passages of an archive when it leaves."""
+
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -96,6 +99,7 @@ class CompactionSettings:
             model=None if given.get("model") == DEFAULT_ALIAS else given.get("model") or None,
             prompt=given.get("prompt") or None,
             acknowledged=bool(given.get("prompt_acknowledgement")),
+            archive=given.get("archive") is True,
             options=given.get("model_settings") or {},
         )
 
@@ -255,7 +259,7 @@ async def summarise(
     more. One that fails is passed over; when none is left, the messages that no summary has are counted.
     """
     # What begins at a line's start is a message; the further lines of a text cannot pass for one.
-    lines = [line.replace("\n", "\n  ") for message in task.messages if (line := _line(message))]
+    lines = [line.replace("\n", "\n  ") for message in task.messages if (line := line_of(message))]
     text, usage, place, room, again = task.previous.text, Usage(), 0, task.room, False
     handles = list(dict.fromkeys([*([] if settings.by_itself else [settings.model or agent.model]), agent.model]))
     for _ in range(MOST_CALLS):
@@ -326,7 +330,7 @@ def _piece(lines: Sequence[str], start: int, size: int) -> tuple[str, int]:
     return "\n".join(taken), after
 
 
-def _line(message: Message) -> str:
+def line_of(message: Message) -> str:
     """Return a message as a line of a transcript; nothing for what nobody said."""
     body = message.body
     match message.message_type:

@@ -5,10 +5,12 @@ So many messages are in context at most, however short they are, that a turn cos
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from folkmoot.agents.agents import Agent
+from folkmoot.agents.archiving import keep_passages, passages_of
 from folkmoot.agents.compaction import (
     CompactionSettings,
     Extent,
@@ -185,8 +187,14 @@ async def make_room(context_state: ContextState, compaction: Compaction, prompt:
         summary = replace(summary, request=context_state.summary.request or words_of_request(leaving.messages, run_id))
     note = _note(context_state, compaction, summary, prompt, cut_size=leaving.size, staying=staying)
 
+    kept = await asyncio.to_thread(passages_of, leaving.messages) if compaction.settings.archive else []
+    agent = compaction.agent
+    embedding = compaction.services.embeddings.usable(agent.named_embedding)
+
     async def store(transaction: Transaction) -> Recorded[None]:
         stored = await move_context(transaction, context_state.conversation_id, leaving.messages[-1].sequence + 1, note)
+        if stored is not None:
+            await keep_passages(transaction, agent, embedding, kept, run_id)
         return Recorded(None, [stored] if stored is not None else [])  # none when another compaction came first
 
     await (sink.commit(store) if sink is not None else compaction.services.store.write(store))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from sqlalchemy import bindparam, func, select, update
 
@@ -59,7 +60,6 @@ _done = (
     .where(files.c.id == bindparam("file_id"))
     .values(status="completed", error=None, updated_at=bindparam("now"))
 )
-
 
 _waiting = (
     select(files.c.id)
@@ -128,7 +128,8 @@ class FileEmbedder:
             elif handle is not None and some:
                 await self._embed(active, folder, file, handle, some)
             else:
-                await active.commit(lambda transaction: _end(transaction, file))  # noqa: B023
+                with suppress(NotFound):  # it was deleted meanwhile
+                    await active.commit(lambda transaction: _end(transaction, file))  # noqa: B023
 
     async def _forget_others(self, active: ActiveJob, folder: Folder, handle: str | None) -> bool:
         """Search by the folder's own embedding alone, delete the vectors of others, and end unless it changed again."""
@@ -248,7 +249,10 @@ async def _next_of(transaction: Transaction, active: ActiveJob) -> tuple[Folder,
     row = await transaction.first(_waiting, of_folder=folder.id)
     if row is None:
         return folder, None, ()
-    file = await find_file(transaction, row["id"])
+    try:
+        file = await find_file(transaction, row["id"])
+    except NotFound:  # it was deleted between the two
+        return await _next_of(transaction, active)
     rows = await transaction.all(_some, file_id=file.id, of_version=file.version, from_place=file.chunks_embedded or 0)
     return folder, file, rows
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-BESIDE_OTHERS = 3.0
+BESIDE_OTHERS = 2.0
 """How long a rest is while others have work in this process, as a multiple of the piece before it."""
 
 ALONE = 0.25

@@ -111,10 +111,10 @@ async def _begin(transaction: Transaction, group_id: str, principal: Principal) 
         return Plan()
     manager = await find_agent(transaction, group.manager_agent_id)
     text = said_since(manager.name, [_shown(manager, *each) for each in said])
-    noted = {"consolidation": {"group_id": group_id, "read_to": read_to, "last_message_id": said[-1][1].id}}
+    read = {"read_to": read_to, "last_message_id": said[-1][1].id}
     turns = []
     for place, agent_id in enumerate(group.agent_ids, 1):
-        request = _request(group, agent_id, text, noted if place == len(group.agent_ids) else {})
+        request = _request(group, agent_id, text, read if place == len(group.agent_ids) else {})
         run_id = group.next_run_id if place == 1 and group.next_run_id is not None else new_id("run")
         run = replace(new_run(request, principal), id=run_id, status="created")
         await store_run(transaction, run, "created")
@@ -123,7 +123,8 @@ async def _begin(transaction: Transaction, group_id: str, principal: Principal) 
     return Plan(turns, more=len(said) < len(found) or len(found) == MESSAGES_AT_ONCE)
 
 
-def _request(group: Group, agent_id: str, text: str, noted: Mapping[str, Any]) -> TurnRequest:
+def _request(group: Group, agent_id: str, text: str, read: Mapping[str, Any]) -> TurnRequest:
+    """Return what an agent is asked; `read` is what will have been read with its end, nothing unless it is the last."""
     about = {"run_type": RUN_TYPE, "group_id": group.id, "manager_agent_id": group.manager_agent_id}
     return TurnRequest(
         agent_id=agent_id,
@@ -132,7 +133,7 @@ def _request(group: Group, agent_id: str, text: str, noted: Mapping[str, Any]) -
         max_steps=MOST_STEPS,
         background=True,
         edits_as_read=True,
-        details={"metadata": about, **noted},
+        details={"metadata": about, "consolidation": {"group_id": group.id, **read}},
     )
 
 

@@ -186,8 +186,10 @@ async def note_consolidated(transaction: Transaction, consolidated: Mapping[str,
 
     Args:
         transaction: where to write.
-        consolidated: `group_id`, `read_to` by conversation, and `last_message_id`.
+        consolidated: `group_id`; of the last run also `read_to` by conversation, and `last_message_id`.
     """
+    if "read_to" not in consolidated:
+        return
     group_id = consolidated["group_id"]
     for conversation_id, place in consolidated["read_to"].items():
         await transaction.run(_note_read, of_group=group_id, conversation=conversation_id, place=place)

@@ -23,6 +23,7 @@ def after_turn(idle_seconds: float) -> AfterTurn:
     async def note_end(transaction: Transaction, run: Run, end: TurnEnd) -> Sequence[str]:
         if "consolidation" in run.details:
             await note_consolidated(transaction, run.details["consolidation"])
+            return ()  # it is no turn of the agent's own: two that tend each other would never end
         if "group" in run.details:
             await note_said(transaction, run)
         if end.stop_reason == "requires_approval":  # the turn goes on

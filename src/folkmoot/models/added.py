@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import bindparam, delete, func, select, update
 
@@ -32,6 +32,9 @@ TOPIC = "model_providers"
 
 MOST_PROVIDERS = 100
 """Providers that an organisation may add."""
+
+Unseal: TypeAlias = Callable[[str | None], Mapping[str, str]]
+"""Returns what was sealed."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _REGION = re.compile(r"[a-z0-9-]{1,40}")
@@ -73,8 +76,12 @@ class AddedProvider:
             kind, name=self.name, title=self.name, like=kind.name, category="byok", local=False, revision=revision
         )
 
-    def resolve(self, model: str, sealer: Sealer) -> ResolvedModel:
+    def resolve(self, model: str, unseal: Unseal) -> ResolvedModel:
         """Return one of its models, with what is needed to ask it.
+
+        Args:
+            model: the model's name.
+            unseal: reads its keys.
 
         Raises:
             NotFound: the package that it needs is not installed.
@@ -86,7 +93,7 @@ class AddedProvider:
                 f"There is no model {self.name}/{model}: the package for {kind.title} is not installed. "
                 f"Run {install_command(kind)} and start the server anew."
             )
-        keys = sealer.unseal(self.sealed)
+        keys = unseal(self.sealed)
         address = api_address(kind, self.base_url).replace("{region}", self.region or "")
         return ResolvedModel(
             f"{self.name}/{model}",

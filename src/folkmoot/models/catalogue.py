@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from folkmoot.errors import FolkmootError, NotFound
+from folkmoot.errors import FolkmootError, NotFound, StoreUnavailable
 from folkmoot.models import listing
 from folkmoot.models.directory import Directory
 from folkmoot.models.listing import ModelDescription
@@ -145,14 +145,14 @@ class Catalogue:
         """Return the tokens that a model takes as far as known without waiting, also of one that is not configured."""
         try:
             return self.known_context_window(self._directory.resolve(handle))
-        except NotFound:
+        except (NotFound, StoreUnavailable):
             return self._settings.context_window
 
     def describe(self, handle: str) -> ModelDescription:
         """Return what is known of a model without waiting, also when its provider is no longer configured."""
         try:
             resolved = self._directory.resolve(handle)
-        except NotFound:
+        except (NotFound, StoreUnavailable):  # not here, or with keys that cannot be read
             name, _, model = handle.partition("/")
             known = next((provider for provider in PROVIDERS if provider.name == name), Provider(name, name, "openai"))
             return listing.described(known, model, "", self._settings.context_window)

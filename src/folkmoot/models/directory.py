@@ -31,6 +31,20 @@ class _Added:
     sealer: Sealer | None = None
     providers: Mapping[str | None, Mapping[str, AddedProvider]] = field(default_factory=dict)
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    keys: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    """What is sealed of them and has been read; a list of agents asks for it many times."""
+
+    def unseal(self, sealed: str | None) -> Mapping[str, str]:
+        """Return keys that are sealed.
+
+        Raises:
+            StoreUnavailable: they were sealed with another key than the server's.
+        """
+        if sealed is None or self.sealer is None:
+            return {}
+        if sealed not in self.keys:
+            self.keys[sealed] = self.sealer.unseal(sealed)
+        return self.keys[sealed]
 
 
 class Directory:
@@ -78,7 +92,9 @@ class Directory:
             found: defaultdict[str | None, dict[str, AddedProvider]] = defaultdict(dict)
             for each in await self._added.store.read(all_providers):
                 found[each.organization_id][each.name] = each
+            kept = {each.sealed for providers in found.values() for each in providers.values()}
             self._added.providers = dict(found)
+            self._added.keys = {sealed: keys for sealed, keys in self._added.keys.items() if sealed in kept}
 
     def is_added(self, handle: str) -> bool:
         """Tell whether a handle names a provider that the organisation has added."""
@@ -92,9 +108,9 @@ class Directory:
         """
         name, _, model = handle.partition("/")
         added = self._find(name)
-        if added is None or not model.strip() or self._added.sealer is None:
+        if added is None or not model.strip():
             return resolve(handle, self._environ)
-        return added.resolve(model, self._added.sealer)
+        return added.resolve(model, self._added.unseal)
 
     def configured(self) -> list[Provider]:
         """Return the providers that can be asked: those that were added first, and `offline` last."""

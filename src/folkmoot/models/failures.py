@@ -23,6 +23,7 @@ from pydantic_ai.exceptions import (
 )
 
 from folkmoot.errors import (
+    AddressRefused,
     ContextOverflow,
     FolkmootError,
     ProviderAuthentication,
@@ -73,6 +74,10 @@ class AnswerBroken(Exception):
 def translated(exc: Exception, resolved: ResolvedModel) -> FolkmootError:
     """Return the error to raise in place of what a model call raised."""
     title = resolved.provider.title
+    if isinstance(exc, AddressRefused):
+        return ProviderError(
+            f"{title} is at {_place(resolved)}, which is not public. FOLKMOOT_PRIVATE_PROVIDERS allows such addresses."
+        )
     if isinstance(exc, FolkmootError):
         return exc
     if isinstance(exc, ModelConnectionError):

@@ -189,8 +189,10 @@ class ModelClient:
             connection = await self._connection(resolved)
             try:
                 return await call(connection, prompt)
-            except FolkmootError:
-                raise
+            except FolkmootError as exc:
+                from folkmoot.models.failures import translated
+
+                raise translated(exc, resolved) from exc
             except Exception as exc:
                 from folkmoot.models.failures import (
                     refused_parameter,

@@ -56,6 +56,11 @@ class Schedule:
 
     created_at: int
 
+    @property
+    def conversation_id(self) -> str:
+        """In which conversation it is said."""
+        return self.request.get("conversation_id") or self.agent_id
+
     @classmethod
     def from_row(cls, row: Row) -> Schedule:
         """Read a row of the table."""

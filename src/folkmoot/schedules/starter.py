@@ -14,7 +14,7 @@ from folkmoot.access.principals import Principal
 from folkmoot.agents.services import Services
 from folkmoot.agents.turn_state import TurnRequest
 from folkmoot.conversations.messages import message_from_json
-from folkmoot.errors import NotFound
+from folkmoot.errors import InvalidInput, NotFound
 from folkmoot.runs.service import RunService
 from folkmoot.runs.supervisor import RunSupervisor
 from folkmoot.schedules.schedules import TOPIC, Schedule, due_schedules, forget, next_due, take
@@ -72,7 +72,7 @@ class ScheduleStarter:
         principal = Principal(creator["name"], "key", schedule.organization_id, "member", creator["id"])
         request = TurnRequest(
             agent_id=schedule.agent_id,
-            conversation_id=schedule.agent_id,
+            conversation_id=schedule.conversation_id,
             messages=[message_from_json(each) for each in schedule.said],
             max_steps=schedule.max_steps,
             background=True,
@@ -81,7 +81,8 @@ class ScheduleStarter:
         runs = RunService(services, self._supervisor, principal)
         try:
             run = await runs.start_if(request, lambda transaction, run_id: take(transaction, schedule, run_id))
-        except NotFound:  # the agent is being deleted
+        except (NotFound, InvalidInput) as error:  # its agent is being deleted, or its time zone is known no more
+            logger.warning("Schedule %s cannot go on: %s", schedule.id, error.message)
             await services.store.write(lambda transaction: forget(transaction, schedule))
             return
         if run is not None:

@@ -45,6 +45,7 @@ READING_POSTS = _one_of(
     "/v1/agents/messages/search",
     "/v1/passages/search",
     "/v1/agents/search",
+    "/v1/agents/[^/]+/mcp-servers/tools/search",
     "/v1/tools/search",
     "/v1/tools/generate-schema",
     "/v1/agents/[^/]+/messages/preview-raw-payload",

@@ -37,7 +37,7 @@ BODY = {
 }
 """How the API's description tells of the body of an upload, which no model reads."""
 
-TAKES = 4
+TAKES = 5
 """What a file takes on the disk until it is read, as a multiple of its size: its bytes, its text, its words."""
 
 

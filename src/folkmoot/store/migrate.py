@@ -119,10 +119,12 @@ async def migrate_postgres(url: str) -> None:
     """
     import asyncpg
 
+    from folkmoot.store.postgres import unreachable
+
     try:
         connection = await asyncpg.connect(url, timeout=10)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, ValueError) as error:
-        raise StartupError(f"PostgreSQL cannot be reached: {error or type(error).__name__}.") from error
+        raise unreachable(url, error) from error
     try:
         if await connection.fetchval("SELECT to_regclass('alembic_version')") is not None:
             found = await connection.fetch("SELECT version_num FROM alembic_version")

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import asyncpg
 from sqlalchemy import Column, Executable, Select, Table, func, literal_column, or_, select
@@ -181,6 +182,17 @@ def _settle(pending: _Pending, outcome: Any) -> None:
         pending.future.set_result(outcome)
 
 
+def unreachable(url: str, error: Exception) -> StartupError:
+    """Return the error that says which PostgreSQL cannot be reached, without its password, and why.
+
+    >>> unreachable("postgresql://ada:secret@db/moot", OSError("Connection refused")).message
+    'PostgreSQL at db:5432 cannot be reached: Connection refused.'
+    """
+    parts = urlsplit(url)
+    where = f"{parts.hostname or 'localhost'}:{parts.port or 5432}"
+    return StartupError(f"PostgreSQL at {where} cannot be reached: {error or type(error).__name__}.")
+
+
 class PostgresEngine:
     """A pool of connections to one database."""
 
@@ -235,7 +247,7 @@ class PostgresEngine:
                 **options,
             )
         except (*_UNAVAILABLE, asyncpg.PostgresError, TimeoutError) as error:
-            raise StartupError(f"PostgreSQL cannot be reached: {error or type(error).__name__}.") from error
+            raise unreachable(url, error) from error
         engine = cls(url, pool, scan_pool, signals, wait)
         engine.has_pgvector = has_pgvector
         return engine

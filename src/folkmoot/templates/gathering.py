@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from folkmoot.agents import standing_approvals
 from folkmoot.agents.agents import find_agent, tool_ids_of
 from folkmoot.agents.creation import AgentPlan
 from folkmoot.agents.folders import folders_of_agent
@@ -21,7 +22,9 @@ from folkmoot.transfer.importing import Loading
 from folkmoot.transfer.kinds.tools import Tools
 
 _SECRETS = "sealed_variables"
-"""Of an agent's configuration what no template keeps."""
+
+_ITS_OWN = (_SECRETS, standing_approvals.KEY)
+"""Of an agent's configuration what no template keeps: its variables, and what it need not ask for."""
 
 
 async def plan_of_agent(transaction: Transaction, agent_id: str, services: Services) -> TemplatePlan:
@@ -51,7 +54,7 @@ async def plan_of_agent(transaction: Transaction, agent_id: str, services: Servi
         tool_ids=await tool_ids_of(transaction, agent_id),
         folder_ids=[folder.id for folder in await folders_of_agent(transaction, agent_id)],
         tags=list((await tags_of_agents(transaction, [agent_id])).get(agent_id, ())),
-        configuration={name: value for name, value in agent.configuration.items() if name != _SECRETS},
+        configuration={name: value for name, value in agent.configuration.items() if name not in _ITS_OWN},
         tool_variables=[Variable(key) for key in variables],
         blocks={block.entity_id: row["access"] for block, row in zip(blocks, rows, strict=True)},
     )

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from folkmoot.agents.creation import AgentPlan, create_agent
 from folkmoot.agents.services import Services
 from folkmoot.errors import BadRequest, EditRefused, FolkmootError, NotFound
+from folkmoot.groups.groups import GroupPlan
 from folkmoot.memory.authors import Author
 from folkmoot.store.engine import Transaction
 from folkmoot.transfer.agent_file import MOST_MESSAGES, AgentFile, message_count
@@ -58,6 +59,9 @@ class Plans:
 
     identities: Mapping[str, Mapping[str, Any]]
     """Of each its `fields` and its `properties`."""
+
+    groups: Mapping[str, GroupPlan]
+    """Whose agents and blocks go by their identifiers in the file."""
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, File, Form, Header, Query, Response, UploadFile
 
 from folkmoot.errors import BadRequest, FolkmootError
+from folkmoot.groups.groups import SLEEPTIME, managed_groups
 from folkmoot.server.agent_views import view_agent
 from folkmoot.server.authorization import authorize
 from folkmoot.server.bodies import BodyRoute
@@ -56,12 +57,20 @@ async def export_file(agent_id: str, options: ExportOptions, state: ServerState,
     """Return an agent's file, made on a reader's thread."""
 
     async def read(transaction: Transaction) -> tuple[dict[str, Any], dict[str, AgentView]]:
-        view = await view_agent(transaction, agent_id, state)
-        content = await export_agents(transaction, [agent_id], state.services, options, EXPORTED)
-        return content, {content["agents"][0]["id"]: view}
+        agent_ids = [agent_id, *await _partners(transaction, agent_id)]
+        views = [await view_agent(transaction, each, state) for each in agent_ids]
+        content = await export_agents(transaction, agent_ids, state.services, options, EXPORTED)
+        return content, {entry["id"]: view for entry, view in zip(content["agents"], views, strict=True)}
 
     data = await scan(read, lambda found: complete(*found))
     return Response(data, media_type="application/json")
+
+
+async def _partners(transaction: Transaction, agent_id: str) -> list[str]:
+    """Return the agents that tend this one's memory, which go where it goes."""
+    groups = (await managed_groups(transaction, [agent_id])).get(agent_id, ())
+    members = [member for group in groups if group.manager_type in SLEEPTIME for member in group.agent_ids]
+    return list(dict.fromkeys(members))
 
 
 @import_router.post("/import")

@@ -148,6 +148,8 @@ async def update(agent_id: AgentId, body: UpdateAgent, state: State) -> Response
         for name, value in {**has, "identity_ids": body.identity_ids}.items():
             if value is not None:
                 raise Forbidden(f"{name}: a scoped token does not change what an agent has and whom it belongs to.")
+        if body.enable_sleeptime:
+            raise Forbidden("enable_sleeptime: a scoped token makes no agents.")
     changes, configuration = _changes(body, state)
 
     async def write(transaction: Transaction) -> AgentView:

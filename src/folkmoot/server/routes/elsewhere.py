@@ -16,13 +16,15 @@ NO_ENVIRONMENTS = "This server runs no environments; code runs in its sandbox, s
 @router.get("/metadata/balance")
 async def balance() -> dict[str, Any]:
     """Return what is left of an account's credit: nothing is paid for here."""
-    return {"total_balance": 0, "monthly_credit_balance": 0, "purchased_credit_balance": 0}
+    credit = {"total_balance": 0, "monthly_credit_balance": 0, "purchased_credit_balance": 0}
+    return {**credit, "billing_tier": "self-hosted"}
 
 
 @router.get("/organizations/self/quotas")
-async def quotas() -> list[Any]:
-    """List what an account may use of a cloud: there are no such bounds here."""
-    return []
+async def quotas() -> dict[str, Any]:
+    """Return what an account may still use of a cloud's models: nothing is used up here."""
+    ends = {"quotaWindowEnd": None, "dailyQuotaWindowEnd": None}
+    return {"lettaTier": {"bucket": "full", "dailyBucket": None}, **ends}
 
 
 @router.get("/environments")

@@ -92,7 +92,7 @@ async def check_existing(provider_id: ProviderId, state: State) -> Response:
 async def refresh(provider_id: ProviderId, state: State) -> Response:
     """Ask a provider for its list of models anew."""
     provider = await _find(provider_id, state)
-    models = await state.services.catalogue.told_by(provider.resolve("any", state.shared.sealer))
+    models = await state.services.catalogue.told_by(provider.resolve("any", state.shared.sealer.unseal))
     synced = await state.store.write(lambda each: added.note_sync(each, provider_id))
     state.services.catalogue.keep(synced.provider, models)
     return await _show(state, synced)
@@ -109,7 +109,7 @@ async def _find(provider_id: str, state: ServerState) -> AddedProvider:
 
 async def _check(provider: AddedProvider, state: ServerState) -> Response:
     _check_address(provider, state)
-    resolved = provider.resolve("any", state.shared.sealer)
+    resolved = provider.resolve("any", state.shared.sealer.unseal)
     try:
         await check_key(resolved, allow_private=state.services.settings.private_providers)
     except ProviderAuthentication as error:

@@ -8,10 +8,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from folkmoot.agents.agents import find_agent
+from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.messages import message_to_json
+from folkmoot.errors import NotFound
 from folkmoot.schedules import schedules
 from folkmoot.schedules.schedules import Schedule
 from folkmoot.server.bodies import BodyRoute
+from folkmoot.server.routes.conversations import named
 from folkmoot.server.sending import read_request
 from folkmoot.server.state import State
 from folkmoot.server.wire.common import AgentId, json_response
@@ -36,11 +39,14 @@ LARGEST_PAGE = 100
 @router.post("", status_code=201, response_model=ScheduleCreated)
 async def create(agent_id: AgentId, body: CreateSchedule, state: State) -> Response:
     """Schedule what is said to an agent; each time it is due a run in the background begins."""
-    turn = read_request(agent_id, agent_id, body.to_turn(), state, "scheduled")
+    where = named(body.conversation_id or agent_id, agent_id)
+    turn = read_request(agent_id, where, body.to_turn(), state, "scheduled")
     creator = {"id": state.principal.id, "name": state.principal.name}
 
     async def write(transaction: Transaction) -> Schedule:
         agent = await find_agent(transaction, agent_id)
+        if (await find_conversation(transaction, where)).agent_id != agent_id:
+            raise NotFound(f"conversation_id: {where} is none of agent {agent_id}.")
         timetable = body.schedule.timetable(agent.timezone)
         timetable.check(clock.now())
         said = [message_to_json(message) for message in turn.messages]

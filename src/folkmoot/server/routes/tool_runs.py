@@ -18,7 +18,7 @@ from folkmoot.server.wire.messages import ToolReturnMessage, show_unsaid_return
 from folkmoot.server.wire.tools import RunSource, RunTool, ToolRunReply
 from folkmoot.tools.custom.custom_tool import run_source
 from folkmoot.tools.custom.given import parameters_of
-from folkmoot.tools.custom.languages import describe_tool
+from folkmoot.tools.custom.languages import describe_tool, in_turn
 from folkmoot.tools.custom.making import language_of
 from folkmoot.tools.custom.packages import Packages, packages_of
 from folkmoot.tools.custom.running import Program, Returned
@@ -45,7 +45,7 @@ async def run_from_source(body: RunSource, state: State, scan: Scan) -> Response
 
 async def _run(body: RunSource, state: ServerState) -> tuple[Returned, str]:
     language, wanted = language_of(body.source_type), body.name or (body.json_schema or {}).get("name")
-    function, _ = await asyncio.to_thread(describe_tool, language, body.source_code, wanted)
+    function, _ = await in_turn(describe_tool, language, body.source_code, wanted)
     described = parameters_of(body.args_json_schema)["properties"] if body.args_json_schema else {}
     kind: Kind = "pip" if language == "python" else "npm"
     asked = body.pip_requirements if language == "python" else body.npm_requirements

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
@@ -26,6 +25,7 @@ from folkmoot.server.wire.tools import (
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page, page_of_list
 from folkmoot.tools.builtin import BUILTIN_TOOLS
+from folkmoot.tools.custom.languages import in_turn
 from folkmoot.tools.custom.making import change_tool, describe, make_tool, refuse_builtin_id
 from folkmoot.tools.custom.packages import Packages, begin_to_install, packages_of_tool, state_of
 from folkmoot.tools.custom.search import search_tools
@@ -142,25 +142,14 @@ async def search(body: SearchTools, state: State, scan: Scan) -> Response:
     embeddings = state.services.embeddings
     handle = embeddings.usable(None)
     found = await scan.while_here(search_tools(tools, body.query, body.search_mode, body.limit, embeddings, handle))
-    return json_response(
-        [
-            FoundToolReply(
-                tool=ToolReply.of(each.tool, state.principal.organization_id),
-                embedded_text=each.text,
-                fts_rank=each.text_rank,
-                vector_rank=each.vector_rank,
-                combined_score=each.score,
-            )
-            for each in found
-        ]
-    )
+    return json_response([FoundToolReply.of(each, state.principal.organization_id) for each in found])
 
 
 @router.post("/generate-schema")
 async def generate_schema(body: GenerateSchema) -> dict[str, Any]:
     """Return the schema that a tool of this source would have; nothing is stored, and the source is not run."""
     fields = {"source_code": body.code, "source_type": body.source_type}
-    return dict((await asyncio.to_thread(describe, fields)).json_schema)
+    return dict((await in_turn(describe, fields)).json_schema)
 
 
 @router.post("", response_model=ToolReply)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
@@ -11,11 +12,13 @@ from pydantic import BaseModel, Field, ValidationError
 
 from folkmoot.agents.creation import AgentPlan
 from folkmoot.errors import BadRequest
+from folkmoot.groups.groups import GroupPlan
 from folkmoot.server.wire.agents import CONFIGURATION_FIELDS, AgentView, CreateAgent, show_agent
 from folkmoot.server.wire.archives import CreateArchive, PassageText, Tags
 from folkmoot.server.wire.blocks import CreateBlock
 from folkmoot.server.wire.common import JsonObject, Reply, Request, Text
 from folkmoot.server.wire.conversations import ConversationSettings
+from folkmoot.server.wire.groups import MOST_MEMBERS, CreateGroup
 from folkmoot.server.wire.identities import CreateIdentity
 from folkmoot.server.wire.tools import CreateTool
 from folkmoot.transfer.agent_file import AgentFile
@@ -169,6 +172,7 @@ def read_plans(file: AgentFile) -> Plans:
         conversations={str(entry.get("id")): _settings(entry) for entry in file.own("conversations")},
         archives={str(entry.get("id")): _archive(entry) for entry in file.own("archives")},
         identities={str(entry.get("id")): _identity(entry) for entry in file.own("identities")},
+        groups={entry["id"]: _group(entry) for entry in file.section("groups")},
     )
 
 
@@ -225,6 +229,26 @@ def _archive(entry: Mapping[str, Any]) -> dict[str, Any]:
         "is_of_agent": entry.get("is_of_agent") is True,
         "passages": [_read(PassageInFile, each, place).model_dump() for each in given],
     }
+
+
+_SOMEBODY = "agent-00000000-0000-4000-8000-000000000000"
+"""Stands for a group's manager, whose identifier in a file has another form, while its settings are read."""
+
+
+def _group(entry: Mapping[str, Any]) -> GroupPlan:
+    place, config = f"group {entry['id']}", entry.get("manager_config") or {"manager_type": "round_robin"}
+    names = [entry.get("agent_ids") or [], entry.get("shared_block_ids") or []]
+    if not isinstance(config, dict) or not all(isinstance(each, list) for each in names):
+        raise BadRequest(f"file: {place}: manager_config is an object, agent_ids and shared_block_ids are lists.")
+    manager = config.get("manager_agent_id")
+    stand_in = {"manager_agent_id": _SOMEBODY} if manager is not None else {}
+    told = {**entry, "agent_ids": [], "shared_block_ids": [], "manager_config": {**config, **stand_in}}
+    plan = _read(CreateGroup, told, place).to_plan()
+    known = {**plan.manager, "manager_agent_id": manager} if manager is not None else plan.manager
+    members, shared = ([str(each) for each in named] for named in names)
+    if len(members) > MOST_MEMBERS:
+        raise BadRequest(f"file: {place}: has {len(members):,} agents, and {MOST_MEMBERS} are taken.")
+    return replace(plan, agent_ids=members, shared_block_ids=shared, manager=known)
 
 
 def _identity(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -43,6 +43,9 @@ class Recurring(Request):
         return Timetable(cron=self.cron_expression, timezone=self.timezone or timezone)
 
 
+_ABOUT = ("conversation_id", "name", "description")
+
+
 def _kind(value: Any) -> str:
     kind = value.get("type", "one-time") if isinstance(value, dict) else getattr(value, "type", None)
     return str(kind)
@@ -56,6 +59,11 @@ class CreateSchedule(Request):
     max_steps: int | None = Field(None, ge=1, le=1000, description="Most model calls in each turn.")
     callback_url: Text | None = Field(None, description="Where to tell when a turn is over.")
     include_return_message_types: list[MessageType] | None = None
+    conversation_id: Text | None = Field(
+        None, description="In which of the agent's conversations; the main one if none."
+    )
+    name: Annotated[Text, Field(max_length=500)] | None = None
+    description: Annotated[Text, Field(max_length=5000)] | None = None
 
     def to_turn(self) -> SendMessages:
         """Return the request of each turn."""
@@ -68,8 +76,10 @@ class CreateSchedule(Request):
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return what is said and how, as it is shown again."""
-        return self.model_dump(mode="json", exclude={"schedule"}, exclude_none=True)
+        """Return what was asked for, as it is shown again."""
+        about = {name: getattr(self, name) for name in _ABOUT}
+        said = self.model_dump(mode="json", exclude={"schedule", *_ABOUT}, exclude_none=True)
+        return {**about, "message": said}
 
 
 class ScheduleCreated(Reply):
@@ -88,6 +98,10 @@ class ScheduleReply(Reply):
     schedule: dict[str, Any] = Field(description="When: `scheduled_at`, or `cron_expression` and `timezone`.")
     next_scheduled_time: str | None
     last_run_id: str | None = Field(description="The run that it started last.")
+    conversation_id: str | None = Field(description="In which conversation; null for the agent's main one.")
+    name: str | None
+    description: str | None
+    created_at: str
 
     @classmethod
     def of(cls, schedule: Schedule) -> ScheduleReply:
@@ -99,10 +113,12 @@ class ScheduleReply(Reply):
         return cls(
             id=schedule.id,
             agent_id=schedule.agent_id,
-            message=dict(schedule.request),
+            message=schedule.request["message"],
             schedule=when,
             next_scheduled_time=shown_time(schedule.due_at),
             last_run_id=schedule.last_run_id,
+            **{name: schedule.request[name] for name in _ABOUT},
+            created_at=shown_time(schedule.created_at),
         )
 
 

@@ -14,6 +14,7 @@ from folkmoot.sandbox.environments import State
 from folkmoot.sandbox.reach import read_hosts
 from folkmoot.server.wire.common import MOST_ITEMS, JsonObject, Reply, Request, Tag, Text, storable_json_of
 from folkmoot.tools.custom.running import VARIABLE_NAME
+from folkmoot.tools.custom.search import FoundTool
 from folkmoot.tools.custom.source import LONGEST_SOURCE
 from folkmoot.tools.tool import TEXT_ALONE, Tool, ToolResult
 
@@ -257,6 +258,17 @@ class FoundToolReply(Reply):
     fts_rank: int | None
     vector_rank: int | None = None
     combined_score: float
+
+    @classmethod
+    def of(cls, found: FoundTool, organization_id: str) -> FoundToolReply:
+        """Show a tool that was found to an organisation."""
+        return cls(
+            tool=ToolReply.of(found.tool, organization_id),
+            embedded_text=found.text,
+            fts_rank=found.text_rank,
+            vector_rank=found.vector_rank,
+            combined_score=found.score,
+        )
 
 
 def _listed(texts: Sequence[str] | None) -> list[str] | None:

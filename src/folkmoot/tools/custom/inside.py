@@ -7,6 +7,7 @@ memory blocks that it changed on `agent_state`.
 
 from __future__ import annotations
 
+import base64
 import os
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -158,9 +159,23 @@ def _holds_objects(schema: Any) -> bool:
     return "properties" in schema or any(_holds_objects(schema.get(name)) for name in ("items", "anyOf", "allOf"))
 
 
+def _drawn(value: Any) -> Any:
+    """Return what shows itself as a picture, as Pillow's do and notebooks ask, as a part of content."""
+    if _draws(value):
+        data = base64.b64encode(value._repr_png_()).decode()
+        return {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}}
+    if isinstance(value, list | tuple) and any(map(_draws, value)):
+        return [_drawn(part) if _draws(part) else {"type": "text", "text": str(plain(part))} for part in value]
+    return value
+
+
+def _draws(value: Any) -> bool:
+    return callable(getattr(type(value), "_repr_png_", None))
+
+
 def after(value: Any) -> dict[str, Any]:
     """Return what goes back: the value, how long a text it was, and the texts of the blocks that were changed."""
-    returned = plain(value)
+    returned = plain(_drawn(value))
     length = len(returned) if isinstance(returned, str) else 0
     if length > MOST_RETURNED:
         returned = returned[:MOST_RETURNED]

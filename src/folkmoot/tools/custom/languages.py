@@ -6,18 +6,22 @@ source is read by a process of its own.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import folkmoot
 from folkmoot.errors import BadRequest
 from folkmoot.tools.custom import reading, typescript
 from folkmoot.tools.custom.reading import ReadTool
+
+T = TypeVar("T")
 
 Language: TypeAlias = Literal["python", "typescript"]
 
@@ -27,8 +31,9 @@ LONGEST_READ_HERE = 10_000
 SECONDS = 30.0
 """How long another process may take."""
 
-_MOST_APART = 2
-_places = threading.BoundedSemaphore(_MOST_APART)
+_threads = ThreadPoolExecutor(2, thread_name_prefix="folkmoot-source")
+"""Where requests' sources are read: two at once, so that many long ones hold up nobody but each other."""
+
 _READ: dict[str, Callable[..., ReadTool]] = {"python": reading.read_tool, "typescript": typescript.read_tool}
 _DESCRIBE: dict[str, Callable[..., tuple[str, str]]] = {
     "python": reading.describe_tool,
@@ -40,6 +45,11 @@ sys.path.insert(0, sys.argv[1])
 from folkmoot.tools.custom.languages import main
 main()
 """
+
+
+async def in_turn(work: Callable[..., T], *arguments: Any) -> T:
+    """Return what reading comes to, done on a thread when its turn has come."""
+    return await asyncio.get_running_loop().run_in_executor(_threads, partial(work, *arguments))
 
 
 def read_tool(language: Language, text: str, description: str | None = None) -> ReadTool:
@@ -79,17 +89,13 @@ def _apart(what: str, language: Language, text: str, options: dict[str, Any]) ->
     """Have another process read a source; return what it found."""
     asked = json.dumps({"what": what, "language": language, "text": text, "options": options})
     root = str(Path(folkmoot.__file__).parent.parent)
-    with _places:
-        try:
-            done = subprocess.run(  # noqa: S603 - our own interpreter
-                [sys.executable, "-I", "-c", _BOOT, root], input=asked.encode(), stdout=-1, check=True, timeout=SECONDS
-            )
-        except subprocess.TimeoutExpired as error:
-            raise BadRequest(
-                f"source_code: it takes more than {SECONDS:g} seconds to read. Make it smaller."
-            ) from error
-        except subprocess.CalledProcessError as error:
-            raise BadRequest("source_code: it is nested too deeply to be read. Make it flatter.") from error
+    try:
+        command = [sys.executable, "-I", "-c", _BOOT, root]
+        done = subprocess.run(command, input=asked.encode(), stdout=-1, check=True, timeout=SECONDS)  # noqa: S603
+    except subprocess.TimeoutExpired as error:
+        raise BadRequest(f"source_code: it takes over {SECONDS:g} seconds to read. Make it smaller.") from error
+    except subprocess.CalledProcessError as error:
+        raise BadRequest("source_code: it is nested too deeply to be read. Make it flatter.") from error
     answer = json.loads(done.stdout)
     if "error" in answer:
         raise BadRequest(answer["error"], **answer["extra"])

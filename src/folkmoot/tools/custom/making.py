@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +13,7 @@ from folkmoot.store import clock
 from folkmoot.store.engine import CHANGED_MEANWHILE, Store, Transaction
 from folkmoot.tools.builtin import BUILTIN_TOOLS, BUILTIN_TOOLS_BY_ID
 from folkmoot.tools.custom.given import check_json_schema, check_name, parameters_of
-from folkmoot.tools.custom.languages import Language, describe_tool, read_tool
+from folkmoot.tools.custom.languages import Language, describe_tool, in_turn, read_tool
 from folkmoot.tools.custom.packages import packages_of
 from folkmoot.tools.custom.reading import ReadTool
 from folkmoot.tools.stored import StoredTool, find_stored_tool, find_tool_named, insert_tool, replace_tool
@@ -91,7 +90,7 @@ async def make_tool(store: Store, fields: Mapping[str, Any], author: Author) -> 
         InvalidInput: a package cannot be read.
         Conflict: a built-in tool has the name, or there are too many tools.
     """
-    described = await asyncio.to_thread(describe, fields)
+    described = await in_turn(describe, fields)
     _check_packages(fields)
 
     async def write(transaction: Transaction) -> StoredTool:
@@ -152,7 +151,7 @@ async def change_tool(store: Store, tool_id: str, fields: Mapping[str, Any], aut
     _check_packages(fields)
     described: Described | None = None
     if any(name in fields for name in ("source_code", "source_type", "json_schema", "args_json_schema")):
-        described = await asyncio.to_thread(describe, _together(before, fields))
+        described = await in_turn(describe, _together(before, fields))
         refuse_builtin(described.name)
 
     async def write(transaction: Transaction) -> StoredTool:

@@ -25,7 +25,10 @@ LONGEST_PRINTED = 50_000
 VARIABLE_NAME = "^[A-Za-z_][A-Za-z0-9_]*$"
 """What the name of an environment variable looks like, as a regular expression."""
 
-_CLIENT = "letta_client"
+_PYTHON_CLIENT = "letta_client", "letta-client"
+_NPM_CLIENT = "@letta-ai/letta-client", "@letta-ai/letta-client"
+"""What of the official client is imported, and its package."""
+
 _TRACEBACK_LINES = 12
 _MOST_RETURNED = 8_000_000
 """Bytes of what comes back as JSON: a million characters, each escaped."""
@@ -199,18 +202,14 @@ def _environment(program: Program) -> Environment:
 
     Who uses the official client gets it, also where the server does without.
     """
-    packages = program.packages.requirements
-    if program.packages.language == "typescript":
-        return Environment(requirements=packages)
-    if _CLIENT in program.source and (packages or find_spec(_CLIENT) is None):
-        packages = tuple(
-            sorted({*packages, *(() if any(_is_client(each) for each in packages) else ("letta-client",))})
-        )
-    return Environment(requirements=packages) if packages else Environment(packages=_packages())
-
-
-def _is_client(package: str) -> bool:
-    return package.startswith("letta-client")
+    packages, is_python = program.packages.requirements, program.packages.language == "python"
+    imported, package = _PYTHON_CLIENT if is_python else _NPM_CLIENT
+    there = is_python and not packages and find_spec(imported) is not None
+    if imported in program.source and not there and not any(each.startswith(package) for each in packages):
+        packages = tuple(sorted({*packages, package}))
+    if is_python and not packages:
+        return Environment(packages=_packages())
+    return Environment(requirements=packages)
 
 
 @cache

@@ -7,6 +7,7 @@ from folkmoot.transfer.kinds.blocks import AccessToBlocks, Blocks
 from folkmoot.transfer.kinds.conversations import Conversations
 from folkmoot.transfer.kinds.elsewhere import Elsewhere
 from folkmoot.transfer.kinds.folders import Folders
+from folkmoot.transfer.kinds.groups import Groups
 from folkmoot.transfer.kinds.identities import Identities
 from folkmoot.transfer.kinds.servers import Servers
 from folkmoot.transfer.kinds.tools import Tools
@@ -14,7 +15,7 @@ from folkmoot.transfer.kinds.tools import Tools
 BEFORE_AGENTS = (Servers(), Tools(), Blocks())
 """Kinds that agents are made with."""
 
-OF_AGENTS = (AccessToBlocks(), Conversations(), Folders(), Archives(), Identities())
+OF_AGENTS = (AccessToBlocks(), Conversations(), Folders(), Archives(), Identities(), Groups())
 """Kinds that belong to agents which are there."""
 
 EXPORTED = (*BEFORE_AGENTS, *OF_AGENTS)

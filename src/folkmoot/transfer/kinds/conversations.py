@@ -57,7 +57,8 @@ class Conversations:
             entry |= {"messages": [], "in_context_message_ids": []}
             if exporting.options.scrub_messages:
                 continue
-            wanted = exporting.options.conversation_id or agent.id
+            asked = exporting.options.conversation_id if agent is exporting.agents[0] else None
+            wanted = asked or agent.id
             main = await find_conversation(exporting.transaction, agent.id if wanted == "default" else wanted)
             if main.agent_id != agent.id:
                 raise NotFound(f"conversation_id: agent {agent.id} has no conversation {wanted}.")

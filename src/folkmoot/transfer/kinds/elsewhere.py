@@ -6,7 +6,6 @@ from folkmoot.store.engine import Transaction
 from folkmoot.transfer.importing import Loading
 
 _WHAT = {
-    "groups": "a group of agents has no place here yet; its agents come, each by itself",
     "skills": "a skill has no place here yet",
 }
 

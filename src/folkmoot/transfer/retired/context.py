@@ -15,6 +15,7 @@ from folkmoot.conversations.messages import clean_text
 from folkmoot.errors import FolkmootError
 from folkmoot.memory.authors import Author
 from folkmoot.models.catalogue import Catalogue
+from folkmoot.models.directory import Directory
 from folkmoot.models.embeddings import handle_in
 from folkmoot.store import clock
 from folkmoot.store.engine import Store, Transaction
@@ -75,6 +76,9 @@ class Context:
 
     sealer: Sealer
     catalogue: Catalogue
+    directory: Directory
+    """Whom the catalogue's handles name, to be read again when there are more providers."""
+
     passphrase: str | None
     progress: Callable[[str, int, int], None]
     dry_run: bool

@@ -13,6 +13,7 @@ from folkmoot.conversations.messages import clean_text
 from folkmoot.errors import FolkmootError, StartupError
 from folkmoot.identifiers import ORGANIZATION
 from folkmoot.models.catalogue import Catalogue
+from folkmoot.models.directory import Directory
 from folkmoot.store.engine import Store
 from folkmoot.store.sealing import Sealer
 from folkmoot.store.tables import organizations
@@ -39,6 +40,9 @@ class Import:
 
     sealer: Sealer
     catalogue: Catalogue
+    directory: Directory
+    """Whom the catalogue's handles name; it is open."""
+
     passphrase: str | None
     progress: Callable[[str, int, int], None]
     dry_run: bool = False
@@ -102,7 +106,8 @@ class Import:
             organization_id=whose,
             users={user["id"]: clean_text(user["name"]) for user in users},
             sealer=self.sealer,
-            catalogue=self.catalogue,
+            catalogue=self.catalogue.of(whose),
+            directory=self.directory,
             passphrase=self.passphrase,
             progress=self.progress,
             dry_run=self.dry_run,

@@ -14,7 +14,7 @@ const followed = new Set();
 const IN_VAIN = new Set([null, "error", "llm_api_error", "cancelled"]);
 let run = null;
 
-const refreshBeside = refresher(["memory", "archives", "folders", "context", "tools", "runs"]);
+const refreshBeside = refresher(["memory", "archives", "folders", "context", "tools", "runs", "schedules"]);
 const refreshFolders = refresher(["folders", "context"], { gap: 2000 });
 const refreshMessages = refresher(["messages", "context", "runs"], { after: () => chat.toEnd() });
 
@@ -117,6 +117,12 @@ if (page.dataset.run) followOther(page.dataset.run);
 // -- approvals ---------------------------------------------------------------------------------------------------
 
 const decided = new Map();
+
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || !event.target.matches(".decide .reason")) return;
+  event.preventDefault();
+  find("[data-decide=deny]", event.target.closest(".decide")).click();
+});
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-decide]");

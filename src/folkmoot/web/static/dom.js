@@ -73,7 +73,7 @@ export function swap(fresh, ids) {
   for (const id of ids) {
     const [old, next] = [document.getElementById(id), fresh.getElementById(id)];
     if (!old || !next || old.isEqualNode(next)) continue;
-    if (old.querySelector("dialog[open]")) continue;
+    if (old.querySelector("dialog[open], [data-unsent]")) continue;
     const used = document.activeElement;
     if (old.contains(used) && used.matches("select, textarea, input:not([type=range])")) continue;
     const focus = old.contains(used) ? used.id : "";

@@ -91,6 +91,8 @@ document.addEventListener("submit", (event) => {
     find("button", form).disabled = true;
   }
 });
+// What somebody has begun to say is not rendered away.
+document.addEventListener("input", (event) => event.target.closest(".request")?.setAttribute("data-unsent", ""));
 document.addEventListener("change", (event) => {
   const form = event.target.closest("form[data-on-change]");
   if (form) submit(form);

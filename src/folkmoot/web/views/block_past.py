@@ -197,27 +197,30 @@ async def history(
     return await scan(read, show)
 
 
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """How far a version has reached: how many runs, and the first of them."""
+
+    block: Block
+    version: Version
+    count: int
+    runs: Sequence[ReachedRun]
+    names: dict[str, str]
+    palette: Palette
+
+
 @router.get("/blocks/{block_id}/reach")
 async def reach(request: Request, block_id: BlockId, scan: Scan, version: Number = 0) -> Response:
     """Show who was shown a version, in which runs, and what they wrote from then on; it can be reverted beside that."""
 
-    @dataclass(frozen=True, slots=True)
-    class Reach:
-        block: Block
-        version: Version
-        count: int
-        runs: Sequence[ReachedRun]
-        names: dict[str, str]
-        palette: Palette
-
-    async def read(transaction: Transaction) -> Reach:
+    async def read(transaction: Transaction) -> _Reach:
         block = await find_block(transaction, block_id)
         found, _ = await find_version(transaction, block_id, version or block.version)
         count, runs = await reach_of(transaction, block_id, found.number, RUNS_LISTED)
         names = dict(await agent_names(transaction, [run.agent_id for run in runs]))
-        return Reach(block, found, count, runs, names, await read_palette(transaction))
+        return _Reach(block, found, count, runs, names, await read_palette(transaction))
 
-    def show(found: Reach) -> Response:
+    def show(found: _Reach) -> Response:
         return render(
             request,
             "reach.html",

@@ -13,7 +13,9 @@ from folkmoot.agents.overview import agent_names
 from folkmoot.agents.steps import StepFilter, StoredStep, Trace, find_step, list_steps, trace_of_step
 from folkmoot.conversations.messages import messages_of_step
 from folkmoot.errors import NotFound
+from folkmoot.identifiers import check_id
 from folkmoot.memory.history import EditOfBlock, edits_of_run, find_version, shown_in_step
+from folkmoot.runs.reading import RunFilter, list_runs
 from folkmoot.runs.runs import Run, find_run
 from folkmoot.server.scanning import Scan, Scanning
 from folkmoot.server.state import ServerState, State
@@ -78,42 +80,42 @@ class _About:
     other: _Step | None
     """The step that it is compared with."""
 
+    step_before: str | None
+    """The last step of the run before, which it can be compared with too."""
+
     names: Mapping[str, str]
     palette: Palette
 
 
 @router.get("/runs/{run_id}/steps/{number}")
-async def show(
-    request: Request, run_id: RunId, number: int, state: State, scan: Scan, compare: int | None = None
-) -> Response:
-    """Show a run's step by its number, beside another one of the run when it is to be compared."""
+async def show(request: Request, run_id: RunId, number: int, state: State, scan: Scan, compare: str = "") -> Response:
+    """Show a run's step by its number; `compare` is the number of another one, or the identifier of any step."""
     return await _page(request, scan, state, run_id, number, compare)
 
 
 @router.get("/steps/{step_id}")
 async def show_by_id(request: Request, step_id: StepId, state: State, scan: Scan) -> Response:
     """Show a step."""
-
-    async def place(transaction: Transaction) -> tuple[str, int]:
-        step = await find_step(transaction, step_id)
-        steps = await list_steps(transaction, StepFilter(run_id=step.run_id), Page(limit=LARGEST_PAGE))
-        return step.run_id, next(number for number, each in enumerate(steps, 1) if each.id == step_id)
-
-    run_id, number = await scan(place, lambda found: found)
-    return await _page(request, scan, state, run_id, number, None)
+    run_id, number = await scan(lambda transaction: _place(transaction, step_id), lambda found: found)
+    return await _page(request, scan, state, run_id, number, "")
 
 
 async def _page(
-    request: Request, scan: Scanning, state: ServerState, run_id: str, number: int, compare: int | None
+    request: Request, scan: Scanning, state: ServerState, run_id: str, number: int, compare: str
 ) -> Response:
     async def read(transaction: Transaction) -> _About:
         run = await find_run(transaction, run_id)
-        steps = await list_steps(transaction, StepFilter(run_id=run_id), Page(limit=LARGEST_PAGE))
-        edits = await edits_of_run(transaction, run_id)
-        shown = await _read(transaction, run, steps, edits, number)
-        other = None if compare in (None, number) else await _read(transaction, run, steps, edits, compare or 0)
+        steps = await _steps_of(transaction, run_id)
+        shown = await _read(transaction, steps, number)
+        other = None
+        if compare.isdecimal():
+            other = await _read(transaction, steps, int(compare)) if int(compare) != number else None
+        elif compare:
+            of, place = await _place(transaction, check_id("step", compare, "compare"))
+            other = await _read(transaction, await _steps_of(transaction, of), place)
         names = await agent_names(transaction, [run.agent_id])
-        return _About(run, steps, shown, other, names, await read_palette(transaction))
+        before = await _step_before(transaction, run)
+        return _About(run, steps, shown, other, before, names, await read_palette(transaction))
 
     def show(about: _About) -> Response:
         step = about.shown.step
@@ -137,9 +139,27 @@ async def _page(
     return await scan(read, show)
 
 
-async def _read(
-    transaction: Transaction, run: Run, steps: Sequence[StoredStep], edits: Sequence[EditOfBlock], number: int
-) -> _Step:
+async def _steps_of(transaction: Transaction, run_id: str) -> list[StoredStep]:
+    return await list_steps(transaction, StepFilter(run_id=run_id), Page(limit=LARGEST_PAGE))
+
+
+async def _place(transaction: Transaction, step_id: str) -> tuple[str, int]:
+    """Return the run of a step, and its number there."""
+    step = await find_step(transaction, step_id)
+    steps = await _steps_of(transaction, step.run_id)
+    return step.run_id, next(number for number, each in enumerate(steps, 1) if each.id == step_id)
+
+
+async def _step_before(transaction: Transaction, run: Run) -> str | None:
+    """Return the last step of the run before this one in its conversation."""
+    wanted = RunFilter(conversation_id=run.conversation_id, end=run.created_at)
+    for earlier in await list_runs(transaction, wanted, Page(limit=1, order="desc")):
+        newest = await list_steps(transaction, StepFilter(run_id=earlier.id), Page(limit=1, order="desc"))
+        return newest[0].id if newest else None
+    return None
+
+
+async def _read(transaction: Transaction, steps: Sequence[StoredStep], number: int) -> _Step:
     if not 1 <= number <= len(steps):
         raise NotFound(f"This run has no step {number}; it has {len(steps)}.")
     step = steps[number - 1]
@@ -147,6 +167,7 @@ async def _read(
         _Memory(block_id, label, version, (await find_version(transaction, block_id, version))[1])
         for block_id, label, version in await shown_in_step(transaction, step.id)
     ]
+    edits = await edits_of_run(transaction, step.run_id)
     own = [each for each in edits if each.version.author.step_id == step.id]
     messages = await messages_of_step(transaction, step.id)
     talk = transcript_of([message for message in messages if message.message_type != "user_message"])
@@ -157,7 +178,7 @@ def _differences(shown: _Step, other: _Step | None) -> Sequence[ShownLine] | Non
     """Return what was sent to the model otherwise than in the other step; None where that is not kept of both."""
     if other is None or other.trace is None or shown.trace is None:
         return None
-    first, second = sorted((shown, other), key=lambda each: each.number)
+    first, second = sorted((shown, other), key=lambda each: each.step.created_at)
     assert first.trace is not None and second.trace is not None
     # Lines of a text are lines of their own, or a changed word would show the whole text as another one.
     before, after = (first.json(first.trace.request), second.json(second.trace.request))

@@ -25,7 +25,10 @@ from folkmoot.web.responses import page_router, read_form, redirect, render
 router = page_router()
 
 PAGE = "/tools/servers"
-FIELDS = ("server_name", "server_type", "server_url", "auth_token", "custom_headers", "command", "args", "env")
+FIELDS = (
+    *("server_name", "server_type", "server_url", "auth_token", "custom_headers"),
+    *("command", "args", "env", "allowed_hosts", "readable_paths"),
+)
 EMPTY: Mapping[str, str] = dict.fromkeys(FIELDS, "") | {"server_type": "streamable_http"}
 LONGEST_ADDRESS = 80
 
@@ -114,8 +117,10 @@ def _body(values: Mapping[str, str]) -> dict[str, Any]:
     if kind == "stdio":
         config |= {
             "command": values["command"],
-            "args": [line for line in values["args"].split("\n") if line],
+            "args": _lines(values["args"]),
             "env": _pairs(values["env"], "=", "env"),
+            "allowed_hosts": _lines(values["allowed_hosts"]) or None,
+            "readable_paths": _lines(values["readable_paths"]) or None,
         }
     else:
         config |= {
@@ -124,6 +129,10 @@ def _body(values: Mapping[str, str]) -> dict[str, Any]:
             "custom_headers": _pairs(values["custom_headers"], ":", "custom_headers"),
         }
     return {"server_name": values["server_name"], "config": config}
+
+
+def _lines(text: str) -> list[str]:
+    return [line for line in text.split("\n") if line]
 
 
 def _pairs(text: str, sign: str, field: str) -> dict[str, str]:

@@ -10,12 +10,15 @@ from folkmoot.transfer.retired.kinds.archives import Archives
 from folkmoot.transfer.retired.kinds.blocks import Blocks
 from folkmoot.transfer.retired.kinds.conversations import Conversations
 from folkmoot.transfer.retired.kinds.folders import Folders
+from folkmoot.transfer.retired.kinds.groups import Groups
 from folkmoot.transfer.retired.kinds.identities import Identities
+from folkmoot.transfer.retired.kinds.providers import Providers
 from folkmoot.transfer.retired.kinds.runs import Runs
 from folkmoot.transfer.retired.kinds.sandbox import Sandbox
 from folkmoot.transfer.retired.kinds.tools import Servers, Tools
 
 KINDS: Sequence[Kind] = (
+    Providers(),
     Blocks(),
     Servers(),
     Tools(),
@@ -23,6 +26,7 @@ KINDS: Sequence[Kind] = (
     Folders(),
     Agents(),
     Conversations(),
+    Groups(),
     Identities(),
     Runs(),
     Sandbox(),

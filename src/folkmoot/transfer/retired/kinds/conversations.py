@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -181,9 +182,10 @@ class _Conversation:
             list(self.in_context),
         )
         earlier = "TRUE" if start is None else f"sequence_id < {int(start)}"
-        async for parts in self._read(earlier, writing):
-            if not await writing.add([message for part in parts.values() for message in part], {*parts}):
-                return False
+        async with aclosing(self._read(earlier, writing)) as pieces:
+            async for parts in pieces:
+                if not await writing.add([message for part in parts.values() for message in part], {*parts}):
+                    return False
         rest: dict[str, list[Message]] = {}
         if start is not None:
             async for parts in self._read(f"sequence_id >= {int(start)}", writing):
@@ -196,16 +198,28 @@ class _Conversation:
                 return False
         return await writing.finish(context_start, await self._summary())
 
-    async def _read(self, condition: str, writing: _Writing) -> AsyncIterator[dict[str, list[Message]]]:
-        """Yield the messages that each row holds, by the row's identifier, some rows at a time."""
+    async def _read(self, condition: str, writing: _Writing) -> AsyncGenerator[dict[str, list[Message]], None]:
+        """Yield the messages that each row holds, by the row's identifier, some rows at a time.
+
+        While they are written, the next ones are read on a thread.
+        """
         rows: list[Mapping[str, Any]] = []
+        ahead: asyncio.Task[dict[str, list[Message]]] | None = None
         whole = f"{self._condition} AND {condition}"
-        async for row in self.context.source.rows("messages", whole, *self._values, order="sequence_id, id"):
-            rows.append(row)
-            if len(rows) == AT_ONCE:
-                yield await asyncio.to_thread(writing.read, rows)
-                rows = []
-        yield await asyncio.to_thread(writing.read, rows)
+        try:
+            async for row in self.context.source.rows("messages", whole, *self._values, order="sequence_id, id"):
+                rows.append(row)
+                if len(rows) == AT_ONCE:
+                    before = None if ahead is None else await ahead
+                    ahead, rows = asyncio.create_task(asyncio.to_thread(writing.read, rows)), []
+                    if before is not None:
+                        yield before
+            if ahead is not None:
+                yield await ahead
+            yield await asyncio.to_thread(writing.read, rows)
+        finally:
+            if ahead is not None:
+                await asyncio.wait({ahead})
 
     async def _summary(self) -> str | None:
         """Return what a model reads of the messages before the context."""

@@ -1,0 +1,68 @@
+"""Groups whose agents are all in a file: those that a sleep-time agent's manager leads come along with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from folkmoot.errors import BadRequest
+from folkmoot.groups.groups import MANAGER_FIELDS, GroupPlan, create_group, managed_groups
+from folkmoot.store.engine import Transaction
+from folkmoot.transfer.exporting import Exporting
+from folkmoot.transfer.importing import Loading
+
+
+class Groups:
+    """The section `groups`."""
+
+    async def export(self, exporting: Exporting) -> None:
+        """Add the groups that an agent of the file leads, and whose members are in it too."""
+        ids = [agent.id for agent in exporting.agents]
+        managed = await managed_groups(exporting.transaction, ids)
+        for agent in exporting.agents:
+            for group in managed.get(agent.id, ()):
+                if not set(group.agent_ids) <= set(ids):
+                    continue
+                identifier = exporting.ids.of("group", group.id)
+                exporting.entry(agent)["group_ids"].append(identifier)
+                manager: dict[str, Any] = {"manager_type": group.manager_type}
+                manager |= {n: getattr(group, n) for n in MANAGER_FIELDS if getattr(group, n) is not None}
+                manager["manager_agent_id"] = exporting.ids.of("agent", agent.id)
+                exporting.content["groups"].append(
+                    {
+                        "id": identifier,
+                        "agent_ids": [exporting.ids.of("agent", each) for each in group.agent_ids],
+                        "description": group.description,
+                        "manager_config": manager,
+                        "project_id": group.project_id,
+                        "shared_block_ids": [exporting.ids.of("block", each) for each in group.shared_block_ids],
+                        "hidden": group.hidden,
+                    }
+                )
+
+    def prepare(self, loading: Loading) -> None:
+        """Refuse a group of whom the file does not have."""
+        agents = {entry["id"] for entry in loading.file.section("agents")}
+        for identifier, plan in loading.plans.groups.items():
+            manager = plan.manager.get("manager_agent_id")
+            named = [*plan.agent_ids, *([manager] if manager is not None else ())]
+            if unknown := [each for each in named if each not in agents]:
+                raise BadRequest(f"file: group {identifier} names {unknown[0]!r}, which is none of its agents.")
+            if unknown := [each for each in plan.shared_block_ids if each not in loading.plans.blocks]:
+                raise BadRequest(f"file: group {identifier} names {unknown[0]!r}, which is none of its blocks.")
+
+    async def load(self, loading: Loading, transaction: Transaction) -> None:
+        """Make the groups."""
+        for identifier, plan in loading.plans.groups.items():
+            manager = dict(plan.manager)
+            if manager.get("manager_agent_id") is not None:
+                manager["manager_agent_id"] = loading.made[manager["manager_agent_id"]]
+            made = GroupPlan(
+                agent_ids=[loading.made[each] for each in plan.agent_ids],
+                description=plan.description,
+                manager_type=plan.manager_type,
+                manager=manager,
+                shared_block_ids=[loading.made[each] for each in plan.shared_block_ids],
+                hidden=plan.hidden,
+                project_id=plan.project_id,
+            )
+            loading.made[identifier] = (await create_group(transaction, made)).id

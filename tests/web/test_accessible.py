@@ -1,0 +1,43 @@
+"""Every screen as axe sees it, light and dark: names, roles, order of headings, contrast."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from support.fixtures import NewAgent, NewBlock
+from web.conftest import OpenPage
+from web.test_without_scripts import screens
+
+pytestmark = [
+    pytest.mark.parametrize("store", ["sqlite"], indirect=True),
+    pytest.mark.xdist_group("browser"),
+]
+
+CONTRAST = {"runOnly": ["color-contrast"], "resultTypes": ["violations"]}
+
+
+def told(results: Any) -> list[str]:
+    """Return what axe found wrong, each with the first elements that have it."""
+    violations = results.response["violations"]
+    return [f"{each['id']}: {[node['html'][:150] for node in each['nodes'][:2]]}" for each in violations]
+
+
+def test_no_screen_keeps_anybody_out(
+    open_page: OpenPage, http: httpx.Client, new_block: NewBlock, new_agent: NewAgent
+) -> None:
+    axe = Axe()
+    page = open_page("/", color_scheme="light")
+    found: dict[str, list[str]] = {}
+    for name, screen in {**screens(http, new_block, new_agent), "nothing": lambda: "/blocks/nothing"}.items():
+        page.emulate_media(color_scheme="light")
+        page.goto(screen())
+        problems = told(axe.run(page))
+        page.emulate_media(color_scheme="dark")
+        problems += told(axe.run(page, options=CONTRAST))
+        if problems:
+            found[name] = problems
+    assert found == {}
