@@ -124,6 +124,7 @@ def screens(http: httpx.Client, new_block: NewBlock, new_agent: NewAgent) -> dic
         "agent": agent,
         "delete agent?": lambda: agent("?ask=delete"),
         "approval": waiting,
+        "chat": lambda: f"/agents/{answered_with_markdown(http, new_agent)}",
         "folders": lambda: "/folders",
         "new folder": lambda: "/folders/new",
         "folder": folder,
@@ -156,7 +157,15 @@ def screens(http: httpx.Client, new_block: NewBlock, new_agent: NewAgent) -> dic
     }
 
 
-SCRIPTED = {"block", "version", "editor", "agent", "approval", "folder"}
+def answered_with_markdown(http: httpx.Client, new_agent: NewAgent) -> str:
+    """Return the ID of an agent whose reply has a heading, a table, a quote and code."""
+    agent = new_agent()
+    said = "ECHO # Birds\n\n| bird | legs |\n|---|--:|\n| heron | 2 |\n\n> a quote\n\n```\nlegs = 2\n```"
+    http.post(f"/v1/agents/{agent.id}/messages", json={"input": said}).raise_for_status()
+    return agent.id
+
+
+SCRIPTED = {"block", "version", "editor", "agent", "approval", "chat", "folder"}
 """Screens whose controls have a script of their own."""
 
 
