@@ -107,6 +107,30 @@ def test_the_dot_says_when_the_stream_dropped_and_the_page_catches_up(
         expect(page.locator(f"[id='{block}'] .version")).to_have_text("2")
 
 
+def test_an_empty_server_offers_three_ways_each_of_which_ends_at_an_agent(
+    open_page: OpenPage, start_server: StartServer, scripted_model: ScriptedModel
+) -> None:
+    server = start_server(env={**QUICK, "FOLKMOOT_PRIVATE_PROVIDERS": "true", "FOLKMOOT_SECRET_KEY": "a secret"})
+    page = open_page("/", url=server.url)
+    expect(page.get_by_role("button", name="Run the tutorial")).to_be_visible()
+    page.get_by_role("link", name="Import agents").click()
+    expect(page.get_by_label("Agent file")).to_be_visible()
+    page.go_back()
+    page.get_by_role("link", name="Connect a model").click()
+    page.get_by_label("API key").fill("sk-mine")
+    page.get_by_label("Address").fill("not an address")
+    page.get_by_role("button", name="Connect").click()
+    expect(page.locator("#problem-base_url")).to_be_visible()
+    page.get_by_label("Address").fill(scripted_model.base_url)
+    page.get_by_label("Name").fill("mine")
+    page.get_by_label("API key").fill("sk-mine")
+    page.get_by_role("button", name="Connect").click()
+    page.get_by_role("link", name="mine/gpt-4o-mini", exact=True).click()
+    expect(page.get_by_label("Model")).to_have_value("mine/gpt-4o-mini")
+    page.get_by_role("button", name="Make agent").click()
+    expect(page.locator(".chat .model")).to_have_text("mine/gpt-4o-mini")
+
+
 def test_an_empty_server_runs_the_tutorial_and_lets_the_visitor_watch(
     open_page: OpenPage, start_server: StartServer
 ) -> None:

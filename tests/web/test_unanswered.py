@@ -42,7 +42,7 @@ def test_a_turn_that_fails_while_it_is_written_is_shown_in_its_place_and_said_ag
     assert partial
     assert "one two three four".startswith(partial)
     assert [*shown[:4], *shown[5:]] == ["ECHO before", "before", WORDS, partial, "ECHO behind", "behind"]
-    expect(vain.locator(".error")).to_have_text(shown[4])
+    expect(vain.locator(".error .text")).to_have_text(shown[4])
     assert shown[4]
     page.goto(f"/runs/{vain.get_attribute('data-run')}")
     assert texts_of_run(page) == [WORDS, partial, shown[4]]

@@ -55,8 +55,8 @@ Screen: TypeAlias = Callable[[], str]
 """Makes what a page is about anew and returns the page's address."""
 
 
-def screens(http: httpx.Client, new_block: NewBlock, new_agent: NewAgent) -> dict[str, Screen]:
-    """Return every screen by its name."""
+def screens(http: httpx.Client, new_block: NewBlock, new_agent: NewAgent, named: str = "library") -> dict[str, Screen]:
+    """Return every screen by its name; what is neither a block nor an agent is called `named`."""
 
     def block(query: str = "") -> str:
         one = new_block(value="first")
@@ -77,7 +77,7 @@ def screens(http: httpx.Client, new_block: NewBlock, new_agent: NewAgent) -> dic
         return f"/agents/{one.id}"
 
     def archive(query: str = "") -> str:
-        one = http.post("/v1/archives", json={"name": "library"}).raise_for_status().json()["id"]
+        one = http.post("/v1/archives", json={"name": named}).raise_for_status().json()["id"]
         kept = {"text": "a heron", "tags": ["bird"]}
         http.post(f"/v1/archives/{one}/passages", json=kept).raise_for_status()
         http.patch(f"/v1/agents/{new_agent().id}/archives/attach/{one}").raise_for_status()
@@ -89,7 +89,7 @@ def screens(http: httpx.Client, new_block: NewBlock, new_agent: NewAgent) -> dic
         return f"/runs/{http.get('/v1/runs', params={'agent_id': one.id}).json()[0]['id']}"
 
     def members() -> str:
-        http.post("/v1/keys", json={"name": "claude-code", "blocks": []}).raise_for_status()
+        http.post("/v1/keys", json={"name": named[:100], "blocks": []}).raise_for_status()
         return "/members"
 
     def folder(query: str = "") -> str:
@@ -123,7 +123,11 @@ def screens(http: httpx.Client, new_block: NewBlock, new_agent: NewAgent) -> dic
         "new agent": lambda: "/agents/new",
         "agent": agent,
         "delete agent?": lambda: agent("?ask=delete"),
+        "in groups": lambda: f"/agents/{grouped(http, new_agent, named)}",
+        "import": lambda: "/agents/import",
+        "connect a model": lambda: "/models/new",
         "approval": waiting,
+        "chat": lambda: f"/agents/{answered_with_markdown(http, new_agent)}",
         "folders": lambda: "/folders",
         "new folder": lambda: "/folders/new",
         "folder": folder,
@@ -156,7 +160,22 @@ def screens(http: httpx.Client, new_block: NewBlock, new_agent: NewAgent) -> dic
     }
 
 
-SCRIPTED = {"block", "version", "editor", "agent", "approval", "folder"}
+def grouped(http: httpx.Client, new_agent: NewAgent, description: str) -> str:
+    """Return the ID of an agent that is in a group."""
+    agents = [new_agent().id, new_agent().id]
+    http.post("/v1/groups", json={"agent_ids": agents, "description": description}).raise_for_status()
+    return agents[0]
+
+
+def answered_with_markdown(http: httpx.Client, new_agent: NewAgent) -> str:
+    """Return the ID of an agent whose reply has a heading, a table, a quote and code."""
+    agent = new_agent()
+    said = "ECHO # Birds\n\n| bird | legs |\n|---|--:|\n| heron | 2 |\n\n> a quote\n\n```\nlegs = 2\n```"
+    http.post(f"/v1/agents/{agent.id}/messages", json={"input": said}).raise_for_status()
+    return agent.id
+
+
+SCRIPTED = {"block", "version", "editor", "agent", "approval", "chat", "folder"}
 """Screens whose controls have a script of their own."""
 
 

@@ -27,6 +27,7 @@ from folkmoot.web.views import (
     inbox,
     login,
     members,
+    model_forms,
     moot,
     runs,
     search,
@@ -41,7 +42,7 @@ def add_pages(application: FastAPI) -> None:
     """Add the pages, their static files and the sign-in to the application."""
     application.state.attempts = Attempts()
     memory = (blocks, block_forms, block_past, archives, archive_forms, folders, folder_forms)
-    own = (*memory, agent_files, agents, agent_forms, tool_servers, tools, members)
+    own = (*memory, agent_files, agents, agent_forms, tool_servers, tools, members, model_forms)
     happened = (runs, steps, inbox, search, activity)
     for view in (login, moot, start, *own, *happened, live, description):
         application.include_router(view.router)

@@ -13,6 +13,7 @@ from folkmoot.memory.authors import Author
 from folkmoot.memory.history import LONGEST_DESCRIPTION, Version
 from folkmoot.runs.summaries import RunSummary
 from folkmoot.store import clock
+from folkmoot.web.markdown import markdown
 
 _STEPS = ((1, 60, "s"), (60, 3600, "min"), (3600, 86400, "h"), (86400, 86400 * 60, "d"), (86400 * 30, 1e12, "months"))
 
@@ -227,6 +228,7 @@ FILTERS: dict[str, Any] = {
     "asked_words": asked_words,
     "call_words": call_words,
     "clipped": clipped,
+    "markdown": markdown,
     "bytes": size,
     "pretty": pretty,
     "content_text": content_text,

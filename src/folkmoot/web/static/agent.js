@@ -10,6 +10,7 @@ const colours = JSON.parse(page.dataset.colours);
 const chat = new Chat();
 const composer = find("#composer");
 const area = find("#message");
+const draft = `draft ${agent}`;
 const followed = new Set();
 const IN_VAIN = new Set([null, "error", "llm_api_error", "cancelled"]);
 let run = null;
@@ -41,28 +42,29 @@ function problem(words) {
 
 /** Take a turn: send, show what comes, and render the rest anew. Returns whether it began. */
 async function turn(messages) {
+  let ended = "";
   busy(true, "thinking…");
   problem("");
   try {
     const body = { messages, stream_tokens: true };
     const response = await api("POST", `/v1/agents/${agent}/messages/stream`, body);
-    await showTurn(response);
+    ended = await showTurn(response);
     return true;
   } catch (error) {
     problem(error.message);
     return false;
   } finally {
     run = null;
-    busy(false);
+    busy(false, ended);
     refreshBeside();
   }
 }
 
-/** Show a turn as it happens; one that came to nothing is then shown as what it is. */
+/** Show a turn as it happens; one that came to nothing is then shown as what it is. Returns how it ended, in words. */
 async function showTurn(response) {
   const reason = await chat.follow(response, (id) => { followed.add(id); run = id; });
   if (IN_VAIN.has(reason)) refreshMessages();
-  if (reason === "cancelled") find("#chat-state").textContent = "stopped";
+  return reason === "cancelled" ? "stopped" : "";
 }
 
 /** Follow a turn that somebody else began. */
@@ -70,29 +72,45 @@ async function followOther(id) {
   if (followed.has(id) || run) return;
   followed.add(id);
   run = id;
+  let ended = "";
   busy(true, "working for somebody else…");
   try {
-    await showTurn(await api("GET", `/v1/runs/${id}/stream`));
+    ended = await showTurn(await api("GET", `/v1/runs/${id}/stream`));
   } catch { /* it is over; what was said is rendered below */ }
   run = null;
-  busy(false);
+  busy(false, ended);
   refreshMessages();
   refreshBeside();
 }
+
+/** Keep what is written and not sent, until it is or somebody signs out. */
+function keepDraft() {
+  try {
+    if (area.value) localStorage.setItem(draft, area.value);
+    else localStorage.removeItem(draft);
+  } catch { /* it lasts as long as this page then */ }
+}
+
+try {
+  if (area && !area.value) area.value = localStorage.getItem(draft) ?? "";
+} catch { /* nothing is kept in this browser */ }
 
 composer?.addEventListener("submit", async (event) => {
   event.preventDefault();
   const words = area.value.trim();
   if (!words || find("#send").disabled) return;
   area.value = "";
+  keepDraft();
   chat.say(words);
   const said = find("#messages").lastElementChild;
   if (!(await turn([{ role: "user", content: words }]))) {
     said.remove();
     area.value = words;
+    keepDraft();
   }
   area.focus();
 });
+area?.addEventListener("input", keepDraft);
 area?.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();

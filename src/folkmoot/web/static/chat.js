@@ -1,6 +1,6 @@
 // A turn as it happens: the events of a run's stream become what was said, thought and done.
 
-import { all, find } from "./dom.js";
+import { all, find, load, setTime } from "./dom.js";
 
 /** Yield the events of a response of server-sent events. */
 export async function* eventsOf(response) {
@@ -55,8 +55,27 @@ export class Chat {
 
   add(kind) {
     const element = find(`#blank-${kind}`).content.firstElementChild.cloneNode(true);
+    const header = find("header .who", element);
+    if (header) {
+      const time = document.createElement("time");
+      setTime(time, new Date().toISOString());
+      header.after(" ", time);
+    }
     find("#messages").append(element);
     return element;
+  }
+
+  /** Put what the server made of whole replies in the place of what came in pieces. */
+  async settle() {
+    const written = all(".saying.agent[data-message]:not([data-stored])");
+    if (!written.length) return;
+    const { page } = await load(location.href);
+    this.keepEnd(() => {
+      for (const saying of written) {
+        const stored = page.querySelector(`#messages [data-message="${CSS.escape(saying.dataset.message)}"]`);
+        if (stored) saying.replaceWith(stored);
+      }
+    });
   }
 
   say(words) {
@@ -73,6 +92,7 @@ export class Chat {
       this.keepEnd(() => this.show(event));
     }
     this.openDecisions(reason);
+    this.settle().catch(() => { /* what came in pieces stays; it has the same words */ });
     return reason;
   }
 

@@ -45,6 +45,19 @@ export function glow(element) {
   element.classList.add("glow");
 }
 
+/** Copy a text; return whether it could be. Pages that came without encryption have no clipboard of their own. */
+export async function copy(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text).then(() => true, () => false);
+  const field = document.createElement("textarea");
+  field.value = text;
+  field.className = "hidden";
+  document.body.append(field);
+  field.select();
+  const done = document.execCommand("copy");
+  field.remove();
+  return done;
+}
+
 export function notice(words) {
   const box = find("#notice");
   box.textContent = words;

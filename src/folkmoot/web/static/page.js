@@ -1,6 +1,6 @@
 // What every page has: the live dot, times that go on, the theme, forms that call the API, dialogs, keys.
 
-import { all, ago, api, bound, find, notice, refresher } from "./dom.js";
+import { all, ago, api, bound, copy, find, notice, refresher } from "./dom.js";
 import { hear, listen } from "./live.js";
 
 // -- live ------------------------------------------------------------------------------------------------------
@@ -96,6 +96,23 @@ document.addEventListener("input", (event) => event.target.closest(".request")?.
 document.addEventListener("change", (event) => {
   const form = event.target.closest("form[data-on-change]");
   if (form) submit(form);
+});
+
+// -- copies and drafts -------------------------------------------------------------------------------------------
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  const from = button.dataset.copy === "code" ? find("code", button.parentElement) : find(".text", button.closest(".saying"));
+  button.textContent = (await copy(from.dataset.source ?? from.textContent)) ? "Copied" : "Not copied";
+  setTimeout(() => { button.textContent = "Copy"; }, 2000);
+});
+// What somebody has begun to say is not for the next one at this browser.
+document.addEventListener("submit", (event) => {
+  if (!event.target.matches("[action='/logout']")) return;
+  try {
+    for (const key of Object.keys(localStorage)) if (key.startsWith("draft ")) localStorage.removeItem(key);
+  } catch { /* nothing was kept in this browser */ }
 });
 
 // -- dialogs and keys --------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from fastapi import Request, Response
@@ -44,11 +45,14 @@ from folkmoot.web.colours import Palette, read_palette
 from folkmoot.web.context_window import ContextUse, read_context
 from folkmoot.web.forms import choices, problems_of, text_of
 from folkmoot.web.responses import page_router, read_form, redirect, render
+from folkmoot.web.tables import Format, Row, all_rows, as_file
 from folkmoot.web.transcript import TranscriptEntry, UnansweredTurn, transcript_of
+from folkmoot.web.words import iso
 
 router = page_router()
 
 LISTED = 200
+COLUMNS = ("id", "name", "description", "model", "tags", "blocks", "created_at")
 MESSAGES_SHOWN = 100
 RUNS_SHOWN = 8
 GROUPS_SHOWN = 20
@@ -102,11 +106,15 @@ class Decided:
 
 
 @router.get("/agents")
-async def list_all(request: Request, scan: Scan, q: str = "", tag: str = "", after: str | None = None) -> Response:
-    """List agents, the newest first."""
+async def list_all(
+    request: Request, scan: Scan, q: str = "", tag: str = "", after: str | None = None, kind: Format = None
+) -> Response:
+    """List agents, the newest first; as a file where one is asked for."""
+    wanted = AgentFilter(query_text=q.strip() or None, tags=[tag] if tag else ())
+    if kind:
+        return await scan(lambda transaction: _rows(transaction, wanted), partial(as_file, "agents", kind, COLUMNS))
 
     async def read(transaction: Transaction) -> dict[str, Any]:
-        wanted = AgentFilter(query_text=q.strip() or None, tags=[tag] if tag else ())
         found = await list_agents(transaction, wanted, Page(limit=LISTED, after=after, order="desc"))
         ids = [agent.id for agent in found]
         return {
@@ -121,10 +129,40 @@ async def list_all(request: Request, scan: Scan, q: str = "", tag: str = "", aft
     return await scan(read, lambda shown: render(request, "agents.html", **values, **shown))
 
 
+async def _rows(transaction: Transaction, wanted: AgentFilter) -> list[Row]:
+    """Return the agents of a filter as rows of a file."""
+
+    async def of_page(page: Page) -> list[Row]:
+        agents = await list_agents(transaction, wanted, page)
+        ids = [agent.id for agent in agents]
+        blocks, tags = await blocks_of_agents(transaction, ids), await tags_of_agents(transaction, ids)
+        return [
+            {
+                "id": agent.id,
+                "name": agent.name,
+                "description": agent.description,
+                "model": agent.model,
+                "tags": ", ".join(tags.get(agent.id, ())),
+                "blocks": ", ".join(block.label for block, _ in blocks.get(agent.id, ())),
+                "created_at": iso(agent.created_at),
+            }
+            for agent in agents
+        ]
+
+    return await all_rows(of_page)
+
+
 @router.get("/agents/new")
-async def new(request: Request, state: State) -> Response:
-    """Show the form for a new agent."""
-    values: dict[str, Any] = {"name": "", "model": "", "system": "", "tags": "", "tools": DEFAULT_TOOLS, "blocks": ()}
+async def new(request: Request, state: State, model: str = "") -> Response:
+    """Show the form for a new agent, which may have a model already."""
+    values: dict[str, Any] = {
+        "name": "",
+        "model": model,
+        "system": "",
+        "tags": "",
+        "tools": DEFAULT_TOOLS,
+        "blocks": (),
+    }
     return await _form(request, state, values, {})
 
 

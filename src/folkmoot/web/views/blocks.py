@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from fastapi import Request, Response
@@ -39,10 +40,16 @@ from folkmoot.web.diagrams import MINUTE, bars_per_minute
 from folkmoot.web.diffs import ShownLine, with_blame, with_changes
 from folkmoot.web.forms import choices, problems_of, text_of
 from folkmoot.web.responses import page_router, read_form, redirect, render
+from folkmoot.web.tables import Format, Row, all_rows, as_file
+from folkmoot.web.words import author_name, iso
 
 router = page_router()
 
 LISTED = 200
+COLUMNS = (
+    *("id", "label", "description", "version", "characters", "limit", "agents", "tags"),
+    *("updated_by", "updated_at", "created_at"),
+)
 LINES_SHOWN = 1000
 """Lines of a text that stand on one page."""
 
@@ -86,11 +93,15 @@ class Editing:
 
 
 @router.get("/blocks")
-async def list_all(request: Request, scan: Scan, q: str = "", after: str | None = None) -> Response:
-    """List blocks, the newest first."""
+async def list_all(
+    request: Request, scan: Scan, q: str = "", after: str | None = None, kind: Format = None
+) -> Response:
+    """List blocks, the newest first; as a file where one is asked for."""
+    wanted = BlockFilter(label_search=q.strip() or None)
+    if kind:
+        return await scan(lambda transaction: _rows(transaction, wanted), partial(as_file, "blocks", kind, COLUMNS))
 
     async def read(transaction: Transaction) -> dict[str, Any]:
-        wanted = BlockFilter(label_search=q.strip() or None)
         blocks = await list_blocks(transaction, wanted, Page(limit=LISTED, after=after, order="desc"))
         holders = Counter(each.block_id for each in await all_attachments(transaction))
         newest = await newest_versions(transaction, [block.id for block in blocks])
@@ -98,6 +109,31 @@ async def list_all(request: Request, scan: Scan, q: str = "", after: str | None 
 
     values: dict[str, Any] = {"q": q, "listed": LISTED, "calls": code.moot_calls()}
     return await scan(read, lambda shown: render(request, "blocks.html", **values, **shown))
+
+
+async def _rows(transaction: Transaction, wanted: BlockFilter) -> list[Row]:
+    """Return the blocks of a filter as rows of a file."""
+    holders = Counter(each.block_id for each in await all_attachments(transaction))
+
+    async def of_page(page: Page) -> list[Row]:
+        return [
+            {
+                "id": block.id,
+                "label": block.label,
+                "description": block.description,
+                "version": block.version,
+                "characters": len(block.value),
+                "limit": block.limit,
+                "agents": holders[block.id],
+                "tags": ", ".join(block.tags),
+                "updated_by": author_name(block.updated_by),
+                "updated_at": iso(block.updated_at),
+                "created_at": iso(block.created_at),
+            }
+            for block in await list_blocks(transaction, wanted, page)
+        ]
+
+    return await all_rows(of_page)
 
 
 @router.get("/blocks/new")

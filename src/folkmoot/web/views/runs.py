@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
+from functools import partial
 from typing import Any
 
 from fastapi import Request, Response
@@ -34,11 +35,17 @@ from folkmoot.web.costs import cost_of_steps
 from folkmoot.web.diagrams import spans_of
 from folkmoot.web.remedies import can_be_retried, remedy_of
 from folkmoot.web.responses import page_router, redirect, render
+from folkmoot.web.tables import Format, Row, all_rows, as_file
 from folkmoot.web.transcript import transcript_of
+from folkmoot.web.words import asked_words, content_text, iso
 
 router = page_router()
 
 LISTED = 100
+COLUMNS = (
+    *("id", "agent_id", "agent", "status", "stop_reason", "asked", "answered", "asked_by", "error"),
+    *("steps", "tokens", "cost_in_dollars", "seconds", "created_at"),
+)
 AGENTS_OFFERED = 500
 """Agents that the list can be filtered by."""
 
@@ -63,8 +70,9 @@ async def list_all(
     agent: str = "",
     day: str = "",
     after: str | None = None,
+    kind: Format = None,
 ) -> Response:
-    """List runs, the newest first: those of a status, of an agent, of a day in UTC."""
+    """List runs, the newest first: of a status, of an agent, of a day in UTC; as a file where one is asked for."""
     start = start_of_day(day)
     chosen = replace(
         STATUSES.get(status, RunFilter()),
@@ -72,6 +80,10 @@ async def list_all(
         start=start,
         end=None if start is None else start + DAY,
     )
+    if kind:
+        return await scan(
+            lambda transaction: _rows(transaction, chosen, state), partial(as_file, "runs", kind, COLUMNS)
+        )
 
     async def read(transaction: Transaction) -> dict[str, Any]:
         runs = await list_runs(transaction, chosen, Page(limit=LISTED, after=after, order="desc"))
@@ -114,6 +126,39 @@ class _Row:
         tokens = sum(step.usage.prompt_tokens + step.usage.completion_tokens for step in summary.steps)
         cost = cost_of_steps(summary.steps, state)
         return cls(summary, tokens, cost, remedy_of(summary.run), can_be_retried(summary.run))
+
+
+async def _rows(transaction: Transaction, wanted: RunFilter, state: ServerState) -> list[Row]:
+    """Return the runs of a filter as rows of a file."""
+
+    async def of_page(page: Page) -> list[Row]:
+        summaries = await summarise(transaction, await list_runs(transaction, wanted, page))
+        asking = [each.asking_agent for each in summaries if each.asking_agent]
+        names = await agent_names(transaction, [*(each.run.agent_id for each in summaries), *asking])
+        return [_cells(_Row.of(each, state), names) for each in summaries]
+
+    return await all_rows(of_page)
+
+
+def _cells(row: _Row, names: Mapping[str, str]) -> Row:
+    summary, run = row.summary, row.summary.run
+    asked_by = names.get(summary.asking_agent) if summary.asking_agent else None
+    return {
+        "id": run.id,
+        "agent_id": run.agent_id,
+        "agent": names.get(run.agent_id),
+        "status": run.status,
+        "stop_reason": run.stop_reason,
+        "asked": asked_words(summary),
+        "answered": content_text(summary.answered.body["content"]) if summary.answered else None,
+        "asked_by": asked_by or (run.details.get("principal") or {}).get("name"),
+        "error": (run.details.get("error") or {}).get("message"),
+        "steps": len(summary.steps),
+        "tokens": row.tokens,
+        "cost_in_dollars": row.cost,
+        "seconds": None if run.duration_ns is None else run.duration_ns / 1e9,
+        "created_at": iso(run.created_at),
+    }
 
 
 def start_of_day(day: str) -> int | None:

