@@ -155,6 +155,8 @@ async def _run(planned: PlannedCall, context: ToolContext) -> Outcome:
 
 
 def _span(planned: PlannedCall, context: ToolContext) -> tracing.Span:
+    if not tracing.is_on():
+        return tracing.NO_SPAN
     call = planned.call
     known = {
         "gen_ai.operation.name": "execute_tool",

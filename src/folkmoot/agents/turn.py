@@ -67,6 +67,8 @@ async def take_turn(request: TurnRequest, sink: TurnSink, services: Services) ->
 
 def _span(turn: TurnState, run_id: str) -> tracing.Span:
     """Return the turn's span; nobody waits for a turn in the background, which is a trace of its own."""
+    if not tracing.is_on():
+        return tracing.NO_SPAN
     agent = turn.agent
     begin = tracing.apart if turn.request.background else tracing.span
     known = {
