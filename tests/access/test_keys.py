@@ -249,6 +249,10 @@ def test_the_official_clients_scoped_tokens(guarded: ServerProcess, new_organiza
                 page.agents.update(agent_id, block_ids=[])
             with pytest.raises(PermissionDeniedError, match="enable_sleeptime: a scoped token makes no agents"):
                 page.patch(f"/v1/agents/{agent_id}", body={"enable_sleeptime": True}, cast_to=object)
+            with pytest.raises(PermissionDeniedError, match="tool_rules: a scoped token does not change"):
+                page.agents.update(agent_id, tool_rules=[])
+            with pytest.raises(PermissionDeniedError, match="secrets: a scoped token does not change"):
+                page.agents.update(agent_id, secrets={"TOKEN": "mine"})
             assert page.agents.update(agent_id, description="by the page").description == "by the page"
             path = f"/v1/agents/{agent_id}/messages"
             for origin, answer in (("https://app.example.org", 200), ("https://evil.example", 403)):

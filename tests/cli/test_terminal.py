@@ -46,6 +46,11 @@ def terminal(environ: Mapping[str, str], server: ServerProcess, home: Path) -> T
     return run
 
 
+def heed_interrupts() -> None:
+    """Take Ctrl-C as a terminal's program does; who runs the tests in the background has had it ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def insertion(label: str, text: str) -> str:
     return f"CALL memory_insert {json.dumps({'label': label, 'new_string': text})}"
 
@@ -97,6 +102,7 @@ def test_a_turn_can_be_stopped(
             env={**environ, "FOLKMOOT_URL": server.url},
             stdout=subprocess.PIPE,
             text=True,
+            preexec_fn=heed_interrupts,
         )
         held.wait_for(1)
         os.kill(chatting.pid, signal.SIGINT)
@@ -145,6 +151,7 @@ def test_a_watch_shows_each_change_and_goes_on_when_the_stream_drops(
             cwd=home,
             env={**environ, "FOLKMOOT_URL": server.url, "PYTHONUNBUFFERED": "1"},
             stdout=file,
+            preexec_fn=heed_interrupts,
         )
     edits = f"/v1/blocks/{block['id']}/edits"
     until(lambda: "Watching" in log.read_text())

@@ -115,6 +115,16 @@ def test_a_changed_key_is_used_from_the_next_turn_on(http: httpx.Client, scripte
 
 
 @one_store
+def test_a_kept_key_is_sent_to_no_other_address(http: httpx.Client, scripted_model: ScriptedModel) -> None:
+    made = add(http, scripted_model)
+    path, elsewhere = f"/v1/providers/{made['id']}", scripted_model.base_url.replace("127.0.0.1", "localhost")
+    assert_error(http.patch(path, json={"base_url": elsewhere}), 422, "base_url: another one would be sent the key")
+    assert http.get(path).json()["base_url"] == scripted_model.base_url
+    assert http.patch(path, json={"base_url": scripted_model.base_url}).status_code == 200, "it is where it was"
+    assert http.patch(path, json={"base_url": elsewhere, "api_key": OTHER}).status_code == 200
+
+
+@one_store
 def test_anthropics_api_is_spoken_with_nothing_of_the_servers_own_account(
     http: httpx.Client, scripted_model: ScriptedModel
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from support.callbacks import listening
 from support.clients import plain_client
-from support.fixtures import MODEL, NewAgent, StartServer
+from support.fixtures import MODEL, NewAgent, StartServer, one_store
 from support.scripted_model import ScriptedModel
 
 
@@ -92,6 +92,34 @@ def test_some_turns_at_a_time_and_cancelled(
     assert (cancelled["status"], counts["succeeded"], counts["cancelled"]) == ("cancelled", 1, 9)
     again = ok(http.patch(f"/v1/messages/batches/{batch['id']}/cancel"))
     assert (again["status"], again["metadata"]) == ("cancelled", cancelled["metadata"])
+
+
+@one_store
+def test_a_batch_ends_with_the_key_that_made_it(start_server: StartServer, scripted_model: ScriptedModel) -> None:
+    server = start_server(env={"FOLKMOOT_API_KEY": "admin"})
+    with plain_client(server.url, headers={"authorization": "Bearer admin"}) as admin:
+        key = ok(admin.post("/v1/keys", json={"name": "lost", "role": "member"}))
+        agent = ok(admin.post("/v1/agents", json={"model": MODEL}))["id"]
+        with plain_client(server.url, headers={"authorization": f"Bearer {key['key']}"}) as lost:
+            with scripted_model.hold() as held:
+                batch = ok(lost.post("/v1/messages/batches", json=asked((agent, "ECHO a"), (agent, "ECHO b"))))
+                held.wait_for(1)
+                admin.delete(f"/v1/keys/{key['id']}").raise_for_status()
+            counts = until(admin, batch["id"], is_over)["metadata"]["counts"]
+        assert counts == {"waiting": 0, "succeeded": 1, "failed": 0, "cancelled": 1}
+
+
+@one_store
+def test_an_agent_whose_waiting_run_was_cancelled_is_shown(
+    http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    agent = new_agent()
+    with scripted_model.hold() as held:
+        for _ in range(2):
+            ok(http.post(f"/v1/agents/{agent.id}/messages/async", json={"input": "ECHO x"}))
+        held.wait_for(1)
+        ok(http.post(f"/v1/agents/{agent.id}/messages/cancel", json={}))
+    assert ok(http.get(f"/v1/agents/{agent.id}"))["id"] == agent.id
 
 
 def test_a_killed_process_leaves_its_batch_to_the_next(

@@ -273,3 +273,19 @@ def test_a_snapshot_that_does_not_fit_is_refused(
     answer = http.put(f"/v1/templates/p/{name}:current/snapshot", json={**before, **change})
     assert (answer.status_code, named in answer.json()["detail"]) == (422, True), answer.text
     assert ok(http.get(f"/v1/templates/p/{name}:current/snapshot")) == before
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+def test_variables_that_would_swell_a_plan_are_refused(
+    http: httpx.Client, client: Letta, source: Any, name: str
+) -> None:
+    client.templates.create(type="agent", agent_id=source.id, name=name)
+    snapshot = ok(http.get(f"/v1/templates/p/{name}:current/snapshot"))
+    (agent,) = snapshot["agents"]
+    agent["systemPrompt"] = "{{theme}}" * 1000
+    ok(http.put(f"/v1/templates/p/{name}:current/snapshot", json=snapshot))
+    swollen = {"memory_variables": {"theme": "x" * 6000}}
+    answer = http.post(f"/v1/templates/{name}:current/agents", json=swollen)
+    assert (answer.status_code, "5,000,000 characters" in answer.json()["detail"]) == (422, True), answer.text
+    made = ok(http.post(f"/v1/templates/{name}:current/agents", json={"memory_variables": {"theme": "Ada"}}))
+    assert client.agents.retrieve(made["agent_ids"][0]).system == "Ada" * 1000

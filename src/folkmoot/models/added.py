@@ -143,7 +143,11 @@ def changed(provider: AddedProvider, fields: Mapping[str, Any], sealer: Sealer) 
     """
     if (why := NOT_ADDABLE.get(provider.provider_type)) is not None:
         raise InvalidInput(f"provider_type: {provider.provider_type!r} cannot be added here: {why}.")
-    keys = {**sealer.unseal(provider.sealed), **{name: fields[name] or "" for name in _KEYS if name in fields}}
+    kept = sealer.unseal(provider.sealed)
+    moved = [name for name in ("base_url", "region") if name in fields and fields[name] != getattr(provider, name)]
+    if moved and kept and not any(fields.get(name) for name in _KEYS):
+        raise InvalidInput(f"{moved[0]}: another one would be sent the key that is kept; give api_key along with it.")
+    keys = {**kept, **{name: fields[name] or "" for name in _KEYS if name in fields}}
     named: dict[str, Any] = {name: fields[name] or None for name in _OPTIONAL if name in fields}
     after = replace(provider, sealed=sealer.seal({name: key for name, key in keys.items() if key}), **named)
     kind = ADDABLE[provider.provider_type]

@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, func, select, update
 
+from folkmoot.access.keys import find_key
 from folkmoot.access.principals import Principal
 from folkmoot.agents.services import Services
 from folkmoot.agents.turn_state import TurnRequest
@@ -28,6 +29,7 @@ from folkmoot.runs.callbacks import send_callback
 from folkmoot.runs.runs import Run, find_run, request_cancel, store_run, topic
 from folkmoot.runs.service import RunService, new_run
 from folkmoot.runs.supervisor import RunSupervisor
+from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
 from folkmoot.store.signals import wait_or_look_again
@@ -256,18 +258,31 @@ class _Working:
         request = item.to_request()
         run = replace(new_run(request, self._principal), status="created")
 
-        async def begin(transaction: Transaction) -> None:
+        async def begin(transaction: Transaction) -> bool:
+            if not await self._may_go_on(transaction):
+                return False
             await store_run(transaction, run, "created")
             await transaction.run(_set_run, of_batch=item.batch_id, at=item.place, new_run=run.id)
+            return True
 
         try:
-            await self._active.commit(begin)
+            if not await self._active.commit(begin):
+                return "cancelled"
             answer = await self._runs.take_stored(run, request)
         except (ServerStopped, StoreError):
             raise
         except FolkmootError:  # the run says why; where its agent is not there any more there is none
             return "failed"
         return "cancelled" if answer.end.stop_reason == "cancelled" else "succeeded"
+
+    async def _may_go_on(self, transaction: Transaction) -> bool:
+        """Tell whether the key that the batch was made with still holds; what it left behind is not said without it."""
+        if self._principal.id is None or self._principal.kind not in ("key", "session"):
+            return True
+        try:
+            return (await find_key(transaction, self._principal.id)).is_valid(clock.now())
+        except NotFound:
+            return False
 
     async def _outcome(self, run_id: str) -> str | None:
         """Return what became of a run that was begun before; None for one that is to be begun again."""

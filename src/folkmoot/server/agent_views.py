@@ -119,7 +119,7 @@ async def view_agent(
         managed_group=view.managed_group,
         pending_approval=waiting.request if waiting else None,
         last_completion=last["completed_at"] if last else None,
-        last_duration=last["completed_at"] - last["started_at"] if last else None,
+        last_duration=last["completed_at"] - last["started_at"] if last and last["started_at"] is not None else None,
         last_stop_reason=last["stop_reason"] if last else None,
     )
 

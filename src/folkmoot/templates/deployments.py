@@ -27,7 +27,7 @@ from folkmoot.memory.edits import Rethink
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.tables import agent_blocks, agents, deployments
-from folkmoot.templates.plan import PlannedAgent, PlannedBlock, TemplatePlan
+from folkmoot.templates.plan import Filling, PlannedAgent, PlannedBlock, TemplatePlan
 from folkmoot.templates.templates import Template, plan_of
 from folkmoot.tools.builtin import BUILTIN_TOOLS, FILE_TOOLS
 
@@ -164,7 +164,7 @@ async def deploy(
         "created_at": deployment.created_at,
     }
     await transaction.insert(deployments, [row])
-    making = _Making(transaction, plan, deployment, wish.memory_variables, services, author)
+    making = _Making(transaction, plan, deployment, Filling(plan, wish.memory_variables), services, author)
     agent_ids = []
     for place, agent in enumerate(plan.agents):
         name = wish.agent_name or random_name()
@@ -221,7 +221,7 @@ async def migrate(
     plan, number = await plan_of(transaction, template, version)
     plan.check_variables(migration.memory_variables)
     values = {**deployment.memory_variables, **migration.memory_variables}
-    making = _Making(transaction, plan, deployment, values, services, author)
+    making = _Making(transaction, plan, deployment, Filling(plan, values), services, author)
     planned = {agent.entity_id: agent for agent in plan.agents}
     held = await transaction.all(_agents, of=deployment.id)
     for row in held:
@@ -240,7 +240,7 @@ class _Making:
     transaction: Transaction
     plan: TemplatePlan
     deployment: Deployment
-    values: Mapping[str, str]
+    filling: Filling
     services: Services
     author: Author
     blocks: dict[str, str] = field(default_factory=dict)
@@ -255,7 +255,7 @@ class _Making:
             name=name,
             description=planned.description,
             agent_type=planned.agent_type,
-            system=self.plan.fill(planned.system, self.values),
+            system=self.filling.fill(planned.system),
             embedding=planned.embedding,
             timezone=planned.timezone,
             configuration=planned.configuration,
@@ -294,7 +294,7 @@ class _Making:
         tool_ids = [*planned.tool_ids, *(BUILTIN_TOOLS[name].id for name in FILE_TOOLS if folder_ids)]
         tools = await self.services.tools.find(self.transaction, tool_ids)
         changes = {
-            "system": self.plan.fill(planned.system, self.values),
+            "system": self.filling.fill(planned.system),
             "model": self.services.catalogue.handle_of(planned.model),
             "description": planned.description,
             "embedding": planned.embedding,
@@ -326,7 +326,7 @@ class _Making:
         if planned.entity_id not in self.blocks:
             fields = {
                 "label": planned.label,
-                "value": self.plan.fill(planned.value, self.values),
+                "value": self.filling.fill(planned.value),
                 "limit": planned.limit,
                 "description": planned.description,
                 "read_only": planned.read_only,
@@ -352,7 +352,7 @@ class _Making:
         await update_block(self.transaction, block.id, fields, self.author)
         if migration.preserve_core_memories or planned.preserve_on_migration:
             return
-        text = self.plan.fill(planned.value, self.values)
+        text = self.filling.fill(planned.value)
         if text != block.value:
             await edit_text(self.transaction, block.id, Rethink(text), self.author, block.version)
 

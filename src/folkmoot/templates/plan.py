@@ -15,6 +15,9 @@ MOST_AGENTS = 20
 
 MOST_BLOCKS = 200
 
+MOST_FILLED = 5_000_000
+"""Characters of all texts of a plan once its variables are filled in."""
+
 _VARIABLE = re.compile(r"\{\{\s*([A-Za-z0-9_.-]{1,100})\s*\}\}")
 
 
@@ -127,17 +130,6 @@ class TemplatePlan:
         texts = [*(agent.system for agent in self.agents), *(block.value for block in self.blocks)]
         return {**{key: Variable(key) for key in keys_in(texts)}, **found}
 
-    def fill(self, text: str, values: Mapping[str, str]) -> str:
-        """Return a text with its variables filled in; one without a value and a default stays as it stands."""
-        variables = self.memory_variables()
-
-        def value_of(match: re.Match[str]) -> str:
-            variable = variables.get(match[1])
-            value = values.get(match[1], variable.default if variable is not None else None)
-            return match[0] if value is None else value
-
-        return _VARIABLE.sub(value_of, text)
-
     def check_variables(self, values: Iterable[str]) -> None:
         """Refuse values of variables that the template has not.
 
@@ -149,6 +141,37 @@ class TemplatePlan:
             if key not in known:
                 names = ", ".join(map(repr, known)) or "none"
                 raise InvalidInput(f"memory_variables: the template has no variable {key!r}; it has: {names}.")
+
+
+class Filling:
+    """Fills the texts of a plan in: all of them together, within a bound."""
+
+    def __init__(self, plan: TemplatePlan, values: Mapping[str, str]) -> None:
+        """Fill in `values`, and for what they do not name the plan's defaults."""
+        defaults = {key: variable.default for key, variable in plan.memory_variables().items()}
+        self._values = {**defaults, **values}
+        self._left = MOST_FILLED
+
+    def fill(self, text: str) -> str:
+        """Return a text with its variables filled in; one without a value and a default stays as it stands.
+
+        Raises:
+            InvalidInput: the texts that were filled in so far would be too long with it.
+        """
+        length = len(text)
+        for match in _VARIABLE.finditer(text):
+            length += len(self._value_of(match)) - len(match[0])
+        self._left -= length
+        if self._left < 0:
+            raise InvalidInput(
+                f"memory_variables: filled in, the template's texts have over {MOST_FILLED:,} characters; "
+                "shorten the values, or the texts that name them."
+            )
+        return _VARIABLE.sub(self._value_of, text)
+
+    def _value_of(self, match: re.Match[str]) -> str:
+        value = self._values.get(match[1])
+        return match[0] if value is None else value
 
 
 def keys_in(texts: Iterable[str]) -> list[str]:

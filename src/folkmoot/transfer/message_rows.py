@@ -11,11 +11,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from hashlib import blake2b
 from typing import Any
-from uuid import UUID
 
 from folkmoot.conversations.messages import Message, MessageType, clean_text
+from folkmoot.identifiers import derived_id
 from folkmoot.transfer.bodies import check_body
 
 OWN_KEY = "folkmoot"
@@ -75,7 +74,7 @@ class RowReader:
         return [
             replace(
                 part,
-                id=row_id if place == main else derived_id("message", row_id, place),
+                id=row_id if place == main else derived_id("message", row_id, str(place)),
                 name=part.name or (_text(row.get("name")) or None),
                 otid=_text(row.get("otid")) or None if place == main else None,
                 sender_id=_text(row.get("sender_id")) or None,
@@ -437,13 +436,3 @@ def moment_of(value: Any) -> int:
         raise UnreadableRow(f"{value!r} is no time")
     known = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
     return round(known.timestamp() * 1_000_000)
-
-
-def derived_id(kind: str, *of: object) -> str:
-    """Return the identifier that is always made of the same things, in the form of every other one.
-
-    >>> derived_id("step", "message-1")
-    'step-fa83e7cb-d712-42f4-919f-08fcb2004cf0'
-    """
-    digest = blake2b("\0".join(map(str, (kind, *of))).encode(), digest_size=16).digest()
-    return f"{kind}-{UUID(bytes=digest, version=4)}"

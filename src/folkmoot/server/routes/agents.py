@@ -148,6 +148,11 @@ async def update(agent_id: AgentId, body: UpdateAgent, state: State) -> Response
         for name, value in {**has, "identity_ids": body.identity_ids}.items():
             if value is not None:
                 raise Forbidden(f"{name}: a scoped token does not change what an agent has and whom it belongs to.")
+        for name in ("tool_rules", "secrets", "tool_exec_environment_variables"):
+            if getattr(body, name) is not None:
+                raise Forbidden(
+                    f"{name}: a scoped token does not change what an agent may do and what it is trusted with."
+                )
         if body.enable_sleeptime:
             raise Forbidden("enable_sleeptime: a scoped token makes no agents.")
     changes, configuration = _changes(body, state)

@@ -10,6 +10,7 @@ from sqlalchemy import Table
 from folkmoot.agents.agents import Agent, columns_of
 from folkmoot.conversations.messages import clean_text
 from folkmoot.errors import FolkmootError
+from folkmoot.identifiers import derived_id
 from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import (
     agent_archives,
@@ -26,7 +27,7 @@ from folkmoot.store.tables import (
     tools,
 )
 from folkmoot.tools.builtin import BUILTIN_TOOLS
-from folkmoot.transfer.message_rows import UnreadableRow, derived_id
+from folkmoot.transfer.message_rows import UnreadableRow
 from folkmoot.transfer.retired.context import Context, clean, text_of, time_of
 from folkmoot.transfer.retired.source import Unreadable
 

@@ -14,13 +14,14 @@ from sqlalchemy import bindparam, func, select
 
 from folkmoot.archives.archives import EMBED, count_in
 from folkmoot.conversations.messages import clean_text
+from folkmoot.identifiers import derived_id
 from folkmoot.jobs.jobs import add_job
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 from folkmoot.store.nearest import vector_row
 from folkmoot.store.tables import archives, passage_tags, passage_vectors, passages
 from folkmoot.store.words import indexed_text
-from folkmoot.transfer.message_rows import UnreadableRow, derived_id
+from folkmoot.transfer.message_rows import UnreadableRow
 from folkmoot.transfer.retired.context import AT_ONCE, Context, object_of, text_of, time_of
 from folkmoot.transfer.retired.vectors import vector_of
 
