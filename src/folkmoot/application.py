@@ -17,7 +17,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp
 
-from folkmoot import __version__
+from folkmoot import __version__, tracing
 from folkmoot.access.authentication import Authentication
 from folkmoot.access.organizations import list_organizations
 from folkmoot.access.principals import ADMIN, LOCAL
@@ -302,6 +302,7 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     worker = JobWorker(store, kinds, settings.keep_jobs)
     state = ServerState(services, supervisor, LOCAL if settings.api_key is None else ADMIN)
     kinds[KIND] = consolidation_kind(lambda principal: state.of(principal, "").runs, settings.sleeptime_idle)
+    tracing.begin()
     trying = asyncio.create_task(sandbox.walls_behind())
     warming = asyncio.create_task(_warm_up(client, settings, environ))
     try:
@@ -325,6 +326,7 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
         await client.aclose()
         await embedding_client.aclose()
         await store.close()
+        await asyncio.to_thread(tracing.end)
 
 
 def _read_figures(supervisor: RunSupervisor, worker: JobWorker) -> None:

@@ -23,7 +23,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 from uvicorn.supervisors import Multiprocess
 
-from folkmoot import __version__
+from folkmoot import __version__, tracing
 from folkmoot.application import create_app
 from folkmoot.errors import StartupError
 from folkmoot.models.providers import Provider, configured, install_command, is_installed
@@ -316,8 +316,15 @@ def announce(settings: Settings, listener: socket.socket) -> None:
         f"  store     {without_password(settings.database_url)}",
         f"  models    {providers}",
         f"  API key   {key}",
+        *_tracing_line(),
     )
     print("\n".join(lines), flush=True)  # noqa: T201 - this is the terminal
+
+
+def _tracing_line() -> Iterator[str]:
+    """Yield whether spans are recorded, where the variables ask for them."""
+    if tracing.is_wanted(os.environ):
+        yield f"  tracing   {tracing.why_not(os.environ) or 'on (OpenTelemetry)'}"
 
 
 def _as_shown(provider: Provider) -> str:

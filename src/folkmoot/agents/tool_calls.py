@@ -14,6 +14,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from folkmoot import tracing
 from folkmoot.agents.tool_rules import Called
 from folkmoot.conversations.messages import Message, clean_text
 from folkmoot.errors import InvalidInput, NotFound, Overtaken, ToolFailed
@@ -135,16 +136,50 @@ async def run_in_step(planned: Sequence[PlannedCall], context: ToolContext) -> l
 
 async def _run_edit(planned: PlannedCall, context: ToolContext) -> Outcome:
     assert planned.tool is not None
-    try:
-        return _outcome(await planned.tool.run(context, planned.arguments or {}), planned.tool)
-    except (ToolFailed, InvalidInput, NotFound) as error:  # raised before anything was written
-        TOOL_CALLS.add("failed")
-        return Outcome(error.message, failed=True, overtaken=isinstance(error, Overtaken))
+    with _span(planned, context) as span:
+        try:
+            outcome = _outcome(await planned.tool.run(context, planned.arguments or {}), planned.tool)
+        except (ToolFailed, InvalidInput, NotFound) as error:  # raised before anything was written
+            TOOL_CALLS.add("failed")
+            outcome = Outcome(error.message, failed=True, overtaken=isinstance(error, Overtaken))
+        _tell(span, outcome)
+        return outcome
 
 
 async def _run(planned: PlannedCall, context: ToolContext) -> Outcome:
     assert planned.tool is not None
-    return _outcome(await run_alone(planned.tool, planned.arguments or {}, context), planned.tool)
+    with _span(planned, context) as span:
+        outcome = _outcome(await run_alone(planned.tool, planned.arguments or {}, context), planned.tool)
+        _tell(span, outcome)
+        return outcome
+
+
+def _span(planned: PlannedCall, context: ToolContext) -> tracing.Span:
+    if not tracing.is_on():
+        return tracing.NO_SPAN
+    call = planned.call
+    known = {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": call.name,
+        "gen_ai.tool.type": "function",
+        "gen_ai.tool.call.id": call.id,
+        "gen_ai.agent.id": context.agent_id,
+        "gen_ai.agent.name": context.agent_name,
+        "gen_ai.conversation.id": context.conversation_id,
+        "folkmoot.run.id": context.run_id,
+        "folkmoot.step.id": context.step_id,
+    }
+    span = tracing.span(f"execute_tool {call.name}", known)
+    if span.shows_content:
+        span.tell({"gen_ai.tool.call.arguments": call.arguments})
+    return span
+
+
+def _tell(span: tracing.Span, outcome: Outcome) -> None:
+    if outcome.failed:
+        span.fail("tool_error")
+    if span.shows_content:
+        span.tell({"gen_ai.tool.call.result": outcome.text})
 
 
 async def run_alone(tool: Tool, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from folkmoot import tracing
 from folkmoot.agents.abandoned_calls import settle_run
 from folkmoot.agents.approvals import Decisions, called_since_asked, decide, denial, find_pending, refuse_while_pending
 from folkmoot.agents.context import Seen
@@ -26,6 +27,7 @@ from folkmoot.agents.turn_state import TurnRequest, TurnState
 from folkmoot.conversations.conversations import append_messages
 from folkmoot.conversations.messages import Message
 from folkmoot.identifiers import new_id
+from folkmoot.models.observing import model_attributes
 from folkmoot.models.prompt import Prompt
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
@@ -51,6 +53,37 @@ async def take_turn(request: TurnRequest, sink: TurnSink, services: Services) ->
         StoreError: the database failed; the steps stored before stand.
     """
     turn = await services.store.read(lambda transaction: prepare_turn(transaction, request, services))
+    with _span(turn, sink.run_id) as span:
+        end = await _take_steps(turn, sink)
+        span.tell(
+            {
+                "gen_ai.usage.input_tokens": turn.usage.prompt_tokens,
+                "gen_ai.usage.output_tokens": turn.usage.completion_tokens,
+                "folkmoot.stop_reason": end.stop_reason,
+            }
+        )
+        return end
+
+
+def _span(turn: TurnState, run_id: str) -> tracing.Span:
+    """Return the turn's span; nobody waits for a turn in the background, which is a trace of its own."""
+    if not tracing.is_on():
+        return tracing.NO_SPAN
+    agent = turn.agent
+    begin = tracing.apart if turn.request.background else tracing.span
+    known = {
+        "gen_ai.operation.name": "invoke_agent",
+        "gen_ai.agent.id": agent.id,
+        "gen_ai.agent.name": agent.name,
+        "gen_ai.conversation.id": turn.request.conversation_id,
+        "folkmoot.run.id": run_id,
+        **model_attributes(agent.model),
+    }
+    return begin(f"invoke_agent {agent.name}", known)
+
+
+async def _take_steps(turn: TurnState, sink: TurnSink) -> TurnEnd:
+    request = turn.request
     if request.decisions is not None:
         end = await _carry_out(turn, sink, request.decisions)
         if end is not None:
@@ -58,7 +91,7 @@ async def take_turn(request: TurnRequest, sink: TurnSink, services: Services) ->
     elif pending := find_pending(turn.context_state.messages):
         raise refuse_while_pending(pending)
     if any(tool.runs_code for tool in turn.tools):
-        services.sandbox.expect()  # by the time the model has answered it is there
+        turn.services.sandbox.expect()  # by the time the model has answered it is there
     incoming = request.messages
     for number in range(1, request.max_steps + 1):
         call = await call_model(turn, sink, incoming)

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from sqlalchemy import Select, select
 
+from folkmoot import tracing
 from folkmoot.archives.archives import Archive, kept_archives
 from folkmoot.archives.embedding import VECTORS
 from folkmoot.archives.passages import COLUMNS, Passage, PassageFilter
@@ -90,6 +91,15 @@ async def search_passages(store: Store, embeddings: Embeddings, search: PassageS
     """
     if not search.query.strip() or search.among.archive_ids == ():
         return Found([])
+    with tracing.span("search_memory", {"gen_ai.operation.name": "search_memory"}) as span:
+        if span.shows_content:
+            span.tell({"gen_ai.memory.query.text": search.query})
+        found = await _search(store, embeddings, search)
+        span.tell({"gen_ai.memory.record.count": len(found.passages)})
+        return found
+
+
+async def _search(store: Store, embeddings: Embeddings, search: PassageSearch) -> Found:
     pool = search.limit if search.mode != "hybrid" else max(FEWEST_RANKED, 4 * search.limit)
     by_words = await _by_words(store, search, pool) if search.mode != "vector" else []
     by_meaning: list[list[Near]] = []

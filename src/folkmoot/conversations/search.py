@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, select, update
 
+from folkmoot import tracing
 from folkmoot.conversations.conversations import in_conversation
 from folkmoot.conversations.messages import Message, search_text, shown_once
 from folkmoot.errors import NotFound
@@ -70,8 +71,16 @@ def search_for(store: Store, search: MessageSearch) -> Work[list[FoundMessage]]:
     newest = (messages.c.created_at.desc(), messages.c.sequence.desc())
     statement = statement.order_by(*newest).limit(search.limit)
 
+    place = tracing.here()  # a scan's work may be done on a thread
+
     async def find(transaction: Transaction) -> list[FoundMessage]:
-        return [] if in_vain else [FoundMessage.from_row(row) for row in await transaction.all(statement)]
+        known = {"gen_ai.operation.name": "search_memory"}
+        with tracing.span("search_memory", known, parent=place, current=False) as span:
+            if span.shows_content:
+                span.tell({"gen_ai.memory.query.text": search.query})
+            found = [] if in_vain else [FoundMessage.from_row(row) for row in await transaction.all(statement)]
+            span.tell({"gen_ai.memory.record.count": len(found)})
+            return found
 
     return find
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import and_, bindparam, delete, select, update
 
+from folkmoot import tracing
 from folkmoot.errors import EditRefused, Forbidden, NotFound, PreconditionFailed, PreconditionRequired
 from folkmoot.identifiers import new_id
 from folkmoot.memory import history
@@ -163,9 +164,11 @@ async def create_block(transaction: Transaction, fields: Mapping[str, Any], auth
         "created_at": now,
         "updated_by": author.to_json(),
     }
-    await transaction.insert(blocks, [row])
-    await _write_tags(transaction, block.id, block.tags)
-    await history.record(transaction, block.id, 1, None, block.value, {"kind": "create"}, author, now)
+    with _span("create_memory", block.id, author) as span:
+        await transaction.insert(blocks, [row])
+        await _write_tags(transaction, block.id, block.tags)
+        await history.record(transaction, block.id, 1, None, block.value, {"kind": "create"}, author, now)
+        _tell(span, block)
     return block
 
 
@@ -196,17 +199,21 @@ async def edit_block(
         PreconditionFailed: it is not at `expected_version`.
         PreconditionRequired: it would be overwritten from outside, and must not be without `expected_version`.
     """
-    before = await find_block(transaction, block_id, lock=True)
-    if access is not None:
-        _check_access(before, edit, access)
-    _check_version(before, expected_version)
-    if isinstance(edit, Rethink | Revert) and author.type != "agent":
-        _require_version(before, expected_version)
-    text = apply(before.value, edit, before.limit)
-    if isinstance(text, Refusal):
-        EDITS.add("refused", author.type)
-        return text
-    return before, await _write_text(transaction, before, text, edit, author)
+    with _span("update_memory", block_id, author) as span:
+        before = await find_block(transaction, block_id, lock=True)
+        if access is not None:
+            _check_access(before, edit, access)
+        _check_version(before, expected_version)
+        if isinstance(edit, Rethink | Revert) and author.type != "agent":
+            _require_version(before, expected_version)
+        text = apply(before.value, edit, before.limit)
+        if isinstance(text, Refusal):
+            EDITS.add("refused", author.type)
+            span.fail(text.code)
+            return text
+        after = await _write_text(transaction, before, text, edit, author)
+        _tell(span, after)
+        return before, after
 
 
 async def edit_text(
@@ -269,7 +276,9 @@ async def update_block(
     if fields:
         await _write_fields(transaction, before, after)
     if changes.get("value") is not None:
-        after = await _write_text(transaction, after, text, SetText(text), author)
+        with _span("update_memory", block_id, author) as span:
+            after = await _write_text(transaction, after, text, SetText(text), author)
+            _tell(span, after)
     return before, after
 
 
@@ -297,6 +306,18 @@ async def delete_block(transaction: Transaction, block_id: str) -> None:
 
 
 _leaving = leaving(blocks, and_(blocks.c.id == bindparam("block_id")))
+
+
+def _span(operation: str, block_id: str, author: Author) -> tracing.Span:
+    known = {"gen_ai.operation.name": operation, "gen_ai.memory.record.id": block_id, "folkmoot.author": author.type}
+    return tracing.span(operation, known)
+
+
+def _tell(span: tracing.Span, block: Block) -> None:
+    span.tell({"folkmoot.block.label": block.label, "folkmoot.block.version": block.version})
+    if span.shows_content:
+        record = {"id": block.id, "content": block.value, "metadata": {"label": block.label}}
+        span.tell({"gen_ai.memory.records": json.dumps([record], ensure_ascii=False)})
 
 
 async def _write_text(transaction: Transaction, block: Block, text: str, edit: Edit, author: Author) -> Block:

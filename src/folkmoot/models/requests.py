@@ -77,7 +77,7 @@ class ModelClient:
             NotFound: the handle's provider is not configured.
             ProviderError: the provider failed; its subclasses say how.
         """
-        with observed(handle) as call:
+        with observed(handle, prompt) as call:
             call.reply = await self._ask(handle, prompt)
             return call.reply
 
@@ -100,7 +100,7 @@ class ModelClient:
         A call that fails before its first piece is retried; one that fails later is not. Raises what `ask`
         raises.
         """
-        with observed(handle) as call:
+        with observed(handle, prompt) as call:
             async with aclosing(self._stream(handle, prompt)) as parts:
                 async for part in parts:
                     if isinstance(part, Reply):

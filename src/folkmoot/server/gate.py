@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 
 from starlette.responses import Response
 
+from folkmoot import tracing
 from folkmoot.access.authentication import LOOK_AGAIN_SECONDS, Authentication
 from folkmoot.access.keys import CHANGED
 from folkmoot.access.principals import Principal
@@ -25,6 +26,7 @@ from folkmoot.server.errors import error_response
 from folkmoot.server.hosts import Hosts, host_name, is_loopback
 from folkmoot.server.origins import comes_from_elsewhere, origin_of
 from folkmoot.store.engine import Store
+from folkmoot.tracing import NO_SPAN, Span
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -89,10 +91,11 @@ class Gate:
             await self._application(scope, receive, send)
             return
         answer = _Answer(send)
-        try:
-            await self._serve(scope, receive, answer.send)
-        finally:
-            answer.count(scope)
+        with _span(scope) as span:
+            try:
+                await self._serve(scope, receive, answer.send)
+            finally:
+                answer.count(scope, span)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":  # no route speaks WebSocket
@@ -259,13 +262,33 @@ class _Answer:
             self._status, self._began = message["status"], perf_counter()
         await self._send(message)
 
-    def count(self, scope: Scope) -> None:
+    def count(self, scope: Scope, span: Span) -> None:
         """Count the answer by its route, so that there are no more figures than routes."""
         if not self._status:  # its client left before, or it was no request
             return
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        REQUESTS.add(method, getattr(scope.get("route"), "path", "none"), str(self._status))
+        route = getattr(scope.get("route"), "path", None)
+        REQUESTS.add(method, route or "none", str(self._status))
+        span.tell({"http.route": route, "http.response.status_code": self._status})
+        if route is not None:
+            span.rename(f"{method} {route}")
+        if self._status >= 500:
+            span.fail(str(self._status))
         REQUEST_SECONDS.observe(self._began - self._came, method)
+
+
+UNTRACED = frozenset({"/v1/health", "/v1/ready", METRICS})
+"""What machines ask for all the time."""
+
+
+def _span(scope: Scope) -> Span:
+    """Return the span of a request, under its caller's."""
+    path = scope["path"].rstrip("/")
+    if not tracing.is_on() or scope["type"] != "http" or path in UNTRACED or path.startswith(OPEN_FOLDER):
+        return NO_SPAN
+    method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
+    known = {"http.request.method": method, "url.scheme": scope["scheme"]}
+    return tracing.span(method, known, kind="server", parent=tracing.from_caller(dict(scope["headers"])))
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

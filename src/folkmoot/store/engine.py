@@ -26,6 +26,7 @@ from sqlalchemy import Column, Executable, Select, Table, insert
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from folkmoot import tracing
 from folkmoot.metrics import STORE_SECONDS, add_all, counting
 from folkmoot.store.scoping import COLUMN, PARAMETER, compile_scoped
 from folkmoot.store.signals import Signals
@@ -189,9 +190,10 @@ class Store:
 
     async def _write(self, work: Work[T], together: str | None) -> T:
         tally: list[Any] = []
+        place = tracing.here()  # the work may be done by another task
 
         async def counted(transaction: Transaction) -> T:
-            with counting() as of_this_try:
+            with counting() as of_this_try, tracing.under(place):
                 result = await work(transaction)
             tally[:] = of_this_try
             return result
