@@ -97,13 +97,13 @@ def test_a_start_without_a_database_is_refused(folkmoot: Folkmoot) -> None:
 
 def test_a_postgresql_that_cannot_be_reached_is_told(folkmoot: Folkmoot) -> None:
     done = folkmoot("serve", "--port", "0", "--database", "postgresql://ada:secret@127.0.0.1:1/x")
-    assert_refused(done, "PostgreSQL cannot be reached")
+    assert_refused(done, "PostgreSQL at 127.0.0.1:1 cannot be reached")
     assert "secret" not in done.stderr
 
 
 @pytest.mark.parametrize("place", ["127.0.0.1:1/x", "no-such-host.invalid/x", "127.0.0.1:1/x?sslmode=disable"])
 async def test_no_address_of_a_postgresql_that_is_not_there_is_waited_for(place: str) -> None:
-    with pytest.raises(StartupError, match="PostgreSQL cannot be reached"):
+    with pytest.raises(StartupError, match=r"PostgreSQL at \S+ cannot be reached"):
         await open_store(f"postgresql://{place}", 1.0)
 
 
