@@ -20,6 +20,7 @@ from folkmoot.memory.edits import (
     Rethink,
     Revert,
     SetText,
+    Undo,
     apply,
     bare_lines,
     describe,
@@ -419,6 +420,7 @@ def test_description_is_json_with_the_kind_of_the_edit(edit: Edit) -> None:
         (Patch("x"), {"kind": "patch", "patch": "x"}),
         (SetText("x"), {"kind": "set_text", "text": "x"}),
         (Revert(7, "x"), {"kind": "revert", "version": 7}),
+        (Undo("run-1", "x"), {"kind": "undo", "run_id": "run-1"}),
     ],
     ids=list(KINDS),
 )

@@ -44,7 +44,7 @@ def test_an_archive_is_made_filled_searched_and_emptied(open_page: OpenPage, htt
         page.get_by_role("button", name="Add", exact=True).click()
         expect(page.locator(".passage-text").first).to_have_text(text)
     page.get_by_label("Search", exact=True).fill("heron")
-    page.get_by_role("button", name="Search").click()
+    page.get_by_role("button", name="Search", exact=True).click()
     expect(page.locator(".passage-text")).to_have_text(["The heron fishes at dawn."])
     expect(page.locator(".why")).to_contain_text("1. by words (heron)")
     page.get_by_role("link", name="All passages").click()

@@ -224,7 +224,7 @@ def to_prompt_messages(messages: Sequence[Message]) -> list[PromptMessage]:
                 turns.append(SystemMessage(message.body.get("content") or message.body.get("summary", "")))
             case "tool_return_message":
                 body = message.body
-                failed, pictures = body["status"] == "error", [_image(part) for part in body.get("pictures") or ()]
+                failed, pictures = body["status"] == "error", tuple(_image(part) for part in body.get("pictures") or ())
                 turns.append(
                     ToolReturn(body["tool_call_id"], message.name or "", body["tool_return"], failed, pictures)
                 )

@@ -118,8 +118,8 @@ def authorize(principal: Principal, method: str, path: str) -> None:
         raise Forbidden(
             f"{method} {path} needs the role {needed}; the key {principal.name!r} has the role {principal.role}."
         )
-    if path == METRICS and principal.organization_id != ORGANIZATION:
-        raise Forbidden("Figures of the whole server are shown to keys of the default organisation.")
+    if path == METRICS and (principal.is_scoped or principal.organization_id != ORGANIZATION):
+        raise Forbidden("Figures of the whole server are shown to unscoped keys of the default organisation.")
     if ORGANIZATIONS.fullmatch(path) and principal.organization_id != ORGANIZATION:
         raise Forbidden("Organisations are administered with an admin's key of the default organisation.")
 

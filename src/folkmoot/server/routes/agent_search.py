@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 
@@ -45,6 +45,7 @@ async def count(
     scan: Scan,
     search: Annotated[list[str] | None, Query(description="Conditions, each as JSON.")] = None,
     project_id: str | None = None,
+    combinator: Annotated[Literal["AND"], Query(description="All conditions have to hold.")] = "AND",
 ) -> AgentCount:
     """Count the agents that meet all conditions."""
     wanted = filter_of(read_conditions(search or []), project_id)

@@ -59,7 +59,12 @@ class ServerConfiguration:
     def from_json(cls, text: str) -> ServerConfiguration:
         """Read what `to_json` wrote."""
         read = json.loads(text)
-        return cls(**{**read, "args": tuple(read["args"])})
+        lists = {
+            name: tuple(read[name])
+            for name in ("args", "readable_paths", "allowed_hosts")
+            if read.get(name) is not None
+        }
+        return cls(**{**read, **lists})
 
     def to_json(self) -> str:
         """Return the configuration, secrets and all, as text to be sealed."""
