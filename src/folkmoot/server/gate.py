@@ -128,10 +128,12 @@ class Gate:
 
     async def _check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         host = _only_host(scope, headers)
-        opened = is_open(scope["path"]) or (scope["path"] == METRICS and _is_this_machines(scope, headers, host))
+        from_code = scope.get("state", {}).get("from_code")
+        own = not from_code and scope["path"] == METRICS and _is_this_machines(scope, headers, host)
+        opened = is_open(scope["path"]) or own
         store: Store | None = None if opened else scope["app"].state.server.store
         principal = await self._authentication.identify(headers, store)
-        if principal is not None and scope.get("state", {}).get("from_code") and not principal.sends_key:
+        if principal is not None and from_code and not principal.sends_key:
             principal = None  # code in the sandbox is nobody without the key that it was lent
         has_key = principal is not None and principal.sends_key
         # Who has the key is no page of a foreign name: it could not know the key.
