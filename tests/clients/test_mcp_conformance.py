@@ -27,7 +27,7 @@ OF_ITS_OWN_SERVER = re.compile(
 )
 """What a check says that wants a tool of the server that the suite is made with."""
 
-ASKS = ("tools_call", "request-metadata", "sse-retry", "http-standard-headers", "http-custom-headers")
+ASKS = ("tools_call", "request-metadata", "http-standard-headers", "http-custom-headers")
 SCHEMAS = ("http-invalid-tool-headers", "json-schema-2020-12-preservation", "json-schema-ref-no-deref")
 
 

@@ -268,7 +268,7 @@ class _Working:
         try:
             if not await self._active.commit(begin):
                 return "cancelled"
-            answer = await self._runs.take_stored(run, request)
+            answer = await self._runs.carry_out(run, request)
         except (ServerStopped, StoreError):
             raise
         except FolkmootError:  # the run says why; where its agent is not there any more there is none

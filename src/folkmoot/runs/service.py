@@ -96,6 +96,23 @@ class RunService:
             await asyncio.wait([active.task])
             raise
 
+    async def carry_out(self, run: Run, request: TurnRequest) -> Answer:
+        """Take the turn of a run that was stored as `created`, and return it; it goes on when nobody waits any more.
+
+        Raises:
+            FolkmootError: what `answer` raises.
+        """
+        active = self._begin(run, request, stored=True, logged=False)
+        assert active.task is not None
+        try:
+            return await asyncio.shield(active.task)
+        except asyncio.CancelledError:
+            if active.cancelled and active.task.done():
+                return Answer(active.run, active.messages, TurnEnd("cancelled"))
+            if self.supervisor.stopped.is_set() and active.task.cancelled() and not _is_cancelled():
+                raise ServerStopped from None
+            raise
+
     async def start(self, request: TurnRequest) -> Run:
         """Begin a turn whose events are kept in a log, and return its run."""
         active = self._begin(await self._create(request), request, stored=True, logged=True)

@@ -28,7 +28,8 @@ from folkmoot.web.responses import page_router, render
 
 router = page_router()
 
-EVERY = Page(limit=LARGEST_PAGE)
+EVERY = Page(limit=LARGEST_PAGE, from_end=True)
+"""All there are, or where they are more the newest, the oldest of them first."""
 
 
 @dataclass(frozen=True, slots=True)
