@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -19,9 +20,9 @@ LARGEST_PAGE = 100
 
 
 class _Of(Request):
+    @abstractmethod
     def fields(self) -> dict[str, Any]:
         """Return what the condition asks of an agent, as `AgentFilter` has it."""
-        raise NotImplementedError
 
 
 class OfName(_Of):
