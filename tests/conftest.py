@@ -16,10 +16,11 @@ do) and never counts what others may have made. A test that kills, configures or
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -31,9 +32,11 @@ from letta_client import AsyncLetta, Letta
 from letta_client.types import AgentState, BlockResponse
 
 from folkmoot.store.migrate import migrate_postgres, migrate_sqlite
+from support import forks, postgres
 from support.clients import official_async_client, official_client, plain_async_client, plain_client
 from support.fixtures import MODELS, NewAgent, NewBlock, StartServer
-from support.postgres import PostgresServer
+from support.forks import PreloadedProcess
+from support.postgres import PostgresDatabases, PostgresServer
 from support.scripted_model import ScriptedModel
 from support.server import FORKS, ServerProcess
 
@@ -59,9 +62,23 @@ def scripted_model(session_model: ScriptedModel) -> Iterator[ScriptedModel]:
     assert violations == []
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    """Start what the workers share, before them."""
+    shared = ExitStack()
+    config.add_cleanup(shared.close)
+    if FORKS:
+        preloaded = shared.enter_context(closing(PreloadedProcess()))
+        os.environ[forks.SHARED] = str(preloaded.address)
+    os.environ[postgres.SHARED] = str(shared.enter_context(PostgresServer()).port)
+
+
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
-    """The worker's one PostgreSQL server, started when a test first needs it."""
+def postgres_server() -> Iterator[PostgresDatabases]:
+    """The run's one PostgreSQL server; where no worker shares it, it is started when a test first needs it."""
+    if port := os.environ.get(postgres.SHARED):
+        yield PostgresDatabases(int(port))
+        return
     with PostgresServer() as server:
         yield server
 
@@ -95,7 +112,7 @@ def sqlite_schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_schema(postgres_server: PostgresServer) -> str:
+def postgres_schema(postgres_server: PostgresDatabases) -> str:
     """The name of a database with the schema in place, to be copied."""
     url = postgres_server.create_database()
     with ThreadPoolExecutor(1) as thread:  # this one has an event loop that runs, once a browser has been opened
@@ -111,10 +128,10 @@ def database_url(store: str, request: pytest.FixtureRequest, tmp_path: Path) -> 
         shutil.copyfile(request.getfixturevalue("sqlite_schema"), path)
         yield f"sqlite:///{path}"
         return
-    postgres: PostgresServer = request.getfixturevalue("postgres_server")
-    url = postgres.create_database(request.getfixturevalue("postgres_schema"))
+    server: PostgresDatabases = request.getfixturevalue("postgres_server")
+    url = server.create_database(request.getfixturevalue("postgres_schema"))
     yield url
-    postgres.drop_database(url)
+    server.drop_database(url)
 
 
 @pytest.fixture
@@ -123,10 +140,10 @@ def empty_database_url(store: str, request: pytest.FixtureRequest, tmp_path: Pat
     if store == "sqlite":
         yield f"sqlite:///{tmp_path / 'empty.sqlite3'}"
         return
-    postgres: PostgresServer = request.getfixturevalue("postgres_server")
-    url = postgres.create_database()
+    server: PostgresDatabases = request.getfixturevalue("postgres_server")
+    url = server.create_database()
     yield url
-    postgres.drop_database(url)
+    server.drop_database(url)
 
 
 @pytest.fixture
@@ -173,7 +190,7 @@ def shared_sqlite(session_model: ScriptedModel, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(scope="session")
 def shared_postgres(
-    session_model: ScriptedModel, postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+    session_model: ScriptedModel, postgres_server: PostgresDatabases, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ServerProcess]:
     """The worker's one server on PostgreSQL; tests take `server`."""
     home = tmp_path_factory.mktemp("shared-postgres")

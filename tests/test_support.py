@@ -22,7 +22,7 @@ from letta_client import Letta
 
 from support.clients import PATIENCE
 from support.fixtures import NewAgent, NewBlock, StartServer
-from support.postgres import PostgresError, PostgresServer
+from support.postgres import PostgresDatabases, PostgresError, PostgresServer
 from support.scripted_model import ScriptedModel
 from support.server import FORKS, ServerFailed, ServerProcess
 
@@ -283,7 +283,7 @@ def test_sound(scripted_model):
 
 
 def test_postgres_gives_each_test_an_empty_database_that_can_be_dropped(
-    postgres_server: PostgresServer,
+    postgres_server: PostgresDatabases,
 ) -> None:
     first, second = postgres_server.create_database(), postgres_server.create_database()
     names = [url.rpartition("/")[2] for url in (first, second)]
@@ -296,7 +296,7 @@ def test_postgres_gives_each_test_an_empty_database_that_can_be_dropped(
     assert not set(names) & set(left.splitlines())
 
 
-def test_postgres_copies_a_template(postgres_server: PostgresServer) -> None:
+def test_postgres_copies_a_template(postgres_server: PostgresDatabases) -> None:
     template = postgres_server.create_database().rpartition("/")[2]
     postgres_server.run_sql("CREATE TABLE t AS SELECT 7 AS a", template)
     copy = postgres_server.create_database(template)
