@@ -2,6 +2,9 @@
 
 Every test that uses `store`, be it through `database_url`, `server` or `client`, runs on SQLite and on
 PostgreSQL. A test of one store alone says so: `@pytest.mark.parametrize("store", ["postgres"], indirect=True)`.
+The cases of a table take turns: the first runs on SQLite, the second on PostgreSQL, and so on. Where each case is a
+question of its own to the store, the mark `every_case_on_both` has all of them run on both. With `--thorough` every
+case of every table does, and Hypothesis tries four times as many examples.
 
 A test that uses `provider` and is marked `each_provider` (`support.fixtures`) also runs with a model of Anthropic's;
 its agents take the fixture `model`, as those of `new_agent` do.
@@ -39,10 +42,11 @@ from support.forks import PreloadedProcess
 from support.postgres import PostgresDatabases, PostgresServer
 from support.scripted_model import ScriptedModel
 from support.server import FORKS, ServerProcess
+from support.turns import STORES, out_of_turn
 
 # How long an example takes says nothing on a machine that others use too.
-settings.register_profile("folkmoot", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("folkmoot")
+settings.register_profile("thorough", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", settings.get_profile("thorough"), max_examples=25)
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +64,26 @@ def scripted_model(session_model: ScriptedModel) -> Iterator[ScriptedModel]:
     violations = session_model.violations
     session_model.reset()
     assert violations == []
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what this file reads."""
+    parser.addoption("--thorough", action="store_true", help="every case on both stores, and more examples")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose how many examples are tried."""
+    settings.load_profile("thorough" if config.getoption("thorough") else "quick")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have the cases of each table take turns on the stores, except those that were asked for by their name."""
+    if config.getoption("thorough") or any("[" in argument for argument in config.args):
+        return
+    left_out = set(out_of_turn(items))
+    if left_out:
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -83,7 +107,7 @@ def postgres_server() -> Iterator[PostgresDatabases]:
         yield server
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=STORES)
 def store(request: pytest.FixtureRequest) -> str:
     """The kind of store under test."""
     kind: str = request.param

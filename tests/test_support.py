@@ -279,6 +279,43 @@ def test_sound(scripted_model):
     assert "must contain non-whitespace text" in done.stdout
 
 
+# -- tables of cases and the stores --------------------------------------------------------------------------
+
+
+def runs(request: pytest.FixtureRequest) -> set[tuple[int, str]]:
+    """Return the cases of the test's table that this run has, each with its store."""
+    name = request.function.__name__
+    of_table = [
+        each for each in request.session.items if isinstance(each, pytest.Function) and each.originalname == name
+    ]
+    return {(each.callspec.params["case"], each.callspec.params["store"]) for each in of_table}
+
+
+@pytest.mark.parametrize("case", range(3))
+def test_the_cases_of_a_table_take_turns(request: pytest.FixtureRequest, case: int, store: str) -> None:
+    if request.config.getoption("thorough") or "[" in "".join(request.config.args):
+        pytest.skip("all cases were asked for, or one by its name")
+    assert runs(request) == {(0, "sqlite"), (1, "postgres"), (2, "sqlite")}
+
+
+@pytest.mark.every_case_on_both
+@pytest.mark.parametrize("case", range(2))
+def test_every_case_of_a_table_that_is_marked_runs_on_both(
+    request: pytest.FixtureRequest, case: int, store: str
+) -> None:
+    if "[" in "".join(request.config.args):
+        pytest.skip("one case was asked for by its name")
+    assert runs(request) == {(0, "sqlite"), (0, "postgres"), (1, "sqlite"), (1, "postgres")}
+
+
+@pytest.mark.parametrize("store", ["postgres", "sqlite"], indirect=True)
+@pytest.mark.parametrize("case", range(2))
+def test_a_test_that_names_its_stores_runs_on_them(request: pytest.FixtureRequest, case: int, store: str) -> None:
+    if "[" in "".join(request.config.args):
+        pytest.skip("one case was asked for by its name")
+    assert runs(request) == {(0, "sqlite"), (0, "postgres"), (1, "sqlite"), (1, "postgres")}
+
+
 # -- PostgreSQL ----------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import httpx
@@ -16,7 +17,6 @@ from folkmoot.settings import Settings
 from support.fixtures import NewAgent, NewBlock
 
 CONTRACT: dict[str, Any] = json.loads((HERE / "openapi.json").read_text())["paths"]
-OURS: dict[str, Any] = create_app(Settings(), {}).openapi()["paths"]
 
 NO_FILTERS = re.compile(
     r"limit|offset|after|before|order.*|sort_by|ascending|include.*|exclude.*|.*assistant_message.*"
@@ -36,8 +36,15 @@ def named(operation: dict[str, Any]) -> dict[str, Any]:
     return {each["name"]: each["schema"] for each in operation.get("parameters", ()) if each["in"] == "query"}
 
 
+@cache
+def ours() -> dict[str, Any]:
+    """Return the paths that the application describes; seconds of work, so not at import."""
+    paths: dict[str, Any] = create_app(Settings(), {}).openapi()["paths"]
+    return paths
+
+
 def filters() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    for path, operations in OURS.items():
+    for path, operations in ours().items():
         answer = operations.get("get", {}).get("responses", {}).get("200", {}).get("content", {})
         if answer.get("application/json", {}).get("schema", {}).get("type") != "array" or path in NARROWED:
             continue
@@ -62,12 +69,12 @@ def nobodys(name: str, schema: dict[str, Any]) -> Any:
 
 
 def test_every_parameter_of_the_contract_is_declared() -> None:
-    ours = {anonymous(path): operations for path, operations in OURS.items()}
+    declared = {anonymous(path): operations for path, operations in ours().items()}
     missing = [
         (method.upper(), path, name)
         for path, operations in CONTRACT.items()
         for method, operation in operations.items()
-        if (mine := ours.get(anonymous(path), {}).get(method)) is not None
+        if (mine := declared.get(anonymous(path), {}).get(method)) is not None
         for name in named(operation)
         if name not in named(mine)
     ]
