@@ -22,6 +22,9 @@ from letta_client import Letta
 
 from support.clients import PATIENCE
 from support.fixtures import NewAgent, NewBlock, StartServer
+from support.forks import Preloaded, preloaded
+from support.polling import until
+from support.ports import free_port
 from support.postgres import PostgresDatabases, PostgresError, PostgresServer
 from support.scripted_model import ScriptedModel
 from support.server import FORKS, ServerFailed, ServerProcess
@@ -430,6 +433,18 @@ def test_a_forked_server_is_a_process_of_its_own(tmp_path: Path) -> None:
             two.process.wait(0)
         assert two.stop() == 0
         assert not psutil.pid_exists(one.process.pid)
+
+
+@pytest.mark.skipif(not FORKS, reason="servers are forked on Linux only")
+def test_what_was_forked_ends_when_its_client_hangs_up(tmp_path: Path) -> None:
+    """So that nothing is left of a worker that dies, though the process that forked it serves others."""
+    client = Preloaded(preloaded().address)
+    log = tmp_path / "log"
+    command = ["serve", "--port", str(free_port()), "--database", f"sqlite:///{tmp_path / 'x.db'}"]
+    fork = client.fork(command, folder=tmp_path, environ={"HOME": str(tmp_path)}, output=log, errors=log)
+    until(lambda: "127.0.0.1" in log.read_text() if log.exists() else False)
+    client.close()
+    until(lambda: not psutil.pid_exists(fork.pid))
 
 
 def bearer(key: str) -> dict[str, str]:

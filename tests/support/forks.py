@@ -119,7 +119,7 @@ class Preloaded:
     """A way to the process that is forked; what is forked through it ends with it."""
 
     def __init__(self, address: Path) -> None:
-        self._address = address
+        self.address = address
         self._lock = threading.Lock()
         with socket.socket(socket.AF_UNIX) as channel:
             channel.connect(str(address))
@@ -160,7 +160,7 @@ class Preloaded:
             except OSError:
                 answer = b""
             if not answer:
-                raise ForkFailed(_said_at(self._address).read_text(errors="replace"))
+                raise ForkFailed(_said_at(self.address).read_text(errors="replace"))
         return int(answer)
 
 

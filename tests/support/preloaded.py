@@ -101,8 +101,10 @@ class ForkServer:
         pid = os.fork()
         if not pid:
             self._selector.close()
-            for end in (self._listener, self._lifeline, *self._clients):
+            for end in (self._listener, self._lifeline):
                 end.close()
+            for client in self._clients:
+                client.close()
             _become(order)
         return pid
 

@@ -28,9 +28,9 @@ def out_of_turn(items: Iterable[pytest.Item]) -> Iterator[pytest.Item]:
     for cases in tables.values():
         if len(cases) == 1:
             continue
-        for number, case in enumerate(cases.values()):
+        for number, runs in enumerate(cases.values()):
             turn = STORES[number % len(STORES)]
-            yield from (item for item in case if item.callspec.params["store"] != turn)
+            yield from (item for item in runs if item.callspec.params["store"] != turn)
 
 
 def _takes_turns(item: pytest.Function) -> bool:
