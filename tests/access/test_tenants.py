@@ -16,7 +16,7 @@ from tenants import NewOrganization, Organization, bearer
 from folkmoot.application import create_app
 from folkmoot.server.gate import OPEN_PATHS
 from folkmoot.settings import Settings
-from support.routes import walk
+from support.routes import described, walk
 
 STREAM_SECONDS = 1.0
 """How long an endless stream is listened to."""
@@ -44,9 +44,9 @@ def routes() -> list[tuple[str, str, tuple[str, ...]]]:
     """Return method, path and the names of the query's parameters of every route."""
     application = create_app(Settings(), {})
     queries: dict[tuple[str, str], tuple[str, ...]] = {}
-    for path, methods in application.openapi()["paths"].items():
-        for method, described in methods.items():
-            names = (each["name"] for each in described.get("parameters", ()) if each["in"] == "query")
+    for path, methods in described().items():
+        for method, operation in methods.items():
+            names = (each["name"] for each in operation.get("parameters", ()) if each["in"] == "query")
             queries[method.upper(), path] = tuple(names)
     queries |= PAGES
     found = sorted(set(walk(application.routes)))

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import httpx
 import pytest
 from recordings import HERE
 
-from folkmoot.application import create_app
-from folkmoot.settings import Settings
 from support.fixtures import NewAgent, NewBlock
+from support.routes import described
 
 CONTRACT: dict[str, Any] = json.loads((HERE / "openapi.json").read_text())["paths"]
 
@@ -36,15 +34,8 @@ def named(operation: dict[str, Any]) -> dict[str, Any]:
     return {each["name"]: each["schema"] for each in operation.get("parameters", ()) if each["in"] == "query"}
 
 
-@cache
-def ours() -> dict[str, Any]:
-    """Return the paths that the application describes; seconds of work, so not at import."""
-    paths: dict[str, Any] = create_app(Settings(), {}).openapi()["paths"]
-    return paths
-
-
 def filters() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    for path, operations in ours().items():
+    for path, operations in described().items():
         answer = operations.get("get", {}).get("responses", {}).get("200", {}).get("content", {})
         if answer.get("application/json", {}).get("schema", {}).get("type") != "array" or path in NARROWED:
             continue
@@ -69,7 +60,7 @@ def nobodys(name: str, schema: dict[str, Any]) -> Any:
 
 
 def test_every_parameter_of_the_contract_is_declared() -> None:
-    declared = {anonymous(path): operations for path, operations in ours().items()}
+    declared = {anonymous(path): operations for path, operations in described().items()}
     missing = [
         (method.upper(), path, name)
         for path, operations in CONTRACT.items()
