@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
 from fastapi import Depends, Header
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from folkmoot.errors import InvalidInput
 from folkmoot.identifiers import user_of
@@ -242,8 +242,15 @@ class PatchEdit(Request):
         return Patch(self.patch)
 
 
+def _with_kind(value: Any) -> Any:
+    """Give an edit without a kind the empty one, whose refusal says which there are."""
+    return {"kind": "", **value} if isinstance(value, dict) else value
+
+
 AnyEdit: TypeAlias = Annotated[
-    InsertEdit | AppendEdit | ReplaceEdit | RethinkEdit | PatchEdit, Field(discriminator="kind")
+    InsertEdit | AppendEdit | ReplaceEdit | RethinkEdit | PatchEdit,
+    Field(discriminator="kind"),
+    BeforeValidator(_with_kind),
 ]
 
 
