@@ -133,10 +133,6 @@ def _explain_one(problem: dict[str, Any]) -> str:
         reason = (problem.get("ctx") or {}).get("error", "")
         return f"The body is not valid JSON: {reason} (at character {problem['loc'][-1]})."
     place = ".".join(str(part) for part in problem["loc"] if _is_field(part))
-    if problem["type"] == "union_tag_invalid":
-        field, tag = problem["ctx"]["discriminator"].strip("'"), problem["ctx"]["tag"]
-        place = f"{place}.{field}" if place else field
-        return f"{place}: has to be one of {problem['ctx']['expected_tags']}; got {_SHORT.repr(tag) if tag else 'none'}"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] in ("missing", "value_error") or "input" not in problem:
         return f"{place or 'body'}: {message}"
