@@ -24,10 +24,14 @@ class _BuiltWhenUsed:
 _build = ModelField.__post_init__
 
 
+def _wait(self: ModelField) -> None:
+    """Build nothing yet."""
+
+
 def defer_fields() -> None:
     """Let FastAPI make routes without building what reads and writes their values; a second call changes nothing.
 
     FastAPI has no setting for it. A test fails when what is used of it here is no longer so.
     """
     setattr(ModelField, _ADAPTER, _BuiltWhenUsed())
-    ModelField.__post_init__ = lambda field: None
+    ModelField.__post_init__ = _wait  # type: ignore[method-assign]
