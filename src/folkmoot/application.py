@@ -110,8 +110,7 @@ from folkmoot.store.opening import open_store
 from folkmoot.store.sealing import Sealer
 from folkmoot.templates.migrating import MIGRATE, migrate_kind
 from folkmoot.tools.custom.custom_tool import CustomTool
-from folkmoot.tools.mcp.service import McpServers
-from folkmoot.tools.mcp.tools import McpTool
+from folkmoot.tools.mcp.service import McpServers, McpTool
 from folkmoot.tools.registry import BuiltinTools, StoredTools, ToolRegistry
 from folkmoot.web.pages import add_pages
 

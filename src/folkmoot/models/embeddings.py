@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 from folkmoot.errors import BadRequest, FolkmootError, InvalidInput, NotFound, ProviderError, ProviderTimeout
 from folkmoot.models.directory import Directory
 from folkmoot.models.providers import DEFAULT_ALIAS, OFFLINE, ResolvedModel
+from folkmoot.outbound.certificates import trusted
 from folkmoot.outbound.connections import guarded_transport
 from folkmoot.settings import Settings
 from folkmoot.store.vectors import unit, unpacked
@@ -201,7 +202,7 @@ class EmbeddingClient:
 
         patience = httpx2.Timeout(self._settings.model_timeout + 1, connect=_CONNECT_SECONDS)
         if not guarded:
-            return httpx2.AsyncClient(timeout=patience, follow_redirects=True)
+            return httpx2.AsyncClient(timeout=patience, follow_redirects=True, verify=trusted())
         limits = httpx2.Limits(max_connections=100, max_keepalive_connections=20)
         transport = guarded_transport(allow_private=self._settings.private_providers, limits=limits)
         return httpx2.AsyncClient(transport=transport, timeout=patience, trust_env=False)

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
 from fastapi import Depends, Header
-from pydantic import Field
+from pydantic import Discriminator, Field
+from pydantic import Tag as Kind
 
 from folkmoot.errors import InvalidInput
 from folkmoot.identifiers import user_of
@@ -242,8 +243,21 @@ class PatchEdit(Request):
         return Patch(self.patch)
 
 
+def _kind_of(value: Any) -> Any:
+    return value.get("kind", "") if isinstance(value, dict) else getattr(value, "kind", "")
+
+
 AnyEdit: TypeAlias = Annotated[
-    InsertEdit | AppendEdit | ReplaceEdit | RethinkEdit | PatchEdit, Field(discriminator="kind")
+    Annotated[InsertEdit, Kind("insert")]
+    | Annotated[AppendEdit, Kind("append")]
+    | Annotated[ReplaceEdit, Kind("replace")]
+    | Annotated[RethinkEdit, Kind("rethink")]
+    | Annotated[PatchEdit, Kind("patch")],
+    Discriminator(
+        _kind_of,
+        custom_error_type="edit_kind",
+        custom_error_message="kind has to be insert, append, replace, rethink or patch",
+    ),
 ]
 
 
