@@ -72,7 +72,7 @@ async def test_of_many_vectors_few_are_compared_exactly_and_the_nearest_found(
     monkeypatch.setattr(looks, "similarity", counted)
     shared = 0
     for wanted in [vector() for _ in range(10)]:
-        exact = sorted(range(400), key=lambda place: -similarity(wanted, kept[place]))[:LIMIT]  # noqa: B023
+        exact = sorted(range(400), key=lambda place: -similarity(wanted, kept[place]))[:LIMIT]
         found = await nearest(opened, VECTORS, archive_id, 1, wanted, LIMIT)
         shared += len({near.item for near in found} & {ids[place] for place in exact})
         assert [near.similarity for near in found] == sorted((near.similarity for near in found), reverse=True)
