@@ -473,7 +473,7 @@ def test_an_ephemeral_conversation_goes_with_its_agent_when_its_time_is_over(
         agent = http.get(f"/v1/agents/{begun['agent_id']}").json()
         assert (agent["hidden"], agent["tools"], agent["blocks"]) == (True, [], [])
         assert http.get("/v1/conversations").json() == []
-        (job,) = http.get("/v1/jobs", params={"active": True}).json()
+        (job,) = http.get("/v1/jobs", params={"source_id": agent["id"]}).json()
         assert (job["kind"], job["subject_id"]) == ("delete_ephemeral", agent["id"])
         asyncio.run(rows(database_url, "UPDATE jobs SET due_at = 1"))
         until(lambda: http.get(f"/v1/agents/{agent['id']}").status_code == 404)
