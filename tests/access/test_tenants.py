@@ -119,6 +119,7 @@ def body_of(ids: dict[str, str], path: str = "") -> dict[str, Any]:
         "model": ids["agent_id"],
         "messages": [{"role": "user", "content": "taken"}],
         "agent_id": ids["agent_id"],
+        "metadata": {"agent_id": ids["agent_id"]},
         "conversation_id": ids["conversation_id"],
         "run_id": ids["run_id"],
         "run_ids": [ids["run_id"]],

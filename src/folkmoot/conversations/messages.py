@@ -107,6 +107,12 @@ _of_step = (
     )
     .order_by(messages.c.sequence)
 )
+_in_conversation = select(messages).where(
+    messages.c.conversation_id == bindparam("conversation_id"),
+    messages.c.id == bindparam("message_id"),
+    messages.c.sequence > 0,
+    message_is_kept(),
+)
 _set_first = (
     update(messages)
     .where(
@@ -225,6 +231,12 @@ async def list_messages(
     scope = messages.c.conversation_id == conversation_id
     rows = await fetch_page(transaction, statement, messages, page, key=("sequence",), scope=scope)
     return [Message.from_row(row) for row in rows]
+
+
+async def find_in_conversation(transaction: Transaction, conversation_id: str, message_id: str) -> Message | None:
+    """Return a message of a conversation, None when it has no such one or only begins with it."""
+    row = await transaction.first(_in_conversation, conversation_id=conversation_id, message_id=message_id)
+    return None if row is None else Message.from_row(row)
 
 
 async def messages_of_step(transaction: Transaction, step_id: str) -> list[Message]:

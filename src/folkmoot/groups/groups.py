@@ -81,6 +81,12 @@ class Group:
         """The members, and the manager where there is one."""
         return [*self.agent_ids, *([self.manager_agent_id] if self.manager_agent_id else ())]
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What is set of `MANAGER_FIELDS`, but for who manages it."""
+        told = {name: getattr(self, name) for name in MANAGER_FIELDS if name != "manager_agent_id"}
+        return {name: value for name, value in told.items() if value is not None}
+
 
 @dataclass(frozen=True, slots=True)
 class GroupPlan:

@@ -93,6 +93,11 @@ async def create_with_partner(
     return agent
 
 
+def tends_by_itself(manager_type: str, configuration: Mapping[str, Any]) -> bool:
+    """Tell whether a group is of whom `enable_sleeptime` in its manager's configuration asks for, and goes with it."""
+    return manager_type in SLEEPTIME and bool(configuration.get("enable_sleeptime"))
+
+
 async def ensure_partner(transaction: Transaction, agent_id: str, services: Services, author: Author) -> None:
     """Make the sleep-time agent that tends an agent's memory, and their group, unless it has them.
 

@@ -8,7 +8,9 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from folkmoot.agents.abandoned_calls import settle_abandoned
 from folkmoot.agents.conversations import create_conversation, fork_conversation, renew_system_message
+from folkmoot.agents.creation import choose_model
 from folkmoot.agents.deletion import remove_conversation, remove_messages
+from folkmoot.agents.ephemeral import create_ephemeral_conversation
 from folkmoot.agents.preparation import compact_now, system_text
 from folkmoot.conversations.conversations import MAIN_CONVERSATION, Conversation, find_conversation
 from folkmoot.conversations.listing import (
@@ -43,6 +45,7 @@ from folkmoot.server.wire.conversations import (
     ConversationFields,
     ConversationReply,
     CreateConversation,
+    EphemeralConversation,
     OrderBy,
     ResumeStream,
     SendToConversation,
@@ -92,6 +95,20 @@ async def create(agent_id: AgentId, state: State, body: CreateConversation | Non
             configuration=wanted.configuration(),
         )
         return await _shown(transaction, created)
+
+    return json_response(await state.store.write(write))
+
+
+@router.post("/ephemeral", response_model=ConversationReply)
+async def create_ephemeral(body: EphemeralConversation, state: State) -> Response:
+    """Begin a conversation that is deleted a day later, with a hidden agent of its own that has no tools and memory."""
+    plan = body.to_plan()
+    model = await choose_model(plan, state.services)
+
+    async def write(transaction: Transaction) -> ConversationReply:
+        return await _shown(
+            transaction, await create_ephemeral_conversation(transaction, plan, model, state.services, state.author)
+        )
 
     return json_response(await state.store.write(write))
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from folkmoot.agents.agents import Agent, find_agent, tools_of
 from folkmoot.agents.approvals import Pending, find_pending
-from folkmoot.agents.creation import choose_model, create_agent
+from folkmoot.agents.creation import choose_model
 from folkmoot.agents.folders import folders_of_agent
 from folkmoot.agents.listing import AgentFilter, blocks_of_agents, list_agents, tags_of_agents
 from folkmoot.agents.overview import agent_names, all_attachments
@@ -25,6 +25,7 @@ from folkmoot.errors import FolkmootError
 from folkmoot.files.folders import Folder, list_folders
 from folkmoot.files.open_files import AgentFile, open_files_of
 from folkmoot.groups.groups import Group, GroupFilter, list_groups, managed_groups
+from folkmoot.groups.sleeptime import create_with_partner
 from folkmoot.memory.attachments import Access
 from folkmoot.memory.blocks import Block
 from folkmoot.memory.listing import BlockFilter, list_blocks
@@ -162,6 +163,7 @@ async def new(request: Request, state: State, model: str = "") -> Response:
         "tags": "",
         "tools": DEFAULT_TOOLS,
         "blocks": (),
+        "sleeptime": False,
     }
     return await _form(request, state, values, {})
 
@@ -171,7 +173,7 @@ async def create(request: Request, state: State) -> Response:
     """Create an agent, or say what is wrong where."""
     form = await read_form(request)
     values: dict[str, Any] = {name: text_of(form, name).strip() for name in ("name", "model", "system", "tags")}
-    values |= {"tools": form.get("tools", []), "blocks": form.get("blocks", [])}
+    values |= {"tools": form.get("tools", []), "blocks": form.get("blocks", []), "sleeptime": "sleeptime" in form}
     try:
         body = CreateAgent.model_validate(
             {
@@ -182,12 +184,13 @@ async def create(request: Request, state: State) -> Response:
                 "tools": values["tools"],
                 "block_ids": values["blocks"],
                 "include_base_tools": False,
+                "enable_sleeptime": values["sleeptime"] or None,
             }
         )
         plan = body.to_plan()
         model = await choose_model(plan, state.services)
         agent = await state.store.write(
-            lambda transaction: create_agent(transaction, plan, model, state.services, state.author)
+            lambda transaction: create_with_partner(transaction, plan, model, state.services, state.author)
         )
     except (ValidationError, FolkmootError) as error:
         return await _form(request, state, values, _problems(error, values), 422)
