@@ -27,7 +27,7 @@ def test_an_agents_settings_are_changed_and_a_new_system_prompt_is_looked_at_fir
     page.get_by_role("link", name="Settings", exact=True).click()
     page.get_by_label("Description").fill("Knows things")
     page.get_by_label("Tags, with commas between").fill("a, b")
-    page.get_by_label("System prompt").fill("You help.\nYou are long.")
+    page.get_by_role("textbox", name="System prompt").fill("You help.\nYou are long.")
     page.get_by_label("Another agent tends its memory").check()
     page.get_by_label("What leaves", exact=True).select_option("all")
     page.get_by_label("Rules, as JSON").fill('[{"type": "exit_loop", "tool_name": "nobody"}]')
@@ -37,7 +37,7 @@ def test_an_agents_settings_are_changed_and_a_new_system_prompt_is_looked_at_fir
     expect(changes.locator("ins")).to_have_text("You are long.")
     assert http.get(f"/v1/agents/{agent.id}").json()["description"] is None, "nothing is saved before it was looked at"
     page.get_by_role("button", name="Save with this system prompt").click()
-    expect(page.get_by_text("Saved.")).to_be_visible()
+    expect(page.get_by_text("Saved.", exact=True)).to_be_visible()
     changed = http.get(f"/v1/agents/{agent.id}").json()
     assert (changed["description"], changed["tags"]) == ("Knows things", ["a", "b"])
     assert changed["system"] == "You help.\nYou are long."
@@ -85,7 +85,8 @@ def test_a_model_is_asked_before_it_is_chosen(
         expect(page.get_by_label("Description")).to_have_value("not saved yet")
         sent = scripted_model.requests[-1]
         assert sent["tools"], "an agent's questions have tools, and not every model takes them"
-        assert page.evaluate("document.activeElement.textContent") == ("Ask the model whether it is there" * scripts)
+        if scripts:
+            expect(page.get_by_role("button", name="Ask the model whether it is there")).to_be_focused()
 
 
 def test_a_change_that_somebody_else_made_is_not_overwritten(
@@ -100,7 +101,7 @@ def test_a_change_that_somebody_else_made_is_not_overwritten(
     expect(page.locator(".moved q")).to_have_text("theirs")
     assert http.get(f"/v1/agents/{agent.id}").json()["description"] == "theirs"
     page.get_by_role("button", name="Save mine over it").click()
-    expect(page.get_by_text("Saved.")).to_be_visible()
+    expect(page.get_by_text("Saved.", exact=True)).to_be_visible()
     assert http.get(f"/v1/agents/{agent.id}").json()["description"] == "mine"
 
     page.goto(f"/blocks/{block.id}")
@@ -109,7 +110,7 @@ def test_a_change_that_somebody_else_made_is_not_overwritten(
     page.get_by_label("Agents cannot change it").check()
     page.get_by_label("Programs overwrite its text only").check()
     page.get_by_label("Label").press("Enter")
-    expect(page.get_by_text("Saved.")).to_be_visible()
+    expect(page.get_by_text("Saved.", exact=True)).to_be_visible()
     changed = http.get(f"/v1/blocks/{block.id}").json()
     assert (changed["limit"], changed["read_only"], changed["require_version"]) == (20, True, True)
     assert (changed["version"], changed["value"]) == (1, "x")
@@ -141,7 +142,7 @@ def test_what_was_not_saved_is_there_again_and_leaving_asks(
     expect(page.get_by_label("Description")).to_have_value("")
     page.get_by_label("Description").fill("saved")
     page.get_by_role("button", name="Save", exact=True).click()
-    expect(page.get_by_text("Saved.")).to_be_visible()
+    expect(page.get_by_text("Saved.", exact=True)).to_be_visible()
     page.reload()
     expect(page.get_by_text("what you had not saved")).to_have_count(0)
     assert asked == ["beforeunload"]
@@ -211,7 +212,8 @@ def test_tools_are_told_tried_and_changed_in_the_settings(
     page = open_page(f"/agents/{agent.id}/settings")
     tools = page.get_by_role("region", name="Tools")
     expect(tools).to_contain_text("Search everything that was said")
-    tools.get_by_label("Give it a tool").select_option(label=re.compile("^web_search"))
+    offered = tools.locator("option", has_text="web_search:").get_attribute("value")
+    tools.get_by_label("Give it a tool").select_option(offered)
     tools.get_by_role("button", name="Give").click()
     tools.get_by_role("button", name="Let web_search ask first").click()
     expect(tools.get_by_text("asks first")).to_be_visible()
