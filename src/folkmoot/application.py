@@ -61,6 +61,7 @@ from folkmoot.server.routes import (
     all_messages,
     archival_memory,
     archives,
+    backup,
     batches,
     blocks,
     capturing,
@@ -172,6 +173,7 @@ ROUTERS = (
     elsewhere.router,  # before the organisations, for one of which its path would pass
     organizations.router,
     administration.router,
+    backup.router,
     identities.router,
     identities.attachments_router,
     groups.router,
