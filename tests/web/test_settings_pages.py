@@ -8,9 +8,11 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
-from support.fixtures import MODEL, NewAgent, NewBlock
+from support.fixtures import MODEL, NewAgent, NewBlock, StartServer
 from support.scripted_model import ScriptedModel
 from web.conftest import OpenPage
+
+ROLES = ("reader", "member", "admin")
 
 pytestmark = [
     pytest.mark.parametrize("store", ["sqlite"], indirect=True),
@@ -256,3 +258,39 @@ def test_the_servers_settings_say_what_it_is_set_to_and_try_a_model(
     expect(page.locator("#tried")).to_contain_text("the provider 'nobody' is unknown")
     page.get_by_role("button", name="Try openai").click()
     expect(page.locator("#tried")).to_contain_text("openai takes the key and lists")
+    with page.expect_download() as taken:
+        page.get_by_role("button", name="Download a backup").click()
+    assert taken.value.suggested_filename.endswith(".folkmoot")
+    assert taken.value.path().stat().st_size > 1000
+
+
+def test_a_reader_sees_settings_and_no_buttons_and_no_secret(start_server: StartServer) -> None:
+    server = start_server(env={"FOLKMOOT_API_KEY": "the first key", "FOLKMOOT_CALLBACK_SECRET": "signed-with"})
+    with httpx.Client(base_url=server.url, timeout=60, headers={"Authorization": "Bearer the first key"}) as admin:
+        keys = {role: admin.post("/v1/keys", json={"name": role, "role": role}).json()["key"] for role in ROLES}
+        made = {"name": "a", "model": "offline/notetaker", "secrets": {"WEATHER_KEY": "sun-0123"}}
+        agent = admin.post("/v1/agents", json=made).json()["id"]
+        block = admin.post("/v1/blocks", json={"label": "b", "value": ""}).json()["id"]
+        pages = [f"/agents/{agent}/settings", f"/blocks/{block}/settings", "/settings"]
+        shown = {
+            role: [admin.get(path, headers={"Authorization": f"Bearer {key}"}).text for path in pages]
+            for role, key in keys.items()
+        }
+        posted = {
+            role: admin.post(f"{pages[0]}/secret", data={"secret": "X", "value": "y"}, headers=bearer).status_code
+            for role, bearer in ((role, {"Authorization": f"Bearer {key}"}) for role, key in keys.items())
+        }
+        taken = admin.post("/settings/backup", headers={"Authorization": f"Bearer {keys['member']}"})
+    buttons = {
+        role: [len(re.findall(r"<main.*</main>", text, re.DOTALL)[0].split("<button")) - 1 for text in texts]
+        for role, texts in shown.items()
+    }
+    assert buttons["reader"] == [0, 0, 0]
+    assert all(count > 0 for count in [*buttons["member"], *buttons["admin"]])
+    assert ["WEATHER_KEY" in shown[role][0] for role in ROLES] == [False, True, True]
+    assert ["FOLKMOOT_DATABASE" in shown[role][2] for role in ROLES] == [False, False, True]
+    assert not [
+        text for texts in shown.values() for text in texts if re.search("sun-0123|the first key|signed-with", text)
+    ]
+    assert posted == {"reader": 403, "member": 303, "admin": 303}
+    assert taken.status_code == 403

@@ -54,6 +54,8 @@ def settings_calls(model: str) -> list[Call]:
              'client.post("/v1/providers/provider-…/check", cast_to=object)'),
         Call("Remove it", "DELETE", "/v1/providers/provider-…",
              'client.delete("/v1/providers/provider-…", cast_to=object)'),
+        Call("Take a backup of the whole server", "POST", "/v1/backup",
+             'import httpx\nopen("a.folkmoot", "wb").write(client.post("/v1/backup", cast_to=httpx.Response).content)'),
         Call("What the server can do", "GET", "/v1/ready", 'client.get("/v1/ready", cast_to=object)'),
     ]  # fmt: skip
 

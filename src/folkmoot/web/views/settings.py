@@ -16,6 +16,7 @@ from folkmoot.models.directory import Directory
 from folkmoot.models.listing import ModelDescription
 from folkmoot.models.providers import OFFLINE, Provider, is_installed
 from folkmoot.server.routes import providers as api
+from folkmoot.server.routes.backup import download_backup
 from folkmoot.server.routes.health import CONTRACT_VERSION
 from folkmoot.server.scanning import Scanning
 from folkmoot.server.state import ServerState, State
@@ -89,6 +90,12 @@ async def look(request: Request, state: State) -> Response:
     catalogue.keep(resolved.provider, models)
     count = sum(model.kind == "llm" for model in models)
     return await _page(request, state, tried=_Tried(name, f"{name} takes the key and lists {number(count)} models"))
+
+
+@router.post("/settings/backup")
+async def backup(state: State) -> Response:
+    """Return a backup of the whole server as a file."""
+    return await download_backup(state)
 
 
 @router.post("/settings/{provider_id}/remove")
