@@ -60,6 +60,7 @@ def test_what_is_wrong_stands_at_its_field_and_nothing_has_to_be_written_again(
         "tool_rules": ("[{]", "no JSON"),
         "keep": ("130", "0 to 100"),
         "name": ("", "Fill this in"),
+        "summary_model": ("nobody/nothing", "nobody"),
     }
     for field, (text, words) in wrong.items():
         answer = http.post(path, data={**values, "description": "kept", field: text})

@@ -33,6 +33,11 @@ function fill(form, kept) {
   }
 }
 
+function forget(form) {
+  delete form.dataset.unsaved;
+  drafts.drop(name(form));
+}
+
 /** Say that what the form holds was written here before, with a button that drops it. */
 function tell(form, as) {
   const words = document.createElement("p");
@@ -45,8 +50,7 @@ function tell(form, as) {
   drop.textContent = "Drop it";
   drop.addEventListener("click", () => {
     fill(form, as);
-    delete form.dataset.unsaved;
-    drafts.drop(name(form));
+    forget(form);
     words.remove();
     fields(form).find((field) => field.type !== "hidden")?.focus();
   });
@@ -81,6 +85,11 @@ function guard(form) {
     if (drafts.get(name(form))) drafts.set(name(form), { values: values(form), sent: true });
   });
 }
+
+document.addEventListener("click", (event) => {
+  const form = event.target.closest("[data-drops]")?.closest("form");
+  if (form) forget(form);
+});
 
 /** Guard the forms of this page, and forget what another page's form has sent and got an answer to. */
 export function guardForms() {

@@ -64,17 +64,19 @@ async def change(request: Request, agent_id: AgentId, state: State) -> Response:
     values = {name: text_of(form, name) for name in FIELDS}
     seen, reviewed = text_of(form, "seen"), text_of(form, "reviewed")
 
-    async def write(transaction: Transaction) -> SettingsForm | Sequence[ShownLine]:
-        """Return the form that somebody came before, or what is to be looked at first; nothing when it is saved."""
+    async def write(transaction: Transaction) -> SettingsForm | Sequence[ShownLine] | None:
+        """Return the form that somebody came before, or what is to be looked at first; None when it is saved."""
         agent = await find_agent(transaction, agent_id, lock=True)
         now = _values_of(agent, (await tags_of_agents(transaction, [agent_id])).get(agent_id, []))
         if fingerprint(now) not in (seen, fingerprint(values)):
             return SettingsForm.overtaken(values, now)
         fields = _changed_fields(values, now, agent.configuration)
+        if values["summary_model"].strip():
+            _check_handle("summary_model", values["summary_model"].strip(), state)
         if "system" in fields and reviewed != fingerprint(values["system"]):
             return around_changes(now["system"], values["system"])
         await change_agent(transaction, agent_id, UpdateAgent.model_validate(fields), state)
-        return ()
+        return None
 
     try:
         left = await state.store.write(write)
@@ -83,7 +85,7 @@ async def change(request: Request, agent_id: AgentId, state: State) -> Response:
         return await _page(request, agent_id, state, 422, shown=shown)
     if isinstance(left, SettingsForm):
         return await _page(request, agent_id, state, 409, shown=left)
-    if left:
+    if left is not None:
         return await _page(request, agent_id, state, shown=SettingsForm(values, seen), review=left)
     return redirect(f"/agents/{agent_id}/settings?saved=yes")
 
@@ -136,7 +138,7 @@ async def _page(
     status: int = 200,
     *,
     shown: SettingsForm | None = None,
-    review: Sequence[ShownLine] = (),
+    review: Sequence[ShownLine] | None = None,
     checked: CheckedModel | None = None,
     saved: str = "",
     ask: str = "",
@@ -154,7 +156,7 @@ async def _page(
         now=about.values,
         form=form,
         review=review,
-        reviewed=fingerprint(form.values["system"]) if review else "",
+        reviewed="" if review is None else fingerprint(form.values["system"]),
         checked=checked,
         saved=saved,
         ask=ask,
@@ -226,6 +228,14 @@ def _changed_fields(
         unset = [name for name, value in told.items() if value is None]
         fields["compaction_settings"] = {name: value for name, value in (kept | told).items() if name not in unset}
     return fields
+
+
+def _check_handle(field: str, handle: str, state: ServerState) -> None:
+    """Refuse a model that cannot be asked, with the field that names it."""
+    try:
+        state.services.catalogue.handle_of(handle)
+    except FolkmootError as error:
+        raise InvalidInput(f"{field}: {error.message}") from error
 
 
 def _rules(text: str) -> list[Any]:
