@@ -14,9 +14,8 @@ from folkmoot.models.prompt import Prompt, Reply
 from support.fixtures import MODEL, one_store
 from support.scripted_model import ScriptedModel
 
-pytestmark = one_store
 
-
+@one_store
 def test_a_model_that_answers_is_there(http: httpx.Client, scripted_model: ScriptedModel) -> None:
     checked = http.post("/v1/models/check", json={"handle": MODEL}).raise_for_status().json()
     assert checked["handle"] == MODEL
@@ -27,6 +26,7 @@ def test_a_model_that_answers_is_there(http: httpx.Client, scripted_model: Scrip
     assert [tool["function"]["name"] for tool in sent["tools"]] == ["keep_note"]
 
 
+@one_store
 def test_what_is_wrong_with_a_model_is_said(http: httpx.Client, scripted_model: ScriptedModel) -> None:
     scripted_model.fail_next(400, message="This model takes no tools.")
     assert_error(http.post("/v1/models/check", json={"handle": MODEL}), 502, "This model takes no tools.")
