@@ -262,3 +262,16 @@ def unknown_variables(environ: Mapping[str, str]) -> Mapping[str, str | None]:
 def read_environ() -> Mapping[str, str]:
     """Return the environment's variables, and behind them those of the `.env` file: the providers' keys among them."""
     return {**{name: value for name, value in dotenv_values(ENV_FILE).items() if value is not None}, **os.environ}
+
+
+def without_password(url: str) -> str:
+    """Return a database's address as it may be shown.
+
+    >>> without_password("postgresql://ada:secret@db/moot")
+    'postgresql://ada:…@db/moot'
+    """
+    scheme, separator, rest = url.partition("://")
+    user, at, place = rest.rpartition("@")
+    if not at:
+        return url
+    return f"{scheme}{separator}{user.partition(':')[0]}:…@{place}"

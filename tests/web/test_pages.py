@@ -67,7 +67,8 @@ def test_what_anybody_wrote_is_text_and_never_html(
                  f"/agents/{agent.id}", f"/runs/{run}", f"/runs/{run}/steps/1", "/runs", "/agents/new", "/activity",
                  f"/search?q={label}", f"/search?q={NASTY}", f"/blocks/{block.id}/compare",
                  f"/blocks/{block.id}/history", f"/blocks/{block.id}/why?line=1",
-                 f"/blocks/{block.id}/reach"):  # fmt: skip
+                 f"/blocks/{block.id}/reach", f"/blocks/{block.id}/settings",
+                 f"/agents/{agent.id}/settings"):  # fmt: skip
         text = http.get(path).text
         assert "<img" not in text, path
         assert "<script>alert" not in text, path

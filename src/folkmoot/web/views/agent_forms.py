@@ -15,13 +15,13 @@ from folkmoot.server.routes import agents as api
 from folkmoot.server.routes import archives, core_memory, messages, schedules
 from folkmoot.server.sending import start_in_background
 from folkmoot.server.state import ServerState, State
-from folkmoot.server.wire.agents import ModifyApproval, UpdateAgent
+from folkmoot.server.wire.agents import ModifyApproval
 from folkmoot.server.wire.archives import AttachArchive
 from folkmoot.server.wire.blocks import AttachBlock
 from folkmoot.server.wire.common import AgentId
 from folkmoot.server.wire.sending import SendMessages
 from folkmoot.store.engine import Transaction
-from folkmoot.web.forms import choices, problems_of, text_of
+from folkmoot.web.forms import problems_of, text_of
 from folkmoot.web.responses import page_router, read_form, redirect
 from folkmoot.web.views.agents import Decided, Refused, agent_page
 
@@ -69,19 +69,6 @@ async def decide(request: Request, agent_id: AgentId, state: State) -> Response:
         await start_in_background(agent_id, agent_id, _answer(decided), state)
     except (ValidationError, FolkmootError) as error:
         return await _refuse(request, agent_id, state, error, "message", {"message": ""})
-    return _back(agent_id)
-
-
-@router.post("/agents/{agent_id}")
-async def change(request: Request, agent_id: AgentId, state: State) -> Response:
-    """Change the agent's settings, or say what is wrong with them."""
-    form = await read_form(request)
-    values = {name: text_of(form, name) for name in ("name", "model", "description", "system", "tags")}
-    try:
-        body = UpdateAgent.model_validate({**values, "tags": choices(values["tags"])})
-        await api.update(agent_id, body, state)
-    except (ValidationError, FolkmootError) as error:
-        return await _refuse(request, agent_id, state, error, "settings", values)
     return _back(agent_id)
 
 
@@ -141,17 +128,17 @@ async def detach(request: Request, agent_id: AgentId, state: State) -> Response:
 
 
 @router.post("/agents/{agent_id}/give")
-async def give(request: Request, agent_id: AgentId, state: State) -> Response:
+async def give(request: Request, agent_id: AgentId, state: State, back: str = "") -> Response:
     """Give the agent a tool."""
     await api.attach(agent_id, text_of(await read_form(request), "tool"), state)
-    return _back(agent_id)
+    return _back(agent_id, back)
 
 
 @router.post("/agents/{agent_id}/take")
-async def take(request: Request, agent_id: AgentId, state: State) -> Response:
+async def take(request: Request, agent_id: AgentId, state: State, back: str = "") -> Response:
     """Take a tool from the agent."""
     await api.detach(agent_id, text_of(await read_form(request), "tool"), state)
-    return _back(agent_id)
+    return _back(agent_id, back)
 
 
 @router.post("/agents/{agent_id}/unschedule")
@@ -162,12 +149,12 @@ async def unschedule(request: Request, agent_id: AgentId, state: State) -> Respo
 
 
 @router.post("/agents/{agent_id}/approval")
-async def ask_first(request: Request, agent_id: AgentId, state: State) -> Response:
+async def ask_first(request: Request, agent_id: AgentId, state: State, back: str = "") -> Response:
     """Say whether calls of a tool wait for somebody's approval."""
     form = await read_form(request)
     body = ModifyApproval.model_validate({"requires_approval": text_of(form, "requires_approval")})
     await api.set_approval(agent_id, text_of(form, "tool"), state, body)
-    return _back(agent_id)
+    return _back(agent_id, back)
 
 
 def _answer(decided: Mapping[str, Decided]) -> SendMessages:
@@ -179,8 +166,9 @@ def _answer(decided: Mapping[str, Decided]) -> SendMessages:
     return SendMessages.model_validate({"messages": [answer], "stream_tokens": True})
 
 
-def _back(agent_id: str) -> Response:
-    return redirect(f"/agents/{agent_id}")
+def _back(agent_id: str, back: str = "") -> Response:
+    """Lead back to the agent's page, or to where its settings list its tools."""
+    return redirect(f"/agents/{agent_id}/settings#tools" if back == "settings" else f"/agents/{agent_id}")
 
 
 async def _refuse(
