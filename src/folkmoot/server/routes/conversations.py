@@ -150,7 +150,7 @@ async def delete(conversation_id: str, state: State, agent_id: str | None = None
     conversation = named(conversation_id, agent_id)
     if conversation == conversation_id and not conversation.startswith("agent-"):
         await cancel_in_conversation(conversation, state)
-    await remove_conversation(state.store, conversation)
+    await remove_conversation(state.store, conversation, state.author)
     return Deleted(message=f"Conversation id={conversation} successfully deleted")
 
 
