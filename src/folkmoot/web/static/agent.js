@@ -171,9 +171,22 @@ hear("folders", ({ ids }) => {
 
 // -- memory ------------------------------------------------------------------------------------------------------
 
-function showVersion({ block_id, version, value, author }) {
+/** A text after splices, which count characters as Python does, not halves of some of them. */
+function changed(text, splices) {
+  const characters = [...text];
+  for (const [start, end, replacement] of [...splices].reverse()) characters.splice(start, end - start, replacement);
+  return characters.join("");
+}
+
+function showVersion({ block_id, version, change, author }) {
   const block = find(`.memory-block[data-block="${block_id}"]`);
-  if (!block || Number(block.dataset.version) >= version) return;
+  const shown = Number(block?.dataset.version);
+  if (!block || shown >= version) return;
+  if (shown !== version - 1) {
+    refreshBeside();  // a change is one of the version before
+    return;
+  }
+  const value = changed(find(".memory-text", block).textContent, change);
   block.dataset.version = version;
   find(".version", block).textContent = version;
   const known = new Map();
@@ -196,7 +209,7 @@ function showVersion({ block_id, version, value, author }) {
   if (fresh) text.scrollTop = fresh.offsetTop - text.offsetTop - text.clientHeight / 2;
 }
 
-new Stream(`/v1/agents/${agent}/core-memory/watch`, {
+new Stream(`/v1/agents/${agent}/core-memory/watch?changes=true`, {
   snapshot: ({ blocks }) => {
     const shown = all(".memory-block").map((block) => `${block.dataset.block} ${block.dataset.version}`);
     const now = blocks.map((block) => `${block.id} ${block.version}`);
