@@ -177,7 +177,8 @@ def test_a_moot_of_300_agents_and_300_blocks_stays_smooth(open_page: OpenPage, s
         expect(folds.first.locator(".state")).to_have_text("b0: API (local) wrote 1 line")
         folds.first.locator("summary").click()
         expect(folds.first.get_by_role("link", name="b3", exact=True)).to_be_visible()
-        page.keyboard.press("Enter")
+        page.keyboard.press("Escape")
+        expect(folds.first.get_by_role("link", name="b3", exact=True)).to_be_hidden()
         shown = [each.get_attribute("id") for each in page.locator(".row.block").all()]
         page.evaluate(MEASURE_FRAMES)
         for n in range(60):

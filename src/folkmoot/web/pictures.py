@@ -12,8 +12,8 @@ from folkmoot.errors import NotFound
 SHOWN_TYPES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 """Media types of pictures that browsers draw and that cannot hold a script."""
 
-LARGEST_TOGETHER = 0.74
-"""Bytes of a message's pictures, as a share of those of a request: in base64 they take a third more."""
+SHARE_OF_BODY = 0.74
+"""How much of a request's bytes a message's pictures may have together: in base64 they take a third more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ const pictures = composer && !edits && new Pictures({
   largest: Number(composer.dataset.largest),
   refuse: problem,
 });
+find(".conversations [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
 const draft = `draft ${conversation}`;
 const followed = new Set();
 const IN_VAIN = new Set([null, "error", "llm_api_error", "cancelled"]);

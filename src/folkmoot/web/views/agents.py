@@ -41,7 +41,7 @@ from folkmoot.web.chats import Chat, read_chat
 from folkmoot.web.colours import Palette, read_palette
 from folkmoot.web.context_window import ContextUse, read_context
 from folkmoot.web.forms import choices, problems_of, text_of
-from folkmoot.web.pictures import LARGEST_TOGETHER
+from folkmoot.web.pictures import SHARE_OF_BODY
 from folkmoot.web.responses import page_router, read_form, redirect, render
 from folkmoot.web.tables import Format, Row, all_rows, as_file
 from folkmoot.web.words import iso
@@ -247,7 +247,7 @@ async def agent_page(
             palette=about.palette,
             models=models,
             chat=about.chat,
-            largest_together=int(state.services.settings.max_body * LARGEST_TOGETHER),
+            largest_together=int(state.services.settings.max_body * SHARE_OF_BODY),
             before=before,
             rules=ToolRules.read(about.agent.configuration.get("tool_rules") or ()),
             other_tools=[entry for entry in all_tools if entry.id not in {tool.id for tool in about.tools}],
