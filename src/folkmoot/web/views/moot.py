@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import Request, Response
 
@@ -62,7 +63,7 @@ async def moot(request: Request, state: State, scan: Scan, q: str = "", tag: str
         if shown.is_empty and not (q or tag or around):
             return render(request, "start.html", model=model, offline=model.startswith("offline/"))
         drawn = moot_map.draw(shown.choice, shown.folded_tags)
-        asked = {"q": q, "tag": tag, "around": around}
+        asked: dict[str, Any] = {"q": q, "tag": tag, "around": around}
         return render(request, "moot.html", moot=shown, map=drawn, palette=shown.palette, calls=moot_calls(), **asked)
 
     return await scan(lambda transaction: _read(transaction, q.strip(), tag, around), show)
