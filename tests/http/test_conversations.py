@@ -229,6 +229,18 @@ def test_a_fork_has_the_history_up_to_a_message_and_leaves_the_source_alone(
     assert said(client, until_word.id) == ["ECHO one"]
     after = client.conversations.messages.list(source.id, order="asc").items
     assert [m.id for m in after] == [m.id for m in before]
+    second = before[3]
+    again = http.post(f"/v1/conversations/{source.id}/fork", params={"before_message_id": second.id}).json()["id"]
+    assert said(client, again) == ["ECHO one", "one"]
+    first = http.post(f"/v1/conversations/{source.id}/fork", params={"before_message_id": before[1].id}).json()["id"]
+    assert said(client, first) == []
+    for refused, why in (
+        ({"before_message_id": before[2].id}, "is part of a reply"),
+        ({"before_message_id": second.id, "message_id": second.id}, "name this or message_id, not both"),
+        ({"before_message_id": "message-00000000-0000-4000-8000-000000000000"}, "is not in the conversation's context"),
+    ):
+        answer = http.post(f"/v1/conversations/{source.id}/fork", params=refused)
+        assert (answer.status_code, why in answer.json()["detail"]) == (400, True)
     run_id = before[1].run_id
     assert len(http.get(f"/v1/runs/{run_id}/messages").json()) == 2
     sent = [m["content"] for m in scripted_model.requests[-1]["messages"] if m["role"] == "user"]

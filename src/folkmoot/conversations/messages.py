@@ -25,6 +25,7 @@ from typing import Any, Literal, TypeAlias
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, case, exists, or_, select, update
 
+from folkmoot.errors import NotFound
 from folkmoot.identifiers import new_id
 from folkmoot.store import clock
 from folkmoot.store.deletions import message_is_kept
@@ -97,6 +98,7 @@ _in_context = (
     .where(_is_in_context)
     .order_by(messages.c.sequence)
 )
+_one = select(messages).where(messages.c.id == bindparam("message_id"), message_is_kept()).limit(1)
 _texts_in_context = select(messages.c.id, messages.c.body).where(_is_in_context).order_by(messages.c.sequence)
 _run_of_step = select(steps.c.run_id).where(steps.c.id == bindparam("step_id"))
 _of_step = (
@@ -237,6 +239,18 @@ async def find_in_conversation(transaction: Transaction, conversation_id: str, m
     """Return a message of a conversation, None when it has no such one or only begins with it."""
     row = await transaction.first(_in_conversation, conversation_id=conversation_id, message_id=message_id)
     return None if row is None else Message.from_row(row)
+
+
+async def find_message(transaction: Transaction, message_id: str) -> Message:
+    """Return a message, from any of the conversations that share it.
+
+    Raises:
+        NotFound: there is no such message.
+    """
+    row = await transaction.first(_one, message_id=message_id)
+    if row is None:
+        raise NotFound(f"Message {message_id} not found")
+    return Message.from_row(row)
 
 
 async def messages_of_step(transaction: Transaction, step_id: str) -> list[Message]:

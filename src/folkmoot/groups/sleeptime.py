@@ -140,7 +140,7 @@ async def share_blocks(transaction: Transaction, group: Group) -> None:
     for agent_id in group.agent_ids:
         theirs = {each.block_id: each for each in await attachments_of(transaction, agent_id)}
         for block_id in sorted(gone & set(theirs)):
-            await detach(transaction, agent_id, block_id)
+            await detach(transaction, agent_id, block_id, Author("system"))
         labels = {each.label for block_id, each in theirs.items() if block_id not in gone}
         for each in has:
             if each.block_id in theirs or each.label not in labels:

@@ -167,7 +167,7 @@ async def delete(conversation_id: str, state: State, agent_id: str | None = None
     conversation = named(conversation_id, agent_id)
     if conversation == conversation_id and not conversation.startswith("agent-"):
         await cancel_in_conversation(conversation, state)
-    await remove_conversation(state.store, conversation)
+    await remove_conversation(state.store, conversation, state.author)
     return Deleted(message=f"Conversation id={conversation} successfully deleted")
 
 
@@ -177,13 +177,22 @@ async def fork(
     state: State,
     agent_id: str | None = None,
     message_id: MessageId | None = None,
+    before_message_id: MessageId | None = None,
     hidden: bool = False,
 ) -> Response:
-    """Begin a conversation that shares what another has in context; the other stays as it is."""
+    """Begin a conversation that shares what another has in context; the other stays as it is.
+
+    All of it is shared, or what is up to `message_id`, or what came before `before_message_id`, which somebody said:
+    then that can be said again, differently.
+    """
     source = named(conversation_id, agent_id)
+    if message_id is not None and before_message_id is not None:
+        raise BadRequest("before_message_id: name this or message_id, not both.")
 
     async def write(transaction: Transaction) -> ConversationReply:
-        forked = await fork_conversation(transaction, source, state.author, message_id, hidden=hidden)
+        forked = await fork_conversation(
+            transaction, source, state.author, message_id, before=before_message_id, hidden=hidden
+        )
         return await _shown(transaction, forked)
 
     return json_response(await state.store.write(write))
