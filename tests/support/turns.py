@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import TypeAlias
 
 import pytest
-
-Case: TypeAlias = frozenset[tuple[str, int]]
-"""What a test is called with beside the store: each parameter, and which object it is; many cannot be hashed."""
 
 STORES = ("sqlite", "postgres")
 
@@ -20,17 +16,14 @@ def out_of_turn(items: Iterable[pytest.Item]) -> Iterator[pytest.Item]:
     Of a test that has but one case, or is marked `every_case_on_both`, nothing is left out, and nothing where a mark
     of the test says which stores it runs on.
     """
-    tables: defaultdict[str, dict[Case, list[pytest.Function]]] = defaultdict(dict)
+    tables: defaultdict[str, dict[str, list[pytest.Item]]] = defaultdict(lambda: {store: [] for store in STORES})
     for item in items:
         if isinstance(item, pytest.Function) and _takes_turns(item):
-            case = frozenset((name, id(value)) for name, value in item.callspec.params.items() if name != "store")
-            tables[item.nodeid.partition("[")[0]].setdefault(case, []).append(item)
-    for cases in tables.values():
-        if len(cases) == 1:
-            continue
-        for number, runs in enumerate(cases.values()):
-            turn = STORES[number % len(STORES)]
-            yield from (item for item in runs if item.callspec.params["store"] != turn)
+            tables[item.nodeid.partition("[")[0]][str(item.callspec.params["store"])].append(item)
+    for table in tables.values():
+        for turn, runs in enumerate(table.values()):  # the cases are in the same order on each store
+            if len(runs) > 1:
+                yield from (run for case, run in enumerate(runs) if case % len(STORES) != turn)
 
 
 def _takes_turns(item: pytest.Function) -> bool:
