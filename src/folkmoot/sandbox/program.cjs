@@ -72,7 +72,8 @@ function inOrder(called, asked) {
   const [given, filled] = adapter.before(asksFor, asked);
   const names = parameters.map((parameter) => /^[A-Za-z_$][\w$]*/.exec(parameter)?.[0] ?? null); // null: taken apart
   const own = names.filter((name) => !(name in filled));
-  const together = own.length === 1 && (own[0] === null || !(own[0] in given));
+  const isLeftOut = Object.keys(given).length === 0; // the one argument, which has a default then
+  const together = own.length === 1 && (own[0] === null || !(own[0] in given || isLeftOut));
   const all = { ...given, ...filled };
   return names.map((name) => (name in filled ? filled[name] : together ? (name === null ? all : given) : given[name]));
 }
