@@ -47,7 +47,9 @@ def ephemeral_kind() -> JobKind:
 
     async def work(active: ActiveJob) -> None:
         try:
-            await remove_agent(active.store, active.job.subject_id)  # once more after a crash changes nothing
+            await remove_agent(
+                active.store, active.job.subject_id, Author("system")
+            )  # once more after a crash changes nothing
         except NotFound:
             logger.debug("Somebody has deleted the agent before", extra={"id": active.job.subject_id})
         await active.complete(_is_done)

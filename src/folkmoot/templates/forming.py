@@ -36,7 +36,7 @@ async def form_group(
         agent_ids: the deployment's agents, by their names in the template.
         block_ids: its blocks, in the same way.
         services: what an agent is made with.
-        author: of blocks that are made.
+        author: who asks for it.
 
     Raises:
         BadRequest: the deployment has a group of another kind.
@@ -44,7 +44,7 @@ async def form_group(
     """
     there = {agent.entity_id: agent_ids[agent.entity_id] for agent in plan.agents if agent.entity_id in agent_ids}
     if plan.group is not None and (plan.group.manager is None or plan.group.manager in there):
-        await _form(transaction, plan, deployment_id, there, block_ids)
+        await _form(transaction, plan, deployment_id, there, block_ids, author)
     for agent in plan.agents:
         if agent.entity_id in there and agent.configuration.get("enable_sleeptime"):
             await ensure_partner(transaction, there[agent.entity_id], services, author)
@@ -56,6 +56,7 @@ async def _form(
     deployment_id: str,
     agent_ids: Mapping[str, str],
     block_ids: Mapping[str, str],
+    author: Author,
 ) -> None:
     wanted = plan.group
     assert wanted is not None
@@ -71,7 +72,7 @@ async def _form(
     if there is not None:
         kind = {"manager_type": wanted.manager_type, **manager}
         changes = {"description": wanted.description, "manager": kind, "agent_ids": members}
-        await update_group(transaction, there["id"], changes)
+        await update_group(transaction, there["id"], changes, author)
         return
     first = await find_agent(transaction, members[0])
     made = GroupPlan(

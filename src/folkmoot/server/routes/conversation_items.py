@@ -86,7 +86,7 @@ async def delete(conversation_id: str, state: State) -> Response:
     conversation = await _find(conversation_id, state)
     if conversation.id != conversation.agent_id:
         await cancel_in_conversation(conversation.id, state)
-    await remove_conversation(state.store, conversation.id)
+    await remove_conversation(state.store, conversation.id, state.author)
     return json_response(DeletedConversation(id=conversation.id))
 
 
