@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from folkmoot.archives.archives import NewArchive, create_archive
 from folkmoot.archives.embedding import VECTORS
@@ -89,3 +89,25 @@ async def test_what_few_a_filter_leaves_are_all_compared_whatever_their_signs_sa
     found = await nearest(opened, VECTORS, archive_id, 1, wanted, LIMIT, among)
     assert found[0].item == ids[-1]
     assert len(found) == LIMIT
+
+
+async def test_a_vector_in_the_place_of_a_deleted_one_is_found_by_its_own_signs(
+    opened: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looks, "CANDIDATES", 10)
+    monkeypatch.setattr(looks, "LOOKED_THROUGH", 1)
+    here, there = unit([1.0] * 64), unit([-1.0] * 64)
+    between = [unit([1.0] * number + [-1.0] * (64 - number)) for number in range(1, 50)]
+    archive_id, ids = await keep(opened, [*between, there])
+    await nearest(opened, VECTORS, archive_id, 1, here, 1)
+
+    async def replace(transaction: Transaction) -> str:
+        await transaction.run(delete(passages).where(passages.c.id == ids[-1]))
+        author = Author("api", None, "test")
+        (passage,) = await add_passages(transaction, archive_id, [NewPassage("", "")], author)
+        row = {"archive_id": archive_id, "version": 1, "place": len(between), "passage_id": passage.id}
+        await transaction.insert(passage_vectors, [row | dict(vector_row(opened.engine, here))])
+        return passage.id
+
+    replacing = await opened.write(replace)
+    assert [near.item for near in await nearest(opened, VECTORS, archive_id, 1, here, 1)] == [replacing]

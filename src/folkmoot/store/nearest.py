@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from array import array
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -84,7 +85,7 @@ class _Held:
 
     @property
     def last(self) -> int:
-        return self.places[-1] if self.places else -1
+        return self.places[len(self.first) - 1] if self.first else -1
 
     def add(self, rows: Sequence[Row]) -> None:
         for row in rows:
@@ -93,6 +94,10 @@ class _Held:
                 self.bits.append(row["bits"])
                 self.first.append(_first_signs(row["bits"]))  # last: who goes by these finds the rest
                 self.size += len(row["bits"]) + _PER_VECTOR
+
+    def ends_with(self, row: Row | None) -> bool:
+        """Tell whether the last vector held is that of a row: the next one takes its place when it was deleted."""
+        return not self.first if row is None else self.bits[bisect_left(self.places, row["place"])] == row["bits"]
 
     def among(self, places: set[int]) -> _Held:
         """Return what is held of some places."""
@@ -133,10 +138,10 @@ class _Memory:
             while sum(held.size for held in self._spaces.values()) > HELD_BYTES and self._spaces:
                 self._spaces.popitem(last=False)
 
-    def forget(self, key: _Key) -> None:
-        """Read a space anew the next time."""
+    def replace(self, key: _Key, held: _Held) -> None:
+        """Hold something else of a space."""
         with self.lock:
-            self._spaces.pop(key, None)
+            self._spaces[key] = held
 
 
 _memories: WeakKeyDictionary[Engine, _Memory] = WeakKeyDictionary()
@@ -245,8 +250,8 @@ class _Look:
         return max(CANDIDATES, 10 * self.limit)
 
     def forget(self) -> None:
-        """Read the signs anew."""
-        self._memory.forget(self._key)
+        """Read the signs anew the next time."""
+        self._memory.replace(self._key, _Held())
 
     def has_lost_many(self, candidates: _Candidates) -> bool:
         """Tell whether candidates of which too few were there were as many as are looked for."""
@@ -254,30 +259,34 @@ class _Look:
 
     async def candidates(self) -> _Candidates:
         """Return the vectors that are worth an exact comparison."""
-        columns, held = self.vectors.columns, self._memory.of(self._key)
+        columns, known = self.vectors.columns, self._memory.of(self._key)
         in_space = select(columns.place).where(*self._conditions)
         with_bits = in_space.add_columns(columns.bits).order_by(columns.place).limit(READ_AT_ONCE)
         allowed = None if self.among is None else in_space.where(self.vectors.item.in_(self.among))
 
-        async def read(transaction: Transaction) -> tuple[list[Row], set[int] | None]:
+        async def read(transaction: Transaction) -> tuple[_Held, list[Row], set[int] | None]:
             few = None
             if allowed is not None:
                 few = {row["place"] for row in await transaction.all(allowed)}
                 if len(few) <= FEW:
-                    return [], few
+                    return known, [], few
+            newest = await transaction.first(with_bits.where(columns.place == known.last))
+            held = known if known.ends_with(newest) else _Held()
             rows: list[Row] = []
             last = held.last
             while part := await transaction.all(with_bits.where(columns.place > last)):
                 rows += part
                 last = part[-1]["place"]
-            return rows, few
+            return held, rows, few
 
-        def choose(read: tuple[list[Row], set[int] | None]) -> _Candidates:
-            rows, few = read
+        def choose(read: tuple[_Held, list[Row], set[int] | None]) -> _Candidates:
+            held, rows, few = read
             if few is not None and len(few) <= FEW:
                 return _Candidates(sorted(few), are_all=True)
             with self._memory.lock:
                 held.add(rows)
+            if held is not known:
+                self._memory.replace(self._key, held)
             here = held if few is None else held.among(few)
             return _Candidates(here.closest(signs(self.wanted), self._most))
 
