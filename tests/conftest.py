@@ -6,8 +6,8 @@ The cases of a table take turns: the first runs on SQLite, the second on Postgre
 question of its own to the store, the mark `every_case_on_both` has all of them run on both. With `--thorough` every
 case of every table does, and Hypothesis tries four times as many examples.
 
-A test that uses `provider` and is marked `each_provider` (`support.fixtures`) also runs with a model of Anthropic's;
-its agents take the fixture `model`, as those of `new_agent` do.
+A test that uses `provider` and is marked `each_provider` (`support.fixtures`) runs on one store with a model of
+Anthropic's; its agents take the fixture `model`, as those of `new_agent` do.
 
 Servers are forked from a process that has imported everything. A test that is marked `by_command` starts them, and
 whatever else it does with the command, in fresh interpreters, which takes seconds.

@@ -22,6 +22,7 @@ from folkmoot.tools.mcp.pool import ConnectionKey, ConnectionPool
 from folkmoot.tools.mcp.results import tool_result
 from support.tool_servers import FASTMCP_SERVER, PATHS, PLAIN_SERVER, TOOL_SERVER, running
 
+pytestmark = pytest.mark.xdist_group("tool servers")  # on one worker, so that each of them is started once
 SANDBOX = Sandbox("strict")
 PRIVATE = ConnectionOptions(allow_private=True, sandbox=SANDBOX)
 NEWER, OLDER = "2026-07-28", "2025-11-25"
