@@ -117,6 +117,7 @@ def test_if_match_holds_for_every_edit(http: httpx.Client, new_block: NewBlock) 
 
 
 @pytest.mark.parametrize("writers", [2, 16])
+@pytest.mark.every_case_on_both
 async def test_all_lines_of_programs_that_edit_at_once_are_kept(
     async_http: httpx.AsyncClient, client: Letta, writers: int
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from datetime import datetime
@@ -297,6 +298,21 @@ class VersionTextReply(VersionReply):
     def with_text(cls, version: Version, text: str) -> VersionTextReply:
         """Show a version and its text."""
         return cls(**_version_fields(version), value=text)
+
+
+class VersionChangeReply(VersionReply):
+    """One version of a block with what of its text differs from the version before."""
+
+    change: list[tuple[int, int, str]] = Field(
+        description="Splices `[start, end, replacement]`: these characters of the text before make way for others."
+    )
+
+    @classmethod
+    def with_change(cls, version: Version, change: str) -> VersionChangeReply:
+        """Show a version and its change, which is JSON already and says what an edit's whole text would say again."""
+        fields = _version_fields(version)
+        edit = {name: value for name, value in version.edit.items() if name != "text"}
+        return cls(**{**fields, "edit": edit}, change=json.loads(change))
 
 
 class BlameLineReply(Reply):
