@@ -139,13 +139,13 @@ def test_an_empty_server_runs_the_tutorial_and_lets_the_visitor_watch(
     expect(page.get_by_role("heading", name="Agents that share memory")).to_be_visible()
     page.get_by_role("button", name="Run the tutorial").click()
     for label in ("organization", "policies"):
-        expect(page.get_by_role("link", name=label)).to_be_visible()
+        expect(page.get_by_role("link", name=label, exact=True)).to_be_visible()
     for agent in ("agent1", "agent2", "policy_agent"):
         expect(page.locator(".agents").get_by_text(agent, exact=True)).to_be_visible()
     row = page.locator(".row.block", has_text="organization")
     expect(row.locator(".version")).to_have_text("3")
     expect(row.locator(".last-words")).to_have_text("agent2 +1 line")
-    row.get_by_role("link").click()
+    row.get_by_role("link").first.click()
     expect(page.locator(".line-of-text")).to_have_count(3)
     expect(page.locator(".line-of-text").nth(1)).to_contain_text("Agent1: ")
     with httpx.Client(base_url=server.url, timeout=60) as http:

@@ -431,7 +431,7 @@ def test_signing_in_and_the_tutorial_need_no_scripts(open_plain: OpenPage, start
     page.get_by_label("API key").fill("the key")
     page.get_by_role("button", name="Sign in").click()
     page.get_by_role("button", name="Run the tutorial").click()
-    expect(page.get_by_role("link", name="organization")).to_be_visible()
+    expect(page.get_by_role("link", name="organization", exact=True)).to_be_visible()
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
