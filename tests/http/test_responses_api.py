@@ -349,3 +349,48 @@ def test_an_item_is_not_deleted_under_a_turn_that_may_read_it(
             held.wait_for(1)
             with pytest.raises(openai.ConflictError, match="under way"):
                 api.conversations.items.delete(item.id or "", conversation_id=begun.id)
+
+
+def test_the_tokens_of_a_response_are_told_before_it_is_asked_for(
+    api: openai.OpenAI, client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    agent = new_agent()
+    first = api.responses.create(model=agent.id, input="ECHO one")
+    before, asked = len(list(client.conversations.list(agent_id=agent.id))), len(scripted_model.requests)
+
+    def count(**request: Any) -> int:
+        told = strictly(api.responses.input_tokens.count(model=agent.id, **request))
+        assert told.object == "response.input_tokens"
+        return int(told.input_tokens)
+
+    empty = count()
+    assert empty > 100, "its instructions, tools and memory"
+    words: Any = [{"role": "user", "content": "word " * 400}]
+    assert 200 < count(input=words) - empty < 1200
+    assert count(input="word " * 400) == count(input=words)
+    assert count(input="hi", instructions="Be brief. " * 100) > count(input="hi") + 100
+    behind = count(input="hi", previous_response_id=first.id)
+    assert count(input="hi") != behind == count(input="hi", conversation=place_of(first))
+    assert len(list(client.conversations.list(agent_id=agent.id))) == before
+    assert len(scripted_model.requests) == asked, "nobody is asked"
+    with pytest.raises(openai.NotFoundError, match="none of agent"):
+        count(input="hi", conversation=new_agent().id)
+
+
+def test_a_compacted_conversation_goes_on_behind_the_item_of_its_summary(
+    api: openai.OpenAI, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    agent = new_agent()
+    response = api.responses.create(model=agent.id, input="ECHO one")
+    for word in ("two", "three", "four"):
+        response = api.responses.create(model=agent.id, input=f"ECHO {word}", previous_response_id=response.id)
+    compacted = strictly(api.responses.compact(model=agent.id, previous_response_id=response.id))
+    (item,) = compacted.output
+    assert (item.type, bool(item.encrypted_content), compacted.usage.total_tokens > 0) == ("compaction", True, True)
+    more: Any = [item.model_dump(exclude_none=True), {"role": "user", "content": "ECHO five"}]
+    last = api.responses.create(model=agent.id, input=more)
+    assert (place_of(last), last.output_text) == (place_of(response), "five")
+    sent = json.dumps(scripted_model.conversations[-1])
+    assert ("ECHO one" in sent, "ECHO five" in sent) == (False, True)
+    with pytest.raises(openai.BadRequestError, match="previous_response_id"):
+        api.responses.compact(model=agent.id, input="Hello.")

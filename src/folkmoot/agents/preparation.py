@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from folkmoot.agents.agents import find_agent, tools_of
-from folkmoot.agents.compaction import CompactionSettings
+from folkmoot.agents.compaction import CompactionSettings, Summary
 from folkmoot.agents.context import Seen, for_conversation
 from folkmoot.agents.context_state import Compaction, choose_leaving, make_room, read_context_state
 from folkmoot.agents.services import Services
@@ -15,6 +15,7 @@ from folkmoot.agents.tool_rules import ToolRules
 from folkmoot.agents.turn_state import TurnRequest, TurnState
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.errors import BadRequest
+from folkmoot.models.prompt import Usage
 from folkmoot.store.engine import Transaction
 
 
@@ -57,18 +58,44 @@ async def system_text(transaction: Transaction, conversation_id: str, services: 
     return f"{prompt.instructions}\n\n{prompt.memory}".strip()
 
 
-async def compact_now(
-    services: Services, conversation_id: str, settings: Mapping[str, Any] | None
-) -> tuple[str, int, int]:
+async def count_tokens(
+    transaction: Transaction, request: TurnRequest, services: Services, *, begins: bool = False
+) -> int:
+    """Return about how many tokens the prompt would have with which a turn begins; nobody is asked and nothing stored.
+
+    Args:
+        transaction: where to read.
+        request: the turn.
+        services: the tools and the models.
+        begins: whether the turn begins a conversation, with nothing of the one that is named.
+
+    Raises:
+        NotFound: the agent or the conversation does not exist.
+    """
+    turn = await prepare_turn(transaction, request, services)
+    if begins:
+        turn.context_state.take_over(Summary(), [])
+    prompt = turn.prompt(await turn.look(transaction), request.messages)
+    return turn.context_state.scale.tokens(turn.context_state.measure(prompt))
+
+
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """What a compaction came to: the summary, how many messages are in context, and what writing it took."""
+
+    summary: str
+    before: int
+    after: int
+    usage: Usage
+
+
+async def compact_now(services: Services, conversation_id: str, settings: Mapping[str, Any] | None) -> Compacted:
     """Compact a conversation because somebody asked for it.
 
     Args:
         services: the store and the models.
         conversation_id: which conversation.
         settings: the wire format's settings; the agent's own when None.
-
-    Returns:
-        The summary, and how many messages were in context before and are after.
 
     Raises:
         NotFound: there is no such conversation.
@@ -90,5 +117,5 @@ async def compact_now(
             f"Nothing can be compacted in conversation {conversation_id}: {len(context_state.messages)} messages are "
             "in its context. Say something first."
         )
-    await make_room(context_state, compaction, prompt, leaving)
-    return context_state.summary.render(), before, context_state.shown_count
+    usage = await make_room(context_state, compaction, prompt, leaving)
+    return Compacted(context_state.summary.render(), before, context_state.shown_count, usage)

@@ -11,6 +11,7 @@ from fastapi import Depends, Header
 from folkmoot.agents.approvals import calls_of
 from folkmoot.agents.conversations import conversation_of_session, create_conversation, fork_conversation
 from folkmoot.conversations.conversations import MAIN_CONVERSATION, find_conversation
+from folkmoot.conversations.messages import list_messages
 from folkmoot.conversations.search import find_message
 from folkmoot.errors import BadRequest, InvalidInput, NotFound
 from folkmoot.identifiers import EXAMPLE_UUID, check_id
@@ -18,9 +19,11 @@ from folkmoot.memory.authors import Author
 from folkmoot.models.prompt import ToolCall
 from folkmoot.runs.reading import is_newest, messages_of_run
 from folkmoot.runs.runs import Run, find_run
+from folkmoot.server.wire.response_input import ANSWERS, InputItem
 from folkmoot.server.wire.response_output import message_of_item
-from folkmoot.server.wire.responses import ANSWERS, InputItem, ResponseRequest, told_of
+from folkmoot.server.wire.responses import ResponseRequest, told_of
 from folkmoot.store.engine import Transaction
+from folkmoot.store.paging import Page
 
 LONGEST_SESSION = 500
 """Characters of a program's own name of a session."""
@@ -84,6 +87,29 @@ async def continue_conversation(
         )
     begun = await create_conversation(transaction, agent_id, author)
     return Continuation(begun.id, [item for item in body.items if item.type == "message"])
+
+
+async def standing_at(transaction: Transaction, agent_id: str, body: ResponseRequest) -> tuple[str, str] | None:
+    """Return the conversation that a request goes on in, and its last message there; None when it would begin one.
+
+    Nothing is begun and nothing forked. The message is the last of the response that the request names, or of the
+    conversation.
+
+    Raises:
+        NotFound: what it names does not exist, or is another agent's.
+    """
+    conversation_id = await _named(transaction, agent_id, body)
+    if conversation_id is not None:
+        newest = await list_messages(transaction, conversation_id, Page(limit=1, order="desc"))
+        return conversation_id, newest[0].id
+    if body.previous_response_id is not None:
+        run: Run | None = await _previous(transaction, agent_id, body.previous_response_id)
+    else:
+        run = await _run_of_items(transaction, agent_id, body)
+    if run is None:
+        return None
+    said = await messages_of_run(transaction, run.id)
+    return run.conversation_id, said[-1].id
 
 
 async def find_response(transaction: Transaction, response_id: str, field_name: str = "response_id") -> Run:

@@ -31,7 +31,7 @@ from folkmoot.server.scanning import Scan
 from folkmoot.server.sending import DONE, check_request, read_request
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.common import AgentId, Reply, Request, Text, json_response
-from folkmoot.server.wire.responses import image_source
+from folkmoot.server.wire.response_input import image_source
 from folkmoot.server.wire.sending import SendMessages
 from folkmoot.store import clock
 from folkmoot.store.paging import LARGEST_PAGE, Page

@@ -301,8 +301,8 @@ async def recompile_conversation(conversation_id: str, state: ServerState, *, dr
 
 async def compact_conversation(conversation_id: str, wanted: CompactionRequest, state: ServerState) -> CompactionReply:
     """Compact a conversation and say what came of it."""
-    summary, before, after = await compact_now(state.services, conversation_id, wanted.compaction_settings)
-    return CompactionReply(summary=summary, num_messages_before=before, num_messages_after=after)
+    done = await compact_now(state.services, conversation_id, wanted.compaction_settings)
+    return CompactionReply(summary=done.summary, num_messages_before=done.before, num_messages_after=done.after)
 
 
 async def cancel_in_conversation(conversation_id: str, state: ServerState) -> dict[str, str]:

@@ -17,28 +17,32 @@ from fastapi import APIRouter, Query, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
-from folkmoot.agents.agents import find_agent
+from folkmoot.agents.agents import Agent, find_agent
 from folkmoot.agents.events import STOPPED, Event, ReadingCut, RunBegun, TurnEnd, TurnFailed
+from folkmoot.agents.preparation import compact_now, count_tokens
 from folkmoot.agents.turn_state import TurnRequest
 from folkmoot.conversations.messages import Message
-from folkmoot.errors import Conflict
+from folkmoot.errors import BadRequest, Conflict
 from folkmoot.identifiers import check_id
 from folkmoot.runs.reading import delete_run, last_event, messages_of_run
 from folkmoot.runs.runs import Run
 from folkmoot.server.bodies import BodyRoute
-from folkmoot.server.continuing import Session, continue_conversation, find_response
+from folkmoot.server.continuing import Session, continue_conversation, find_response, standing_at
 from folkmoot.server.event_stream import EventStream, ServerSentEvent
 from folkmoot.server.sending import DONE, check_in, read_request
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.common import Number, Order, json_response
+from folkmoot.server.wire.response_input import show_input
 from folkmoot.server.wire.response_output import ResponseOutput, StreamEvent
 from folkmoot.server.wire.responses import (
+    CompactedResponse,
     DeletedResponse,
+    InputTokens,
     ItemList,
+    RequestToMeasure,
     ResponseReply,
     ResponseRequest,
     output_of,
-    show_input,
 )
 from folkmoot.server.wire.streams import CUT
 from folkmoot.store import clock
@@ -112,10 +116,57 @@ async def list_input(
     return json_response(ItemList.of(rest, limit))
 
 
+async def count_input(body: RequestToMeasure, state: State) -> Response:
+    """Return about how many tokens a response would read; no model is asked, and nothing is stored."""
+    agent_id = check_id("agent", body.model, "model")
+
+    async def read(transaction: Transaction) -> int:
+        place = await standing_at(transaction, agent_id, body)
+        conversation_id = agent_id if place is None else place[0]
+        sent = body.to_measure(begins=place is None)
+        agent = await find_agent(transaction, agent_id)
+        request = TurnRequest(
+            agent_id,
+            conversation_id,
+            messages=sent.to_messages(),
+            client_tools=[tool.to_schema() for tool in sent.client_tools or ()],
+            instructions=_with(agent, body),
+        )
+        return await count_tokens(transaction, request, state.services, begins=place is None)
+
+    try:
+        return json_response(InputTokens(input_tokens=await state.store.read(read)))
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from error
+
+
+async def compact(body: RequestToMeasure, state: State) -> Response:
+    """Let the oldest messages leave the context of the conversation that a request goes on in, and return what stands
+    in their place: an item that the next request may have in its input.
+    """
+    agent_id = check_id("agent", body.model, "model")
+    place = await state.store.read(lambda transaction: standing_at(transaction, agent_id, body))
+    if place is None:
+        raise BadRequest(
+            "previous_response_id: name the response behind which is to be compacted, or send the agent's own items "
+            "with their ids; what an agent was never told has no place in its context."
+        )
+    conversation_id, newest = place
+    done = await compact_now(state.services, conversation_id, None)
+    return json_response(CompactedResponse.of(newest, done.summary, done.usage, clock.now()))
+
+
 def _add_routes() -> None:
     for path in PATHS:
         shown = path == PATHS[0]
         one = f"{path}/{{response_id}}"
+        for name, answer, model in (
+            ("input_tokens", count_input, InputTokens),
+            ("compact", compact, CompactedResponse),
+        ):
+            router.add_api_route(
+                f"{path}/{name}", answer, methods=["POST"], response_model=model, include_in_schema=shown
+            )
         router.add_api_route(path, create, methods=["POST"], response_model=ResponseReply, include_in_schema=shown)
         router.add_api_route(one, retrieve, methods=["GET"], response_model=ResponseReply, include_in_schema=shown)
         router.add_api_route(one, delete, methods=["DELETE"], response_model=DeletedResponse, include_in_schema=shown)
@@ -142,7 +193,7 @@ async def _read(body: ResponseRequest, session: str | None, state: ServerState) 
         await check_in(transaction, request)
         return replace(
             request,
-            instructions=f"{agent.system}\n\n{body.instructions}" if body.instructions else None,
+            instructions=_with(agent, body),
             background=bool(body.background),
             details={**request.details, "response": {**body.told(), "approved": place.approved}},
         )
@@ -151,6 +202,11 @@ async def _read(body: ResponseRequest, session: str | None, state: ServerState) 
         return await state.store.write(write)
     except ValidationError as error:
         raise RequestValidationError(error.errors()) from error
+
+
+def _with(agent: Agent, body: ResponseRequest) -> str | None:
+    """Return the agent's instructions with those of a request behind them; None when it has none."""
+    return f"{agent.system}\n\n{body.instructions}" if body.instructions else None
 
 
 async def _shown(run: Run, state: ServerState) -> ResponseReply:

@@ -10,8 +10,9 @@ from pydantic import Field, model_validator
 from folkmoot.conversations.conversations import Conversation
 from folkmoot.conversations.messages import Message
 from folkmoot.server.wire.common import Reply, Request, Text
+from folkmoot.server.wire.response_input import InputItem, input_parts, show_input
 from folkmoot.server.wire.response_output import text_item
-from folkmoot.server.wire.responses import MOST_METADATA, InputItem, input_parts, show_input
+from folkmoot.server.wire.responses import MOST_METADATA
 from folkmoot.server.wire.sending import SendMessages
 
 MOST_NEW_ITEMS = 20
