@@ -64,5 +64,5 @@ clean:
 	@touch $@
 
 .venv/.test: .venv/.demo
-	$(BIN)/pip install $(LOCKED) --editable ".[demo,anthropic,google,documents,otel]" --group test --group lint
+	$(BIN)/pip install $(LOCKED) --editable ".[demo,anthropic,google,documents,embed,otel]" --group test --group lint
 	@touch $@

@@ -132,7 +132,9 @@ OfDatabase = Annotated[str | None, typer.Option(help="sqlite:///path or postgres
 
 @application.command()
 def backup(
-    file: Annotated[Path, typer.Argument(help="The file to write; it must not be there yet.")],
+    file: Annotated[
+        Path, typer.Argument(help="The file to write, which must not be there yet; - for the standard output.")
+    ],
     database: OfDatabase = None,
 ) -> None:
     """Write the whole database, as it is at this moment, to one file. The server may go on."""

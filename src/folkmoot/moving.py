@@ -24,6 +24,8 @@ from folkmoot.transfer.retired.context import Taken
 from folkmoot.transfer.retired.source import open_source
 from folkmoot.transfer.retired.taking import Import
 
+STANDARD_OUTPUT = Path("-")
+
 POLITE = 10
 """How much a server that shares the processor comes before a backup of its database, as `nice` counts."""
 
@@ -40,19 +42,33 @@ def run(command: Coroutine[Any, Any, None]) -> int:
 
 
 async def back_up(file: Path, database: str | None) -> None:
-    """Write a backup and say what is in it."""
+    """Write a backup, to the standard output where the file is `-`, and say what is in it."""
     os.nice(POLITE)
     settings = _settings(database)
     key = _fingerprint(settings)
     with _progress() as progress:
-        moved = await backup.back_up(settings.database_url, file.absolute(), key, progress)
-    _tell(f"{file}: {moved.total:,} rows, {file.stat().st_size:,} bytes.")
+        if file == STANDARD_OUTPUT:
+            moved = await _write_out(settings.database_url, key, progress)
+            _note(f"{moved.total:,} rows.")
+        else:
+            moved = await backup.back_up(settings.database_url, file.absolute(), key, progress)
+            _tell(f"{file}: {moved.total:,} rows, {file.stat().st_size:,} bytes.")
     if key is None:
         _note(
             "No key is here that secrets would be sealed with (FOLKMOOT_SECRET_KEY, or secret.key in the data folder)."
         )
     else:
         _note(f"Secrets in it are sealed with the key {key}, which is not in the file: keep that too.")
+
+
+async def _write_out(url: str, key: str | None, progress: Progress) -> Moved:
+    try:
+        moved = await backup.write_backup(url, sys.stdout.buffer, key, progress)
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it ends
+        raise StartupError("Nobody reads the backup any more.") from error
+    return moved
 
 
 async def restore(file: Path, database: str | None, *, replace: bool) -> None:

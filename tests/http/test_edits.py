@@ -87,9 +87,11 @@ def test_a_very_long_text_is_not_sent_back_whole(http: httpx.Client, new_block: 
 @pytest.mark.parametrize(
     ("body", "named"),
     [
-        ({"kind": "set_text", "text": "x"}, "kind"),
+        ({"kind": "set_text", "text": "x"}, "kind has to be insert, append, replace, rethink or patch"),
+        ({"kind": ["insert"], "new_string": "x"}, "kind has to be"),
+        ([], "kind has to be"),
         ({"kind": "insert"}, "new_string"),
-        ({"new_string": "x"}, "kind"),
+        ({"new_string": "x"}, "kind has to be insert, append, replace, rethink or patch"),
         ({"kind": "insert", "new_string": "a\0b"}, "new_string"),
         ({"kind": "insert", "new_string": "x", "insert_line": "last"}, "insert_line"),
     ],

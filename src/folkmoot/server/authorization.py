@@ -24,11 +24,13 @@ def _one_of(*paths: str) -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{path})" for path in paths), re.DOTALL)
 
 
-ORGANIZATIONS = _one_of("/v1/organizations", "/v1/organizations/[^/]+", "/v1/admin(?:/.*)?")
+WHOLE_SERVER = _one_of(
+    "/v1/organizations", "/v1/organizations/[^/]+", "/v1/admin(?:/.*)?", "/v1/backup", "/settings/backup"
+)
 """For admins of the default organisation only."""
 
 ADMINISTRATION = _one_of(
-    "/v1/keys(?:/.*)?", "/members(?:/.*)?", "/v1/client-side-access-tokens(?:/.*)?", ORGANIZATIONS.pattern
+    "/v1/keys(?:/.*)?", "/members(?:/.*)?", "/v1/client-side-access-tokens(?:/.*)?", WHOLE_SERVER.pattern
 )
 """For admins, whatever the method."""
 
@@ -120,8 +122,8 @@ def authorize(principal: Principal, method: str, path: str) -> None:
         )
     if path == METRICS and (principal.is_scoped or principal.organization_id != ORGANIZATION):
         raise Forbidden("Figures of the whole server are shown to unscoped keys of the default organisation.")
-    if ORGANIZATIONS.fullmatch(path) and principal.organization_id != ORGANIZATION:
-        raise Forbidden("Organisations are administered with an admin's key of the default organisation.")
+    if WHOLE_SERVER.fullmatch(path) and principal.organization_id != ORGANIZATION:
+        raise Forbidden(f"{method} {path} needs an admin's key of the default organisation.")
 
 
 def role_for(method: str, path: str) -> Role:

@@ -16,6 +16,10 @@ AT_ONCE = 32_000
 """Bytes that are compressed in place, in a fraction of a millisecond; more are on a thread."""
 
 
+PACKED = frozenset({"/v1/backup", "/settings/backup"})
+"""Whose answers are compressed by themselves."""
+
+
 class Compression(GZipMiddleware):
     """Compresses what is sent to clients that say they take it; nothing is done for others."""
 
@@ -25,5 +29,9 @@ class Compression(GZipMiddleware):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        takes_it = scope["type"] == "http" and "gzip" in Headers(scope=scope).get("accept-encoding", "")
+        takes_it = (
+            scope["type"] == "http"
+            and scope["path"] not in PACKED
+            and "gzip" in Headers(scope=scope).get("accept-encoding", "")
+        )
         await (super().__call__ if takes_it else self.app)(scope, receive, send)

@@ -7,11 +7,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeAlias
+from typing import IO, TypeAlias
 
 from folkmoot import __version__
 from folkmoot.errors import BackupUnusable, StartupError
-from folkmoot.store.bulk import Snapshot, current_shapes
+from folkmoot.store.bulk import current_shapes
 from folkmoot.store.bulk_opening import open_loading, open_snapshot
 from folkmoot.store.files import make_private_file, make_private_folder, replace_durably
 from folkmoot.store.migrate import knows_schema
@@ -50,41 +50,49 @@ async def back_up(url: str, path: Path, key: str | None, progress: Progress) -> 
     """
     if path.exists():
         raise StartupError(f"{path} is there already; name another file, or move that one away.")
+    part = path.with_name(f"{path.name}.part")
+    try:
+        make_private_folder(path.parent)
+        part.unlink(missing_ok=True)
+        make_private_file(part)
+        with part.open("wb") as file:
+            moved = await write_backup(url, file, key, progress)
+        replace_durably(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise StartupError(f"{path} cannot be written: {error.strerror}.") from error
+    except StartupError:
+        part.unlink(missing_ok=True)
+        raise
+    return moved
+
+
+async def write_backup(url: str, file: IO[bytes], key: str | None, progress: Progress) -> Moved:
+    """Write the database at `url`, as it is now, to an open file, which may be a pipe.
+
+    Args:
+        url: the database.
+        file: where to; it stays open.
+        key: the fingerprint of the key that seals what is secret in it.
+        progress: who is told how far it is.
+
+    Raises:
+        StartupError: the database cannot be read.
+        OSError: the file cannot be written.
+    """
     async with open_snapshot(url) as snapshot:
-        head = Head(
-            __version__,
-            snapshot.schema,
-            url.partition(":")[0],
-            datetime.now(UTC).isoformat(timespec="seconds"),
-            key,
-            current_shapes(),
-        )
-        part = path.with_name(f"{path.name}.part")
-        try:
-            make_private_folder(path.parent)
-            part.unlink(missing_ok=True)
-            make_private_file(part)
-            with part.open("wb") as file:
-                writer = BackupWriter(file, head)
-                rows = await _read_all(snapshot, writer, progress)
-                writer.finish()
-            replace_durably(part, path)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise StartupError(f"{path} cannot be written: {error.strerror}.") from error
-    return Moved(rows, key)
-
-
-async def _read_all(snapshot: Snapshot, writer: BackupWriter, progress: Progress) -> dict[str, int]:
-    shapes = writer.head.tables
-    counts = {shape.name: await snapshot.count(shape) for shape in shapes}
-    total, done = sum(counts.values()), 0
-    for shape in shapes:
-        async for rows in snapshot.rows(shape):
-            writer.add(shape, rows)
-            done += len(rows)
-            progress(shape.name, done, total)
-    return counts
+        shapes = current_shapes()
+        made_at = datetime.now(UTC).isoformat(timespec="seconds")
+        writer = BackupWriter(file, Head(__version__, snapshot.schema, url.partition(":")[0], made_at, key, shapes))
+        counts = {shape.name: await snapshot.count(shape) for shape in shapes}
+        total, done = sum(counts.values()), 0
+        for shape in shapes:
+            async for rows in snapshot.rows(shape):
+                writer.add(shape, rows)
+                done += len(rows)
+                progress(shape.name, done, total)
+        writer.finish()
+    return Moved(counts, key)
 
 
 async def restore(path: Path, url: str, *, replace: bool, progress: Progress) -> Moved:
