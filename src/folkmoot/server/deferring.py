@@ -6,9 +6,11 @@ process that most of its life uses a tenth of them.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from fastapi._compat.v2 import ModelField
+from pydantic.warnings import UnsupportedFieldAttributeWarning
 
 _ADAPTER = "_type_adapter"
 
@@ -18,7 +20,12 @@ class _BuiltWhenUsed:
 
     def __get__(self, field: ModelField, owner: type[ModelField]) -> Any:
         _build(field)
-        return vars(field)[_ADAPTER]
+        adapter = vars(field)[_ADAPTER]
+        with warnings.catch_warnings():
+            # As FastAPI does while it builds: what is said of the field, not of its type, has no effect there.
+            warnings.simplefilter("ignore", UnsupportedFieldAttributeWarning)
+            adapter.rebuild()  # one of a model that is built when first used is not built either
+        return adapter
 
 
 _build = ModelField.__post_init__
