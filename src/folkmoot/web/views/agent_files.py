@@ -1,34 +1,26 @@
-"""Agents as files: one is handed out, its schedules too, and a form takes one in and says what could not be taken."""
+"""Agents as files: one is handed out, and the form that takes one in and says what of it could not be taken."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from fastapi import Query, Request, Response
+from fastapi import Request, Response
 from starlette.datastructures import UploadFile
 
 from folkmoot.agents.agents import find_agent
 from folkmoot.errors import FolkmootError
-from folkmoot.schedules.schedules import MOST_SCHEDULES, list_schedules
 from folkmoot.server.routes.agent_files import export_file, take_in
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import State
 from folkmoot.server.wire.common import AgentId
-from folkmoot.store.engine import Transaction
-from folkmoot.store.paging import Page
 from folkmoot.transfer.exporting import ExportOptions
 from folkmoot.transfer.importing import ImportOptions
 from folkmoot.web import code
 from folkmoot.web.responses import SECURITY, page_router, render
-from folkmoot.web.tables import Row, as_file
-from folkmoot.web.words import content_text, iso
 
 router = page_router()
-
-SCHEDULE_COLUMNS = ("id", "said", "cron", "timezone", "next", "last_run_id", "created_at")
 
 CHOICES = {
     "strip_messages": "Take nothing that was said",
@@ -111,28 +103,3 @@ def _page(
         changed=changed,
         calls=code.import_calls(),
     )
-
-
-@router.get("/agents/{agent_id}/schedules")
-async def schedules(
-    agent_id: AgentId, scan: Scan, kind: Annotated[Literal["csv", "json"], Query(alias="format")] = "csv"
-) -> Response:
-    """Return what will be said to an agent, and when, as a file."""
-
-    async def rows(transaction: Transaction) -> list[Row]:
-        await find_agent(transaction, agent_id)
-        every = Page(limit=MOST_SCHEDULES, order="asc")
-        return [
-            {
-                "id": each.id,
-                "said": content_text(each.said[0]["body"]["content"]),
-                "cron": each.timetable.cron,
-                "timezone": each.timetable.timezone,
-                "next": iso(each.due_at),
-                "last_run_id": each.last_run_id,
-                "created_at": iso(each.created_at),
-            }
-            for each in await list_schedules(transaction, agent_id, every)
-        ]
-
-    return await scan(rows, partial(as_file, "schedules", kind, SCHEDULE_COLUMNS))

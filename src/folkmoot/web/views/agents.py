@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from fastapi import Request, Response
+from fastapi import Query, Request, Response
 from pydantic import ValidationError
 
 from folkmoot.agents.agents import Agent, find_agent, tools_of
@@ -47,12 +47,13 @@ from folkmoot.web.forms import choices, problems_of, text_of
 from folkmoot.web.responses import page_router, read_form, redirect, render
 from folkmoot.web.tables import Format, Row, all_rows, as_file
 from folkmoot.web.transcript import TranscriptEntry, UnansweredTurn, transcript_of
-from folkmoot.web.words import iso
+from folkmoot.web.words import content_text, iso
 
 router = page_router()
 
 LISTED = 200
 COLUMNS = ("id", "name", "description", "model", "tags", "blocks", "created_at")
+SCHEDULE_COLUMNS = ("id", "said", "cron", "timezone", "next", "last_run_id", "created_at")
 MESSAGES_SHOWN = 100
 RUNS_SHOWN = 8
 GROUPS_SHOWN = 20
@@ -198,6 +199,31 @@ async def create(request: Request, state: State) -> Response:
 async def show(request: Request, agent_id: AgentId, state: State, before: str | None = None) -> Response:
     """Show an agent, with its newest messages or those before one."""
     return await agent_page(request, agent_id, state, before=before)
+
+
+@router.get("/agents/{agent_id}/schedules")
+async def schedules(
+    agent_id: AgentId, scan: Scan, kind: Annotated[Literal["csv", "json"], Query(alias="format")] = "csv"
+) -> Response:
+    """Return what will be said to an agent, and when, as a file."""
+
+    async def rows(transaction: Transaction) -> list[Row]:
+        await find_agent(transaction, agent_id)
+        every = Page(limit=MOST_SCHEDULES, order="asc")
+        return [
+            {
+                "id": each.id,
+                "said": content_text(each.said[0]["body"]["content"]),
+                "cron": each.timetable.cron,
+                "timezone": each.timetable.timezone,
+                "next": iso(each.due_at),
+                "last_run_id": each.last_run_id,
+                "created_at": iso(each.created_at),
+            }
+            for each in await list_schedules(transaction, agent_id, every)
+        ]
+
+    return await scan(rows, partial(as_file, "schedules", kind, SCHEDULE_COLUMNS))
 
 
 async def agent_page(
