@@ -176,7 +176,7 @@ def begin_to_stop(application: FastAPI, *, at_once: bool = False) -> None:
 def configure_logging(settings: Settings) -> None:
     """Log our own lines from the level that is set, the libraries' only from warnings on."""
     logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
-    for library in ("alembic", "httpx", "httpx2", "mcp", "openai", "anthropic", "google_genai"):
+    for library in ("alembic", "httpx2", "mcp", "openai", "anthropic", "google_genai"):
         logging.getLogger(library).setLevel(logging.WARNING)
     for library in ("mcp", "client"):  # it tells at length, with what was said, what an error tells us anyway
         logging.getLogger(library).setLevel(logging.CRITICAL)

@@ -181,7 +181,8 @@ class Settings(BaseSettings):
     )
     keep_traces: Seconds = Field(604_800.0, description="Seconds that such a trace is kept with `all`.")
     keep_steps: Seconds = Field(
-        7_776_000.0, description="Seconds that the figures of a step stay when its run, or its agent, was deleted."
+        7_776_000.0,
+        description="Seconds that the figures of a step stay when its run was deleted, and that deletions are told.",
     )
     keep_jobs: Seconds = Field(604_800.0, description="Seconds that a job which is over stays listed.")
     tool_timeout: Seconds = Field(120.0, description="Seconds a tool may take.")

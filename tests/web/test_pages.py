@@ -110,11 +110,12 @@ def test_the_forms_make_what_they_say(http: httpx.Client) -> None:
     block = http.get(f"/v1{response.headers['location']}").json()
     assert (block["label"], block["value"], block["limit"]) == (label, "one\ntwo", 4000)
     assert (block["read_only"], block["tags"]) == (True, ["a", "b"])
-    fields = {"name": label, "tools": ["memory_insert"], "blocks": [block["id"]], "tags": "c"}
+    fields = {"name": label, "tools": ["memory_insert"], "blocks": [block["id"]], "tags": "c", "sleeptime": "on"}
     response = http.post("/agents/new", data=fields)
     agent = http.get(f"/v1{response.headers['location']}").json()
     assert [tool["name"] for tool in agent["tools"]] == ["memory_insert"]
     assert [held["id"] for held in agent["blocks"]] == [block["id"]]
+    assert agent["managed_group"]["manager_type"] == "sleeptime"
 
 
 def test_pages_are_no_part_of_the_api(http: httpx.Client) -> None:

@@ -131,6 +131,9 @@ def screens(http: httpx.Client, new_block: NewBlock, new_agent: NewAgent, named:
         "connect a model": lambda: "/models/new",
         "approval": waiting,
         "chat": lambda: f"/agents/{answered_with_markdown(http, new_agent)}",
+        "conversation": lambda: conversation(http, new_agent, named),
+        "said differently": lambda: conversation(http, new_agent, named, "&edit={}"),
+        "around": lambda: f"/?around={new_agent(block_ids=[new_block(read_only=True).id]).id}",
         "folders": lambda: "/folders",
         "new folder": lambda: "/folders/new",
         "folder": folder,
@@ -170,6 +173,16 @@ def grouped(http: httpx.Client, new_agent: NewAgent, description: str) -> str:
     return agents[0]
 
 
+def conversation(http: httpx.Client, new_agent: NewAgent, named: str, asked: str = "") -> str:
+    """Return the address of a conversation beside an agent's main one; `{}` in `asked` becomes what was said in it."""
+    agent = new_agent().id
+    begun = http.post("/v1/conversations", params={"agent_id": agent}, json={"summary": named}).json()["id"]
+    path = f"/v1/conversations/{begun}/messages"
+    http.post(path, json={"input": "ECHO hello", "streaming": False}).raise_for_status()
+    said = http.get(path, params={"order": "asc"}).json()[1]["id"]
+    return f"/agents/{agent}?conversation={begun}{asked.format(said)}"
+
+
 def answered_with_markdown(http: httpx.Client, new_agent: NewAgent) -> str:
     """Return the ID of an agent whose reply has a heading, a table, a quote and code."""
     agent = new_agent()
@@ -181,7 +194,7 @@ def answered_with_markdown(http: httpx.Client, new_agent: NewAgent) -> str:
 DOWNLOADS = {"Download a backup"}
 """Buttons that bring a file, and leave the page as it is."""
 
-SCRIPTED = {"block", "version", "editor", "agent", "approval", "chat", "folder"}
+SCRIPTED = {"block", "version", "editor", "agent", "approval", "chat", "conversation", "folder"}
 """Screens whose controls have a script of their own."""
 
 

@@ -193,7 +193,7 @@ def _check_policy(body: UpdateAgent) -> None:
 @router.delete("/{agent_id}")
 async def delete(agent_id: AgentId, state: State) -> Deleted:
     """Delete an agent and its conversations; its blocks stay."""
-    await remove_agent(state.store, agent_id)
+    await remove_agent(state.store, agent_id, state.author)
     return Deleted(message=f"Agent id={agent_id} successfully deleted")
 
 

@@ -21,7 +21,7 @@ const refresh = refresher(PARTS, {
   },
 });
 
-new Stream(`/v1/blocks/${id}/watch`, {
+new Stream(`/v1/blocks/${id}/watch?changes=true`, {
   snapshot: (block) => { if (block.version !== Number(text().dataset.newest)) refresh(); },
   version: refresh,
   deleted: () => notice("This block was deleted."),

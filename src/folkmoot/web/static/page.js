@@ -148,6 +148,16 @@ document.addEventListener("click", (event) => {
   if (!dialog.open) dialog.showModal();
 });
 
+// What a fold opens over the page closes as a menu does.
+document.addEventListener("click", (event) => {
+  for (const menu of all(".menu[open]")) if (!menu.contains(event.target)) menu.open = false;
+});
+document.addEventListener("keydown", (event) => {
+  const menu = event.key === "Escape" && event.target.closest(".menu[open]");
+  if (!menu) return;
+  menu.open = false;
+  find("summary", menu).focus();
+});
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, textarea, select")) return;
   const target = all("[data-key]").find((each) => each.dataset.key === event.key && each.offsetParent);

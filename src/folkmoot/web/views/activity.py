@@ -97,7 +97,9 @@ def _agents_in(entries: list[Entry]) -> list[str]:
     """Return the agents that entries name."""
     of_runs = [each.run.run.agent_id for each in entries if each.run is not None]
     asking = [each.run.asking_agent for each in entries if each.run is not None and each.run.asking_agent]
-    return [*of_runs, *asking, *(each.attachment.agent_id for each in entries if each.attachment is not None)]
+    given = [each.attachment.agent_id for each in entries if each.attachment is not None]
+    taken = [each.departure.agent_id for each in entries if each.departure is not None and each.departure.agent_id]
+    return [*of_runs, *asking, *given, *taken]
 
 
 def _day(microseconds: int) -> str:
