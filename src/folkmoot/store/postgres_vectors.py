@@ -73,7 +73,7 @@ async def prefer_whole_answers(connection: asyncpg.Connection[Any]) -> None:
     do on an SSD it takes the index from some thousand rows on, and not only from ten thousand.
     """
     await connection.execute("SET hnsw.iterative_scan = strict_order")
-    await connection.execute("SET hnsw.ef_search = 200")
+    await connection.execute("SET hnsw.ef_search = 400")
     await connection.execute("SET random_page_cost = 1.1")
 
 
