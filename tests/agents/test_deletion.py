@@ -33,6 +33,7 @@ TESTS = Path(__file__).parents[1]
 KILLED_BEHIND_TWO_PIECES = """
 import asyncio, os, signal, sys
 from folkmoot.agents import deletion
+from folkmoot.memory.authors import Author
 from support.stores import open_default
 
 delete_piece, count = deletion._delete_piece, 0
@@ -47,7 +48,8 @@ async def counted(transaction, what):
 async def main(database, kind, what):
     store = await open_default(database)
     deletion._delete_piece = counted
-    await getattr(deletion, kind)(store, what)
+    by = [Author("api", name="test")] if kind == "remove_agent" else []
+    await getattr(deletion, kind)(store, what, *by)
 
 asyncio.run(main(*sys.argv[1:]))
 """

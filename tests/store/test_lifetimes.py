@@ -54,6 +54,7 @@ BY_HAND = {
     ("block_readers", "block_id"),
     ("group_conversations", "agent_id"),
     ("group_messages", "conversation_id"),
+    ("departures", "agent_id"),
 }
 """What no foreign key deletes: the code does, with something else, or it stays as the page says."""
 
