@@ -12,7 +12,11 @@ demo: .venv/.demo
 serve: .venv/.demo
 	$(BIN)/folkmoot serve
 
+# Compiled modules are kept, whatever the machine's own setting: each worker would compile all of them again.
+test coverage: export PYTHONDONTWRITEBYTECODE =
+
 test: .venv/.test
+	$(BIN)/python -m compileall -q -j 0 src
 	$(BIN)/pytest --numprocesses auto --dist loadgroup $(TESTS)
 
 # Branches of the code that the tests take, in servers too; what a killed process has run is not counted.
@@ -60,5 +64,5 @@ clean:
 	@touch $@
 
 .venv/.test: .venv/.demo
-	$(BIN)/pip install $(LOCKED) --editable ".[demo,anthropic,google,documents,otel]" --group test --group lint
+	$(BIN)/pip install $(LOCKED) --editable ".[demo,anthropic,google,documents,embed,otel]" --group test --group lint
 	@touch $@

@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,8 +83,10 @@ def main(
 ) -> None:
     """Measure Folkmoot from outside, over HTTP, with a scripted model that answers at once."""
     chosen = SizeChoice.QUICK if quick and size is SizeChoice.FULL else size
+    begun = time.monotonic()
     figures, notes = run(SIZES[chosen], store, database)
-    notes.insert(0, f"{chosen} run on {_machine()}.")
+    minutes = (time.monotonic() - begun) / 60
+    notes.insert(0, f"{chosen} run on {_machine()}, in {minutes:.0f} minutes.")
     if with_install:
         figures += install.measure()
     if with_moving:

@@ -2,6 +2,9 @@
 
 Every test that uses `store`, be it through `database_url`, `server` or `client`, runs on SQLite and on
 PostgreSQL. A test of one store alone says so: `@pytest.mark.parametrize("store", ["postgres"], indirect=True)`.
+The cases of a table take turns: the first runs on SQLite, the second on PostgreSQL, and so on. Where each case is a
+question of its own to the store, the mark `every_case_on_both` has all of them run on both. With `--thorough` every
+case of every table does, and Hypothesis tries four times as many examples.
 
 A test that uses `provider` and is marked `each_provider` (`support.fixtures`) also runs with a model of Anthropic's;
 its agents take the fixture `model`, as those of `new_agent` do.
@@ -16,10 +19,12 @@ do) and never counts what others may have made. A test that kills, configures or
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
 import shutil
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -31,15 +36,18 @@ from letta_client import AsyncLetta, Letta
 from letta_client.types import AgentState, BlockResponse
 
 from folkmoot.store.migrate import migrate_postgres, migrate_sqlite
+from support import forks, postgres
 from support.clients import official_async_client, official_client, plain_async_client, plain_client
 from support.fixtures import MODELS, NewAgent, NewBlock, StartServer
-from support.postgres import PostgresServer
+from support.forks import PreloadedProcess
+from support.postgres import PostgresDatabases, PostgresServer
 from support.scripted_model import ScriptedModel
 from support.server import FORKS, ServerProcess
+from support.turns import STORES, out_of_turn
 
 # How long an example takes says nothing on a machine that others use too.
-settings.register_profile("folkmoot", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("folkmoot")
+settings.register_profile("thorough", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", settings.get_profile("thorough"), max_examples=25)
 
 
 @pytest.fixture(scope="session")
@@ -59,14 +67,59 @@ def scripted_model(session_model: ScriptedModel) -> Iterator[ScriptedModel]:
     assert violations == []
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what this file reads."""
+    parser.addoption("--thorough", action="store_true", help="every case on both stores, and more examples")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose how many examples are tried."""
+    settings.load_profile("thorough" if config.getoption("thorough") else "quick")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have the cases of each table take turns on the stores, except those that were asked for by their name."""
+    if config.getoption("thorough") or any("[" in argument for argument in config.args):
+        return
+    left_out = set(out_of_turn(items))
+    if left_out:
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect with the garbage collector at rest; what was loaded stays, and is not looked through again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    """Start what the workers share, before them."""
+    shared = ExitStack()
+    config.add_cleanup(shared.close)
+    if FORKS:
+        preloaded = shared.enter_context(closing(PreloadedProcess()))
+        os.environ[forks.SHARED] = str(preloaded.address)
+    os.environ[postgres.SHARED] = str(shared.enter_context(PostgresServer()).port)
+
+
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
-    """The worker's one PostgreSQL server, started when a test first needs it."""
+def postgres_server() -> Iterator[PostgresDatabases]:
+    """The run's one PostgreSQL server; where no worker shares it, it is started when a test first needs it."""
+    if port := os.environ.get(postgres.SHARED):
+        yield PostgresDatabases(int(port))
+        return
     with PostgresServer() as server:
         yield server
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=STORES)
 def store(request: pytest.FixtureRequest) -> str:
     """The kind of store under test."""
     kind: str = request.param
@@ -95,7 +148,7 @@ def sqlite_schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_schema(postgres_server: PostgresServer) -> str:
+def postgres_schema(postgres_server: PostgresDatabases) -> str:
     """The name of a database with the schema in place, to be copied."""
     url = postgres_server.create_database()
     with ThreadPoolExecutor(1) as thread:  # this one has an event loop that runs, once a browser has been opened
@@ -111,10 +164,10 @@ def database_url(store: str, request: pytest.FixtureRequest, tmp_path: Path) -> 
         shutil.copyfile(request.getfixturevalue("sqlite_schema"), path)
         yield f"sqlite:///{path}"
         return
-    postgres: PostgresServer = request.getfixturevalue("postgres_server")
-    url = postgres.create_database(request.getfixturevalue("postgres_schema"))
+    server: PostgresDatabases = request.getfixturevalue("postgres_server")
+    url = server.create_database(request.getfixturevalue("postgres_schema"))
     yield url
-    postgres.drop_database(url)
+    server.drop_database(url)
 
 
 @pytest.fixture
@@ -123,10 +176,10 @@ def empty_database_url(store: str, request: pytest.FixtureRequest, tmp_path: Pat
     if store == "sqlite":
         yield f"sqlite:///{tmp_path / 'empty.sqlite3'}"
         return
-    postgres: PostgresServer = request.getfixturevalue("postgres_server")
-    url = postgres.create_database()
+    server: PostgresDatabases = request.getfixturevalue("postgres_server")
+    url = server.create_database()
     yield url
-    postgres.drop_database(url)
+    server.drop_database(url)
 
 
 @pytest.fixture
@@ -173,7 +226,7 @@ def shared_sqlite(session_model: ScriptedModel, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(scope="session")
 def shared_postgres(
-    session_model: ScriptedModel, postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+    session_model: ScriptedModel, postgres_server: PostgresDatabases, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ServerProcess]:
     """The worker's one server on PostgreSQL; tests take `server`."""
     home = tmp_path_factory.mktemp("shared-postgres")

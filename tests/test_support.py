@@ -22,7 +22,10 @@ from letta_client import Letta
 
 from support.clients import PATIENCE
 from support.fixtures import NewAgent, NewBlock, StartServer
-from support.postgres import PostgresError, PostgresServer
+from support.forks import Preloaded, preloaded
+from support.polling import until
+from support.ports import free_port
+from support.postgres import PostgresDatabases, PostgresError, PostgresServer
 from support.scripted_model import ScriptedModel
 from support.server import FORKS, ServerFailed, ServerProcess
 
@@ -279,11 +282,48 @@ def test_sound(scripted_model):
     assert "must contain non-whitespace text" in done.stdout
 
 
+# -- tables of cases and the stores --------------------------------------------------------------------------
+
+
+def runs(request: pytest.FixtureRequest) -> set[tuple[int, str]]:
+    """Return the cases of the test's table that this run has, each with its store."""
+    name = request.function.__name__
+    of_table = [
+        each for each in request.session.items if isinstance(each, pytest.Function) and each.originalname == name
+    ]
+    return {(each.callspec.params["case"], each.callspec.params["store"]) for each in of_table}
+
+
+@pytest.mark.parametrize("case", range(3))
+def test_the_cases_of_a_table_take_turns(request: pytest.FixtureRequest, case: int, store: str) -> None:
+    if request.config.getoption("thorough") or "[" in "".join(request.config.args):
+        pytest.skip("all cases were asked for, or one by its name")
+    assert runs(request) == {(0, "sqlite"), (1, "postgres"), (2, "sqlite")}
+
+
+@pytest.mark.every_case_on_both
+@pytest.mark.parametrize("case", range(2))
+def test_every_case_of_a_table_that_is_marked_runs_on_both(
+    request: pytest.FixtureRequest, case: int, store: str
+) -> None:
+    if "[" in "".join(request.config.args):
+        pytest.skip("one case was asked for by its name")
+    assert runs(request) == {(0, "sqlite"), (0, "postgres"), (1, "sqlite"), (1, "postgres")}
+
+
+@pytest.mark.parametrize("store", ["postgres", "sqlite"], indirect=True)
+@pytest.mark.parametrize("case", range(2))
+def test_a_test_that_names_its_stores_runs_on_them(request: pytest.FixtureRequest, case: int, store: str) -> None:
+    if "[" in "".join(request.config.args):
+        pytest.skip("one case was asked for by its name")
+    assert runs(request) == {(0, "sqlite"), (0, "postgres"), (1, "sqlite"), (1, "postgres")}
+
+
 # -- PostgreSQL ----------------------------------------------------------------------------------------------
 
 
 def test_postgres_gives_each_test_an_empty_database_that_can_be_dropped(
-    postgres_server: PostgresServer,
+    postgres_server: PostgresDatabases,
 ) -> None:
     first, second = postgres_server.create_database(), postgres_server.create_database()
     names = [url.rpartition("/")[2] for url in (first, second)]
@@ -296,7 +336,7 @@ def test_postgres_gives_each_test_an_empty_database_that_can_be_dropped(
     assert not set(names) & set(left.splitlines())
 
 
-def test_postgres_copies_a_template(postgres_server: PostgresServer) -> None:
+def test_postgres_copies_a_template(postgres_server: PostgresDatabases) -> None:
     template = postgres_server.create_database().rpartition("/")[2]
     postgres_server.run_sql("CREATE TABLE t AS SELECT 7 AS a", template)
     copy = postgres_server.create_database(template)
@@ -393,6 +433,18 @@ def test_a_forked_server_is_a_process_of_its_own(tmp_path: Path) -> None:
             two.process.wait(0)
         assert two.stop() == 0
         assert not psutil.pid_exists(one.process.pid)
+
+
+@pytest.mark.skipif(not FORKS, reason="servers are forked on Linux only")
+def test_what_was_forked_ends_when_its_client_hangs_up(tmp_path: Path) -> None:
+    """So that nothing is left of a worker that dies, though the process that forked it serves others."""
+    client = Preloaded(preloaded().address)
+    log = tmp_path / "log"
+    command = ["serve", "--port", str(free_port()), "--database", f"sqlite:///{tmp_path / 'x.db'}"]
+    fork = client.fork(command, folder=tmp_path, environ={"HOME": str(tmp_path)}, output=log, errors=log)
+    until(lambda: "127.0.0.1" in log.read_text() if log.exists() else False)
+    client.close()
+    until(lambda: not psutil.pid_exists(fork.pid))
 
 
 def bearer(key: str) -> dict[str, str]:

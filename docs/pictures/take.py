@@ -135,6 +135,7 @@ def take_all(browser: Browser, http: httpx.Client) -> None:
     page.locator("tbody time").first.click()
     page.wait_for_selector("#run-page")
     shot(page, "run")
+    take_settings(browser, http, agents["archivist"])
     shot(opened(browser, "/agents/new", LIGHT), "new-agent")
     shot(opened(browser, "/blocks", LIGHT), "blocks")
     page = opened(browser, "/blocks/new", DARK)
@@ -220,9 +221,43 @@ def take_line(browser: Browser, findings: str) -> None:
     shot(page, "step")
 
 
+def take_settings(browser: Browser, http: httpx.Client, agent_id: str) -> None:
+    """Take the pictures of the server's settings, and of a system prompt that is looked at before it is saved."""
+    shot(opened(browser, "/settings", LIGHT), "settings")
+    system = "You find sources.\nAnswer in one paragraph.\nName where each fact is from."
+    http.patch(f"/v1/agents/{agent_id}", json={"system": system}).raise_for_status()
+    page = opened(browser, f"/agents/{agent_id}/settings", LIGHT)
+    page.get_by_role("textbox", name="System prompt").fill(system.replace("one paragraph", "three sentences"))
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.get_by_role("list", name="What changes in the system prompt").wait_for()
+    page.wait_for_selector("#live[data-state=live]")
+    shot(page, "system-prompt")
+
+
+def take_together(browser: Browser, http: httpx.Client) -> None:
+    """Take the pictures of the sign-in, and of a block that two agents and a person have written."""
+    key = http.post("/v1/keys", json={"name": "ada", "role": "member"}).raise_for_status().json()["key"]
+    page = browser.new_context(**LIGHT).new_page()
+    page.goto(BASE + "/")
+    shot(page, "sign-in")
+    page.get_by_label("API key").fill(key)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Run the tutorial").click()
+    page.get_by_text("agent2 +1 line").wait_for()
+    page.wait_for_function("!document.querySelector('.busy')")
+    page.get_by_role("link", name="organization").first.click()
+    page.get_by_role("button", name="Edit", exact=True).click()
+    text = page.get_by_role("textbox", name="Text")
+    text.fill(f"{text.input_value()}\nAda: Do we know when the first version came out? Please add it with its source.")
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.locator(".line-of-text", has_text="Ada:").wait_for()
+    page.wait_for_selector("#live[data-state=live]")
+    shot(page, "together")
+
+
 def main() -> None:
     """Take all pictures."""
-    path = shutil.which("chromium") or shutil.which("google-chrome")
+    path = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "google-chrome"))), None)
     flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--force-color-profile=srgb"]
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=flags)
@@ -231,10 +266,10 @@ def main() -> None:
         (examples := Path(folder) / "examples").mkdir()
         with running_server(examples) as http:
             take_examples(browser, http)
-        with running_server(Path(folder), FOLKMOOT_API_KEY="secret"):
-            page = browser.new_context(**LIGHT).new_page()
-            page.goto(BASE + "/")
-            shot(page, "sign-in")
+        (guarded := Path(folder) / "guarded").mkdir()
+        with running_server(guarded, FOLKMOOT_API_KEY="secret") as http:
+            http.headers["Authorization"] = "Bearer secret"
+            take_together(browser, http)
         browser.close()
 
 

@@ -15,10 +15,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-import httpx
+import httpx2
 from pydantic import SecretStr
 
 from folkmoot.errors import StartupError
+from folkmoot.outbound.certificates import trusted
 from folkmoot.settings import Settings, read_settings
 
 USUAL_ADDRESS = "http://localhost:8283"
@@ -70,7 +71,7 @@ def read_grants(
 
 
 async def create_key(
-    client: httpx.AsyncClient,
+    client: httpx2.AsyncClient,
     name: str,
     role: str,
     expires: str | None,
@@ -90,7 +91,7 @@ async def create_key(
     _tell(made["key"])
 
 
-async def list_keys(client: httpx.AsyncClient, organization: str | None) -> None:
+async def list_keys(client: httpx2.AsyncClient, organization: str | None) -> None:
     """Show an organisation's keys."""
     keys = await _ask(client, "GET", "/v1/keys", None, _of(organization))
     rows = [
@@ -108,26 +109,26 @@ async def list_keys(client: httpx.AsyncClient, organization: str | None) -> None
     _table(("id", "key", "name", "role", "lasts", "last use", "reaches"), rows)
 
 
-async def revoke_key(client: httpx.AsyncClient, key_id: str, organization: str | None) -> None:
+async def revoke_key(client: httpx2.AsyncClient, key_id: str, organization: str | None) -> None:
     """Revoke a key."""
     key = await _ask(client, "DELETE", f"/v1/keys/{_segment(key_id)}", None, _of(organization))
     _tell(f"Key {key['id']}, {key['name']!r}, is revoked.")
 
 
-async def create_organization(client: httpx.AsyncClient, name: str) -> None:
+async def create_organization(client: httpx2.AsyncClient, name: str) -> None:
     """Make an organisation and show its identifier, alone on the last line."""
     made = await _ask(client, "POST", "/v1/organizations", {"name": name})
     _tell(f"Organisation {made['name']!r} is there. Give it a key: folkmoot keys create NAME --organization …")
     _tell(made["id"])
 
 
-async def list_organizations(client: httpx.AsyncClient) -> None:
+async def list_organizations(client: httpx2.AsyncClient) -> None:
     """Show all organisations."""
     found = await _ask(client, "GET", "/v1/organizations")
     _table(("id", "name", "created"), [(each["id"], each["name"], each["created_at"] or "always") for each in found])
 
 
-async def delete_organization(client: httpx.AsyncClient, organization: str) -> None:
+async def delete_organization(client: httpx2.AsyncClient, organization: str) -> None:
     """Delete an organisation with everything that it has."""
     gone = await _ask(client, "DELETE", f"/v1/organizations/{_segment(organization)}")
     counts = ", ".join(f"{count} of {table}" for table, count in sorted(gone["deleted_rows"].items()))
@@ -156,7 +157,7 @@ async def _with_client(command: Callable[..., Coroutine[Any, Any, None]], *argum
 
 
 @asynccontextmanager
-async def _client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+async def _client(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
     """Give a client of the running server, or of the database where none runs.
 
     Raises:
@@ -165,10 +166,12 @@ async def _client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """
     address = settings.url or USUAL_ADDRESS
     headers = _bearer(settings.api_key)
-    async with httpx.AsyncClient(base_url=address, headers=headers, timeout=ANSWER_SECONDS) as client:
+    async with httpx2.AsyncClient(
+        base_url=address, headers=headers, timeout=ANSWER_SECONDS, verify=trusted()
+    ) as client:
         try:
             await client.get("/v1/health")
-        except httpx.TransportError as error:
+        except httpx2.TransportError as error:
             if settings.url is not None:
                 raise Refused(f"No server answers at {address} (FOLKMOOT_URL): {error}.") from error
         else:
@@ -180,7 +183,7 @@ async def _client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @asynccontextmanager
-async def _own_client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+async def _own_client(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
     """Give a client of this process, which has the database to itself or shares it as further servers do.
 
     Who can open the database needs no key: the requests carry one that was made for them.
@@ -192,8 +195,8 @@ async def _own_client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
         application = create_app(settings.model_copy(update={"api_key": key}), {})
         async with application.router.lifespan_context(application):
             _note("No server answers; asking the database itself.")
-            transport = httpx.ASGITransport(application)
-            async with httpx.AsyncClient(
+            transport = httpx2.ASGITransport(application)
+            async with httpx2.AsyncClient(
                 transport=transport, base_url="http://localhost", headers=_bearer(key), timeout=ANSWER_SECONDS
             ) as client:
                 yield client
@@ -204,7 +207,7 @@ async def _own_client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def _ask(
-    client: httpx.AsyncClient,
+    client: httpx2.AsyncClient,
     method: str,
     path: str,
     body: Mapping[str, Any] | None = None,
@@ -212,7 +215,7 @@ async def _ask(
 ) -> Any:
     try:
         response = await client.request(method, path, json=body, params=query)
-    except httpx.TransportError as error:
+    except httpx2.TransportError as error:
         raise Refused(f"The server did not answer: {error or type(error).__name__}.") from error
     if response.is_success:
         return response.json()

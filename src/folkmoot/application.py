@@ -21,6 +21,7 @@ from folkmoot import __version__, tracing
 from folkmoot.access.authentication import Authentication
 from folkmoot.access.organizations import list_organizations
 from folkmoot.access.principals import ADMIN, LOCAL
+from folkmoot.agents.ephemeral import ephemeral_kind
 from folkmoot.agents.services import Services
 from folkmoot.agents.trace_keeping import TraceKeeping
 from folkmoot.archives.embedding import embed_kind
@@ -67,6 +68,7 @@ from folkmoot.server.routes import (
     capturing,
     chat_completions,
     context,
+    conversation_items,
     conversations,
     core_memory,
     elsewhere,
@@ -111,8 +113,7 @@ from folkmoot.store.opening import open_store
 from folkmoot.store.sealing import Sealer
 from folkmoot.templates.migrating import MIGRATE, migrate_kind
 from folkmoot.tools.custom.custom_tool import CustomTool
-from folkmoot.tools.mcp.service import McpServers
-from folkmoot.tools.mcp.tools import McpTool
+from folkmoot.tools.mcp.service import McpServers, McpTool
 from folkmoot.tools.registry import BuiltinTools, StoredTools, ToolRegistry
 from folkmoot.web.pages import add_pages
 
@@ -142,6 +143,7 @@ ROUTERS = (
     batches.router,
     messages.router,
     conversations.router,
+    conversation_items.router,
     context.router,
     standing_approvals.router,
     all_messages.router,
@@ -293,7 +295,8 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     embedding_client = EmbeddingClient(settings, environ, directory)
     embedder = FileEmbedder(embedding_client)
     kinds: dict[str, JobKind] = {
-        kind.name: kind for kind in (embed_kind(embedding_client), *FileReader(sandbox, embedder).kinds)
+        kind.name: kind
+        for kind in (embed_kind(embedding_client), ephemeral_kind(), *FileReader(sandbox, embedder).kinds)
     }
     rooms = (catalogue, tools, sandbox, embedding_client, kinds, mcp, directory)
     services = Services(store, client, settings, environ, sealer, *rooms, TraceKeeping(settings))

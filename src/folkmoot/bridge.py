@@ -15,11 +15,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import IO, Any, TypeAlias
 
-import httpx
+import httpx2
 import uvloop
 from pydantic import SecretStr
 
 from folkmoot.errors import StartupError
+from folkmoot.outbound.certificates import trusted
 from folkmoot.settings import Settings, read_settings
 
 USUAL_ADDRESS = "http://localhost:8283"
@@ -53,16 +54,18 @@ def run() -> int:
 async def _run(settings: Settings) -> None:
     async with _server(settings) as (address, key):
         headers = {"authorization": f"Bearer {key.get_secret_value()}"} if key is not None else {}
-        timeout = httpx.Timeout(30, read=None)
-        limits = httpx.Limits(max_connections=None)
-        async with httpx.AsyncClient(base_url=address, headers=headers, timeout=timeout, limits=limits) as client:
+        timeout = httpx2.Timeout(30, read=None)
+        limits = httpx2.Limits(max_connections=None)
+        async with httpx2.AsyncClient(
+            base_url=address, headers=headers, timeout=timeout, limits=limits, verify=trusted()
+        ) as client:
             await Bridge(client, sys.stdout.buffer).run(_lines(sys.stdin.buffer))
 
 
 class Bridge:
     """Sends a client's messages to a server's door, and back what is answered."""
 
-    def __init__(self, client: httpx.AsyncClient, output: IO[bytes]) -> None:
+    def __init__(self, client: httpx2.AsyncClient, output: IO[bytes]) -> None:
         """Ask with `client` and write to `output`."""
         self._client = client
         self._output = output
@@ -119,7 +122,7 @@ class Bridge:
                     self._note(message, answer, response.headers)
                     if request_id is not None:
                         self._write(answer)
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx2.HTTPError, ValueError) as error:
             if request_id is not None:
                 told = f"The server at {self._client.base_url} did not answer: {error or type(error).__name__}."
                 failed = {"code": INTERNAL_ERROR, "message": told}
@@ -151,7 +154,7 @@ class Bridge:
         """Hand on what a session is told of unasked, for as long as its server has such a stream."""
         while True:
             headers = {"accept": "text/event-stream", **self._session}
-            with suppress(httpx.HTTPError, ValueError):  # the server is being started anew, say
+            with suppress(httpx2.HTTPError, ValueError):  # the server is being started anew, say
                 async with self._client.stream("GET", PATH, headers=headers) as response:
                     if response.is_client_error:
                         return
@@ -164,7 +167,7 @@ class Bridge:
         self._output.flush()
 
 
-async def _answers(response: httpx.Response) -> AsyncIterator[Json]:
+async def _answers(response: httpx2.Response) -> AsyncIterator[Json]:
     """Yield the messages of a response: one, or those of a stream as they come."""
     if not response.headers.get("content-type", "").startswith("text/event-stream"):
         body = await response.aread()
@@ -203,10 +206,10 @@ async def _server(settings: Settings) -> AsyncIterator[tuple[str, SecretStr | No
         StartupError: no server is at the address that was set, or the database cannot be opened.
     """
     address = settings.url or USUAL_ADDRESS
-    async with httpx.AsyncClient(base_url=address, timeout=30) as client:
+    async with httpx2.AsyncClient(base_url=address, timeout=30, verify=trusted()) as client:
         try:
             await client.get("/v1/health")
-        except httpx.TransportError as error:
+        except httpx2.TransportError as error:
             if settings.url is not None:
                 raise StartupError(f"No server answers at {address} (FOLKMOOT_URL): {error}.") from error
         else:

@@ -31,7 +31,7 @@ from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.server.connections import Connection, make_room
 from folkmoot.server.event_stream import end_endless_streams
 from folkmoot.server.hosts import is_loopback
-from folkmoot.settings import Settings, read_environ, read_settings, unknown_variables
+from folkmoot.settings import Settings, read_environ, read_settings, unknown_variables, without_password
 from folkmoot.store.opening import open_store
 
 SWITCH_SECONDS = 0.0005
@@ -176,7 +176,7 @@ def begin_to_stop(application: FastAPI, *, at_once: bool = False) -> None:
 def configure_logging(settings: Settings) -> None:
     """Log our own lines from the level that is set, the libraries' only from warnings on."""
     logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
-    for library in ("alembic", "httpx", "httpx2", "mcp", "openai", "anthropic", "google_genai"):
+    for library in ("alembic", "httpx2", "mcp", "openai", "anthropic", "google_genai"):
         logging.getLogger(library).setLevel(logging.WARNING)
     for library in ("mcp", "client"):  # it tells at length, with what was said, what an error tells us anyway
         logging.getLogger(library).setLevel(logging.CRITICAL)
@@ -335,16 +335,3 @@ def _as_shown(provider: Provider) -> str:
 async def _tell_walls(sandbox: Sandbox) -> None:
     """Show what is enforced when code is run, once it has been tried."""
     print(f"  sandbox   {(await sandbox.walls_behind()).line}", flush=True)  # noqa: T201 - this is the terminal
-
-
-def without_password(url: str) -> str:
-    """Return a database's address as it may be shown.
-
-    >>> without_password("postgresql://ada:secret@db/moot")
-    'postgresql://ada:…@db/moot'
-    """
-    scheme, separator, rest = url.partition("://")
-    user, at, place = rest.rpartition("@")
-    if not at:
-        return url
-    return f"{scheme}{separator}{user.partition(':')[0]}:…@{place}"

@@ -181,7 +181,8 @@ class Settings(BaseSettings):
     )
     keep_traces: Seconds = Field(604_800.0, description="Seconds that such a trace is kept with `all`.")
     keep_steps: Seconds = Field(
-        7_776_000.0, description="Seconds that the figures of a step stay when its run, or its agent, was deleted."
+        7_776_000.0,
+        description="Seconds that the figures of a step stay when its run was deleted, and that deletions are told.",
     )
     keep_jobs: Seconds = Field(604_800.0, description="Seconds that a job which is over stays listed.")
     tool_timeout: Seconds = Field(120.0, description="Seconds a tool may take.")
@@ -262,3 +263,16 @@ def unknown_variables(environ: Mapping[str, str]) -> Mapping[str, str | None]:
 def read_environ() -> Mapping[str, str]:
     """Return the environment's variables, and behind them those of the `.env` file: the providers' keys among them."""
     return {**{name: value for name, value in dotenv_values(ENV_FILE).items() if value is not None}, **os.environ}
+
+
+def without_password(url: str) -> str:
+    """Return a database's address as it may be shown.
+
+    >>> without_password("postgresql://ada:secret@db/moot")
+    'postgresql://ada:…@db/moot'
+    """
+    scheme, separator, rest = url.partition("://")
+    user, at, place = rest.rpartition("@")
+    if not at:
+        return url
+    return f"{scheme}{separator}{user.partition(':')[0]}:…@{place}"

@@ -11,12 +11,13 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-import httpx
+import httpx2
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from folkmoot.errors import StartupError
+from folkmoot.outbound.certificates import trusted
 from folkmoot.settings import read_settings
 
 USUAL_ADDRESS = "http://localhost:8283"
@@ -45,11 +46,11 @@ def run(command: Callable[..., None], *arguments: Any) -> int:
         settings = read_settings({})
         address = settings.url or USUAL_ADDRESS
         headers = {"authorization": f"Bearer {settings.api_key.get_secret_value()}"} if settings.api_key else {}
-        with httpx.Client(base_url=address, headers=headers, timeout=ANSWER_SECONDS) as client:
+        with httpx2.Client(base_url=address, headers=headers, timeout=ANSWER_SECONDS, verify=trusted()) as client:
             command(client, *arguments)
-    except httpx.ConnectError:
+    except httpx2.ConnectError:
         return _failed(f"no server answers at {address}. Start one with `folkmoot serve`, or set FOLKMOOT_URL.")
-    except httpx.TransportError as error:
+    except httpx2.TransportError as error:
         return _failed(f"the server did not answer: {error or type(error).__name__}.")
     except StartupError as error:
         return _failed(error.message)
@@ -63,7 +64,7 @@ def run(command: Callable[..., None], *arguments: Any) -> int:
 # -- chat ----------------------------------------------------------------------------------------------------
 
 
-def chat(client: httpx.Client, agent: str, message: str | None) -> None:
+def chat(client: httpx2.Client, agent: str, message: str | None) -> None:
     """Talk to an agent, line by line, until the input ends; or say one message.
 
     Args:
@@ -89,7 +90,7 @@ def chat(client: httpx.Client, agent: str, message: str | None) -> None:
                 console.print(Text(str(error), "red"))
 
 
-def _take_turns(client: httpx.Client, agent: Mapping[str, Any], body: Mapping[str, Any]) -> None:
+def _take_turns(client: httpx2.Client, agent: Mapping[str, Any], body: Mapping[str, Any]) -> None:
     """Say something, show what comes of it, and go on for as long as calls wait for a decision."""
     while body:
         turn = _Turn(agent["name"])
@@ -216,7 +217,7 @@ def _call_words(call: Mapping[str, str]) -> Text:
 # -- memory and runs -----------------------------------------------------------------------------------------
 
 
-def blocks(client: httpx.Client, block: str | None) -> None:
+def blocks(client: httpx2.Client, block: str | None) -> None:
     """List the blocks; or show one, each line with who wrote it."""
     if block is not None:
         _show_block(client, _the_one(client, "blocks", "label", block))
@@ -229,7 +230,7 @@ def blocks(client: httpx.Client, block: str | None) -> None:
     console.print(table)
 
 
-def _show_block(client: httpx.Client, block: Mapping[str, Any]) -> None:
+def _show_block(client: httpx2.Client, block: Mapping[str, Any]) -> None:
     lines = _ask(client, "GET", f"/v1/blocks/{block['id']}/blame")["lines"]
     colours = _Colours()
     width = max((len(line["author"]["name"] or "") for line in lines), default=0)
@@ -239,7 +240,7 @@ def _show_block(client: httpx.Client, block: Mapping[str, Any]) -> None:
         console.print(Text.assemble((f"{name:<{width}}  v{line['version']:<4} ", colours.of(name)), line["text"]))
 
 
-def runs(client: httpx.Client, agent: str | None, limit: int, *, failed: bool) -> None:
+def runs(client: httpx2.Client, agent: str | None, limit: int, *, failed: bool) -> None:
     """List the newest runs."""
     query: dict[str, Any] = {"limit": limit}
     if agent is not None:
@@ -260,7 +261,7 @@ def runs(client: httpx.Client, agent: str | None, limit: int, *, failed: bool) -
     console.print(table)
 
 
-def watch(client: httpx.Client, block: str) -> None:
+def watch(client: httpx2.Client, block: str) -> None:
     """Show a block's changes as they come, until Ctrl-C; a stream that drops is taken up where it was."""
     found = _the_one(client, "blocks", "label", block)
     colours, text, seen = _Colours(), found["value"], found["version"]
@@ -273,7 +274,7 @@ def watch(client: httpx.Client, block: str) -> None:
                     if event.get("version", 0) > seen:
                         _show_change(event, text, colours)
                         text, seen = event["value"], event["version"]
-        except httpx.TransportError as error:
+        except httpx2.TransportError as error:
             console.print(f"the stream has dropped ({error or type(error).__name__}); looking again", style="dim")
         time.sleep(RECONNECT_SECONDS)
 
@@ -301,13 +302,13 @@ class _Colours:
 # -- asking --------------------------------------------------------------------------------------------------
 
 
-def _ask(client: httpx.Client, method: str, path: str, **options: Any) -> Any:
+def _ask(client: httpx2.Client, method: str, path: str, **options: Any) -> Any:
     response = client.request(method, path, **options)
     _refuse(response)
     return response.json()
 
 
-def _events(response: httpx.Response) -> Iterator[Mapping[str, Any]]:
+def _events(response: httpx2.Response) -> Iterator[Mapping[str, Any]]:
     """Yield the data of a stream's events.
 
     Raises:
@@ -321,7 +322,7 @@ def _events(response: httpx.Response) -> Iterator[Mapping[str, Any]]:
             yield json.loads(line.removeprefix("data: "))
 
 
-def _refuse(response: httpx.Response) -> None:
+def _refuse(response: httpx2.Response) -> None:
     if response.is_success:
         return
     told = response.json().get("detail") if "json" in response.headers.get("content-type", "") else response.text
@@ -329,7 +330,7 @@ def _refuse(response: httpx.Response) -> None:
     raise Refused(f"{_words(told)}{hint}")
 
 
-def _the_one(client: httpx.Client, kind: str, named_by: str, wanted: str) -> dict[str, Any]:
+def _the_one(client: httpx2.Client, kind: str, named_by: str, wanted: str) -> dict[str, Any]:
     """Return the agent or block of this name or identifier.
 
     Raises:
@@ -347,14 +348,14 @@ def _the_one(client: httpx.Client, kind: str, named_by: str, wanted: str) -> dic
     return found[0]
 
 
-def _pages(client: httpx.Client, path: str) -> Iterator[dict[str, Any]]:
+def _pages(client: httpx2.Client, path: str) -> Iterator[dict[str, Any]]:
     after: str | None = None
     while page := _ask(client, "GET", path, params={"limit": 100, **({"after": after} if after else {})}):
         yield from page
         after = page[-1]["id"]
 
 
-def _name_of(client: httpx.Client, agent_id: str) -> str:
+def _name_of(client: httpx2.Client, agent_id: str) -> str:
     response = client.get(f"/v1/agents/{agent_id}")
     if response.status_code == 404:
         return "(deleted)"

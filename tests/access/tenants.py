@@ -62,6 +62,8 @@ class Organization:
         with self.http.stream("GET", f"/v1/runs/{run['id']}/stream") as stream:
             stream.read()
         conversation = self.ask("POST", "/v1/conversations", params={"agent_id": agent["id"]}, json={})
+        items = {"items": [{"role": "user", "content": f"{self.word} keeps this"}]}
+        items = self.ask("POST", f"/openai/v1/conversations/{conversation['id']}/items", json=items)
         folder = self.ask("POST", "/v1/folders", json={"name": f"{self.word} folder"})
         text = f"{self.word} stands in a file".encode()
         file = self.ask("POST", f"/v1/folders/{folder['id']}/upload", files={"file": (f"{self.word}.txt", text)})
@@ -110,6 +112,7 @@ class Organization:
             "step_id": self.ask("GET", f"/v1/runs/{run['id']}/steps")[0]["id"],
             "message_id": self.ask("GET", f"/v1/agents/{agent['id']}/messages")[-1]["id"],
             "conversation_id": conversation["id"],
+            "item_id": items["data"][0]["id"],
             "archive_id": passage["archive_id"],
             "passage_id": passage["id"],
             "memory_id": passage["id"],

@@ -38,7 +38,7 @@ def status(server: ServerProcess, key: str, path: str = "/v1/blocks", method: st
     return httpx.request(method, server.url + path, headers=bearer(key), timeout=60, **options).status_code
 
 
-OF_THE_OPERATOR = ("/v1/organizations/{", "/v1/admin/")
+OF_THE_OPERATOR = ("/v1/organizations/{", "/v1/admin/", "/v1/backup", "/settings/backup")
 """How routes about other organisations than one's own begin."""
 
 

@@ -16,7 +16,7 @@ from tenants import NewOrganization, Organization, bearer
 from folkmoot.application import create_app
 from folkmoot.server.gate import OPEN_PATHS
 from folkmoot.settings import Settings
-from support.routes import walk
+from support.routes import described, walk
 
 STREAM_SECONDS = 1.0
 """How long an endless stream is listened to."""
@@ -27,7 +27,6 @@ NOT_ITS_OWN = re.compile(r"/(models|static|login|logout|session|docs|redoc|opena
 
 
 HARMLESS = {
-    ("POST", "/agents/{agent_id}/stop"),
     ("POST", "/v1/agents/{agent_id}/messages/cancel"),
     ("POST", "/v1/sandbox-config/{sandbox_type}/default"),
 }
@@ -35,7 +34,13 @@ HARMLESS = {
 made are the stranger's own."""
 
 
-PAGES = {("GET", "/search"): ("q",), ("GET", "/activity"): ("agent",), ("GET", "/runs"): ("agent",)}
+PAGES = {
+    ("GET", "/"): ("around",),
+    ("GET", "/search"): ("q",),
+    ("GET", "/activity"): ("agent",),
+    ("GET", "/runs"): ("agent",),
+    ("GET", "/agents/{agent_id}"): ("conversation", "edit"),
+}
 """Pages that are narrowed by what somebody has; the API's description has no pages."""
 
 
@@ -44,9 +49,9 @@ def routes() -> list[tuple[str, str, tuple[str, ...]]]:
     """Return method, path and the names of the query's parameters of every route."""
     application = create_app(Settings(), {})
     queries: dict[tuple[str, str], tuple[str, ...]] = {}
-    for path, methods in application.openapi()["paths"].items():
-        for method, described in methods.items():
-            names = (each["name"] for each in described.get("parameters", ()) if each["in"] == "query")
+    for path, methods in described().items():
+        for method, operation in methods.items():
+            names = (each["name"] for each in operation.get("parameters", ()) if each["in"] == "query")
             queries[method.upper(), path] = tuple(names)
     queries |= PAGES
     found = sorted(set(walk(application.routes)))
@@ -74,6 +79,10 @@ def query_of(names: tuple[str, ...], ids: dict[str, str], path: str) -> list[dic
         "author": ids["block_label"],
         "q": ids["block_label"],
         "agent": ids["agent_id"],
+        "around": ids["agent_id"],
+        "conversation": ids["conversation_id"],
+        "edit": ids["message_id"],
+        "before_message_id": ids["message_id"],
         "query": ids["block_label"],
         "query_text": ids["block_label"],
         "value_search": ids["block_label"],
@@ -119,6 +128,7 @@ def body_of(ids: dict[str, str], path: str = "") -> dict[str, Any]:
         "model": ids["agent_id"],
         "messages": [{"role": "user", "content": "taken"}],
         "agent_id": ids["agent_id"],
+        "metadata": {"agent_id": ids["agent_id"]},
         "conversation_id": ids["conversation_id"],
         "run_id": ids["run_id"],
         "run_ids": [ids["run_id"]],
@@ -133,6 +143,7 @@ def body_of(ids: dict[str, str], path: str = "") -> dict[str, Any]:
         "message": "taken",
         "agent": ids["agent_id"],
         "conversation": ids["conversation_id"],
+        "edited": ids["message_id"],
         "approval": ids["approval_id"],
         "tool_name": "taken",
         "arguments": {"taken": "taken"},

@@ -19,6 +19,7 @@ from folkmoot.conversations.conversations import find_conversation, start_conver
 from folkmoot.conversations.messages import Message, list_messages
 from folkmoot.errors import NotFound
 from folkmoot.identifiers import new_id
+from folkmoot.memory.authors import Author
 from folkmoot.store.deletions import unfinished_deletions
 from folkmoot.store.engine import Store, Transaction
 from folkmoot.store.paging import Page
@@ -114,7 +115,7 @@ async def test_an_agent_whose_deletion_was_killed_is_gone_and_swept_later(databa
     with pytest.raises(NotFound):
         await store.read(lambda t: find_agent(t, agent_id))
     with pytest.raises(NotFound):
-        await remove_agent(store, agent_id)
+        await remove_agent(store, agent_id, Author("api", name="test"))
     await finish_deletions(store)
     assert await stored(store) == 3, "the other agent's"
     assert (await store.read(lambda t: find_agent(t, other))).id == other

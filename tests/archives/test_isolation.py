@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,9 +72,10 @@ kept = st.builds(
     every=st.booleans(),
 )
 def test_a_search_sees_its_own_archives_only_and_all_that_fits(
-    mode: str, passages: list[Kept], may: set[int], word: str, tags: list[str], every: bool
+    sqlite_schema: Path, mode: str, passages: list[Kept], may: set[int], word: str, tags: list[str], every: bool
 ) -> None:
     with TemporaryDirectory() as folder:
+        shutil.copyfile(sqlite_schema, Path(folder) / "folkmoot.sqlite3")
         asyncio.run(search_and_compare(Path(folder), mode, passages, may, word, tags, every))
 
 

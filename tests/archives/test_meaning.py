@@ -53,6 +53,20 @@ def test_each_mode_finds_what_it_can_and_both_together_find_all(http: httpx.Clie
     assert {"a feline sleeps", "invoice 4711 was paid"} <= set(texts(both))
 
 
+@one_store
+def test_with_the_offline_embedding_a_passage_is_found_by_what_it_means(http: httpx.Client) -> None:
+    listed = http.get("/v1/models/embedding").json()
+    assert [model["embedding_dim"] for model in listed if model["handle"] == "offline/wordllama"] == [256]
+    archive_id = new_archive(http, "offline/wordllama")
+    answers = ["The cat was ill, so we called the veterinarian.", "Revenue of the company rose by ten percent."]
+    fill(http, archive_id, *answers)
+    until_embedded(http, archive_id)
+    assert texts(search(http, "a sick kitten", archive_id, search_mode="text")) == []
+    for mode in ("vector", "hybrid"):
+        assert texts(search(http, "a sick kitten", archive_id, search_mode=mode, limit=1)) == answers[:1]
+        assert texts(search(http, "what the firm earned", archive_id, search_mode=mode, limit=1)) == answers[1:]
+
+
 def test_results_say_why_they_are_there(http: httpx.Client, embeddings: Any) -> None:
     archive_id = new_archive(http)
     fill(http, archive_id, "a feline sleeps", "the tom wakes", "nothing of the kind")

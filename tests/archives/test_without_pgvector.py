@@ -10,14 +10,14 @@ from meaning import fill, new_archive, search, texts, until_embedded
 
 from support.clients import plain_client
 from support.fixtures import StartServer
-from support.postgres import PostgresServer
+from support.postgres import PostgresDatabases
 from support.scripted_model import ScriptedModel
 
 INSTALLED = "SELECT count(*) FROM pg_extension WHERE extname = 'vector'"
 
 
 @pytest.fixture
-def limited_url(database_url: str, postgres_server: PostgresServer) -> Iterator[str]:
+def limited_url(database_url: str, postgres_server: PostgresDatabases) -> Iterator[str]:
     """The test's database, for a user who may work with its tables and may not add an extension."""
     database, role = database_url.rpartition("/")[2], f"limited_{uuid4().hex[:8]}"
     postgres_server.run_sql(f"CREATE ROLE {role} LOGIN")
@@ -31,7 +31,7 @@ def limited_url(database_url: str, postgres_server: PostgresServer) -> Iterator[
 def test_passages_are_found_by_meaning_without_pgvector(
     limited_url: str,
     database_url: str,
-    postgres_server: PostgresServer,
+    postgres_server: PostgresDatabases,
     start_server: StartServer,
     scripted_model: ScriptedModel,
 ) -> None:

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from chaos.moot import open_http
-from support.postgres import PostgresServer
+from support.postgres import PostgresDatabases, PostgresServer
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
 
@@ -82,7 +82,7 @@ async def connect() -> AsyncIterator[Connect]:
 
 @pytest.fixture(scope="session")
 def three_processes(
-    session_model: ScriptedModel, postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+    session_model: ScriptedModel, postgres_server: PostgresDatabases, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[list[ServerProcess]]:
     """The worker's three servers on one PostgreSQL database; tests take `https`."""
     database = postgres_server.create_database()

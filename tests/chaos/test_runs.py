@@ -109,6 +109,7 @@ async def test_the_lease_of_a_killed_process_runs_out_by_itself(
 
 
 @pytest.mark.parametrize("step", [1, 2])
+@pytest.mark.every_case_on_both
 async def test_a_run_whose_server_was_killed_has_an_end_after_the_restart(
     start_server: StartServer,
     connect: Connect,
@@ -142,6 +143,7 @@ async def test_a_run_whose_server_was_killed_has_an_end_after_the_restart(
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])
+@pytest.mark.every_case_on_both
 async def test_a_turn_that_is_cut_by_a_kill_leaves_whole_steps_and_an_agent_that_answers(
     start_server: StartServer,
     connect: Connect,
@@ -173,6 +175,7 @@ async def test_a_turn_that_is_cut_by_a_kill_leaves_whole_steps_and_an_agent_that
 
 
 @pytest.mark.parametrize("pause", range(6))
+@pytest.mark.every_case_on_both
 async def test_a_server_that_is_killed_at_any_moment_of_a_turn_leaves_a_whole_conversation(
     start_server: StartServer,
     connect: Connect,

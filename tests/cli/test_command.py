@@ -14,14 +14,13 @@ import pytest
 from folkmoot import __version__
 from folkmoot.demo import EXAMPLES, examples_folder
 
-pytestmark = pytest.mark.by_command
-
 Folkmoot = Callable[..., subprocess.CompletedProcess[str]]
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("fastapi", "sqlalchemy", "pydantic_ai", "openai", "uvicorn", "alembic", "asyncpg")
 
 
+@pytest.mark.by_command
 def test_version_is_told(folkmoot: Folkmoot) -> None:
     done = folkmoot("--version")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"folkmoot {__version__}\n", "")

@@ -10,7 +10,7 @@ import pytest
 
 from support.clients import plain_client
 from support.fixtures import MODEL, StartServer, one_store
-from support.postgres import PostgresServer
+from support.postgres import PostgresDatabases
 from support.scripted_model import ScriptedModel
 
 Folkmoot = Callable[..., subprocess.CompletedProcess[str]]
@@ -21,7 +21,7 @@ def other_database(store: str, request: pytest.FixtureRequest, tmp_path: Path) -
     """An empty database of the other kind."""
     if store == "postgres":
         return f"sqlite:///{tmp_path / 'other.sqlite3'}"
-    postgres: PostgresServer = request.getfixturevalue("postgres_server")
+    postgres: PostgresDatabases = request.getfixturevalue("postgres_server")
     return postgres.create_database()
 
 

@@ -23,7 +23,7 @@ from folkmoot.store.opening import open_store
 from support.clients import PATIENCE
 from support.fixtures import MODEL, StartServer, one_store
 from support.ports import free_port
-from support.postgres import PostgresServer
+from support.postgres import PostgresDatabases
 from support.scripted_model import ScriptedModel
 
 Folkmoot = Callable[..., subprocess.CompletedProcess[str]]
@@ -107,11 +107,15 @@ async def test_no_address_of_a_postgresql_that_is_not_there_is_waited_for(place:
         await open_store(f"postgresql://{place}", 1.0)
 
 
-def test_a_postgresql_database_that_does_not_exist_is_told(folkmoot: Folkmoot, postgres_server: PostgresServer) -> None:
+def test_a_postgresql_database_that_does_not_exist_is_told(
+    folkmoot: Folkmoot, postgres_server: PostgresDatabases
+) -> None:
     assert_refused(folkmoot("serve", "--port", "0", "--database", postgres_server.url("absent")), "absent")
 
 
-def test_a_postgresql_user_who_may_not_make_tables_is_told(folkmoot: Folkmoot, postgres_server: PostgresServer) -> None:
+def test_a_postgresql_user_who_may_not_make_tables_is_told(
+    folkmoot: Folkmoot, postgres_server: PostgresDatabases
+) -> None:
     url = postgres_server.create_database()
     name = url.rpartition("/")[2]
     user = f"guest_{name[-12:]}"
@@ -147,7 +151,7 @@ def test_a_data_folder_that_cannot_be_made_is_told(folkmoot: Folkmoot, home: Pat
 
 
 def test_a_database_of_a_newer_version_is_told(
-    start_server: StartServer, folkmoot: Folkmoot, database_url: str, postgres_server: PostgresServer
+    start_server: StartServer, folkmoot: Folkmoot, database_url: str, postgres_server: PostgresDatabases
 ) -> None:
     start_server().stop()
     statement = "UPDATE alembic_version SET version_num = '9999'"

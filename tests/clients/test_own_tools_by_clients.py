@@ -1,4 +1,4 @@
-"""The official clients of all four generations make, change, run and use a tool of their own, on both stores."""
+"""The official clients of all generations make, change, run and use a tool of their own, on both stores."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from installs import HERE, node_modules, python_0_1
+from installs import HERE, node_modules, python_0_1, python_1_0
 
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
@@ -26,6 +26,7 @@ def tsx(program: str, tsconfig: str) -> list[str]:
 
 PROGRAMS: dict[str, Callable[[], list[str]]] = {
     "python": lambda: [sys.executable, "own_tool_python.py"],
+    "python-1.0": lambda: [str(python_1_0()), "own_tool_python.py"],
     "python-0.1": lambda: [str(python_0_1()), "own_tool_python_0_1.py"],
     "typescript": lambda: tsx("own_tool.ts", "tsconfig.1.json"),
     "typescript-0.1": lambda: tsx("own_tool_0_1.ts", "tsconfig.0_1.json"),

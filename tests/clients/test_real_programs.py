@@ -111,6 +111,33 @@ def test_letta_codes_commands_that_need_no_channel(
         assert json.loads(run([letta, "mcp", "list", "--agent", agent], **env)) == []
         said = json.loads(run([letta, "messages", "list", "--agent", agent], **env))
         assert [each["message_type"] for each in said] == ["system_message"]
+        assert json.loads(run([letta, "agents", "list", "--shared"], **env))["agents"] == []
+        wanted = ["--personality", "blank", "--model", MODEL, "--tags", "shop"]
+        made = json.loads(run([letta, "agents", "create", "--name", "keeper", *wanted], **env))
+        (tagged,) = json.loads(run([letta, "agents", "list", "--tags", "shop", "--include-blocks"], **env))["items"]
+        assert (tagged["id"], bool(tagged["blocks"])) == (made["id"], True)
+        run([letta, "model", "set", MODEL, "--agent", agent], **env)
+        assert json.loads(run([letta, "model", "get", "--agent", agent], **env))["model"] == MODEL
+        assert json.loads(run([letta, "memory", "backups", "--agent", agent], **env)) == {"backups": []}
+
+
+def test_letta_code_talks_without_an_agent_and_without_its_memory_and_shows_what_was_sent(
+    run: Run, server: ServerProcess, client: Letta, new_agent: NewAgent
+) -> None:
+    letta, agent = letta_code(), new_agent()
+    env = {"LETTA_BASE_URL": server.url, "LETTA_API_KEY": "unused", "DISABLE_AUTOUPDATER": "1"}
+    headless = ["--output-format", "json"]
+    turn = json.loads(run([letta, "-p", "ECHO in passing", *headless, "--ephemeral", "--model", MODEL], **env))
+    assert (turn["is_error"], turn["result"], turn["agent_id"]) == (False, "in passing", None)
+    for flags in (["--stateless"], ["--new"]):
+        again = json.loads(run([letta, "-p", "ECHO on", *headless, "--agent", agent.id, *flags], **env))
+        assert (again["is_error"], again["result"]) == (False, "on")
+    told = json.loads(
+        run([letta, "messages", "transcript", "--conversation", again["conversation_id"], "--agent", agent.id], **env)
+    )
+    assert "ECHO on" in json.dumps(told)
+    step = client.steps.list(agent_id=agent.id, limit=1).items[0]
+    assert "ECHO on" in run([letta, "steps", "trace", "--agent", agent.id, "--step", step.id], **env)
 
 
 def test_letta_code_gets_its_default_tools(run: Run, server: ServerProcess, scripted_model: ScriptedModel) -> None:

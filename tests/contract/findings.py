@@ -9,8 +9,9 @@ from typing import Any
 
 from comparing import differences, shape_differences
 from expectations import ANYTHING, Allowed
-from openapi import schema_of, violations
 from recordings import Ids, Recording
+
+from support.openapi import schema_of, violations
 
 
 @dataclass(frozen=True)

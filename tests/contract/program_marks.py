@@ -302,6 +302,7 @@ INSTEAD = (
         "bootstrap with *",
     ),
     Instead("the same", 404, 200, "POST /v1/projects"),
+    Instead("a conversation without an agent can be begun", 405, 200, "POST /v1/conversations/ephemeral"),
     Instead("the provider's own address, which is not to be asked by a test", 200, None, "POST /v1/providers/check"),
     Instead("the same", 404, 201, "POST /v1/agents/{}/schedule"),
     Instead("the same", 404, 200, "GET /v1/agents/{}/mcp-servers"),

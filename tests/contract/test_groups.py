@@ -14,11 +14,11 @@ import httpx
 import pytest
 from comparing import differences
 from expectations import Allowed
-from openapi import schema_of, violations
 from recordings import Ids, Recording, make_again
 
 from runs.talking import followed, ok
 from support.fixtures import MODEL, StartServer
+from support.openapi import schema_of, violations
 
 LINES = [json.loads(line) for line in (Path(__file__).parent / "groups.jsonl").read_text().splitlines()]
 

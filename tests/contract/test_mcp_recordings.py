@@ -12,10 +12,10 @@ import httpx
 import pytest
 from comparing import differences
 from expectations import ALLOWED, Allowed
-from openapi import schema_of, violations
 from recordings import Ids, Recording, load_recordings, make_again
 
 from support.fixtures import MODEL, StartServer
+from support.openapi import schema_of, violations
 from support.tool_servers import TOOL_SERVER, running
 
 RECORDINGS = load_recordings("mcp_recordings.jsonl")

@@ -11,12 +11,10 @@ import httpx
 import pytest
 from recordings import HERE
 
-from folkmoot.application import create_app
-from folkmoot.settings import Settings
 from support.fixtures import NewAgent, NewBlock
+from support.routes import described
 
 CONTRACT: dict[str, Any] = json.loads((HERE / "openapi.json").read_text())["paths"]
-OURS: dict[str, Any] = create_app(Settings(), {}).openapi()["paths"]
 
 NO_FILTERS = re.compile(
     r"limit|offset|after|before|order.*|sort_by|ascending|include.*|exclude.*|.*assistant_message.*"
@@ -37,7 +35,7 @@ def named(operation: dict[str, Any]) -> dict[str, Any]:
 
 
 def filters() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    for path, operations in OURS.items():
+    for path, operations in described().items():
         answer = operations.get("get", {}).get("responses", {}).get("200", {}).get("content", {})
         if answer.get("application/json", {}).get("schema", {}).get("type") != "array" or path in NARROWED:
             continue
@@ -62,12 +60,12 @@ def nobodys(name: str, schema: dict[str, Any]) -> Any:
 
 
 def test_every_parameter_of_the_contract_is_declared() -> None:
-    ours = {anonymous(path): operations for path, operations in OURS.items()}
+    declared = {anonymous(path): operations for path, operations in described().items()}
     missing = [
         (method.upper(), path, name)
         for path, operations in CONTRACT.items()
         for method, operation in operations.items()
-        if (mine := ours.get(anonymous(path), {}).get(method)) is not None
+        if (mine := declared.get(anonymous(path), {}).get(method)) is not None
         for name in named(operation)
         if name not in named(mine)
     ]

@@ -10,10 +10,10 @@ from fnmatch import fnmatchcase
 import httpx
 import pytest
 from comparing import differences
-from openapi import schema_of, violations
 from recordings import HERE, Ids, Recording, make_again, read_recording
 
 from support.fixtures import MODEL, StartServer
+from support.openapi import schema_of, violations
 from support.scripted_model import ScriptedModel
 
 MODEL_THERE = "http://127.0.0.1:19971/v1"

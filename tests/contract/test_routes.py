@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 import pytest
 from fastapi.routing import APIRoute
-from openapi import violations
 from recordings import HERE
 
 from folkmoot.application import ROUTERS
 from support.fixtures import NewAgent
+from support.openapi import violations
 
 CONTRACT: dict[str, Any] = json.loads((HERE / "openapi.json").read_text())["paths"]
 ELSEWHERE = {("GET", "/v1/tools/{}"), ("POST", "/v1/tools/add-base-tools")}

@@ -13,11 +13,11 @@ from pages import PAGES, ROOT, without_examples
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
-from folkmoot.application import create_app
 from folkmoot.cli import application
 from folkmoot.models.providers import PROVIDERS, Provider
 from folkmoot.settings import Settings
 from folkmoot.tools.builtin import BUILTIN_TOOLS
+from support.routes import described
 
 README = (ROOT / "README.md").read_text()
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -113,8 +113,7 @@ def test_every_tool_is_in_the_documentation(name: str) -> None:
 @cache
 def routes() -> list[tuple[str, str]]:
     """Return the method and path of every route of the API."""
-    paths = create_app(Settings(), {}).openapi()["paths"]
-    return [(method.upper(), path) for path, methods in paths.items() for method in methods if method in METHODS]
+    return [(method.upper(), path) for path, methods in described().items() for method in methods if method in METHODS]
 
 
 def comparable(path: str) -> str:

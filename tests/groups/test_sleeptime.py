@@ -348,3 +348,20 @@ def _wait_for(is_so: Callable[[], bool], seconds: float) -> None:
     while not is_so():
         assert time.monotonic() < until, "it did not happen"
         time.sleep(0.05)
+
+
+def test_an_agent_out_of_a_file_has_who_tends_its_memory(http: httpx.Client, new_owl: Callable[..., Owl]) -> None:
+    owl = new_owl(7)
+    file = ok(http.get(f"/v1/agents/{owl['id']}/export"))
+    alone = {**file, "agents": [{**file["agents"][0], "group_ids": []}], "groups": []}
+    for content, frequency in ((file, 7), (alone, 5)):
+        imported = ok(http.post("/v1/agents/import", files={"file": ("owl.af", json.dumps(content).encode())}))
+        copy = ok(http.get(f"/v1/agents/{imported['agent_ids'][0]}"))
+        group = copy["managed_group"]
+        partner = partner_of(http, copy)
+        assert (group["sleeptime_agent_frequency"], len(group["agent_ids"])) == (frequency, 1)
+        mine = {block["label"]: block["id"] for block in copy["blocks"]}
+        assert mine.items() <= {block["label"]: block["id"] for block in partner["blocks"]}.items()
+        assert partner["id"] != partner_of(http, owl)["id"]
+        ok(http.delete(f"/v1/agents/{copy['id']}"))
+        assert http.get(f"/v1/agents/{partner['id']}").status_code == 404, "it goes with its agent"

@@ -50,6 +50,7 @@ def test_a_block_by_its_label(client: Letta, new_agent: NewAgent, new_block: New
 
 
 @pytest.mark.parametrize("label", ["with space", "ünï", "a.b-c_d", "100%", "attach", "日本", "q?x#y", "+"])
+@pytest.mark.every_case_on_both
 def test_a_label_of_any_characters_can_be_asked_for(
     client: Letta, new_agent: NewAgent, new_block: NewBlock, label: str
 ) -> None:

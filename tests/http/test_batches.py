@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,6 +16,7 @@ from support.callbacks import listening
 from support.clients import plain_client
 from support.fixtures import MODEL, NewAgent, StartServer, one_store
 from support.scripted_model import ScriptedModel
+from support.server import ServerProcess
 
 
 def ok(answer: httpx.Response) -> Any:
@@ -107,6 +110,53 @@ def test_a_batch_ends_with_the_key_that_made_it(start_server: StartServer, scrip
                 admin.delete(f"/v1/keys/{key['id']}").raise_for_status()
             counts = until(admin, batch["id"], is_over)["metadata"]["counts"]
         assert counts == {"waiting": 0, "succeeded": 1, "failed": 0, "cancelled": 1}
+
+
+SHORT_TURNS = """
+import runpy, sys
+import folkmoot.jobs.worker
+folkmoot.jobs.worker.TURN_SECONDS = 0.0
+sys.argv = sys.argv[3:]
+runpy.run_module("folkmoot", run_name="__main__")
+"""
+
+
+@one_store
+def test_long_batches_of_one_organisation_make_room_for_another(
+    database_url: str, tmp_path: Path, scripted_model: ScriptedModel
+) -> None:
+    through = [sys.executable, "-c", SHORT_TURNS]
+    env = {"FOLKMOOT_API_KEY": "admin"}
+    with (
+        ServerProcess(
+            database=database_url, home=tmp_path / "own", model_url=scripted_model.base_url, env=env, through=through
+        ) as server,
+        plain_client(server.url, headers={"authorization": "Bearer admin"}) as first,
+    ):
+        other = ok(first.post("/v1/organizations", json={"name": "others"}))["id"]
+        made = ok(first.post("/v1/keys", json={"name": "other", "role": "member", "organization": other}))
+        with plain_client(server.url, headers={"authorization": f"Bearer {made['key']}"}) as second:
+            long = []
+            with scripted_model.hold() as held:
+                for number in (1, 2):
+                    agent = ok(first.post("/v1/agents", json={"model": MODEL}))["id"]
+                    said = [(agent, f"ECHO {number} {letter}") for letter in "abc"]
+                    long.append((agent, ok(first.post("/v1/messages/batches", json=asked(*said)))["id"]))
+                    held.wait_for(number)
+                agent = ok(second.post("/v1/agents", json={"model": MODEL}))["id"]
+                short = ok(second.post("/v1/messages/batches", json=asked((agent, "ECHO other"))))["id"]
+                for asked_for in (4, 6):  # by the second turn at the latest it has been seen that somebody waits
+                    held.release(2)
+                    held.wait_for(asked_for)
+                    if "ECHO other" in str(scripted_model.conversations):
+                        break
+                assert "ECHO other" in str(scripted_model.conversations), "while the others have turns left"
+            until(second, short, is_over)
+            for number, (agent, batch) in enumerate(long, 1):
+                assert until(first, batch, is_over)["metadata"]["counts"]["succeeded"] == 3
+                found = ok(first.get(f"/v1/agents/{agent}/messages", params={"order": "asc"}))
+                texts_said = [each["content"] for each in found if each["message_type"] == "user_message"]
+                assert texts_said[-3:] == [f"ECHO {number} {letter}" for letter in "abc"], "each once, in order"
 
 
 @one_store

@@ -67,6 +67,7 @@ def test_tags_that_were_changed_are_found_as_they_are_now(client: Letta, new_blo
         ("no such part", set()),
     ],
 )
+@pytest.mark.every_case_on_both
 def test_by_part_of_a_field(
     client: Letta, new_block: NewBlock, tag: str, field: str, part: str, found: set[str]
 ) -> None:
@@ -102,6 +103,7 @@ def test_by_how_many_agents_have_it(client: Letta, new_block: NewBlock, new_agen
 
 @pytest.mark.parametrize("count", [2**31, 2**63, 10**30, -(10**30)])
 @pytest.mark.parametrize("name", ["gt", "lt", "eq"])
+@pytest.mark.every_case_on_both
 def test_a_count_of_agents_of_any_size_is_answered(http: httpx.Client, name: str, count: int) -> None:
     answer = http.get("/v1/blocks/", params={f"connected_to_agents_count_{name}": count, "limit": 1})
     assert answer.status_code in (200, 422), answer.text

@@ -73,6 +73,7 @@ def search(client: Letta, agent: AgentState, **arguments: Any) -> list[str]:
         pytest.param("can't", 7, id="an apostrophe"),
     ],
 )
+@pytest.mark.every_case_on_both
 def test_words_find_the_message_that_has_them(client: Letta, talked: AgentState, query: str, place: int) -> None:
     assert search(client, talked, query=query, roles=["user"], limit=1) == [SAID[place]]
 
@@ -107,6 +108,7 @@ def test_the_better_match_comes_first(client: Letta, new_agent: NewAgent) -> Non
         "%_",
     ],
 )
+@pytest.mark.every_case_on_both
 def test_a_query_is_words_and_never_syntax(client: Letta, talked: AgentState, query: str) -> None:
     found = search(client, talked, query=query, roles=["user"])
     assert (SAID[1] in found) == ("marmalade" in query)

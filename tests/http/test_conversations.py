@@ -11,7 +11,10 @@ import pytest
 from letta_client import AsyncLetta, BadRequestError, ConflictError, Letta, NotFoundError
 from letta_client.types.agents import LettaResponse
 
-from support.fixtures import NewAgent, NewBlock, one_store
+from chaos.moot import rows
+from support.clients import plain_client
+from support.fixtures import MODEL, NewAgent, NewBlock, StartServer, one_store
+from support.polling import until
 from support.scripted_model import ScriptedModel
 
 
@@ -226,6 +229,18 @@ def test_a_fork_has_the_history_up_to_a_message_and_leaves_the_source_alone(
     assert said(client, until_word.id) == ["ECHO one"]
     after = client.conversations.messages.list(source.id, order="asc").items
     assert [m.id for m in after] == [m.id for m in before]
+    second = before[3]
+    again = http.post(f"/v1/conversations/{source.id}/fork", params={"before_message_id": second.id}).json()["id"]
+    assert said(client, again) == ["ECHO one", "one"]
+    first = http.post(f"/v1/conversations/{source.id}/fork", params={"before_message_id": before[1].id}).json()["id"]
+    assert said(client, first) == []
+    for refused, why in (
+        ({"before_message_id": before[2].id}, "is part of a reply"),
+        ({"before_message_id": second.id, "message_id": second.id}, "name this or message_id, not both"),
+        ({"before_message_id": "message-00000000-0000-4000-8000-000000000000"}, "is not in the conversation's context"),
+    ):
+        answer = http.post(f"/v1/conversations/{source.id}/fork", params=refused)
+        assert (answer.status_code, why in answer.json()["detail"]) == (400, True)
     run_id = before[1].run_id
     assert len(http.get(f"/v1/runs/{run_id}/messages").json()) == 2
     sent = [m["content"] for m in scripted_model.requests[-1]["messages"] if m["role"] == "user"]
@@ -449,3 +464,30 @@ def test_a_reset_leaves_the_system_message(http: httpx.Client, new_agent: NewAge
     assert [each["message_type"] for each in http.get(f"{path}/messages").json()] == ["system_message"]
     assert (reset["id"], len(reset["in_context_message_ids"])) == (thread, 1)
     assert len(http.get(f"/v1/agents/{agent.id}/messages").json()) == 1, "the agent's own thread is another one"
+
+
+def test_an_ephemeral_conversation_goes_with_its_agent_when_its_time_is_over(
+    start_server: StartServer, database_url: str, scripted_model: ScriptedModel
+) -> None:
+    server = start_server()
+    with plain_client(server.url) as http:
+        asked = {"model": MODEL, "system": "Be brief.", "model_settings": {"temperature": 0.5}}
+        begun = http.post("/v1/conversations/ephemeral", json=asked).raise_for_status().json()
+        turn = {"input": "ECHO hello", "streaming": False}
+        answer = http.post(f"/v1/conversations/{begun['id']}/messages", json=turn).raise_for_status().json()
+        assert [each["content"] for each in answer["messages"]] == ["hello"]
+        sent = scripted_model.requests[-1]
+        assert ("Be brief." in json.dumps(sent["messages"]), sent["temperature"], sent.get("tools")) == (
+            True,
+            0.5,
+            None,
+        )
+        agent = http.get(f"/v1/agents/{begun['agent_id']}").json()
+        assert (agent["hidden"], agent["tools"], agent["blocks"]) == (True, [], [])
+        assert http.get("/v1/conversations").json() == []
+        (job,) = http.get("/v1/jobs", params={"source_id": agent["id"]}).json()
+        assert (job["kind"], job["subject_id"]) == ("delete_ephemeral", agent["id"])
+        asyncio.run(rows(database_url, "UPDATE jobs SET due_at = 1"))
+        until(lambda: http.get(f"/v1/agents/{agent['id']}").status_code == 404)
+        assert http.get(f"/v1/conversations/{begun['id']}").status_code == 404
+        until(lambda: http.get(f"/v1/jobs/{job['id']}").json()["status"] == "completed")

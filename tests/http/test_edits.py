@@ -87,9 +87,11 @@ def test_a_very_long_text_is_not_sent_back_whole(http: httpx.Client, new_block: 
 @pytest.mark.parametrize(
     ("body", "named"),
     [
-        ({"kind": "set_text", "text": "x"}, "kind"),
+        ({"kind": "set_text", "text": "x"}, "kind has to be insert, append, replace, rethink or patch"),
+        ({"kind": ["insert"], "new_string": "x"}, "kind has to be"),
+        ([], "kind has to be"),
         ({"kind": "insert"}, "new_string"),
-        ({"new_string": "x"}, "kind"),
+        ({"new_string": "x"}, "kind has to be insert, append, replace, rethink or patch"),
         ({"kind": "insert", "new_string": "a\0b"}, "new_string"),
         ({"kind": "insert", "new_string": "x", "insert_line": "last"}, "insert_line"),
     ],
@@ -115,6 +117,7 @@ def test_if_match_holds_for_every_edit(http: httpx.Client, new_block: NewBlock) 
 
 
 @pytest.mark.parametrize("writers", [2, 16])
+@pytest.mark.every_case_on_both
 async def test_all_lines_of_programs_that_edit_at_once_are_kept(
     async_http: httpx.AsyncClient, client: Letta, writers: int
 ) -> None:

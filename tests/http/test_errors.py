@@ -287,6 +287,7 @@ def test_metadata_that_cannot_be_shown_is_refused_and_breaks_no_list(start_serve
         '{"k": -0.0}',
     ],
 )
+@pytest.mark.every_case_on_both
 def test_strange_metadata_is_kept_or_refused(http: httpx.Client, metadata: str) -> None:
     answer = http.post("/v1/blocks", content=f'{{"label": "a", "value": "", "metadata": {metadata}}}', headers=JSON)
     assert answer.status_code in (200, 422), answer.text

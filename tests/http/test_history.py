@@ -108,6 +108,7 @@ def test_changing_other_fields_makes_no_version(http: httpx.Client, new_block: N
 
 
 @pytest.mark.parametrize("number", [0, -1, 2, 99, *OUT_OF_RANGE])
+@pytest.mark.every_case_on_both
 def test_a_version_that_is_not_there_is_not_found(http: httpx.Client, new_block: NewBlock, number: int) -> None:
     block = new_block(value="one")
     response = http.get(f"/v1/blocks/{block.id}/history/{number}")
@@ -133,6 +134,7 @@ def test_a_page_that_cannot_be_is_refused(http: httpx.Client, new_block: NewBloc
 
 @pytest.mark.parametrize("number", OUT_OF_RANGE)
 @pytest.mark.parametrize("name", ["after", "before"])
+@pytest.mark.every_case_on_both
 def test_a_place_beyond_all_versions_is_an_empty_or_whole_page(
     http: httpx.Client, new_block: NewBlock, name: str, number: int
 ) -> None:
@@ -196,6 +198,7 @@ def test_blame_of_an_empty_block_has_no_lines(http: httpx.Client, new_block: New
 
 
 @pytest.mark.parametrize("version", [0, -1, 2, *OUT_OF_RANGE])
+@pytest.mark.every_case_on_both
 def test_blame_of_a_version_that_is_not_there(http: httpx.Client, new_block: NewBlock, version: int) -> None:
     response = http.get(f"/v1/blocks/{new_block().id}/blame", params={"version": version})
     assert response.status_code in {404, 422}, response.text
@@ -231,6 +234,7 @@ def test_a_revert_that_cannot_be_changes_nothing(http: httpx.Client, new_block: 
 
 
 @pytest.mark.parametrize("version", OUT_OF_RANGE)
+@pytest.mark.every_case_on_both
 def test_a_revert_to_a_version_out_of_range(http: httpx.Client, new_block: NewBlock, version: int) -> None:
     response = http.post(f"/v1/blocks/{new_block().id}/revert", json={"version": version})
     assert response.status_code in {404, 422}, response.text
@@ -312,6 +316,7 @@ def test_readers_are_the_runs_and_steps_that_were_shown_a_version(
 
 
 @pytest.mark.parametrize("version", OUT_OF_RANGE)
+@pytest.mark.every_case_on_both
 def test_readers_of_a_version_out_of_range(http: httpx.Client, new_block: NewBlock, version: int) -> None:
     response = http.get(f"/v1/blocks/{new_block().id}/readers", params={"version": version})
     assert response.status_code in {200, 404, 422}, response.text

@@ -236,6 +236,7 @@ def test_an_agent_without_blocks_is_told_so(client: Letta, new_agent: NewAgent) 
 
 
 @pytest.mark.parametrize("bad", ["\0", "\ud800"], ids=["NUL", "half a surrogate pair"])
+@pytest.mark.every_case_on_both
 def test_characters_no_store_can_hold_do_not_reach_a_block(
     client: Letta, new_agent: NewAgent, new_block: NewBlock, bad: str
 ) -> None:

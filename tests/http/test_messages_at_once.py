@@ -23,6 +23,7 @@ def said(request: dict[str, Any], role: str = "assistant") -> list[str]:
 
 
 @pytest.mark.parametrize("count", [2, 16])
+@pytest.mark.every_case_on_both
 async def test_requests_to_one_agent_are_answered_one_after_the_other(
     client: Letta, async_client: AsyncLetta, new_agent: NewAgent, scripted_model: ScriptedModel, count: int
 ) -> None:

@@ -158,6 +158,7 @@ def test_whatever_a_model_calls_the_conversation_goes_on(
 
 
 @pytest.mark.parametrize("text", ["a\0b", "a\ud800b"], ids=["NUL", "half a surrogate pair"])
+@pytest.mark.every_case_on_both
 def test_text_that_no_store_can_hold_is_mended(
     client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel, text: str
 ) -> None:

@@ -275,3 +275,77 @@ def test_under_the_protocols_own_address(server: ServerProcess, new_agent: NewAg
     with openai.OpenAI(base_url=f"{server.url}/openai/v1", api_key="unused", max_retries=0) as api:
         response = api.responses.create(model=agent.id, input="ECHO hi")
         assert api.responses.retrieve(response.id).output_text == "hi"
+
+
+def test_conversations_as_the_standard_has_them(
+    server: ServerProcess, client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    agent = new_agent()
+    with openai.OpenAI(base_url=f"{server.url}/openai/v1", api_key="unused", max_retries=0) as api:
+        said_before: Any = [
+            {"role": "user", "content": "I like walnuts."},
+            {"role": "assistant", "content": [{"type": "output_text", "text": "Noted."}]},
+        ]
+        begun = strictly(api.conversations.create(metadata={"agent_id": agent.id, "case": "7"}, items=said_before))
+        assert begun.metadata == {"agent_id": agent.id, "case": "7"}
+        script = 'CALL conversation_search {"query": "x"}\nTHEN ECHO done'
+        api.responses.create(model=agent.id, input=script, conversation=begun.id)
+        sent = json.dumps(scripted_model.conversations[-1])
+        assert sent.index("I like walnuts.") < sent.index("Noted.") < sent.index("CALL conversation_search")
+
+        listed = [strictly(item) for item in api.conversations.items.list(begun.id, order="asc", limit=2)]
+        assert [item.type for item in listed] == [
+            "message", "message", "message", "function_call", "function_call_output", "message",
+        ]  # fmt: skip
+        call, output = listed[3:5]
+        assert (call.name, json.loads(call.arguments), output.call_id) == (
+            "conversation_search", {"query": "x"}, call.call_id,
+        )  # fmt: skip
+        assert [item.id for item in api.conversations.items.list(begun.id)] == [item.id for item in listed[::-1]]
+        again = api.conversations.items.retrieve(call.id, conversation_id=begun.id)
+        assert again.model_dump(exclude_unset=True) == api.conversations.items.list(begun.id).data[2].model_dump(
+            exclude_unset=True
+        )
+
+        added = api.conversations.items.create(begun.id, items=[{"role": "user", "content": "And pears."}])
+        assert [item.content[0].text for item in added.data] == ["And pears."]  # type: ignore[union-attr]
+        assert api.conversations.items.delete(listed[0].id or "", conversation_id=begun.id).id == begun.id
+        api.responses.create(model=agent.id, input="ECHO hi", conversation=begun.id)
+        sent = json.dumps(scripted_model.conversations[-1])
+        assert ("walnuts" in sent, "And pears." in sent) == (False, True)
+
+        changed = api.conversations.update(begun.id, metadata={"case": "8"})
+        assert api.conversations.retrieve(begun.id) == changed
+        assert changed.metadata == {"agent_id": agent.id, "case": "8"}
+        assert client.conversations.retrieve(begun.id).agent_id == agent.id
+        refused: list[tuple[Any, str]] = [
+            (lambda: api.conversations.create(), "agent_id"),
+            (lambda: api.conversations.create(metadata={"agent_id": "me"}), "metadata.agent_id"),
+            (lambda: api.conversations.update(begun.id, metadata={"agent_id": new_agent().id}), "stays so"),
+            (lambda: api.conversations.items.retrieve(listed[0].id or "", conversation_id=begun.id), "no item"),
+            (lambda: api.conversations.items.list(begun.id, after="msg_1").data, "no item"),
+            (lambda: api.conversations.items.create(begun.id, items=[call.model_dump()]), "items.0.type"),
+            (lambda: api.conversations.create(metadata={"agent_id": agent.id, "x": "y" * 513}), "metadata.x"),
+        ]
+        for ask, named in refused:
+            with pytest.raises(openai.APIStatusError) as caught:
+                ask()
+            assert (caught.value.status_code in (400, 404, 422), named in caught.value.message) == (True, True), named
+        assert strictly(api.conversations.delete(begun.id)).deleted
+        with pytest.raises(openai.NotFoundError):
+            api.conversations.retrieve(begun.id)
+
+
+def test_an_item_is_not_deleted_under_a_turn_that_may_read_it(
+    server: ServerProcess, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    agent = new_agent()
+    with openai.OpenAI(base_url=f"{server.url}/openai/v1", api_key="unused", max_retries=0) as api:
+        said: Any = [{"role": "user", "content": "I like walnuts."}]
+        begun = api.conversations.create(metadata={"agent_id": agent.id}, items=said)
+        (item,) = api.conversations.items.list(begun.id)
+        with scripted_model.hold() as held:
+            api.responses.create(model=agent.id, input="ECHO hi", conversation=begun.id, background=True)
+            held.wait_for(1)
+            with pytest.raises(openai.ConflictError, match="under way"):
+                api.conversations.items.delete(item.id or "", conversation_id=begun.id)

@@ -289,3 +289,83 @@ def test_variables_that_would_swell_a_plan_are_refused(
     assert (answer.status_code, "5,000,000 characters" in answer.json()["detail"]) == (422, True), answer.text
     made = ok(http.post(f"/v1/templates/{name}:current/agents", json={"memory_variables": {"theme": "Ada"}}))
     assert client.agents.retrieve(made["agent_ids"][0]).system == "Ada" * 1000
+
+
+def test_a_group_rides_along_in_a_template(client: Letta, http: httpx.Client, new_agent: NewAgent, name: str) -> None:
+    shared = client.blocks.create(label="plan", value="Win {{match}}.")
+    boss, ann, bob = (new_agent(name=each, block_ids=[shared.id]) for each in ("boss", "ann", "bob"))
+    manager = {"manager_type": "dynamic", "manager_agent_id": boss.id, "max_turns": 4, "termination_token": "END"}
+    told = {"agent_ids": [ann.id, bob.id], "description": "Chess", "shared_block_ids": [shared.id]}
+    group = ok(http.post("/v1/groups", json={**told, "manager_config": manager}))
+    ok(http.post("/v1/templates", json={"type": "group", "group_id": group["id"], "name": name}))
+    snapshot = ok(http.get(f"/v1/templates/p/{name}:1/snapshot"))
+    assert snapshot["type"] == "dynamic"
+    assert (snapshot["configuration"]["maxTurns"], snapshot["configuration"]["terminationToken"]) == (4, "END")
+    assert [each["label"] for each in snapshot["blocks"]] == ["plan"]
+
+    made = client.templates.agents.create(name, agent_name="x", memory_variables={"match": "it"})
+    copy = ok(http.get(f"/v1/agents/{made.agent_ids[0]}"))["managed_group"]
+    assert copy["deployment_id"] == made.deployment_id
+    assert (copy["manager_agent_id"], copy["agent_ids"]) == (made.agent_ids[0], made.agent_ids[1:])
+    assert [copy[each] for each in ("manager_type", "max_turns", "termination_token", "description")] == [
+        "dynamic", 4, "END", "Chess",
+    ]  # fmt: skip
+    (block,) = client.agents.blocks.list(made.agent_ids[2])
+    assert (copy["shared_block_ids"], block.value) == ([block.id], "Win it.")
+    assert block.id != shared.id
+
+    of_agent = ok(http.post("/v1/templates", json={"type": "agent", "agent_id": boss.id}))
+    again = ok(http.get(f"/v1/templates/p/{of_agent['name']}:1/snapshot"))
+    assert ([each["name"] for each in again["agents"]], again["type"]) == (["boss", "ann", "bob"], "dynamic")
+
+    snapshot["configuration"]["maxTurns"] = 9
+    ok(http.put(f"/v1/templates/p/{name}:current/snapshot", json=snapshot))
+    client.templates.save(name)
+    path = f"/v1/templates/p/{name}/deployments/{made.deployment_id}/migrate"
+    ok(http.post(path, json={"version": "2"}))
+    assert ok(http.get(f"/v1/groups/{copy['id']}"))["max_turns"] == 9
+    snapshot["type"] = snapshot["configuration"]["managerType"] = "round_robin"
+    ok(http.put(f"/v1/templates/p/{name}:current/snapshot", json=snapshot))
+    refused = http.post(path, json={"version": "current"})
+    assert (refused.status_code, "kind dynamic" in refused.json()["detail"]) == (400, True), refused.text
+    for change, named in (
+        ({"managerAgentEntityId": "nobody"}, "none of the agents"),
+        ({"managerAgentEntityId": None}, "managerAgentEntityId"),
+        ({"maxTurns": 0}, "max_turns"),
+    ):
+        wrong = {**snapshot, "type": "dynamic", "configuration": {**snapshot["configuration"], **change}}
+        answer = http.put(f"/v1/templates/p/{name}:current/snapshot", json=wrong)
+        assert (answer.status_code, named in answer.json()["detail"]) == (422, True), answer.text
+
+
+def test_a_sleep_time_agent_is_made_from_a_template_with_who_tends_its_memory(
+    client: Letta, http: httpx.Client, name: str
+) -> None:
+    memory = [{"label": "human", "value": "{{who}}"}]
+    owl = ok(
+        http.post("/v1/agents", json={"name": "owl", "model": MODEL, "enable_sleeptime": True, "memory_blocks": memory})
+    )
+    kind = {"manager_type": "sleeptime", "sleeptime_agent_frequency": 2}
+    ok(http.patch(f"/v1/groups/{owl['managed_group']['id']}", json={"manager_config": kind}))
+    client.templates.create(type="agent", agent_id=owl["id"], name=name)
+    made = client.templates.agents.create(name, agent_name="copy", memory_variables={"who": "Ada"})
+    copy = ok(http.get(f"/v1/agents/{made.agent_ids[0]}"))
+    group = copy["managed_group"]
+    assert (group["sleeptime_agent_frequency"], group["agent_ids"]) == (2, made.agent_ids[1:])
+    theirs = {each.label: each.id for each in client.agents.blocks.list(group["agent_ids"][0])}
+    assert {each["label"]: each["id"] for each in copy["blocks"]}.items() <= theirs.items()
+    assert set(theirs) == {"human", "memory_persona"}
+
+    snapshot = ok(http.get(f"/v1/templates/p/{name}:1/snapshot"))
+    alone = {**snapshot, "agents": snapshot["agents"][:1], "type": "classic", "configuration": {}}
+    alone["relationships"] = [
+        each for each in snapshot["relationships"] if each["agentEntityId"] == alone["agents"][0]["entityId"]
+    ]
+    ok(http.put(f"/v1/templates/p/{name}:current/snapshot", json=alone))
+    (single,) = client.templates.agents.create(f"{name}:current").agent_ids
+    partner = ok(http.get(f"/v1/agents/{single}"))["managed_group"]["agent_ids"]
+    assert len(partner) == 1
+    for agent_id in (made.agent_ids[0], single, owl["id"]):
+        client.agents.delete(agent_id)
+    for agent_id in (*partner, *group["agent_ids"]):
+        assert http.get(f"/v1/agents/{agent_id}").status_code == 404

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from typing import Any
@@ -77,6 +78,42 @@ def test_a_tool_in_typescript_is_made_of_its_source_and_used_in_a_turn(client: L
     changed = client.tools.update(tool.id, source_code=f"export function {name}() {{ return process.env.HOUSE; }}")
     assert changed.source_type == "typescript"
     assert returned(client, agent.id, name, "{}").tool_return == "ours"
+
+
+MEMORY = """
+interface Note { text: string; agent_state?: any }
+export function TOOL({ text, agent_state }: Note) {
+  agent_state.memory.update_block_value("human", `${agent_state.memory.get_block("human").value}, ${text}`);
+  return `${agent_state.name} has ${agent_state.memory.list_block_labels().join(" and ")}`;
+}
+"""
+
+
+@one_store
+def test_a_tool_sees_its_agent_and_changes_its_memory(client: Letta) -> None:
+    apart, first = named(MEMORY)
+    plain, second = named(
+        "export const TOOL = (times: number, agent_state: AgentState) => { agent_state.memory.get_block('human').value"
+        " += '!'.repeat(times); return { id: agent_state.id, own: process.env.LETTA_AGENT_ID }; }"
+    )
+    tools = [client.tools.create(source_code=each, source_type="typescript") for each in (apart, plain)]
+    parameters = [tool.json_schema["parameters"] for tool in tools if tool.json_schema is not None]
+    assert [each["properties"] for each in parameters] == [{"text": {"type": "string"}}, {"times": {"type": "number"}}]  # type: ignore[index]
+    assert [each["required"] for each in parameters] == [["text"], ["times"]]  # type: ignore[index]
+    agent = client.agents.create(
+        name="scribe",
+        model=MODEL,
+        include_base_tools=False,
+        tool_ids=[tool.id for tool in tools],
+        memory_blocks=[{"label": "human", "value": "Ada"}],
+    )
+    assert returned(client, agent.id, first, '{"text": "likes tea"}').tool_return == "scribe has human"
+    answer = returned(client, agent.id, second, '{"times": 2}')
+    assert json.loads(answer.tool_return) == {"id": agent.id, "own": agent.id}
+    block = client.agents.blocks.retrieve("human", agent_id=agent.id)
+    assert block.value == "Ada, likes tea!!"
+    client.tools.update(tools[1].id, source_code=plain.replace("'human'", "'pets'"))
+    assert "There is no block pets; there are human" in returned(client, agent.id, second, '{"times": 2}').tool_return
 
 
 @one_store

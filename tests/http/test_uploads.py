@@ -140,6 +140,7 @@ def test_a_second_file_of_a_name(http: httpx.Client, new_folder: NewFolder, uplo
 
 
 @pytest.mark.parametrize("handling", ["suffix", "error", "skip", "replace"])
+@pytest.mark.every_case_on_both
 def test_uploads_of_one_name_at_once(http: httpx.Client, new_folder: NewFolder, handling: str) -> None:
     folder = new_folder()
 

@@ -104,6 +104,30 @@ async def test_a_watch_begins_with_a_snapshot_and_tells_every_version_in_order(a
     assert (by_program.id, by_program.data["value"], by_program.data["author"]["type"]) == ("4", "by a program", "api")
 
 
+async def test_a_watch_of_changes_tells_what_differs(async_http: httpx.AsyncClient) -> None:
+    block = await make_block(async_http, "né 𝒶 long text " * 400)
+    agent = await make_agent(async_http, block)
+    text = block["value"]
+    async with (
+        watching(async_http, of_block(block) + "?changes=true") as watch,
+        watching(async_http, of_agent(agent) + "?changes=true") as of_all,
+    ):
+        assert [(await each.next()).event for each in (watch, of_all)] == ["snapshot", "snapshot"]
+        wanted = [text + "end", "begin" + text, text[:50] + "𝓑" + text[60:], "", "short"]
+        for each in wanted:
+            ok(await write(async_http, block, each))
+        for each in (watch, of_all):
+            told, now = await each.versions(len(wanted)), text
+            for one, after in zip(told, wanted, strict=True):
+                assert "value" not in one.data
+                for start, end, replacement in reversed(one.data["change"]):
+                    now = now[:start] + replacement + now[end:]
+                assert now == after
+    assert len(json.dumps(told[0].data)) < 700
+    async with watching(async_http, of_block(block) + "?changes=true", "3") as watch:  # resumed
+        assert (await watch.versions(1))[0].data["change"] != []
+
+
 async def test_many_edits_at_once_are_told_in_order_without_gap(async_http: httpx.AsyncClient) -> None:
     block = await make_block(async_http)
     async with watching(async_http, of_block(block)) as watch:

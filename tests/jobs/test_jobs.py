@@ -15,19 +15,20 @@ from sqlalchemy import select, update
 from steps import GIVEN_UP, STEP_KIND, STEPS, mark, steps_kind, steps_of
 
 from folkmoot.errors import JobDelayed, JobFailed
+from folkmoot.identifiers import ORGANIZATION
 from folkmoot.jobs.jobs import (
     Job,
     JobFilter,
     JobLost,
     add_job,
-    claim_jobs,
+    claim_job,
     find_job,
     list_jobs,
     prune_jobs,
     topic,
 )
 from folkmoot.jobs.kinds import ActiveJob, JobKind, cancel_job, delete_job
-from folkmoot.jobs.worker import JobWorker
+from folkmoot.jobs.worker import TURN_SECONDS, JobWorker
 from folkmoot.memory.authors import Author
 from folkmoot.memory.blocks import create_block
 from folkmoot.store import clock
@@ -146,7 +147,7 @@ async def test_what_a_killed_process_left_another_goes_on_with(
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_what_a_killed_process_left_the_next_one_takes_up_at_once(opened: Store) -> None:
     job = await added(opened)
-    await opened.everywhere.write(lambda transaction: claim_jobs(transaction, [STEP_KIND], [], 1))
+    await opened.everywhere.write(lambda transaction: claim_job(transaction, [STEP_KIND], []))
     worker = JobWorker(opened, {STEP_KIND: steps_kind()}, 3600)
     await worker.open(alone=True)
     try:
@@ -157,9 +158,9 @@ async def test_what_a_killed_process_left_the_next_one_takes_up_at_once(opened: 
 
 async def test_a_process_that_lost_its_job_writes_nothing_more(opened: Store, working: Work) -> None:
     job = await added(opened)
-    (first,) = await opened.everywhere.write(lambda transaction: claim_jobs(transaction, [STEP_KIND], [], 4))
+    first = await opened.everywhere.write(lambda transaction: claim_job(transaction, [STEP_KIND], []))
     await end_leases(opened)
-    (second,) = await opened.everywhere.write(lambda transaction: claim_jobs(transaction, [STEP_KIND], [], 4))
+    second = await opened.everywhere.write(lambda transaction: claim_job(transaction, [STEP_KIND], []))
     assert (first.id, first.attempts, second.attempts) == (job.id, 1, 2)
     kind = steps_kind()
     with pytest.raises(JobLost):
@@ -178,7 +179,7 @@ async def _true(_: Transaction) -> bool:
 async def test_what_is_added_while_a_job_ends_is_not_left_behind(opened: Store) -> None:
     """Who ends a job waits for those who are adding to it, and sees what they added."""
     job = await added(opened)
-    (claimed,) = await opened.everywhere.write(lambda transaction: claim_jobs(transaction, [STEP_KIND], [], 1))
+    claimed = await opened.everywhere.write(lambda transaction: claim_job(transaction, [STEP_KIND], []))
     holding, let_go = asyncio.Event(), asyncio.Event()
 
     async def add(transaction: Transaction) -> Job:
@@ -239,7 +240,7 @@ async def test_what_cannot_be_done_is_not_tried_again(opened: Store, working: Wo
 async def test_a_job_that_kills_its_processes_is_given_up(opened: Store, working: Work) -> None:
     job = await added(opened)
     for _ in range(3):
-        await opened.everywhere.write(lambda transaction: claim_jobs(transaction, [STEP_KIND], [], 1))
+        await opened.everywhere.write(lambda transaction: claim_job(transaction, [STEP_KIND], []))
         await end_leases(opened)
     await working(steps_kind())
     failed = await until(opened, job, "failed")
@@ -294,15 +295,50 @@ async def test_a_worker_that_stops_puts_back_what_it_works_on(opened: Store, wor
     assert (await until(opened, job, "completed")).attempts == 1
 
 
-async def test_one_organisation_with_many_jobs_does_not_hold_up_another(opened: Store) -> None:
-    many = [await added(opened) for _ in range(6)]
-    other_store = opened.of("org-other")
-    single = await added(other_store)
-    first = await opened.everywhere.write(lambda transaction: claim_jobs(transaction, [STEP_KIND], [], 2))
-    busy = {job.organization_id for job in first}
-    then = await opened.everywhere.write(lambda transaction: claim_jobs(transaction, [STEP_KIND], busy, 1))
-    assert {job.id for job in first} <= {job.id for job in many}
-    assert [job.id for job in then] == [single.id]
+async def test_one_organisation_with_many_jobs_does_not_hold_up_another(
+    opened: Store, working: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both places are taken when the other organisation comes; one of them is given up where it can be gone on with."""
+    monkeypatch.setattr("folkmoot.jobs.worker.TURN_SECONDS", 0.0)
+    taken, go_on = asyncio.Event(), asyncio.Event()
+    begun: list[str] = []
+
+    async def work(active: ActiveJob) -> None:
+        begun.append(active.job.id)
+        if len(begun) == 2:
+            taken.set()
+        while active.job.organization_id == ORGANIZATION and not go_on.is_set():
+            active.yield_if_asked()
+            await asyncio.sleep(0.01)
+
+    many = [await added(opened) for _ in range(3)]
+    await working(JobKind(STEP_KIND, work, yields=True))
+    await asyncio.wait_for(taken.wait(), PATIENCE)
+    other = opened.of("org-other")
+    single = await until(other, await added(other), "completed")
+    assert begun[:3] == [many[0].id, many[1].id, single.id]
+    go_on.set()
+    ended = [await until(opened, job, "completed") for job in many]
+    assert [job.attempts for job in ended] == [1, 1, 1] and begun.count(many[0].id) == 2
+
+
+async def test_no_job_makes_room_before_its_turn_is_over_nor_for_its_own_organisation(opened: Store) -> None:
+    kind = JobKind(STEP_KIND, lambda _: asyncio.sleep(3600), at_once=1, yields=True)
+    for store in (opened, opened, opened.of("org-other")):
+        await added(store)
+    worker = JobWorker(opened, {STEP_KIND: kind}, 3600)
+    assert await worker._begin_due([STEP_KIND])
+    (active,) = worker._active.values()
+    await worker._ask_for_a_place({STEP_KIND})
+    assert not active.is_asked_to_yield
+    active.begun_at -= TURN_SECONDS
+    await opened.of("org-other").write(lambda transaction: transaction.run(update(jobs).values(due_at=None)))
+    await worker._ask_for_a_place({STEP_KIND})
+    assert not active.is_asked_to_yield
+    await opened.of("org-other").write(lambda transaction: transaction.run(update(jobs).values(due_at=1)))
+    await worker._ask_for_a_place({STEP_KIND})
+    assert active.is_asked_to_yield
+    await worker.close()
 
 
 async def test_jobs_that_are_over_are_forgotten_in_time(opened: Store, working: Work) -> None:

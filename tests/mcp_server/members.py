@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import httpx2
 from mcp.client.client import Client
+from mcp.client.session import MessageHandlerFnT
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import Implementation, TextContent
 
@@ -23,14 +24,19 @@ GENERATIONS = ("2026-07-28", "legacy")
 
 @asynccontextmanager
 async def joined(
-    url: str, key: str | None = None, generation: str = "auto", name: str = "claude-code", version: str = "2.1"
+    url: str,
+    key: str | None = None,
+    generation: str = "auto",
+    name: str = "claude-code",
+    version: str = "2.1",
+    heard: MessageHandlerFnT | None = None,
 ) -> AsyncIterator[Client]:
-    """Connect to a server's door, with a key or as whoever needs none."""
+    """Connect to a door, with a key or as whoever needs none; `heard` is given what the server says unasked."""
     headers = {"authorization": f"Bearer {key}"} if key is not None else {}
     async with httpx2.AsyncClient(headers=headers, timeout=60) as http:
         transport = streamable_http_client(f"{url}/mcp", http_client=http)
         info = Implementation(name=name, version=version)
-        async with Client(transport, mode=generation, client_info=info) as client:
+        async with Client(transport, mode=generation, client_info=info, message_handler=heard) as client:
             yield client
 
 
@@ -95,7 +101,7 @@ class OlderSession:
 
     @contextmanager
     def stream(self, url: str, key: str | None = None) -> Iterator[Iterator[dict[str, Any]]]:
-        """Give the resources that the session's stream tells of, as they come, until it ends."""
+        """Give what the session's stream tells, as it comes, until it ends: resources, and the names of lists."""
         headers = self.headers | {"accept": "text/event-stream", "authorization": f"Bearer {key or self.key}"}
         with httpx.stream("GET", f"{url}/mcp", headers=headers, timeout=60) as stream:
             assert stream.status_code == 200
@@ -106,8 +112,8 @@ def _told(stream: httpx.Response) -> Iterator[dict[str, Any]]:
     for line in stream.iter_lines():
         if line.startswith("data: "):
             message = json.loads(line.removeprefix("data: "))
-            assert message["method"] == "notifications/resources/updated"
-            yield message["params"]
+            told, _, what = message["method"].removeprefix("notifications/").partition("/")
+            yield message["params"] if (told, what) == ("resources", "updated") else {what: told}
 
 
 def begin_session(url: str, key: str) -> OlderSession:

@@ -135,9 +135,9 @@ def test_a_session_of_the_older_revisions_is_told_of_changes(start_server: Start
     listening, subscribing, writing = servers[0].url, servers[-1].url, servers[0].url
     with httpx.Client(base_url=writing, timeout=PATIENCE) as http:
         block = http.post("/v1/blocks", json={"label": "notes", "value": "one"}).json()
-        key = http.post("/v1/keys", json={"name": "cursor", "blocks": [grant(block, "read")]}).json()["key"]
+        made = http.post("/v1/keys", json={"name": "cursor", "blocks": [grant(block, "read")]}).json()
         other = http.post("/v1/keys", json={"name": "other", "blocks": [grant(block, "read")]}).json()
-        session = begin_session(subscribing, key)
+        session = begin_session(subscribing, made["key"])
         with session.stream(listening) as told, session.stream(listening, key=other["key"]) as overheard:
             session.ask("resources/subscribe", uri="memory://notes")
             http.post(f"/v1/blocks/{block['id']}/edits", json={"kind": "insert", "new_string": "two"})
@@ -148,8 +148,13 @@ def test_a_session_of_the_older_revisions_is_told_of_changes(start_server: Start
             session.ask("resources/subscribe", uri=f"memory://{block['id']}")
             http.patch(f"/v1/blocks/{block['id']}", json={"value": "four"})
             assert next(told) == {"uri": f"memory://{block['id']}"}, "and not of what it unsubscribed from"
+            blocks = [grant(block, "write")]
+            httpx.patch(f"{subscribing}/v1/keys/{made['id']}", json={"blocks": blocks}, timeout=PATIENCE)
+            assert next(told) == {"list_changed": "tools"}, "by a change at another process"
             http.delete(f"/v1/keys/{other['id']}")
             assert list(overheard) == [], "whose session it is not is told nothing"
+        with session.stream(listening) as told:
+            assert [next(told), next(told)] == [{"list_changed": "tools"}, {"list_changed": "resources"}]
 
 
 @one_store
@@ -187,6 +192,43 @@ async def test_a_change_of_what_the_key_reaches_is_told(
         assert events == {ToolsListChanged(), ResourcesListChanged(), ResourceUpdated(uri)}
         http.patch(f"/v1/blocks/{other.id}", json={"value": "two"})
         assert await next_event(told) == ResourceUpdated(uri)
+
+
+@one_store
+@pytest.mark.filterwarnings("ignore:resources/subscribe is removed")
+async def test_a_client_of_the_older_revisions_is_told_of_other_lists(
+    server: ServerProcess, http: httpx.Client, new_block: NewBlock
+) -> None:
+    block, other = new_block(value="one"), new_block(value="one")
+    made = http.post("/v1/keys", json={"name": "cursor", "blocks": [grant(block)]}).json()
+    heard = asyncio.Queue[Any]()
+
+    async def told() -> str:
+        async with asyncio.timeout(PATIENCE):
+            return str((await heard.get()).method)
+
+    def give(*grants: dict[str, str]) -> None:
+        http.patch(f"/v1/keys/{made['id']}", json={"blocks": grants}).raise_for_status()
+
+    async with joined(server.url, made["key"], "legacy", heard=heard.put) as member:
+        capabilities = member.server_capabilities
+        assert capabilities.tools is not None and capabilities.tools.list_changed
+        assert capabilities.resources is not None and capabilities.resources.list_changed
+        await member.session.subscribe_resource(f"memory://{block.label}")
+        http.patch(f"/v1/blocks/{block.id}", json={"value": "two"})
+        assert await told() == "notifications/resources/updated", "its stream is there"
+        give(grant(block, "read"))
+        assert await told() == "notifications/tools/list_changed"
+        assert "insert" not in {tool.name for tool in (await member.list_tools()).tools}
+        give(grant(block, "read"), grant(other, "read"))
+        assert await told() == "notifications/resources/list_changed"
+        assert {each.name for each in (await member.list_resources()).resources} == {block.label, other.label}
+        http.patch(f"/v1/blocks/{other.id}", json={"label": f"{other.label}_renamed"}).raise_for_status()
+        assert await told() == "notifications/resources/list_changed"
+        http.delete(f"/v1/blocks/{other.id}").raise_for_status()
+        assert await told() == "notifications/resources/list_changed"
+        http.patch(f"/v1/blocks/{block.id}", json={"value": "three"})
+        assert await told() == "notifications/resources/updated", "and of nothing else meanwhile"
 
 
 @one_store

@@ -197,6 +197,7 @@ async def test_guarantee_4_inserts_never_conflict(
 
 
 @pytest.mark.parametrize("tool", ["memory_replace", "core_memory_replace", "memory_apply_patch", "memory"])
+@pytest.mark.every_case_on_both
 async def test_guarantee_5_a_replace_never_edits_text_it_did_not_see(
     https: Clients,
     scripted_model: ScriptedModel,

@@ -18,6 +18,7 @@ from folkmoot.memory.authors import Author
 from folkmoot.memory.blocks import create_block, delete_block, edit_block, find_block, revert_block
 from folkmoot.memory.edits import Insert, Revert, SetText, describe
 from folkmoot.memory.history import FULL_COPY_EVERY, SHORT_TEXT, blame_block, find_version, list_versions, read_texts
+from folkmoot.memory.undo import MOST_STRETCHES, UndoneBlock, undo_run
 from folkmoot.store.engine import Parameters, Row, Store, Transaction
 from folkmoot.store.postgres import PostgresEngine, PostgresTransaction, _Done
 from folkmoot.store.sqlite import SqliteEngine
@@ -322,3 +323,22 @@ async def test_pages_in_both_directions_meet_without_gap_or_overlap(opened: Stor
     between = await opened.read(lambda t: list_versions(t, block_id, 100, after=20, before=10))
     assert [version.number for version in between] == list(range(19, 10, -1))
     assert all(one.number == other.number + 1 for one, other in pairwise(between))
+
+
+async def test_a_run_that_wrote_in_turn_with_others_all_too_often_is_not_taken_back(opened: Store) -> None:
+    """It would be read and compared version by version, while nobody else can write."""
+
+    async def work(transaction: Transaction) -> tuple[UndoneBlock, UndoneBlock]:
+        block = await create_block(transaction, {"label": "notes", "value": "a", "limit": 1_000_000}, BOB)
+        for place in range(2 * MOST_STRETCHES):
+            await edit_block(transaction, block.id, Insert(f"{place}", -1), BOB if place % 2 else ADA)
+        (within,) = await undo_run(transaction, "run-1", BOB)
+        for author in (ADA, BOB, ADA):
+            await edit_block(transaction, block.id, Insert("more", -1), author)
+        (above,) = await undo_run(transaction, "run-1", BOB)
+        return within, above
+
+    within, above = await opened.write(work)
+    assert (within.reason, within.version) == (None, 2 * MOST_STRETCHES + 2)
+    assert above.version is None
+    assert "in turn with others" in (above.reason or "")

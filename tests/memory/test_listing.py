@@ -156,6 +156,7 @@ def _lists_of(world: World) -> dict[str, tuple[List, list[str]]]:
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
 @pytest.mark.parametrize("limit", [1, 3, 7, 1000])
+@pytest.mark.every_case_on_both
 async def test_pages_forwards_and_backwards_give_each_item_once(world: World, limit: int, order: Any) -> None:
     for name, (read, oldest_first) in _lists_of(world).items():
         wanted = oldest_first if order == "asc" else oldest_first[::-1]

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from folkmoot.errors import AddressRefused, InvalidInput
@@ -78,7 +78,7 @@ async def test_name_with_one_private_address_is_not_dialled(
 @pytest.mark.parametrize("host", ["127.0.0.2", "2130706434", "0x7f.2", "0177.0.0.2", "127.0.0.2.", "localhost"])
 async def test_private_address_is_not_dialled_however_it_is_written(host: str) -> None:
     async with serving() as (port, asked), guarded_client(allow_private=False, timeout=5) as client:
-        with pytest.raises((AddressRefused, httpx.InvalidURL, httpx.ConnectError)):
+        with pytest.raises((AddressRefused, httpx2.InvalidURL, httpx2.ConnectError)):
             await client.get(f"http://{host}:{port}/")
     assert asked == []
 
@@ -144,5 +144,5 @@ async def test_a_name_that_nobody_knows_is_a_failed_connection(
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     async with guarded_client(allow_private=True, timeout=5) as client:
-        with pytest.raises(httpx.ConnectError, match=r"nobody\.test could not be looked up"):
+        with pytest.raises(httpx2.ConnectError, match=r"nobody\.test could not be looked up"):
             await client.get("http://nobody.test/")

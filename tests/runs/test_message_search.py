@@ -75,6 +75,7 @@ def test_the_form_under_agents_tells_ranks(http: httpx.Client, new_agent: NewAge
 @pytest.mark.parametrize(
     "query", ['"', "*", "AND", "a OR", "(", "\\", "'; DROP TABLE messages; --", "日本語", "%", "-"]
 )
+@pytest.mark.every_case_on_both
 def test_whatever_is_searched_for_is_no_error(http: httpx.Client, query: str, mode: str) -> None:
     assert isinstance(search(http, query=query, search_mode=mode), list)
 
@@ -138,6 +139,7 @@ def test_an_unknown_message_is_a_404(http: httpx.Client) -> None:
     ],
     ids=["Chinese", "Japanese", "Korean", "Thai", "long tokens", "accents"],
 )
+@pytest.mark.every_case_on_both
 def test_words_inside_words_are_found(
     http: httpx.Client, new_agent: NewAgent, said: str, words: list[str], other: str
 ) -> None:

@@ -298,14 +298,20 @@ async def test_what_is_not_used_is_removed_and_what_is_used_is_not(make: Make, t
 
 
 async def test_beyond_the_size_the_longest_unused_go(make: Make, tmp_path: Path) -> None:
-    environments = make(most_bytes=10)
+    environments = make()
     for age, name in ((1, "c"), (3, "a"), (2, "b")):
         await environments.ready("pip", [name])
         there = tmp_path / "data" / "environments" / environments._key("pip", (name,))
         os.utime(there / "used", (time.time() - age,) * 2)
-        (there / "about.json").write_text('{"bytes": 6}')
-    environments.prune()
-    assert [environments.state("pip", [name]).name for name in ("a", "b", "c")] == ["unmade", "unmade", "ready"]
+        (there / "about.json").write_text('{"bytes": 6000}')
+    environments = make(most_bytes=15_000)
+    async with environments.use("pip", ["b"]) as packages:
+        os.utime(packages.parent / "used", (1, 1))
+        await environments.ready("pip", ["d"])  # a file and its folder, 8,192 bytes: two of the others have to go
+        assert [environments.state("pip", [name]).name for name in "abcd"] == ["unmade", "ready", "unmade", "ready"]
+        with pytest.raises(SandboxUnavailable, match="it has 8,192 bytes, for which there is no room: all packages"):
+            async with environments.use("pip", ["d"]):
+                await environments.ready("pip", ["e"])
 
 
 @pytest.mark.parametrize(
@@ -329,11 +335,13 @@ def test_equal_sets_are_equal_and_sets_are_bounded() -> None:
 
 
 async def test_an_environment_that_grows_too_large_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(installing, "MOST_BYTES", 1000)
+    installer = Installer(True, most_bytes=50_000)
     monkeypatch.setattr(installing, "_LOOK", 0.05)
-    with pytest.raises(InstallFailed, match="larger than 1,000 bytes"):
-        await Installer(True)._run(["sh", "-c", "while true; do echo x >> here; done"], tmp_path)
+    for growing in ("while true; do echo x >> here; done", "n=0; while true; do n=$((n+1)); : > empty$n; done"):
+        with pytest.raises(InstallFailed, match="larger than 50,000 bytes"):
+            await installer._run(["sh", "-c", growing], tmp_path)
+        for file in tmp_path.iterdir():
+            file.unlink()
     monkeypatch.setattr(installing, "SECONDS", 0.2)
-    (tmp_path / "here").unlink()
     with pytest.raises(InstallFailed, match=r"more than 0\.2 seconds"):
         await Installer(True)._run(["sleep", "100"], tmp_path)

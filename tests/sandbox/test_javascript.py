@@ -40,6 +40,7 @@ def javascript(source: str, entry: str | None = None, limits: Limits = LIMITS, *
         ("export const add = async ({ a, b }) => ({ sum: a + b })", {"a": 1, "b": 2}, {"sum": 3}),
         ("export default async function add(given) { return given.a + given.b }", {"a": 1, "b": 2}, 3),
         ("const add = a => a", {"a": "x"}, "x"),
+        ("const add = (a = 'default') => a", {}, "default"),
         (
             "function add(a /* , c */, b = f(1, [2, 3]), ...rest) { return [a, b] }\nconst f = (x) => x",
             {"a": 0},

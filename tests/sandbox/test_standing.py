@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
 import os
@@ -174,11 +175,54 @@ async def test_nothing_is_started_where_the_walls_are_missing(monkeypatch: pytes
     await sandbox.close()
 
 
-@pytest.mark.parametrize("readable", ["/", "/etc", "/proc"])
+@pytest.mark.parametrize(
+    "readable",
+    ["/", "/etc", "/proc", "/usr/..", "/usr/../etc", "/proc/self/environ", "/dev/fd", "/sys/kernel"],
+)
 async def test_what_would_show_everything_is_not_shown(readable: str) -> None:
     sandbox = Sandbox("strict")
     with pytest.raises(SandboxUnavailable, match="cannot be shown"):
         await said(sandbox, StandingProgram(sys.executable, ["-c", "print(1)"], readable=[readable]))
+    await sandbox.close()
+
+
+@pytest.mark.parametrize("name", ["here", "here/notes/..", "link"])
+@pytest.mark.parametrize("named_by", ["argument", "setting"])
+async def test_the_servers_own_files_are_not_seen_by_another_name(name: str, named_by: str, tmp_path: Path) -> None:
+    for folder in ("notes", "data"):
+        (tmp_path / "here" / folder).mkdir(parents=True)
+        (tmp_path / "here" / folder / "text").write_text(folder)
+    (tmp_path / "link").symlink_to(tmp_path / "here")
+    path = f"{tmp_path}/{name}"
+    texts = [f"{folder}/{each}/text" for folder in (path, tmp_path / "here") for each in ("notes", "data")]
+    read = f"import os; print({{open(each).read() for each in {texts} if os.path.exists(each)}})"
+    arguments = ["-c", read, *([f"--root={path}"] if named_by == "argument" else [])]
+    program = StandingProgram(sys.executable, arguments, readable=[path] if named_by == "setting" else [])
+    for hidden, seen in (([], {"notes", "data"}), ([tmp_path / "here" / "data"], {"notes"})):
+        sandbox = Sandbox("strict", hidden)
+        assert ast.literal_eval(await said(sandbox, program)) == seen
+        await sandbox.close()
+
+
+async def test_a_programs_variables_are_not_those_of_who_stays_beside_it(tmp_path: Path) -> None:
+    """The loader would write for the guard, or load into it, which has no walls."""
+    variables = {"LD_DEBUG": "libs", "LD_DEBUG_OUTPUT": str(tmp_path / "planted")}
+    own = asyncio.create_subprocess_exec("/bin/true", env=variables)
+    await (await own).wait()
+    assert [file.unlink() for file in tmp_path.glob("planted*")], "it writes where there are no walls"
+    sandbox = Sandbox("strict")
+    said_of_it = await said(sandbox, StandingProgram(sys.executable, ["-c", ""], variables=variables))
+    assert "find library" in said_of_it, "the program has them"
+    assert list(tmp_path.glob("planted*")) == []
+    await sandbox.close()
+
+
+async def test_an_argument_may_name_a_device() -> None:
+    sandbox = Sandbox("strict")
+    program = StandingProgram(
+        sys.executable, ["-c", "import sys; print(open(sys.argv[1]).read() or 'empty')", "/dev/null"]
+    )
+    assert (await said(sandbox, program)).strip() == "empty"
     await sandbox.close()
 
 

@@ -23,7 +23,7 @@ from folkmoot.store.migrate import upgrade
 from folkmoot.store.opening import open_store
 from folkmoot.store.tables import blocks
 from support.fixtures import StartServer
-from support.postgres import PostgresServer
+from support.postgres import PostgresDatabases
 
 
 def modes(folder: Path) -> dict[str, int]:
@@ -340,7 +340,7 @@ def test_a_server_whose_database_goes_says_so(start_server: StartServer, tmp_pat
 
 @pytest.mark.parametrize("store", ["postgres"], indirect=True)
 async def test_a_postgresql_that_takes_no_writes_is_not_ready(
-    database_url: str, postgres_server: PostgresServer
+    database_url: str, postgres_server: PostgresDatabases
 ) -> None:
     name = database_url.rpartition("/")[2]
     await (await open_store(database_url, 10)).close()

@@ -262,6 +262,7 @@ def test_traces_and_figures_stay_as_long_as_the_settings_say(
 
 
 @pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
+@pytest.mark.every_case_on_both
 def test_deleting_a_file_or_a_folder_leaves_nothing_of_their_texts(start_server: StartServer, *, large: bool) -> None:
     server = start_server()
     with plain_client(server.url) as http:
@@ -289,7 +290,7 @@ def test_deleting_a_file_or_a_folder_leaves_nothing_of_their_texts(start_server:
         send(second, "read", wait=True)
         send(second, "unread", wait=False)
         assert http.delete(f"/v1/folders/{second}").status_code == 200
-        assert mentioning(rows_of(server.database), second) <= {"jobs", "gone_items"}
+        assert mentioning(rows_of(server.database), second) <= {"jobs", "gone_items", "departures"}
         wait_for_jobs()
         assert mentioning(rows_of(server.database), FILED) == set()
         assert rows_of(server.database)["file_pieces"] == []

@@ -62,6 +62,7 @@ def ordered(order: Order) -> list[str]:
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.every_case_on_both
 async def test_the_first_page_is_in_the_order_asked_for(filled: Store, order: Order) -> None:
     assert await page(filled, order=order) == ordered(order)
     assert await page(filled, order=order, limit=3) == ordered(order)[:3]
@@ -69,6 +70,7 @@ async def test_the_first_page_is_in_the_order_asked_for(filled: Store, order: Or
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 8, 9])
+@pytest.mark.every_case_on_both
 async def test_after_leads_through_all_items_once(filled: Store, order: Order, limit: int) -> None:
     found: list[str] = []
     while part := await page(filled, order=order, limit=limit, after=found[-1] if found else None):
@@ -79,6 +81,7 @@ async def test_after_leads_through_all_items_once(filled: Store, order: Order, l
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
 @pytest.mark.parametrize("limit", [1, 2, 3, 8])
+@pytest.mark.every_case_on_both
 async def test_before_gives_the_items_just_in_front(filled: Store, order: Order, limit: int) -> None:
     every = ordered(order)
     for place, name in enumerate(every):
@@ -86,6 +89,7 @@ async def test_before_gives_the_items_just_in_front(filled: Store, order: Order,
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.every_case_on_both
 async def test_after_and_before_bound_a_page_from_both_sides(filled: Store, order: Order) -> None:
     every = ordered(order)
     assert await page(filled, order=order, after=every[1], before=every[6]) == every[2:6]
@@ -101,6 +105,7 @@ async def test_conditions_hold_on_every_page(filled: Store) -> None:
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.every_case_on_both
 async def test_a_cursor_of_which_nothing_is_known_begins_anew(filled: Store, order: Order) -> None:
     every = ordered(order)
     assert await page(filled, order=order, limit=3, after="nobody") == every[:3]
@@ -113,6 +118,7 @@ async def _delete(name: str, transaction: Transaction) -> None:
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
 @pytest.mark.parametrize("direction", ["after", "before"])
+@pytest.mark.every_case_on_both
 async def test_a_walk_goes_on_behind_what_it_deletes(filled: Store, order: Order, direction: str) -> None:
     way = ordered(order) if direction == "after" else ordered(order)[::-1]
     found, part = way[:1], way[:1]

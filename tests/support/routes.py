@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any
 
 from starlette.routing import BaseRoute, Mount, Route
+
+from folkmoot.application import create_app
+from folkmoot.settings import Settings
+
+
+@cache
+def described() -> dict[str, dict[str, Any]]:
+    """Return the operations that the application describes, by path and method; made once, since it takes seconds."""
+    paths: dict[str, dict[str, Any]] = create_app(Settings(), {}).openapi()["paths"]
+    return paths
 
 
 def walk(routes: Sequence[BaseRoute], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -37,7 +37,7 @@ def test_what_fills_a_place_is_not_filled_itself() -> None:
     assert filled.auth_token == "{{ B }}"
 
 
-@pytest.mark.parametrize("value", ["a\r\nX-Injected: 1", "a\nb", "a\0b", "ü\u20ac"])
+@pytest.mark.parametrize("value", ["a\r\nX-Injected: 1", "a\nb", "a\0b", "ü", "\u20ac", " a", "a\n"])
 def test_a_value_that_no_header_can_carry_is_refused_when_it_is_filled_in(value: str) -> None:
     with pytest.raises(InvalidInput, match="X-A"):
         remote(custom_headers={"X-A": "{{ V }}"}).filled({"V": value})

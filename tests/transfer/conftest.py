@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.postgres import PostgresServer
+from support.postgres import PostgresDatabases
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -16,7 +16,7 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'target' / 'other.sqlite3'}"
         return
-    postgres: PostgresServer = request.getfixturevalue("postgres_server")
+    postgres: PostgresDatabases = request.getfixturevalue("postgres_server")
     url = postgres.create_database()
     yield url
     postgres.drop_database(url)

@@ -33,6 +33,7 @@ def unseen(*_: object) -> None:
     """Nobody looks at the progress."""
 
 
+@pytest.mark.every_case_on_both
 async def test_every_row_of_every_table_comes_back_on_either_store(
     database_url: str, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

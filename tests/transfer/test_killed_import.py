@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from folkmoot.store.tables import metadata
-from support.postgres import PostgresServer
+from support.postgres import PostgresDatabases
 from transfer.databases import all_rows
 from transfer.retired_database import KEY, grow, load_dump
 
@@ -75,7 +75,7 @@ UNLIKE = {"search_id", "sealed", "sealed_value", "sealed_configuration", "config
 
 
 @pytest.fixture
-def bring(postgres_server: PostgresServer) -> Iterator[Callable[[str, str, int], int]]:
+def bring(postgres_server: PostgresDatabases) -> Iterator[Callable[[str, str, int], int]]:
     """Bring a database over and return how that ended."""
     process = subprocess.Popen([sys.executable, "-c", KILLED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
@@ -94,7 +94,7 @@ async def test_killed_in_every_phase_it_goes_to_the_end(
     store: str,
     database_url: str,
     bring: Callable[[str, str, int], int],
-    postgres_server: PostgresServer,
+    postgres_server: PostgresDatabases,
     tmp_path: Path,
 ) -> None:
     source = postgres_server.create_database()

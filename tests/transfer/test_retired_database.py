@@ -23,7 +23,7 @@ from folkmoot.transfer.retired.source import open_source
 from folkmoot.transfer.retired.taking import Import
 from support.clients import plain_client
 from support.fixtures import MODEL, StartServer, one_store
-from support.postgres import PostgresServer
+from support.postgres import PostgresDatabases
 from support.scripted_model import ScriptedModel
 from transfer.databases import all_rows
 from transfer.retired_database import KEY, change, load_dump
@@ -33,7 +33,7 @@ ENVIRON = {"OPENAI_API_KEY": "scripted", "OPENAI_BASE_URL": "http://127.0.0.1:9/
 
 
 @pytest.fixture(scope="module")
-def dumped(postgres_server: PostgresServer) -> Iterator[str]:
+def dumped(postgres_server: PostgresDatabases) -> Iterator[str]:
     """The name of a database with the dump in it, to be copied."""
     import asyncio
     from concurrent.futures import ThreadPoolExecutor
@@ -46,7 +46,7 @@ def dumped(postgres_server: PostgresServer) -> Iterator[str]:
 
 
 @pytest.fixture
-async def source(dumped: str, postgres_server: PostgresServer) -> AsyncIterator[str]:
+async def source(dumped: str, postgres_server: PostgresDatabases) -> AsyncIterator[str]:
     """The address of such a database that a test may change."""
     url = postgres_server.create_database(dumped.rpartition("/")[2])
     yield url
@@ -350,7 +350,7 @@ async def test_what_is_damaged_is_told_row_by_row_and_takes_nobody_with_it(sourc
 
 
 @one_store
-async def test_texts_of_mixed_encodings_come(database_url: str, postgres_server: PostgresServer) -> None:
+async def test_texts_of_mixed_encodings_come(database_url: str, postgres_server: PostgresDatabases) -> None:
     """A database without an encoding holds whatever bytes were put into it."""
     url = postgres_server.create_database(encoding="SQL_ASCII")
     await load_dump(url)
@@ -399,7 +399,7 @@ async def test_what_earlier_releases_lacked_is_told_and_passages_of_agents_get_a
 
 @one_store
 async def test_another_database_is_refused_with_what_was_expected(
-    database_url: str, postgres_server: PostgresServer
+    database_url: str, postgres_server: PostgresDatabases
 ) -> None:
     url = postgres_server.create_database()
     with pytest.raises(StartupError, match=r"lacks organizations\.id.*releases 0\.8"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import httpx
 import pytest
@@ -182,23 +181,20 @@ def test_a_run_is_followed_and_cancelled(
     expect(page.locator(".facts .tag")).to_have_text("cancelled")
 
 
-def test_settings_and_tools_are_changed(open_page: OpenPage, http: httpx.Client, new_agent: NewAgent) -> None:
-    agent = new_agent()
-    page = open_page(f"/agents/{agent.id}")
-    page.get_by_text("Settings", exact=True).click()
-    page.get_by_label("Description").fill("Knows things")
-    page.get_by_label("Tags, with commas between").fill("a, b")
-    with page.expect_navigation():
-        page.get_by_role("button", name="Save").click()
-    changed: dict[str, Any] = http.get(f"/v1/agents/{agent.id}").json()
-    assert (changed["description"], changed["tags"]) == ("Knows things", ["a", "b"])
-    assert (changed["name"], changed["system"]) == (agent.name, agent.system)
+def test_tools_are_given_and_taken_and_the_focus_stays(open_page: OpenPage, new_agent: NewAgent) -> None:
+    page = open_page(f"/agents/{new_agent().id}")
     page.get_by_text("Give a tool…").click()
     page.get_by_label("Tool", exact=True).select_option(label="web_search")
-    page.get_by_role("button", name="Give", exact=True).click()
+    page.get_by_role("button", name="Give", exact=True).press("Enter")
     expect(page.locator("#tools")).to_contain_text("web_search")
-    page.get_by_role("button", name="Take web_search away").click()
-    expect(page.locator("#tools code", has_text="web_search")).to_have_count(0)
+    expect(page.get_by_role("button", name="Give", exact=True)).to_be_focused()
+    asks = page.get_by_role("button", name="web_search asks first")
+    asks.press("Enter")
+    expect(asks).to_have_attribute("aria-pressed", "true")
+    expect(asks).to_be_focused()
+    page.get_by_role("button", name="Take web_search away").press("Enter")
+    expect(page.locator("#tools a", has_text="web_search")).to_have_count(0)
+    expect(page.locator("#tools")).to_be_focused()
 
 
 def test_signing_in_opens_the_page_that_was_asked_for(open_page: OpenPage, start_server: StartServer) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import zlib
+from base64 import b64decode, b64encode
+
 import httpx
 import pytest
 from playwright.sync_api import expect
@@ -29,6 +33,28 @@ HOSTILE = """# Result
 print("<b>1</b>")
 ```
 """
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return len(data).to_bytes(4) + kind + data + zlib.crc32(kind + data).to_bytes(4)
+
+
+PNG = b64encode(
+    b"\x89PNG\r\n\x1a\n"
+    + _chunk(b"IHDR", b"\0\0\0\3\0\0\0\2\x08\0\0\0\0")
+    + _chunk(b"IDAT", zlib.compress(b"\0\x10\x80\xf0" * 2))
+    + _chunk(b"IEND", b"")
+).decode()
+"""A picture of three by two grey pixels."""
+
+DROP = """([name, data]) => {
+  const transfer = new DataTransfer();
+  const bytes = Uint8Array.from(atob(data), (each) => each.charCodeAt(0));
+  transfer.items.add(new File([bytes], name, { type: "image/png" }));
+  const drop = new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true });
+  document.querySelector("#log").dispatchEvent(drop);
+}"""
+"""Drop a picture where the messages are."""
 
 
 def test_markdown_is_shown_and_neither_loads_nor_runs_anything(
@@ -77,3 +103,87 @@ def test_what_is_not_sent_is_kept_and_a_stop_says_so(
         expect(page.locator("#chat-state")).to_have_text("stopped")
     page.reload()
     expect(message).to_have_value("")
+
+
+def test_conversations_are_tabs_that_are_begun_forked_named_and_closed(
+    open_page: OpenPage, http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    agent = new_agent()
+    page = open_page(f"/agents/{agent.id}")
+    tabs = page.get_by_role("navigation", name="Conversations").get_by_role("link")
+    say(page, "ECHO of herons")
+    expect(page.locator(".saying.agent .text")).to_have_text("of herons")
+    page.locator("#message").fill("half a thought")
+    page.get_by_role("button", name="New", exact=True).click()
+    expect(page.locator(".saying:is(.user, .agent)")).to_have_count(0)
+    expect(page.locator("#message")).to_have_value("")
+    with scripted_model.hold(after=1):
+        say(page, "ECHO of storks and more")
+        expect(tabs.last).to_have_class("busy")
+        page.get_by_role("button", name="Stop").click()
+        expect(page.locator("#chat-state")).to_have_text("stopped")
+        expect(page.locator(".unanswered")).to_contain_text("It was stopped.")
+    say(page, "ECHO of storks")
+    expect(page.locator(".saying.agent .text").last).to_have_text("of storks")
+    tabs.filter(has_text="main").click()
+    expect(page.locator("#message")).to_have_value("half a thought")
+    expect(page.locator(".saying.agent .text")).to_have_text("of herons")
+
+    page.get_by_role("button", name="Fork").click()
+    expect(tabs).to_have_text(["main", "ECHO of storks", "main (fork)"])
+    expect(page.locator(".saying.agent .text")).to_have_text("of herons")
+    page.get_by_text("Rename…").click()
+    page.locator(".conversations").get_by_label("Name").fill("birds <b>")
+    page.keyboard.press("Enter")
+    expect(tabs).to_have_text(["main", "ECHO of storks", "birds <b>"])
+    page.get_by_role("button", name="Close").click()
+    expect(tabs).to_have_count(2)
+    page.get_by_text("1 more").click()
+    page.get_by_role("link", name="birds <b>").click()
+    page.get_by_role("button", name="Open again").click()
+    expect(tabs).to_have_count(3)
+    assert [each["summary"] for each in http.get("/v1/conversations", params={"agent_id": agent.id}).json()] == [
+        "birds <b>",
+        None,
+    ]
+
+
+def test_what_was_said_is_said_again_differently_in_a_fork_with_its_pictures(
+    open_page: OpenPage, http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    agent = new_agent()
+    page = open_page(f"/agents/{agent.id}")
+    say(page, "ECHO first")
+    expect(page.locator(".saying.agent .text")).to_have_text("first")
+    page.locator("#add-pictures").set_input_files(
+        [
+            {"name": "heron.png", "mimeType": "image/png", "buffer": b64decode(PNG)},
+            {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no picture"},
+        ]
+    )
+    expect(page.locator("#send-problem")).to_have_text("notes.txt is not a PNG, JPEG, GIF or WebP picture.")
+    page.evaluate(DROP, ["stork.png", PNG])
+    expect(page.locator("#pictures canvas")).to_have_count(2)
+    page.evaluate(DROP, ["egret.png", PNG])
+    page.get_by_role("button", name="Remove egret.png").click()
+    say(page, "ECHO two birds")
+    expect(page.locator(".saying.agent .text").last).to_have_text("two birds")
+    expect(page.locator(".saying.user img")).to_have_count(2)
+    page.wait_for_function("[...document.querySelectorAll('.saying img')].every((each) => each.naturalWidth === 3)")
+    page.locator(".saying.user").last.hover()
+    page.get_by_role("link", name="Edit and send again").last.click()
+    expect(page.locator("#message")).to_have_value("ECHO two birds")
+    expect(page.locator("#message")).to_be_focused()
+    expect(page.locator("#editing")).to_contain_text("2 pictures go along")
+    page.locator("#message").fill("ECHO two herons")
+    page.locator("#message").press("Enter")
+    expect(page).to_have_url(re.compile(r"\?conversation=conv-"))
+    expect(page.locator(".saying.agent .text")).to_have_text(["first", "two herons"])
+    expect(page.locator(".saying.user .text")).to_have_text(["ECHO first", "ECHO two herons"])
+    expect(page.locator(".saying.user img")).to_have_count(2)
+    sent = scripted_model.requests[-1]["messages"]
+    (said,) = [message["content"] for message in sent if isinstance(message["content"], list)]
+    assert [part["type"] for part in said] == ["image_url", "image_url", "text"]
+    assert "two birds" not in str(sent)
+    page.get_by_role("link", name="main").click()
+    expect(page.locator(".saying.agent .text")).to_have_text(["first", "two birds"])

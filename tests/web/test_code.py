@@ -33,7 +33,8 @@ def test_what_is_shown_as_code_works(http: httpx.Client, new_block: NewBlock, ne
     run = http.get("/v1/runs", params={"agent_id": agent.id}).json()[0]["id"]
     ran = 0
     for path in ("/", f"/blocks/{block.id}", f"/agents/{agent.id}", "/runs", f"/runs/{run}", "/blocks/new",
-                 "/agents/new"):  # fmt: skip
+                 "/agents/new", "/settings", f"/agents/{agent.id}/settings",
+                 f"/blocks/{block.id}/settings"):  # fmt: skip
         text = http.get(path).text
         connect = re.search(r"<pre><code>(.*?)</code></pre>", text, re.DOTALL)
         assert connect, path

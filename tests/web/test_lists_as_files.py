@@ -55,6 +55,40 @@ def test_lists_are_files(http: httpx.Client, new_agent: NewAgent, new_block: New
     assert rows_of(http, f"/agents?q=no{mark}&format=csv", "agents") == []
 
 
+def test_every_other_list_is_a_file_too(http: httpx.Client, new_agent: NewAgent, new_block: NewBlock) -> None:
+    mark = f"listed{uuid4().hex[:8]}"
+    block = new_block(label=mark, value=f"a {mark} line")
+    agent = new_agent(name=mark, tools=["web_search"], block_ids=[block.id])
+    made = {"name": mark, "description": FORMULA}
+    archive = http.post("/v1/archives", json=made).raise_for_status().json()["id"]
+    folder = http.post("/v1/folders", json=made).raise_for_status().json()["id"]
+    key = {"name": mark, "blocks": [{"block": mark, "access": "append"}], "agents": [mark]}
+    member = http.post("/v1/keys", json=key).raise_for_status().json()["id"]
+    said = [{"role": "user", "content": FORMULA}]
+    daily = {"type": "recurring", "cron_expression": "0 9 * * *", "timezone": "Europe/Berlin"}
+    http.post(f"/v1/agents/{agent.id}/schedule", json={"messages": said, "schedule": daily}).raise_for_status()
+
+    [archive_row] = rows_of(http, f"/archives?q={mark}&format=csv", "archives")
+    assert (archive_row["id"], archive_row["description"], archive_row["passages"]) == (archive, f"'{FORMULA}", "0")
+    [folder_row] = rows_of(http, f"/folders?q={mark}&format=csv", "folders")
+    assert (folder_row["id"], folder_row["files"], folder_row["bytes"]) == (folder, "0", "0")
+    [tool_row] = rows_of(http, "/tools?q=web_search&kind=built-in&format=csv", "tools")
+    assert (tool_row["name"], tool_row["kind"]) == ("web_search", "Built in")
+    assert int(tool_row["agents"]) >= 1
+    [key_row] = [row for row in rows_of(http, "/members?format=csv", "members") if row["id"] == member]
+    assert (key_row["name"], key_row["blocks"], key_row["agents"]) == (mark, f"{mark}:append", mark)
+    [schedule_row] = rows_of(http, f"/agents/{agent.id}/schedules", "schedules")
+    assert (schedule_row["said"], schedule_row["cron"]) == (f"'{FORMULA}", "0 9 * * *")
+    [held] = rows_of(http, f"/activity?agent={agent.id}&kind=attachment&format=csv", "activity")
+    assert (held["who"], held["what"]) == (mark, f"was given the block {mark}, write")
+    hits = http.get(f"/search?q={mark}&format=json").raise_for_status().json()
+    assert {(hit["kind"], hit["address"]) for hit in hits} == {
+        ("blocks", f"/blocks/{block.id}"),
+        ("agents", f"/agents/{agent.id}"),
+    }
+    assert [hit["text"] for hit in hits if hit["kind"] == "blocks"] == [f"a {mark} line"]
+
+
 @pytest.mark.parametrize("begins", ["=", "+", "-", "@", "\t", "\r"])
 def test_no_cell_is_a_formula(begins: str) -> None:
     row: dict[str, Any] = {"id": f"{begins}1+1", "number": -1}

@@ -156,14 +156,29 @@ def test_an_empty_server_runs_the_tutorial_and_lets_the_visitor_watch(
 def test_a_moot_of_300_agents_and_300_blocks_stays_smooth(open_page: OpenPage, start_server: StartServer) -> None:
     server = start_server(env=QUICK)
     with httpx.Client(base_url=server.url, timeout=60) as http:
-        blocks = [http.post("/v1/blocks", json={"label": f"b{n}", "value": ""}).json()["id"] for n in range(300)]
+        tags = [["research"], ["sales"], []]
+        made = [{"label": f"b{n}", "value": "", "tags": tags[n % 3]} for n in range(300)]
+        blocks = [http.post("/v1/blocks", json=each).json()["id"] for each in made]
         for n in range(300):
-            fields = {"name": f"a{n}", "block_ids": [blocks[n], blocks[(n * 7) % 300]][: 1 + (n % 7 > 0)]}
+            held = [blocks[n], blocks[(n * 7) % 300]][: 1 + (n % 7 > 0)]
+            fields = {"name": f"a{n}", "block_ids": held, "tags": tags[n % 3]}
             http.post("/v1/agents", json=fields).raise_for_status()
+        with http.stream("GET", "/", headers={"Accept-Encoding": "gzip"}) as answer:
+            assert sum(map(len, answer.iter_raw())) < 60_000
         page = open_page("/", url=server.url)
         is_live(page)
-        expect(page.locator(".agents .row")).to_have_count(60)
-        expect(page.get_by_text("240 more agents")).to_be_visible()
+        expect(page.locator(".agents .row:not(.folded)")).to_have_count(60)
+        folds = page.locator(".blocks .row.folded")
+        expect(folds.locator("summary")).to_have_text(
+            ["80 more blocks research", "80 more blocks sales", "80 more blocks"]
+        )
+        http.patch(f"/v1/blocks/{blocks[0]}", json={"value": "folded"}).raise_for_status()
+        expect(folds.first).to_have_class(re.compile(r"\bglow\b"))
+        expect(folds.first.locator(".state")).to_have_text("b0: API (local) wrote 1 line")
+        folds.first.locator("summary").click()
+        expect(folds.first.get_by_role("link", name="b3", exact=True)).to_be_visible()
+        page.keyboard.press("Escape")
+        expect(folds.first.get_by_role("link", name="b3", exact=True)).to_be_hidden()
         shown = [each.get_attribute("id") for each in page.locator(".row.block").all()]
         page.evaluate(MEASURE_FRAMES)
         for n in range(60):
@@ -186,6 +201,43 @@ MEASURE_FRAMES = """() => {
   };
   requestAnimationFrame(frame);
 }"""
+
+
+def test_one_finds_ones_way_on_the_map(
+    open_page: OpenPage, http: httpx.Client, new_block: NewBlock, new_agent: NewAgent
+) -> None:
+    name = f"way_{uuid4().hex[:8]}"
+    blocks = [new_block(label=f"{name}_{n}", value="x", read_only=n == 2) for n in range(3)]
+    twins = [new_agent(name=f"{name}_twin", block_ids=[blocks[place].id for place in held]) for held in ((2,), (0,))]
+    both = new_agent(name=f"{name}_both", block_ids=[blocks[0].id, blocks[1].id])
+    page = open_page(f"/?q={name}")
+    is_live(page)
+
+    def lit() -> set[str]:
+        return set(page.locator(".row.lit").evaluate_all("(rows) => rows.map((row) => row.id)"))
+
+    for twin in twins:  # who has the same name is told apart by the end of the identifier
+        expect(page.locator(f"[id='{twin.id}'] .figures")).to_have_text(f"…{twin.id[-6:]}")
+    expect(page.locator(f"[id='{both.id}'] .figures")).to_have_count(0)
+    expect(page.locator(f"path.read[data-to='{blocks[2].id}']")).to_have_count(1)
+    expect(page.locator(f"[id='{blocks[2].id}']")).to_have_class(re.compile(r"\bread-only\b"))
+
+    page.locator(f"[id='{both.id}']").hover()
+    expect(page.locator(".line.lit")).to_have_count(2)
+    assert lit() == {both.id, blocks[0].id, blocks[1].id}
+    page.mouse.move(0, 0)
+    expect(page.locator(".lit")).to_have_count(0)
+    page.locator(f"[id='{blocks[2].id}'] a").first.focus()
+    expect(page.locator(".line.lit")).to_have_count(1)
+    assert lit() == {blocks[2].id, twins[0].id}
+
+    page.get_by_role("link", name=f"Around {blocks[1].label}").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".center")).to_contain_text(f"Around {blocks[1].label}")
+    assert {row.get_attribute("id") for row in page.locator(".row").all()} == {blocks[0].id, blocks[1].id, both.id}
+    http.patch(f"/v1/agents/{twins[0].id}/core-memory/blocks/attach/{blocks[1].id}").raise_for_status()
+    expect(page.locator(f"[id='{twins[0].id}']")).to_be_visible()
+    assert http.get("/?around=agent-gone").status_code == 404
 
 
 def test_the_theme_follows_the_system_and_the_button(open_page: OpenPage) -> None:

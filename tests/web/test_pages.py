@@ -67,7 +67,8 @@ def test_what_anybody_wrote_is_text_and_never_html(
                  f"/agents/{agent.id}", f"/runs/{run}", f"/runs/{run}/steps/1", "/runs", "/agents/new", "/activity",
                  f"/search?q={label}", f"/search?q={NASTY}", f"/blocks/{block.id}/compare",
                  f"/blocks/{block.id}/history", f"/blocks/{block.id}/why?line=1",
-                 f"/blocks/{block.id}/reach"):  # fmt: skip
+                 f"/blocks/{block.id}/reach", f"/blocks/{block.id}/settings",
+                 f"/agents/{agent.id}/settings"):  # fmt: skip
         text = http.get(path).text
         assert "<img" not in text, path
         assert "<script>alert" not in text, path
@@ -109,11 +110,12 @@ def test_the_forms_make_what_they_say(http: httpx.Client) -> None:
     block = http.get(f"/v1{response.headers['location']}").json()
     assert (block["label"], block["value"], block["limit"]) == (label, "one\ntwo", 4000)
     assert (block["read_only"], block["tags"]) == (True, ["a", "b"])
-    fields = {"name": label, "tools": ["memory_insert"], "blocks": [block["id"]], "tags": "c"}
+    fields = {"name": label, "tools": ["memory_insert"], "blocks": [block["id"]], "tags": "c", "sleeptime": "on"}
     response = http.post("/agents/new", data=fields)
     agent = http.get(f"/v1{response.headers['location']}").json()
     assert [tool["name"] for tool in agent["tools"]] == ["memory_insert"]
     assert [held["id"] for held in agent["blocks"]] == [block["id"]]
+    assert agent["managed_group"]["manager_type"] == "sleeptime"
 
 
 def test_pages_are_no_part_of_the_api(http: httpx.Client) -> None:

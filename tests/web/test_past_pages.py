@@ -127,6 +127,27 @@ def test_one_field_finds_everything_in_its_context(
     expect(page.get_by_role("heading", name=block.label)).to_be_visible()
 
 
+def test_activity_tells_what_was_taken_and_deleted(
+    open_page: OpenPage, http: httpx.Client, new_block: NewBlock, new_agent: NewAgent
+) -> None:
+    block, gone = new_block(value="first"), new_block(value="gone")
+    agent, other = new_agent(block_ids=[block.id]), new_agent(block_ids=[block.id])
+    page = open_page("/activity")
+    is_live(page)
+    http.patch(f"/v1/agents/{agent.id}/core-memory/blocks/detach/{block.id}").raise_for_status()
+    taken = page.locator(".happened .attachment", has_text=f"took ▣{block.label} from {agent.name}")
+    expect(taken.get_by_role("link", name=block.label)).to_have_attribute("href", f"/blocks/{block.id}")
+    http.delete(f"/v1/blocks/{gone.id}").raise_for_status()
+    expect(page.locator(".happened .deletion", has_text=gone.label)).to_contain_text("with its history; nothing")
+    write(http, other.id, block.label, "a last word")
+    http.delete(f"/v1/agents/{other.id}").raise_for_status()
+    page.get_by_role("link", name="deletions").click()
+    expect(page.locator(".happened .attachment")).to_have_count(0)
+    page.locator(".happened .deletion").get_by_role("link", name=other.name).click()
+    expect(page.locator(".happened .deletion")).to_contain_text("API (local) deleted the agent")
+    expect(page.locator(".happened .edit")).to_contain_text("a last word")
+
+
 def test_activity_shows_what_happens_as_it_happens(
     open_page: OpenPage, http: httpx.Client, new_block: NewBlock, new_agent: NewAgent
 ) -> None:

@@ -73,19 +73,37 @@ async def conversation_of_session(transaction: Transaction, agent_id: str, sessi
 
 
 async def fork_conversation(
-    transaction: Transaction, source_id: str, author: Author, message_id: str | None = None, *, hidden: bool = False
+    transaction: Transaction,
+    source_id: str,
+    author: Author,
+    message_id: str | None = None,
+    *,
+    before: str | None = None,
+    summary: str | None = None,
+    hidden: bool = False,
 ) -> Conversation:
-    """Begin a conversation that shares what another has in context, up to a message; the other stays as it is.
+    """Begin a conversation that shares what another has in context; the other stays as it is.
+
+    Args:
+        transaction: where to write.
+        source_id: the other conversation.
+        author: who forks, for its copies of blocks.
+        message_id: the last message that is shared; all are when None.
+        before: something that was said; what came before it is shared.
+        summary: what it is called; None takes the other's.
+        hidden: whether lists leave it out.
 
     Raises:
         NotFound: there is no such conversation.
-        BadRequest: the message is not in its context.
+        BadRequest: the message is not in its context, or `before` names one that nobody said.
     """
     source = await find_conversation(transaction, source_id, lock=True)
     agent = await find_agent(transaction, source.agent_id)
     said = await messages_in_context(transaction, source_id, source.context_start)
     if message_id is not None:
         said = _up_to(said, message_id)
+    elif before is not None:
+        said = _before(said, before)
     conversation_id = new_id("conv")
     shared = [replace(message, run_id=None) for message in said]  # the run was one of the other conversation
     await start_conversation(
@@ -93,7 +111,7 @@ async def fork_conversation(
         agent.id,
         conversation_id,
         [_system_message(agent, conversation_id), *shared],
-        summary=source.summary,
+        summary=source.summary if summary is None else summary,
         context_summary=source.context_summary,
         hidden=hidden,
         configuration=source.configuration,
@@ -141,15 +159,31 @@ def _system_message(agent: Agent, conversation_id: str) -> Message:
 
 def _up_to(messages: Sequence[Message], message_id: str) -> list[Message]:
     """Return the messages up to one; what belongs to the step of a reply comes along whole."""
-    places = [place for place, message in enumerate(messages) if message.id == message_id]
-    if not places:
-        raise BadRequest(f"message_id: {message_id} is not in the conversation's context.")
-    end = places[0] + 1
-    chosen = messages[places[0]]
+    place = _place_of(messages, message_id, "message_id")
+    end = place + 1
+    chosen = messages[place]
     if chosen.message_type != "user_message" and chosen.step_id is not None:
         while end < len(messages) and messages[end].step_id == chosen.step_id:
             end += 1
     return list(messages[:end])
+
+
+def _before(messages: Sequence[Message], message_id: str) -> list[Message]:
+    """Return the messages before something that was said, so that no step is cut in two."""
+    place = _place_of(messages, message_id, "before_message_id")
+    if messages[place].message_type != "user_message":
+        raise BadRequest(
+            f"before_message_id: {message_id} is part of a reply; name a user_message, or with message_id the last "
+            "message that is to be shared."
+        )
+    return list(messages[:place])
+
+
+def _place_of(messages: Sequence[Message], message_id: str, field: str) -> int:
+    for place, message in enumerate(messages):
+        if message.id == message_id:
+            return place
+    raise BadRequest(f"{field}: {message_id} is not in the conversation's context.")
 
 
 async def _labelled(transaction: Transaction, agent: Agent, labels: Sequence[str]) -> list[Row]:

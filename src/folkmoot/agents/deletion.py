@@ -27,7 +27,9 @@ from folkmoot.files.pieces import drop_some
 from folkmoot.files.reading import TIDYING
 from folkmoot.jobs.kinds import drop_jobs_of
 from folkmoot.memory import attachments, blocks
+from folkmoot.memory.authors import Author
 from folkmoot.memory.blocks import delete_block, find_block
+from folkmoot.memory.departures import note_departure
 from folkmoot.store.deletions import Deletion, drop_note, note_deletion, unfinished_deletions
 from folkmoot.store.engine import Store, Transaction
 from folkmoot.store.pieces import ROWS, Pieces
@@ -87,23 +89,23 @@ _files = (
 _LAST = 2**62
 
 
-async def remove_agent(store: Store, agent_id: str) -> None:
+async def remove_agent(store: Store, agent_id: str, author: Author) -> None:
     """Delete an agent with its conversations; its blocks stay, except for copies that its conversations had.
 
     Raises:
         NotFound: there is no such agent.
     """
-    await _remove(store, Deletion("agent", agent_id))
+    await _remove(store, Deletion("agent", agent_id), author)
 
 
-async def remove_conversation(store: Store, conversation_id: str) -> None:
+async def remove_conversation(store: Store, conversation_id: str, author: Author) -> None:
     """Delete a conversation with its messages and the blocks that it has for itself.
 
     Raises:
         NotFound: there is no such conversation.
         BadRequest: it is its agent's main conversation.
     """
-    await _remove(store, Deletion("conversation", conversation_id))
+    await _remove(store, Deletion("conversation", conversation_id), author)
 
 
 async def remove_messages(store: Store, conversation_id: str) -> None:
@@ -115,22 +117,22 @@ async def remove_messages(store: Store, conversation_id: str) -> None:
     await _remove(store, Deletion("reset", conversation_id))
 
 
-async def remove_block(store: Store, block_id: str) -> None:
+async def remove_block(store: Store, block_id: str, author: Author) -> None:
     """Delete a block with its history; agents lose it from their context.
 
     Raises:
         NotFound: there is no such block.
     """
-    await _remove(store, Deletion("block", block_id))
+    await _remove(store, Deletion("block", block_id), author)
 
 
-async def remove_folder(store: Store, folder_id: str) -> None:
+async def remove_folder(store: Store, folder_id: str, author: Author) -> None:
     """Delete a folder with its files; agents lose it, and with their last one the tools to read files.
 
     Raises:
         NotFound: there is no such folder.
     """
-    await _remove(store, Deletion("folder", folder_id))
+    await _remove(store, Deletion("folder", folder_id), author)
 
 
 async def remove_file(store: Store, folder_id: str, file_id: str) -> None:
@@ -143,13 +145,13 @@ async def remove_file(store: Store, folder_id: str, file_id: str) -> None:
     await _remove(store, Deletion("file", file_id))
 
 
-async def remove_archive(store: Store, archive_id: str) -> None:
+async def remove_archive(store: Store, archive_id: str, author: Author) -> None:
     """Delete an archive with its passages; agents lose it.
 
     Raises:
         NotFound: there is no such archive.
     """
-    await _remove(store, Deletion("archive", archive_id))
+    await _remove(store, Deletion("archive", archive_id), author)
 
 
 async def finish_deletions(store: Store) -> None:
@@ -158,11 +160,12 @@ async def finish_deletions(store: Store) -> None:
         await _sweep(store.of(deletion.organization_id), deletion)
 
 
-async def _remove(store: Store, wanted: Deletion) -> None:
+async def _remove(store: Store, wanted: Deletion, author: Author | None = None) -> None:
+    """Delete something; that an author did is told for a time, of what has one."""
     left: list[Deletion] = []
 
     async def begin(transaction: Transaction) -> Deletion | None:
-        deletion = await _begin(transaction, wanted)
+        deletion = await _begin(transaction, wanted, author)
         left[:] = await _note_what_goes_with(transaction, deletion)
         if await _delete_piece(transaction, deletion):
             await _finish(transaction, deletion)
@@ -204,14 +207,15 @@ async def _note_what_goes_with(transaction: Transaction, deletion: Deletion) -> 
     return with_it
 
 
-async def _begin(transaction: Transaction, wanted: Deletion) -> Deletion:
+async def _begin(transaction: Transaction, wanted: Deletion, author: Author | None) -> Deletion:
     """Lock what is to be deleted; a reset is told how far it goes, and the conversation begins anew behind it."""
+    name, agent_id = "", None
     if wanted.kind == "agent":
-        await find_agent(transaction, wanted.id, lock=True)
+        name = (await find_agent(transaction, wanted.id, lock=True)).name
     elif wanted.kind == "block":
-        await find_block(transaction, wanted.id, lock=True)
+        name = (await find_block(transaction, wanted.id, lock=True)).label
     elif wanted.kind == "folder":
-        await find_folder(transaction, wanted.id, lock=True)
+        name = (await find_folder(transaction, wanted.id, lock=True)).name
         await take_from_all(transaction, wanted.id)
     elif wanted.kind == "file":
         file = await find_file(transaction, wanted.id, lock=True)
@@ -219,13 +223,17 @@ async def _begin(transaction: Transaction, wanted: Deletion) -> Deletion:
         transaction.signal(folders.topic(file.folder_id))
     elif wanted.kind == "archive":
         await drop_jobs_of(transaction, wanted.id)  # before the archive is locked, as its job does
-        await find_archive(transaction, wanted.id, lock=True)
+        name = (await find_archive(transaction, wanted.id, lock=True)).name
     elif wanted.kind == "conversation":
-        check_deletable(await find_conversation(transaction, wanted.id, lock=True))
+        conversation = await find_conversation(transaction, wanted.id, lock=True)
+        check_deletable(conversation)
+        name, agent_id = conversation.summary or "", conversation.agent_id
     else:
         conversation = await find_conversation(transaction, wanted.id, lock=True)
         await clear_context(transaction, conversation)
         return Deletion("reset", wanted.id, conversation.next_sequence)
+    if author is not None and wanted.kind != "file":
+        await note_departure(transaction, wanted.kind, wanted.id, name, author, agent_id)
     return wanted
 
 
@@ -239,6 +247,7 @@ async def _hide(transaction: Transaction, deletion: Deletion) -> None:
         for table in (agent_blocks, conversation_blocks):
             await transaction.run(delete(table).where(table.c.block_id == deletion.id))
         transaction.signal(blocks.topic(deletion.id))
+        transaction.signal(blocks.LABELS_TOPIC)
     elif deletion.kind == "folder":
         await folders.hide_folder(transaction, deletion.id)
     elif deletion.kind == "file":

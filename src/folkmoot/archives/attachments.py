@@ -10,6 +10,8 @@ from sqlalchemy import bindparam, delete, select, update
 from folkmoot.archives.archives import Archive, find_archive, tags_in
 from folkmoot.errors import NotFound
 from folkmoot.memory.attachments import Access
+from folkmoot.memory.authors import Author
+from folkmoot.memory.departures import note_departure
 from folkmoot.store import clock
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Transaction
@@ -108,7 +110,7 @@ async def attach_archive(
         await transaction.run(_set_access, of_agent=agent_id, of_archive=archive_id, new_access=access)
 
 
-async def detach_archive(transaction: Transaction, agent_id: str, archive_id: str) -> None:
+async def detach_archive(transaction: Transaction, agent_id: str, archive_id: str, author: Author) -> None:
     """Take the archive from the agent; one that it does not have is no error, and the archive itself stays.
 
     Raises:
@@ -116,8 +118,9 @@ async def detach_archive(transaction: Transaction, agent_id: str, archive_id: st
     """
     if await transaction.first(_lock_agent, agent_id=agent_id) is None:
         raise NotFound(f"Agent with ID {agent_id} not found")
-    await find_archive(transaction, archive_id)
-    await transaction.run(_detach, of_agent=agent_id, of_archive=archive_id)
+    archive = await find_archive(transaction, archive_id)
+    if await transaction.run(_detach, of_agent=agent_id, of_archive=archive_id):
+        await note_departure(transaction, "archive", archive_id, archive.name, author, agent_id)
 
 
 async def access_of_agents(transaction: Transaction, archive_id: str) -> dict[str, Access]:

@@ -57,7 +57,7 @@ def embed_kind(embeddings: EmbeddingClient) -> JobKind:
     async def work(active: ActiveJob) -> None:
         await _Embedding(active, embeddings.of(active.store.organization_id)).run()
 
-    return JobKind(EMBED, work, attempts=None)
+    return JobKind(EMBED, work, attempts=None, yields=True)
 
 
 class _Embedding:
@@ -72,6 +72,7 @@ class _Embedding:
     async def run(self) -> None:
         """Embed what has no vector of the archive's embedding, some at a time, until nothing is left."""
         while True:
+            self._active.yield_if_asked()
             try:
                 archive, some = await self._active.store.read(self._look)
             except NotFound:  # it was deleted, and with it all there was to do

@@ -14,7 +14,7 @@ from folkmoot.errors import Conflict, NotFound
 from folkmoot.store import clock
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
-from folkmoot.store.tables import conversations, runs, steps
+from folkmoot.store.tables import conversations, messages, runs, steps
 
 MAIN_CONVERSATION = "default"
 """How clients name an agent's main conversation, beside the agent."""
@@ -92,6 +92,9 @@ _append = (
         last_message_at=bindparam("now"),
         updated_at=bindparam("now"),
     )
+)
+_delete_message = delete(messages).where(
+    messages.c.conversation_id == bindparam("conversation_id"), messages.c.id == bindparam("message_id")
 )
 _set_context = (
     update(conversations)
@@ -206,6 +209,19 @@ async def append_messages(
         now=clock.now(),
     )
     return [replace(message, sequence=start + position) for position, message in enumerate(new)]
+
+
+async def delete_message(transaction: Transaction, conversation_id: str, message_id: str) -> None:
+    """Delete a message from a conversation, and from no fork of it.
+
+    Raises:
+        NotFound: there is no such conversation.
+        Conflict: a turn of it is under way, which may be reading it.
+    """
+    conversation = await find_conversation(transaction, conversation_id, lock=True)
+    if conversation.locked_by_run is not None:
+        raise Conflict(f"A turn of conversation {conversation_id} is under way; cancel it, or wait for its end.")
+    await transaction.run(_delete_message, conversation_id=conversation_id, message_id=message_id)
 
 
 async def move_context(transaction: Transaction, conversation_id: str, start: int, note: Message) -> Message | None:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from sqlalchemy import and_, bindparam, delete, select, update
 
 from folkmoot.conversations.conversations import Conversation, find_conversation, forget_runs, last_run_at
+from folkmoot.conversations.messages import Message
 from folkmoot.store import clock
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Transaction
@@ -109,6 +110,20 @@ async def isolated_block_ids(transaction: Transaction, conversation_ids: Sequenc
     for row in rows:
         found.setdefault(row["conversation_id"], []).append(row["block_id"])
     return found
+
+
+async def first_words(transaction: Transaction, conversation_ids: Sequence[str]) -> dict[str, Message]:
+    """Return the message that each of these conversations begins with; those in which nobody spoke are left out."""
+    if not conversation_ids:
+        return {}
+    rows = await transaction.all(
+        select(messages).where(
+            messages.c.conversation_id.in_(list(conversation_ids)),
+            messages.c.sequence == 1,
+            messages.c.message_type == "user_message",
+        )
+    )
+    return {row["conversation_id"]: Message.from_row(row) for row in rows}
 
 
 async def run_of_otid(transaction: Transaction, conversation_id: str, otid: str) -> str | None:

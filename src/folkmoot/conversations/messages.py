@@ -25,6 +25,7 @@ from typing import Any, Literal, TypeAlias
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, case, exists, or_, select, update
 
+from folkmoot.errors import NotFound
 from folkmoot.identifiers import new_id
 from folkmoot.store import clock
 from folkmoot.store.deletions import message_is_kept
@@ -97,6 +98,7 @@ _in_context = (
     .where(_is_in_context)
     .order_by(messages.c.sequence)
 )
+_one = select(messages).where(messages.c.id == bindparam("message_id"), message_is_kept()).limit(1)
 _texts_in_context = select(messages.c.id, messages.c.body).where(_is_in_context).order_by(messages.c.sequence)
 _run_of_step = select(steps.c.run_id).where(steps.c.id == bindparam("step_id"))
 _of_step = (
@@ -106,6 +108,12 @@ _of_step = (
         messages.c.step_id == bindparam("step_id"),
     )
     .order_by(messages.c.sequence)
+)
+_in_conversation = select(messages).where(
+    messages.c.conversation_id == bindparam("conversation_id"),
+    messages.c.id == bindparam("message_id"),
+    messages.c.sequence > 0,
+    message_is_kept(),
 )
 _set_first = (
     update(messages)
@@ -229,6 +237,24 @@ async def list_messages(
     scope = messages.c.conversation_id == conversation_id
     rows = await fetch_page(transaction, statement, messages, page, key=("sequence",), scope=scope)
     return [Message.from_row(row) for row in rows]
+
+
+async def find_in_conversation(transaction: Transaction, conversation_id: str, message_id: str) -> Message | None:
+    """Return a message of a conversation, None when it has no such one or only begins with it."""
+    row = await transaction.first(_in_conversation, conversation_id=conversation_id, message_id=message_id)
+    return None if row is None else Message.from_row(row)
+
+
+async def find_message(transaction: Transaction, message_id: str) -> Message:
+    """Return a message, from any of the conversations that share it.
+
+    Raises:
+        NotFound: there is no such message.
+    """
+    row = await transaction.first(_one, message_id=message_id)
+    if row is None:
+        raise NotFound(f"Message {message_id} not found")
+    return Message.from_row(row)
 
 
 async def messages_of_step(transaction: Transaction, step_id: str) -> list[Message]:

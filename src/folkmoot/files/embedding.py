@@ -90,8 +90,8 @@ class FileEmbedder:
     def kinds(self) -> Sequence[JobKind]:
         """The jobs that it does."""
         return (
-            JobKind(EMBEDDING, self._embed_file, attempts=None),
-            JobKind(EMBEDDING_ANEW, self._embed_folder, attempts=None),
+            JobKind(EMBEDDING, self._embed_file, attempts=None, yields=True),
+            JobKind(EMBEDDING_ANEW, self._embed_folder, attempts=None, yields=True),
         )
 
     def embeds(self, store: Store, folder: Folder) -> bool:
@@ -104,6 +104,7 @@ class FileEmbedder:
     async def _embed_file(self, active: ActiveJob) -> None:
         """Embed the chunks of a file that have no vector yet, some at a time."""
         while True:
+            active.yield_if_asked()
             try:
                 file, folder, some = await active.store.read(lambda transaction: _look(transaction, active))
             except NotFound:
@@ -117,6 +118,7 @@ class FileEmbedder:
     async def _embed_folder(self, active: ActiveJob) -> None:
         """Embed the chunks of a folder's files by the model that it names now, file by file."""
         while True:
+            active.yield_if_asked()
             try:
                 folder, file, some = await active.store.read(lambda transaction: _next_of(transaction, active))
             except NotFound:

@@ -13,6 +13,7 @@ from folkmoot.agents.agents import existing_blocks, find_agent
 from folkmoot.errors import BadRequest, InvalidInput, NotFound
 from folkmoot.identifiers import new_id
 from folkmoot.memory.attachments import attach, attachments_of, detach
+from folkmoot.memory.authors import Author
 from folkmoot.memory.blocks import find_block
 from folkmoot.store import clock
 from folkmoot.store.deletions import is_kept
@@ -80,6 +81,12 @@ class Group:
     def everybody(self) -> list[str]:
         """The members, and the manager where there is one."""
         return [*self.agent_ids, *([self.manager_agent_id] if self.manager_agent_id else ())]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What is set of `MANAGER_FIELDS`, but for who manages it."""
+        told = {name: getattr(self, name) for name in MANAGER_FIELDS if name != "manager_agent_id"}
+        return {name: value for name, value in told.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +182,7 @@ async def find_group(transaction: Transaction, group_id: str, *, lock: bool = Fa
     return (await _with_members(transaction, [row]))[0]
 
 
-async def update_group(transaction: Transaction, group_id: str, changes: Mapping[str, Any]) -> Group:
+async def update_group(transaction: Transaction, group_id: str, changes: Mapping[str, Any], author: Author) -> Group:
     """Change a group.
 
     Args:
@@ -183,6 +190,7 @@ async def update_group(transaction: Transaction, group_id: str, changes: Mapping
         group_id: which one.
         changes: columns, and `agent_ids`, `shared_block_ids` and `manager`, which has `manager_type` and settings of
             that kind; what is left out stays as it is.
+        author: who changes it.
 
     Raises:
         NotFound: there is no such group, or an agent or a block does not exist.
@@ -209,7 +217,7 @@ async def update_group(transaction: Transaction, group_id: str, changes: Mapping
     if (wanted := changes.get("shared_block_ids")) is not None:
         for block_id in before.shared_block_ids:
             if block_id not in wanted:
-                await detach_block(transaction, group_id, block_id)
+                await detach_block(transaction, group_id, block_id, author)
     else:
         wanted = before.shared_block_ids
     for block_id in dict.fromkeys(wanted):  # those who joined get them too
@@ -274,7 +282,7 @@ async def attach_block(transaction: Transaction, group_id: str, block_id: str) -
     await transaction.insert(group_blocks, [row], or_keep=True)
 
 
-async def detach_block(transaction: Transaction, group_id: str, block_id: str) -> None:
+async def detach_block(transaction: Transaction, group_id: str, block_id: str, author: Author) -> None:
     """Take a shared block from everybody in the group; the block itself stays.
 
     Raises:
@@ -286,7 +294,7 @@ async def detach_block(transaction: Transaction, group_id: str, block_id: str) -
     await transaction.run(delete(group_blocks).where(held.group_id == group_id, held.block_id == block_id))
     for agent_id in sorted(group.everybody):
         if block_id in {each.block_id for each in await attachments_of(transaction, agent_id)}:
-            await detach(transaction, agent_id, block_id)
+            await detach(transaction, agent_id, block_id, author)
 
 
 def _filtered(statement: Select[Any], wanted: GroupFilter) -> Select[Any]:

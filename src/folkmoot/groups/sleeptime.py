@@ -93,6 +93,11 @@ async def create_with_partner(
     return agent
 
 
+def tends_by_itself(manager_type: str, configuration: Mapping[str, Any]) -> bool:
+    """Tell whether a group is of whom `enable_sleeptime` in its manager's configuration asks for, and goes with it."""
+    return manager_type in SLEEPTIME and bool(configuration.get("enable_sleeptime"))
+
+
 async def ensure_partner(transaction: Transaction, agent_id: str, services: Services, author: Author) -> None:
     """Make the sleep-time agent that tends an agent's memory, and their group, unless it has them.
 
@@ -135,7 +140,7 @@ async def share_blocks(transaction: Transaction, group: Group) -> None:
     for agent_id in group.agent_ids:
         theirs = {each.block_id: each for each in await attachments_of(transaction, agent_id)}
         for block_id in sorted(gone & set(theirs)):
-            await detach(transaction, agent_id, block_id)
+            await detach(transaction, agent_id, block_id, Author("system"))
         labels = {each.label for block_id, each in theirs.items() if block_id not in gone}
         for each in has:
             if each.block_id in theirs or each.label not in labels:

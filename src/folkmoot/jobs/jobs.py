@@ -291,31 +291,38 @@ async def next_due(transaction: Transaction, kinds: Collection[str]) -> int | No
     return None if row is None else int(row["due_at"])
 
 
-async def claim_jobs(transaction: Transaction, kinds: Collection[str], busy: Collection[str], most: int) -> list[Job]:
-    """Take jobs that are due: new ones, those to be tried again, and those of processes that say nothing any more.
+async def kind_waited_for(transaction: Transaction, kinds: Collection[str], busy: Collection[str]) -> str | None:
+    """Return the kind of the job that has been due for longest, of these kinds and organisations that are not busy."""
+    waiting = select(jobs.c.kind).where(
+        jobs.c.due_at <= clock.now(), jobs.c.kind.in_(list(kinds)), jobs.c.organization_id.not_in(list(busy))
+    )
+    row = await transaction.first(waiting.order_by(jobs.c.due_at).limit(1))
+    return None if row is None else str(row["kind"])
+
+
+async def claim_job(transaction: Transaction, kinds: Collection[str], busy: Collection[str]) -> Job | None:
+    """Take a job that is due: a new one, one to be tried again, or that of a process that says nothing any more.
 
     Args:
         transaction: where to write, in every organisation.
         kinds: which ones this process can do.
         busy: organisations that it works for already; the others come first.
-        most: how many.
     """
     now, token = clock.now(), str(uuid4())
     others_first = case((jobs.c.organization_id.in_(list(busy)), 1), else_=0)
-    due = await transaction.all(
+    row = await transaction.first(
         select(jobs)
         .where(jobs.c.due_at <= now, jobs.c.kind.in_(list(kinds)))
         .order_by(others_first, jobs.c.due_at)
-        .limit(most)
+        .limit(1)
         .with_for_update(skip_locked=True)
     )
-    taken = []
-    for row in due:
-        own = transaction.within(row["organization_id"])
-        begun = row["started_at"] or now
-        await own.run(_take, job_id=row["id"], new_claim=token, due=now + LEASE, begun=begun, now=now)
-        taken.append(await find_job(own, row["id"]))
-    return taken
+    if row is None:
+        return None
+    own = transaction.within(row["organization_id"])
+    begun = row["started_at"] or now
+    await own.run(_take, job_id=row["id"], new_claim=token, due=now + LEASE, begun=begun, now=now)
+    return await find_job(own, row["id"])
 
 
 async def hold_job(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
@@ -10,6 +11,10 @@ from folkmoot.jobs.jobs import Job, Progress, drop_job, end_job, find_job, hold_
 from folkmoot.store.engine import Store, Transaction, Work
 
 T = TypeVar("T")
+
+
+class JobYielded(Exception):
+    """The job was let go of where it stood, for that of another organisation; it goes on when its turn has come."""
 
 
 async def _nothing(_: Transaction, __: Job) -> None:
@@ -36,6 +41,9 @@ class JobKind:
     at_once: int = 2
     """How many of them a process works on at once."""
 
+    yields: bool = False
+    """Whether its work can take long, and calls `ActiveJob.yield_if_asked` wherever it can be gone on with later."""
+
 
 JobKinds: TypeAlias = Mapping[str, JobKind]
 """The kinds that this process can do, by their names."""
@@ -50,7 +58,20 @@ class ActiveJob:
 
         self.job = job
         self.is_complete = False
+        self.begun_at = time.monotonic()
+        self.is_asked_to_yield = False
+        """Whether a job of another organisation waits for this one's place."""
+
         self._kind = kind
+
+    def yield_if_asked(self) -> None:
+        """Let go of the job where it stands, if somebody waits for its place.
+
+        Raises:
+            JobYielded: somebody does; the worker puts the job back.
+        """
+        if self.is_asked_to_yield:
+            raise JobYielded
 
     async def commit(self, work: Work[T], progress: Progress | None = None) -> T:
         """Run `work` in a transaction that commits only if the job is still this process's.

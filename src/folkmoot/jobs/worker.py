@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import ExitStack
 
 from folkmoot.errors import FolkmootError, JobDelayed, JobFailed, StoreError
@@ -15,16 +16,17 @@ from folkmoot.jobs.jobs import (
     ENDED_TOPIC,
     Job,
     JobLost,
-    claim_jobs,
+    claim_job,
     extend_leases,
     find_job,
     free_all,
     hold_job,
+    kind_waited_for,
     next_due,
     prune_jobs,
     put_back,
 )
-from folkmoot.jobs.kinds import ActiveJob, JobKind, JobKinds, give_up
+from folkmoot.jobs.kinds import ActiveJob, JobKind, JobKinds, JobYielded, give_up
 from folkmoot.store import clock
 from folkmoot.store.engine import Store, Transaction
 from folkmoot.store.leases import EXTEND_SECONDS, again_and_again
@@ -37,6 +39,9 @@ AT_ONCE = 4
 
 LOOK_AGAIN_SECONDS = 2.0
 """How often is looked for jobs that no signal told of: those that come due, and those of dead processes."""
+
+TURN_SECONDS = 30.0
+"""How long a job goes on, at least, while one of an organisation for which nothing is done waits for its place."""
 
 PRUNE_SECONDS = 60.0
 """How often is looked for jobs that need not be kept any longer."""
@@ -68,7 +73,7 @@ class JobWorker:
         self._store = store.everywhere
         self._kinds = kinds
         self._keep = keep
-        self._active: dict[asyncio.Task[None], Job] = {}
+        self._active: dict[asyncio.Task[None], ActiveJob] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._listening = ExitStack()
         self._added = asyncio.Event()
@@ -99,36 +104,64 @@ class JobWorker:
         """Stop; what was being done is put back, for another process or for the next start."""
         for task in self._tasks:
             task.cancel()
-        active = list(self._active.items())
-        for task, _ in active:
+        active = dict(self._active)
+        for task in active:
             task.cancel()
-        await asyncio.gather(*self._tasks, *(task for task, _ in active), return_exceptions=True)
+        await asyncio.gather(*self._tasks, *active, return_exceptions=True)
         self._listening.close()
-        for _, job in active:
-            await self._put_back(job)
+        for each in active.values():
+            await self._put_back(each.job)
 
     # -- the three rounds ------------------------------------------------------------------------------------
 
     async def _take(self) -> None:
-        """Take jobs that are due and begin with them, or wait for one."""
+        """Take a job that is due and begin with it, or wait for one."""
         self._added.clear()
         kinds = self._kinds_with_room()
-        if not kinds or not await self._begin_due(kinds):
-            await wait_or_look_again(self._added, await self._seconds_until_due(kinds))
+        if kinds and await self._begin_due(kinds):
+            return
+        if full := self._kinds.keys() - kinds:
+            await self._ask_for_a_place(full)
+        await wait_or_look_again(self._added, await self._seconds_until_due(kinds))
 
     async def _begin_due(self, kinds: list[str]) -> bool:
-        """Begin with jobs that are due; tell whether there was one."""
+        """Begin with a job that is due; tell whether there was one.
+
+        It is one at a time, since whose it is decides who comes first for the next place.
+        """
         due = await self._store.read(lambda transaction: next_due(transaction, kinds))
         if due is None or due > clock.now():
             return False
-        busy = {job.organization_id for job in self._active.values()}
-        most = min(AT_ONCE - len(self._active), *(self._room(kind) for kind in kinds))
-        claimed = await self._store.write(lambda transaction: claim_jobs(transaction, kinds, busy, most))
-        for job in claimed:
-            task = asyncio.create_task(self._do(job))
-            self._active[task] = job
-            task.add_done_callback(self._is_done)
-        return bool(claimed)
+        busy = self._busy()
+        job = await self._store.write(lambda transaction: claim_job(transaction, kinds, busy))
+        if job is None:
+            return False
+        active = ActiveJob(self._store.of(job.organization_id), job, self._kinds[job.kind])
+        task = asyncio.create_task(self._do(active))
+        self._active[task] = active
+        task.add_done_callback(self._is_done)
+        return True
+
+    async def _ask_for_a_place(self, full: Collection[str]) -> None:
+        """Ask a job that has had its turn for its place, if an organisation for which nothing is done waits for it.
+
+        Args:
+            full: the kinds that have no room.
+        """
+        busy = self._busy()
+        wanted = await self._store.read(lambda transaction: kind_waited_for(transaction, full, busy))
+        if wanted is None or any(active.is_asked_to_yield for active in self._active.values()):
+            return
+        has_room = self._room(wanted) > 0  # but for jobs of all kinds together
+        for active in self._active.values():  # the one that was begun first stands first
+            holds_it = has_room or active.job.kind == wanted
+            if holds_it and self._kinds[active.job.kind].yields and time.monotonic() - active.begun_at >= TURN_SECONDS:
+                active.is_asked_to_yield = True
+                return
+
+    def _busy(self) -> set[str]:
+        """Return the organisations for which something is done."""
+        return {active.job.organization_id for active in self._active.values()}
 
     async def _seconds_until_due(self, kinds: list[str]) -> float:
         due = await self._store.read(lambda transaction: next_due(transaction, kinds)) if kinds else None
@@ -139,7 +172,7 @@ class JobWorker:
         return [name for name in self._kinds if self._room(name) > 0] if len(self._active) < AT_ONCE else []
 
     def _room(self, kind: str) -> int:
-        return self._kinds[kind].at_once - Counter(job.kind for job in self._active.values())[kind]
+        return self._kinds[kind].at_once - Counter(active.job.kind for active in self._active.values())[kind]
 
     def _is_done(self, task: asyncio.Task[None]) -> None:
         self._active.pop(task, None)
@@ -149,12 +182,12 @@ class JobWorker:
         """Say that this process is still at work, and stop what it was told to."""
         await wait_or_look_again(self._ended, EXTEND_SECONDS)
         self._ended.clear()
-        mine = list(self._active.values())
+        mine = [active.job for active in self._active.values()]
         if not mine:
             return
         lost = await self._store.write(lambda transaction: extend_leases(transaction, mine))
-        for task, job in list(self._active.items()):
-            if job in lost:
+        for task, active in list(self._active.items()):
+            if active.job in lost:
                 task.cancel()
 
     async def _prune(self) -> None:
@@ -164,10 +197,10 @@ class JobWorker:
 
     # -- one job ---------------------------------------------------------------------------------------------
 
-    async def _do(self, job: Job) -> None:
+    async def _do(self, active: ActiveJob) -> None:
         """Do a job; whatever happens, it ends, is put back, or is left to who takes it over."""
+        job = active.job
         kind = self._kinds[job.kind]
-        active = ActiveJob(self._store.of(job.organization_id), job, kind)
         try:
             _check_attempts(job, kind)
             await kind.work(active)
@@ -175,6 +208,8 @@ class JobWorker:
                 await active.complete(_yes)
         except JobLost:
             logger.info("A job was ended or taken over", extra={"job_id": job.id})
+        except JobYielded:
+            await self._put_back(job)
         except JobFailed as error:
             await self._fail(job, error.message)
         except FolkmootError as error:

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from folkmoot.errors import FolkmootError
+from folkmoot.mcp_server.lists import lists_of
 from folkmoot.mcp_server.member import Member
 from folkmoot.mcp_server.sessions import HEADER, client_of, new_session_id, session_of, told
 from folkmoot.server.bodies import SMALL, check_values
@@ -56,6 +57,8 @@ class Door:
         try:
             if len(body) > SMALL:
                 await asyncio.to_thread(check_values, body)
+            if (named := _initializing(body)) is not None:
+                send = _with_session(new_session_id(named, await lists_of(_member(scope, named))), send)
         except FolkmootError as error:
             await error_response(error, PATH)(scope, receive, send)
             return
@@ -64,15 +67,14 @@ class Door:
         session_id = Headers(scope=scope).get(HEADER)
         scope[CLIENT] = client_of(session_id) if session_id is not None else None
         manager = streamed if any(mark in body for mark in _STREAMED) else whole
-        await manager.handle_request(scope, _replayed(body, receive), _with_session(body, send))
+        await manager.handle_request(scope, _replayed(body, receive), send)
 
     def _of_session(self, scope: Scope) -> Response:
         """Answer a request for a session's stream; there is no end to a session but that nobody listens to it."""
         session_id = Headers(scope=scope).get(HEADER)
         if session_id is None or scope["method"] != "GET":
             return Response(status_code=405, headers={"Allow": "GET, POST"})
-        state: ServerState = scope["app"].state.server
-        member = Member(state.of(scope["principal"], client_of(session_id) or ""))
+        member = _member(scope, client_of(session_id) or "")
         return EventStream(told(member, session_of(member, session_id), self._stopped))
 
     async def close(self) -> None:
@@ -129,11 +131,14 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-def _with_session(body: bytes, send: Send) -> Send:
-    """Return a `send` that gives a client which initializes its session's identifier."""
-    if b'"initialize"' not in body or (named := _initializing(body)) is None:
-        return send
-    session = new_session_id(named)
+def _member(scope: Scope, client: str) -> Member:
+    """Return who sends a request, by a client that calls itself so."""
+    state: ServerState = scope["app"].state.server
+    return Member(state.of(scope["principal"], client))
+
+
+def _with_session(session: str, send: Send) -> Send:
+    """Return a `send` that gives a client its new session's identifier."""
 
     async def send_with_session(message: Message) -> None:
         if message["type"] == "http.response.start" and message["status"] == 200:
@@ -145,6 +150,8 @@ def _with_session(body: bytes, send: Send) -> Send:
 
 def _initializing(body: bytes) -> str | None:
     """Return what a client calls itself in its first request; None where it is no such request."""
+    if b'"initialize"' not in body:
+        return None
     try:
         asked = json.loads(body)
         if asked["method"] != "initialize":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 import mcp_types as types
 from mcp.server.caching import CacheHint
 from mcp.server.context import ServerRequestContext
-from mcp.server.lowlevel.server import Server
+from mcp.server.lowlevel.server import NotificationOptions, Server
+from mcp.server.models import InitializationOptions
 from mcp.shared.exceptions import MCPError
 from mcp.shared.subscriptions import SUBSCRIPTION_ID_META_KEY
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
@@ -23,12 +24,14 @@ from folkmoot import __version__
 from folkmoot.access.principals import Principal
 from folkmoot.errors import FolkmootError
 from folkmoot.mcp_server.endpoint import CLIENT
+from folkmoot.mcp_server.lists import lists_of
 from folkmoot.mcp_server.member import MOST_LISTED, Member, NotReached
 from folkmoot.mcp_server.prompt import INSTRUCTIONS, PROMPT, PROMPT_DESCRIPTION, PROMPT_NAME
 from folkmoot.mcp_server.resources import (
     MOST_SUBSCRIBED,
     SCHEME,
-    ReachChanged,
+    Change,
+    ListsChanged,
     Updated,
     address_of,
     changes,
@@ -55,13 +58,24 @@ _BY_NAME = {tool.name: tool for tool in TOOLS}
 Context: TypeAlias = ServerRequestContext[Any, Any]
 
 
+class _Server(Server[Any]):
+    """The SDK's server, which tells clients of the older revisions that they hear of changed lists."""
+
+    def create_initialization_options(
+        self, notification_options: NotificationOptions | None = None, *more: Any, **named: Any
+    ) -> InitializationOptions:
+        """Return what a handshake answers."""
+        told = notification_options or NotificationOptions(tools_changed=True, resources_changed=True)
+        return super().create_initialization_options(told, *more, **named)
+
+
 def make_server(stopped: asyncio.Event) -> Server[Any]:
     """Return the SDK's server with our handlers; its subscriptions end when `stopped` is set."""
 
     async def listen(context: Context, wanted: types.SubscriptionsListenRequestParams) -> Any:
         return await _listen(context, wanted, stopped)
 
-    server: Server[Any] = Server(
+    server = _Server(
         "folkmoot",
         version=__version__,
         title="Folkmoot: shared memory",
@@ -244,30 +258,37 @@ async def _listen(context: Context, params: types.SubscriptionsListenRequestPara
         resources_list_changed=(scoped and wanted.resources_list_changed) or None,
     )
     meta: dict[str, Any] = {SUBSCRIPTION_ID_META_KEY: request_id}
+    lists_wanted = honored.tools_list_changed or honored.resources_list_changed
     seen = await look(member, addresses)  # before the client may rely on being told
+    listed = await lists_of(member) if lists_wanted else None
     acknowledged = types.SubscriptionsAcknowledgedNotificationParams(notifications=honored, _meta=meta)
     await context.session.send_notification(
         types.SubscriptionsAcknowledgedNotification(params=acknowledged), related_request_id=request_id
     )
-    listed: list[types.ServerNotification] = []
-    if honored.tools_list_changed:
-        listed.append(types.ToolListChangedNotification(params=types.NotificationParams(_meta=meta)))
-    if honored.resources_list_changed:
-        listed.append(types.ResourceListChangedNotification(params=types.NotificationParams(_meta=meta)))
     async with (
-        aclosing(changes(member, seen, reach=bool(listed))) as all_changes,  # type: ignore[type-var]
+        aclosing(changes(member, seen, listed=listed)) as all_changes,  # type: ignore[type-var]
         aclosing(until_stopped(all_changes, stopped)) as some,  # type: ignore[type-var]
     ):
         async for change in some:
-            match change:
-                case Updated(address):
-                    updated = types.ResourceUpdatedNotificationParams(uri=address, _meta=meta)
-                    told: list[types.ServerNotification] = [types.ResourceUpdatedNotification(params=updated)]
-                case ReachChanged():
-                    told = listed
-            for notification in told:
+            for notification in _notifications(change, honored, meta):
                 await context.session.send_notification(notification, related_request_id=request_id)
     return types.SubscriptionsListenResult(_meta=meta)
+
+
+def _notifications(
+    change: Change, honored: types.SubscriptionFilter, meta: dict[str, Any]
+) -> Iterator[types.ServerNotification]:
+    """Yield what a client is told of a change, as far as it wants to know."""
+    match change:
+        case Updated(address):
+            updated = types.ResourceUpdatedNotificationParams(uri=address, _meta=meta)
+            yield types.ResourceUpdatedNotification(params=updated)
+        case ListsChanged(tools, resources):
+            params = types.NotificationParams(_meta=meta)
+            if tools and honored.tools_list_changed:
+                yield types.ToolListChangedNotification(params=params)
+            if resources and honored.resources_list_changed:
+                yield types.ResourceListChangedNotification(params=params)
 
 
 async def _list_prompts(context: Context, params: types.PaginatedRequestParams | None) -> types.ListPromptsResult:

@@ -11,8 +11,9 @@ from typing import TypeAlias
 from urllib.parse import quote, unquote
 
 from folkmoot.access.keys import CHANGED, find_key
+from folkmoot.mcp_server.lists import Lists, lists_of
 from folkmoot.mcp_server.member import Member, NotReached
-from folkmoot.memory.blocks import Block, topic
+from folkmoot.memory.blocks import LABELS_TOPIC, Block, topic
 from folkmoot.memory.subscriptions import (
     MOST_OF_SESSION,
     NOTE_SECONDS,
@@ -30,7 +31,7 @@ LOOK_AGAIN_SECONDS = 5.0
 """How often subscribed blocks are looked at without a wake-up, should one from another process be lost."""
 
 IDLE_SECONDS = 30.0
-"""The same for a session that has subscribed to nothing."""
+"""The same for who has subscribed to nothing."""
 
 MOST_SUBSCRIBED = MOST_OF_SESSION
 """Resources of one subscription."""
@@ -68,11 +69,14 @@ class Updated:
 
 
 @dataclass(frozen=True, slots=True)
-class ReachChanged:
-    """The member's key reaches something else now."""
+class ListsChanged:
+    """The member is listed other tools or resources: its key reaches something else, or a block is no more."""
+
+    tools: bool
+    resources: bool
 
 
-Change: TypeAlias = Updated | ReachChanged
+Change: TypeAlias = Updated | ListsChanged
 
 Seen: TypeAlias = Mapping[str, tuple[str, int] | None]
 """Identifier and version of the block behind each address; None where none is reached."""
@@ -94,22 +98,22 @@ async def standing_behind(member: Member, transaction: Transaction, address: str
 
 
 async def changes(
-    member: Member, seen: Seen, *, reach: bool = False, session: Session | None = None
+    member: Member, seen: Seen, *, listed: Lists | None = None, session: Session | None = None
 ) -> AsyncIterator[Change]:
-    """Yield what changes of the blocks that are subscribed to, and, with `reach`, of what the member reaches.
+    """Yield what changes of the blocks that are subscribed to, and of what the member is listed.
 
     Each change is told once, however many versions it took; what there is to see is then read anew.
 
     Args:
         member: who subscribed.
         seen: what stood behind each address before the subscription was acknowledged: whatever changes later is told.
-        reach: whether to tell that the member's key reaches something else.
+        listed: what the member was listed before; None when it does not want to know.
         session: whose subscriptions are followed, as they are at each moment.
     """
     store = member.state.store
-    reached = member.state.principal.grants
-    always = (CHANGED,) if session is None else (CHANGED, session.topic)
-    with ExitStack() as listening:
+    always = (CHANGED, LABELS_TOPIC) if session is None else (CHANGED, LABELS_TOPIC, session.topic)
+    with store.signals.listening(CHANGED, LABELS_TOPIC) as relisted, ExitStack() as listening:
+        relist = True
         woken = listening.enter_context(store.signals.listening(*always))
         heard: set[str] = set()
         note_at = 0
@@ -130,12 +134,14 @@ async def changes(
                 if now[address] != seen[address]:
                     yield Updated(address)
             seen = now
-            await wait_or_look_again(woken, LOOK_AGAIN_SECONDS if seen or reach else IDLE_SECONDS)
+            if listed is not None and relist and (lists := await lists_of(member)) != listed:
+                yield ListsChanged(lists.tools != listed.tools, lists.resources != listed.resources)
+                listed = lists
+            await wait_or_look_again(woken, LOOK_AGAIN_SECONDS if seen else IDLE_SECONDS)
+            relist = relisted.is_set() or not woken.is_set()  # or a wake-up may have been lost
             woken.clear()
+            relisted.clear()
             member = await _as_it_is_now(member)
-            if reach and member.state.principal.grants != reached:
-                yield ReachChanged()
-            reached = member.state.principal.grants
 
 
 async def _followed(member: Member, session: Session, seen: Seen) -> Seen:

@@ -1,7 +1,7 @@
 """Sessions of the protocol's older revisions: their identifier, and the stream over which they are told of changes.
 
-A session's identifier says what its client is called, so that no process has to remember it; what it has subscribed to
-stands in the store, so that any process can tell it.
+A session's identifier says what its client is called, and which lists it began with, so that no process has to remember
+it; what it has subscribed to stands in the store, so that any process can tell it.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import asyncio
 import base64
 import json
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
 
+from folkmoot.mcp_server.lists import Lists, lists_of
 from folkmoot.mcp_server.member import Member
-from folkmoot.mcp_server.resources import Updated, changes, until_stopped
+from folkmoot.mcp_server.resources import ListsChanged, Updated, changes, until_stopped
 from folkmoot.memory.subscriptions import Session
 from folkmoot.server.event_stream import ServerSentEvent
 from folkmoot.server.state import LONGEST_CLIENT
@@ -22,15 +23,15 @@ from folkmoot.server.state import LONGEST_CLIENT
 HEADER = "mcp-session-id"
 
 
-def new_session_id(client: str) -> str:
-    """Return the identifier of a new session of a client."""
-    return f"{secrets.token_urlsafe(16)}.{base64.urlsafe_b64encode(client.encode()).decode()}"
+def new_session_id(client: str, listed: Lists) -> str:
+    """Return the identifier of a new session of a client that is listed so much."""
+    return f"{secrets.token_urlsafe(16)}.{listed.fingerprint}.{base64.urlsafe_b64encode(client.encode()).decode()}"
 
 
 def client_of(session_id: str) -> str | None:
     """Return what the client of a session called itself.
 
-    >>> client_of(new_session_id("cursor/9"))
+    >>> client_of(new_session_id("cursor/9", Lists((), {})))
     'cursor/9'
     """
     try:
@@ -46,13 +47,34 @@ def session_of(member: Member, session_id: str) -> Session:
 
 
 async def told(member: Member, session: Session, stopped: asyncio.Event) -> AsyncIterator[ServerSentEvent]:
-    """Yield what a session is told of the resources that it has subscribed to, until the server stops."""
+    """Yield what a session is told until the server stops: changes of what it is listed, and has subscribed to.
+
+    One that is listed something else than when it began is told so, since it may have missed the change.
+    """
+    listed = await lists_of(member)
+    if f".{listed.fingerprint}." not in session.id:
+        for each in _lists_changed(ListsChanged(tools=True, resources=True)):
+            yield each
     async with (
-        aclosing(changes(member, {}, session=session)) as all_changes,  # type: ignore[type-var]
+        aclosing(changes(member, {}, listed=listed, session=session)) as all_changes,  # type: ignore[type-var]
         aclosing(until_stopped(all_changes, stopped)) as some,  # type: ignore[type-var]
     ):
         async for change in some:
-            if isinstance(change, Updated):
-                params = {"uri": change.address}
-                message = {"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": params}
-                yield ServerSentEvent(json.dumps(message).encode(), "message")
+            match change:
+                case Updated(address):
+                    yield _notification("resources/updated", {"uri": address})
+                case ListsChanged():
+                    for each in _lists_changed(change):
+                        yield each
+
+
+def _lists_changed(change: ListsChanged) -> Iterator[ServerSentEvent]:
+    if change.tools:
+        yield _notification("tools/list_changed")
+    if change.resources:
+        yield _notification("resources/list_changed")
+
+
+def _notification(what: str, params: Mapping[str, str] | None = None) -> ServerSentEvent:
+    message = {"jsonrpc": "2.0", "method": f"notifications/{what}", **({"params": params} if params else {})}
+    return ServerSentEvent(json.dumps(message).encode(), "message")

@@ -9,6 +9,8 @@ from typing import Literal, TypeAlias
 from sqlalchemy import bindparam, delete, select, update
 
 from folkmoot.errors import Conflict, NotFound
+from folkmoot.memory.authors import Author
+from folkmoot.memory.departures import note_departure
 from folkmoot.store import clock
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
@@ -157,20 +159,18 @@ async def attach(transaction: Transaction, agent_id: str, block_id: str, access:
     )
 
 
-async def detach(transaction: Transaction, agent_id: str, block_id: str) -> None:
+async def detach(transaction: Transaction, agent_id: str, block_id: str, author: Author) -> None:
     """Take the block out of the agent's context; the block itself stays.
 
     Raises:
         NotFound: the agent does not have it.
     """
-    gone = await transaction.run(
-        delete(agent_blocks).where(
-            agent_blocks.c.agent_id == agent_id,
-            agent_blocks.c.block_id == block_id,
-        )
-    )
-    if not gone:
+    this = (agent_blocks.c.agent_id == agent_id, agent_blocks.c.block_id == block_id)
+    held = await transaction.first(select(agent_blocks.c.label).where(*this))
+    if held is None:
         raise NotFound(f"Block {block_id} is not attached to agent {agent_id}.")
+    await transaction.run(delete(agent_blocks).where(*this))
+    await note_departure(transaction, "block", block_id, held["label"], author, agent_id)
     transaction.signal(topic(agent_id))
 
 

@@ -105,6 +105,10 @@ _set_text = (
 )
 
 
+LABELS_TOPIC = "blocks:labels"
+"""The signal that a block of some organisation has another label, or is no more."""
+
+
 def topic(block_id: str) -> str:
     """Return the signal that a commit of this block's new version gives."""
     return f"block:{block_id}"
@@ -303,6 +307,7 @@ async def delete_block(transaction: Transaction, block_id: str) -> None:
     await leave_places(transaction, _leaving, block_id=block_id)
     await transaction.run(delete(blocks).where(blocks.c.id == block_id))
     transaction.signal(topic(block_id))
+    transaction.signal(LABELS_TOPIC)
 
 
 _leaving = leaving(blocks, and_(blocks.c.id == bindparam("block_id")))
@@ -339,6 +344,7 @@ async def _write_fields(transaction: Transaction, before: Block, after: Block) -
         await _write_tags(transaction, before.id, after.tags)
     if after.label != before.label:
         await relabel(transaction, before.id, after.label)
+        transaction.signal(LABELS_TOPIC)
     transaction.signal(topic(before.id))
 
 

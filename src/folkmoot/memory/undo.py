@@ -20,6 +20,9 @@ from folkmoot.store.tables import block_versions, blocks
 MOST_NAMED = 100
 """Later versions of others that are named for a block that is left."""
 
+MOST_STRETCHES = 200
+"""Rows of a run's versions, with those of others between, that are taken back of a block; each is read and compared."""
+
 _of_run = (
     select(block_versions.c.block_id, block_versions.c.version, blocks.c.label)
     .join(blocks, blocks.c.id == block_versions.c.block_id)
@@ -90,8 +93,14 @@ async def _undo(
     if versions[0] == 1:
         reason = "The run made this block. Delete it, or detach it, if it is not wanted."
         return UndoneBlock(block_id, versions, block.label, None, reason)
-    text = block.value
-    for first, last in reversed(_stretches(versions)):
+    stretches, text = _stretches(versions), block.value
+    if len(stretches) > MOST_STRETCHES:
+        reason = (
+            f"The run wrote in turn with others {len(stretches):,} times; {MOST_STRETCHES} are taken back at once. "
+            "Revert the block to an earlier version, or edit it yourself."
+        )
+        return UndoneBlock(block_id, versions, block.label, None, reason)
+    for first, last in reversed(stretches):
         _, before = await find_version(transaction, block_id, first - 1)
         _, after = await find_version(transaction, block_id, last)
         undone = without(before, after, text)

@@ -15,7 +15,7 @@ from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
 from folkmoot.errors import NotFound
-from folkmoot.memory import attachments, blocks
+from folkmoot.memory import attachments, blocks, deltas
 from folkmoot.memory.attachments import Access, agent_exists, attached_rows
 from folkmoot.memory.blocks import Block, find_block
 from folkmoot.memory.history import Version, list_versions, read_texts
@@ -51,6 +51,8 @@ class NewVersion:
     block_id: str
     version: Version
     text: str
+    change: str
+    """What of the text differs from the version before, as `memory/deltas.py` says it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,8 +247,12 @@ async def _news(store: Store, block_id: str, seen: int) -> AsyncIterator[NewVers
                 return []
             some = max(min(VERSIONS_AT_ONCE, CHARACTERS_AT_ONCE // (len(block.value) + 1)), 1)
             found = await list_versions(transaction, block_id, some, after=seen, ascending=True)
-            texts = await read_texts(transaction, block_id, found[0].number, found[-1].number)
-            return [NewVersion(block_id, version, text) for version, (_, text) in zip(found, texts, strict=True)]
+            texts = [text for _, text in await read_texts(transaction, block_id, seen, found[-1].number)]
+            before = texts[-len(found) - 1 : -1] if len(texts) > len(found) else ["", *texts[:-1]]
+            return [
+                NewVersion(block_id, version, text, deltas.encode(earlier, text))
+                for version, earlier, text in zip(found, before, texts[-len(found) :], strict=True)
+            ]
 
         news = await store.read(read)
         for event in news:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from folkmoot.errors import FolkmootError, NotFound, StoreUnavailable
-from folkmoot.models import listing
+from folkmoot.models import listing, offline_embedding
 from folkmoot.models.directory import Directory
 from folkmoot.models.listing import ModelDescription
 from folkmoot.models.prices import read_prices
@@ -220,6 +220,8 @@ class Catalogue:
         found = [model for provider in providers for model in self._of(provider).models if model.kind == kind]
         if kind == "llm":
             found.append(listing.described(OFFLINE, OFFLINE.default_model or "", "", OFFLINE_WINDOW))
+        elif offline_embedding.is_installed():
+            found.append(listing.described(OFFLINE, offline_embedding.MODEL, "", offline_embedding.WINDOW))
         return found
 
     async def _fresh(self, provider: Provider) -> None:

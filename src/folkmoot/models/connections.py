@@ -170,7 +170,10 @@ def _openai(resolved: ResolvedModel, http: httpx2.AsyncClient) -> Connection:
         client.organization = client.project = None
         client._custom_headers = {}
     habits = Habits()
-    _send_plainly(client, habits)
+    if resolved.dialect == "responses":
+        _send_responses_plainly(client, habits)
+    else:
+        _send_chats_plainly(client, habits)
     kind = ResponsesModel if resolved.dialect == "responses" else ChatModel
     model = kind(resolved.model, provider=_chat_provider(resolved.provider, client), profile=_chat_profile(resolved))
     if resolved.dialect == "responses":
@@ -228,54 +231,69 @@ def _chat_profile(resolved: ResolvedModel) -> ModelProfile:
     return OpenAIModelProfile(json_schema_transformer=None, openai_chat_supports_max_completion_tokens=newer)
 
 
-def _send_plainly(client: AsyncOpenAI, habits: Habits) -> None:
-    """Make the client post a request as it is given, less what its server is known to refuse.
+def _send_chats_plainly(client: AsyncOpenAI, habits: Habits) -> None:
+    from openai import AsyncStream
+    from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+    completions: Any = client.chat.completions
+    stream_of = AsyncStream[ChatCompletionChunk]
+    completions.create = _plainly(client, habits, "/chat/completions", ChatCompletion, stream_of, chat=habits)
+
+
+def _send_responses_plainly(client: AsyncOpenAI, habits: Habits) -> None:
+    from openai import AsyncStream
+    from openai.types.responses import Response, ResponseStreamEvent
+
+    responses: Any = client.responses  # looking at it loads 4 MB
+    responses.create = _plainly(client, habits, "/responses", Response, AsyncStream[ResponseStreamEvent], chat=None)
+
+
+def _plainly(client: AsyncOpenAI, habits: Habits, path: str, whole: Any, stream_of: Any, *, chat: Habits | None) -> Any:
+    """Return what posts a request as it is given, less what the client's server is known to refuse.
 
     The SDK compares every message with its type definitions before sending, 0.2 ms for each message, and
     changes nothing in what pydantic-ai has built; `client.post` is its documented way to send a request
     without that.
-    """
-    from openai import AsyncStream
-    from openai.types.chat import ChatCompletion, ChatCompletionChunk
-    from openai.types.responses import Response, ResponseStreamEvent
 
+    Args:
+        client: asks the server.
+        habits: what the server has shown of itself; what is sent is noted there.
+        path: where requests are posted.
+        whole: the type of an answer.
+        stream_of: the type of an answer in pieces.
+        chat: the habits by which an answer is mended, where it is one of a chat.
+    """
     from folkmoot.models.wire_client import chat_of
 
-    def plainly(path: str, whole: Any, stream_of: Any, chat: Habits | None) -> Any:
-        async def create(
-            *,
-            stream: bool = False,
-            extra_headers: Any = None,
-            extra_body: Any = None,
-            timeout: Any = None,
-            **given: Any,
-        ) -> Any:
-            body = {name: value for name, value in given.items() if _is_set(value)}
-            if stream:
-                body["stream"] = True
-            if extra_body is not None:
-                body |= extra_body
-            habits.sent = frozenset(body)
-            if habits.refused:
-                body = _without(body, habits.refused)
-            options: dict[str, Any] = {"headers": extra_headers or {}}
-            if timeout is not None and _is_set(timeout):
-                options["timeout"] = timeout
-            if continuing := going_on.get():
-                body["messages"] = continuing.whole(body["messages"])
-            post: Any = client.post
-            token = chat_of.set(chat)
-            try:
-                return await post(path, cast_to=whole, body=body, options=options, stream=stream, stream_cls=stream_of)
-            finally:
-                chat_of.reset(token)
+    async def create(
+        *,
+        stream: bool = False,
+        extra_headers: Any = None,
+        extra_body: Any = None,
+        timeout: Any = None,
+        **given: Any,
+    ) -> Any:
+        body = {name: value for name, value in given.items() if _is_set(value)}
+        if stream:
+            body["stream"] = True
+        if extra_body is not None:
+            body |= extra_body
+        habits.sent = frozenset(body)
+        if habits.refused:
+            body = _without(body, habits.refused)
+        options: dict[str, Any] = {"headers": extra_headers or {}}
+        if timeout is not None and _is_set(timeout):
+            options["timeout"] = timeout
+        if continuing := going_on.get():
+            body["messages"] = continuing.whole(body["messages"])
+        post: Any = client.post
+        token = chat_of.set(chat)
+        try:
+            return await post(path, cast_to=whole, body=body, options=options, stream=stream, stream_cls=stream_of)
+        finally:
+            chat_of.reset(token)
 
-        return create
-
-    completions: Any = client.chat.completions
-    completions.create = plainly("/chat/completions", ChatCompletion, AsyncStream[ChatCompletionChunk], habits)
-    responses: Any = client.responses
-    responses.create = plainly("/responses", Response, AsyncStream[ResponseStreamEvent], None)
+    return create
 
 
 def _without(body: Mapping[str, Any], refused: set[str]) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
     vectors = await client.embed("openai/text-embedding-3-small", ["one text", "another"])
 
-Providers' own packages are asked, OpenAI's for all who speak its API, and imported when the first text is embedded.
+Providers' own packages are asked, OpenAI's for all who speak its API, and imported when the first text is embedded;
+nobody for the model that comes with `folkmoot[embed]`.
 What comes back is looked at: one vector a text, all of one length, every value a finite number.
 """
 
@@ -17,8 +18,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from folkmoot.errors import BadRequest, FolkmootError, InvalidInput, NotFound, ProviderError, ProviderTimeout
+from folkmoot.models import offline_embedding
 from folkmoot.models.directory import Directory
 from folkmoot.models.providers import DEFAULT_ALIAS, OFFLINE, ResolvedModel
+from folkmoot.outbound.certificates import trusted
 from folkmoot.outbound.connections import guarded_transport
 from folkmoot.settings import Settings
 from folkmoot.store.vectors import unit, unpacked
@@ -104,17 +107,17 @@ class EmbeddingClient:
         """Return the handle of the model that a request names, or else the server's default; None for none.
 
         Raises:
-            BadRequest: it is not of the form `provider/model`, or its provider is unknown, not configured or makes
-                none.
+            BadRequest: it is not of the form `provider/model`, or its provider is unknown, not configured, missing here
+                or makes none.
         """
         handle = self._settings.default_embedding if named in (None, DEFAULT_ALIAS) else named
         if handle is None:
             return None
         try:
-            resolved = self._directory.resolve(handle)
+            resolved = self._resolve(handle)
         except (InvalidInput, NotFound) as error:
             raise BadRequest(f"embedding: {error.message}") from error
-        if resolved.dialect not in ("openai", "responses", "google"):
+        if resolved.dialect not in ("openai", "responses", "google", "offline"):
             title = resolved.provider.title
             raise BadRequest(f"embedding: {title} makes no embeddings. Name a model of another provider.")
         return handle
@@ -133,7 +136,7 @@ class EmbeddingClient:
             InvalidInput: the handle is not of the form `provider/model`.
             NotFound: its provider is not configured.
         """
-        return f"{self._directory.resolve(handle).provider.revision} {handle}"
+        return f"{self._resolve(handle).provider.revision} {handle}"
 
     async def embed(self, handle: str, texts: Sequence[str], purpose: Purpose = "document") -> list[list[float]]:
         """Return a vector of length 1 for each text.
@@ -147,12 +150,10 @@ class EmbeddingClient:
 
         Raises:
             InvalidInput: the handle is not of the form `provider/model`.
-            NotFound: the handle's provider is not configured.
+            NotFound: the handle's provider is not configured, or the offline model is not installed.
             ProviderError: the provider failed, or what it answered cannot be used; its subclasses say how.
         """
-        resolved = self._directory.resolve(handle)
-        if resolved.provider is OFFLINE:
-            raise NotFound(f"There is no embedding model {handle}.")
+        resolved = self._resolve(handle)
         try:
             async with asyncio.timeout(self._settings.model_timeout):
                 asker = await self._asker(resolved)
@@ -176,6 +177,22 @@ class EmbeddingClient:
             for http in kept.values():
                 await http.aclose()
 
+    def _resolve(self, handle: str) -> ResolvedModel:
+        """Return the model of a handle.
+
+        Raises:
+            InvalidInput: it is not of the form `provider/model`.
+            NotFound: its provider is not configured, or the offline model is not installed.
+        """
+        provider, _, model = handle.partition("/")
+        if provider != OFFLINE.name:
+            return self._directory.resolve(handle)
+        if handle != offline_embedding.HANDLE:
+            raise NotFound(f"There is no embedding model {handle}; offline there is {offline_embedding.HANDLE}.")
+        if not offline_embedding.is_installed():
+            raise NotFound(f"{handle} is not installed on the server: {offline_embedding.EXTRA}")
+        return ResolvedModel(handle, OFFLINE, model, "", dialect=OFFLINE.dialect)
+
     async def _asker(self, resolved: ResolvedModel) -> _Asker:
         kept, loop = self._kept, asyncio.get_running_loop()
         if kept.loop is not loop:  # connections belong to their event loop
@@ -189,6 +206,8 @@ class EmbeddingClient:
         return asker
 
     def _build(self, resolved: ResolvedModel) -> _Asker:
+        if resolved.provider is OFFLINE:
+            return _offline()
         kept = self._kept
         if resolved.is_added not in kept.http:
             kept.http[resolved.is_added] = self._client(guarded=resolved.is_added)
@@ -201,7 +220,7 @@ class EmbeddingClient:
 
         patience = httpx2.Timeout(self._settings.model_timeout + 1, connect=_CONNECT_SECONDS)
         if not guarded:
-            return httpx2.AsyncClient(timeout=patience, follow_redirects=True)
+            return httpx2.AsyncClient(timeout=patience, follow_redirects=True, verify=trusted())
         limits = httpx2.Limits(max_connections=100, max_keepalive_connections=20)
         transport = guarded_transport(allow_private=self._settings.private_providers, limits=limits)
         return httpx2.AsyncClient(transport=transport, timeout=patience, trust_env=False)
@@ -223,6 +242,15 @@ def _checked(answer: Sequence[Sequence[float]], count: int, resolved: ResolvedMo
         return [unit(vector) for vector in answer]
     except (ValueError, OverflowError, TypeError) as error:
         raise ProviderError(f"{said} a vector that is none ({resolved.handle}): {error}.") from error
+
+
+def _offline() -> _Asker:
+    model = offline_embedding.OfflineEmbedding()
+
+    async def ask(texts: Sequence[str], purpose: Purpose) -> list[Sequence[float]]:
+        return await asyncio.to_thread(model.embed, texts)
+
+    return ask
 
 
 def _openai(resolved: ResolvedModel, http: httpx2.AsyncClient) -> _Asker:

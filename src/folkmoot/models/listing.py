@@ -22,7 +22,7 @@ from folkmoot.models.windows import (
 from folkmoot.outbound.certificates import trusted
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
 
 DEFAULT_DIMENSIONS = 1536
 MOST_SHOWN = 64
@@ -115,18 +115,18 @@ async def check_key(resolved: ResolvedModel, *, allow_private: bool) -> None:
         await _json(client, f"{resolved.address}/key", {"Authorization": f"Bearer {resolved.key}"})
 
 
-def _client(resolved: ResolvedModel, allow_private: bool) -> httpx.AsyncClient:
-    import httpx
+def _client(resolved: ResolvedModel, allow_private: bool) -> httpx2.AsyncClient:
+    import httpx2
 
     from folkmoot.outbound.connections import guarded_client
 
-    patience = httpx.Timeout(10, connect=3)
+    patience = httpx2.Timeout(10, connect=3)
     if resolved.is_added:
         return guarded_client(allow_private=allow_private, timeout=patience)
-    return httpx.AsyncClient(timeout=patience, follow_redirects=True, verify=trusted())
+    return httpx2.AsyncClient(timeout=patience, follow_redirects=True, verify=trusted())
 
 
-async def _plain(client: httpx.AsyncClient, resolved: ResolvedModel) -> dict[str, dict[str, Any]]:
+async def _plain(client: httpx2.AsyncClient, resolved: ResolvedModel) -> dict[str, dict[str, Any]]:
     address, key = resolved.address, resolved.key
     if resolved.provider.dialect == "anthropic":
         headers = {"x-api-key": key or "", "anthropic-version": "2023-06-01"}
@@ -167,7 +167,7 @@ def _bedrock(resolved: ResolvedModel) -> dict[str, dict[str, Any]]:
     return {entry["modelId"]: {} for entry in told.get("modelSummaries", ())}
 
 
-async def _lmstudio(client: httpx.AsyncClient, resolved: ResolvedModel) -> dict[str, dict[str, Any]]:
+async def _lmstudio(client: httpx2.AsyncClient, resolved: ResolvedModel) -> dict[str, dict[str, Any]]:
     """Prefer LM Studio's own list, which tells windows and kinds, to the compatible one of bare ids."""
     try:
         own = f"{resolved.address.removesuffix('/v1')}/api/v0/models"
@@ -176,7 +176,7 @@ async def _lmstudio(client: httpx.AsyncClient, resolved: ResolvedModel) -> dict[
         return await _plain(client, resolved)
 
 
-async def _ollama(client: httpx.AsyncClient, resolved: ResolvedModel) -> dict[str, dict[str, Any]]:
+async def _ollama(client: httpx2.AsyncClient, resolved: ResolvedModel) -> dict[str, dict[str, Any]]:
     root = resolved.address.removesuffix("/v1")
     try:
         entries = _entries(await _json(client, f"{root}/api/tags", {}))
@@ -201,9 +201,9 @@ async def _ollama(client: httpx.AsyncClient, resolved: ResolvedModel) -> dict[st
 
 
 async def _json(
-    client: httpx.AsyncClient, url: str, headers: Mapping[str, str], body: Mapping[str, Any] | None = None
+    client: httpx2.AsyncClient, url: str, headers: Mapping[str, str], body: Mapping[str, Any] | None = None
 ) -> Any:
-    import httpx
+    import httpx2
 
     try:
         answer = await (client.get(url, headers=headers) if body is None else client.post(url, json=body))
@@ -211,11 +211,11 @@ async def _json(
             raise ProviderAuthentication(f"The key was not accepted ({answer.status_code}).")
         answer.raise_for_status()
         return answer.json()
-    except httpx.HTTPStatusError as exc:
+    except httpx2.HTTPStatusError as exc:
         raise ProviderError(f"No list of models: {_place(url)} answered {exc.response.status_code}.") from exc
-    except httpx.TransportError as exc:
+    except httpx2.TransportError as exc:
         raise ProviderError(f"No list of models: {_place(url)} cannot be reached ({type(exc).__name__}).") from exc
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as exc:
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as exc:
         raise ProviderError(f"No list of models: {_place(url)} sent what is none ({type(exc).__name__}).") from exc
 
 

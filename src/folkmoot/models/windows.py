@@ -60,7 +60,7 @@ _FAMILIES: tuple[tuple[str, int], ...] = (
 _KNOWN = tuple((re.compile(pattern, re.IGNORECASE), window) for pattern, window in _FAMILIES)
 
 _EMBEDDING = re.compile(
-    r"embed|(^|[/-])(bge|gte|e5|minilm|all-mpnet|jina-emb|voyage|nomic|mxbai|arctic-emb)", re.IGNORECASE
+    r"embed|(^|[/-])(bge|gte|e5|minilm|all-mpnet|jina-emb|voyage|nomic|mxbai|arctic-emb|wordllama)", re.IGNORECASE
 )
 _NO_CHAT = re.compile(
     r"whisper|dall-?e|(^|[-/])tts|speech|audio|realtime|transcri|moderation|guard|image|imagen|veo|sora|lyria"
@@ -75,6 +75,7 @@ _DIMENSIONS = {
     "text-embedding-004": 768,
     "mistral-embed": 1024,
     "nomic-embed-text": 768,
+    "wordllama": 256,
     "mxbai-embed-large": 1024,
     "all-minilm": 384,
 }

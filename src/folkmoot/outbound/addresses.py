@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from folkmoot.errors import AddressRefused, InvalidInput
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -102,7 +102,7 @@ def is_plainly_private(host: str) -> bool:
         return False
 
 
-def check_url(text: str, field: str, *, allow_private: bool) -> httpx.URL:
+def check_url(text: str, field: str, *, allow_private: bool) -> httpx2.URL:
     """Read an address with the parser that its request is made with, so that the two cannot differ.
 
     Args:
@@ -114,13 +114,13 @@ def check_url(text: str, field: str, *, allow_private: bool) -> httpx.URL:
         InvalidInput: it is no http or https address, has no host or has credentials in it.
         AddressRefused: its host is written as an address that is not public.
     """
-    import httpx
+    import httpx2
 
     if len(text) > LONGEST_URL:
         raise InvalidInput(f"{field}: longer than {LONGEST_URL:,} characters.")
     try:
-        url = httpx.URL(text)
-    except httpx.InvalidURL as error:
+        url = httpx2.URL(text)
+    except httpx2.InvalidURL as error:
         raise InvalidInput(f"{field}: {error}") from error
     host = url.raw_host.decode("ascii")
     if url.scheme not in ("http", "https"):

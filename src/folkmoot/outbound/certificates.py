@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,10 @@ if TYPE_CHECKING:
 
 @cache
 def trusted() -> ssl.SSLContext:
-    """Return the certificates that httpx comes with, or those that `SSL_CERT_FILE` names, for every client's TLS."""
-    import httpx
+    """Return certifi's certificates, or those that `SSL_CERT_FILE` or `SSL_CERT_DIR` names, for every client's TLS."""
+    import ssl
 
-    return httpx.create_ssl_context()
+    import certifi
+
+    file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    return ssl.create_default_context(cafile=file or (None if folder else certifi.where()), capath=folder or None)

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
-import httpcore
-import httpx
+import httpcore2
+import httpx2
 
 from folkmoot.errors import AddressRefused
 from folkmoot.outbound.certificates import trusted
@@ -22,68 +22,64 @@ from folkmoot.outbound.dialling import look_up
 if TYPE_CHECKING:
     import ssl
 
-    import httpx2
+_LIMITS = httpx2.Limits(max_connections=10, max_keepalive_connections=10)
 
 
 def guarded_client(
-    *, allow_private: bool, timeout: httpx.Timeout | float, tls: ssl.SSLContext | None = None
-) -> httpx.AsyncClient:
+    *, allow_private: bool, timeout: httpx2.Timeout | float, tls: ssl.SSLContext | None = None
+) -> httpx2.AsyncClient:
     """Return a client that connects to nothing but public addresses; redirects are followed only where asked for.
 
-    A request to another one raises AddressRefused; all else is as with any httpx client.
+    A request to another one raises AddressRefused; all else is as with any httpx2 client.
 
     Args:
         allow_private: connect to addresses that are not public, too.
-        timeout: as httpx takes it; the time to connect counts for all addresses of a host together.
-        tls: certificates to trust; those that httpx comes with when None.
+        timeout: as httpx2 takes it; the time to connect counts for all addresses of a host together.
+        tls: certificates to trust; those of `trusted` when None.
     """
-    transport = _GuardedTransport(allow_private, tls or trusted())
-    return httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False, follow_redirects=False)
+    transport = guarded_transport(allow_private=allow_private, tls=tls)
+    return httpx2.AsyncClient(transport=transport, timeout=timeout, trust_env=False, follow_redirects=False)
 
 
-def guarded_transport(*, allow_private: bool, limits: httpx2.Limits) -> httpx2.AsyncHTTPTransport:
-    """Return what `guarded_client` connects with, for a client of httpx2, which the providers' packages take.
+def guarded_transport(
+    *, allow_private: bool, limits: httpx2.Limits = _LIMITS, tls: ssl.SSLContext | None = None
+) -> httpx2.AsyncHTTPTransport:
+    """Return what `guarded_client` connects with, for a client of another kind.
 
     Args:
         allow_private: connect to addresses that are not public, too.
         limits: how many connections there may be.
+        tls: certificates to trust; those of `trusted` when None.
     """
-    import httpcore2
-    import httpx2
-
-    transport = httpx2.AsyncHTTPTransport(verify=trusted(), trust_env=False, limits=limits)
-    transport._pool = httpcore2.AsyncConnectionPool(
-        ssl_context=trusted(),
-        max_connections=limits.max_connections,
-        max_keepalive_connections=limits.max_keepalive_connections,
-        network_backend=cast("httpcore2.AsyncNetworkBackend", _GuardedNetwork(allow_private, httpcore2)),
-    )
-    return transport
+    return _GuardedTransport(allow_private, limits, tls or trusted())
 
 
-class _GuardedTransport(httpx.AsyncHTTPTransport):
-    """httpx's own transport over a pool that judges what it dials."""
+class _GuardedTransport(httpx2.AsyncHTTPTransport):
+    """httpx2's own transport over a pool that judges what it dials."""
 
-    def __init__(self, allow_private: bool, tls: ssl.SSLContext) -> None:
+    def __init__(self, allow_private: bool, limits: httpx2.Limits, tls: ssl.SSLContext) -> None:
         super().__init__(verify=tls, trust_env=False)
-        # httpx takes no network backend, though its pool does; a test fails when this no longer holds.
-        self._pool = httpcore.AsyncConnectionPool(ssl_context=tls, network_backend=_GuardedNetwork(allow_private))
+        # httpx2 takes no network backend, though its pool does; a test fails when this no longer holds.
+        self._pool = httpcore2.AsyncConnectionPool(
+            ssl_context=tls,
+            max_connections=limits.max_connections,
+            max_keepalive_connections=limits.max_keepalive_connections,
+            network_backend=_GuardedNetwork(allow_private),
+        )
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         host = request.url.raw_host.decode("ascii")
         if host.endswith("."):  # the host as certificates name it
             request.extensions = {"sni_hostname": host.rstrip("."), **request.extensions}
         return await super().handle_async_request(request)
 
 
-class _GuardedNetwork(httpcore.AsyncNetworkBackend):
+class _GuardedNetwork(httpcore2.AsyncNetworkBackend):
     """Looks a host up, judges all its addresses, and dials those that it judged."""
 
-    def __init__(self, allow_private: bool, core: Any = httpcore) -> None:
-        """Dial with `core`: httpcore, or httpcore2, which has the same names and errors of its own."""
+    def __init__(self, allow_private: bool) -> None:
         self._allow_private = allow_private
-        self._core = core
-        self._network = core.AnyIOBackend()
+        self._network = httpcore2.AnyIOBackend()
 
     async def connect_tcp(
         self,
@@ -91,30 +87,27 @@ class _GuardedNetwork(httpcore.AsyncNetworkBackend):
         port: int,
         timeout: float | None = None,
         local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
         try:
             async with asyncio.timeout(timeout):
                 addresses = await look_up(host, allow_private=self._allow_private)
         except TimeoutError as error:
-            raise self._core.ConnectTimeout(f"{host} could not be looked up in time") from error
+            raise httpcore2.ConnectTimeout(f"{host} could not be looked up in time") from error
         except OSError as error:
-            raise self._core.ConnectError(f"{host} could not be looked up: {error}") from error
+            raise httpcore2.ConnectError(f"{host} could not be looked up: {error}") from error
         share = None if timeout is None else timeout / len(addresses)
         failure: Exception | None = None
         for address in addresses:
             try:
-                stream: httpcore.AsyncNetworkStream = await self._network.connect_tcp(
-                    address, port, share, local_address, socket_options
-                )
-                return stream
-            except (self._core.ConnectError, self._core.ConnectTimeout) as error:
+                return await self._network.connect_tcp(address, port, share, local_address, socket_options)
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                 failure = error
-        raise failure or self._core.ConnectError(f"{host} has no address")
+        raise failure or httpcore2.ConnectError(f"{host} has no address")
 
     async def connect_unix_socket(
-        self, path: str, timeout: float | None = None, socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None
-    ) -> httpcore.AsyncNetworkStream:
+        self, path: str, timeout: float | None = None, socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None
+    ) -> httpcore2.AsyncNetworkStream:
         raise AddressRefused("sockets of this machine cannot be connected to.")
 
     async def sleep(self, seconds: float) -> None:

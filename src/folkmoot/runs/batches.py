@@ -181,7 +181,7 @@ def batch_kind(services: Services, supervisor: RunSupervisor) -> JobKind:
     async def work(active: ActiveJob) -> None:
         await _Working(active, services, supervisor).run()
 
-    return JobKind(BATCH, work, _given_up, attempts=None)
+    return JobKind(BATCH, work, _given_up, attempts=None, yields=True)
 
 
 async def _given_up(transaction: Transaction, job: Job) -> None:
@@ -228,11 +228,15 @@ class _Working:
         async def take_in_order(of_agent: Sequence[_Item]) -> None:
             for item in of_agent:
                 async with places:
+                    if self._active.is_asked_to_yield:
+                        return  # the turns that were begun are taken to their end
                     await self._settle(item)
 
         async with asyncio.TaskGroup() as group:
             for of_agent in by_agent.values():
                 group.create_task(take_in_order(of_agent))
+        if self._done < self._total:
+            self._active.yield_if_asked()
 
     async def _settle(self, item: _Item) -> None:
         """Take one turn to its end, and note what became of it."""

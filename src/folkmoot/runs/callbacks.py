@@ -31,7 +31,7 @@ from folkmoot.store.engine import Store
 if TYPE_CHECKING:
     import ssl
 
-    import httpx
+    import httpx2
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class CallbackResult:
 
 @dataclass(frozen=True, slots=True)
 class _Callback:
-    url: httpx.URL
+    url: httpx2.URL
     content: bytes
     secret: bytes | None
     allow_private: bool
@@ -125,7 +125,7 @@ async def send_callback(
         secret: key of the signature; not signed when None.
         allow_private: also send to addresses that are not public.
         pause: waits the given seconds between two tries.
-        tls: certificates to trust; those that httpx comes with when None.
+        tls: certificates to trust; those that httpx2 comes with when None.
     """
     content = json.dumps(body, separators=(",", ":")).encode("ascii")
     try:
@@ -150,7 +150,7 @@ def signature(secret: bytes, timestamp: int, content: bytes) -> str:
 
 async def _try(callback: _Callback) -> tuple[CallbackResult, bool]:
     """Send once; return what came of it and whether it may go better later."""
-    import httpx
+    import httpx2
 
     sent_at = clock.now()
     try:
@@ -158,13 +158,13 @@ async def _try(callback: _Callback) -> tuple[CallbackResult, bool]:
             status = await _post(callback)
     except InvalidInput as error:
         return CallbackResult(None, f"callback_url: {error.message}", sent_at), False
-    except (TimeoutError, httpx.TimeoutException):
+    except (TimeoutError, httpx2.TimeoutException):
         return CallbackResult(None, f"{callback.host} did not answer within {TIMEOUT:g} seconds.", sent_at), True
-    except (OSError, httpx.TransportError) as error:
+    except (OSError, httpx2.TransportError) as error:
         return CallbackResult(None, f"{callback.host} could not be reached ({type(error).__name__}).", sent_at), True
     if 200 <= status < 300:
         return CallbackResult(status, None, sent_at), False
-    passing = status >= 500 or status == httpx.codes.TOO_MANY_REQUESTS
+    passing = status >= 500 or status == httpx2.codes.TOO_MANY_REQUESTS
     return CallbackResult(status, f"{callback.host} answered with status {status}.", sent_at), passing
 
 

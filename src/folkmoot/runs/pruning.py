@@ -13,7 +13,7 @@ from folkmoot.runs.runs import unfinished
 from folkmoot.settings import Settings
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Store, Transaction
-from folkmoot.store.tables import run_events, runs, step_traces, steps
+from folkmoot.store.tables import departures, run_events, runs, step_traces, steps
 
 _AT_ONCE = 500
 
@@ -49,6 +49,11 @@ _too_many_traces = (
     .order_by(_running.c.created_at)
     .limit(_AT_ONCE)
 )
+_old_departures = (
+    select(departures.c.organization_id, departures.c.id)
+    .where(departures.c.created_at < bindparam("before"))
+    .limit(_AT_ONCE)
+)
 _old_steps = (
     select(steps.c.organization_id, steps.c.id).where(steps.c.run_deleted_at < bindparam("before")).limit(_AT_ONCE)
 )
@@ -72,6 +77,7 @@ class Pruning:
             (self._prune_logs, settings.keep_streams),
             (_prune_traces, keep_traces),
             (_prune_steps, settings.keep_steps),
+            (_prune_departures, settings.keep_steps),
         )
         more = False
         for some, seconds in kinds:
@@ -114,6 +120,12 @@ async def _prune_traces(transaction: Transaction, before: int) -> bool:
 async def _prune_steps(transaction: Transaction, before: int) -> bool:
     old = await transaction.all(_old_steps, before=before)
     await _delete(transaction, steps.c.id, old)
+    return bool(old)
+
+
+async def _prune_departures(transaction: Transaction, before: int) -> bool:
+    old = await transaction.all(_old_departures, before=before)
+    await _delete(transaction, departures.c.id, old)
     return bool(old)
 
 

@@ -25,7 +25,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,8 +41,6 @@ RETRY_SECONDS = 60.0
 _MOST_MADE_AT_ONCE = 2
 _LOOK = 0.25
 """Seconds between two looks at what another process makes."""
-
-_PRUNE_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +61,15 @@ class Environments:
             folder: where they are; made when first needed, closed to others.
             installer: installs packages.
             keep: seconds without use after which one is removed.
-            most_bytes: of all together; beyond that those that were used longest ago are removed.
+            most_bytes: of all together; beyond that those that were used longest ago are removed. Those that are
+                being made come on top, until they are ready.
         """
         self._folder = folder
-        self._installer = installer
+        self._installer = replace(installer, most_bytes=min(installer.most_bytes, most_bytes))
         self._keep = keep
         self._most_bytes = most_bytes
         self._places = asyncio.Semaphore(_MOST_MADE_AT_ONCE)
         self._making: dict[str, asyncio.Task[None]] = {}
-        self._prune_at = 0.0
 
     def state(self, kind: Kind, requirements: Sequence[str]) -> State:
         """Return where the environment of these packages stands, in whichever process it is made.
@@ -182,7 +180,7 @@ class Environments:
                 return
             for left in self._folder.glob(f"{key}.making-*"):  # by a process that was killed
                 await asyncio.to_thread(shutil.rmtree, left, ignore_errors=True)
-            await self._prune()
+            await asyncio.to_thread(self.prune)
             aside = Path(tempfile.mkdtemp(prefix=f"{key}.making-", dir=self._folder))
             try:
                 await self._fill(aside, kind, requirements)
@@ -198,6 +196,11 @@ class Environments:
     async def _fill(self, folder: Path, kind: Kind, requirements: Sequence[str]) -> None:
         await self._installer.install(kind, requirements, folder)
         size = await asyncio.to_thread(size_of, folder)
+        if await asyncio.to_thread(self.prune, size) + size > self._most_bytes:
+            raise InstallFailed(
+                f"it has {size:,} bytes, for which there is no room: all packages together have {self._most_bytes:,} "
+                "(FOLKMOOT_TOOL_PACKAGES_SIZE), and others are in use; try again later, or name fewer packages"
+            )
         (folder / "used").touch(mode=0o600)
         about = {"kind": kind, "requirements": list(requirements), "bytes": size}
         (folder / "about.json").write_text(json.dumps(about))
@@ -236,15 +239,16 @@ class Environments:
                 os.utime(file.fileno())
             yield held
 
-    async def _prune(self) -> None:
-        if time.monotonic() > self._prune_at:
-            self._prune_at = time.monotonic() + _PRUNE_SECONDS
-            await asyncio.to_thread(self.prune)
-
-    def prune(self) -> None:
+    def prune(self, room: int = 0) -> int:
         """Remove environments that were not used for long and, where all take too much, those used longest ago.
 
         None that is used is removed, nor any half-made one that is still being made.
+
+        Args:
+            room: bytes that are to be free for another one.
+
+        Returns:
+            The bytes of those that are left.
         """
         for failed in self._folder.glob("*.failed"):
             if time.time() - failed.stat().st_mtime > self._keep:
@@ -256,8 +260,9 @@ class Environments:
         found = sorted(self._ready(), key=lambda one: one[1])
         total = sum(size for _, _, size in found)
         for folder, used, size in found:
-            if time.time() - used > self._keep or total > self._most_bytes:
+            if time.time() - used > self._keep or total + room > self._most_bytes:
                 total -= size if self._remove(folder) else 0
+        return total
 
     def _ready(self) -> Iterator[tuple[Path, float, int]]:
         """Return the folders of what is ready, when each was last used, and its bytes."""

@@ -27,6 +27,12 @@ SECONDS = 900.0
 MOST_BYTES = 2_000_000_000
 """Of one environment."""
 
+_SMALLEST = 4096
+"""Bytes that a file or a folder counts for at least: those of a block, which an empty one has its place for as well."""
+
+_FROM_REGISTRY = ("--allow-git=none", "--allow-remote=none", "--allow-file=none", "--allow-directory=none")
+"""What keeps npm from packages of other places, whoever depends on them; an older one passes over what is new to it."""
+
 _FILE_BYTES = 1_000_000_000
 _LOOK = 1.0
 """Seconds between two looks at how much it has become."""
@@ -49,6 +55,11 @@ _UNREACHABLE = re.compile(
     r"name resolution|Name or service not known|nodename nor servname|establish a new connection|dns error|ENOTFOUND"
     r"|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|Connection refused|error sending request|Network is unreachable|timed out"
 )
+_ELSEWHERE = re.compile(r"code EALLOW(GIT|REMOTE|FILE|DIRECTORY)|spawn git|code ENOENT.*git", re.DOTALL)
+_OF_REGISTRY = re.compile(r"(npm:(@[^/:]+/)?)?[^/:]*")
+"""What npm takes from its registry: a version or tag, or behind `npm:` another package of it."""
+
+_NOT_FROM_REGISTRY = "only packages of npm's registry are installed, by name and version; choose another package"
 _NO_WHEEL = re.compile(r"No matching distribution|no usable wheels|has no wheels|no wheels with a matching|no-binary")
 
 
@@ -66,11 +77,14 @@ class Installer:
     hidden: tuple[str, ...] = ()
     """Files and folders of the server."""
 
+    most_bytes: int = MOST_BYTES
+    """Of one environment."""
+
     async def install(self, kind: Kind, requirements: Sequence[str], folder: Path) -> None:
         """Install packages into the empty folder.
 
         Raises:
-            InstallFailed: they are not all there.
+            InstallFailed: they are not all there, or one comes from elsewhere than the index.
         """
         packages, temporary = folder / "packages", folder / "temporary"
         packages.mkdir()
@@ -80,6 +94,8 @@ class Installer:
         said, code = await self._run([*command, "--", *requirements], folder)
         if code != 0:
             raise InstallFailed(_why(said, code))
+        if kind == "npm":
+            await asyncio.to_thread(_check_origins, packages)
         await asyncio.to_thread(shutil.rmtree, temporary)
 
     async def _command(self, kind: Kind, packages: Path, temporary: Path, folder: Path) -> list[str]:
@@ -92,6 +108,7 @@ class Installer:
             return [
                 npm, "install", "--prefix", str(packages), "--cache", str(temporary / "npm"), "--ignore-scripts",
                 "--no-audit", "--no-fund", "--no-package-lock", "--no-save", "--no-update-notifier", "--loglevel=error",
+                *_FROM_REGISTRY, f"--git={temporary / 'no-git'}",
                 "--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000",
             ]  # fmt: skip
         only_wheels = ["--only-binary", ":all:"] if self.walls else []
@@ -131,12 +148,12 @@ class Installer:
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
         )  # fmt: skip
-        watching = asyncio.create_task(_grown_too_large(folder))
+        watching = asyncio.create_task(_grown_larger(folder, self.most_bytes))
         reading = asyncio.create_task(_read_end(process))
         try:
             done, _ = await asyncio.wait({watching, reading}, timeout=SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if watching in done:
-                raise InstallFailed(f"it is larger than {MOST_BYTES:,} bytes; name fewer packages")
+                raise InstallFailed(f"it is larger than {self.most_bytes:,} bytes; name fewer packages")
             if not done:
                 raise InstallFailed(f"it took more than {SECONDS:g} seconds; name fewer packages")
             return reading.result(), await process.wait()
@@ -156,19 +173,37 @@ async def _read_end(process: asyncio.subprocess.Process) -> str:
     return said.decode(errors="replace")
 
 
-async def _grown_too_large(folder: Path) -> None:
-    while await asyncio.to_thread(size_of, folder) <= MOST_BYTES:
+async def _grown_larger(folder: Path, most_bytes: int) -> None:
+    while await asyncio.to_thread(size_of, folder) <= most_bytes:
         await asyncio.sleep(_LOOK)
 
 
 def size_of(folder: Path) -> int:
-    """Return the bytes of all files below a folder that may be changing."""
+    """Return the bytes of all files below a folder that may be changing; small ones and folders count for a block."""
     total = 0
-    for where, _, names in os.walk(folder):
+    for where, folders, names in os.walk(folder):
+        total += len(folders) * _SMALLEST
         for name in names:
             with suppress(FileNotFoundError):
-                total += os.lstat(os.path.join(where, name)).st_size  # noqa: PTH118 - a hundred thousand of them
+                size = os.lstat(os.path.join(where, name)).st_size  # noqa: PTH118 - a hundred thousand of them
+                total += max(size, _SMALLEST)
     return total
+
+
+def _check_origins(packages: Path) -> None:
+    """See that npm has taken every package from its registry, by name and version.
+
+    Raises:
+        InstallFailed: one depends on an address, a repository, a file or a folder.
+    """
+    lock = packages / "node_modules" / ".package-lock.json"
+    found = json.loads(lock.read_text())["packages"] if lock.is_file() else {}
+    for place, package in found.items():
+        for kind in ("dependencies", "optionalDependencies", "peerDependencies"):
+            for name, wanted in package.get(kind, {}).items():
+                if _OF_REGISTRY.fullmatch(wanted) is None:
+                    depending = place.rpartition("node_modules/")[2]
+                    raise InstallFailed(f"{depending} depends on {name} at {wanted[:200]!r}: {_NOT_FROM_REGISTRY}")
 
 
 def _variables(environ: Mapping[str, str], folder: Path) -> dict[str, str]:
@@ -184,6 +219,8 @@ def _why(said: str, code: int) -> str:
         return (
             f"the package index cannot be reached; connect the server to it, or name another one to uv and pip\n{last}"
         )
+    if _ELSEWHERE.search(said):
+        return f"a package depends on one of another place: {_NOT_FROM_REGISTRY}\n{last}"
     if _NO_WHEEL.search(said):
         here = f"Python {sys.version_info.major}.{sys.version_info.minor} on {sys.platform}"
         return f"a package is not there as a wheel for {here}, and nothing else is installed\n{last}"

@@ -7,6 +7,8 @@ const { pathToFileURL } = require("node:url");
 const [result, packages] = [Number(process.argv[1]), process.argv[2]];
 const call = JSON.parse(fs.readFileSync(0, "utf8"));
 const file = `${process.cwd()}/code.mjs`;
+const adapter = { before: (asksFor, given) => [given, {}], after: (value) => value };
+new Function("exports", call.adapter)(adapter);
 
 function say(answer) {
   let data = Buffer.from(JSON.stringify(answer, plain));
@@ -42,7 +44,7 @@ function withoutTypes(source) {
   }
 }
 
-// The names of a function's parameters; null for one that takes values apart.
+// The source of each parameter of a function.
 function parametersOf(called) {
   const text = called.toString().replace(/\/\*[^]*?\*\/|\/\/.*$/gm, "");
   const single = /^(?:async\s+)?([A-Za-z_$][\w$]*)\s*=>/.exec(text);
@@ -60,14 +62,20 @@ function parametersOf(called) {
     if (")]}".includes(letter)) depth -= 1;
     part += letter;
   }
-  return found.map((parameter) => /^[A-Za-z_$][\w$]*/.exec(parameter)?.[0] ?? null);
+  return found;
 }
 
 // By name, as the arguments are given; all of them together to a function that has one parameter for them.
-function inOrder(called, given) {
-  const names = parametersOf(called);
-  const together = names.length === 1 && (names[0] === null || !(names[0] in given));
-  return together ? [given] : names.map((name) => given[name]);
+function inOrder(called, asked) {
+  const parameters = parametersOf(called);
+  const asksFor = (name) => parameters.some((one) => new RegExp(`^(\\{([^]*[\\s,])?)?${name}(?![\\w$])`).test(one));
+  const [given, filled] = adapter.before(asksFor, asked);
+  const names = parameters.map((parameter) => /^[A-Za-z_$][\w$]*/.exec(parameter)?.[0] ?? null); // null: taken apart
+  const own = names.filter((name) => !(name in filled));
+  const isLeftOut = Object.keys(given).length === 0; // the one argument, which has a default then
+  const together = own.length === 1 && (own[0] === null || !(own[0] in given || isLeftOut));
+  const all = { ...given, ...filled };
+  return names.map((name) => (name in filled ? filled[name] : together ? (name === null ? all : given) : given[name]));
 }
 
 async function evaluate() {
@@ -78,7 +86,8 @@ async function evaluate() {
   globalThis.require = createRequire(file);
   const module = await import(pathToFileURL(file).href);
   if (call.entry === null) return null;
-  return await module.__called(...inOrder(module.__called, call.arguments));
+  const value = await module.__called(...inOrder(module.__called, call.arguments));
+  return adapter.after(value === undefined ? null : value);
 }
 
 // What was printed is there when the program ends, however it does, and a loop that prints does not fill the memory.

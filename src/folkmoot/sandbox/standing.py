@@ -12,6 +12,7 @@ import os
 import shutil
 import socket
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
@@ -45,7 +46,10 @@ _MARKS = ("pyvenv.cfg", "package.json", "pyproject.toml")
 _OF_THE_SYSTEM = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime")
 """What many programs need to start; nothing in it is secret."""
 
-_NEVER = ("/", "/etc", "/proc", "/sys", "/dev", "/tmp", "/call", "/packages")  # noqa: S108 - not to write to
+_NEVER = ("/", "/etc", "/tmp", "/call", "/packages")  # noqa: S108 - not to write to
+_OF_THE_KERNEL = ("/proc", "/sys", "/dev")
+"""Where nothing is a file of the machine: a program has its own of them."""
+
 _MADE_INSIDE = ("/etc/hosts", "/etc/nsswitch.conf", "/etc/resolv.conf")
 
 _BOOT = """
@@ -91,10 +95,14 @@ async def standing(sandbox: Sandbox, program: StandingProgram) -> AsyncIterator[
     ours, theirs = socket.socketpair()
     relaying: asyncio.Task[None] | None = None
     try:
-        with theirs:
+        with theirs, tempfile.TemporaryFile() as told:
+            # Not as the guard's own environment: LD_PRELOAD and the like would hold for it, who has no walls.
+            told.write(json.dumps(variables).encode())
+            told.seek(0)
             asked = {
                 "server": os.getpid(),
                 "argv": [command, *program.args],
+                "variables": told.fileno(),
                 "limits": asdict(LIMITS),
                 "way": theirs.fileno() if network is not None else None,
                 "walls": _walls(sandbox, command, program, network) if strict else None,
@@ -105,9 +113,9 @@ async def standing(sandbox: Sandbox, program: StandingProgram) -> AsyncIterator[
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
-                env=variables,
+                env={"LANG": "C.UTF-8"},
                 cwd="/",
-                pass_fds=[theirs.fileno()] if network is not None else [],
+                pass_fds=[told.fileno(), *([theirs.fileno()] if network is not None else [])],
                 start_new_session=True,
             )
         if network is not None:
@@ -124,10 +132,12 @@ async def standing(sandbox: Sandbox, program: StandingProgram) -> AsyncIterator[
 
 def _walls(sandbox: Sandbox, command: str, program: StandingProgram, network: Plan | None) -> Numbered:
     real = Path(command).resolve()
-    named = [*_paths_in(program.args), *map(Path, program.readable)]
+    named = [_without_steps_up(path) for path in (*_paths_in(program.args), *map(Path, program.readable))]
     readable = [path for each in (Path(command), real, *named) for path in (each, *_package_of(each))]
     for path in named:
-        if str(path) in _NEVER or any(path.resolve().is_relative_to(hidden) for hidden in sandbox.hidden):
+        place = path.resolve()
+        inside = (*_OF_THE_KERNEL, *sandbox.hidden)
+        if {str(path), str(place)} & {*_NEVER} or any(place.is_relative_to(folder) for folder in inside):
             raise SandboxUnavailable(f"{path} cannot be shown to a program; name what it needs of it")
     shown = _outermost([*(path for path in map(Path, _OF_THE_SYSTEM) if path.exists()), *readable])
     return {
@@ -145,9 +155,18 @@ def _walls(sandbox: Sandbox, command: str, program: StandingProgram, network: Pl
 
 
 def _paths_in(args: Iterable[str]) -> list[Path]:
-    """Return the files and folders that arguments name, as `/srv/notes` and `--root=/srv/notes` do."""
+    """Return the files and folders that arguments name, as `/srv/notes` and `--root=/srv/notes` do.
+
+    What is the kernel's is not among them: a program has its own `/dev/null`.
+    """
     named = (part for each in args for part in (each, each.partition("=")[2]) if part.startswith("/"))
-    return [Path(part) for part in named if len(part) < 4096 and "\0" not in part and Path(part).exists()]
+    found = [Path(part) for part in named if len(part) < 4096 and "\0" not in part and Path(part).exists()]
+    return [path for path in found if not any(path.is_relative_to(folder) for folder in _OF_THE_KERNEL)]
+
+
+def _without_steps_up(path: Path) -> Path:
+    """Return a path as it is, or where it leads to if it has `..`, which says nothing of where that is."""
+    return path.resolve() if ".." in path.parts else path
 
 
 def _package_of(path: Path) -> list[Path]:

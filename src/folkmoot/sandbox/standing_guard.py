@@ -1,7 +1,7 @@
 """Starts a program that stands and stays beside it: when the server or the program ends, so does all that came of it.
 
-Run in an interpreter of its own. The program gets standard input and output and the environment as they are, and an
-empty folder as its home, which goes when it ends.
+Run in an interpreter of its own. The program gets standard input and output as they are, the environment that it is
+given, and an empty folder as its home, which goes when it ends.
 """
 
 from __future__ import annotations
@@ -31,10 +31,13 @@ def main(text: str) -> int:
     """Run a program to its end, or until the server ends or asks for it; return the program's exit status.
 
     Args:
-        text: JSON of `server` (its process), `argv`, `limits`, `walls` (`asked.Numbered`, or None for no walls), and
-            `way` (descriptor over which the sockets of its network go, or None).
+        text: JSON of `server` (its process), `argv`, `variables` (descriptor of a file with the program's environment,
+            as JSON), `limits`, `walls` (`asked.Numbered`, or None for no walls), and `way` (descriptor over which the
+            sockets of its network go, or None).
     """
     asked = json.loads(text)
+    with os.fdopen(asked["variables"]) as told:
+        variables = json.load(told)
     os.umask(0o022)  # folders of the program's root, which another user enters
     waking, wakes = os.pipe()
     for descriptor in (waking, wakes):
@@ -52,7 +55,7 @@ def main(text: str) -> int:
     _stay_with(asked["server"])
     home = tempfile.mkdtemp(prefix="folkmoot-program-") if asked["walls"] is None else f"{walls.FOLDER}/home"
     try:
-        program = _start(asked, home)
+        program = _start(asked, {**variables, "HOME": home, "TMPDIR": home})
         status = None
         while status is None and not ended and os.getppid() == asked["server"]:
             select.select([waking], [], [], _LOOK)
@@ -77,12 +80,12 @@ def _stay_with(server: int) -> None:
         sys.exit(0)
 
 
-def _start(asked: dict[str, Any], home: str) -> int:
+def _start(asked: dict[str, Any], variables: dict[str, str]) -> int:
     """Start the program and leave input and output to it alone, so that each side hears when the other one ends."""
     told, telling = os.pipe()
     program = os.fork()
     if program == 0:
-        _become(asked, home, telling)
+        _become(asked, variables, telling)
     os.close(telling)
     if asked["way"] is not None:
         os.close(asked["way"])
@@ -97,7 +100,7 @@ def _start(asked: dict[str, Any], home: str) -> int:
     return program
 
 
-def _become(asked: dict[str, Any], home: str, telling: int) -> NoReturn:
+def _become(asked: dict[str, Any], variables: dict[str, str], telling: int) -> NoReturn:
     """Be the program, behind its walls; what keeps it from that is written to `telling`."""
     try:
         os.setsid()
@@ -106,12 +109,11 @@ def _become(asked: dict[str, Any], home: str, telling: int) -> NoReturn:
             signal.signal(number, signal.SIG_DFL)
         if asked["walls"] is not None:
             walls.raise_all(asked["walls"], asked["way"])
-            Path(home).mkdir()
+            Path(variables["HOME"]).mkdir()
         else:
             _limit(asked["limits"])
-        os.chdir(home)
-        os.environ["HOME"] = os.environ["TMPDIR"] = home
-        os.execvp(asked["argv"][0], asked["argv"])  # noqa: S606 - what this is for
+        os.chdir(variables["HOME"])
+        os.execve(asked["argv"][0], asked["argv"], variables)  # noqa: S606 - what this is for
     except walls.WallMissing as error:
         os.write(telling, f"a wall of the sandbox is missing: {error}".encode()[:4096])
     except OSError as error:

@@ -166,8 +166,8 @@ def _make_root(asked: Numbered) -> list[str]:
         _show(path, root + inside)
     for place in map(Path, asked["hidden"]):
         for path, inside in shown.items():
-            if place.is_relative_to(path) and place.exists():
-                _hide(Path(root + inside) / place.relative_to(path))
+            if place.is_relative_to(real := path.resolve()) and place.exists():
+                _hide(Path(root + inside) / place.relative_to(real))
     _make_devices(root)
     folder = root + FOLDER
     Path(folder).mkdir()

@@ -24,7 +24,9 @@ def _one_of(*paths: str) -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{path})" for path in paths), re.DOTALL)
 
 
-WHOLE_SERVER = _one_of("/v1/organizations", "/v1/organizations/[^/]+", "/v1/admin(?:/.*)?", "/v1/backup")
+WHOLE_SERVER = _one_of(
+    "/v1/organizations", "/v1/organizations/[^/]+", "/v1/admin(?:/.*)?", "/v1/backup", "/settings/backup"
+)
 """For admins of the default organisation only."""
 
 ADMINISTRATION = _one_of(

@@ -16,7 +16,7 @@ AT_ONCE = 32_000
 """Bytes that are compressed in place, in a fraction of a millisecond; more are on a thread."""
 
 
-PACKED = frozenset({"/v1/backup"})
+PACKED = frozenset({"/v1/backup", "/settings/backup"})
 """Whose answers are compressed by themselves."""
 
 

@@ -37,6 +37,10 @@ LOOKS = 4
 SPARE = 100
 """Connections beyond the most that are heard out, to be told so; further ones are closed at once."""
 
+LINGER = 2.0
+"""Seconds in which what a refused client still sends is read and dropped: closing on it would reset the connection, and
+take the answer from a client that has not read it yet."""
+
 OTHER_FILES = 256
 """Open files beside clients' connections: the database, models, tools."""
 
@@ -65,6 +69,7 @@ class Connection(HttpToolsProtocol):
         self._no_body = 0  # bytes that came since the last that belonged to a body
         self._body = 0  # bytes of a body since there was time anew
         self._unread: tuple[int, float] | None = None  # how much waits for the client, and since when
+        self._refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a head; with too many connections, only to refuse the request."""
@@ -85,6 +90,8 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came; whatever it is, it must become a whole request in time."""
+        if self._refused:
+            return
         if self._due is None:
             self._owe()
         self._no_body += len(data)
@@ -167,11 +174,17 @@ class Connection(HttpToolsProtocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _refuse(self, error: FolkmootError) -> None:
-        """Answer instead of the application, and close."""
+        """Answer instead of the application, and close when the client has done so, or soon."""
+        self._refused, self._due = True, None
+        if self._is_answering():  # for the application the client is gone
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         body = json.dumps(error_body(error)).encode()
         head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
         self.transport.write(STATUS_LINE[error.status] + head + body)
-        self.transport.close()
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self.loop.call_later(LINGER, self.transport.close)
 
     def _abort(self) -> None:
         """Close at once: what waits for the client, here and in the kernel, is dropped."""

@@ -178,11 +178,14 @@ def create_or_upgrade(connection: Connection, revision: str = HEAD) -> None:
 def _create(connection: Connection) -> None:
     from sqlalchemy import text
 
-    from folkmoot.store import postgres, sqlite
     from folkmoot.store.tables import metadata
 
+    if connection.dialect.name == "postgresql":  # each with its driver, 4 MB, which the other need not have
+        from folkmoot.store.postgres import FULLTEXT
+    else:
+        from folkmoot.store.sqlite import FULLTEXT
     metadata.create_all(connection, checkfirst=False)
-    for statement in {"sqlite": sqlite, "postgresql": postgres}[connection.dialect.name].FULLTEXT:
+    for statement in FULLTEXT:
         connection.exec_driver_sql(statement)
     connection.exec_driver_sql(
         "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "

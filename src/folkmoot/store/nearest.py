@@ -1,32 +1,43 @@
 """The nearest vectors: those whose meaning is closest to that of a query.
 
-PostgreSQL with pgvector looks for them itself. Everywhere else they are found here, in two looks: through the signs of
-all vectors of a space, which are held in memory once they were read, then exactly through the best of those. Both run
-on threads of the scans.
+PostgreSQL with pgvector looks for them itself. Everywhere else they are found here, in three looks: at the first signs
+of all vectors of a space, which are held in memory once they were read, at all signs of those that come out best, and
+at the vectors that are left, exactly. All run on threads of the scans.
 """
 
 from __future__ import annotations
 
 import threading
 from array import array
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import heappush, heapreplace
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Column, ColumnElement, Select, Table, func, select
 
 from folkmoot.store.engine import Engine, Row, Store, Transaction
-from folkmoot.store.vectors import closest_by_signs, signs, similarity
+from folkmoot.store.vectors import closest_by_signs, nearest_by_signs, signs, similarity
+
+FIRST_SIGNS = 512
+"""Signs that all vectors are compared by; of a vector that has fewer, those."""
 
 CANDIDATES = 200
-"""Vectors at least that are compared exactly; more when many are wanted."""
+"""Vectors at least that may be compared exactly; more when many are wanted."""
+
+PATIENCE = 4
+"""Which part of them may be no better than the best before, one behind the other, until the rest is left alone."""
+
+LOOKED_THROUGH = 10
+"""How many times as many are compared by all of their signs: the first ones alone mistake some."""
 
 FEW = 1000
 """Vectors that are compared exactly without a look at their signs."""
 
-HELD_BYTES = 64_000_000
+HELD_BYTES = 100_000_000
 """Bytes of signs that a process holds; spaces that were not searched for long go first."""
 
 READ_AT_ONCE = 20_000
@@ -34,8 +45,8 @@ READ_AT_ONCE = 20_000
 _Key: TypeAlias = tuple[str, str, str, int, int]
 """Organisation, table, space, version and dimensions."""
 
-_PER_VECTOR = 60
-"""Bytes that a number of Python's and its place take beside its bits."""
+_PER_VECTOR = 180
+"""Bytes that the first signs of a vector as a number, its place and Python's objects take beside its bits."""
 
 
 @dataclass(frozen=True)
@@ -63,22 +74,48 @@ class Near:
 
 @dataclass
 class _Held:
-    """The signs of one space, as far as they were read."""
+    """The signs of one space, as far as they were read. It only grows, so that it is looked through without a copy."""
 
     places: array[int] = field(default_factory=lambda: array("q"))
-    bits: list[int] = field(default_factory=list)
+    first: list[int] = field(default_factory=list)
+    """The first signs of each vector, as a number."""
+
+    bits: list[bytes] = field(default_factory=list)
     size: int = 0
 
     @property
     def last(self) -> int:
-        return self.places[-1] if self.places else -1
+        return self.places[len(self.first) - 1] if self.first else -1
 
     def add(self, rows: Sequence[Row]) -> None:
         for row in rows:
             if row["place"] > self.last:
                 self.places.append(row["place"])
-                self.bits.append(int.from_bytes(row["bits"], "big"))
+                self.bits.append(row["bits"])
+                self.first.append(_first_signs(row["bits"]))  # last: who goes by these finds the rest
                 self.size += len(row["bits"]) + _PER_VECTOR
+
+    def ends_with(self, row: Row | None) -> bool:
+        """Tell whether the last vector held is that of a row: the next one takes its place when it was deleted."""
+        return not self.first if row is None else self.bits[bisect_left(self.places, row["place"])] == row["bits"]
+
+    def among(self, places: set[int]) -> _Held:
+        """Return what is held of some places."""
+        chosen = [number for number, place in enumerate(self.places[: len(self.first)]) if place in places]
+        return _Held(
+            array("q", [self.places[number] for number in chosen]),
+            [self.first[number] for number in chosen],
+            [self.bits[number] for number in chosen],
+        )
+
+    def closest(self, wanted: bytes, most: int) -> list[int]:
+        """Return the places of the vectors whose signs differ least from those wanted, the closest first."""
+        promising = closest_by_signs(_first_signs(wanted), self.first, LOOKED_THROUGH * most)
+        return [self.places[number] for number in nearest_by_signs(wanted, self.bits, promising, most)]
+
+
+def _first_signs(bits: bytes) -> int:
+    return int.from_bytes(bits[: FIRST_SIGNS // 8], "big")
 
 
 class _Memory:
@@ -101,10 +138,10 @@ class _Memory:
             while sum(held.size for held in self._spaces.values()) > HELD_BYTES and self._spaces:
                 self._spaces.popitem(last=False)
 
-    def forget(self, key: _Key) -> None:
-        """Read a space anew the next time."""
+    def replace(self, key: _Key, held: _Held) -> None:
+        """Hold something else of a space."""
         with self.lock:
-            self._spaces.pop(key, None)
+            self._spaces[key] = held
 
 
 _memories: WeakKeyDictionary[Engine, _Memory] = WeakKeyDictionary()
@@ -138,9 +175,9 @@ async def nearest(
     if in_sql is not None:
         return await _by_database(store, in_sql, vectors, space, version, wanted, limit, among)
     look = _Look(store, vectors, space, version, wanted, limit, among)
-    places = await look.candidates()
-    found = await look.compare(places)
-    if len(found) < limit and look.has_lost_many(places, found):
+    candidates = await look.candidates()
+    found = await look.compare(candidates)
+    if len(found) < limit and look.has_lost_many(candidates):
         look.forget()  # most of what is held was deleted since
         found = await look.compare(await look.candidates())
     return found
@@ -170,9 +207,17 @@ async def _by_database(
     return await store.scan(read)
 
 
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """Places of vectors that are worth an exact comparison; the most promising first, or all there are."""
+
+    places: Sequence[int]
+    are_all: bool = False
+
+
 @dataclass
 class _Look:
-    """One search, in the two looks that it takes without pgvector."""
+    """One search, in the looks that it takes without pgvector."""
 
     store: Store
     vectors: VectorTable
@@ -205,55 +250,54 @@ class _Look:
         return max(CANDIDATES, 10 * self.limit)
 
     def forget(self) -> None:
-        """Read the signs anew."""
-        self._memory.forget(self._key)
+        """Read the signs anew the next time."""
+        self._memory.replace(self._key, _Held())
 
-    def has_lost_many(self, places: Sequence[int], found: Sequence[Near]) -> bool:
-        """Tell whether the candidates were mostly vectors that are gone."""
-        return len(places) >= self._most and len(found) < self.limit
+    def has_lost_many(self, candidates: _Candidates) -> bool:
+        """Tell whether candidates of which too few were there were as many as are looked for."""
+        return len(candidates.places) >= self._most
 
-    async def candidates(self) -> list[int]:
-        """Return the places of the vectors that are worth an exact comparison."""
-        columns, held = self.vectors.columns, self._memory.of(self._key)
-        here = select(columns.place).where(*self._conditions)
-        with_bits = here.add_columns(columns.bits).order_by(columns.place).limit(READ_AT_ONCE)
-        allowed = None if self.among is None else here.where(self.vectors.item.in_(self.among))
+    async def candidates(self) -> _Candidates:
+        """Return the vectors that are worth an exact comparison."""
+        columns, known = self.vectors.columns, self._memory.of(self._key)
+        in_space = select(columns.place).where(*self._conditions)
+        with_bits = in_space.add_columns(columns.bits).order_by(columns.place).limit(READ_AT_ONCE)
+        allowed = None if self.among is None else in_space.where(self.vectors.item.in_(self.among))
 
-        async def read(transaction: Transaction) -> tuple[list[Row], set[int] | None]:
+        async def read(transaction: Transaction) -> tuple[_Held, list[Row], set[int] | None]:
             few = None
             if allowed is not None:
                 few = {row["place"] for row in await transaction.all(allowed)}
                 if len(few) <= FEW:
-                    return [], few
+                    return known, [], few
+            newest = await transaction.first(with_bits.where(columns.place == known.last))
+            held = known if known.ends_with(newest) else _Held()
             rows: list[Row] = []
             last = held.last
             while part := await transaction.all(with_bits.where(columns.place > last)):
                 rows += part
                 last = part[-1]["place"]
-            return rows, few
+            return held, rows, few
 
-        def choose(read: tuple[list[Row], set[int] | None]) -> list[int]:
-            rows, few = read
+        def choose(read: tuple[_Held, list[Row], set[int] | None]) -> _Candidates:
+            held, rows, few = read
             if few is not None and len(few) <= FEW:
-                return sorted(few)
+                return _Candidates(sorted(few), are_all=True)
             with self._memory.lock:
                 held.add(rows)
-                places, bits = held.places[:], held.bits[:]
-            if few is not None:
-                chosen = [number for number, place in enumerate(places) if place in few]
-                places, bits = array("q", [places[n] for n in chosen]), [bits[n] for n in chosen]
-            wanted = int.from_bytes(signs(self.wanted), "big")
-            best = closest_by_signs(wanted, bits, self._most) if bits else []
-            return [places[number] for number in best]
+            if held is not known:
+                self._memory.replace(self._key, held)
+            here = held if few is None else held.among(few)
+            return _Candidates(here.closest(signs(self.wanted), self._most))
 
         chosen = await self.store.scan(read, choose)
         self._memory.make_room()
         return chosen
 
-    async def compare(self, places: Sequence[int]) -> list[Near]:
-        """Return the best of these places by the exact figure, those that are gone left out."""
-        columns, decode = self.vectors.columns, self.store.engine.read_vector
-        statement = select(self.vectors.item.label("item"), columns.vector).where(
+    async def compare(self, candidates: _Candidates) -> list[Near]:
+        """Return the best of these by the exact figure, those that are gone left out."""
+        columns, places = self.vectors.columns, candidates.places
+        statement = select(self.vectors.item.label("item"), columns.place, columns.vector).where(
             *self._conditions, columns.place.in_(list(places))
         )
 
@@ -261,10 +305,29 @@ class _Look:
             return await transaction.all(statement) if places else []
 
         def rank(rows: Sequence[Row]) -> list[Near]:
-            found = [Near(row["item"], similarity(self.wanted, decode(row["vector"]))) for row in rows]
-            return sorted(found, key=lambda near: (-near.similarity, near.item))[: self.limit]
+            there = {row["place"]: row for row in rows}
+            patience = len(places) if candidates.are_all else self._most // PATIENCE
+            return self._best([there[place] for place in places if place in there], patience)
 
         return await self.store.scan(read, rank)
+
+    def _best(self, rows: Sequence[Row], patience: int) -> list[Near]:
+        """Return the best of some vectors, which are looked at until so many in a row were not among them."""
+        decode = self.store.engine.read_vector
+        best: list[tuple[float, str]] = []
+        in_vain = 0
+        for row in rows:
+            one = (similarity(self.wanted, decode(row["vector"])), row["item"])
+            if len(best) < self.limit:
+                heappush(best, one)
+            elif one > best[0]:
+                heapreplace(best, one)
+                in_vain = 0
+            else:
+                in_vain += 1
+                if in_vain == patience:
+                    break
+        return [Near(item, figure) for figure, item in sorted(best, key=lambda each: (-each[0], each[1]))]
 
 
 def vector_row(engine: Engine, values: Sequence[float]) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from sqlalchemy import Column, Select, Table, column, func, literal_column, or_
+from sqlalchemy import Column, Select, Table, column, func, literal_column, or_, select
 from sqlalchemy import table as sql_table
 
 from folkmoot.errors import StartupError
@@ -103,11 +103,16 @@ class SqliteEngine:
         """Return `statement` limited to rows with one of `words`, the best first (FTS5's bm25)."""
         wanted, index = " OR ".join(way for word in words for way in _ways(word)), f"{table.name}_fulltext"
         found = sql_table(index, column("rowid"), column("rank"))
+        contained = [func.instr(table.c.search_text, word) > 0 for word in words]
+        if plain := [f'"{word}"' for word in words if word.isascii()]:  # the index's own words: no text has to be read
+            whole = sql_table(index, column("rowid"))
+            matching = select(whole.c.rowid).where(literal_column(index).op("MATCH")(" OR ".join(plain)))
+            contained.insert(0, found.c.rowid.in_(matching))
         return (
             statement.add_columns((-found.c.rank).label("text_score"))
             .join(found, found.c.rowid == table.c.search_id)
             .where(literal_column(index).op("MATCH")(wanted))
-            .where(or_(*(func.instr(table.c.search_text, word) > 0 for word in words)))
+            .where(or_(*contained))
             .order_by(found.c.rank)
         )
 

@@ -378,6 +378,22 @@ gone_items = Table(
     Index("gone_items_by_age", "organization_id", "gone_at"),
 )
 
+departures = Table(
+    "departures",
+    metadata,
+    _organization(),
+    Column("id", Text, nullable=False),
+    Column("thing", Text, nullable=False, comment="agent, block, archive, folder or conversation"),
+    Column("thing_id", Text, nullable=False),
+    Column("name", Text, nullable=False, comment="what it was called"),
+    Column("agent_id", Text, comment="whom it was taken from; whose conversation it was"),
+    Column("author", Text, nullable=False, comment="JSON: who did it"),
+    Column("created_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "id"),
+    Index("departures_by_age", "organization_id", "created_at", "id"),
+    Index("departures_by_age_of_all", "created_at"),
+)
+
 block_readers = Table(
     "block_readers",
     metadata,

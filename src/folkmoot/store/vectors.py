@@ -1,7 +1,7 @@
 """Vectors as they are kept and compared: of unit length, as 32-bit numbers, and their signs as bits.
 
 The bits are looked through first: how many signs of two vectors differ tells about how far apart they lie, and a
-number of Python's compares 1,536 of them in a fifth of a microsecond. What comes out best is compared exactly.
+number of Python's compares 512 of them in a tenth of a microsecond. What comes out best is compared exactly.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import sys
 from array import array
-from collections import Counter
 from collections.abc import Sequence
 from operator import mul
 
@@ -20,6 +19,10 @@ else:
     def sumprod(p: Sequence[float], q: Sequence[float], /) -> float:
         """Return the sum of products, as `math` does from Python 3.12 on."""
         return float(sum(map(mul, p, q)))
+
+
+SAMPLED = 4000
+"""Bits that are looked at to tell how much the closest differ."""
 
 
 def unit(values: Sequence[float]) -> list[float]:
@@ -62,14 +65,26 @@ def signs(values: Sequence[float]) -> bytes:
 
 
 def closest_by_signs(wanted: int, known: Sequence[int], most: int) -> list[int]:
-    """Return the places of about `most` of the known bits that differ least from those wanted."""
-    distances = [(wanted ^ bits).bit_count() for bits in known]
-    counts, limit, taken = Counter(distances), 0, 0
-    for distance in sorted(counts):
-        limit, taken = distance, taken + counts[distance]
-        if taken >= most:
-            break
-    return [place for place, distance in enumerate(distances) if distance <= limit]
+    """Return the places of `most` of the known bits that differ least from those wanted, and of some more, in order.
+
+    How much those may differ is told from some thousand of them, so that all are looked at once and none is sorted.
+    """
+    if len(known) <= most:
+        return list(range(len(known)))
+    sample = sorted([(wanted ^ bits).bit_count() for bits in known[:: 1 + len(known) // SAMPLED]])
+    limit = sample[min(len(sample) - 1, 3 * most * len(sample) // (2 * len(known)))]
+    while True:
+        found = [place for place, bits in enumerate(known) if (wanted ^ bits).bit_count() <= limit]
+        if len(found) >= most:
+            return found
+        limit += 1 + limit // 16
+
+
+def nearest_by_signs(wanted: bytes, known: Sequence[bytes], places: Sequence[int], most: int) -> list[int]:
+    """Return those `most` of some places in the known bits that differ least from those wanted, the closest first."""
+    number = int.from_bytes(wanted, "big")
+    differing = [((number ^ int.from_bytes(known[place], "big")).bit_count(), place) for place in places]
+    return [place for _, place in sorted(differing)[:most]]
 
 
 def similarity(one: Sequence[float], other: Sequence[float]) -> float:

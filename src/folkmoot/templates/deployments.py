@@ -27,6 +27,7 @@ from folkmoot.memory.edits import Rethink
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.tables import agent_blocks, agents, deployments
+from folkmoot.templates.forming import form_group
 from folkmoot.templates.plan import Filling, PlannedAgent, PlannedBlock, TemplatePlan
 from folkmoot.templates.templates import Template, plan_of
 from folkmoot.tools.builtin import BUILTIN_TOOLS, FILE_TOOLS
@@ -165,12 +166,14 @@ async def deploy(
     }
     await transaction.insert(deployments, [row])
     making = _Making(transaction, plan, deployment, Filling(plan, wish.memory_variables), services, author)
-    agent_ids = []
+    made: dict[str, str] = {}
     for place, agent in enumerate(plan.agents):
         name = wish.agent_name or random_name()
         name = name if place == 0 else f"{name}-{agent.name}"
-        agent_ids.append(await making.make_agent(agent, models[agent.entity_id], wish, name, template.project_id))
-    return deployment.id, agent_ids
+        model = models[agent.entity_id]
+        made[agent.entity_id] = await making.make_agent(agent, model, wish, name, template.project_id)
+    await form_group(transaction, plan, deployment.id, made, making.blocks, services, author)
+    return deployment.id, list(made.values())
 
 
 async def find_deployment(transaction: Transaction, template: Template, deployment_id: str) -> Deployment:
@@ -211,12 +214,14 @@ async def migrate(
 
     Each gets the version's instructions, model, settings, tools, folders and blocks. Blocks that it has beside those of
     the template are left alone, and so is an agent that the version has no more; one that it has anew is not made.
+    Their group gets the version's settings, and as members those that are there.
 
     Raises:
         NotFound: there is no such version, or a tool or a folder of it is not there any more.
         InvalidInput: a value is given of a variable that the version has not.
         Conflict: an agent has another block, or another tool, of a name that the version brings.
         EditRefused: a text is longer than its block's limit.
+        BadRequest: the version has a group of another kind.
     """
     plan, number = await plan_of(transaction, template, version)
     plan.check_variables(migration.memory_variables)
@@ -227,6 +232,8 @@ async def migrate(
     for row in held:
         if row["entity_id"] in planned:
             await making.lead(row["id"], planned[row["entity_id"]], migration)
+    there = {row["entity_id"]: row["id"] for row in held}
+    await form_group(transaction, plan, deployment.id, there, making.blocks, services, author)
     if migration.delete_blocks:
         await making.drop_blocks([row["id"] for row in held])
     await transaction.run(_set_version, of=deployment.id, number=number, variables=json.dumps(values))

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from folkmoot.errors import InvalidInput
+from folkmoot.groups.groups import ManagerType
 
 MOST_AGENTS = 20
 """Agents of one template."""
@@ -74,11 +75,25 @@ class PlannedAgent:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedGroup:
+    """A group of the plan's agents: one of them may lead it, the others are its members, in their order."""
+
+    manager_type: ManagerType
+    manager: str | None = None
+    """The name in the template of who leads it."""
+
+    description: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Those of `MANAGER_FIELDS` that this kind of group has, but for its manager."""
+
+
+@dataclass(frozen=True, slots=True)
 class TemplatePlan:
     """All of one version."""
 
     agents: Sequence[PlannedAgent]
     blocks: Sequence[PlannedBlock]
+    group: PlannedGroup | None = None
 
     def to_json(self) -> str:
         """Return the plan as it is kept."""
@@ -98,7 +113,9 @@ class TemplatePlan:
             )
             for agent in kept["agents"]
         ]
-        return cls(agents, [PlannedBlock(**block) for block in kept["blocks"]])
+        group = kept.get("group")  # plans that were kept before there were groups say nothing of them
+        blocks = [PlannedBlock(**block) for block in kept["blocks"]]
+        return cls(agents, blocks, None if group is None else PlannedGroup(**group))
 
     def checked(self) -> TemplatePlan:
         """Return the plan if it fits together.
@@ -118,7 +135,22 @@ class TemplatePlan:
                 if entity_id not in blocks:
                     raise InvalidInput(f"relationships: there is no block {entity_id!r} in the template.")
             _refuse_twice(f"labels of agent {agent.entity_id}", [blocks[each].label for each in agent.blocks])
+        if self.group is not None:
+            self._check_group(self.group)
         return self
+
+    def _check_group(self, group: PlannedGroup) -> None:
+        if group.manager is None and group.manager_type != "round_robin":
+            raise InvalidInput(f"configuration: a group of the kind {group.manager_type} has a managerAgentEntityId.")
+        names = [agent.entity_id for agent in self.agents]
+        if group.manager is not None and group.manager not in names:
+            raise InvalidInput(f"configuration: managerAgentEntityId {group.manager!r} is none of the agents.")
+        if not set(names) - {group.manager}:
+            raise InvalidInput("type: a group has members; the template has no agent beside the one that leads it.")
+
+    def shared_blocks(self) -> list[str]:
+        """Return the blocks that all of its agents have, by their names in the template."""
+        return [block.entity_id for block in self.blocks if all(block.entity_id in each.blocks for each in self.agents)]
 
     def blocks_of(self, agent: PlannedAgent) -> list[PlannedBlock]:
         """Return the blocks of one of its agents."""

@@ -1,4 +1,4 @@
-"""What has happened, of every kind, as one list: edits, runs, approvals, attachments, members."""
+"""What has happened, of every kind, as one list: edits, runs, approvals, attachments, deletions, members."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Literal, TypeAlias
 
 from folkmoot.access.keys import Key, list_keys
 from folkmoot.agents.overview import Joined, recent_attachments
+from folkmoot.memory.departures import Departure, recent_departures
 from folkmoot.memory.history import EditOfBlock, recent_edits
 from folkmoot.runs.reading import RunFilter, list_runs
 from folkmoot.runs.summaries import RunSummary, summarise
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page
 
-Kind: TypeAlias = Literal["edit", "run", "approval", "attachment", "member"]
+Kind: TypeAlias = Literal["edit", "run", "approval", "attachment", "deletion", "member"]
 
-KINDS: tuple[Kind, ...] = ("edit", "run", "approval", "attachment", "member")
+KINDS: tuple[Kind, ...] = ("edit", "run", "approval", "attachment", "deletion", "member")
 
 MOST_AT_ONCE = 40
 """Entries of one moment that a page may have beyond its size, so that none falls between two pages."""
@@ -32,6 +33,8 @@ class Entry:
     edit: EditOfBlock | None = None
     run: RunSummary | None = None
     attachment: Joined | None = None
+    departure: Departure | None = None
+    """That something was deleted, or taken from an agent."""
     member: Key | None = None
     ended: bool = False
     """Whether the member's key was revoked, rather than made."""
@@ -59,6 +62,8 @@ async def read_activity(
     if "attachment" in kinds:
         attachments = await recent_attachments(transaction, before, most, agent_id)
         found += [Entry("attachment", each.at, attachment=each) for each in attachments]
+    if "attachment" in kinds or "deletion" in kinds:
+        found += [each for each in await _departures(transaction, agent_id, before, most) if each.kind in kinds]
     if "member" in kinds and agent_id is None:
         found += [each for each in await _members(transaction) if each.at <= before]
     found.sort(key=lambda each: each.at, reverse=True)
@@ -74,6 +79,14 @@ async def _runs(transaction: Transaction, agent_id: str | None, before: int, mos
     return [
         Entry("approval" if _is_approval(each) else "run", each.run.created_at, run=each)
         for each in await summarise(transaction, runs)
+    ]
+
+
+async def _departures(transaction: Transaction, agent_id: str | None, before: int, most: int) -> list[Entry]:
+    """Return what was deleted, and with the attachments what was taken from agents again."""
+    return [
+        Entry("attachment" if each.is_detachment else "deletion", each.at, departure=each)
+        for each in await recent_departures(transaction, before, most, agent_id)
     ]
 
 

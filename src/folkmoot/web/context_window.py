@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from folkmoot.agents.agents import Agent
 from folkmoot.agents.context import memory_text, read_seen
-from folkmoot.conversations.conversations import find_conversation
+from folkmoot.conversations.conversations import Conversation
 from folkmoot.conversations.messages import messages_in_context
 from folkmoot.store.engine import Transaction
 from folkmoot.tools.tool import Tool
 from folkmoot.web.diagrams import Part, parts_of
+from folkmoot.web.pictures import parts_with_pictures, words_of
 
 CHARACTERS_A_TOKEN = 4
+TOKENS_A_PICTURE = 1_000
+"""About; providers count by a picture's width and height, and not by its bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +36,30 @@ class ContextUse:
 
 
 async def read_context(
-    transaction: Transaction, agent: Agent, tools: Sequence[Tool], window: int, counted: int | None
+    transaction: Transaction,
+    agent: Agent,
+    conversation: Conversation,
+    tools: Sequence[Tool],
+    window: int,
+    counted: int | None,
 ) -> ContextUse:
-    """Return how full the agent's context window is."""
-    conversation = await find_conversation(transaction, agent.id)
+    """Return how full the agent's context window is in a conversation of its."""
     messages = await messages_in_context(transaction, conversation.id, conversation.context_start)
-    memory = memory_text(agent, agent.id, await read_seen(transaction, agent.id))
+    memory = memory_text(agent, conversation.id, await read_seen(transaction, agent.id, conversation.id))
     schemas = sum(len(tool.schema.description) + len(json.dumps(tool.schema.parameters)) for tool in tools)
     sizes = (
         ("system", len(agent.system)),
         ("tools", schemas),
-        ("messages", sum(len(json.dumps(message.body, ensure_ascii=False)) for message in messages)),
+        ("messages", sum(_size(message.body) for message in messages)),
         ("memory", len(memory)),
     )
     parts = parts_of(window, [(name, size // CHARACTERS_A_TOKEN) for name, size in sizes])
     return ContextUse(parts, window, counted)
+
+
+def _size(body: Mapping[str, Any]) -> int:
+    """Return about how many characters a message has in a prompt."""
+    content = body.get("content", "")
+    if pictures := parts_with_pictures(content):
+        return len(words_of(content)) + len(pictures) * TOKENS_A_PICTURE * CHARACTERS_A_TOKEN
+    return len(json.dumps(body, ensure_ascii=False))

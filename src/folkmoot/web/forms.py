@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
 
 from pydantic import ValidationError
 
@@ -22,6 +25,35 @@ def choices(text: str) -> list[str]:
     ['research', 'demo']
     """
     return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def fingerprint(value: object) -> str:
+    """Return a short text that differs where values, such as a form's texts by their names, do.
+
+    >>> fingerprint({"a": "1", "b": "2"}) == fingerprint({"b": "2", "a": "1"}) != fingerprint({"a": "1", "b": ""})
+    True
+    """
+    return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsForm:
+    """A form of settings as it is shown: what it holds, and what became of it."""
+
+    values: Mapping[str, str]
+    seen: str
+    """The fingerprint of the settings that it was begun from."""
+
+    theirs: Mapping[str, str] = field(default_factory=dict)
+    """What differs from it in settings that somebody else has changed meanwhile."""
+
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def overtaken(cls, values: Mapping[str, str], now: Mapping[str, str]) -> SettingsForm:
+        """Return a form that somebody else's change came before: sent once more, it is written over that."""
+        theirs = {name: text for name, text in now.items() if text != values[name]}
+        return cls(values, fingerprint(now), theirs)
 
 
 def problems_of(error: ValidationError | FolkmootError, fields: Collection[str]) -> dict[str, str]:

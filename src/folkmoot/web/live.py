@@ -232,7 +232,13 @@ class _Look:
             found = await list_runs(transaction, RunFilter(statuses=UNFINISHED), Page(limit=MOST_RUNS, order="desc"))
             names = await agent_names(transaction, [run.agent_id for run in found])
             runs = [
-                {"id": run.id, "agent_id": run.agent_id, "agent": names.get(run.agent_id, ""), "status": run.status}
+                {
+                    "id": run.id,
+                    "agent_id": run.agent_id,
+                    "conversation_id": run.conversation_id,
+                    "agent": names.get(run.agent_id, ""),
+                    "status": run.status,
+                }
                 for run in found
             ]
             asked = [run.id for run in await waiting_runs(transaction)]

@@ -15,12 +15,15 @@ from folkmoot.web.views import (
     activity,
     agent_files,
     agent_forms,
+    agent_settings,
     agents,
     archive_forms,
     archives,
     block_forms,
     block_past,
+    block_settings,
     blocks,
+    chats,
     description,
     folder_forms,
     folders,
@@ -31,6 +34,7 @@ from folkmoot.web.views import (
     moot,
     runs,
     search,
+    settings,
     start,
     steps,
     tool_servers,
@@ -41,8 +45,20 @@ from folkmoot.web.views import (
 def add_pages(application: FastAPI) -> None:
     """Add the pages, their static files and the sign-in to the application."""
     application.state.attempts = Attempts()
-    memory = (blocks, block_forms, block_past, archives, archive_forms, folders, folder_forms)
-    own = (*memory, agent_files, agents, agent_forms, tool_servers, tools, members, model_forms)
+    memory = (blocks, block_forms, block_past, block_settings, archives, archive_forms, folders, folder_forms)
+    own = (
+        *memory,
+        agent_files,
+        agents,
+        agent_forms,
+        agent_settings,
+        chats,
+        tool_servers,
+        tools,
+        members,
+        settings,
+        model_forms,
+    )
     happened = (runs, steps, inbox, search, activity)
     for view in (login, moot, start, *own, *happened, live, description):
         application.include_router(view.router)

@@ -40,12 +40,22 @@ async def all_rows(rows_of: Callable[[Page], Awaitable[Sequence[Row]]]) -> list[
     while True:
         found = await rows_of(Page(limit=ROWS_AT_ONCE, after=after, order="desc"))
         rows += found
-        if len(rows) > MOST_ROWS:
-            break
+        check_length(len(rows))
         if len(found) < ROWS_AT_ONCE:
             return rows
         after = str(found[-1]["id"])
-    raise InvalidInput(f"The list has more than {MOST_ROWS:,} rows; filter it, or read it page by page from the API.")
+
+
+def check_length(rows: int) -> None:
+    """Let a list pass that may be a file.
+
+    Raises:
+        InvalidInput: it has more rows than a file may have.
+    """
+    if rows > MOST_ROWS:
+        raise InvalidInput(
+            f"The list has more than {MOST_ROWS:,} rows; filter it, or read it page by page from the API."
+        )
 
 
 def as_file(name: str, kind: Literal["csv", "json"], columns: Sequence[str], rows: Sequence[Row]) -> Response:

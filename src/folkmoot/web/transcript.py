@@ -12,6 +12,7 @@ from folkmoot.conversations.messages import Message
 from folkmoot.models.frames import SAID_SINCE, read_frames
 from folkmoot.models.prompt import ToolCall
 from folkmoot.runs.runs import Run
+from folkmoot.web.pictures import Picture, pictures_of, words_of
 from folkmoot.web.remedies import can_be_retried, remedy_of
 from folkmoot.web.words import content_text
 
@@ -28,6 +29,8 @@ class TranscriptEntry:
     waits: bool = False
     asked: bool = False
     """Whether the call had to be approved."""
+    pictures: Sequence[Picture] = ()
+    """Those that were sent with what was said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,8 @@ def _said_to_agent(message: Message) -> TranscriptEntry:
     text = content_text(message.body["content"])
     frames = read_frames(text, SAID_SINCE) if message.sender_id is not None else []
     if not frames:
-        return TranscriptEntry("user", message, text)
+        content = message.body["content"]
+        return TranscriptEntry("user", message, words_of(content), pictures=pictures_of(content))
     return TranscriptEntry("told", message, "\n".join(f"{each.attributes['from']}: {each.text}" for each in frames))
 
 

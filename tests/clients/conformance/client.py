@@ -1,27 +1,77 @@
-"""What the protocol's conformance suite starts to test how servers of tools are asked: `client.py ADDRESS`."""
+"""How servers of tools are asked, for the protocol's conformance suite: `relay.py` says which scenario is on."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
-import sys
-from contextlib import suppress
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
-from folkmoot.errors import ToolServerFailed
+import httpx
+
+from folkmoot.errors import BadRequest, ToolServerFailed
+from folkmoot.memory.authors import Author
+from folkmoot.store.engine import Store
+from folkmoot.store.sealing import Sealer
+from folkmoot.tools.mcp.authorizations import Authorization, SignIn, take_answer
 from folkmoot.tools.mcp.configuration import ServerConfiguration
 from folkmoot.tools.mcp.connection import Connection, ConnectionOptions
+from folkmoot.tools.mcp.servers import create_server
 
 EXAMPLES: dict[Any, Any] = {"integer": 5, "number": 5, "boolean": True, "object": {}, "array": []}
-TIMEOUT = 20.0
+AT_ONCE = 4
+"""Scenarios that are played; the suite starts all of them together, and a busy machine would be too slow for each."""
+
+AUTHOR = Author("suite", "key", "suite")
+REDIRECT = "http://localhost:8283/v1/tools/mcp/oauth/callback"
+TIMEOUT = 60.0
 
 
-async def main(address: str) -> None:
+class Person(SignIn):
+    """A sign-in whose person follows each address at once, and is sent back by the server."""
+
+    async def show(self, address: str) -> None:
+        """Take note of the address, and go through it as a browser does."""
+        await super().show(address)
+        async with httpx.AsyncClient(timeout=TIMEOUT) as browser:
+            answer = await browser.get(address)
+        with suppress(BadRequest):
+            await take_answer(self._store.everywhere, self._sealer, dict(answer.next_request.url.params))
+
+
+@asynccontextmanager
+async def clients(socket: Path, store: Store, sealer: Sealer, left_out: Collection[str]) -> AsyncIterator[None]:
+    """Play the client of each scenario that a relay asks for at `socket`, but for those that are left out."""
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        wanted = json.loads(await reader.readline())
+        async with places:
+            with suppress(ToolServerFailed):  # whether that was right, the suite's checks say
+                if wanted["scenario"] not in left_out:
+                    await _play(wanted["scenario"], wanted["address"], wanted["context"], store, sealer)
+        writer.close()
+
+    server = await asyncio.start_unix_server(serve, socket)
+    async with server:
+        yield
+
+
+async def _play(scenario: str, address: str, context: Mapping[str, Any], store: Store, sealer: Sealer) -> None:
     """List the server's tools and call each once, with the arguments that the suite wants or some that fit."""
     configuration = ServerConfiguration("streamable_http", server_url=address)
-    connection = Connection("conformance", configuration, ConnectionOptions(allow_private=True), lambda: None)
-    context = json.loads(os.environ.get("MCP_CONFORMANCE_CONTEXT") or "{}")
+    server = await store.write(lambda transaction: create_server(transaction, scenario, configuration, AUTHOR, sealer))
+
+    async def auth() -> Any:
+        person = Person(store, sealer, server.id)
+        authorization = Authorization(store, sealer, server.id, "")
+        await authorization.load()
+        return authorization.auth(address, REDIRECT, person.show, person.wait)
+
+    options = ConnectionOptions(allow_private=True, auth=auth if scenario.startswith("auth/") else None)
+    connection = Connection("conformance", configuration, options, lambda: None)
     wanted = {call["name"]: call["arguments"] for call in context.get("toolCalls", ())}
     try:
         tools = await connection.list_tools()
@@ -30,10 +80,7 @@ async def main(address: str) -> None:
             fitting = {name: EXAMPLES.get(each.get("type"), "x") for name, each in properties.items()}
             if tool.name == "json_schema_echo":  # wants to hear what schema the other tool has
                 fitting = {"schema": next(each for each in tools if each is not tool).input_schema}
-            with suppress(ToolServerFailed):  # whether that was right, the suite's checks say
+            with suppress(ToolServerFailed):
                 await connection.call(tool.name, wanted.get(tool.name, fitting), TIMEOUT)
     finally:
         await connection.close()
-
-
-asyncio.run(main(sys.argv[-1]))

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Header, Query, Response, UploadFile
 
-from folkmoot.errors import BadRequest, FolkmootError
+from folkmoot.errors import BadRequest
 from folkmoot.groups.groups import SLEEPTIME, managed_groups
 from folkmoot.server.agent_views import view_agent
 from folkmoot.server.authorization import authorize
@@ -146,7 +146,4 @@ def _embedding(handle: str | None, state: ServerState) -> str | None:
     """
     if not handle:
         return None
-    try:
-        return state.services.catalogue.handle_of(handle)
-    except FolkmootError as error:
-        raise BadRequest(f"embedding: {error.message}") from error
+    return state.services.embeddings.handle_of(handle)

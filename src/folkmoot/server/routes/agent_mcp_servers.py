@@ -20,7 +20,7 @@ from folkmoot.server.wire.tools import FoundToolReply, SearchTools, ToolReply
 from folkmoot.store.engine import Transaction
 from folkmoot.tools.custom.search import search_tools
 from folkmoot.tools.mcp.servers import list_servers
-from folkmoot.tools.mcp.tools import McpTool
+from folkmoot.tools.mcp.service import McpTool
 
 router = APIRouter(prefix="/v1/agents/{agent_id}/mcp-servers", tags=["mcp-servers"], route_class=BodyRoute)
 

@@ -142,41 +142,58 @@ async def retrieve(agent_id: AgentId, include: Include, state: State) -> Respons
 @router.patch("/{agent_id}", response_model=AgentReply)
 async def update(agent_id: AgentId, body: UpdateAgent, state: State) -> Response:
     """Change an agent."""
-    folder_ids = body.folders()
     if state.principal.policy is not None:
-        has = {"block_ids": body.block_ids, "tool_ids": body.tool_ids, "folder_ids": folder_ids}
-        for name, value in {**has, "identity_ids": body.identity_ids}.items():
-            if value is not None:
-                raise Forbidden(f"{name}: a scoped token does not change what an agent has and whom it belongs to.")
-        for name in ("tool_rules", "secrets", "tool_exec_environment_variables"):
-            if getattr(body, name) is not None:
-                raise Forbidden(
-                    f"{name}: a scoped token does not change what an agent may do and what it is trusted with."
-                )
-        if body.enable_sleeptime:
-            raise Forbidden("enable_sleeptime: a scoped token makes no agents.")
-    changes, configuration = _changes(body, state)
+        _check_policy(body)
 
     async def write(transaction: Transaction) -> AgentView:
-        tools = {}
-        if body.tool_ids is not None:
-            tools["tools"] = await state.services.tools.find(transaction, body.tool_ids)
-        await update_agent(transaction, agent_id, {**changes, **tools}, configuration)
-        if body.enable_sleeptime:
-            await ensure_partner(transaction, agent_id, state.services, state.author)
-        if folder_ids is not None:
-            await set_folders(transaction, agent_id, folder_ids)
-        if body.identity_ids is not None:
-            await set_identities(transaction, agent_id, body.identity_ids)
+        await change_agent(transaction, agent_id, body, state)
         return await view_agent(transaction, agent_id, state)
 
     return json_response(show_agent(await state.store.write(write)))
 
 
+async def change_agent(transaction: Transaction, agent_id: str, body: UpdateAgent, state: ServerState) -> None:
+    """Change what a request names of an agent.
+
+    Raises:
+        NotFound: there is no such agent, or something that the request names is not there.
+        InvalidInput: the model's handle cannot be used.
+        Conflict: two of its blocks would have the same label, or two of its tools the same name.
+    """
+    changes, configuration = _changes(body, state)
+    if body.tool_ids is not None:
+        changes["tools"] = await state.services.tools.find(transaction, body.tool_ids)
+    await update_agent(transaction, agent_id, changes, configuration)
+    if body.enable_sleeptime:
+        await ensure_partner(transaction, agent_id, state.services, state.author)
+    folder_ids = body.folders()
+    if folder_ids is not None:
+        await set_folders(transaction, agent_id, folder_ids)
+    if body.identity_ids is not None:
+        await set_identities(transaction, agent_id, body.identity_ids)
+
+
+def _check_policy(body: UpdateAgent) -> None:
+    """Refuse what a scoped token does not change.
+
+    Raises:
+        Forbidden: the request names some of it.
+    """
+    has = {"block_ids": body.block_ids, "tool_ids": body.tool_ids, "folder_ids": body.folders()}
+    for name, value in {**has, "identity_ids": body.identity_ids}.items():
+        if value is not None:
+            raise Forbidden(f"{name}: a scoped token does not change what an agent has and whom it belongs to.")
+    for name in ("tool_rules", "secrets", "tool_exec_environment_variables"):
+        if getattr(body, name) is not None:
+            raise Forbidden(f"{name}: a scoped token does not change what an agent may do and what it is trusted with.")
+    if body.enable_sleeptime:
+        raise Forbidden("enable_sleeptime: a scoped token makes no agents.")
+
+
 @router.delete("/{agent_id}")
 async def delete(agent_id: AgentId, state: State) -> Deleted:
     """Delete an agent and its conversations; its blocks stay."""
-    await remove_agent(state.store, agent_id)
+    await remove_agent(state.store, agent_id, state.author)
     return Deleted(message=f"Agent id={agent_id} successfully deleted")
 
 

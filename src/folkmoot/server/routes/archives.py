@@ -132,7 +132,7 @@ async def update(archive_id: ArchiveId, body: UpdateArchive, state: State) -> Re
 @router.delete("/{archive_id}", status_code=204)
 async def delete(archive_id: ArchiveId, state: State) -> Response:
     """Delete an archive with its passages; agents lose it."""
-    await remove_archive(state.store, archive_id)
+    await remove_archive(state.store, archive_id, state.author)
     return Response(status_code=204)
 
 
@@ -236,7 +236,7 @@ async def attach(agent_id: AgentId, archive_id: ArchiveId, state: State, body: A
 @agent_router.patch("/detach/{archive_id}")
 async def detach(agent_id: AgentId, archive_id: ArchiveId, state: State) -> None:
     """Take the archive from the agent; the archive stays."""
-    await state.store.write(lambda transaction: detach_archive(transaction, agent_id, archive_id))
+    await state.store.write(lambda transaction: detach_archive(transaction, agent_id, archive_id, state.author))
 
 
 async def _add(archive_id: str, new: list[NewPassage], state: State) -> list[PassageReply]:

@@ -137,7 +137,7 @@ async def edit(block_id: BlockId, body: AnyEdit, expected: ExpectedVersion, stat
 @router.delete("/{block_id}")
 async def delete(block_id: BlockId, state: State) -> None:
     """Delete a block with its history; agents lose it."""
-    await remove_block(state.store, block_id)
+    await remove_block(state.store, block_id, state.author)
 
 
 @router.get("/{block_id}/agents", response_model=list[AgentReply])

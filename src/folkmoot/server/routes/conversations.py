@@ -8,7 +8,9 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from folkmoot.agents.abandoned_calls import settle_abandoned
 from folkmoot.agents.conversations import create_conversation, fork_conversation, renew_system_message
+from folkmoot.agents.creation import choose_model
 from folkmoot.agents.deletion import remove_conversation, remove_messages
+from folkmoot.agents.ephemeral import create_ephemeral_conversation
 from folkmoot.agents.preparation import compact_now, system_text
 from folkmoot.conversations.conversations import MAIN_CONVERSATION, Conversation, find_conversation
 from folkmoot.conversations.listing import (
@@ -43,6 +45,7 @@ from folkmoot.server.wire.conversations import (
     ConversationFields,
     ConversationReply,
     CreateConversation,
+    EphemeralConversation,
     OrderBy,
     ResumeStream,
     SendToConversation,
@@ -92,6 +95,20 @@ async def create(agent_id: AgentId, state: State, body: CreateConversation | Non
             configuration=wanted.configuration(),
         )
         return await _shown(transaction, created)
+
+    return json_response(await state.store.write(write))
+
+
+@router.post("/ephemeral", response_model=ConversationReply)
+async def create_ephemeral(body: EphemeralConversation, state: State) -> Response:
+    """Begin a conversation that is deleted a day later, with a hidden agent of its own that has no tools and memory."""
+    plan = body.to_plan()
+    model = await choose_model(plan, state.services)
+
+    async def write(transaction: Transaction) -> ConversationReply:
+        return await _shown(
+            transaction, await create_ephemeral_conversation(transaction, plan, model, state.services, state.author)
+        )
 
     return json_response(await state.store.write(write))
 
@@ -150,7 +167,7 @@ async def delete(conversation_id: str, state: State, agent_id: str | None = None
     conversation = named(conversation_id, agent_id)
     if conversation == conversation_id and not conversation.startswith("agent-"):
         await cancel_in_conversation(conversation, state)
-    await remove_conversation(state.store, conversation)
+    await remove_conversation(state.store, conversation, state.author)
     return Deleted(message=f"Conversation id={conversation} successfully deleted")
 
 
@@ -160,13 +177,22 @@ async def fork(
     state: State,
     agent_id: str | None = None,
     message_id: MessageId | None = None,
+    before_message_id: MessageId | None = None,
     hidden: bool = False,
 ) -> Response:
-    """Begin a conversation that shares what another has in context; the other stays as it is."""
+    """Begin a conversation that shares what another has in context; the other stays as it is.
+
+    All of it is shared, or what is up to `message_id`, or what came before `before_message_id`, which somebody said:
+    then that can be said again, differently.
+    """
     source = named(conversation_id, agent_id)
+    if message_id is not None and before_message_id is not None:
+        raise BadRequest("before_message_id: name this or message_id, not both.")
 
     async def write(transaction: Transaction) -> ConversationReply:
-        forked = await fork_conversation(transaction, source, state.author, message_id, hidden=hidden)
+        forked = await fork_conversation(
+            transaction, source, state.author, message_id, before=before_message_id, hidden=hidden
+        )
         return await _shown(transaction, forked)
 
     return json_response(await state.store.write(write))

@@ -88,7 +88,7 @@ async def detach_block(agent_id: AgentId, block_id: BlockId, state: State) -> Re
 
     async def write(transaction: Transaction) -> AgentView:
         await find_agent(transaction, agent_id, lock=True)
-        await detach(transaction, agent_id, block_id)
+        await detach(transaction, agent_id, block_id, state.author)
         return await view_agent(transaction, agent_id, state)
 
     return json_response(show_agent(await state.store.write(write)))

@@ -27,6 +27,12 @@ async def quotas() -> dict[str, Any]:
     return {"lettaTier": {"bucket": "full", "dailyBucket": None}, **ends}
 
 
+@router.get("/shared-agents")
+async def list_shared_agents() -> dict[str, Any]:
+    """List agents that other people share with who asks: who may see an agent here has it in the list of agents."""
+    return {"agents": [], "nextCursor": None}
+
+
 @router.get("/environments")
 async def list_environments() -> dict[str, Any]:
     """List machines that a cloud runs for agents: there are none."""

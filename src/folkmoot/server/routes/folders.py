@@ -132,7 +132,7 @@ async def update(folder_id: FolderId, body: UpdateFolder, form: Form, state: Sta
 @_route("DELETE", "/{folder_id}")
 async def delete(folder_id: FolderId, state: State) -> None:
     """Delete a folder with its files; agents lose it."""
-    await remove_folder(state.store, folder_id)
+    await remove_folder(state.store, folder_id, state.author)
 
 
 @_route("GET", "/{folder_id}/agents")

@@ -56,7 +56,9 @@ async def retrieve(group_id: GroupId, state: State) -> GroupReply:
 async def update(group_id: GroupId, body: UpdateGroup, state: State) -> GroupReply:
     """Change a group; its kind stays."""
     changes = body.to_changes()
-    return GroupReply.of(await state.store.write(lambda each: groups.update_group(each, group_id, changes)))
+    return GroupReply.of(
+        await state.store.write(lambda each: groups.update_group(each, group_id, changes, state.author))
+    )
 
 
 @router.delete("/{group_id}")
@@ -75,7 +77,7 @@ async def attach_block(group_id: GroupId, block_id: BlockId, state: State) -> No
 @router.patch("/{group_id}/blocks/detach/{block_id}")
 async def detach_block(group_id: GroupId, block_id: BlockId, state: State) -> None:
     """Take a shared block from everybody in the group; the block itself stays."""
-    await state.store.write(lambda transaction: groups.detach_block(transaction, group_id, block_id))
+    await state.store.write(lambda transaction: groups.detach_block(transaction, group_id, block_id, state.author))
 
 
 @agent_router.get("", response_model=list[GroupReply])

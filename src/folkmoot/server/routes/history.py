@@ -37,6 +37,7 @@ from folkmoot.server.wire.blocks import (
     ExpectedVersion,
     ReaderReply,
     RevertBlock,
+    VersionChangeReply,
     VersionReply,
     VersionTextReply,
     version_header,
@@ -126,19 +127,22 @@ async def readers(
 
 
 @router.get("/watch", response_class=EventStream)
-async def watch(block_id: BlockId, state: State, last_event_id: LastEventId = None) -> Response:
-    """Stream the block as it is, then each new version as it commits."""
+async def watch(block_id: BlockId, state: State, changes: bool = False, last_event_id: LastEventId = None) -> Response:
+    """Stream the block as it is, then each new version as it commits; with `changes` what differs, not the text."""
     seen = _version(last_event_id)
     await state.store.read(lambda transaction: find_block(transaction, block_id))
-    return EventStream(_block_events(watch_block(state.store, block_id, seen)), endless=True)
+    return EventStream(_block_events(watch_block(state.store, block_id, seen), changes=changes), endless=True)
 
 
 @agent_router.get("/watch", response_class=EventStream)
-async def watch_memory(agent_id: AgentId, state: State, last_event_id: LastEventId = None) -> Response:
-    """Stream the agent's blocks as they are, then each new version of any of them."""
+async def watch_memory(
+    agent_id: AgentId, state: State, changes: bool = False, last_event_id: LastEventId = None
+) -> Response:
+    """Stream the agent's blocks as they are, then each new version of any of them, as a block's watch does."""
     seen = _versions(last_event_id)
     await state.store.read(lambda transaction: find_agent(transaction, agent_id))
-    return EventStream(_memory_events(watch_agent(state.store, agent_id, seen), dict(seen or {})), endless=True)
+    events = watch_agent(state.store, agent_id, seen)
+    return EventStream(_memory_events(events, dict(seen or {}), changes=changes), endless=True)
 
 
 def _version_of(block_id: str, version: int) -> Work[tuple[Version, str]]:
@@ -149,7 +153,7 @@ def _version_of(block_id: str, version: int) -> Work[tuple[Version, str]]:
     return read
 
 
-async def _block_events(events: AsyncIterator[MemoryEvent]) -> AsyncIterator[ServerSentEvent]:
+async def _block_events(events: AsyncIterator[MemoryEvent], *, changes: bool) -> AsyncIterator[ServerSentEvent]:
     async with aclosing(events) as open_events:  # type: ignore[type-var]
         async for event in open_events:
             match event:
@@ -157,12 +161,14 @@ async def _block_events(events: AsyncIterator[MemoryEvent]) -> AsyncIterator[Ser
                     block = blocks[0][0]
                     yield ServerSentEvent(_json(BlockReply.of(block)), "snapshot", str(block.version))
                 case NewVersion(_, version):
-                    yield ServerSentEvent(_shown(event), "version", str(version.number))
+                    yield ServerSentEvent(_shown(event, changes), "version", str(version.number))
                 case Gone(block_id):
                     yield ServerSentEvent(json.dumps({"id": block_id}).encode(), "deleted")
 
 
-async def _memory_events(events: AsyncIterator[MemoryEvent], told: dict[str, int]) -> AsyncIterator[ServerSentEvent]:
+async def _memory_events(
+    events: AsyncIterator[MemoryEvent], told: dict[str, int], *, changes: bool
+) -> AsyncIterator[ServerSentEvent]:
     """Encode an agent's events; the id of each tells the version of every block that has been told."""
     async with aclosing(events) as open_events:  # type: ignore[type-var]
         async for event in open_events:
@@ -173,24 +179,29 @@ async def _memory_events(events: AsyncIterator[MemoryEvent], told: dict[str, int
                     yield ServerSentEvent(json.dumps({"blocks": shown}).encode(), "snapshot", _position(told))
                 case NewVersion(block_id, version):
                     told[block_id] = version.number
-                    data = b'{"block_id":%b,%b' % (json.dumps(block_id).encode(), _shown(event)[1:])
+                    data = b'{"block_id":%b,%b' % (json.dumps(block_id).encode(), _shown(event, changes)[1:])
                     yield ServerSentEvent(data, "version", _position(told))
                 case Gone(agent_id):
                     yield ServerSentEvent(json.dumps({"id": agent_id}).encode(), "deleted")
 
 
-_encoded: WeakKeyDictionary[NewVersion, bytes] = WeakKeyDictionary()
+_encoded: WeakKeyDictionary[NewVersion, dict[bool, bytes]] = WeakKeyDictionary()
 
 
-def _shown(event: NewVersion) -> bytes:
+def _shown(event: NewVersion, changes: bool) -> bytes:
     """Return a version as JSON, which is written once for all who are told the same one."""
-    data = _encoded.get(event)
-    if data is None:
-        data = _encoded[event] = _json(VersionTextReply.with_text(event.version, event.text))
-    return data
+    forms = _encoded.setdefault(event, {})
+    if changes not in forms:
+        version = event.version
+        forms[changes] = _json(
+            VersionChangeReply.with_change(version, event.change)
+            if changes
+            else VersionTextReply.with_text(version, event.text)
+        )
+    return forms[changes]
 
 
-def _json(reply: BlockReply | VersionTextReply) -> bytes:
+def _json(reply: BlockReply | VersionReply) -> bytes:
     return reply.model_dump_json().encode()
 
 

@@ -24,7 +24,8 @@ from folkmoot.server.wire.mcp import (
 )
 from folkmoot.server.wire.tools import ToolReply
 from folkmoot.tools.mcp.servers import ToolServer, find_server, list_servers
-from folkmoot.tools.mcp.tools import Changes, McpTool, find_tool_of_server, tools_of_server
+from folkmoot.tools.mcp.service import McpTool
+from folkmoot.tools.mcp.tools import Changes, find_tool_of_server, tools_of_server
 from folkmoot.tools.stored import StoredTool
 
 router = APIRouter(prefix="/v1/mcp-servers", tags=["mcp-servers"], route_class=BodyRoute)

@@ -6,11 +6,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from folkmoot.models.checking import check_model
+from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.state import State
 from folkmoot.server.wire.common import json_response
-from folkmoot.server.wire.models import EmbeddingModelReply, ModelReply
+from folkmoot.server.wire.models import CheckedModelReply, CheckModel, EmbeddingModelReply, ModelReply
 
-router = APIRouter(prefix="/v1/models", tags=["models"])
+router = APIRouter(prefix="/v1/models", tags=["models"], route_class=BodyRoute)
 
 
 @router.get("", response_model=list[ModelReply])
@@ -39,3 +41,10 @@ async def list_embedding(state: State) -> Response:
     """List the models that make embeddings; `/v1/models/embeddings` is the older address."""
     found = await state.services.catalogue.embedding_models()
     return json_response([EmbeddingModelReply.of(model) for model in found])
+
+
+@router.post("/check", response_model=CheckedModelReply)
+async def check(body: CheckModel, state: State) -> Response:
+    """Ask a model a question of one line, and say what it answered and how long it took, or what is wrong."""
+    handle = state.services.catalogue.handle_of(body.handle)
+    return json_response(CheckedModelReply.of(handle, await check_model(state.services.models.ask, handle)))

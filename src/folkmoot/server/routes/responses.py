@@ -34,7 +34,7 @@ from folkmoot.server.wire.common import Number, Order, json_response
 from folkmoot.server.wire.response_output import ResponseOutput, StreamEvent
 from folkmoot.server.wire.responses import (
     DeletedResponse,
-    InputItems,
+    ItemList,
     ResponseReply,
     ResponseRequest,
     output_of,
@@ -109,9 +109,7 @@ async def list_input(
 
     items = [item for message in await state.store.read(read) if (item := show_input(message)) is not None]
     rest = page_of_list(items, Page(LARGEST_PAGE, after, None, order), lambda item: str(item["id"]))
-    data = rest[:limit]
-    ends = (data[0]["id"], data[-1]["id"]) if data else (None, None)
-    return json_response(InputItems(data=data, first_id=ends[0], last_id=ends[1], has_more=len(rest) > limit))
+    return json_response(ItemList.of(rest, limit))
 
 
 def _add_routes() -> None:
@@ -125,7 +123,7 @@ def _add_routes() -> None:
             f"{one}/cancel", cancel, methods=["POST"], response_model=ResponseReply, include_in_schema=shown
         )
         router.add_api_route(
-            f"{one}/input_items", list_input, methods=["GET"], response_model=InputItems, include_in_schema=shown
+            f"{one}/input_items", list_input, methods=["GET"], response_model=ItemList, include_in_schema=shown
         )
 
 

@@ -30,6 +30,8 @@ from folkmoot.server.wire.templates import (
     FileForTemplate,
     Fork,
     FromAgent,
+    FromFile,
+    FromGroup,
     MadeAgents,
     MigrateDeployment,
     Rename,
@@ -43,7 +45,7 @@ from folkmoot.server.wire.templates import (
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import LARGEST_PAGE
 from folkmoot.templates.deployments import choose_models, deploy, find_deployment, list_deployments, migrate
-from folkmoot.templates.gathering import named_as, plan_of_agent, plan_of_file
+from folkmoot.templates.gathering import named_as, plan_of_agent, plan_of_file, plan_of_group
 from folkmoot.templates.migrating import migrate_all
 from folkmoot.templates.templates import (
     CURRENT,
@@ -105,15 +107,17 @@ async def list_all(
 
 
 async def create(body: CreateTemplate, state: State, project_id: ProjectId = DEFAULT_PROJECT) -> Response:
-    """Keep the plan of an agent, or of what an agent file asks for, as a new template."""
-    loading = None if isinstance(body, FromAgent) else await _load(body.agent_file, body.update_existing_tools, state)
+    """Keep the plan of an agent, of a group, or of what an agent file asks for, as a new template."""
+    loading = await _load(body.agent_file, body.update_existing_tools, state) if isinstance(body, FromFile) else None
 
     async def write(transaction: Transaction) -> Template:
-        if loading is not None:
-            plan = await plan_of_file(transaction, loading)
-        else:
-            assert isinstance(body, FromAgent)
+        if isinstance(body, FromAgent):
             plan = await plan_of_agent(transaction, body.agent_id, state.services)
+        elif isinstance(body, FromGroup):
+            plan = await plan_of_group(transaction, body.group_id, state.services)
+        else:
+            assert loading is not None
+            plan = await plan_of_file(transaction, loading)
         return await create_template(transaction, plan, body.name, project_id)
 
     return _shown(TemplateReply.of(await state.store.write(write)), 201)

@@ -18,7 +18,7 @@ from folkmoot.server.wire.archives import CreateArchive, PassageText, Tags
 from folkmoot.server.wire.blocks import CreateBlock
 from folkmoot.server.wire.common import JsonObject, Reply, Request, Text
 from folkmoot.server.wire.conversations import ConversationSettings
-from folkmoot.server.wire.groups import MOST_MEMBERS, CreateGroup
+from folkmoot.server.wire.groups import MOST_MEMBERS, SOMEBODY, CreateGroup
 from folkmoot.server.wire.identities import CreateIdentity
 from folkmoot.server.wire.tools import CreateTool
 from folkmoot.transfer.agent_file import AgentFile
@@ -231,17 +231,13 @@ def _archive(entry: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-_SOMEBODY = "agent-00000000-0000-4000-8000-000000000000"
-"""Stands for a group's manager, whose identifier in a file has another form, while its settings are read."""
-
-
 def _group(entry: Mapping[str, Any]) -> GroupPlan:
     place, config = f"group {entry['id']}", entry.get("manager_config") or {"manager_type": "round_robin"}
     names = [entry.get("agent_ids") or [], entry.get("shared_block_ids") or []]
     if not isinstance(config, dict) or not all(isinstance(each, list) for each in names):
         raise BadRequest(f"file: {place}: manager_config is an object, agent_ids and shared_block_ids are lists.")
     manager = config.get("manager_agent_id")
-    stand_in = {"manager_agent_id": _SOMEBODY} if manager is not None else {}
+    stand_in = {"manager_agent_id": SOMEBODY} if manager is not None else {}
     told = {**entry, "agent_ids": [], "shared_block_ids": [], "manager_config": {**config, **stand_in}}
     plan = _read(CreateGroup, told, place).to_plan()
     known = {**plan.manager, "manager_agent_id": manager} if manager is not None else plan.manager

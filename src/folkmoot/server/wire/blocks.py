@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
 from fastapi import Depends, Header
-from pydantic import Field
+from pydantic import Discriminator, Field
+from pydantic import Tag as Kind
 
 from folkmoot.errors import InvalidInput
 from folkmoot.identifiers import user_of
@@ -242,8 +244,21 @@ class PatchEdit(Request):
         return Patch(self.patch)
 
 
+def _kind_of(value: Any) -> Any:
+    return value.get("kind", "") if isinstance(value, dict) else getattr(value, "kind", "")
+
+
 AnyEdit: TypeAlias = Annotated[
-    InsertEdit | AppendEdit | ReplaceEdit | RethinkEdit | PatchEdit, Field(discriminator="kind")
+    Annotated[InsertEdit, Kind("insert")]
+    | Annotated[AppendEdit, Kind("append")]
+    | Annotated[ReplaceEdit, Kind("replace")]
+    | Annotated[RethinkEdit, Kind("rethink")]
+    | Annotated[PatchEdit, Kind("patch")],
+    Discriminator(
+        _kind_of,
+        custom_error_type="edit_kind",
+        custom_error_message="kind has to be insert, append, replace, rethink or patch",
+    ),
 ]
 
 
@@ -283,6 +298,21 @@ class VersionTextReply(VersionReply):
     def with_text(cls, version: Version, text: str) -> VersionTextReply:
         """Show a version and its text."""
         return cls(**_version_fields(version), value=text)
+
+
+class VersionChangeReply(VersionReply):
+    """One version of a block with what of its text differs from the version before."""
+
+    change: list[tuple[int, int, str]] = Field(
+        description="Splices `[start, end, replacement]`: these characters of the text before make way for others."
+    )
+
+    @classmethod
+    def with_change(cls, version: Version, change: str) -> VersionChangeReply:
+        """Show a version and its change, which is JSON already and says what an edit's whole text would say again."""
+        fields = _version_fields(version)
+        edit = {name: value for name, value in version.edit.items() if name != "text"}
+        return cls(**{**fields, "edit": edit}, change=json.loads(change))
 
 
 class BlameLineReply(Reply):

@@ -101,13 +101,13 @@ IncludeErrors: TypeAlias = Annotated[
 class Request(BaseModel):
     """A request's body; keys that Folkmoot does not know are ignored, since newer clients may send them."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", defer_build=True)
 
 
 class Reply(BaseModel):
     """A response's body."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 def json_response(body: Reply | list[Any], headers: Mapping[str, str] | None = None) -> Response:

@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from folkmoot.agents.creation import AgentPlan
 from folkmoot.conversations.conversations import Conversation
 from folkmoot.identifiers import user_of
-from folkmoot.server.wire.agents import with_defaults
+from folkmoot.server.wire.agents import ModelSettings, with_defaults
 from folkmoot.server.wire.common import JsonObject, Reply, Request, RunId, Text, moment
 from folkmoot.server.wire.sending import SendMessages
 from folkmoot.store import clock
@@ -45,6 +46,26 @@ class CreateConversation(ConversationFields):
         None, description="Labels of the blocks of which the conversation gets copies for itself."
     )
     hidden: bool = False
+
+
+class EphemeralConversation(Request):
+    """A conversation with an agent of its own, without tools and memory; both are deleted a day later."""
+
+    model: Text | None = Field(None, description="Handle of the model.")
+    system: Text | None = Field(None, description="The system prompt.")
+    model_settings: ModelSettings | None = None
+    context_window_limit: Annotated[int, Field(ge=1024)] | None = None
+
+    def to_plan(self) -> AgentPlan:
+        """Return what its agent shall be."""
+        return AgentPlan(
+            name="Ephemeral conversation",
+            system=self.system,
+            model=self.model,
+            hidden=True,
+            configuration=self.model_dump(include={"model_settings", "context_window_limit"}, exclude_unset=True),
+            base_tools=False,
+        )
 
 
 class UpdateConversation(ConversationFields):

@@ -19,6 +19,9 @@ MOST_TURNS = 100
 MOST_BLOCKS = 100
 """Blocks that a group shares."""
 
+SOMEBODY = "agent-00000000-0000-4000-8000-000000000000"
+"""Stands for a group's manager where agents are named otherwise, while its settings are read."""
+
 GroupId = Annotated[str, AfterValidator(lambda value: check_id("group", value))]
 
 Description = Annotated[Text, Field(max_length=10_000)]

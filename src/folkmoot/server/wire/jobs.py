@@ -33,8 +33,8 @@ class ProgressReply(Reply):
         )
 
 
-class JobReply(Reply):
-    """A job; the fields behind `id` are Folkmoot's own."""
+class JobFields(Reply):
+    """What the API's clients know of every job."""
 
     created_by_id: str
     last_updated_by_id: str
@@ -43,8 +43,6 @@ class JobReply(Reply):
     status: str
     completed_at: datetime | None
     stop_reason: str | None
-    metadata: dict[str, Any] = Field(description="What it works on, for programs that know no more of a job.")
-    job_type: str = "job"
     background: bool = True
     agent_id: str | None = None
     callback_url: str | None = None
@@ -53,8 +51,31 @@ class JobReply(Reply):
     callback_error: str | None = None
     ttft_ns: int | None = None
     total_duration_ns: int | None
-    user_id: str
     id: str
+
+    @staticmethod
+    def values(job: Job) -> dict[str, Any]:
+        """Return these fields' values, without those of a callback."""
+        user, ended = user_of(job.organization_id), job.completed_at
+        return {
+            "created_by_id": user,
+            "last_updated_by_id": user,
+            "created_at": moment(job.created_at),
+            "updated_at": moment(job.updated_at),
+            "status": job.status,
+            "completed_at": None if ended is None else moment(ended),
+            "stop_reason": {"failed": "error", "cancelled": "cancelled", "completed": "end_turn"}.get(job.status),
+            "total_duration_ns": None if ended is None else (ended - (job.started_at or ended)) * 1000,
+            "id": job.id,
+        }
+
+
+class JobReply(JobFields):
+    """A job; the last fields are Folkmoot's own."""
+
+    metadata: dict[str, Any] = Field(description="What it works on, for programs that know no more of a job.")
+    job_type: str = "job"
+    user_id: str
     kind: str
     subject_id: str = Field(description="What it works on.")
     source_id: str | None = Field(description="What that is part of.")
@@ -65,19 +86,10 @@ class JobReply(Reply):
     @classmethod
     def of(cls, job: Job) -> JobReply:
         """Show a job."""
-        user, ended = user_of(job.organization_id), job.completed_at
         return cls(
-            created_by_id=user,
-            last_updated_by_id=user,
-            created_at=moment(job.created_at),
-            updated_at=moment(job.updated_at),
-            status=job.status,
-            completed_at=None if ended is None else moment(ended),
-            stop_reason={"failed": "error", "cancelled": "cancelled", "completed": "end_turn"}.get(job.status),
+            **cls.values(job),
             metadata={"kind": job.kind, "subject_id": job.subject_id, "source_id": job.parent_id},
-            total_duration_ns=None if ended is None else (ended - (job.started_at or ended)) * 1000,
-            user_id=user,
-            id=job.id,
+            user_id=user_of(job.organization_id),
             kind=job.kind,
             subject_id=job.subject_id,
             source_id=job.parent_id,

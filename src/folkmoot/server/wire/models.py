@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, model_validator
 
+from folkmoot.models.checking import CheckedModel
 from folkmoot.models.kinds import ADDABLE
 from folkmoot.models.listing import ModelDescription
 from folkmoot.server.wire.common import JsonObject, Reply, Request, Text
@@ -134,6 +135,25 @@ class EmbeddingModelReply(EmbeddingConfig):
             embedding_model=model.name,
             embedding_dim=model.embedding_dimensions or 1536,
         )
+
+
+class CheckModel(Request):
+    """A model that is to be asked a question, to see whether it answers."""
+
+    handle: Text = Field(description="Its handle, such as openai/gpt-4o-mini.")
+
+
+class CheckedModelReply(Reply):
+    """A model that answered."""
+
+    handle: str
+    answer: str
+    duration_ms: int
+
+    @classmethod
+    def of(cls, handle: str, checked: CheckedModel) -> CheckedModelReply:
+        """Show what a model answered."""
+        return cls(handle=handle, answer=checked.answer, duration_ms=checked.milliseconds)
 
 
 def _display_name(model: ModelDescription) -> str:

@@ -201,7 +201,12 @@ def message_of_item(item_id: str) -> str | None:
     """
     kind, _, rest = item_id.partition("_")
     uuid = rest.partition("_")[0]
-    return f"message-{uuid}" if kind in ("msg", "rs", "fc", "mcp", "mcpr") and len(uuid) == 36 else None
+    return f"message-{uuid}" if kind in ("msg", "rs", "fc", "fco", "mcp", "mcpr", "cmp") and len(uuid) == 36 else None
+
+
+def text_item(kind: str, message_id: str, text: str) -> dict[str, Any]:
+    """Return an item that is whole: what an agent said (`message`) or thought (`reasoning`)."""
+    return {**_written(kind, message_id), "status": "completed", "content": [_part(kind, text)]}
 
 
 def _written(kind: str, message_id: str) -> dict[str, Any]:

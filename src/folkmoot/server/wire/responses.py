@@ -198,14 +198,21 @@ class ResponseRequest(Request):
         )
 
 
-class InputItems(Reply):
-    """A list of what was said to an agent in one response."""
+class ItemList(Reply):
+    """A page of a list of items."""
 
     object: Literal["list"] = "list"
     data: list[dict[str, Any]]
     first_id: str | None
     last_id: str | None
     has_more: bool
+
+    @classmethod
+    def of(cls, items: Sequence[dict[str, Any]], limit: int) -> ItemList:
+        """Show up to `limit` of some items; more of them say that there are more."""
+        data = list(items[:limit])
+        first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
+        return cls(data=data, first_id=first, last_id=last, has_more=len(items) > limit)
 
 
 class DeletedResponse(Reply):
@@ -332,9 +339,13 @@ def show_input(message: Message) -> dict[str, Any] | None:
         return None
     content = message.body["content"]
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    shown = [_input_part(part) for part in parts]
     role = roles[message.message_type]
-    return {"id": f"msg_{uuid}", "type": "message", "status": "completed", "role": role, "content": shown}
+    return {"id": f"msg_{uuid}", "type": "message", "status": "completed", "role": role, "content": input_parts(parts)}
+
+
+def input_parts(parts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Show parts that an agent is told, texts and pictures, as parts of an item of input."""
+    return [_input_part(part) for part in parts]
 
 
 def _input_part(part: Mapping[str, Any]) -> dict[str, Any]:

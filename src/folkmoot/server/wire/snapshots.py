@@ -9,14 +9,16 @@ from pydantic import ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from folkmoot.errors import InvalidInput
+from folkmoot.groups.groups import GroupPlan, ManagerType
 from folkmoot.identifiers import new_id
 from folkmoot.memory.blocks import DEFAULT_LIMIT
 from folkmoot.server.wire.agents import CONFIGURATION_FIELDS, AgentType, CreateAgent, Name
 from folkmoot.server.wire.blocks import CreateBlock
 from folkmoot.server.wire.common import MOST_ITEMS, FolderId, JsonObject, Reply, Tag, Text, ToolId
+from folkmoot.server.wire.groups import SOMEBODY, CreateGroup
 from folkmoot.server.wire.identities import IdentityId
 from folkmoot.templates.gathering import with_variables
-from folkmoot.templates.plan import PlannedAgent, PlannedBlock, TemplatePlan, Variable
+from folkmoot.templates.plan import PlannedAgent, PlannedBlock, PlannedGroup, TemplatePlan, Variable
 
 
 class _Camel(Reply):
@@ -91,14 +93,27 @@ class Relationship(_Camel):
     access: Literal["write", "append", "read"] = "write"
 
 
+class SnapshotGroup(_Camel):
+    """How the agents of a version answer together; `description` is Folkmoot's own."""
+
+    manager_type: Text | None = None
+    manager_agent_entity_id: Text | None = None
+    description: Text | None = None
+    termination_token: Text | None = None
+    max_turns: int | None = None
+    sleeptime_agent_frequency: int | None = None
+    max_message_buffer_length: int | None = None
+    min_message_buffer_length: int | None = None
+
+
 class Snapshot(_Camel):
-    """All of a version."""
+    """All of a version. `type` is the kind of group that its agents are, where they are one."""
 
     agents: Annotated[list[SnapshotAgent], Field(max_length=MOST_ITEMS)]
     blocks: Annotated[list[SnapshotBlock], Field(max_length=MOST_ITEMS)] = []
     relationships: Annotated[list[Relationship], Field(max_length=MOST_ITEMS)] = []
-    configuration: dict[str, Any] = {}
-    type: str = "classic"
+    configuration: SnapshotGroup = SnapshotGroup()
+    type: Literal["classic", "cluster"] | ManagerType = "classic"
     version: str = ""
 
     @classmethod
@@ -112,7 +127,8 @@ class Snapshot(_Camel):
                 for agent in plan.agents
                 for block, access in agent.blocks.items()
             ],
-            type="classic" if len(plan.agents) == 1 else "cluster",
+            configuration=SnapshotGroup() if plan.group is None else _show_group(plan.group),
+            type=_type_of(plan),
             version=version,
         )
 
@@ -129,7 +145,9 @@ class Snapshot(_Camel):
                 raise InvalidInput(f"relationships: there is no agent {name!r} among the agents.")
             access[name][relationship.block_entity_id] = relationship.access
         agents = [_plan_agent(agent, access[agent.entity_id]) for agent in self.agents]
-        return with_variables(TemplatePlan(agents, [_plan_block(block) for block in self.blocks]).checked())
+        kind = self.configuration.manager_type if self.type in ("classic", "cluster") else self.type
+        group = None if kind is None else _plan_group(kind, self.configuration)
+        return with_variables(TemplatePlan(agents, [_plan_block(block) for block in self.blocks], group).checked())
 
 
 _DIRECT = (
@@ -235,6 +253,30 @@ def _configuration(shown: SnapshotAgent) -> dict[str, Any]:
         **({"llm_config": older} if older else {}),
         **({"tool_rules": shown.tool_rules} if shown.tool_rules else {}),
     }
+
+
+def _type_of(plan: TemplatePlan) -> Literal["classic", "cluster"] | ManagerType:
+    if plan.group is not None:
+        return plan.group.manager_type
+    return "classic" if len(plan.agents) == 1 else "cluster"
+
+
+def _show_group(group: PlannedGroup) -> SnapshotGroup:
+    return SnapshotGroup(
+        manager_type=group.manager_type,
+        manager_agent_entity_id=group.manager,
+        description=group.description,
+        **group.settings,
+    )
+
+
+def _plan_group(kind: str, shown: SnapshotGroup) -> PlannedGroup:
+    told = shown.model_dump(exclude={"manager_type", "manager_agent_entity_id", "description"}, exclude_none=True)
+    manager = {**told, "manager_type": kind, "manager_agent_id": SOMEBODY}
+    fields = {"agent_ids": [], "description": shown.description or "", "manager_config": manager}
+    read: GroupPlan = _read(CreateGroup, fields, "configuration").to_plan()
+    settings = {name: value for name, value in read.manager.items() if name != "manager_agent_id"}
+    return PlannedGroup(read.manager_type, shown.manager_agent_entity_id, read.description, settings)
 
 
 def _plan_block(shown: SnapshotBlock) -> PlannedBlock:

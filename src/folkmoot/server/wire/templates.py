@@ -11,6 +11,7 @@ from pydantic import Discriminator, Field, Tag
 from folkmoot.server.wire.agents import Name
 from folkmoot.server.wire.common import MOST_ITEMS, AgentId, Reply, Request, Text, moment
 from folkmoot.server.wire.common import Tag as TagText
+from folkmoot.server.wire.groups import GroupId
 from folkmoot.server.wire.identities import IdentityId
 from folkmoot.server.wire.sending import MessageCreate
 from folkmoot.templates.deployments import Deployment, Migration, Wish
@@ -29,6 +30,14 @@ class FromAgent(Request):
     name: TemplateName | None = None
 
 
+class FromGroup(Request):
+    """A template of a group that is there, with its agents."""
+
+    type: Literal["group"]
+    group_id: GroupId
+    name: TemplateName | None = None
+
+
 class FromFile(Request):
     """A template of what an agent file asks for."""
 
@@ -39,7 +48,8 @@ class FromFile(Request):
 
 
 CreateTemplate: TypeAlias = Annotated[
-    Annotated[FromAgent, Tag("agent")] | Annotated[FromFile, Tag("agent_file")], Discriminator("type")
+    Annotated[FromAgent, Tag("agent")] | Annotated[FromGroup, Tag("group")] | Annotated[FromFile, Tag("agent_file")],
+    Discriminator("type"),
 ]
 
 

@@ -78,7 +78,7 @@ async def _delete(context: ToolContext, label: str) -> str:
     row = await find_attached(context, label)
     need_write_access(row)
     try:
-        await detach(context.step_transaction, context.agent_id, row["id"])
+        await detach(context.step_transaction, context.agent_id, row["id"], agent_author(context))
     except NotFound as error:
         raise ToolFailed(f"Block {label!r} belongs to this conversation alone; empty it instead.") from error
     return f"Done: block {label!r} is no longer part of your memory. The block itself, with its history, was kept."

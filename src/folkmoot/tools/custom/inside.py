@@ -1,4 +1,4 @@
-"""What stands between the server and a tool's function, inside the sandbox: its text goes with every call.
+"""What stands between the server and a Python tool's function, inside the sandbox: its text goes with every call.
 
 The function is given its arguments as its hints ask for, and the agent where it asks for it. The names of `typing` and
 a `client` of this server are there without being imported. What the function returns goes back together with the

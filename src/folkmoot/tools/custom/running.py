@@ -132,28 +132,28 @@ async def run_program(
         network=around.network,
     )
     try:
-        result = await sandbox.run(_adapted(call, program, around) if call.language == "python" else call)
+        result = await sandbox.run(_adapted(call, program, around))
     except (SandboxUnavailable, SandboxBusy) as error:
         raise ToolFailed(f"{program.name} could not be run: {error.message}. Nothing was done.") from error
     return _returned(program, result)
 
 
 def _adapted(call: Call, program: Program, around: Surroundings) -> Call:
-    """Return a call of a Python function with what stands between it and the server."""
+    """Return a call of a function with what stands between it and the server."""
     asked = {
         "arguments": dict(call.arguments),
         "agent": around.agent,
         "agent_id": around.agent_id,
         "schemas": dict(program.described),
     }
-    return replace(call, arguments=asked, adapter=_adapter())
+    return replace(call, arguments=asked, adapter=_adapter("inside.py" if call.language == "python" else "inside.cjs"))
 
 
 def _returned(program: Program, result: Result) -> Returned:
     """Read what came back, believing nothing of it: the code may have written it itself."""
     stdout = _printed(result.stdout)
     stderr = [*_printed(result.stderr), *(f"network: {line}" for line in result.refused)]
-    answer = result.value if program.packages.language == "python" else {"value": result.value}
+    answer = result.value
     if result.status == "ok" and isinstance(answer, dict) and "value" in answer:
         length, blocks = answer.get("length"), answer.get("blocks")
         changed = blocks if isinstance(blocks, dict) else {}
@@ -193,8 +193,8 @@ def _printed(text: str) -> list[str]:
 
 
 @cache
-def _adapter() -> str:
-    return (Path(__file__).parent / "inside.py").read_text()
+def _adapter(name: str) -> str:
+    return (Path(__file__).parent / name).read_text()
 
 
 def _environment(program: Program) -> Environment:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from folkmoot.tools.custom.annotations import Schema
-from folkmoot.tools.custom.reading import LONGEST_DOCSTRING, ReadTool
+from folkmoot.tools.custom.reading import INJECTED, LONGEST_DOCSTRING, ReadTool
 from folkmoot.tools.custom.source import REMEDY
 from folkmoot.tools.custom.typescript_types import (
     Types,
@@ -161,7 +161,7 @@ def _parameters(types: Types, function: _Function, texts: dict[str, str]) -> Sch
 
 
 def _each(function: _Function) -> Iterator[Node]:
-    """Yield the parameters.
+    """Yield the parameters but for those that are filled in.
 
     Raises:
         BadRequest: one cannot be given by its name.
@@ -170,7 +170,8 @@ def _each(function: _Function) -> Iterator[Node]:
     alone = function.node.child_by_field_name("parameter")
     if alone is not None:
         raise _untyped(function, alone)
-    parameters = [each for each in list_.named_children if each.type != "comment"] if list_ is not None else []
+    every = [each for each in list_.named_children if each.type != "comment"] if list_ is not None else []
+    parameters = [each for each in every if text_of(_pattern(each)) not in INJECTED]
     for parameter in parameters:
         kind = _pattern(parameter).type
         if kind != "identifier" and not (kind == "object_pattern" and len(parameters) == 1):
@@ -218,8 +219,9 @@ def _together(types: Types, function: _Function, parameter: Node, pattern: Node,
     properties = {
         name: each if "description" in each else described(each, texts.get(name, ""))
         for name, each in schema["properties"].items()
+        if name not in INJECTED
     }
-    required = [name for name in schema["required"] if name not in given]
+    required = [name for name in schema["required"] if name in properties and name not in given]
     return {"type": "object", "properties": properties, "required": required}
 
 

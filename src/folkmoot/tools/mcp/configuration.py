@@ -28,7 +28,7 @@ _PLACE = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*(?:\|([^{}]*))?\}\}")
 _SCHEME = re.compile(r"(?:Bearer|Basic|Token) ", re.IGNORECASE)
 _QUERY_VALUE = re.compile(r"(?<==)[^&#]+")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_HEADER_VALUE = re.compile(r"(?:[!-~]+(?:[\t ]+[!-~]+)*)?")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 OWN_HEADERS = frozenset(
@@ -179,7 +179,10 @@ class ServerConfiguration:
             if _HEADER_NAME.fullmatch(name) is None or name.lower() in OWN_HEADERS:
                 raise InvalidInput(f"custom_headers: {name!r} is no header that can be set; leave it out.")
             if _HEADER_VALUE.fullmatch(value) is None:
-                raise InvalidInput(f"custom_headers.{name}: the value has characters that no header can carry.")
+                raise InvalidInput(
+                    f"custom_headers.{name}: the value begins or ends with a space, or has a character that is "
+                    "not plain ASCII, which no header can carry."
+                )
         read_hosts(self.allowed_hosts or ())
         for path in self.readable_paths:
             if not path.startswith("/") or "\0" in path:

@@ -1,6 +1,5 @@
 """The HTTP client that servers of tools are asked with: it dials only what may be dialled, and reads only so much.
 
-The SDK speaks httpx2, what guards our dialling (`outbound/`) httpx; a transport carries requests from one to the other.
 What goes wrong with one request becomes an answer to that request. Otherwise the SDK would end the whole connection,
 and with it the calls of others.
 """
@@ -12,13 +11,12 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import httpx2
 from mcp.client.auth import OAuthClientProvider, OAuthFlowError
 
 from folkmoot import __version__
 from folkmoot.errors import AddressRefused, FolkmootError
-from folkmoot.outbound.connections import guarded_client
+from folkmoot.outbound.connections import guarded_transport
 from folkmoot.tools.mcp.allowance import LARGEST_MESSAGE, LINE, Allowance
 
 if TYPE_CHECKING:
@@ -33,7 +31,7 @@ HEARD_WITHIN = 10.0
 UNREACHABLE = -32603
 """The code of an error that stands for an answer that did not come."""
 
-_SILENT = httpx.Timeout(None, connect=CONNECT_TIMEOUT)
+_SILENT = httpx2.Timeout(None, connect=CONNECT_TIMEOUT)
 
 
 class ToolServerClient(httpx2.AsyncClient):
@@ -60,12 +58,12 @@ class ToolServerClient(httpx2.AsyncClient):
             allowance: what the server may send.
             allow_private: connect to addresses that are not public, too.
             auth: adds a token to requests, and gets one.
-            tls: certificates to trust; those that httpx comes with when None.
+            tls: certificates to trust; those of `outbound.certificates` when None.
         """
         super().__init__(
             headers={"User-Agent": f"Folkmoot/{__version__}", **headers},
             auth=auth,
-            transport=_GuardedTransport(allowance, allow_private, tls),
+            transport=_BoundedTransport(allowance, allow_private, tls),
             timeout=None,
             trust_env=False,
             follow_redirects=False,
@@ -156,29 +154,19 @@ class AnswerTooLong(httpx2.ReadError):
     """A server answered more than is read."""
 
 
-class _GuardedTransport(httpx2.AsyncBaseTransport):
-    """Carries httpx2's requests over the client that judges what it dials."""
+class _BoundedTransport(httpx2.AsyncBaseTransport):
+    """Sends requests where `guarded_transport` lets them, and reads answers within an allowance."""
 
     def __init__(self, allowance: Allowance, allow_private: bool, tls: ssl.SSLContext | None) -> None:
         self._allowance = allowance
-        self._client = guarded_client(allow_private=allow_private, timeout=_SILENT, tls=tls)
+        self._transport = guarded_transport(allow_private=allow_private, tls=tls)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request and return its answer, whole unless it is a stream of events."""
-        sent = httpx.Request(
-            request.method,
-            str(request.url),
-            # An answer that is packed could be a thousand times as long as it looks.
-            headers=[pair for pair in request.headers.raw if pair[0].lower() != b"accept-encoding"],
-            content=await request.aread(),
-            extensions={"timeout": _SILENT.as_dict()},
-        )
-        sent.headers["Accept-Encoding"] = "identity"
-        try:
-            answer = await self._client.send(sent, stream=True)
-        except httpx.HTTPError as error:
-            kind = httpx2.ConnectTimeout if isinstance(error, httpx.TimeoutException) else httpx2.ConnectError
-            raise kind(str(error) or type(error).__name__) from error
+        # An answer that is packed could be a thousand times as long as it looks.
+        request.headers["Accept-Encoding"] = "identity"
+        request.extensions = {**request.extensions, "timeout": _SILENT.as_dict()}
+        answer = await self._transport.handle_async_request(request)
         body = _Body(answer, self._allowance)
         headers = answer.headers.raw
         if answer.headers.get("content-encoding", "identity") != "identity":
@@ -190,13 +178,13 @@ class _GuardedTransport(httpx2.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Let go of the connections."""
-        await self._client.aclose()
+        await self._transport.aclose()
 
 
 class _Body(httpx2.AsyncByteStream):
     """The body of an answer, read as fast as its server's allowance goes."""
 
-    def __init__(self, answer: httpx.Response, allowance: Allowance) -> None:
+    def __init__(self, answer: httpx2.Response, allowance: Allowance) -> None:
         self._answer = answer
         self._allowance = allowance
 
@@ -205,7 +193,7 @@ class _Body(httpx2.AsyncByteStream):
             async for piece in self._answer.aiter_raw():
                 await self._allowance.spend(len(piece) + LINE * (piece.count(b"\n") + piece.count(b"\r")))
                 yield piece
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             raise httpx2.ReadError(f"the answer broke off: {error or type(error).__name__}") from error
 
     async def whole(self) -> bytes:
@@ -229,7 +217,7 @@ class _Body(httpx2.AsyncByteStream):
         try:
             async with asyncio.timeout(1):
                 await self._answer.aclose()
-        except (TimeoutError, httpx.HTTPError):
+        except (TimeoutError, httpx2.HTTPError):
             return
 
 

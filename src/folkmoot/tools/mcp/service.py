@@ -5,9 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from folkmoot.errors import AddressRefused, BadRequest, FolkmootError, NotFound, ToolServerFailed
+from folkmoot.errors import (
+    AddressRefused,
+    BadRequest,
+    FolkmootError,
+    NotFound,
+    StoreError,
+    ToolFailed,
+    ToolServerFailed,
+)
 from folkmoot.memory.authors import Author
 from folkmoot.outbound.addresses import check_url
 from folkmoot.sandbox.sandbox import Sandbox
@@ -29,8 +38,8 @@ from folkmoot.tools.mcp.servers import (
     update_server,
 )
 from folkmoot.tools.mcp.tools import Changes, follow_listing, remote_name, rename_server, tools_of_server
-from folkmoot.tools.stored import StoredTool, remove_tool
-from folkmoot.tools.tool import ToolResult
+from folkmoot.tools.stored import RowTool, StoredTool, remove_tool
+from folkmoot.tools.tool import ToolContext, ToolResult
 
 logger = logging.getLogger(__name__)
 
@@ -359,3 +368,23 @@ async def _remove(store: Store, tool_ids: Sequence[str]) -> None:
 def _organization(store: Store) -> str:
     assert store.organization_id is not None
     return store.organization_id
+
+
+@dataclass(frozen=True)
+class McpTool(RowTool):
+    """A stored tool of the type `external_mcp`, which a server elsewhere carries out."""
+
+    servers: McpServers
+
+    async def run(self, context: ToolContext, arguments: Mapping[str, Any]) -> ToolResult:
+        """Have the server carry a call out.
+
+        Raises:
+            ToolFailed: the server could not be asked, or did not answer.
+        """
+        try:
+            return await self.servers.call(context.store, self.stored, arguments, context.variables)
+        except StoreError:
+            raise
+        except FolkmootError as error:
+            raise ToolFailed(error.message) from error

@@ -1,25 +1,21 @@
-"""The tools of servers as agents have them: rows that follow what a server lists, and how one is called."""
+"""The tools of servers as agents have them: rows that follow what a server lists."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import bindparam, select
 
-from folkmoot.errors import FolkmootError, NotFound, StoreError, ToolFailed
+from folkmoot.errors import NotFound
 from folkmoot.identifiers import new_id
 from folkmoot.memory.authors import Author
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import agent_tools, agents, tools
 from folkmoot.tools.mcp.listing import ListedTool
-from folkmoot.tools.stored import RowTool, StoredTool, find_stored_tool, replace_tool
-from folkmoot.tools.tool import ToolContext, ToolResult
-
-if TYPE_CHECKING:
-    from folkmoot.tools.mcp.service import McpServers
+from folkmoot.tools.stored import StoredTool, find_stored_tool, replace_tool
 
 MOST_NAMED = 100
 """Agents that are named when they lose a tool."""
@@ -27,26 +23,6 @@ MOST_NAMED = 100
 OF_SERVER = Author("system", None, "mcp")
 
 _of_server = select(tools).where(tools.c.server_id == bindparam("of_server")).order_by(tools.c.name)
-
-
-@dataclass(frozen=True)
-class McpTool(RowTool):
-    """A stored tool of the type `external_mcp`, which a server elsewhere carries out."""
-
-    servers: McpServers
-
-    async def run(self, context: ToolContext, arguments: Mapping[str, Any]) -> ToolResult:
-        """Have the server carry a call out.
-
-        Raises:
-            ToolFailed: the server could not be asked, or did not answer.
-        """
-        try:
-            return await self.servers.call(context.store, self.stored, arguments, context.variables)
-        except StoreError:
-            raise
-        except FolkmootError as error:
-            raise ToolFailed(error.message) from error
 
 
 @dataclass(slots=True)

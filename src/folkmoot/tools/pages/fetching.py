@@ -7,7 +7,7 @@ import sys
 import zlib
 from dataclasses import dataclass
 
-import httpx
+import httpx2
 
 from folkmoot import __version__
 from folkmoot.errors import AddressRefused, InvalidInput, ToolFailed
@@ -60,9 +60,9 @@ async def fetch_text(url: str, *, allow_private: bool) -> str:
         ) from error
     except InvalidInput as error:
         raise ToolFailed(error.message) from error
-    except (TimeoutError, httpx.TimeoutException) as error:
+    except (TimeoutError, httpx2.TimeoutException) as error:
         raise ToolFailed(f"{url} did not answer within {FETCH_TIMEOUT:g} seconds.") from error
-    except (httpx.HTTPError, OSError, zlib.error) as error:
+    except (httpx2.HTTPError, OSError, zlib.error) as error:
         raise ToolFailed(f"{url} could not be read: {error or type(error).__name__}") from error
     text = await _to_text(page)
     mark = f"\n\n… (only the first {LARGEST_PAGE:,} bytes of the page were read)" if page.cut else ""
@@ -88,7 +88,7 @@ async def _fetch(url: str, allow_private: bool) -> _Page:
     raise ToolFailed(f"{url} redirects more than {MOST_REDIRECTS} times.")
 
 
-async def _read(response: httpx.Response) -> _Page:
+async def _read(response: httpx2.Response) -> _Page:
     address = str(response.url)
     if not response.is_success:
         raise ToolFailed(f"{address} answered with status {response.status_code}.")
@@ -101,7 +101,7 @@ async def _read(response: httpx.Response) -> _Page:
     )
 
 
-async def _read_content(response: httpx.Response) -> bytes:
+async def _read_content(response: httpx2.Response) -> bytes:
     """Return the body, unpacked, up to one byte more than is wanted; what is packed can be a thousand times it."""
     encoding = response.headers.get("Content-Encoding", "identity").lower()
     if encoding not in ("identity", "", "gzip", "x-gzip", "deflate"):

@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import Any
 
-import httpx
+import httpx2
 
 from folkmoot.errors import ToolFailed
 from folkmoot.outbound.certificates import trusted
@@ -64,7 +64,7 @@ class ExaSearch:
         try:
             async with (
                 asyncio.timeout(self._timeout),
-                httpx.AsyncClient(timeout=self._timeout, verify=trusted()) as client,
+                httpx2.AsyncClient(timeout=self._timeout, verify=trusted()) as client,
                 client.stream(
                     "POST", f"{self._address}/search", json=body, headers={"x-api-key": self._key}
                 ) as response,
@@ -74,14 +74,14 @@ class ExaSearch:
                     content += piece
                     if len(content) > LARGEST_ANSWER:
                         raise ToolFailed(f"Exa sent more than {LARGEST_ANSWER:,} bytes.")
-        except (TimeoutError, httpx.TimeoutException) as error:
+        except (TimeoutError, httpx2.TimeoutException) as error:
             raise ToolFailed(f"Exa did not answer within {self._timeout:g} seconds.") from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise ToolFailed(f"Exa could not be reached ({type(error).__name__}).") from error
         except UnicodeEncodeError as error:
             raise ToolFailed("EXA_API_KEY holds characters that no key has.") from error
         text = content.decode(errors="replace")
-        if response.status_code >= httpx.codes.BAD_REQUEST:
+        if response.status_code >= httpx2.codes.BAD_REQUEST:
             raise ToolFailed(self._explain(response.status_code, text))
         try:
             return json.loads(text)

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 
 from folkmoot.errors import ToolFailed
 from folkmoot.outbound.certificates import trusted
@@ -64,7 +64,7 @@ class SearxngSearch:
         try:
             async with (
                 asyncio.timeout(self._timeout),
-                httpx.AsyncClient(timeout=self._timeout, follow_redirects=True, verify=trusted()) as client,
+                httpx2.AsyncClient(timeout=self._timeout, follow_redirects=True, verify=trusted()) as client,
                 client.stream("GET", f"{self._address}/search", params=parameters) as response,
             ):
                 self._check(response.status_code)
@@ -73,9 +73,9 @@ class SearxngSearch:
                     body += piece
                     if len(body) > LARGEST_ANSWER:
                         raise ToolFailed(f"{self._name()} sent more than {LARGEST_ANSWER:,} bytes.")
-        except (TimeoutError, httpx.TimeoutException) as error:
+        except (TimeoutError, httpx2.TimeoutException) as error:
             raise ToolFailed(f"{self._name()} did not answer within {self._timeout:g} seconds.") from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise ToolFailed(
                 f"{self._name()} could not be reached ({type(error).__name__}); FOLKMOOT_SEARCH_URL sets its address."
             ) from error
@@ -89,14 +89,14 @@ class SearxngSearch:
 
     def _check(self, status: int) -> None:
         """Raise for a status other than success."""
-        if status == httpx.codes.FORBIDDEN:
+        if status == httpx2.codes.FORBIDDEN:
             raise ToolFailed(
                 f"{self._name()} answered 403: its JSON format is most likely switched off. "
                 "Add `json` to `formats` under `search` in its settings.yml and restart it."
             )
-        if status == httpx.codes.TOO_MANY_REQUESTS:
+        if status == httpx2.codes.TOO_MANY_REQUESTS:
             raise ToolFailed(f"{self._name()} is limiting requests; try again in a moment.")
-        if status != httpx.codes.OK:
+        if status != httpx2.codes.OK:
             raise ToolFailed(f"{self._name()} answered with status {status}.")
 
     def _name(self) -> str:

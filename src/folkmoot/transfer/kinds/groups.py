@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from folkmoot.agents.agents import Agent
-from folkmoot.groups.groups import MANAGER_FIELDS, Group, GroupPlan, create_group, groups_with
+from folkmoot.groups.groups import Group, GroupPlan, create_group, groups_with
+from folkmoot.groups.sleeptime import ensure_partner, tends_by_itself
 from folkmoot.store.engine import Transaction
 from folkmoot.transfer.exporting import Exporting
 from folkmoot.transfer.importing import Loading
@@ -28,8 +29,7 @@ class Groups:
     def _add(self, exporting: Exporting, group: Group, manager: Agent) -> None:
         identifier = exporting.ids.of("group", group.id)
         exporting.entry(manager)["group_ids"].append(identifier)
-        config: dict[str, Any] = {"manager_type": group.manager_type}
-        config |= {n: getattr(group, n) for n in MANAGER_FIELDS if getattr(group, n) is not None}
+        config: dict[str, Any] = {"manager_type": group.manager_type, **group.settings}
         config["manager_agent_id"] = exporting.ids.of("agent", manager.id)
         exporting.content["groups"].append(
             {
@@ -57,14 +57,15 @@ class Groups:
                 loading.prepared[identifier] = plan
 
     async def load(self, loading: Loading, transaction: Transaction) -> None:
-        """Make the groups."""
+        """Make the groups, and who tends the memory of agents that are to have somebody for that and have nobody."""
         for identifier in loading.plans.groups:
             plan: GroupPlan | None = loading.prepared.get(identifier)
             if plan is None:
                 continue
-            manager = dict(plan.manager)
-            if manager.get("manager_agent_id") is not None:
-                manager["manager_agent_id"] = loading.made[manager["manager_agent_id"]]
+            manager, owns = dict(plan.manager), False
+            if (leader := manager.get("manager_agent_id")) is not None:
+                manager["manager_agent_id"] = loading.made[leader]
+                owns = tends_by_itself(plan.manager_type, loading.plans.agents[leader].configuration)
             made = GroupPlan(
                 agent_ids=[loading.made[each] for each in plan.agent_ids],
                 description=plan.description,
@@ -73,5 +74,9 @@ class Groups:
                 shared_block_ids=[loading.made[each] for each in plan.shared_block_ids],
                 hidden=plan.hidden,
                 project_id=plan.project_id,
+                owns_members=owns,
             )
             loading.made[identifier] = (await create_group(transaction, made)).id
+        for name, agent in loading.plans.agents.items():
+            if agent.configuration.get("enable_sleeptime"):
+                await ensure_partner(transaction, loading.made[name], loading.services, loading.author)

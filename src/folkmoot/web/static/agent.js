@@ -3,14 +3,24 @@
 import { Chat } from "./chat.js";
 import { all, api, bound, colour, find, notice, refresher } from "./dom.js";
 import { Stream, hear } from "./live.js";
+import { Pictures } from "./pictures.js";
 
 const page = find("#agent-page");
-const agent = page.dataset.agent;
+const { agent, conversation } = page.dataset;
 const colours = JSON.parse(page.dataset.colours);
 const chat = new Chat();
 const composer = find("#composer");
 const area = find("#message");
-const draft = `draft ${agent}`;
+const edits = composer?.dataset.edits;
+const pictures = composer && !edits && new Pictures({
+  chat: find(".chat"),
+  area,
+  chooser: find("#add-pictures"),
+  largest: Number(composer.dataset.largest),
+  refuse: problem,
+});
+find(".conversations [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+const draft = `draft ${conversation}`;
 const followed = new Set();
 const IN_VAIN = new Set([null, "error", "llm_api_error", "cancelled"]);
 let run = null;
@@ -47,7 +57,7 @@ async function turn(messages) {
   problem("");
   try {
     const body = { messages, stream_tokens: true };
-    const response = await api("POST", `/v1/agents/${agent}/messages/stream`, body);
+    const response = await api("POST", `/v1/conversations/${conversation}/messages`, body);
     ended = await showTurn(response);
     return true;
   } catch (error) {
@@ -92,25 +102,31 @@ function keepDraft() {
 }
 
 try {
-  if (area && !area.value) area.value = localStorage.getItem(draft) ?? "";
+  if (area && !edits && !area.value) area.value = localStorage.getItem(draft) ?? "";
 } catch { /* nothing is kept in this browser */ }
 
 composer?.addEventListener("submit", async (event) => {
+  if (edits) {
+    find("#send").disabled = true;  // once; the server answers with the fork
+    return;
+  }
   event.preventDefault();
   const words = area.value.trim();
-  if (!words || find("#send").disabled) return;
+  if (!(words || pictures.waiting.length) || find("#send").disabled) return;
+  const taken = pictures.takeAll();
   area.value = "";
   keepDraft();
-  chat.say(words);
-  const said = find("#messages").lastElementChild;
-  if (!(await turn([{ role: "user", content: words }]))) {
+  const said = chat.say(words, taken);
+  const parts = [...taken.map((each) => each.part), ...(words ? [{ type: "text", text: words }] : [])];
+  if (!(await turn([{ role: "user", content: taken.length ? parts : words }]))) {
     said.remove();
+    pictures.put(taken);
     area.value = words;
     keepDraft();
   }
   area.focus();
 });
-area?.addEventListener("input", keepDraft);
+if (!edits) area?.addEventListener("input", keepDraft);
 area?.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();
@@ -120,12 +136,16 @@ find("#stop")?.addEventListener("click", async (event) => {
   event.preventDefault();
   find("#stop").disabled = true;
   try {
-    await api("POST", `/v1/agents/${agent}/messages/cancel`, run ? { run_ids: [run] } : undefined);
+    await api("POST", `/v1/conversations/${conversation}/cancel`);
   } catch (error) { problem(error.message); }
 });
 
 hear("runs", ({ runs }) => {
-  const other = runs.find((each) => each.agent_id === agent && each.status === "running");
+  const busyIn = new Set(runs.map((each) => each.conversation_id));
+  for (const tab of all("[data-conversation]", find(".conversations"))) {
+    tab.classList.toggle("busy", busyIn.has(tab.dataset.conversation));
+  }
+  const other = runs.find((each) => each.conversation_id === conversation && each.status === "running");
   if (other && !find("#send")?.disabled) followOther(other.id);
 });
 hear("back", refreshBeside);
@@ -171,9 +191,22 @@ hear("folders", ({ ids }) => {
 
 // -- memory ------------------------------------------------------------------------------------------------------
 
-function showVersion({ block_id, version, value, author }) {
+/** A text after splices, which count characters as Python does, not halves of some of them. */
+function changed(text, splices) {
+  const characters = [...text];
+  for (const [start, end, replacement] of [...splices].reverse()) characters.splice(start, end - start, replacement);
+  return characters.join("");
+}
+
+function showVersion({ block_id, version, change, author }) {
   const block = find(`.memory-block[data-block="${block_id}"]`);
-  if (!block || Number(block.dataset.version) >= version) return;
+  const shown = Number(block?.dataset.version);
+  if (!block || shown >= version) return;
+  if (shown !== version - 1) {
+    refreshBeside();  // a change is one of the version before
+    return;
+  }
+  const value = changed(find(".memory-text", block).textContent, change);
   block.dataset.version = version;
   find(".version", block).textContent = version;
   const known = new Map();
@@ -196,7 +229,7 @@ function showVersion({ block_id, version, value, author }) {
   if (fresh) text.scrollTop = fresh.offsetTop - text.offsetTop - text.clientHeight / 2;
 }
 
-new Stream(`/v1/agents/${agent}/core-memory/watch`, {
+new Stream(`/v1/agents/${agent}/core-memory/watch?changes=true`, {
   snapshot: ({ blocks }) => {
     const shown = all(".memory-block").map((block) => `${block.dataset.block} ${block.dataset.version}`);
     const now = blocks.map((block) => `${block.id} ${block.version}`);

@@ -2,6 +2,7 @@
 
 import { all, api, bound, find, glow, load, notice, refresher, swap } from "./dom.js";
 import { Stream } from "./live.js";
+import { drafts } from "./unsaved.js";
 
 const id = find("#block-page").dataset.block;
 const PARTS = ["block-head", "text", "beside", "dialogs"];
@@ -20,7 +21,7 @@ const refresh = refresher(PARTS, {
   },
 });
 
-new Stream(`/v1/blocks/${id}/watch`, {
+new Stream(`/v1/blocks/${id}/watch?changes=true`, {
   snapshot: (block) => { if (block.version !== Number(text().dataset.newest)) refresh(); },
   version: refresh,
   deleted: () => notice("This block was deleted."),
@@ -102,15 +103,18 @@ roving(find(".why", text()));
 const editor = find("#editor");
 const area = find("#edited");
 const begun = find("#edited-version");
+const draft = `draft block ${id}`;
 
 async function openEditor() {
   const raw = find("#raw"); // a long text is not in the page
   const now = raw
     ? { value: raw.value, version: text().dataset.version }
     : await (await api("GET", `/v1/blocks/${id}`)).json();
-  area.value = now.value;
-  begun.value = now.version;
+  const kept = drafts.get(draft);
+  area.value = kept?.text ?? now.value;
+  begun.value = kept?.version ?? now.version;
   showEditor(true);
+  find("#kept").hidden = !kept;
   count();
   area.focus();
 }
@@ -153,8 +157,14 @@ async function save(version) {
     problem.hidden = false;
     return undefined;
   }
+  forget();
   showEditor(false);
   return refresh();
+}
+
+function forget() {
+  drafts.drop(draft);
+  delete editor.dataset.unsaved;
 }
 
 async function conflict() {
@@ -172,6 +182,7 @@ async function conflict() {
 
 function leave(event) {
   event.preventDefault();
+  forget();
   showEditor(false);
   refresh();
 }
@@ -194,7 +205,11 @@ editor.addEventListener("keydown", (event) => {
   if (event.key === "Escape") showEditor(false);
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && find("#conflict").hidden) editor.requestSubmit();
 });
-area.addEventListener("input", count);
+area.addEventListener("input", () => {
+  count();
+  editor.dataset.unsaved = "";
+  drafts.set(draft, { text: area.value, version: begun.value });
+});
 
 // -- what was done before this script was there -------------------------------------------------------------------
 

@@ -65,12 +65,15 @@ export class Chat {
     return element;
   }
 
-  /** Put what the server made of whole replies in the place of what came in pieces. */
+  /** Put what the server made of what was said, and of whole replies, in the place of what was shown meanwhile. */
   async settle() {
     const written = all(".saying.agent[data-message]:not([data-stored])");
-    if (!written.length) return;
+    const said = all("#messages > .saying.user:not([data-message])");
+    if (!written.length && !said.length) return;
     const { page } = await load(location.href);
+    const kept = all("#messages > .saying.user[data-message]", page);
     this.keepEnd(() => {
+      said.reverse().forEach((saying, place) => { if (kept.at(-1 - place)) saying.replaceWith(kept.at(-1 - place)); });
       for (const saying of written) {
         const stored = page.querySelector(`#messages [data-message="${CSS.escape(saying.dataset.message)}"]`);
         if (stored) saying.replaceWith(stored);
@@ -78,9 +81,18 @@ export class Chat {
     });
   }
 
-  say(words) {
-    this.keepEnd(() => { find(".text", this.add("user")).textContent = words; });
+  /** Show what is being said, and return it. */
+  say(words, pictures) {
+    const saying = this.add("user");
+    find(".text", saying).textContent = words;
+    if (pictures.length) {
+      const box = document.createElement("div");
+      box.className = "pictures";
+      box.append(...pictures.map((each) => each.canvas));
+      saying.append(box);
+    }
     this.toEnd();
+    return saying;
   }
 
   /** Show the events of a stream to its end; return why it ended. */

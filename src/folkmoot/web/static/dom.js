@@ -89,14 +89,24 @@ export function swap(fresh, ids) {
     if (old.querySelector("dialog[open], [data-unsent]")) continue;
     const used = document.activeElement;
     if (old.contains(used) && used.matches("select, textarea, input:not([type=range])")) continue;
-    const focus = old.contains(used) ? used.id : "";
+    const hadFocus = old.contains(used);
     for (const fold of all("details[open][id], .fold[open]", old)) {
       const same = fold.id ? next.querySelector(`#${CSS.escape(fold.id)}`) : null;
       if (same) same.open = true;
     }
     old.replaceWith(next);
-    if (focus) document.getElementById(focus)?.focus({ preventScroll: true });
+    if (hadFocus) refocus(used, next);
   }
+}
+
+/** Put the focus where it was: on what is the same as `used`, else on the part that it was in. */
+function refocus(used, part) {
+  const called = (each) => each.getAttribute("aria-label") ?? each.textContent.trim();
+  const leads = (each) => each.getAttribute("href") ?? each.form?.getAttribute("action");
+  const isSame = (each) => (used.id ? each.id === used.id : called(each) === called(used) && leads(each) === leads(used));
+  const same = all(used.tagName, part).find((each) => isSame(each) && each.checkVisibility());
+  if (!same) part.tabIndex = -1;
+  (same ?? part).focus({ preventScroll: true });
 }
 
 export async function load(address) {

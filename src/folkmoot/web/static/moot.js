@@ -5,20 +5,35 @@ import { hear } from "./live.js";
 
 const refresh = refresher(["moot"], { gap: 500, after: () => showRuns(latest) });
 let latest = null;
+let lit = null;
+
+/** The row of an agent or a block: its own, or that of the fold which has it. */
+function rowOf(id, kind) {
+  return document.getElementById(id) ?? find(`.folded a[href="/${kind}s/${id}"]`)?.closest(".row");
+}
 
 function showEdit(edit) {
-  const row = document.getElementById(edit.block_id);
+  const row = rowOf(edit.block_id, "block");
   if (!row || Number(row.dataset.version) >= edit.version) return;
-  row.dataset.version = edit.version;
   colour(row, edit.colour);
-  colour(find(".last .mark", row), edit.colour);
-  find(".last-words", row).textContent = `${edit.author} ${edit.words}`;
-  find(".size", row).textContent = edit.characters.toLocaleString("en");
-  find(".version", row).textContent = edit.version;
-  setTime(find("time", row), edit.at);
+  const words = `${edit.author} ${edit.words}`;
+  if (row.matches(".folded")) find(".state", row).textContent = `${edit.label}: ${words}`;
+  else {
+    row.dataset.version = edit.version;
+    colour(find(".last .mark", row), edit.colour);
+    find(".last-words", row).textContent = words;
+    find(".size", row).textContent = edit.characters.toLocaleString("en");
+    find(".version", row).textContent = edit.version;
+    setTime(find("time", row), edit.at);
+  }
   glow(row);
-  if (!edit.author_id) return;
-  const line = find(`path[data-from="${edit.author_id}"][data-to="${edit.block_id}"]`);
+  const author = edit.author_id && rowOf(edit.author_id, "agent");
+  if (!author) return;
+  if (author.matches(".folded")) {
+    colour(author, edit.colour);
+    glow(author);
+  }
+  const line = find(`path[data-from="${author.id}"][data-to="${row.id}"]`);
   if (line) glow(line);
 }
 
@@ -33,10 +48,39 @@ function showRuns(news) {
     row.classList.toggle("busy", Boolean(run));
     row.classList.toggle("waits", waits);
     const words = run ? (run.status === "running" ? "writing…" : "waits for its turn") : waits ? "waits for you" : "";
-    const state = find(".state", row);
-    if (state.textContent !== words) state.textContent = words;
+    say(row, words);
+  }
+  const folded = [...runs.keys()].map((agent) => rowOf(agent, "agent"));
+  for (const row of all(".agents .folded")) {
+    const busy = folded.filter((each) => each === row).length;
+    row.classList.toggle("busy", busy > 0);
+    say(row, busy ? `${busy} writing…` : "");
   }
 }
+
+function say(row, words) {
+  const state = find(".state", row);
+  if (state.textContent !== words) state.textContent = words;
+}
+
+/** Light up a row, its lines and what they lead to, so that one can follow them; nothing when there is none. */
+function light(row) {
+  if (row === lit) return;
+  lit = row;
+  for (const each of all(".moot .lit")) each.classList.remove("lit");
+  find(".moot > .lines").classList.toggle("traced", Boolean(row));
+  if (!row) return;
+  row.classList.add("lit");
+  for (const line of all(`path[data-from="${row.id}"], path[data-to="${row.id}"]`)) {
+    line.classList.add("lit");
+    for (const end of [line.dataset.from, line.dataset.to]) document.getElementById(end)?.classList.add("lit");
+  }
+}
+
+const rowAt = (element) => element?.closest?.(".moot .row[id]") ?? null;
+document.addEventListener("pointerover", (event) => light(rowAt(event.target) ?? rowAt(document.activeElement)));
+document.addEventListener("focusin", (event) => light(rowAt(event.target)));
+document.addEventListener("focusout", (event) => light(rowAt(event.relatedTarget)));
 
 hear("edits", ({ edits }) => edits.forEach(showEdit));
 hear("runs", showRuns);

@@ -2,6 +2,7 @@
 
 import { all, ago, api, bound, copy, find, notice, refresher } from "./dom.js";
 import { hear, listen } from "./live.js";
+import { guardForms } from "./unsaved.js";
 
 // -- live ------------------------------------------------------------------------------------------------------
 
@@ -71,10 +72,13 @@ async function submit(form) {
   } finally {
     form.removeAttribute("aria-busy");
   }
+  delete form.dataset.unsent;
   form.closest("dialog")?.close();
   if (form.dataset.then === "reload") location.reload();
   else if (form.dataset.then === "refresh") {
-    document.activeElement?.blur();
+    // What is being used is not rendered anew; what was sent may be, and swap() finds the place again.
+    const used = document.activeElement;
+    if (form.contains(used) && !used.matches("button")) find("button:not([hidden])", form)?.focus({ preventScroll: true });
     // Where nobody renders the page anew, perhaps because its own script is not there yet, it is loaded anew.
     if (document.dispatchEvent(new CustomEvent("folkmoot:changed", { cancelable: true }))) location.reload();
   } else location.assign(form.dataset.then);
@@ -93,9 +97,29 @@ document.addEventListener("submit", (event) => {
 });
 // What somebody has begun to say is not rendered away.
 document.addEventListener("input", (event) => event.target.closest(".request")?.setAttribute("data-unsent", ""));
+// A choice does nothing by itself: with it comes the button that does.
 document.addEventListener("change", (event) => {
-  const form = event.target.closest("form[data-on-change]");
-  if (form) submit(form);
+  event.target.closest("form:has([data-from-change])")?.setAttribute("data-unsent", "");
+});
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-checks]");
+  if (!button) return;
+  event.preventDefault();
+  const told = find(`#${button.dataset.checks}-checked`);
+  const handle = button.form.elements[button.dataset.checks].value.trim();
+  button.disabled = true;
+  told.className = "hint";
+  told.textContent = `Asking ${handle}…`;
+  try {
+    const { answer, duration_ms } = await (await api("POST", "/v1/models/check", { handle })).json();
+    told.textContent = `It answered after ${duration_ms.toLocaleString("en")} ms${answer ? `: “${answer.slice(0, 100)}”` : ", with no words"}`;
+  } catch (error) {
+    told.className = "problem";
+    told.textContent = error.message;
+  }
+  button.disabled = false;
+  button.focus({ preventScroll: true });
 });
 
 // -- copies and drafts -------------------------------------------------------------------------------------------
@@ -124,6 +148,16 @@ document.addEventListener("click", (event) => {
   if (!dialog.open) dialog.showModal();
 });
 
+// What a fold opens over the page closes as a menu does.
+document.addEventListener("click", (event) => {
+  for (const menu of all(".menu[open]")) if (!menu.contains(event.target)) menu.open = false;
+});
+document.addEventListener("keydown", (event) => {
+  const menu = event.key === "Escape" && event.target.closest(".menu[open]");
+  if (!menu) return;
+  menu.open = false;
+  find("summary", menu).focus();
+});
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, textarea, select")) return;
   const target = all("[data-key]").find((each) => each.dataset.key === event.key && each.offsetParent);
@@ -137,7 +171,8 @@ document.addEventListener("keydown", (event) => {
 
 // What was asked for in the address, before scripts were there, is open; the address is the page's again.
 const address = new URL(location.href);
-for (const name of ["ask", "edit"]) address.searchParams.delete(name);
+for (const name of ["ask", "edit", "saved"]) address.searchParams.delete(name);
 if (address.href !== location.href) history.replaceState(null, "", address);
+guardForms();
 bound("page");
 document.addEventListener("DOMContentLoaded", () => { if (window.htmx) bound("htmx"); });

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -18,17 +20,33 @@ from folkmoot.web import code
 from folkmoot.web.activity import KINDS, Entry, read_activity
 from folkmoot.web.colours import read_palette
 from folkmoot.web.responses import page_router, render
+from folkmoot.web.tables import Format, Row, as_file
+from folkmoot.web.words import ACCESS, asked_words, author_name, edit_words, iso
 
 router = page_router()
 
 LISTED = 60
+IN_FILE = 2000
+"""Entries, about, of a file, the newest of all."""
+
+COLUMNS = ("at", "kind", "who", "what", "status", "address")
 AGENTS_OFFERED = 500
 
 
 @router.get("/activity")
-async def show(request: Request, scan: Scan, kind: str = "", agent: str = "", before: int = 0) -> Response:
-    """Show what happened up to `before`, in microseconds; now, live, without it."""
+async def show(
+    request: Request, scan: Scan, kind: str = "", agent: str = "", before: int = 0, wanted: Format = None
+) -> Response:
+    """Show what happened up to `before`, in microseconds; now, live, without it; as a file where one is asked for."""
     kinds = [each for each in KINDS if each == kind] or list(KINDS)
+
+    async def rows(transaction: Transaction) -> list[Row]:
+        entries = await read_activity(transaction, kinds, agent or None, before or clock.now(), IN_FILE)
+        names = await agent_names(transaction, _agents_in(entries))
+        return [_row(entry, names) for entry in entries]
+
+    if wanted:
+        return await scan(rows, partial(as_file, "activity", wanted, COLUMNS))
 
     async def read(transaction: Transaction) -> dict[str, Any]:
         entries = await read_activity(transaction, kinds, agent or None, before or clock.now(), LISTED)
@@ -48,17 +66,40 @@ async def show(request: Request, scan: Scan, kind: str = "", agent: str = "", be
             "agent": agent,
             "before": before,
             "older": older,
+            "in_file": IN_FILE,
         }
         return render(request, "activity.html", days=days, calls=code.activity_calls(), **values, **found)
 
     return await scan(read, shown)
 
 
+def _row(entry: Entry, names: Mapping[str, str]) -> Row:
+    """Return an entry as a row of a file."""
+    row: dict[str, str | None] = {"at": iso(entry.at), "kind": entry.kind, "status": None}
+    if entry.edit is not None:
+        version = entry.edit.version
+        what = f"{entry.edit.label} v{version.number}: {edit_words(version)}"
+        address = f"/blocks/{entry.edit.block_id}?version={version.number}"
+        return row | {"who": author_name(version.author), "what": what, "address": address}
+    if entry.attachment is not None:
+        held = entry.attachment
+        what = f"was given the {held.kind} {held.name}, {ACCESS[held.access]}"
+        return row | {"who": names.get(held.agent_id), "what": what, "address": f"/{held.kind}s/{held.id}"}
+    if entry.run is not None:
+        run = entry.run.run
+        of_run = {"who": names.get(run.agent_id), "what": asked_words(entry.run), "address": f"/runs/{run.id}"}
+        return row | of_run | {"status": run.status}
+    assert entry.member is not None
+    return row | {"who": entry.member.name, "what": "left" if entry.ended else "joined", "address": "/members"}
+
+
 def _agents_in(entries: list[Entry]) -> list[str]:
     """Return the agents that entries name."""
     of_runs = [each.run.run.agent_id for each in entries if each.run is not None]
     asking = [each.run.asking_agent for each in entries if each.run is not None and each.run.asking_agent]
-    return [*of_runs, *asking, *(each.attachment.agent_id for each in entries if each.attachment is not None)]
+    given = [each.attachment.agent_id for each in entries if each.attachment is not None]
+    taken = [each.departure.agent_id for each in entries if each.departure is not None and each.departure.agent_id]
+    return [*of_runs, *asking, *given, *taken]
 
 
 def _day(microseconds: int) -> str:

@@ -5,58 +5,55 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from fastapi import Request, Response
+from fastapi import Query, Request, Response
 from pydantic import ValidationError
 
 from folkmoot.agents.agents import Agent, find_agent, tools_of
-from folkmoot.agents.approvals import Pending, find_pending
-from folkmoot.agents.creation import choose_model, create_agent
+from folkmoot.agents.creation import choose_model
 from folkmoot.agents.folders import folders_of_agent
 from folkmoot.agents.listing import AgentFilter, blocks_of_agents, list_agents, tags_of_agents
 from folkmoot.agents.overview import agent_names, all_attachments
 from folkmoot.agents.tool_rules import ToolRules
 from folkmoot.archives.archives import Archive, ArchiveFilter, list_archives
 from folkmoot.archives.attachments import AttachedArchive, archives_of_agent
-from folkmoot.conversations.conversations import find_conversation
-from folkmoot.conversations.messages import Message, list_messages, messages_in_context
 from folkmoot.errors import FolkmootError
 from folkmoot.files.folders import Folder, list_folders
 from folkmoot.files.open_files import AgentFile, open_files_of
 from folkmoot.groups.groups import Group, GroupFilter, list_groups, managed_groups
+from folkmoot.groups.sleeptime import create_with_partner
 from folkmoot.memory.attachments import Access
 from folkmoot.memory.blocks import Block
 from folkmoot.memory.listing import BlockFilter, list_blocks
-from folkmoot.runs.reading import RunFilter, list_runs, runs_without_answer
+from folkmoot.runs.reading import RunFilter, list_runs
 from folkmoot.runs.runs import UNFINISHED, Run
 from folkmoot.schedules.schedules import MOST_SCHEDULES, Schedule, list_schedules
 from folkmoot.server.scanning import Scan, Scanning
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.agents import CreateAgent
 from folkmoot.server.wire.common import AgentId
-from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import LARGEST_PAGE, Page
 from folkmoot.tools.builtin import DEFAULT_TOOLS
 from folkmoot.tools.tool import Tool
 from folkmoot.web import code
+from folkmoot.web.chats import Chat, read_chat
 from folkmoot.web.colours import Palette, read_palette
 from folkmoot.web.context_window import ContextUse, read_context
 from folkmoot.web.forms import choices, problems_of, text_of
+from folkmoot.web.pictures import SHARE_OF_BODY
 from folkmoot.web.responses import page_router, read_form, redirect, render
 from folkmoot.web.tables import Format, Row, all_rows, as_file
-from folkmoot.web.transcript import TranscriptEntry, UnansweredTurn, transcript_of
-from folkmoot.web.words import iso
+from folkmoot.web.words import content_text, iso
 
 router = page_router()
 
 LISTED = 200
 COLUMNS = ("id", "name", "description", "model", "tags", "blocks", "created_at")
-MESSAGES_SHOWN = 100
+SCHEDULE_COLUMNS = ("id", "said", "cron", "timezone", "next", "last_run_id", "created_at")
 RUNS_SHOWN = 8
 GROUPS_SHOWN = 20
-UNANSWERED_SHOWN = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +61,7 @@ class _About:
     """What an agent's page shows."""
 
     agent: Agent
-    talk: Sequence[TranscriptEntry | UnansweredTurn]
-    earlier: str | None
-    pending: Pending | None
+    chat: Chat
     blocks: Sequence[tuple[Block, Access]]
     other_blocks: Sequence[Block]
     writers: Sequence[str]
@@ -162,6 +157,7 @@ async def new(request: Request, state: State, model: str = "") -> Response:
         "tags": "",
         "tools": DEFAULT_TOOLS,
         "blocks": (),
+        "sleeptime": False,
     }
     return await _form(request, state, values, {})
 
@@ -171,7 +167,7 @@ async def create(request: Request, state: State) -> Response:
     """Create an agent, or say what is wrong where."""
     form = await read_form(request)
     values: dict[str, Any] = {name: text_of(form, name).strip() for name in ("name", "model", "system", "tags")}
-    values |= {"tools": form.get("tools", []), "blocks": form.get("blocks", [])}
+    values |= {"tools": form.get("tools", []), "blocks": form.get("blocks", []), "sleeptime": "sleeptime" in form}
     try:
         body = CreateAgent.model_validate(
             {
@@ -182,12 +178,13 @@ async def create(request: Request, state: State) -> Response:
                 "tools": values["tools"],
                 "block_ids": values["blocks"],
                 "include_base_tools": False,
+                "enable_sleeptime": values["sleeptime"] or None,
             }
         )
         plan = body.to_plan()
         model = await choose_model(plan, state.services)
         agent = await state.store.write(
-            lambda transaction: create_agent(transaction, plan, model, state.services, state.author)
+            lambda transaction: create_with_partner(transaction, plan, model, state.services, state.author)
         )
     except (ValidationError, FolkmootError) as error:
         return await _form(request, state, values, _problems(error, values), 422)
@@ -195,9 +192,41 @@ async def create(request: Request, state: State) -> Response:
 
 
 @router.get("/agents/{agent_id}")
-async def show(request: Request, agent_id: AgentId, state: State, before: str | None = None, ask: str = "") -> Response:
-    """Show an agent; `ask` opens a question about it, such as whether to delete it."""
-    return await agent_page(request, agent_id, state, before=before, ask=ask)
+async def show(
+    request: Request,
+    agent_id: AgentId,
+    state: State,
+    conversation: str = "",
+    before: str | None = None,
+    edit: str | None = None,
+) -> Response:
+    """Show an agent in one of its conversations; `edit` names what is to be said again, differently."""
+    return await agent_page(request, agent_id, state, conversation=conversation, before=before, edit=edit)
+
+
+@router.get("/agents/{agent_id}/schedules")
+async def schedules(
+    agent_id: AgentId, scan: Scan, kind: Annotated[Literal["csv", "json"], Query(alias="format")] = "csv"
+) -> Response:
+    """Return what will be said to an agent, and when, as a file."""
+
+    async def rows(transaction: Transaction) -> list[Row]:
+        await find_agent(transaction, agent_id)
+        every = Page(limit=MOST_SCHEDULES, order="asc")
+        return [
+            {
+                "id": each.id,
+                "said": content_text(each.said[0]["body"]["content"]),
+                "cron": each.timetable.cron,
+                "timezone": each.timetable.timezone,
+                "next": iso(each.due_at),
+                "last_run_id": each.last_run_id,
+                "created_at": iso(each.created_at),
+            }
+            for each in await list_schedules(transaction, agent_id, every)
+        ]
+
+    return await scan(rows, partial(as_file, "schedules", kind, SCHEDULE_COLUMNS))
 
 
 async def agent_page(
@@ -206,8 +235,9 @@ async def agent_page(
     state: ServerState,
     status: int = 200,
     *,
+    conversation: str = "",
     before: str | None = None,
-    ask: str = "",
+    edit: str | None = None,
     refused: Refused | None = None,
     decisions: Mapping[str, Decided] | None = None,
 ) -> Response:
@@ -218,12 +248,12 @@ async def agent_page(
         agent_id: whose page.
         state: the server's.
         status: the response's status.
+        conversation: which of its conversations; its main one when empty.
         before: a message; the page shows those before it.
-        ask: the question that is open: `delete`, or none.
+        edit: the message that is to be said again, differently.
         refused: the form that could not do what it was asked to.
         decisions: what was decided so far about calls that wait, by the call.
     """
-    models = [model.handle for model in await state.services.catalogue.models()]
     all_tools = await state.store.read(state.services.tools.entries)
 
     def shown(about: _About) -> Response:
@@ -232,13 +262,12 @@ async def agent_page(
             "agent.html",
             status,
             about=about,
-            ask=ask,
             refused=refused or Refused(),
             decisions=decisions or {},
             agent=about.agent,
             palette=about.palette,
-            models=models,
-            run=next((run for run in about.runs if not run.is_over), None),
+            chat=about.chat,
+            largest_together=int(state.services.settings.max_body * SHARE_OF_BODY),
             before=before,
             rules=ToolRules.read(about.agent.configuration.get("tool_rules") or ()),
             other_tools=[entry for entry in all_tools if entry.id not in {tool.id for tool in about.tools}],
@@ -246,16 +275,29 @@ async def agent_page(
         )
 
     scan = Scanning(state.store, request)
-    return await scan(lambda transaction: _read(transaction, agent_id, before, state), shown)
+    return await scan(lambda transaction: _read(transaction, agent_id, conversation, before, edit, state), shown)
 
 
-async def _read(transaction: Transaction, agent_id: str, before: str | None, state: ServerState) -> _About:
+async def refuse(
+    request: Request,
+    agent_id: str,
+    state: ServerState,
+    error: ValidationError | FolkmootError,
+    form: str,
+    values: Mapping[str, str],
+    **shown: Any,
+) -> Response:
+    """Return the agent's page with what a form held and why that could not be done; `shown` is as for `agent_page`."""
+    status = error.status if isinstance(error, FolkmootError) else 422
+    problem = " ".join(problems_of(error, ()).values())
+    return await agent_page(request, agent_id, state, status, refused=Refused(form, problem, values), **shown)
+
+
+async def _read(
+    transaction: Transaction, agent_id: str, conversation: str, before: str | None, edit: str | None, state: ServerState
+) -> _About:
     agent = await find_agent(transaction, agent_id)
-    newest = Page(limit=MESSAGES_SHOWN, order="desc", after=before)
-    messages = (await list_messages(transaction, agent_id, newest))[::-1]
-    unanswered = await _unanswered(transaction, agent_id, messages, whole=before is None)
-    conversation = await find_conversation(transaction, agent_id)
-    pending = find_pending(await messages_in_context(transaction, agent_id, conversation.context_start))
+    chat = await read_chat(transaction, agent_id, conversation, before, edit)
     tools = await tools_of(transaction, agent_id, state.services.tools)
     blocks = (await blocks_of_agents(transaction, [agent_id])).get(agent_id, [])
     held = {block.id for block, _ in blocks}
@@ -267,12 +309,11 @@ async def _read(transaction: Transaction, agent_id: str, before: str | None, sta
     runs = await list_runs(transaction, RunFilter(agent_ids=[agent_id]), Page(limit=RUNS_SHOWN, order="desc"))
     managed = (await managed_groups(transaction, [agent_id])).get(agent_id, [])
     groups = [*managed, *await list_groups(transaction, GroupFilter(agent_id=agent_id), Page(limit=GROUPS_SHOWN))]
-    counted = next((usage["context_tokens"] for run in runs if (usage := run.details.get("usage"))), None)
+    here = [run for run in runs if run.conversation_id == chat.conversation.id]
+    counted = next((usage["context_tokens"] for run in here if (usage := run.details.get("usage"))), None)
     return _About(
         agent=agent,
-        talk=transcript_of(messages, pending.calls if pending else (), unanswered),
-        earlier=messages[0].id if len(messages) == MESSAGES_SHOWN else None,
-        pending=pending,
+        chat=chat,
         blocks=blocks,
         other_blocks=[block for block in everything if block.id not in held],
         writers=list({each.agent_id for each in await all_attachments(transaction) if each.block_id in held}),
@@ -287,20 +328,9 @@ async def _read(transaction: Transaction, agent_id: str, before: str | None, sta
         tags=(await tags_of_agents(transaction, [agent_id])).get(agent_id, []),
         runs=runs,
         schedules=await list_schedules(transaction, agent_id, Page(limit=MOST_SCHEDULES, order="asc")),
-        context=await read_context(transaction, agent, tools, _window(agent, state), counted),
+        context=await read_context(transaction, agent, chat.conversation, tools, _window(agent, state), counted),
         palette=await read_palette(transaction),
     )
-
-
-async def _unanswered(
-    transaction: Transaction, agent_id: str, messages: Sequence[Message], *, whole: bool
-) -> list[Run]:
-    """Return the runs without an answer from the time of these messages; `whole` is for the newest, and all since."""
-    all_before = len(messages) < MESSAGES_SHOWN
-    since = 0 if all_before or not messages else messages[0].created_at
-    until = clock.now() if whole or not messages else messages[-1].created_at
-    found = await runs_without_answer(transaction, agent_id, agent_id, since, until, UNANSWERED_SHOWN)
-    return [run for run in found if "retried_by" not in run.details]
 
 
 def _window(agent: Agent, state: ServerState) -> int:

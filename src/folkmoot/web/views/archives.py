@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from fastapi import Request, Response
@@ -29,10 +30,13 @@ from folkmoot.web import code
 from folkmoot.web.colours import Palette, read_palette
 from folkmoot.web.forms import choices, problems_of, text_of
 from folkmoot.web.responses import page_router, read_form, redirect, render
+from folkmoot.web.tables import Format, Row, all_rows, as_file
+from folkmoot.web.words import iso
 
 router = page_router()
 
 LISTED = 200
+COLUMNS = ("id", "name", "description", "passages", "embedding", "created_at")
 PASSAGES_SHOWN = 50
 TAGS_SHOWN = 40
 
@@ -72,16 +76,39 @@ class Looking:
 
 
 @router.get("/archives")
-async def list_all(request: Request, scan: Scan, q: str = "", after: str | None = None) -> Response:
-    """List archives, the newest first."""
+async def list_all(
+    request: Request, scan: Scan, q: str = "", after: str | None = None, kind: Format = None
+) -> Response:
+    """List archives, the newest first; as a file where one is asked for."""
+    wanted = ArchiveFilter(name_contains=q.strip() or None)
+    if kind:
+        return await scan(lambda transaction: _rows(transaction, wanted), partial(as_file, "archives", kind, COLUMNS))
 
     async def read(transaction: Transaction) -> Mapping[str, Any]:
-        wanted = ArchiveFilter(name_contains=q.strip() or None)
         found = await list_archives(transaction, wanted, Page(limit=LISTED, after=after, order="desc"))
         return {"archives": found}
 
     values: dict[str, Any] = {"q": q, "listed": LISTED, "calls": code.archives_calls()}
     return await scan(read, lambda shown: render(request, "archives.html", **values, **shown))
+
+
+async def _rows(transaction: Transaction, wanted: ArchiveFilter) -> list[Row]:
+    """Return the archives of a filter as rows of a file."""
+
+    async def of_page(page: Page) -> list[Row]:
+        return [
+            {
+                "id": archive.id,
+                "name": archive.name,
+                "description": archive.description,
+                "passages": archive.passage_count,
+                "embedding": archive.embedding,
+                "created_at": iso(archive.created_at),
+            }
+            for archive in await list_archives(transaction, wanted, page)
+        ]
+
+    return await all_rows(of_page)
 
 
 @router.get("/archives/new")

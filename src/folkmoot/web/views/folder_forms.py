@@ -54,7 +54,7 @@ async def change(request: Request, folder_id: FolderId, state: State) -> Respons
 @router.post("/folders/{folder_id}/delete")
 async def delete(folder_id: FolderId, state: State) -> Response:
     """Delete the folder with its files."""
-    await remove_folder(state.store, folder_id)
+    await remove_folder(state.store, folder_id, state.author)
     return redirect("/folders")
 
 

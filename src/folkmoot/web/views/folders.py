@@ -24,13 +24,16 @@ from folkmoot.server.wire.common import FileId, FolderId
 from folkmoot.server.wire.folders import CreateFolder
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import LARGEST_PAGE, Page
-from folkmoot.web import code
+from folkmoot.web import code, tables
 from folkmoot.web.colours import Palette, read_palette
 from folkmoot.web.forms import problems_of, text_of
 from folkmoot.web.responses import page_router, read_form, redirect, render
+from folkmoot.web.tables import Format, as_file
+from folkmoot.web.words import iso
 
 router = page_router()
 
+COLUMNS = ("id", "name", "description", "files", "bytes", "created_at")
 FILES_SHOWN = 200
 CHUNKS_SHOWN = 50
 
@@ -53,15 +56,29 @@ class _About:
 
 
 @router.get("/folders")
-async def list_all(request: Request, scan: Scan, q: str = "") -> Response:
-    """List folders, the newest first."""
+async def list_all(request: Request, scan: Scan, q: str = "", kind: Format = None) -> Response:
+    """List folders, the newest first; as a file where one is asked for."""
 
     async def read(transaction: Transaction) -> list[FolderUse]:
         found = await folder_uses(transaction)
         return [use for use in reversed(found) if q.strip().lower() in use.folder.name.lower()]
 
+    if kind:
+        return await scan(read, lambda uses: as_file("folders", kind, COLUMNS, [_row(use) for use in uses]))
     calls = code.folders_calls()
     return await scan(read, lambda uses: render(request, "folders.html", q=q, uses=uses, calls=calls))
+
+
+def _row(use: FolderUse) -> tables.Row:
+    """Return a folder as a row of a file."""
+    return {
+        "id": use.folder.id,
+        "name": use.folder.name,
+        "description": use.folder.description,
+        "files": use.files,
+        "bytes": use.size,
+        "created_at": iso(use.folder.created_at),
+    }
 
 
 @router.get("/folders/new")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 from fastapi import Request, Response
 from pydantic import ValidationError
@@ -25,17 +26,57 @@ from folkmoot.web import code
 from folkmoot.web.colours import read_palette
 from folkmoot.web.forms import problems_of, text_of
 from folkmoot.web.responses import page_router, read_form, redirect, render
+from folkmoot.web.tables import Format, Row, as_file
+from folkmoot.web.words import iso
 
 router = page_router()
+
+COLUMNS = (
+    *("id", "name", "role", "blocks", "archives", "agents", "prefix"),
+    *("created_at", "last_used_at", "revoked_at", "expires_at"),
+)
 
 OFFERED = 100
 """Blocks, archives, and agents, that the form offers."""
 
 
 @router.get("/members")
-async def list_all(request: Request, scan: Scan) -> Response:
-    """List members and other keys, with the form for a new member."""
+async def list_all(request: Request, scan: Scan, kind: Format = None) -> Response:
+    """List members and other keys, with the form for a new member; as a file where one is asked for."""
+    if kind:
+        return await scan(_rows, partial(as_file, "members", kind, COLUMNS))
     return await _page(request, scan)
+
+
+async def _rows(transaction: Transaction) -> list[Row]:
+    """Return all keys, the newest first, as rows of a file."""
+    keys = await list_keys(transaction)
+    labels = await labels_for(transaction, keys)
+    names = await agent_names(transaction, [agent_id for key in keys if key.grants for agent_id in key.grants.agents])
+
+    def reached(key: Key, kind: Literal["blocks", "archives"]) -> str:
+        granted: Mapping[str, str] = getattr(key.grants, kind) if key.grants is not None else {}
+        return ", ".join(f"{labels.get(each, each)}:{access}" for each, access in granted.items())
+
+    def moment(at: int | None) -> str | None:
+        return None if at is None else iso(at)
+
+    return [
+        {
+            "id": key.id,
+            "name": key.name,
+            "role": key.role if key.grants is None else "member of what is named",
+            "blocks": reached(key, "blocks"),
+            "archives": reached(key, "archives"),
+            "agents": ", ".join(names.get(each, each) for each in sorted(key.grants.agents)) if key.grants else "",
+            "prefix": key.prefix,
+            "created_at": iso(key.created_at),
+            "last_used_at": moment(key.last_used_at),
+            "revoked_at": moment(key.revoked_at),
+            "expires_at": moment(key.expires_at),
+        }
+        for key in reversed(keys)
+    ]
 
 
 @router.post("/members")

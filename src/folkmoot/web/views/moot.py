@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import Request, Response
 
 from folkmoot.access.keys import Key, list_keys
-from folkmoot.agents.listing import AgentFilter, list_agents, list_tags
+from folkmoot.agents.listing import AgentFilter, list_agents, list_tags, tags_of_agents
 from folkmoot.agents.overview import Newest, all_attachments, newest_versions
+from folkmoot.errors import NotFound
 from folkmoot.memory.attachments import Attachment
 from folkmoot.memory.blocks import Block
 from folkmoot.memory.listing import BlockFilter, list_blocks
@@ -36,54 +38,73 @@ EVERY = Page(limit=LARGEST_PAGE, from_end=True)
 class _Moot:
     """What the page shows."""
 
-    map: moot_map.MootMap
+    choice: moot_map.Choice
+    folded_tags: Mapping[str, Sequence[str]]
+    """Of the agents that have no row of their own."""
     palette: Palette
     newest: dict[str, Newest]
     runs: dict[str, Run]
     waiting: set[str]
     tags: Sequence[str]
     members: set[str]
+    agent_count: int
+    block_count: int
+    center: str
+    """The name of what the map is drawn around, if it is."""
     is_empty: bool
 
 
 @router.get("/")
-async def moot(request: Request, state: State, scan: Scan, q: str = "", tag: str = "") -> Response:
-    """Show the map, or on an empty server how to begin."""
+async def moot(request: Request, state: State, scan: Scan, q: str = "", tag: str = "", around: str = "") -> Response:
+    """Show the map, or what of it is called so, has a tag or is around something; on an empty server how to begin."""
     model = await state.services.catalogue.default_model()
 
     def show(shown: _Moot) -> Response:
-        if shown.is_empty and not q and not tag:
+        if shown.is_empty and not (q or tag or around):
             return render(request, "start.html", model=model, offline=model.startswith("offline/"))
-        return render(request, "moot.html", moot=shown, palette=shown.palette, q=q, tag=tag, calls=moot_calls())
+        drawn = moot_map.draw(shown.choice, shown.folded_tags)
+        asked: dict[str, Any] = {"q": q, "tag": tag, "around": around}
+        return render(request, "moot.html", moot=shown, map=drawn, palette=shown.palette, calls=moot_calls(), **asked)
 
-    return await scan(lambda transaction: _read(transaction, q.strip(), tag), show)
+    return await scan(lambda transaction: _read(transaction, q.strip(), tag, around), show)
 
 
-async def _read(transaction: Transaction, q: str, tag: str) -> _Moot:
+async def _read(transaction: Transaction, q: str, tag: str, around: str) -> _Moot:
     members, reached = await _members(transaction)
     attachments = [*await all_attachments(transaction), *reached]
     agents = await list_agents(transaction, AgentFilter(), EVERY)
     blocks = await list_blocks(transaction, BlockFilter(), EVERY)
     is_empty = not agents and not blocks
-    if q or tag:
+    wanted: tuple[Sequence[moot_map.Holder], Sequence[Block]] = ([*agents, *members], blocks)
+    center = ""
+    if around:
+        names = {**{each.id: each.name for each in wanted[0]}, **{block.id: block.label for block in blocks}}
+        if around not in names:
+            raise NotFound(f"There is no agent, block or member {around} on the map.")
+        center = names[around]
+        wanted = moot_map.around(around, *wanted, attachments)
+    elif q or tag:
         tags = [tag] if tag else []
         named = await list_agents(transaction, AgentFilter(query_text=q or None, tags=tags), EVERY)
         labelled = await list_blocks(transaction, BlockFilter(label_search=q or None, tags=tags), EVERY)
         called = [member for member in members if q and q.casefold() in member.name.casefold()]
-        found = _with_neighbours([*agents, *members], blocks, [*named, *called], labelled, attachments)
-        drawn = moot_map.draw(*found, attachments)
-    else:
-        drawn = moot_map.draw([*agents, *members], blocks, attachments)
+        wanted = _with_neighbours(*wanted, [*named, *called], labelled, attachments)
+    choice = moot_map.choose(*wanted, attachments)
+    here = {member.id for member in members} & {each.id for each in wanted[0]}
     running = await list_runs(transaction, RunFilter(statuses=UNFINISHED), EVERY)
     waiting = await list_agents(transaction, AgentFilter(last_stop_reason="requires_approval"), EVERY)
     return _Moot(
-        map=drawn,
+        choice=choice,
+        folded_tags=await tags_of_agents(transaction, [agent.id for agent in choice.more_agents]),
         palette=await read_palette(transaction),
-        newest=dict(await newest_versions(transaction, [block.id for block in drawn.blocks])),
+        newest=dict(await newest_versions(transaction, [block.id for block in choice.blocks])),
         runs={run.agent_id: run for run in reversed(running)},
         waiting={agent.id for agent in waiting},
-        members={member.id for member in members} & {each.id for each in (*drawn.agents, *drawn.more_agents)},
+        members=here,
+        agent_count=len(wanted[0]) - len(here),
+        block_count=len(wanted[1]),
         tags=await list_tags(transaction, Page(limit=200), None),
+        center=center,
         is_empty=is_empty,
     )
 

@@ -30,6 +30,7 @@ from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page
 from folkmoot.web import code
+from folkmoot.web.chats import chat_address
 from folkmoot.web.colours import read_palette
 from folkmoot.web.costs import cost_of_steps
 from folkmoot.web.diagrams import spans_of
@@ -226,7 +227,6 @@ async def cancel(run_id: RunId, state: State) -> Response:
 async def retry(run_id: RunId, state: State) -> Response:
     """Say again what was said to a run in vain, and show the conversation; once only."""
     run = await state.store.read(lambda transaction: find_run(transaction, run_id))
-    main = run.conversation_id == run.agent_id
     begun = run.details.get("retried_by")
     if begun is None:
         if not run.is_over or not run.said:
@@ -235,4 +235,4 @@ async def retry(run_id: RunId, state: State) -> Response:
         body = SendMessages.model_validate(again)
         begun = (await start_in_background(run.agent_id, run.conversation_id, body, state)).id
         await state.store.write(lambda transaction: note_retry(transaction, run_id, begun))
-    return redirect(f"/agents/{run.agent_id}" if main else f"/runs/{begun}")
+    return redirect(chat_address(run.agent_id, run.conversation_id))

@@ -19,8 +19,12 @@ from folkmoot.web import code
 from folkmoot.web.colours import read_palette
 from folkmoot.web.finding import SHOWN, Hit, Looking, address_of, find_everything
 from folkmoot.web.responses import page_router, redirect, render
+from folkmoot.web.tables import Format, Row, as_file
+from folkmoot.web.words import iso
 
 router = page_router()
+
+COLUMNS = ("kind", "title", "text", "who", "at", "address")
 
 LONGEST_QUERY = 1000
 AGENTS_OFFERED = 500
@@ -30,8 +34,16 @@ SINCE: Mapping[str, int] = {"day": 1, "week": 7, "month": 30, "year": 365}
 
 
 @router.get("/search")
-async def search(request: Request, state: State, scan: Scan, q: str = "", agent: str = "", since: str = "") -> Response:
-    """Show what has the words of a query; an identifier leads to its page."""
+async def search(
+    request: Request,
+    state: State,
+    scan: Scan,
+    q: str = "",
+    agent: str = "",
+    since: str = "",
+    kind: Format = None,
+) -> Response:
+    """Show what has the words of a query, as a file where one is asked for; an identifier leads to its page."""
     query = q.strip()[:LONGEST_QUERY].replace("\0", "")
     if (address := address_of(query)) is not None:
         return redirect(address)
@@ -52,6 +64,8 @@ async def search(request: Request, state: State, scan: Scan, q: str = "", agent:
         }
 
     def show(around: dict[str, Any]) -> Response:
+        if kind:
+            return as_file("hits", kind, COLUMNS, _rows(found, around["names"]))
         values: dict[str, Any] = {
             "q": query,
             "agent": agent,
@@ -63,3 +77,19 @@ async def search(request: Request, state: State, scan: Scan, q: str = "", agent:
         return render(request, "search.html", found=found, calls=calls, **values, **around)
 
     return await scan(read, show)
+
+
+def _rows(found: Mapping[str, list[Hit]], names: Mapping[str, str]) -> list[Row]:
+    """Return hits as rows of a file."""
+    return [
+        {
+            "kind": kind,
+            "title": hit.title,
+            "text": "".join(piece.text for piece in hit.context),
+            "who": names.get(hit.author_id or ""),
+            "at": iso(hit.at),
+            "address": hit.address,
+        }
+        for kind, hits in found.items()
+        for hit in hits
+    ]

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from fastapi import Request, Response
@@ -26,16 +27,19 @@ from folkmoot.tools.custom.making import change_tool, make_tool, refuse_builtin_
 from folkmoot.tools.custom.packages import Packages, begin_to_install, packages_of_tool, state_of
 from folkmoot.tools.custom.running import Program
 from folkmoot.tools.schema import read_arguments
-from folkmoot.tools.stored import StoredTool, find_stored_tool
+from folkmoot.tools.stored import StoredTool, ToolEntry, find_stored_tool
 from folkmoot.tools.tool import TEXT_ALONE, Tool, ToolResult
 from folkmoot.web import code
 from folkmoot.web.forms import choices, problems_of, text_of
 from folkmoot.web.highlighting import CodeLine, code_lines
 from folkmoot.web.responses import page_router, read_form, redirect, render
+from folkmoot.web.tables import Format, Row, as_file, check_length
+from folkmoot.web.words import iso
 
 router = page_router()
 
 LISTED = 200
+COLUMNS = ("id", "name", "kind", "description", "agents", "tags", "updated_at")
 KINDS = {"": "All", "own": "Your own", "mcp": "Of MCP servers", "built-in": "Built in"}
 
 EXAMPLE = '''def price_of(item: str, amount: int = 1) -> dict:
@@ -105,20 +109,47 @@ def _kind_of(tool_type: str) -> str:
 
 
 @router.get("/tools")
-async def list_all(request: Request, state: State, scan: Scan, q: str = "", kind: str = "") -> Response:
-    """List tools: what was made here first, the newest in front."""
+async def list_all(
+    request: Request, state: State, scan: Scan, q: str = "", kind: str = "", wanted: Format = None
+) -> Response:
+    """List tools: what was made here first, the newest in front; as a file where one is asked for."""
 
-    async def read(transaction: Transaction) -> dict[str, Any]:
-        entries = [
+    async def chosen(transaction: Transaction) -> list[ToolEntry]:
+        return [
             entry
             for entry in await state.services.tools.entries(transaction)
             if q.strip().lower() in entry.name.lower() and kind in ("", _kind_of(entry.tool_type))
         ]
+
+    async def rows(transaction: Transaction) -> list[Row]:
+        ids = [entry.id for entry in await chosen(transaction)]
+        check_length(len(ids))
+        holders = await holders_of_tools(transaction)
+        return [_row(tool, holders.get(tool.id, 0)) for tool in await state.services.tools.find(transaction, ids)]
+
+    if wanted:
+        return await scan(rows, partial(as_file, "tools", wanted, COLUMNS))
+
+    async def read(transaction: Transaction) -> dict[str, Any]:
+        entries = await chosen(transaction)
         shown = await state.services.tools.find(transaction, [entry.id for entry in entries[:LISTED]])
         return {"tools": shown, "holders": await holders_of_tools(transaction), "more": len(entries) > LISTED}
 
     values: dict[str, Any] = {"q": q, "kind": kind, "kinds": KINDS, "kind_of": _kind_of, "calls": code.tools_calls()}
     return await scan(read, lambda found: render(request, "tools.html", **values, **found))
+
+
+def _row(tool: Tool, agents: int) -> Row:
+    """Return a tool as a row of a file."""
+    return {
+        "id": tool.id,
+        "name": tool.name,
+        "kind": KINDS[_kind_of(tool.tool_type)],
+        "description": tool.schema.description,
+        "agents": agents,
+        "tags": ", ".join(tool.tags),
+        "updated_at": iso(tool.stored.updated_at) if tool.stored is not None else None,
+    }
 
 
 @router.get("/tools/new")
@@ -142,10 +173,10 @@ async def create(request: Request, state: State) -> Response:
 
 @router.get("/tools/{tool_id}")
 async def show(
-    request: Request, tool_id: ToolId, state: State, edit: str | None = None, ask: str | None = None
+    request: Request, tool_id: ToolId, state: State, edit: str | None = None, ask: str | None = None, agent: str = ""
 ) -> Response:
-    """Show a tool."""
-    return await _tool_page(request, tool_id, state, ask=ask, edit=edit is not None)
+    """Show a tool; the form to run it may have an agent already."""
+    return await _tool_page(request, tool_id, state, ask=ask, edit=edit is not None, ran=_Ran({}, agent))
 
 
 @router.post("/tools/{tool_id}")

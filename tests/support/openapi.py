@@ -6,9 +6,10 @@ import json
 import re
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
-from recordings import HERE
+CONTRACT = Path(__file__).parent.parent / "contract" / "openapi.json"
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -23,18 +24,18 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 @cache
 def _contract() -> dict[str, Any]:
-    document: dict[str, Any] = json.loads((HERE / "openapi.json").read_text())
+    document: dict[str, Any] = json.loads(CONTRACT.read_text())
     return document
 
 
-def schema_of(method: str, path: str) -> dict[str, Any]:
+def schema_of(method: str, path: str, status: int = 200) -> dict[str, Any]:
     """Return the schema of the JSON that a call answers with when it succeeds; `{}` allows anything.
 
     Of two templates that fit, the one with fewer parameters is meant: `/v1/blocks/count`, not `/v1/blocks/{block_id}`.
     """
     fitting = [template for template in _contract()["paths"] if _fits(template, path)]
     template = min(fitting, key=lambda template: template.count("{"))
-    content = _contract()["paths"][template][method.lower()]["responses"]["200"]["content"]
+    content = _contract()["paths"][template][method.lower()]["responses"][str(status)]["content"]
     schema: dict[str, Any] = content["application/json"].get("schema", {})
     return schema
 

@@ -1,0 +1,185 @@
+"""OpenAI's conversations: those of agents, under the address of OpenAI's protocols.
+
+Under `/v1/conversations` the wire format has its own; a conversation is the same one under both.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+
+from folkmoot.agents.conversations import create_conversation
+from folkmoot.agents.deletion import remove_conversation
+from folkmoot.agents.turn_state import TurnRequest
+from folkmoot.conversations.conversations import Conversation, append_messages, delete_message, find_conversation
+from folkmoot.conversations.listing import update_conversation
+from folkmoot.conversations.messages import Message, find_in_conversation, list_messages
+from folkmoot.errors import BadRequest, InvalidInput, NotFound
+from folkmoot.identifiers import check_id
+from folkmoot.server.bodies import BodyRoute
+from folkmoot.server.routes.conversations import cancel_in_conversation, named
+from folkmoot.server.scanning import Scan
+from folkmoot.server.state import ServerState, State
+from folkmoot.server.wire.common import Order, json_response
+from folkmoot.server.wire.conversation_items import (
+    AGENT,
+    ConversationOfItems,
+    CreateConversationOfItems,
+    DeletedConversation,
+    NewItems,
+    UpdateConversationOfItems,
+    items_of,
+)
+from folkmoot.server.wire.response_output import message_of_item
+from folkmoot.server.wire.responses import ItemList
+from folkmoot.store.engine import Transaction
+from folkmoot.store.paging import LARGEST_PAGE, Page
+
+router = APIRouter(prefix="/openai/v1/conversations", tags=["responses"], route_class=BodyRoute)
+
+
+@router.post("", response_model=ConversationOfItems)
+async def create(body: CreateConversationOfItems, state: State) -> Response:
+    """Begin a conversation of the agent that the metadata name, with what was said in it before."""
+    if (agent_id := body.metadata.get(AGENT)) is None:
+        raise InvalidInput(
+            "metadata: a conversation is one agent's; name it as metadata={'agent_id': 'agent-…'}. "
+            "Without one, POST /openai/v1/responses begins a conversation of the agent that is its model."
+        )
+    check_id("agent", agent_id, f"metadata.{AGENT}")
+    said = NewItems(items=body.items).messages() if body.items else []
+
+    async def write(transaction: Transaction) -> Conversation:
+        configuration = {"metadata": body.metadata}
+        begun = await create_conversation(transaction, agent_id, state.author, configuration=configuration)
+        if said:
+            await append_messages(transaction, begun.id, said, None)
+        return begun
+
+    return json_response(ConversationOfItems.of(await state.store.write(write)))
+
+
+@router.get("/{conversation_id}", response_model=ConversationOfItems)
+async def retrieve(conversation_id: str, state: State) -> Response:
+    """Return a conversation."""
+    return json_response(ConversationOfItems.of(await _find(conversation_id, state)))
+
+
+@router.post("/{conversation_id}", response_model=ConversationOfItems)
+async def update(conversation_id: str, body: UpdateConversationOfItems, state: State) -> Response:
+    """Give a conversation other metadata; whose it is stays."""
+    conversation = await _find(conversation_id, state)
+    if body.metadata.get(AGENT, conversation.agent_id) != conversation.agent_id:
+        raise BadRequest(
+            f"metadata.{AGENT}: {conversation.id} is a conversation of {conversation.agent_id}, and stays so."
+        )
+    changed = await state.store.write(
+        lambda transaction: update_conversation(transaction, conversation.id, {}, {"metadata": body.metadata})
+    )
+    return json_response(ConversationOfItems.of(changed))
+
+
+@router.delete("/{conversation_id}", response_model=DeletedConversation)
+async def delete(conversation_id: str, state: State) -> Response:
+    """Delete a conversation with what was said in it; a turn of it that is under way is cancelled."""
+    conversation = await _find(conversation_id, state)
+    if conversation.id != conversation.agent_id:
+        await cancel_in_conversation(conversation.id, state)
+    await remove_conversation(state.store, conversation.id, state.author)
+    return json_response(DeletedConversation(id=conversation.id))
+
+
+@router.get("/{conversation_id}/items", response_model=ItemList)
+async def list_items(
+    conversation_id: str,
+    scan: Scan,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    after: str | None = None,
+    order: Order = "desc",
+) -> Response:
+    """List what was said and done in a conversation, the newest first unless the request says otherwise."""
+    which = named(conversation_id)
+
+    async def read(transaction: Transaction) -> list[dict[str, Any]]:
+        await find_conversation(transaction, which)
+        items, cursor = [], None
+        if after is not None:
+            message = await _message_of(transaction, which, after)
+            items, cursor = _behind(_in_order(message, order), after), message.id
+        while len(items) <= limit:
+            found = await list_messages(transaction, which, Page(LARGEST_PAGE, cursor, None, order))
+            items += [item for message in found for item in _in_order(message, order)]
+            if len(found) < LARGEST_PAGE:
+                break
+            cursor = found[-1].id
+        return items
+
+    return await scan(read, lambda items: json_response(ItemList.of(items, limit)))
+
+
+@router.post("/{conversation_id}/items", response_model=ItemList)
+async def create_items(conversation_id: str, body: NewItems, state: State) -> Response:
+    """Say something in a conversation without asking the agent, behind a turn of it that is under way."""
+    said = await _add(await _find(conversation_id, state), body.messages(), state)
+    return json_response(ItemList.of([item for message in said for item in items_of(message)], LARGEST_PAGE))
+
+
+@router.get("/{conversation_id}/items/{item_id}")
+async def retrieve_item(conversation_id: str, item_id: str, state: State) -> dict[str, Any]:
+    """Return an item."""
+    which = named(conversation_id)
+    message = await state.store.read(lambda transaction: _message_of(transaction, which, item_id))
+    return next(item for item in items_of(message) if item["id"] == item_id)
+
+
+@router.delete("/{conversation_id}/items/{item_id}", response_model=ConversationOfItems)
+async def delete_item(conversation_id: str, item_id: str, state: State) -> Response:
+    """Delete an item from a conversation; forks of it keep theirs. Calls of one request go together."""
+    which = named(conversation_id)
+
+    async def write(transaction: Transaction) -> Conversation:
+        message = await _message_of(transaction, which, item_id)
+        await delete_message(transaction, which, message.id)
+        return await find_conversation(transaction, which)
+
+    return json_response(ConversationOfItems.of(await state.store.write(write)))
+
+
+async def _find(conversation_id: str, state: ServerState) -> Conversation:
+    which = named(conversation_id)
+    return await state.store.read(lambda transaction: find_conversation(transaction, which))
+
+
+async def _add(conversation: Conversation, said: list[Message], state: ServerState) -> list[Message]:
+    async def nothing_else(_: Transaction) -> None:
+        """Store what is said, and no more."""
+
+    details = {"metadata": {"run_type": "conversation_items"}}
+    request = TurnRequest(conversation.agent_id, conversation.id, messages=said, details=details)
+    await state.runs.record(request, nothing_else)
+    return said
+
+
+async def _message_of(transaction: Transaction, conversation_id: str, item_id: str) -> Message:
+    """Return the message that an item shows.
+
+    Raises:
+        NotFound: the conversation has no such item.
+    """
+    message_id = message_of_item(item_id)
+    if message_id is not None:
+        message = await find_in_conversation(transaction, conversation_id, message_id)
+        if message is not None and any(item["id"] == item_id for item in items_of(message)):
+            return message
+    raise NotFound(f"Conversation {conversation_id} has no item {item_id[:100]!r}.")
+
+
+def _in_order(message: Message, order: Order) -> list[dict[str, Any]]:
+    """Return a message's items in the order of a list; the agent's instructions, which begin it, are none of them."""
+    items = items_of(message) if message.sequence > 0 else []
+    return items if order == "asc" else items[::-1]
+
+
+def _behind(items: list[dict[str, Any]], item_id: str) -> list[dict[str, Any]]:
+    return items[[item["id"] for item in items].index(item_id) + 1 :]

@@ -1,0 +1,297 @@
+"""Settings of an agent, of a block and of the server: what is changed and tried, and what is not lost."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+
+from support.fixtures import MODEL, NewAgent, NewBlock, StartServer
+from support.scripted_model import ScriptedModel
+from web.conftest import OpenPage
+
+ROLES = ("reader", "member", "admin")
+
+pytestmark = [
+    pytest.mark.parametrize("store", ["sqlite"], indirect=True),
+    pytest.mark.xdist_group("browser"),
+]
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
+def test_an_agents_settings_are_changed_and_a_new_system_prompt_is_looked_at_first(
+    open_page: OpenPage, http: httpx.Client, new_agent: NewAgent, scripts: bool
+) -> None:
+    agent = new_agent(system="You help.\nYou are short.")
+    page = open_page(f"/agents/{agent.id}", java_script_enabled=scripts)
+    page.get_by_role("link", name="Settings", exact=True).click()
+    page.get_by_label("Description").fill("Knows things")
+    page.get_by_label("Tags, with commas between").fill("a, b")
+    page.get_by_role("textbox", name="System prompt").fill("You help.\nYou are long.")
+    page.get_by_label("Another agent tends its memory").check()
+    page.get_by_label("What leaves", exact=True).select_option("all")
+    page.get_by_label("Rules, as JSON").fill('[{"type": "exit_loop", "tool_name": "nobody"}]')
+    page.get_by_role("button", name="Save", exact=True).click()
+    changes = page.get_by_role("list", name="What changes in the system prompt")
+    expect(changes.locator("del")).to_have_text("You are short.")
+    expect(changes.locator("ins")).to_have_text("You are long.")
+    assert http.get(f"/v1/agents/{agent.id}").json()["description"] is None, "nothing is saved before it was looked at"
+    page.get_by_role("button", name="Save with this system prompt").click()
+    expect(page.get_by_text("Saved.", exact=True)).to_be_visible()
+    changed = http.get(f"/v1/agents/{agent.id}").json()
+    assert (changed["description"], changed["tags"]) == ("Knows things", ["a", "b"])
+    assert changed["system"] == "You help.\nYou are long."
+    assert changed["managed_group"]["manager_type"] == "sleeptime"
+    assert changed["compaction_settings"]["mode"] == "all"
+    assert changed["compaction_settings"]["prompt"], "what was left empty is the server's own"
+    assert changed["tool_rules"] == [{"type": "exit_loop", "tool_name": "nobody"}]
+    assert changed["name"] == agent.name
+
+
+def test_what_is_wrong_stands_at_its_field_and_nothing_has_to_be_written_again(
+    http: httpx.Client, new_agent: NewAgent
+) -> None:
+    path = f"/agents/{new_agent().id}/settings"
+    values = fields_of(http, path)
+    wrong = {
+        "model": ("nobody/nothing", "nobody"),
+        "tool_rules": ("[{]", "no JSON"),
+        "keep": ("130", "0 to 100"),
+        "name": ("", "Fill this in"),
+        "summary_model": ("nobody/nothing", "nobody"),
+    }
+    for field, (text, words) in wrong.items():
+        answer = http.post(path, data={**values, "description": "kept", field: text})
+        assert answer.status_code in (404, 422), field
+        said = re.search(rf'id="problem-{field}" role="alert">([^<]*)', answer.text)
+        assert said, field
+        assert words in said[1]
+        assert 'name="description" value="kept"' in answer.text
+    rules = http.post(path, data={**values, "tool_rules": '[{"type": "exit_loop"}]'})
+    assert "tool_rules.0.tool_name" in rules.text
+
+
+def test_a_model_is_asked_before_it_is_chosen(
+    open_page: OpenPage, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    agent = new_agent()
+    for scripts in (True, False):
+        page = open_page(f"/agents/{agent.id}/settings", java_script_enabled=scripts)
+        page.get_by_label("Description").fill("not saved yet")
+        page.get_by_role("button", name="Ask the model whether it is there").click()
+        expect(page.locator("#model-checked")).to_contain_text("It answered after")
+        scripted_model.fail_next(401, message="No such key.")
+        page.get_by_role("button", name="Ask the model whether it is there").click()
+        expect(page.locator(".problem:visible")).to_contain_text("key")
+        expect(page.get_by_label("Description")).to_have_value("not saved yet")
+        sent = scripted_model.requests[-1]
+        assert sent["tools"], "an agent's questions have tools, and not every model takes them"
+        if scripts:
+            expect(page.get_by_role("button", name="Ask the model whether it is there")).to_be_focused()
+
+
+def test_a_change_that_somebody_else_made_is_not_overwritten(
+    open_page: OpenPage, http: httpx.Client, new_agent: NewAgent, new_block: NewBlock
+) -> None:
+    agent, block = new_agent(), new_block(value="x")
+    page = open_page(f"/agents/{agent.id}/settings")
+    page.get_by_label("Description").fill("mine")
+    http.patch(f"/v1/agents/{agent.id}", json={"description": "theirs"}).raise_for_status()
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("alert").filter(has_text="Somebody has changed these settings")).to_be_visible()
+    expect(page.locator(".moved q")).to_have_text("theirs")
+    assert http.get(f"/v1/agents/{agent.id}").json()["description"] == "theirs"
+    page.get_by_role("button", name="Save mine over it").click()
+    expect(page.get_by_text("Saved.", exact=True)).to_be_visible()
+    assert http.get(f"/v1/agents/{agent.id}").json()["description"] == "mine"
+
+    page.goto(f"/blocks/{block.id}")
+    page.get_by_role("link", name="Settings", exact=True).click()
+    page.get_by_label("Limit, in characters").fill("20")
+    page.get_by_label("Agents cannot change it").check()
+    page.get_by_label("Programs overwrite its text only").check()
+    page.get_by_label("Label").press("Enter")
+    expect(page.get_by_text("Saved.", exact=True)).to_be_visible()
+    changed = http.get(f"/v1/blocks/{block.id}").json()
+    assert (changed["limit"], changed["read_only"], changed["require_version"]) == (20, True, True)
+    assert (changed["version"], changed["value"]) == (1, "x")
+    page.get_by_label("Limit, in characters").fill("few")
+    http.patch(f"/v1/blocks/{block.id}", json={"description": "theirs"}).raise_for_status()
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator(".moved q")).to_have_text(["theirs", "20"])
+    page.get_by_role("button", name="Save mine over it").click()
+    expect(page.locator("#problem-limit")).to_contain_text("Write a whole number")
+
+
+def test_what_was_not_saved_is_there_again_and_leaving_asks(
+    open_page: OpenPage, http: httpx.Client, new_agent: NewAgent, new_block: NewBlock
+) -> None:
+    agent, block = new_agent(), new_block(value="first")
+    page = open_page(f"/agents/{agent.id}/settings")
+    asked: list[str] = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+    page.get_by_label("Description").click()
+    page.keyboard.type("begun")
+    page.get_by_role("link", name="Blocks", exact=True).click()
+    expect(page).to_have_url(re.compile("/blocks$"))
+    assert asked == ["beforeunload"]
+    page.goto(f"/agents/{agent.id}/settings")
+    expect(page.get_by_label("Description")).to_have_value("begun")
+    page.get_by_role("button", name="Drop it").click()
+    expect(page.get_by_label("Description")).to_have_value("")
+    page.reload()
+    expect(page.get_by_label("Description")).to_have_value("")
+    page.get_by_label("Description").fill("saved")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("Saved.", exact=True)).to_be_visible()
+    page.reload()
+    expect(page.get_by_text("what you had not saved")).to_have_count(0)
+    assert asked == ["beforeunload"]
+
+    page.goto(f"/blocks/{block.id}")
+    page.get_by_role("button", name="Edit", exact=True).click()
+    text = page.get_by_role("textbox", name="Text")
+    text.fill("half a sentence")
+    text.press("Escape")
+    expect(text).to_be_hidden()
+    http.patch(f"/v1/blocks/{block.id}", json={"value": "theirs"}).raise_for_status()
+    page.reload()
+    page.get_by_role("button", name="Edit", exact=True).click()
+    expect(text).to_have_value("half a sentence")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("heading", name="has written version 2 since you began")).to_be_visible()
+    page.get_by_role("button", name="Drop mine").click()
+    page.get_by_role("button", name="Edit", exact=True).click()
+    expect(text).to_have_value("theirs")
+
+
+def test_a_key_press_on_a_menu_changes_nothing_by_itself(
+    open_page: OpenPage, http: httpx.Client, new_agent: NewAgent, new_block: NewBlock
+) -> None:
+    block = new_block()
+    agent = new_agent(block_ids=[block.id])
+    page = open_page(f"/blocks/{block.id}")
+    menu = page.get_by_label(f"Access of {agent.name}")
+    button = page.get_by_role("button", name="Set", exact=True)
+    expect(button).to_be_hidden()
+    with page.expect_request(re.compile("/blocks/attach/")) as sent:
+        menu.press("ArrowDown")
+        expect(button).to_be_visible()
+        assert access_of(http, agent.id) == "write"
+        button.press("Enter")
+    assert sent.value.post_data_json == {"access": "append"}
+    expect(menu).to_have_value("append")
+    expect(button).to_be_hidden()
+    assert access_of(http, agent.id) == "append"
+
+
+def test_secrets_are_set_replaced_and_removed_and_never_shown(
+    http: httpx.Client, new_agent: NewAgent, open_page: OpenPage
+) -> None:
+    agent = new_agent(secrets={"WEATHER_KEY": "sun-0123"})
+    page = open_page(f"/agents/{agent.id}/settings")
+    secrets = page.get_by_role("region", name="Secrets")
+    for name, value in (("OTHER", "moon-4567"), ("WEATHER_KEY", "rain-8901")):
+        secrets.get_by_label("Name").fill(name)
+        secrets.get_by_label("Value").fill(value)
+        secrets.get_by_role("button", name="Set it").click()
+        expect(page).to_have_url(re.compile("#secrets$"))
+        expect(secrets.locator("code", has_text=name)).to_be_visible()
+    assert not re.search("sun-0123|moon-4567|rain-8901", page.content())
+    assert not page.evaluate("Object.values(localStorage).some((kept) => /0123|4567|8901/.test(kept))")
+    kept = http.get(f"/v1/agents/{agent.id}").json()["secrets"]
+    assert {each["key"]: each["value"] for each in kept} == {"OTHER": "moon-4567", "WEATHER_KEY": "rain-8901"}
+    secrets.get_by_role("button", name="Remove OTHER").click()
+    expect(secrets.locator("code")).to_have_text(["WEATHER_KEY"])
+    assert [each["key"] for each in http.get(f"/v1/agents/{agent.id}").json()["secrets"]] == ["WEATHER_KEY"]
+
+
+def test_tools_are_told_tried_and_changed_in_the_settings(
+    open_page: OpenPage, http: httpx.Client, new_agent: NewAgent
+) -> None:
+    agent = new_agent()
+    page = open_page(f"/agents/{agent.id}/settings")
+    tools = page.get_by_role("region", name="Tools")
+    expect(tools).to_contain_text("Search everything that was said")
+    offered = tools.locator("option", has_text="web_search:").get_attribute("value")
+    tools.get_by_label("Give it a tool").select_option(offered)
+    tools.get_by_role("button", name="Give").click()
+    tools.get_by_role("button", name="Let web_search ask first").click()
+    expect(tools.get_by_text("asks first")).to_be_visible()
+    assert {"type": "requires_approval", "tool_name": "web_search"} in http.get(f"/v1/agents/{agent.id}").json()[
+        "tool_rules"
+    ]
+    tools.get_by_role("link", name="Try web_search").click()
+    expect(page.get_by_label("As", exact=True)).to_have_value(agent.id)
+    page.go_back()
+    tools.get_by_role("button", name="Take web_search away").click()
+    expect(tools.get_by_role("link", name="Try web_search")).to_have_count(0)
+
+
+def access_of(http: httpx.Client, agent_id: str) -> str:
+    access: str = http.get(f"/v1/agents/{agent_id}").json()["blocks"][0]["access"]
+    return access
+
+
+def fields_of(http: httpx.Client, path: str) -> dict[str, str]:
+    """Return what a form of settings holds, as a browser would send it; checkboxes that are off are left out."""
+    text = http.get(path).raise_for_status().text
+    lines = dict(re.findall(r'<input (?:id="set-\w+" |type="hidden" )name="(\w+)" value="([^"]*)"', text))
+    texts = dict(re.findall(r'<textarea [^>]*name="(\w+)"[^>]*>\n([^<]*)</textarea>', text))
+    return {**lines, **texts, "mode": "sliding_window"}
+
+
+def test_the_servers_settings_say_what_it_is_set_to_and_try_a_model(
+    open_page: OpenPage, scripted_model: ScriptedModel
+) -> None:
+    page = open_page("/blocks")
+    page.get_by_role("link", name="Server settings").click()
+    expect(page.get_by_role("row", name=re.compile("Seconds that a job which is over"))).to_contain_text(
+        "604,800 s (7 days)FOLKMOOT_KEEP_JOBS"
+    )
+    page.get_by_label("Model", exact=True).fill(MODEL)
+    page.get_by_role("button", name="Ask it whether it is there").click()
+    expect(page.get_by_role("status").filter(has_text=f"{MODEL} answered after")).to_be_visible()
+    page.get_by_label("Model", exact=True).fill("nobody/nothing")
+    page.get_by_role("button", name="Ask it whether it is there").click()
+    expect(page.locator("#tried")).to_contain_text("the provider 'nobody' is unknown")
+    page.get_by_role("button", name="Try openai").click()
+    expect(page.locator("#tried")).to_contain_text("openai takes the key and lists")
+    with page.expect_download() as taken:
+        page.get_by_role("button", name="Download a backup").click()
+    assert taken.value.suggested_filename.endswith(".folkmoot")
+    assert taken.value.path().stat().st_size > 1000
+
+
+def test_a_reader_sees_settings_and_no_buttons_and_no_secret(start_server: StartServer) -> None:
+    server = start_server(env={"FOLKMOOT_API_KEY": "the first key", "FOLKMOOT_CALLBACK_SECRET": "signed-with"})
+    with httpx.Client(base_url=server.url, timeout=60, headers={"Authorization": "Bearer the first key"}) as admin:
+        keys = {role: admin.post("/v1/keys", json={"name": role, "role": role}).json()["key"] for role in ROLES}
+        made = {"name": "a", "model": "offline/notetaker", "secrets": {"WEATHER_KEY": "sun-0123"}}
+        agent = admin.post("/v1/agents", json=made).json()["id"]
+        block = admin.post("/v1/blocks", json={"label": "b", "value": ""}).json()["id"]
+        pages = [f"/agents/{agent}/settings", f"/blocks/{block}/settings", "/settings"]
+        shown = {
+            role: [admin.get(path, headers={"Authorization": f"Bearer {key}"}).text for path in pages]
+            for role, key in keys.items()
+        }
+        posted = {
+            role: admin.post(f"{pages[0]}/secret", data={"secret": "X", "value": "y"}, headers=bearer).status_code
+            for role, bearer in ((role, {"Authorization": f"Bearer {key}"}) for role, key in keys.items())
+        }
+        taken = admin.post("/settings/backup", headers={"Authorization": f"Bearer {keys['member']}"})
+    buttons = {
+        role: [len(re.findall(r"<main.*</main>", text, re.DOTALL)[0].split("<button")) - 1 for text in texts]
+        for role, texts in shown.items()
+    }
+    assert buttons["reader"] == [0, 0, 0]
+    assert all(count > 0 for count in [*buttons["member"], *buttons["admin"]])
+    assert ["WEATHER_KEY" in shown[role][0] for role in ROLES] == [False, True, True]
+    assert ["FOLKMOOT_DATABASE" in shown[role][2] for role in ROLES] == [False, False, True]
+    assert not [
+        text for texts in shown.values() for text in texts if re.search("sun-0123|the first key|signed-with", text)
+    ]
+    assert posted == {"reader": 403, "member": 303, "admin": 303}
+    assert taken.status_code == 403
