@@ -361,6 +361,32 @@ def test_tools_of_servers_are_found_where_their_server_is(http: httpx.Client, ne
 
 
 @one_store
+def test_groups_and_skills_that_a_file_cannot_carry_are_told(http: httpx.Client, new_agent: NewAgent) -> None:
+    leader, member = new_agent(), new_agent()
+    config = {"manager_type": "supervisor", "manager_agent_id": leader.id}
+    asked = {"agent_ids": [member.id], "description": "both", "manager_config": config}
+    group = http.post("/v1/groups", json=asked).raise_for_status().json()["id"]
+    for agent, missing in ((leader, "one of its agents"), (member, "who manages it")):
+        file = exported(http, agent.id)
+        assert file["groups"] == []
+        assert (
+            f"not in the file: group {group} (supervisor): {missing} is not in the file."
+            in (imported(http, file)["left_out"])
+        )
+    skill = {"name": "baking", "files": {"SKILL.md": "# Baking"}}
+    file = http.post(f"/v1/agents/{member.id}/export", json={"skills": [skill]}).raise_for_status().json()
+    file["groups"] = [{"id": "group-0", **asked, "agent_ids": ["agent-9"], "manager_config": None}]
+    answer = posted(http, file)
+    assert (answer.status_code, answer.json()["refused"]) == (
+        400,
+        ["Group 'group-0': names the agent 'agent-9', which is not in the file."],
+    )
+    told = imported(http, file, leave_out="true")["left_out"]
+    assert any("'agent-9'" in line for line in told), told
+    assert any("skills 'baking'" in line for line in told), told
+
+
+@one_store
 def test_archives_and_identities_come_along(http: httpx.Client, new_agent: NewAgent) -> None:
     one, other = new_agent(), new_agent()
     archive = http.post("/v1/archives", json={"name": "lore", "description": "Tea.", "metadata": {"k": 1}}).json()["id"]

@@ -48,6 +48,8 @@ async def test_every_row_of_every_table_comes_back_on_either_store(
     restored = await restore(file, target, replace=False, progress=unseen)
     assert (restored.rows, restored.key) == (written.rows, "key")
     assert await all_rows(target) == before
+    if target.startswith("sqlite"):
+        assert found_by_words(target) == dict.fromkeys(("messages", "passages", "file_chunks"), ROWS)
     with pytest.raises(StartupError, match="is there already"):
         await back_up(database_url, file, None, unseen)
     with pytest.raises(StartupError, match="not empty"):
@@ -55,6 +57,16 @@ async def test_every_row_of_every_table_comes_back_on_either_store(
     await (await open_store(target, 5)).close()  # its schema is the current one
     await restore(file, target, replace=True, progress=unseen)
     assert await all_rows(target) == before
+
+
+def found_by_words(url: str) -> dict[str, int]:
+    """Return how many rows of each table a SQLite file's full-text indexes find, which hear of new ones again."""
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database:
+        names = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE name LIKE '%_fulltext'")]
+        triggers = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND name LIKE '%_fulltext_insert'"
+        assert database.execute(triggers).fetchone()[0] == len(names)
+        count = "SELECT count(*) FROM {0} WHERE {0} MATCH 'text'"
+        return {name.removesuffix("_fulltext"): database.execute(count.format(name)).fetchone()[0] for name in names}
 
 
 each_way = pytest.mark.parametrize(("store", "target"), [("sqlite", "postgres"), ("postgres", "sqlite")], indirect=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -109,9 +111,22 @@ async def test_killed_in_every_phase_it_goes_to_the_end(
     whole, found = await all_rows(undisturbed), await all_rows(database_url)
     for name in whole:
         assert same(name, found[name]) == same(name, whole[name]), name
+    if store == "sqlite":
+        assert indexed(database_url) == indexed(undisturbed), "the full-text index has them all, and hears of new ones"
     assert bring(source, database_url, 1) == 0, "and there is nothing left to write"
     assert await all_rows(database_url) == found
     postgres_server.drop_database(source)
+
+
+def indexed(url: str) -> tuple[int, int]:
+    """Return how many messages a SQLite file's full-text index finds, and how many triggers the file has."""
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database:
+        (found,) = database.execute(
+            "SELECT count(*) FROM messages_fulltext WHERE messages_fulltext MATCH 'said'"
+        ).fetchone()
+        (triggers,) = database.execute("SELECT count(*) FROM sqlite_master WHERE type = 'trigger'").fetchone()
+    assert found > 100
+    return found, triggers
 
 
 def same(name: str, rows: list[tuple[Any, ...]]) -> list[str]:

@@ -111,6 +111,10 @@ async def test_agents_of_every_type_go_on_with_all_that_they_had(
             answer = http.post(f"{path}/messages", json={"input": "ECHO I am here now."})
             assert answer.status_code == 200, (row["name"], answer.text)
             assert answer.json()["messages"][-1]["content"] == "I am here now."
+        came = next(text for each in words for text in plain_texts(each["content"]))
+        for text in (came, "I am here now."):  # what came, and what was said since
+            found = http.post("/v1/messages/search", json={"query": text, "search_mode": "fts", "limit": 100})
+            assert json.dumps(text)[1:-1] in found.text, (text, found.text)
         shop = next(row["id"] for row in wanted if row["name"] == "shop assistant")
         secrets = {each["key"]: each["value"] for each in http.get(f"/v1/agents/{shop}").json()["secrets"]}
         assert secrets == {"SHOP_KEY": "sk-shop-1234", "REGION": "north"}

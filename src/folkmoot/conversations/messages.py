@@ -152,15 +152,21 @@ async def store_messages(
 ) -> None:
     """Store `new` as the conversation's messages from `first_sequence` on, whose owner holds the conversation."""
     for start in range(0, len(new), STORED_AT_ONCE):
-        await _store(
-            transaction, agent_id, conversation_id, first_sequence + start, new[start : start + STORED_AT_ONCE]
-        )
+        some = new[start : start + STORED_AT_ONCE]
+        rows = _rows(agent_id, conversation_id, first_sequence + start, some)
+        rows.sort(key=lambda row: row["search_id"])  # the embedded full-text index takes rising ones at once
+        await transaction.insert(messages, rows)
 
 
-async def _store(
+async def load_messages(
     transaction: Transaction, agent_id: str, conversation_id: str, first_sequence: int, new: Sequence[Message]
 ) -> None:
-    rows: list[dict[str, Any]] = [
+    """Store `new` as `store_messages` does, the quickest way, which is for no running server."""
+    await transaction.load(messages, _rows(agent_id, conversation_id, first_sequence, new))
+
+
+def _rows(agent_id: str, conversation_id: str, first_sequence: int, new: Sequence[Message]) -> list[dict[str, Any]]:
+    return [
         {
             "conversation_id": conversation_id,
             "sequence": first_sequence + position,
@@ -179,8 +185,6 @@ async def _store(
         }
         for position, message in enumerate(new)
     ]
-    rows.sort(key=lambda row: row["search_id"])  # the embedded full-text index takes rising ones at once
-    await transaction.insert(messages, rows)
 
 
 async def set_system_message(transaction: Transaction, conversation_id: str, body: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import Select, bindparam, delete, func, select, update
+from sqlalchemy import Select, bindparam, delete, func, or_, select, update
 
 from folkmoot.agents.agents import existing_blocks, find_agent
 from folkmoot.errors import BadRequest, InvalidInput, NotFound
@@ -258,6 +258,13 @@ async def managed_groups(transaction: Transaction, agent_ids: Sequence[str]) -> 
     for group in await _with_members(transaction, rows):
         managed[group.manager_agent_id or ""].append(group)
     return managed
+
+
+async def groups_with(transaction: Transaction, agent_ids: Sequence[str]) -> list[Group]:
+    """Return the groups that one of these agents manages or is a member of, the oldest first."""
+    theirs = select(group_members.c.group_id).where(group_members.c.agent_id.in_(list(agent_ids)))
+    statement = select(groups).where(or_(groups.c.manager_agent_id.in_(list(agent_ids)), groups.c.id.in_(theirs)))
+    return await _with_members(transaction, await transaction.all(statement.order_by(groups.c.created_at, groups.c.id)))
 
 
 async def attach_block(transaction: Transaction, group_id: str, block_id: str) -> None:

@@ -24,6 +24,7 @@ from folkmoot.store.files import (
 from folkmoot.store.migrate import migrate_file
 from folkmoot.store.migrations import HEAD
 from folkmoot.store.sqlite import lock_file
+from folkmoot.store.sqlite_transaction import index_rows, take_index_away
 from folkmoot.store.tables import metadata
 
 _DIALECT = sqlite_dialect(paramstyle="qmark")
@@ -41,6 +42,10 @@ PRAGMA temp_store = MEMORY;
 PRAGMA cache_size = -64000;
 """
 """The file is nobody's before it is whole, so that nothing is kept to undo what was done to it."""
+
+
+INDEXED_AT_ONCE = 4_000_000
+"""Characters of new rows that go into a full-text index together."""
 
 
 class SqliteSnapshot:
@@ -116,10 +121,34 @@ class SqliteLoading:
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Write on `connection`, whose transaction has begun."""
         self._connection = connection
+        self._triggers: dict[str, str | None] = {}
+        self._unindexed: list[tuple[int, str]] = []
+        self._size = 0
 
     async def load(self, shape: TableShape, rows: Sequence[Sequence[Any]]) -> None:
-        """Add rows to a table."""
+        """Add rows to a table, after all those of the table before."""
+        if shape.name not in self._triggers:
+            self._index()
+            self._triggers[shape.name] = take_index_away(self._connection, shape.name)
         self._connection.executemany(_text(insert(shape.clause)), rows)
+        if self._triggers[shape.name] is not None:
+            number, text = shape.columns.index("search_id"), shape.columns.index("search_text")
+            self._unindexed += [(row[number], row[text]) for row in rows]
+            self._size += sum(len(row[text]) for row in rows)
+            if self._size >= INDEXED_AT_ONCE:
+                self._index()
+
+    def finish(self) -> None:
+        """Index what is left, and bring the triggers back."""
+        self._index()
+        for trigger in self._triggers.values():
+            if trigger is not None:
+                self._connection.execute(trigger)
+
+    def _index(self) -> None:
+        if self._unindexed:
+            index_rows(self._connection, [*self._triggers][-1], self._unindexed)
+            self._unindexed, self._size = [], 0
 
 
 @asynccontextmanager
@@ -142,7 +171,9 @@ async def sqlite_loading(path: Path, schema: str, *, replace: bool) -> AsyncIter
             with closing(sqlite3.connect(new, isolation_level=None)) as connection:
                 connection.executescript(_BEING_FILLED)
                 connection.execute("BEGIN")
-                yield SqliteLoading(connection)
+                loading = SqliteLoading(connection)
+                yield loading
+                loading.finish()
                 if broken := connection.execute("PRAGMA foreign_key_check").fetchone():
                     raise StartupError(f"A row of {broken[0]} belongs to one of {broken[2]} that is not there.")
                 connection.execute("COMMIT")

@@ -30,6 +30,7 @@ from folkmoot.errors import (
 from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, S, Statements, T, Transaction, Work, narrowed
 from folkmoot.store.postgres_vectors import by_distance, find_pgvector, make_index, prefer_whole_answers
 from folkmoot.store.scans import AT_ONCE, LONGEST_SCAN, Scans
+from folkmoot.store.scoping import COLUMN
 from folkmoot.store.signals import Signals
 from folkmoot.store.words import is_found_whole, pieces_of
 
@@ -134,6 +135,16 @@ class PostgresTransaction:
             await self._connection.execute(text, *values[0])
         else:
             await self._connection.executemany(text, values)
+
+    async def load(self, table: Table, rows: Sequence[Parameters]) -> None:
+        """Insert many new rows, by COPY."""
+        if not rows:
+            return
+        self.done.writes += 1
+        whose = {} if self.organization_id is None else {COLUMN: self.organization_id}
+        columns = [*whose, *rows[0]]
+        records = [(*whose.values(), *row.values()) for row in rows]
+        await self._connection.copy_records_to_table(table.name, records=records, columns=columns)
 
     def signal(self, topic: str) -> None:
         """Wake up who waits for `topic` after the commit."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Coroutine, Generator, Sequence
+from collections.abc import Coroutine, Generator, Iterable, Sequence
 from pathlib import Path
 from types import coroutine
 from typing import Any, cast
@@ -133,6 +133,17 @@ class SqliteTransaction:
                 if self._pace is not None and self._pace.is_due():
                     await _pause()
 
+    async def load(self, table: Table, rows: Sequence[Parameters]) -> None:
+        """Insert many new rows, and into the full-text index, if the table has one, all of them together."""
+        if not rows:
+            return
+        text, values = self._statements.insert(table, rows, self.organization_id, or_keep=False)
+        trigger = take_index_away(self._connection, table.name)
+        self._connection.executemany(text, values)
+        if trigger is not None:
+            index_rows(self._connection, table.name, ((row["search_id"], row["search_text"]) for row in rows))
+            self._connection.execute(trigger)
+
     def signal(self, topic: str) -> None:
         """Wake up who waits for `topic` after the commit."""
         self.topics.append(topic)
@@ -140,6 +151,26 @@ class SqliteTransaction:
     def _execute(self, statement: Executable, parameters: Parameters) -> sqlite3.Cursor:
         text, values = self._statements.text(statement, parameters, self.organization_id)
         return self._connection.execute(text, values)
+
+
+def take_index_away(connection: sqlite3.Connection, table: str) -> str | None:
+    """Let a table's full-text index hear of no new rows; return what brings it back, None where there is no index.
+
+    FTS5 writes what it was told to the disk before each statement that a trigger runs for, so that rows which are
+    indexed together, in the transaction that inserts them, take a tenth of the time.
+    """
+    name = f"{table}_fulltext_insert"
+    found = connection.execute("SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = ?", (name,)).fetchone()
+    if found is None:
+        return None
+    connection.execute(f"DROP TRIGGER {name}")
+    return str(found[0])
+
+
+def index_rows(connection: sqlite3.Connection, table: str, rows: Iterable[tuple[int, str]]) -> None:
+    """Put rows, by the numbers that they have in a table's full-text index, into it; in rising order it is quickest."""
+    text = f"INSERT INTO {table}_fulltext(rowid, text) VALUES (?, ?)"  # noqa: S608
+    connection.executemany(text, sorted(row for row in rows if row[1]))
 
 
 def at_once(work: Any) -> Any:

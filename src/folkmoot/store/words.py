@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Sequence
+from itertools import islice
 
 LONGEST_TEXT = 100_000
 """Characters of a text that search sees; PostgreSQL's index takes no more than a megabyte for one row."""
@@ -36,6 +36,7 @@ _UNSPACED = (
     "\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff"
 )
 _WORD = re.compile(rf"[{_UNSPACED}]+|[^\W_{_UNSPACED}]+")
+_ASCII_WORD = re.compile("[a-z0-9]+")
 _IS_UNSPACED = re.compile(rf"[{_UNSPACED}]")
 _IN_PAIRS = re.compile("[\u1100-\u11ff\u3005-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff]")
 _LONGEST_IN_PAIRS = 4
@@ -48,6 +49,8 @@ def words_of(text: str) -> list[str]:
     >>> words_of("Ada@x.org's Café: 会议2024")
     ['ada', 'x', 'org', 's', 'cafe', '会议', '2024']
     """
+    if text.isascii():
+        return _ASCII_WORD.findall(text[:LONGEST_TEXT].lower())
     plain = _ACCENTS.sub("", unicodedata.normalize("NFKD", text[:LONGEST_TEXT].casefold()))
     return _WORD.findall(unicodedata.normalize("NFC", plain)[:LONGEST_TEXT])
 
@@ -60,11 +63,12 @@ def indexed_text(text: str) -> str:
     """
     words = words_of(text)
     pieces: dict[str, None] = {}
-    for piece in chain.from_iterable(map(_indexed_pieces, dict.fromkeys(words))):
-        pieces[piece] = None
-        if len(pieces) >= MOST_PIECES:
-            break
-    return " ".join([*words, *pieces])
+    for word in dict.fromkeys(words):
+        if len(word) >= LONG_WORD or not word.isascii():
+            pieces.update(dict.fromkeys(_indexed_pieces(word)))
+            if len(pieces) >= MOST_PIECES:
+                break
+    return " ".join([*words, *islice(pieces, MOST_PIECES)])
 
 
 def looked_for(query: str) -> list[str]:
@@ -100,20 +104,16 @@ def is_found_whole(word: str) -> bool:
     return _IS_UNSPACED.match(word) is None
 
 
-def _indexed_pieces(word: str) -> Iterator[str]:
-    """Yield what a text with this word is indexed by beside it."""
+def _indexed_pieces(word: str) -> Sequence[str]:
+    """Return what a text with this word is indexed by beside it."""
     if not _IS_UNSPACED.match(word):
-        yield from _letters(word) if len(word) >= LONG_WORD else ()
-        return
-    for start in range(len(word)):
-        yield _encoded(word[start])
-        if start + 1 < len(word):
-            yield _encoded(word[start : start + 2])
+        return _letters(word) if len(word) >= LONG_WORD else ()
+    places = range(len(word))
+    return [_encoded(word[start:end]) for start in places for end in (start + 1, start + 2) if end <= len(word)]
 
 
-def _letters(word: str) -> Iterator[str]:
-    for start in range(len(word) - _PIECE + 1):
-        yield _MARK + word[start : start + _PIECE]
+def _letters(word: str) -> list[str]:
+    return [_MARK + word[start : start + _PIECE] for start in range(len(word) - _PIECE + 1)]
 
 
 def _encoded(characters: str) -> str:

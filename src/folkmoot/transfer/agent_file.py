@@ -24,6 +24,9 @@ SECTIONS = ("agents", "groups", "blocks", "files", "sources", "tools", "mcp_serv
 OWN_SECTIONS = ("histories", "conversations", "archives", "identities")
 """Of what stands under our own key."""
 
+LEFT_OUT = "left_out"
+"""Under our own key: what the agents had that is not in the file, a line for each thing."""
+
 REFERENCES = {"tool_ids": "tools", "block_ids": "blocks", "source_ids": "sources", "group_ids": "groups"}
 """The fields of an agent that name things of a section."""
 
@@ -50,6 +53,12 @@ class AgentFile:
         """Return the things of a section that only this server writes."""
         things: Sequence[Mapping[str, Any]] = (self.content.get(OWN_KEY) or {}).get(name) or ()
         return things
+
+    @property
+    def left_out(self) -> Sequence[str]:
+        """What the agents had on the server that wrote the file, and the file does not have."""
+        lines: Sequence[str] = (self.content.get(OWN_KEY) or {}).get(LEFT_OUT) or ()
+        return lines
 
 
 def read_agent_file(data: bytes) -> AgentFile:
@@ -78,6 +87,7 @@ def read_agent_file(data: bytes) -> AgentFile:
         )
     for section in OWN_SECTIONS:
         _check_section(section, (own or {}).get(section))
+    _check_lines((own or {}).get(LEFT_OUT))
     file = AgentFile(content)
     _check_identifiers(file)
     for agent in file.section("agents"):
@@ -93,6 +103,14 @@ def _check_section(section: str, things: Any) -> None:
         raise BadRequest(f"file: {section} is no list of objects.")
     if len(things) > most:
         raise BadRequest(f"file: {section} are {len(things):,}, and {most:,} are taken in one file. Split it.")
+
+
+def _check_lines(lines: Any) -> None:
+    most = MOST_THINGS
+    if lines is not None and (
+        not isinstance(lines, list) or len(lines) > most or any(not isinstance(line, str) for line in lines)
+    ):
+        raise BadRequest(f"file: {OWN_KEY}.{LEFT_OUT} is no list of at most {most:,} texts.")
 
 
 def _check_identifiers(file: AgentFile) -> None:

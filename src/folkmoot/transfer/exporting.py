@@ -11,7 +11,7 @@ from folkmoot.agents.agents import Agent, find_agent
 from folkmoot.agents.services import Services
 from folkmoot.store.engine import Transaction
 from folkmoot.store.migrations import HEAD
-from folkmoot.transfer.agent_file import VERSION
+from folkmoot.transfer.agent_file import LEFT_OUT, VERSION
 from folkmoot.transfer.message_rows import OWN_KEY
 
 
@@ -64,6 +64,10 @@ class Exporting:
         """Return what stands of an agent in the file."""
         entry: dict[str, Any] = self.content["agents"][self.agents.index(agent)]
         return entry
+
+    def leave_out(self, line: str) -> None:
+        """Say in the file what has no place in it; whoever takes the file in is told."""
+        self.own.setdefault(LEFT_OUT, []).append(line)
 
     @property
     def own(self) -> dict[str, Any]:

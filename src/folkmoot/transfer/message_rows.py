@@ -32,6 +32,29 @@ THINKING_ALOUD = frozenset(
 )
 """Types of agents whose words beside a call are what they think, not what they say."""
 
+READ = frozenset(
+    {
+        "id",
+        "role",
+        "content",
+        "text",
+        "tool_calls",
+        "tool_call_id",
+        "tool_returns",
+        "approvals",
+        "approve",
+        "approval_request_id",
+        "denial_reason",
+        "name",
+        "otid",
+        "sender_id",
+        "run_id",
+        "step_id",
+        "created_at",
+    }
+)
+"""The columns of a row that messages are made of."""
+
 MOST_NAMES = 10_000
 """Calls whose tools are remembered for their returns."""
 
@@ -71,15 +94,17 @@ class RowReader:
         row_id = _text(row.get("id")) or "message"
         main = max(range(len(parts)), key=lambda place: (_WEIGHT.get(parts[place].message_type, 0), -place))
         step_id = row.get("step_id") or (derived_id("step", row_id) if len(parts) > 1 else None)
+        name, otid, sender_id = (_text(row.get(column)) or None for column in ("name", "otid", "sender_id"))
         return [
-            replace(
-                part,
-                id=row_id if place == main else derived_id("message", row_id, str(place)),
-                name=part.name or (_text(row.get("name")) or None),
-                otid=_text(row.get("otid")) or None if place == main else None,
-                sender_id=_text(row.get("sender_id")) or None,
+            Message(
+                part.message_type,
+                part.body,
+                name=part.name or name,
+                otid=otid if place == main else None,
+                sender_id=sender_id,
                 run_id=row.get("run_id"),
                 step_id=step_id,
+                id=row_id if place == main else derived_id("message", row_id, str(place)),
                 created_at=created_at,
             )
             for place, part in enumerate(parts)

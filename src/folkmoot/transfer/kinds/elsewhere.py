@@ -14,7 +14,8 @@ class Elsewhere:
     """Sections of which nothing is taken."""
 
     def prepare(self, loading: Loading) -> None:
-        """Tell of each thing in them."""
+        """Tell of each thing in them, and of what the file itself says that it lacks."""
+        loading.left_out += [f"not in the file: {line}" for line in loading.file.left_out]
         for section, what in _WHAT.items():
             for thing in loading.file.section(section):
                 name = thing.get("name") or thing.get("server_name") or thing.get("file_name") or thing.get("id")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -105,7 +105,7 @@ class Source:
         return found
 
     async def rows(
-        self, table: str, condition: str = "", *values: Any, order: str = ""
+        self, table: str, condition: str = "", *values: Any, order: str = "", only: frozenset[str] | None = None
     ) -> AsyncIterator[dict[str, Any]]:
         """Yield a table's rows that were not deleted, JSON already read; none of a table that is not there.
 
@@ -114,24 +114,27 @@ class Source:
             condition: further SQL behind WHERE, with `$1` for the first of `values`.
             values: its parameters.
             order: SQL behind ORDER BY.
+            only: the columns that are wanted, those of them that there are; all when None.
         """
         if table not in self.columns:
             return
+        wanted = self.columns[table] if only is None else self.columns[table] & only
         columns = ", ".join(
-            f'"{name}"::text' if name in ("embedding", "type", "status") else f'"{name}"'
-            for name in sorted(self.columns[table])
+            f'"{name}"::text' if name in ("embedding", "type", "status") else f'"{name}"' for name in sorted(wanted)
         )
         text = f'SELECT {columns} FROM "{table}" {self._kept(table, condition)} {f"ORDER BY {order}" if order else ""}'  # noqa: S608
         cursor = await self.connection.cursor(text, *values)
+        json_columns = sorted(wanted & _JSON)
         while found := await cursor.fetch(ROWS):
             for row in found:
-                yield self._read(table, row)
+                yield self._read(table, row, json_columns)
 
-    def _read(self, table: str, row: Any) -> dict[str, Any]:
-        fields = {
-            name: read_json(value) if name in _JSON and isinstance(value, str) else value for name, value in row.items()
-        }
-        for name, value in fields.items():
+    def _read(self, table: str, row: Any, json_columns: Sequence[str]) -> dict[str, Any]:
+        fields = dict(row)
+        for name in json_columns:
+            value = fields[name]
+            if isinstance(value, str):
+                fields[name] = value = read_json(value)
             if type(value) is Unreadable:
                 self.broken.setdefault(f"{table} {fields.get('id')}: its {name} is no JSON.")
         return fields
@@ -169,10 +172,7 @@ async def open_source(url: str) -> AsyncIterator[Source]:
     connection = await _connect(url)
     try:
         decoder = _Decoder()
-        for kind, decode in (("json", decoder.json), ("jsonb", decoder.jsonb), *((t, decoder.text) for t in _TEXTS)):
-            await connection.set_type_codec(
-                kind, encoder=str.encode, decoder=decode, schema="pg_catalog", format="binary"
-            )
+        await _set_codecs(connection, decoder)
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             yield await _known(connection, decoder)
     except asyncpg.PostgresError as error:
@@ -193,6 +193,16 @@ async def _connect(url: str) -> asyncpg.Connection[Any]:
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, ValueError) as error:
         raise StartupError(f"The database to import cannot be reached: {error or type(error).__name__}.") from error
     return connection
+
+
+async def _set_codecs(connection: asyncpg.Connection[Any], decoder: _Decoder) -> None:
+    """Let the driver read JSON, and where texts may be of any encoding, those by `decoder`."""
+    if await connection.fetchval("SHOW client_encoding") != "SQL_ASCII":
+        for kind in ("json", "jsonb"):
+            await connection.set_type_codec(kind, encoder=str, decoder=read_json, schema="pg_catalog")
+        return
+    for kind, decode in (("json", decoder.json), ("jsonb", decoder.jsonb), *((t, decoder.text) for t in _TEXTS)):
+        await connection.set_type_codec(kind, encoder=str.encode, decoder=decode, schema="pg_catalog", format="binary")
 
 
 class Unreadable(str):

@@ -18,11 +18,11 @@ from sqlalchemy import bindparam, delete, select, update
 
 from folkmoot.agents.instructions import system_content
 from folkmoot.conversations.conversations import start_conversation
-from folkmoot.conversations.messages import Message, clean_text, store_messages
+from folkmoot.conversations.messages import Message, clean_text, load_messages
 from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import agents, blocks, conversation_blocks, conversations, messages
 from folkmoot.transfer.conversation_state import in_order
-from folkmoot.transfer.message_rows import THINKING_ALOUD, RowReader, UnreadableRow
+from folkmoot.transfer.message_rows import READ, THINKING_ALOUD, RowReader, UnreadableRow
 from folkmoot.transfer.retired.context import Context, clean, text_of, time_of
 from folkmoot.transfer.retired.source import Unreadable
 
@@ -207,7 +207,8 @@ class _Conversation:
         ahead: asyncio.Task[dict[str, list[Message]]] | None = None
         whole = f"{self._condition} AND {condition}"
         try:
-            async for row in self.context.source.rows("messages", whole, *self._values, order="sequence_id, id"):
+            source = self.context.source
+            async for row in source.rows("messages", whole, *self._values, order="sequence_id, id", only=READ):
                 rows.append(row)
                 if len(rows) == AT_ONCE:
                     before = None if ahead is None else await ahead
@@ -348,7 +349,7 @@ class _Writing:
             await transaction.run(_set_age, of=of.id, **age)
             began = self._began_at if self._began_at is not None else age["made"]
             await transaction.run(_set_beginning, of=of.id, at=began)
-        await store_messages(transaction, agent["id"], of.id, first, new)
+        await load_messages(transaction, agent["id"], of.id, first, new)
         # Nothing of it is in context before all of it is here.
         end = first + len(new)
         await transaction.run(_set_state, of=of.id, next=end, start=end, told=None, last=self._last)
