@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 
+from folkmoot import tracing
 from folkmoot.errors import FolkmootError, JobDelayed, JobFailed, StoreError
 from folkmoot.jobs.jobs import (
     ADDED_TOPIC,
@@ -166,6 +167,15 @@ class JobWorker:
 
     async def _do(self, job: Job) -> None:
         """Do a job; whatever happens, it ends, is put back, or is left to who takes it over."""
+        known: tracing.Attributes = {
+            "folkmoot.job.id": job.id,
+            "folkmoot.job.kind": job.kind,
+            "folkmoot.job.attempt": job.attempts,
+        }
+        with tracing.apart(f"job {job.kind}", known) as span:
+            await self._work_on(job, span)
+
+    async def _work_on(self, job: Job, span: tracing.Span) -> None:
         kind = self._kinds[job.kind]
         active = ActiveJob(self._store.of(job.organization_id), job, kind)
         try:
@@ -176,11 +186,14 @@ class JobWorker:
         except JobLost:
             logger.info("A job was ended or taken over", extra={"job_id": job.id})
         except JobFailed as error:
+            span.fail(type(error).__name__)
             await self._fail(job, error.message)
         except FolkmootError as error:
+            span.fail(type(error).__name__)
             logger.warning("A job is to be tried again: %s", error.message, extra={"job_id": job.id})
             await self._retry(job, error.message, error.seconds if isinstance(error, JobDelayed) else 0)
         except Exception as error:
+            span.fail(type(error).__name__)
             logger.exception("A job failed", extra={"job_id": job.id})
             await self._retry(job, f"It failed unexpectedly ({type(error).__name__}); the server's log says why.", 0)
 
