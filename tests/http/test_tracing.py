@@ -146,6 +146,12 @@ def test_failures_streams_searches_and_turns_in_the_background(
             assert "message_type" in http.post(f"{path}/stream", json={"input": search}).text
             run = http.post(f"{path}/async", json={"input": "ECHO b"}).json()["id"]
             until(lambda: http.get(f"/v1/runs/{run}").json()["status"] == "completed")
+            embedding = {"name": "texts", "embedding": "openai/text-embedding-3-small"}
+            archive = f"/v1/archives/{http.post('/v1/archives', json=embedding).json()['id']}"
+            http.post(f"{archive}/passages", json={"text": SECRET})
+            until(lambda: http.get(archive).json()["embedded_count"] == 1)
+            block = http.post("/v1/blocks", json={"label": "human", "value": "a"}).json()["id"]
+            assert http.delete(f"/v1/blocks/{block}").status_code == 200
             server.stop()
         spans, _ = sent(received)
     by_id = {span.id: span for span in spans}
@@ -160,6 +166,12 @@ def test_failures_streams_searches_and_turns_in_the_background(
         "invoke_agent",
     ]
     assert all("error.type" in span.attributes for span in failed)
+    (embedded,) = [span for span in spans if span.name == "embeddings text-embedding-3-small"]
+    (job,) = [span for span in spans if span.name == "job embed_archive"]
+    assert (embedded.parent, job.parent, embedded.attributes["gen_ai.provider.name"]) == (job.id, "", "openai")
+    (deleted,) = [span for span in spans if span.name == "delete_memory"]
+    assert above(deleted)[1:] == ["DELETE /v1/blocks/{block_id}"]
+    assert deleted.attributes["gen_ai.memory.record.id"] == block
     (search_span,) = [span for span in spans if span.name == "search_memory"]
     stream = "POST /v1/agents/{agent_id}/messages/stream"
     assert above(search_span)[1:] == ["execute_tool conversation_search", "invoke_agent Ada", stream]

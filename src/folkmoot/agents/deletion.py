@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, case, delete, func, select
 
+from folkmoot import tracing
 from folkmoot.agents.agents import delete_agent, find_agent
 from folkmoot.agents.conversations import check_deletable, delete_conversation
 from folkmoot.agents.folders import take_from_all
@@ -162,6 +163,18 @@ async def finish_deletions(store: Store) -> None:
 
 async def _remove(store: Store, wanted: Deletion, author: Author | None = None) -> None:
     """Delete something; that an author did is told for a time, of what has one."""
+    with _span(wanted):
+        await _remove_whole(store, wanted, author)
+
+
+def _span(wanted: Deletion) -> tracing.Span:
+    if wanted.kind not in ("block", "archive"):
+        return tracing.span(f"delete {wanted.kind}", {"folkmoot.deleted.id": wanted.id})
+    known = {"gen_ai.operation.name": "delete_memory", "gen_ai.memory.record.id": wanted.id}
+    return tracing.span("delete_memory", known)
+
+
+async def _remove_whole(store: Store, wanted: Deletion, author: Author | None) -> None:
     left: list[Deletion] = []
 
     async def begin(transaction: Transaction) -> Deletion | None:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import ExitStack
 
+from folkmoot import tracing
 from folkmoot.errors import FolkmootError, JobDelayed, JobFailed, StoreError
 from folkmoot.jobs.jobs import (
     ADDED_TOPIC,
@@ -200,6 +201,16 @@ class JobWorker:
     async def _do(self, active: ActiveJob) -> None:
         """Do a job; whatever happens, it ends, is put back, or is left to who takes it over."""
         job = active.job
+        known: tracing.Attributes = {
+            "folkmoot.job.id": job.id,
+            "folkmoot.job.kind": job.kind,
+            "folkmoot.job.attempt": job.attempts,
+        }
+        with tracing.apart(f"job {job.kind}", known) as span:
+            await self._work_on(active, span)
+
+    async def _work_on(self, active: ActiveJob, span: tracing.Span) -> None:
+        job = active.job
         kind = self._kinds[job.kind]
         try:
             _check_attempts(job, kind)
@@ -211,11 +222,14 @@ class JobWorker:
         except JobYielded:
             await self._put_back(job)
         except JobFailed as error:
+            span.fail(type(error).__name__)
             await self._fail(job, error.message)
         except FolkmootError as error:
+            span.fail(type(error).__name__)
             logger.warning("A job is to be tried again: %s", error.message, extra={"job_id": job.id})
             await self._retry(job, error.message, error.seconds if isinstance(error, JobDelayed) else 0)
         except Exception as error:
+            span.fail(type(error).__name__)
             logger.exception("A job failed", extra={"job_id": job.id})
             await self._retry(job, f"It failed unexpectedly ({type(error).__name__}); the server's log says why.", 0)
 

@@ -17,9 +17,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
+from folkmoot import tracing
 from folkmoot.errors import BadRequest, FolkmootError, InvalidInput, NotFound, ProviderError, ProviderTimeout
 from folkmoot.models import offline_embedding
 from folkmoot.models.directory import Directory
+from folkmoot.models.observing import model_attributes
 from folkmoot.models.providers import DEFAULT_ALIAS, OFFLINE, ResolvedModel
 from folkmoot.outbound.certificates import trusted
 from folkmoot.outbound.connections import guarded_transport
@@ -154,10 +156,21 @@ class EmbeddingClient:
             ProviderError: the provider failed, or what it answered cannot be used; its subclasses say how.
         """
         resolved = self._resolve(handle)
+        with tracing.span(
+            f"embeddings {resolved.model}",
+            {"gen_ai.operation.name": "embeddings", **model_attributes(handle)},
+            kind="client",
+        ):
+            return _checked(await self._answer(resolved, texts, purpose), len(texts), resolved)
+
+    async def _answer(
+        self, resolved: ResolvedModel, texts: Sequence[str], purpose: Purpose
+    ) -> Sequence[Sequence[float]]:
+        handle = resolved.handle
         try:
             async with asyncio.timeout(self._settings.model_timeout):
                 asker = await self._asker(resolved)
-                answer = await asker(texts, purpose)
+                return await asker(texts, purpose)
         except TimeoutError as error:
             raise ProviderTimeout(
                 f"{resolved.provider.title} did not answer for {handle} within {self._settings.model_timeout:g} s."
@@ -168,7 +181,6 @@ class EmbeddingClient:
             from folkmoot.models.failures import translated
 
             raise translated(error, resolved) from error
-        return _checked(answer, len(texts), resolved)
 
     async def aclose(self) -> None:
         """Close the HTTP connections."""
