@@ -28,14 +28,14 @@ def _contract() -> dict[str, Any]:
     return document
 
 
-def schema_of(method: str, path: str, status: int = 200) -> dict[str, Any]:
+def schema_of(method: str, path: str) -> dict[str, Any]:
     """Return the schema of the JSON that a call answers with when it succeeds; `{}` allows anything.
 
     Of two templates that fit, the one with fewer parameters is meant: `/v1/blocks/count`, not `/v1/blocks/{block_id}`.
     """
     fitting = [template for template in _contract()["paths"] if _fits(template, path)]
     template = min(fitting, key=lambda template: template.count("{"))
-    content = _contract()["paths"][template][method.lower()]["responses"][str(status)]["content"]
+    content = _contract()["paths"][template][method.lower()]["responses"]["200"]["content"]
     schema: dict[str, Any] = content["application/json"].get("schema", {})
     return schema
 
