@@ -84,6 +84,8 @@ Networks = Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], NoDec
 PREFIX = "FOLKMOOT_"
 """What every setting's variable begins with."""
 
+_SECRET_IN_QUERY = re.compile(r"([?&][^=&#]*(?:pass|key|token|secret)[^=&#]*=)[^&#]+", re.IGNORECASE)
+
 
 class Settings(BaseSettings):
     """What can be set; each field is the variable `FOLKMOOT_<NAME>`."""
@@ -266,13 +268,13 @@ def read_environ() -> Mapping[str, str]:
 
 
 def without_password(url: str) -> str:
-    """Return a database's address as it may be shown.
+    """Return an address, such as a database's, as it may be shown: without its password, also one in its query.
 
-    >>> without_password("postgresql://ada:secret@db/moot")
-    'postgresql://ada:…@db/moot'
+    >>> without_password("postgresql://ada:secret@db/moot"), without_password("postgresql://db/moot?password=secret")
+    ('postgresql://ada:…@db/moot', 'postgresql://db/moot?password=…')
     """
-    scheme, separator, rest = url.partition("://")
+    scheme, separator, rest = _SECRET_IN_QUERY.sub(r"\1…", url).partition("://")
     user, at, place = rest.rpartition("@")
     if not at:
-        return url
+        return f"{scheme}{separator}{rest}"
     return f"{scheme}{separator}{user.partition(':')[0]}:…@{place}"

@@ -318,8 +318,17 @@ def test_conversations_as_the_standard_has_them(
         assert api.conversations.retrieve(begun.id) == changed
         assert changed.metadata == {"agent_id": agent.id, "case": "8"}
         assert client.conversations.retrieve(begun.id).agent_id == agent.id
+        own: Any = {"agent_id": agent.id}
+        own_words: Any = {"role": "user", "content": "And figs."}
+        broken: Any = {"type": "input_image", "image_url": "data:image/png;base64,abc"}
         refused: list[tuple[Any, str]] = [
             (lambda: api.conversations.create(), "agent_id"),
+            (lambda: api.conversations.create(metadata=own, items=[call.model_dump()]), "items.0.type"),
+            (lambda: api.conversations.create(metadata=own, items=[{**own_words, "content": ""}]), "items.0.content"),
+            (
+                lambda: api.conversations.items.create(begun.id, items=[own_words, {**own_words, "content": [broken]}]),
+                "items.1.content",
+            ),
             (lambda: api.conversations.create(metadata={"agent_id": "me"}), "metadata.agent_id"),
             (lambda: api.conversations.update(begun.id, metadata={"agent_id": new_agent().id}), "stays so"),
             (lambda: api.conversations.items.retrieve(listed[0].id or "", conversation_id=begun.id), "no item"),

@@ -89,6 +89,27 @@ def test_every_other_list_is_a_file_too(http: httpx.Client, new_agent: NewAgent,
     assert [hit["text"] for hit in hits if hit["kind"] == "blocks"] == [f"a {mark} line"]
 
 
+def test_what_was_taken_and_deleted_is_in_the_file_of_activity(
+    http: httpx.Client, new_agent: NewAgent, new_block: NewBlock
+) -> None:
+    mark = f"gone{uuid4().hex[:8]}"
+    block = new_block(label=mark)
+    agent = new_agent(name=mark, block_ids=[block.id])
+    begun = http.post("/v1/conversations", params={"agent_id": agent.id}, json={"summary": mark}).raise_for_status()
+    for method, path in (
+        ("PATCH", f"/v1/agents/{agent.id}/core-memory/blocks/detach/{block.id}"),
+        ("DELETE", f"/v1/conversations/{begun.json()['id']}"),
+        ("DELETE", f"/v1/blocks/{block.id}"),
+    ):
+        http.request(method, path).raise_for_status()
+    told = [row["what"] for row in rows_of(http, "/activity?format=csv", "activity") if mark in row["what"]]
+    assert told[:3] == [
+        f"deleted the block {mark}",
+        f"deleted a conversation “{mark}” of {mark}",
+        f"took the block {mark} from {mark}",
+    ]
+
+
 @pytest.mark.parametrize("begins", ["=", "+", "-", "@", "\t", "\r"])
 def test_no_cell_is_a_formula(begins: str) -> None:
     row: dict[str, Any] = {"id": f"{begins}1+1", "number": -1}

@@ -266,10 +266,12 @@ def test_the_servers_settings_say_what_it_is_set_to_and_try_a_model(
 
 
 def test_a_reader_sees_settings_and_no_buttons_and_no_secret(start_server: StartServer) -> None:
-    server = start_server(env={"FOLKMOOT_API_KEY": "the first key", "FOLKMOOT_CALLBACK_SECRET": "signed-with"})
+    search = "https://ada:found-by@search.invalid/?apikey=looked-up"
+    secret = {"FOLKMOOT_API_KEY": "the first key", "FOLKMOOT_CALLBACK_SECRET": "signed-with"}
+    server = start_server(env={**secret, "FOLKMOOT_SEARCH_URL": search})
     with httpx.Client(base_url=server.url, timeout=60, headers={"Authorization": "Bearer the first key"}) as admin:
         keys = {role: admin.post("/v1/keys", json={"name": role, "role": role}).json()["key"] for role in ROLES}
-        made = {"name": "a", "model": "offline/notetaker", "secrets": {"WEATHER_KEY": "sun-0123"}}
+        made = {"name": "a", "model": "offline/notetaker", "secrets": {"SUN_KEY": "sun-0123"}}
         agent = admin.post("/v1/agents", json=made).json()["id"]
         block = admin.post("/v1/blocks", json={"label": "b", "value": ""}).json()["id"]
         pages = [f"/agents/{agent}/settings", f"/blocks/{block}/settings", "/settings"]
@@ -288,10 +290,14 @@ def test_a_reader_sees_settings_and_no_buttons_and_no_secret(start_server: Start
     }
     assert buttons["reader"] == [0, 0, 0]
     assert all(count > 0 for count in [*buttons["member"], *buttons["admin"]])
-    assert ["WEATHER_KEY" in shown[role][0] for role in ROLES] == [False, True, True]
+    assert ["SUN_KEY" in shown[role][0] for role in ROLES] == [False, True, True]
     assert ["FOLKMOOT_DATABASE" in shown[role][2] for role in ROLES] == [False, False, True]
     assert not [
-        text for texts in shown.values() for text in texts if re.search("sun-0123|the first key|signed-with", text)
+        found
+        for texts in shown.values()
+        for text in texts
+        for found in re.findall("sun-0123|the first key|signed-with|found-by|looked-up", text)
     ]
+    assert "https://ada:…@search.invalid/?apikey=…" in shown["admin"][2]
     assert posted == {"reader": 403, "member": 303, "admin": 303}
     assert taken.status_code == 403

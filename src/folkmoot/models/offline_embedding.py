@@ -55,6 +55,7 @@ class OfflineEmbedding:
         return [self._mean(text[:LONGEST_TEXT]) for text in texts]
 
     def _mean(self, text: str) -> Sequence[float]:
-        pieces = self._tokenizer.encode(text, add_special_tokens=False).ids
+        # As a batch: for a single text the tokenizer keeps the interpreter's lock, 0.2 s for one of rare characters.
+        pieces = self._tokenizer.encode_batch_fast([text], add_special_tokens=False)[0].ids
         mean: Sequence[float] = self._vectors[pieces].mean(axis=0, dtype="float32").tolist()
         return mean

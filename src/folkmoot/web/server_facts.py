@@ -52,7 +52,7 @@ def server_facts(settings: Settings) -> dict[str, list[Fact]]:
 
 def _fact(settings: Settings, name: str) -> Fact:
     about = Settings.model_fields[name].description or ""
-    value = without_password(settings.database_url) if name == "database" else getattr(settings, name)
+    value = settings.database_url if name == "database" else getattr(settings, name)
     return Fact(_words(value, about), PREFIX + name.upper(), about)
 
 
@@ -73,4 +73,4 @@ def _words(value: Any, about: str) -> str:
     if isinstance(value, float) and about.startswith("Seconds"):
         days = value / 86_400
         return f"{value:,.10g} s" + (f" ({days:g} {'day' if days == 1 else 'days'})" if days >= 1 else "")
-    return f"{value:,}" if isinstance(value, int) and value > 9999 else str(value)
+    return f"{value:,}" if isinstance(value, int) and value > 9999 else without_password(str(value))

@@ -5,9 +5,12 @@ Under `/v1/conversations` the wire format has its own; a conversation is the sam
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 
 from folkmoot.agents.conversations import create_conversation
 from folkmoot.agents.deletion import remove_conversation
@@ -31,8 +34,10 @@ from folkmoot.server.wire.conversation_items import (
     UpdateConversationOfItems,
     items_of,
 )
+from folkmoot.server.wire.response_input import InputItem
 from folkmoot.server.wire.response_output import message_of_item
 from folkmoot.server.wire.responses import ItemList
+from folkmoot.server.wire.sending import SendMessages
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import LARGEST_PAGE, Page
 
@@ -48,7 +53,7 @@ async def create(body: CreateConversationOfItems, state: State) -> Response:
             "Without one, POST /openai/v1/responses begins a conversation of the agent that is its model."
         )
     check_id("agent", agent_id, f"metadata.{AGENT}")
-    said = NewItems(items=body.items).messages() if body.items else []
+    said = _messages(body.items or ())
 
     async def write(transaction: Transaction) -> Conversation:
         configuration = {"metadata": body.metadata}
@@ -121,7 +126,7 @@ async def list_items(
 @router.post("/{conversation_id}/items", response_model=ItemList)
 async def create_items(conversation_id: str, body: NewItems, state: State) -> Response:
     """Say something in a conversation without asking the agent, behind a turn of it that is under way."""
-    said = await _add(await _find(conversation_id, state), body.messages(), state)
+    said = await _add(await _find(conversation_id, state), _messages(body.items), state)
     return json_response(ItemList.of([item for message in said for item in items_of(message)], LARGEST_PAGE))
 
 
@@ -144,6 +149,20 @@ async def delete_item(conversation_id: str, item_id: str, state: State) -> Respo
         return await find_conversation(transaction, which)
 
     return json_response(ConversationOfItems.of(await state.store.write(write)))
+
+
+def _messages(items: Sequence[InputItem]) -> list[Message]:
+    """Return what is said, as it is stored.
+
+    Raises:
+        RequestValidationError: an item says nothing, or holds a picture that cannot be sent.
+    """
+    try:
+        sent = SendMessages.model_validate({"messages": [item.to_create() for item in items]}) if items else None
+    except ValidationError as error:
+        in_items = [{**each, "loc": ("items", *each["loc"][1:])} for each in error.errors()]
+        raise RequestValidationError(in_items) from error
+    return sent.to_messages() if sent is not None else []
 
 
 async def _find(conversation_id: str, state: ServerState) -> Conversation:

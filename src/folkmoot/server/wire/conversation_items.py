@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from folkmoot.conversations.conversations import Conversation
 from folkmoot.conversations.messages import Message
@@ -13,7 +13,6 @@ from folkmoot.server.wire.common import Reply, Request, Text
 from folkmoot.server.wire.response_input import InputItem, input_parts, show_input
 from folkmoot.server.wire.response_output import text_item
 from folkmoot.server.wire.responses import MOST_METADATA
-from folkmoot.server.wire.sending import SendMessages
 
 MOST_NEW_ITEMS = 20
 """Items that are added at once, as the standard has it."""
@@ -26,28 +25,23 @@ Metadata = Annotated[
 ]
 
 
+class NewItem(InputItem):
+    """What is said in a conversation without a turn: a message, of whomever; calls and thoughts come of turns."""
+
+    type: Literal["message"] = "message"
+
+
 class NewItems(Request):
-    """What is said in a conversation without a turn: messages, of whomever."""
+    """What is said in a conversation without a turn."""
 
-    items: list[InputItem] = Field(min_length=1, max_length=MOST_NEW_ITEMS)
-
-    @model_validator(mode="after")
-    def _are_messages(self) -> NewItems:
-        for place, item in enumerate(self.items):
-            if item.type != "message":
-                raise ValueError(f"items.{place}.type: must be 'message'; calls and thoughts come of an agent's turns")
-        return self
-
-    def messages(self) -> list[Message]:
-        """Return what is said, as it is stored."""
-        return SendMessages.model_validate({"messages": [item.to_create() for item in self.items]}).to_messages()
+    items: list[NewItem] = Field(min_length=1, max_length=MOST_NEW_ITEMS)
 
 
 class CreateConversationOfItems(Request):
     """A new conversation."""
 
     metadata: Metadata = Field({}, description="`agent_id` names the agent whose conversation it is.")
-    items: list[InputItem] | None = Field(None, max_length=MOST_NEW_ITEMS)
+    items: list[NewItem] | None = Field(None, max_length=MOST_NEW_ITEMS)
 
 
 class UpdateConversationOfItems(Request):

@@ -12,6 +12,7 @@ from fastapi import Request, Response
 
 from folkmoot.agents.listing import AgentFilter, list_agents
 from folkmoot.agents.overview import agent_names
+from folkmoot.memory.departures import Departure
 from folkmoot.server.scanning import Scan
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
@@ -89,8 +90,21 @@ def _row(entry: Entry, names: Mapping[str, str]) -> Row:
         run = entry.run.run
         of_run = {"who": names.get(run.agent_id), "what": asked_words(entry.run), "address": f"/runs/{run.id}"}
         return row | of_run | {"status": run.status}
+    if entry.departure is not None:
+        gone = entry.departure
+        return row | {"who": author_name(gone.author), "what": _departed(gone, names), "address": None}
     assert entry.member is not None
     return row | {"who": entry.member.name, "what": "left" if entry.ended else "joined", "address": "/members"}
+
+
+def _departed(gone: Departure, names: Mapping[str, str]) -> str:
+    """Return in words what became of a thing that was deleted, or taken from an agent."""
+    of_agent = names.get(gone.agent_id, gone.agent_id) if gone.agent_id is not None else None
+    if gone.is_detachment:
+        return f"took the {gone.thing} {gone.name} from {of_agent}"
+    if gone.thing == "conversation":
+        return f"deleted a conversation{f' “{gone.name}”' if gone.name else ''} of {of_agent}"
+    return f"deleted the {gone.thing} {gone.name}"
 
 
 def _agents_in(entries: list[Entry]) -> list[str]:

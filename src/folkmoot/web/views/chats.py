@@ -59,7 +59,7 @@ async def say_differently(request: Request, agent_id: AgentId, state: State) -> 
         if not words:
             raise BadRequest("Write what shall be said instead.")
         message = await state.store.read(lambda transaction: find_message(transaction, message_id))
-        pictures = parts_with_pictures(message.body["content"])
+        pictures = parts_with_pictures(message.body.get("content", ""))
         content = [*pictures, {"type": "text", "text": words}] if pictures else words
         said = {"messages": [{"role": "user", "content": content}], "stream_tokens": True}
         body = SendMessages.model_validate(said)
