@@ -26,7 +26,7 @@ FLAGS = (
     "--disable-component-update",
     "--no-first-run",
 )
-PATIENCE = 15_000
+PATIENCE = 45_000
 """Milliseconds that a page may take to show what is expected."""
 
 OpenPage: TypeAlias = Callable[..., Page]

@@ -148,8 +148,9 @@ def test_agents_are_attached_and_detached(
     page.get_by_role("button", name="Attach").click()
     access = page.get_by_label(f"Access of {agent.name}")
     expect(access).to_have_value("append")
+    access.select_option("read")
     with page.expect_response(re.compile("/attach/")):
-        access.select_option("read")
+        page.get_by_role("button", name="Set", exact=True).click()
     held = http.get(f"/v1/agents/{agent.id}/core-memory/blocks").json()
     assert [each["access"] for each in held] == ["read"]
     page.get_by_role("button", name=f"Detach from {agent.name}").click()
