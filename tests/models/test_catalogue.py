@@ -25,7 +25,8 @@ async def test_lists_models_and_embedding_models() -> None:
     assert [model.handle for model in models] == ["openai/gpt-4o-mini", "offline/notetaker"]
     assert (models[0].context_window, models[0].endpoint_type, models[0].kind) == (128_000, "openai", "llm")
     assert [(model.handle, model.embedding_dimensions) for model in embeddings] == [
-        ("openai/text-embedding-3-small", 1536)
+        ("openai/text-embedding-3-small", 1536),
+        ("offline/wordllama", 256),
     ]
     assert [asked.path for asked in provider.asked] == ["/v1/models"]
     assert provider.asked[0].headers["authorization"] == "Bearer k"
@@ -98,7 +99,10 @@ async def test_ollama_tells_windows_one_by_one() -> None:
         ("qwen3:8b", 40960),
         ("small:1b", 9000),
     ]
-    assert [(model.name, model.embedding_dimensions) for model in embeddings] == [("nomic-embed-text:latest", 768)]
+    assert [(model.name, model.embedding_dimensions) for model in embeddings] == [
+        ("nomic-embed-text:latest", 768),
+        ("wordllama", 256),
+    ]
 
 
 async def test_lm_studio_tells_the_loaded_window() -> None:

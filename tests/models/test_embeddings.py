@@ -141,6 +141,6 @@ async def test_models_that_embed_are_listed_and_no_others(wire: Wire) -> None:
     async with FakeProvider([Answer(wire.models)]) as provider:
         catalogue = Catalogue(SETTINGS, wire.environ(provider.address))
         embeddings, models = await catalogue.embedding_models(), await catalogue.models()
-    assert [model.handle for model in embeddings] == [wire.handle]
+    assert [model.handle for model in embeddings] == [wire.handle, "offline/wordllama"]
     assert wire.handle not in [model.handle for model in models]
     assert len(models) == 2, "the one that talks, and the offline one"

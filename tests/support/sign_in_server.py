@@ -39,7 +39,8 @@ class Provider:
 
     async def authorize(self, client: OAuthClientInformationFull, params: Any) -> str:
         back = str(params.redirect_uri)
-        if Path(os.environ.get("SIGN_IN_DENY", "/nonexistent")).exists():
+        denies = os.environ.get("SIGN_IN_DENY")
+        if denies is not None and Path(denies).exists():
             return construct_redirect_uri(back, error="access_denied", state=params.state)
         code = f"code-{next(self.numbers)}"
         self.codes[code] = AuthorizationCode(

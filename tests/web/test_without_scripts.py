@@ -312,7 +312,7 @@ LINKS = """[...document.querySelectorAll("a")]
 
 FILL = """button => {
   for (const field of button.form?.elements ?? []) {
-    if (field.type === "hidden" || field.list || !field.checkVisibility()) continue;
+    if (field.type === "hidden" || (field.list && !field.required) || !field.checkVisibility()) continue;
     if (field.matches("select")) field.selectedIndex = field.options.length - 1;
     else if (field.type === "range") field.value = field.value === field.min ? field.max : field.min;
     else if (field.matches("input:not([type=file]), textarea") && !field.value) field.value = "filled";
