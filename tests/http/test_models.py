@@ -15,6 +15,7 @@ from support.ports import free_port
 from support.server import ServerProcess
 
 OFFLINE = "offline/notetaker"
+OFFLINE_EMBEDDING = "offline/wordllama"
 
 LISTED = {"openai/gpt-4o-mini", "openai/gpt-4o", "openai/gpt-4.1", "openai/gpt-4.1-mini"}
 
@@ -41,8 +42,9 @@ def test_a_model_is_described_in_both_forms(client: Letta) -> None:
 
 
 def test_embedding_models_are_listed_apart(client: Letta) -> None:
-    (model,) = client.models.embeddings.list()
+    model, offline = client.models.embeddings.list()
     assert (model.handle, model.embedding_dim) == ("openai/text-embedding-3-small", 1536)
+    assert (offline.handle, offline.embedding_dim) == (OFFLINE_EMBEDDING, 256)
     assert model.handle not in handles(client)
 
 
@@ -68,7 +70,7 @@ def test_a_provider_that_is_down_leaves_the_others(start_server: StartServer) ->
     server = start_server(env={"OPENAI_BASE_URL": f"http://127.0.0.1:{free_port()}/v1"})
     with client_of(server) as client:
         assert handles(client) == {OFFLINE}
-        assert client.models.embeddings.list() == []
+        assert [model.handle for model in client.models.embeddings.list()] == [OFFLINE_EMBEDDING]
         assert client.agents.create(model="openai/gpt-4o-mini").model == "openai/gpt-4o-mini"
 
 
@@ -90,7 +92,7 @@ def test_without_a_provider_there_is_the_offline_model_and_its_name_says_so(keyl
         assert model.handle == OFFLINE
         assert "offline" in (model.display_name or "").lower()
         assert "not a language model" in (model.display_name or "")
-        assert client.models.embeddings.list() == []
+        assert [model.handle for model in client.models.embeddings.list()] == [OFFLINE_EMBEDDING]
         assert client.agents.create().model == OFFLINE
 
 

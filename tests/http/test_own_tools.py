@@ -288,10 +288,10 @@ def test_a_default_approval_comes_with_the_tool(client: Letta, new_agent: NewAge
 
 
 def test_tools_are_found_by_words(client: Letta, http: httpx.Client) -> None:
-    word = f"zz{uuid4().hex[:10]}"
-    named = client.tools.create(source_code=greeting(f"{word}_price"), tags=["shop"])
+    word, shop = f"zz{uuid4().hex[:10]}", fresh()
+    named = client.tools.create(source_code=greeting(f"{word}_price"), tags=[shop])
     described = client.tools.create(
-        source_code=greeting(fresh()), description=f"Looks up the {word} of a thing", tags=["shop", "x"]
+        source_code=greeting(fresh()), description=f"Looks up the {word} of a thing", tags=[shop, f"{shop}-x"]
     )
     parameter = client.tools.create(source_code=f'def {fresh()}({word}: int):\n    """Do."""\n')
 
@@ -305,8 +305,8 @@ def test_tools_are_found_by_words(client: Letta, http: httpx.Client) -> None:
     assert scores == sorted(scores, reverse=True)
     assert 0 < scores[-1] < scores[0] <= 1
     assert word in found[1]["embedded_text"]
-    assert [each["tool"]["id"] for each in search(query=f"PRICE {word}", tags=["shop"])] == [named.id, described.id]
-    assert [each["tool"]["id"] for each in search(query=word, tags=["x"])] == [described.id]
+    assert [each["tool"]["id"] for each in search(query=f"PRICE {word}", tags=[shop])] == [named.id, described.id]
+    assert [each["tool"]["id"] for each in search(query=word, tags=[f"{shop}-x"])] == [described.id]
     assert [each["tool"]["id"] for each in search(query=word, limit=1)] == [named.id]
     assert search(query=word, tool_types=["letta_core"]) == []
     assert "memory_insert" in {each["tool"]["name"] for each in search(query="insert memory block")}
