@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
@@ -46,6 +47,16 @@ def browser() -> Iterator[Browser]:
         chromium = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(autouse=True)
+def servers_of_tools_go(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Remove the MCP servers that a test added to the shared server: other tests count tools."""
+    http: httpx.Client | None = request.getfixturevalue("http") if "http" in request.fixturenames else None
+    yield
+    if http is not None:
+        for each in http.get("/v1/mcp-servers").json():
+            http.delete(f"/v1/mcp-servers/{each['id']}")
 
 
 @pytest.fixture
