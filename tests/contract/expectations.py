@@ -124,6 +124,7 @@ _OF_TOOLS_AND_MODELS = (
     Allowed("agent attach tool", "$: an object instead of null", "the agent, as with a block"),
     Allowed("models list", "$[]: without openai/text-embedding-3-small", "it holds no conversations"),
     Allowed("models list", "$[]: with offline/notetaker", "Folkmoot's own"),
+    Allowed("embedding models list", "$[]: with offline/wordllama", "Folkmoot's own"),
     Allowed("models list", "$[].max_tokens: null instead of 16384", "OpenAI's list does not tell it"),
     Allowed("models list", "$[].enable_reasoner: False instead of True", "no gpt-4 reasons"),
     Allowed("*models list", "$[]: without letta/letta-free", "a cloud's model"),

@@ -67,6 +67,7 @@ _MODELS = (
     Mark("it holds no conversations", "GET /v1/models", "$[]: without text-embedding-3-small"),
     Mark("the scripted model's list has none", "GET /v1/models/embedding", "$[]: without text-embedding-*"),
     Mark("Folkmoot's own", "GET /v1/models", "$[]: with notetaker"),
+    Mark("Folkmoot's own", "GET /v1/models/embedding", "$[]: with wordllama"),
 )
 
 _WHOLE = "an agent that is read comes with all that belongs to it, and an include takes nothing away"
