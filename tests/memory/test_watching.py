@@ -29,6 +29,7 @@ class Counted:
         self._store = store
         self.signals = store.signals
         self.reads = 0
+        self.under_way = 0
         self.fails = False
 
     def __getattr__(self, name: str) -> Any:
@@ -38,7 +39,11 @@ class Counted:
         self.reads += 1
         if self.fails:
             raise StoreUnavailable("away")
-        return await self._store.read(work)
+        self.under_way += 1
+        try:
+            return await self._store.read(work)
+        finally:
+            self.under_way -= 1
 
 
 @pytest.fixture
@@ -67,9 +72,9 @@ def numbers(events: list[MemoryEvent]) -> list[int]:
 
 
 async def settled(store: Counted) -> None:
-    """Wait until nobody has read for a while."""
+    """Wait until nobody reads, nor has for a while."""
     before = -1
-    while store.reads != before:
+    while store.reads != before or store.under_way:
         before = store.reads
         await asyncio.sleep(0.1)
 
