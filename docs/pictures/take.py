@@ -73,7 +73,7 @@ def _wait_until_ready(http: httpx.Client) -> None:
 def shot(page: Page, name: str, *, full: bool = False) -> None:
     """Take a picture of a page that has come to rest."""
     page.evaluate("document.fonts.ready")
-    page.evaluate("Promise.all(document.getAnimations().map((each) => each.finished))")
+    page.evaluate("Promise.allSettled(document.getAnimations().map((each) => each.finished))")
     page.screenshot(path=HERE / f"{name}.png", full_page=full)
 
 
