@@ -169,7 +169,8 @@ def test_what_was_said_is_said_again_differently_in_a_fork_with_its_pictures(
     say(page, "ECHO two birds")
     expect(page.locator(".saying.agent .text").last).to_have_text("two birds")
     expect(page.locator(".saying.user img")).to_have_count(2)
-    page.wait_for_function("[...document.querySelectorAll('.saying img')].every((each) => each.naturalWidth === 3)")
+    for picture in page.locator(".saying img").all():
+        expect(picture).to_have_js_property("naturalWidth", 3)
     page.locator(".saying.user").last.hover()
     page.get_by_role("link", name="Edit and send again").last.click()
     expect(page.locator("#message")).to_have_value("ECHO two birds")

