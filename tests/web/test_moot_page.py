@@ -278,6 +278,7 @@ def test_the_keyboard_is_enough(open_page: OpenPage, new_block: NewBlock) -> Non
     row.focus()
     page.keyboard.press("Enter")
     expect(page.locator("#text")).to_contain_text("first")
+    is_live(page)
     page.keyboard.press("e")
     expect(page.locator("#edited")).to_be_focused()
     page.keyboard.press("Control+End")
