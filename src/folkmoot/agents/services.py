@@ -20,7 +20,7 @@ from folkmoot.store.engine import Store
 from folkmoot.store.sealing import Sealer
 from folkmoot.tools.mcp.service import McpServers
 from folkmoot.tools.registry import ToolRegistry
-from folkmoot.tools.tool import Messenger, ToolContext
+from folkmoot.tools.tool import Messenger, OwnTools, ToolContext
 
 
 class Models(Protocol):
@@ -85,6 +85,7 @@ class Services:
         chain: Sequence[str] = (),
         hops: int = 0,
         edits_as_read: bool = False,
+        own_tools: OwnTools | None = None,
         overtaken: int = 0,
     ) -> ToolContext:
         """Return what an agent's tools may use.
@@ -99,6 +100,7 @@ class Services:
             chain: the agents that wait for this turn's answer.
             hops: how many messages between agents have set each other off up to it.
             edits_as_read: whether blocks are only overwritten as the step's model was shown them.
+            own_tools: what code of the agent's may call.
             overtaken: how many edits of the steps before came to nothing because of that.
         """
         return ToolContext(
@@ -119,5 +121,6 @@ class Services:
             chain=chain,
             hops=hops,
             edits_as_read=edits_as_read,
+            own_tools=own_tools,
             overtaken=overtaken,
         )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from folkmoot.tools.builtin import agents, archival_memory, files, memory, memory_files, web
 from folkmoot.tools.builtin.builtin_tool import BuiltinTool
 from folkmoot.tools.builtin.conversation_search import conversation_search
-from folkmoot.tools.builtin.run_code import run_code
+from folkmoot.tools.builtin.run_code import run_code, run_code_with_tools
 
 _ALL = (
     BuiltinTool(memory.memory_insert, "letta_sleeptime_core", in_step=True),
@@ -23,6 +23,7 @@ _ALL = (
     BuiltinTool(web.web_search, "letta_builtin"),
     BuiltinTool(web.fetch_webpage, "letta_builtin"),
     BuiltinTool(run_code, "letta_builtin", runs_code=True),
+    BuiltinTool(run_code_with_tools, "letta_builtin", runs_code=True, runs_beside_others=False),
     BuiltinTool(archival_memory.archival_memory_insert, "letta_core", in_step=True),
     BuiltinTool(archival_memory.archival_memory_search, "letta_core"),
     BuiltinTool(files.open_files, "letta_files_core", in_step=True),
@@ -35,6 +36,8 @@ _ALL = (
 
 BUILTIN_TOOLS: Mapping[str, BuiltinTool] = {tool.name: tool for tool in _ALL}
 """By name."""
+
+RUN_CODE_WITH_TOOLS = "run_code_with_tools"
 
 BUILTIN_TOOLS_BY_ID: Mapping[str, BuiltinTool] = {tool.id: tool for tool in _ALL}
 """By identifier."""
