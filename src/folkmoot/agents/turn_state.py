@@ -222,6 +222,7 @@ class TurnState:
             chain=self.request.chain,
             hops=self.request.hops,
             edits_as_read=self.request.edits_as_read,
+            asked=self.request.messages,
             own_tools=InnerCalls(self.tools, self.schemas, self.check_inner),
             overtaken=sum(each.overtaken for each in self.called),
         )

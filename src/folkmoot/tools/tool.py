@@ -97,6 +97,12 @@ class ToolContext:
     edits_as_read: bool = False
     """Whether a block is only overwritten as the step's model was shown it, and not when others changed it since."""
 
+    asked: Sequence[str] = ()
+    """What the turn was asked: the texts of its messages."""
+
+    asked_by: str | None = None
+    """The agent whose messages those are; None for anybody else."""
+
     own_tools: OwnTools | None = None
     """What code may call; None for what code has called."""
 
