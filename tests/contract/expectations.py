@@ -119,7 +119,6 @@ _OF_AGENTS = (
 
 _OF_TOOLS_AND_MODELS = (
     Allowed("health", "$.folkmoot: added", "our own version, beside the level of the API"),
-    Allowed("tools list", "$[]: without *", "later: more tools"),
     Allowed("*", "$*.environment: added", "Folkmoot's own: whether the packages of a tool are there"),
     Allowed("agent attach tool", "$: an object instead of null", "the agent, as with a block"),
     Allowed("models list", "$[]: without openai/text-embedding-3-small", "it holds no conversations"),

@@ -164,8 +164,10 @@ async def run_edit(planned: PlannedCall, context: ToolContext) -> Outcome:
 async def run_apart(planned: PlannedCall, context: ToolContext) -> Outcome:
     """Run one call that is part of no transaction; return what came of it, and of the calls that it made in turn."""
     assert planned.tool is not None
-    own = context.own_tools.afresh() if context.own_tools is not None else None
-    context = replace(context, own_tools=own)
+    own = None
+    if context.own_tools is not None:
+        own = context.own_tools.afresh()
+        context = replace(context, own_tools=own)
     with _span(planned, context) as span:
         outcome = _outcome(await run_alone(planned.tool, planned.arguments or {}, context), planned.tool)
         _tell(span, outcome)

@@ -29,7 +29,7 @@ _ALL = (
     BuiltinTool(voice_memory.store_memories, "letta_voice_sleeptime_core", in_step=True),
     BuiltinTool(voice_memory.rethink_user_memory, "letta_voice_sleeptime_core", in_step=True),
     BuiltinTool(voice_memory.finish_rethinking_memory, "letta_voice_sleeptime_core", in_step=True, ends_turn=True),
-    BuiltinTool(voice_memory.search_memory, "letta_voice_sleeptime_core"),
+    BuiltinTool(voice_memory.search_memory, "letta_voice_sleeptime_core", runs_beside_others=False),
     BuiltinTool(files.open_files, "letta_files_core", in_step=True),
     BuiltinTool(files.grep_files, "letta_files_core"),
     BuiltinTool(files.semantic_search_files, "letta_files_core"),
