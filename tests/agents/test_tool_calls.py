@@ -14,7 +14,9 @@ from folkmoot.agents.tool_calls import PlannedCall, run_outside
 from folkmoot.models.prompt import ToolCall
 from folkmoot.tools.tool import ToolContext, ToolResult
 
-CONTEXT: Any = SimpleNamespace(settings=SimpleNamespace(tool_timeout=60.0, agent_timeout=60.0), run_id="")
+CONTEXT: Any = SimpleNamespace(
+    settings=SimpleNamespace(tool_timeout=60.0, agent_timeout=60.0), run_id="", own_tools=None
+)
 
 
 @dataclass

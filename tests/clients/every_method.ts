@@ -1,4 +1,5 @@
-// Calls every method of the official TypeScript client, in an order that the test gives, and prints each one's status.
+// Calls every method of the official TypeScript client, in an order that the test gives, and prints each one's status,
+// with all that was answered as JSON.
 import Letta, { APIError, toFile } from "@letta-ai/letta-client";
 import { readFileSync } from "node:fs";
 
@@ -9,7 +10,27 @@ const { world, bodies, files, order } = JSON.parse(readFileSync(0, "utf8")) as {
   files: string[];
   order: string[];
 };
-const client: any = new Letta({ apiKey: "unused", baseURL: process.env.FOLKMOOT_BASE_URL, maxRetries: 0 });
+type Answer = { name: string; method: string; path: string; body: unknown };
+const answers: Answer[] = [];
+let calling = "";
+
+// What the server answered, before the client makes anything of it.
+async function fetched(url: any, init?: any): Promise<Response> {
+  const response = await fetch(url, init);
+  const isJson = response.headers.get("content-type")?.startsWith("application/json");
+  if (response.ok && response.status !== 204 && isJson) {
+    const path = new URL(String(url)).pathname;
+    answers.push({ name: calling, method: init?.method ?? "GET", path, body: await response.clone().json() });
+  }
+  return response;
+}
+
+const client: any = new Letta({
+  apiKey: "unused",
+  baseURL: process.env.FOLKMOOT_BASE_URL,
+  maxRetries: 0,
+  fetch: fetched,
+});
 
 const camel = (name: string): string => name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
 const snake = (name: string): string => name.replace(/ID\b/, "_id").replace(/([a-z])([A-Z])/g, "$1_$2").toLowerCase();
@@ -67,8 +88,11 @@ async function main(): Promise<void> {
   const missed = [...there].filter((name) => !order.map((each) => each.split(".").map(camel).join(".")).includes(name));
   if (missed.length > 0) throw new Error(`not called: ${missed}`);
   const told: Record<string, [number, string]> = {};
-  for (const name of order) told[name] = await call(name);
-  console.log(JSON.stringify(told));
+  for (const name of order) {
+    calling = name;
+    told[name] = await call(name);
+  }
+  console.log(JSON.stringify({ told, answers }));
 }
 
 void main();

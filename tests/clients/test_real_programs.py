@@ -119,6 +119,10 @@ def test_letta_codes_commands_that_need_no_channel(
         run([letta, "model", "set", MODEL, "--agent", agent], **env)
         assert json.loads(run([letta, "model", "get", "--agent", agent], **env))["model"] == MODEL
         assert json.loads(run([letta, "memory", "backups", "--agent", agent], **env)) == {"backups": []}
+        # What it makes is set to keep its memory in a repository that its maker's cloud alone has.
+        http.patch(f"/v1/agents/{made['id']}", json={"tags": ["shop"]}).raise_for_status()
+        turn = json.loads(run([letta, "-p", "ECHO on", "--output-format", "json", "--agent", made["id"]], **env))
+        assert turn["result"] == "on"
 
 
 def test_letta_code_talks_without_an_agent_and_without_its_memory_and_shows_what_was_sent(

@@ -112,6 +112,38 @@ def test_a_batch_ends_with_the_key_that_made_it(start_server: StartServer, scrip
         assert counts == {"waiting": 0, "succeeded": 1, "failed": 0, "cancelled": 1}
 
 
+def test_nobody_reaches_the_batches_of_another_organisation(
+    start_server: StartServer, scripted_model: ScriptedModel
+) -> None:
+    server = start_server(env={"FOLKMOOT_API_KEY": "admin"})
+    with plain_client(server.url, headers={"authorization": "Bearer admin"}) as mine:
+        other = ok(mine.post("/v1/organizations", json={"name": "others"}))["id"]
+        made = ok(mine.post("/v1/keys", json={"name": "other", "role": "admin", "organization": other}))
+        agent = ok(mine.post("/v1/agents", json={"model": MODEL}))["id"]
+        headers = {"authorization": f"Bearer {made['key']}"}
+        with plain_client(server.url, headers=headers) as theirs, scripted_model.hold() as held:
+            batch = ok(mine.post("/v1/messages/batches", json=asked((agent, "ECHO mine"), (agent, "ECHO more"))))["id"]
+            held.wait_for(1)
+            own = ok(theirs.post("/v1/agents", json={"model": MODEL}))["id"]
+            intruding = theirs.post("/v1/messages/batches", json=asked((own, "ECHO a"), (agent, "ECHO b")))
+            assert intruding.status_code == 404, intruding.text
+            assert ok(theirs.get("/v1/messages/batches")) == [], "nothing of it was begun"
+            for method, path in (
+                ("GET", f"/v1/messages/batches/{batch}"),
+                ("GET", f"/v1/messages/batches/{batch}/messages"),
+                ("PATCH", f"/v1/messages/batches/{batch}/cancel"),
+                ("GET", f"/v1/jobs/{batch}"),
+                ("PATCH", f"/v1/jobs/{batch}/cancel"),
+                ("DELETE", f"/v1/jobs/{batch}"),
+            ):
+                answer = theirs.request(method, path)
+                assert answer.status_code == 404, (method, path, answer.text)
+            assert ok(theirs.get("/v1/jobs")) == []
+        counts = until(mine, batch, is_over)["metadata"]["counts"]
+        assert counts == {"waiting": 0, "succeeded": 2, "failed": 0, "cancelled": 0}
+        assert {text for _, text in words(mine, batch)} == {"ECHO mine", "mine", "ECHO more", "more"}
+
+
 SHORT_TURNS = """
 import runpy, sys
 import folkmoot.jobs.worker

@@ -374,6 +374,11 @@ def test_the_tokens_of_a_response_are_told_before_it_is_asked_for(
 
     empty = count()
     assert empty > 100, "its instructions, tools and memory"
+    main = client.agents.messages.create(agent.id, input=f"ECHO {'heron ' * 400}")
+    assert main.stop_reason.stop_reason == "end_turn"
+    asked += 1
+    assert abs(count() - empty) < 100, "what was said in its main conversation is not in that of a new response"
+    assert count(conversation="default") > empty + 500
     words: Any = [{"role": "user", "content": "word " * 400}]
     assert 200 < count(input=words) - empty < 1200
     assert count(input="word " * 400) == count(input=words)

@@ -305,7 +305,7 @@ def test_a_group_rides_along_in_a_template(client: Letta, http: httpx.Client, ne
 
     made = client.templates.agents.create(name, agent_name="x", memory_variables={"match": "it"})
     copy = ok(http.get(f"/v1/agents/{made.agent_ids[0]}"))["managed_group"]
-    assert copy["deployment_id"] == made.deployment_id
+    assert (copy["deployment_id"], copy["id"]) == (made.deployment_id, made.group_id)
     assert (copy["manager_agent_id"], copy["agent_ids"]) == (made.agent_ids[0], made.agent_ids[1:])
     assert [copy[each] for each in ("manager_type", "max_turns", "termination_token", "description")] == [
         "dynamic", 4, "END", "Chess",

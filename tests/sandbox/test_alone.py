@@ -55,6 +55,14 @@ def test_an_attempt_fails_also_without_namespaces(name: str, there: Targets, alo
     assert "REACHED" not in result.stdout, result
 
 
+def test_code_asks_also_without_namespaces(alone: Running) -> None:
+    async def answer(question: object) -> object:
+        return [question]
+
+    result = alone(Call("ask('anybody there?')", adapter="SCOPE = {'ask': ask}", answer=answer, limits=LIMITS))
+    assert result.value == ["anybody there?"], result
+
+
 def test_code_that_needs_none_of_it_runs(alone: Running, tmp_path: Path) -> None:
     packages = tmp_path / "packages"
     packages.mkdir()

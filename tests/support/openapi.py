@@ -35,7 +35,8 @@ def schema_of(method: str, path: str) -> dict[str, Any]:
     """
     fitting = [template for template in _contract()["paths"] if _fits(template, path)]
     template = min(fitting, key=lambda template: template.count("{"))
-    content = _contract()["paths"][template][method.lower()]["responses"]["200"]["content"]
+    responses = _contract()["paths"][template][method.lower()]["responses"]
+    content = responses[min(status for status in responses if status.startswith("2"))]["content"]
     schema: dict[str, Any] = content["application/json"].get("schema", {})
     return schema
 
@@ -63,6 +64,8 @@ def _same_type(found: list[str], path: str) -> bool:
 
 def _violations(schema: dict[str, Any], value: Any, path: str) -> Iterator[str]:
     kind = schema.get("type")
+    if value is None and schema.get("nullable"):  # as OpenAPI 3.0 says it
+        return
     if kind is not None and not _is(value, kind):
         yield f"{path}: {value!r} is no {kind}"
         return

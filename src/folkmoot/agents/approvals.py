@@ -122,5 +122,9 @@ def called_since_asked(messages: Sequence[Message]) -> list[Called]:
             called = []
         elif message.message_type == "tool_return_message" and message.body.get("ran", True):
             body = message.body
+            called += [
+                Called(each["name"], each["tool_return"], each["status"] == "error")
+                for each in body.get("inner_calls") or ()
+            ]
             called.append(Called(message.name or "", body["tool_return"], body["status"] == "error"))
     return called

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from folkmoot.agents.agents import Agent
 from folkmoot.agents.recent_contexts import RecentContexts
 from folkmoot.agents.trace_keeping import TraceKeeping
+from folkmoot.conversations.messages import Message, said_text
 from folkmoot.jobs.kinds import JobKinds
 from folkmoot.models.catalogue import Catalogue
 from folkmoot.models.directory import Directory
@@ -20,7 +21,7 @@ from folkmoot.store.engine import Store
 from folkmoot.store.sealing import Sealer
 from folkmoot.tools.mcp.service import McpServers
 from folkmoot.tools.registry import ToolRegistry
-from folkmoot.tools.tool import Messenger, ToolContext
+from folkmoot.tools.tool import Messenger, OwnTools, ToolContext
 
 
 class Models(Protocol):
@@ -85,6 +86,8 @@ class Services:
         chain: Sequence[str] = (),
         hops: int = 0,
         edits_as_read: bool = False,
+        asked: Sequence[Message] = (),
+        own_tools: OwnTools | None = None,
         overtaken: int = 0,
     ) -> ToolContext:
         """Return what an agent's tools may use.
@@ -99,6 +102,8 @@ class Services:
             chain: the agents that wait for this turn's answer.
             hops: how many messages between agents have set each other off up to it.
             edits_as_read: whether blocks are only overwritten as the step's model was shown them.
+            asked: the messages that began the turn.
+            own_tools: what code of the agent's may call.
             overtaken: how many edits of the steps before came to nothing because of that.
         """
         return ToolContext(
@@ -119,5 +124,8 @@ class Services:
             chain=chain,
             hops=hops,
             edits_as_read=edits_as_read,
+            asked=[said_text(message) for message in asked],
+            asked_by=next((message.sender_id for message in asked), None),
+            own_tools=own_tools,
             overtaken=overtaken,
         )

@@ -8,10 +8,11 @@ transaction, in the reply's order.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from folkmoot import tracing
@@ -23,9 +24,12 @@ from folkmoot.metrics import TOOL_CALLS
 from folkmoot.models.prompt import Image, ToolCall
 from folkmoot.tools.pictures import stored_picture
 from folkmoot.tools.schema import parse_arguments
-from folkmoot.tools.tool import Tool, ToolContext, ToolResult
+from folkmoot.tools.tool import TEXT_ALONE, InnerCall, Tool, ToolContext, ToolResult
 
 logger = logging.getLogger(__name__)
+
+LONGEST_INNER = 1000
+"""Characters that are kept of the arguments of a call that code made, and of its return."""
 
 ONE_AT_A_TIME = "Only one tool can be called at a time here; this call was not run. Make it again in your next step."
 
@@ -42,6 +46,12 @@ class Outcome:
     pictures: Sequence[Image] = ()
     overtaken: bool = False
     """Whether it was to overwrite a block that others had changed since it was read."""
+
+    inner: Sequence[InnerCall] = ()
+    """What the tool, being code of the agent's, called in turn."""
+
+    value: Any = TEXT_ALONE
+    """What was returned, as JSON has it; TEXT_ALONE where that is the text."""
 
 
 def not_run(why: str) -> Outcome:
@@ -116,7 +126,7 @@ async def _run_outside(planned: PlannedCall, context: ToolContext, one_by_one: a
     if planned.outcome is not None or planned.tool is None or planned.tool.in_step:
         return planned
     async with nullcontext() if planned.tool.runs_beside_others else one_by_one:
-        return PlannedCall(planned.call, planned.tool, planned.arguments, await _run(planned, context))
+        return PlannedCall(planned.call, planned.tool, planned.arguments, await run_apart(planned, context))
 
 
 async def run_in_step(planned: Sequence[PlannedCall], context: ToolContext) -> list[Outcome | None]:
@@ -130,11 +140,16 @@ async def run_in_step(planned: Sequence[PlannedCall], context: ToolContext) -> l
     if sum(call.outcome is None and not call.waits for call in planned) > 1:
         await lock_blocks(context.step_transaction, context.agent_id)
     return [
-        call.outcome if call.outcome is not None or call.waits else await _run_edit(call, context) for call in planned
+        call.outcome if call.outcome is not None or call.waits else await run_edit(call, context) for call in planned
     ]
 
 
-async def _run_edit(planned: PlannedCall, context: ToolContext) -> Outcome:
+async def run_edit(planned: PlannedCall, context: ToolContext) -> Outcome:
+    """Run one call that is part of the transaction; return what came of it.
+
+    Raises:
+        StoreError: the database failed.
+    """
     assert planned.tool is not None
     with _span(planned, context) as span:
         try:
@@ -146,12 +161,17 @@ async def _run_edit(planned: PlannedCall, context: ToolContext) -> Outcome:
         return outcome
 
 
-async def _run(planned: PlannedCall, context: ToolContext) -> Outcome:
+async def run_apart(planned: PlannedCall, context: ToolContext) -> Outcome:
+    """Run one call that is part of no transaction; return what came of it, and of the calls that it made in turn."""
     assert planned.tool is not None
+    own = None
+    if context.own_tools is not None:
+        own = context.own_tools.afresh()
+        context = replace(context, own_tools=own)
     with _span(planned, context) as span:
         outcome = _outcome(await run_alone(planned.tool, planned.arguments or {}, context), planned.tool)
         _tell(span, outcome)
-        return outcome
+        return outcome if own is None else replace(outcome, inner=own.made)
 
 
 def _span(planned: PlannedCall, context: ToolContext) -> tracing.Span:
@@ -201,16 +221,29 @@ async def run_alone(tool: Tool, arguments: Mapping[str, Any], context: ToolConte
 def _outcome(result: ToolResult, tool: Tool) -> Outcome:
     TOOL_CALLS.add("failed" if result.failed else "succeeded")
     text = _clip(clean_text(result.text), tool.return_limit, result.length)
-    return Outcome(text, failed=result.failed, stdout=result.stdout, stderr=result.stderr, pictures=result.pictures)
+    return Outcome(
+        text,
+        failed=result.failed,
+        stdout=result.stdout,
+        stderr=result.stderr,
+        pictures=result.pictures,
+        value=result.value,
+    )
 
 
 def called_of(planned: Sequence[PlannedCall], outcomes: Sequence[Outcome | None]) -> list[Called]:
-    """Return the calls whose tools were run, as the agent's rules see them."""
-    return [
-        Called(call.call.name, outcome.text, outcome.failed, outcome.overtaken)
-        for call, outcome in zip(planned, outcomes, strict=True)
-        if outcome is not None and outcome.ran
-    ]
+    """Return the calls whose tools were run, as the agent's rules see them; what code called comes before the code."""
+    called: list[Called] = []
+    for call, outcome in zip(planned, outcomes, strict=True):
+        if outcome is not None and outcome.ran:
+            called += inner_called(outcome.inner)
+            called.append(Called(call.call.name, outcome.text, outcome.failed, outcome.overtaken))
+    return called
+
+
+def inner_called(inner: Sequence[InnerCall]) -> list[Called]:
+    """Return what code called, as the agent's rules see it."""
+    return [Called(each.name, each.text, each.failed, each.overtaken) for each in inner]
 
 
 def call_message(call: ToolCall, run_id: str, step_id: str) -> Message:
@@ -230,9 +263,22 @@ def return_message(call: ToolCall, outcome: Outcome, run_id: str, step_id: str) 
     }
     if outcome.pictures:
         body["pictures"] = [stored_picture(picture) for picture in outcome.pictures]
+    if outcome.inner:
+        body["inner_calls"] = [_inner_shown(each) for each in outcome.inner]
     if not outcome.ran:
         body["ran"] = False
     return Message("tool_return_message", body, name=call.name, run_id=run_id, step_id=step_id)
+
+
+def _inner_shown(inner: InnerCall) -> dict[str, Any]:
+    """Return a call that code made as the message of the code's own return has it, what is long cut off."""
+    arguments = json.dumps(inner.arguments, ensure_ascii=False)
+    return {
+        "name": inner.name,
+        "arguments": clean_text(_clip(arguments, LONGEST_INNER, 0)),
+        "tool_return": _clip(inner.text, LONGEST_INNER, 0),
+        "status": "error" if inner.failed else "success",
+    }
 
 
 def _clip(text: str, limit: int, length: int) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from folkmoot.agents.agents import Agent, find_agent, tools_of
+from folkmoot.agents.inner_calls import InnerCalls
 from folkmoot.agents.services import Services
 from folkmoot.agents.tool_calls import run_alone
 from folkmoot.errors import InvalidInput, NotFound, ToolFailed
@@ -32,15 +33,16 @@ async def run_tool(
         StoreError: the database failed.
     """
 
-    async def read(transaction: Transaction) -> tuple[Agent, Tool]:
+    async def read(transaction: Transaction) -> tuple[Agent, Mapping[str, Tool]]:
         agent = await find_agent(transaction, agent_id)
-        for tool in await tools_of(transaction, agent_id, services.tools):
-            if tool.name == name:
-                return agent, tool
-        raise NotFound(f"Tool '{name}' not found or not attached to agent '{agent_id}'")
+        return agent, {tool.name: tool for tool in await tools_of(transaction, agent_id, services.tools)}
 
-    agent, tool = await services.store.read(read)
-    context = services.tool_context(agent, messenger, conversation_id=agent_id)
+    agent, tools = await services.store.read(read)
+    tool = tools.get(name)
+    if tool is None:
+        raise NotFound(f"Tool '{name}' not found or not attached to agent '{agent_id}'")
+    own = InnerCalls(list(tools.values()), [each.schema for each in tools.values()], lambda _call, _made: {})
+    context = services.tool_context(agent, messenger, conversation_id=agent_id, own_tools=own)
     try:
         given = read_arguments(tool.schema, arguments)
         if not tool.in_step:

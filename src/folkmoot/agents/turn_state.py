@@ -11,15 +11,20 @@ from folkmoot.agents.approvals import Decisions
 from folkmoot.agents.context import Seen, build_prompt, read_seen
 from folkmoot.agents.context_state import ContextState
 from folkmoot.agents.events import TurnSink
+from folkmoot.agents.inner_calls import InnerCalls
 from folkmoot.agents.services import Services
 from folkmoot.agents.standing_approvals import approvals_of
-from folkmoot.agents.tool_calls import Outcome, PlannedCall, not_run, plan_calls
+from folkmoot.agents.tool_calls import Outcome, PlannedCall, inner_called, not_run, plan_calls
 from folkmoot.agents.tool_rules import Called, ToolRules
 from folkmoot.conversations.messages import Message
+from folkmoot.errors import ToolFailed
 from folkmoot.models.prompt import Prompt, Reply, ToolCall, ToolSchema, Usage
 from folkmoot.store.engine import Transaction
+from folkmoot.tools.builtin import RUN_CODE_WITH_TOOLS
 from folkmoot.tools.builtin.proposed import arguments_of
-from folkmoot.tools.tool import Tool, ToolContext
+from folkmoot.tools.tool import InnerCall, Tool, ToolContext
+
+_YOURSELF = "Call it yourself instead."
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +122,19 @@ class TurnState:
             return forced
         return "required" if self.rules.must_call(self.names, self.called) else None
 
-    def waits(self, call: ToolCall) -> bool:
-        """Tell whether a call waits for somebody, with the arguments that it will be run with."""
+    def waits(self, call: ToolCall, called: Sequence[Called] | None = None) -> bool:
+        """Tell whether a call waits for somebody, with the arguments that it will be run with.
+
+        Args:
+            call: the call.
+            called: what was called before it in this turn, when that is more than in the steps before.
+        """
         if call.name not in self.awaited:
             return False
         arguments = arguments_of(call.arguments) if call.name in self.open_until_whole else None
         if arguments is None:
             return True
-        whole = {**arguments, **self.rules.prefilled(call.name, self.called)}
+        whole = {**arguments, **self.rules.prefilled(call.name, self.called if called is None else called)}
         return not any(approval.covers(call.name, whole) for approval in approvals_of(self.agent))
 
     def plan(self, reply: Reply) -> list[PlannedCall]:
@@ -137,6 +147,21 @@ class TurnState:
             else self._with_prefilled(call)
             for call in planned
         ]
+
+    def check_inner(self, call: ToolCall, made: Sequence[InnerCall]) -> Mapping[str, Any]:
+        """Return arguments that override those of a call that the agent's code makes, behind these others.
+
+        Raises:
+            ToolFailed: the agent may not make it now, or it waits for somebody, which code cannot.
+        """
+        called = [*self.called, Called(RUN_CODE_WITH_TOOLS, ""), *inner_called(made)]
+        if call.name in self.names and call.name not in self.rules.allowed(self.names, called):
+            raise ToolFailed(self.rules.explain(call.name, self.names, called))
+        if call.name in self._own:
+            raise ToolFailed(f"{call.name} was not run: the client runs it, and code cannot wait for that. {_YOURSELF}")
+        if self.waits(call, called):
+            raise ToolFailed(f"{call.name} was not run: it needs approval, and code cannot wait for that. {_YOURSELF}")
+        return self.rules.prefilled(call.name, called)
 
     def demand(self, called: Sequence[Called], reply: Reply) -> str:
         """Return what the agent is told when its rules do not let it stop yet, or nothing."""
@@ -197,6 +222,8 @@ class TurnState:
             chain=self.request.chain,
             hops=self.request.hops,
             edits_as_read=self.request.edits_as_read,
+            asked=self.request.messages,
+            own_tools=InnerCalls(self.tools, self.schemas, self.check_inner),
             overtaken=sum(each.overtaken for each in self.called),
         )
 

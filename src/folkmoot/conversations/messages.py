@@ -270,10 +270,15 @@ def search_text(message: Message) -> str:
     """Return what full-text search finds the message by: nothing for what nobody said."""
     if message.message_type not in _SEARCHED:
         return ""
+    return indexed_text(said_text(message))
+
+
+def said_text(message: Message) -> str:
+    """Return the words of a message, without its pictures."""
     content = message.body.get("content", message.body.get("tool_return", ""))
-    if not isinstance(content, str):
-        content = "\n".join(part["text"] for part in content if part.get("type") == "text")
-    return indexed_text(content)
+    if isinstance(content, str):
+        return content
+    return "\n".join(part["text"] for part in content if part.get("type") == "text")
 
 
 def search_id(conversation_id: str, message: Message) -> int:

@@ -110,7 +110,7 @@ async def _begin(transaction: Transaction, group_id: str, principal: Principal) 
     if not said or not group.agent_ids or group.manager_agent_id is None:
         return Plan()
     manager = await find_agent(transaction, group.manager_agent_id)
-    text = said_since(manager.name, [_shown(manager, *each) for each in said])
+    text = _told(group, manager, said)
     read = {"read_to": read_to, "last_message_id": said[-1][1].id}
     turns = []
     for place, agent_id in enumerate(group.agent_ids, 1):
@@ -121,6 +121,15 @@ async def _begin(transaction: Transaction, group_id: str, principal: Principal) 
         turns.append((run, request))
     await transaction.run(_take_run_id, group_id=group_id)
     return Plan(turns, more=len(said) < len(found) or len(found) == MESSAGES_AT_ONCE)
+
+
+def _told(group: Group, manager: Agent, said: Sequence[tuple[str, Message]]) -> str:
+    """Return what those who tend an agent's memory are told was said; by voice in numbered lines."""
+    frames = [_shown(manager, *each) for each in said]
+    if group.manager_type != "voice_sleeptime":
+        return said_since(manager.name, frames, "memory_finish_edits")
+    numbered = [replace(frame, attributes={"line": str(line), **frame.attributes}) for line, frame in enumerate(frames)]
+    return said_since(manager.name, numbered, "finish_rethinking_memory")
 
 
 def _request(group: Group, agent_id: str, text: str, read: Mapping[str, Any]) -> TurnRequest:

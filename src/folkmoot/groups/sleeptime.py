@@ -17,7 +17,7 @@ from folkmoot.agents.agents import Agent, find_agent
 from folkmoot.agents.creation import AgentPlan, create_agent
 from folkmoot.agents.services import Services
 from folkmoot.groups.groups import SLEEPTIME, Group, GroupPlan, ManagerType, create_group, find_group, managed_groups
-from folkmoot.groups.instructions import TENDING, TENDING_PERSONA
+from folkmoot.groups.instructions import TENDING, TENDING_PERSONA, TENDING_VOICE
 from folkmoot.identifiers import new_id
 from folkmoot.jobs.jobs import add_job
 from folkmoot.memory.attachments import attach, attachments_of, detach, isolated_rows
@@ -26,6 +26,7 @@ from folkmoot.runs.runs import Run
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import agents, group_blocks, group_readings, groups, messages
+from folkmoot.tools.builtin import BASE_TOOLS
 
 KIND = "consolidation"
 """The name of the jobs that consolidate; each works on a group."""
@@ -33,7 +34,8 @@ KIND = "consolidation"
 PRIMARY_TOOLS = ("send_message", "conversation_search", "archival_memory_search")
 """What an agent has in the place of its type's tools when another one tends its memory."""
 
-TENDING_TOOLS = ("memory_insert", "memory_replace", "memory_rethink", "memory_finish_edits")
+VOICE = "voice_convo_agent"
+"""The type of agents that people talk to by voice."""
 
 OWN_LABEL = "memory_persona"
 """The label of a sleep-time agent's own block."""
@@ -87,7 +89,8 @@ async def create_with_partner(
     if not plan.configuration.get("enable_sleeptime"):
         return await create_agent(transaction, plan, model, services, author)
     if plan.base_tools:
-        plan = replace(plan, base_tools=False, tools=[*PRIMARY_TOOLS, *plan.tools])
+        primary = BASE_TOOLS[VOICE] if plan.agent_type == VOICE else PRIMARY_TOOLS
+        plan = replace(plan, base_tools=False, tools=[*primary, *plan.tools])
     agent = await create_agent(transaction, plan, model, services, author)
     await ensure_partner(transaction, agent.id, services, author)
     return agent
@@ -108,19 +111,18 @@ async def ensure_partner(transaction: Transaction, agent_id: str, services: Serv
     managed = await managed_groups(transaction, [agent_id])
     if any(group.owns_members and group.agent_ids for group in managed.get(agent_id, ())):
         return
-    voice = agent.agent_type == "voice_convo_agent"
+    voice = agent.agent_type == VOICE
+    tending_type = "voice_sleeptime_agent" if voice else "sleeptime_agent"
     shared = await attachments_of(transaction, agent_id)
     own = {"label": OWN_LABEL, "value": TENDING_PERSONA}
     plan = AgentPlan(
         name=f"{agent.name}-sleeptime",
-        agent_type="voice_sleeptime_agent" if voice else "sleeptime_agent",
-        system=TENDING,
+        agent_type=tending_type,
+        system=TENDING_VOICE if voice else TENDING,
         embedding=agent.embedding,
         timezone=agent.timezone,
         hidden=agent.hidden,
         configuration={name: agent.configuration[name] for name in _KEPT_SETTINGS if name in agent.configuration},
-        tools=TENDING_TOOLS,
-        base_tools=False,
         new_blocks=[] if OWN_LABEL in {each.label for each in shared} else [own],
         project_id=agent.project_id,
     )

@@ -36,6 +36,9 @@ class Asked(TypedDict):
 
     network: AskedNetwork | None
 
+    asks: bool
+    """Whether the code may ask the server something while it runs."""
+
     processes: bool
     """Whether it sees its own processes at /proc, where the kernel allows that; many programs look for themselves."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from folkmoot.errors import InvalidInput
 
@@ -14,6 +14,9 @@ Language = Literal["python", "javascript", "typescript"]
 Mode = Literal["strict", "trusted", "off"]
 Exceeded = Literal["time", "cpu", "memory", "processes", "output", "value"]
 
+
+Answer: TypeAlias = Callable[[Any], Awaitable[Any]]
+"""Answers a question of the code's; both are JSON values, and what is asked may have been made to harm."""
 
 SOURCE = "127.64.0.1"
 """Where connections from inside a call to this server come from, so that it knows that they are code's."""
@@ -152,6 +155,9 @@ class Call:
     adapter: str = ""
     """A module of the caller's own that stands between, inside the walls: names in its `SCOPE` are known to the source,
     `before(function, arguments)` returns what the function is called with, `after(value)` what its value becomes."""
+
+    answer: Answer | None = None
+    """What answers the `ask(question)` that the adapter of Python code then finds, one question after the other."""
 
 
 @dataclass(frozen=True, slots=True)

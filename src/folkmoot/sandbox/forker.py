@@ -20,21 +20,21 @@ def main(descriptor: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     with socket.socket(fileno=descriptor) as server:
         while True:
-            message, passed, _, _ = socket.recv_fds(server, 1, 2)
+            message, passed, _, _ = socket.recv_fds(server, 1, 3)
             if not message:
                 return
             with socket.socket(fileno=passed[0]) as control:
                 if os.fork() == 0:
                     server.close()
-                    _be_guard(control, passed[1] if len(passed) > 1 else None)
+                    _be_guard(control, passed[1:])
             for descriptor in passed[1:]:
                 os.close(descriptor)
             _import_more()
 
 
-def _be_guard(control: socket.socket, way: int | None) -> None:
+def _be_guard(control: socket.socket, passed: list[int]) -> None:
     try:
-        guard(control, way)
+        guard(control, passed)
     except BaseException:
         sys.excepthook(*sys.exc_info())  # into the server's log; the server notices that there is no report
     finally:

@@ -47,12 +47,13 @@ def _exactly(control: socket.socket, length: int) -> bytes:
     return bytes(data)
 
 
-def guard(control: socket.socket, way: int | None) -> None:
+def guard(control: socket.socket, passed: Sequence[int]) -> None:
     """Raise the walls that `control` asks for, run the call that comes behind, and report what it came to.
 
     Args:
         control: a connection to the server.
-        way: descriptor over which the server gets the sockets of the call's network; None for no network.
+        passed: descriptors of sockets to the server that the call asks for: over which the server gets the sockets of
+            its network, then over which its code asks.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
@@ -60,17 +61,17 @@ def guard(control: socket.socket, way: int | None) -> None:
     except _Gone:
         return
     if asked["walls"] == "namespaces":
-        _answer(asked, control, None, way)
+        _answer(asked, control, None, passed)
         return
     from tempfile import TemporaryDirectory  # a third of the start, and not for those with files of their own
 
     with TemporaryDirectory(prefix="folkmoot-call-", ignore_cleanup_errors=True) as folder:
-        _answer(asked, control, folder, way)
+        _answer(asked, control, folder, passed)
 
 
-def _answer(asked: Numbered, control: socket.socket, folder: str | None, way: int | None) -> None:
+def _answer(asked: Numbered, control: socket.socket, folder: str | None, passed: Sequence[int]) -> None:
     try:
-        _serve(asked, control, folder, way)
+        _serve(asked, control, folder, passed)
     except (walls.WallMissing, OSError) as error:
         with suppress(BrokenPipeError):  # it may be the server that is gone
             missing = str(error)
@@ -79,11 +80,11 @@ def _answer(asked: Numbered, control: socket.socket, folder: str | None, way: in
         return  # and the program with this process
 
 
-def _serve(asked: Numbered, control: socket.socket, folder: str | None, way: int | None) -> None:
+def _serve(asked: Numbered, control: socket.socket, folder: str | None, passed: Sequence[int]) -> None:
     if asked["walls"] == "namespaces":
         walls.leave_namespaces()
         linux.prctl(linux.PARENT_DEATH_SIGNAL, signal.SIGKILL)
-    watch = _Watch(asked, control, folder, way)
+    watch = _Watch(asked, control, folder, passed)
     try:
         watch.begin(_receive(control))
         _report(control, *watch.until_end())
@@ -100,7 +101,7 @@ def _report(control: socket.socket, report: dict[str, Any], pieces: list[bytes])
 class _Watch:
     """The program, seen from outside."""
 
-    def __init__(self, asked: Numbered, control: socket.socket, folder: str | None, way: int | None) -> None:
+    def __init__(self, asked: Numbered, control: socket.socket, folder: str | None, passed: Sequence[int]) -> None:
         """Start it; it waits behind its walls for the code.
 
         Raises:
@@ -115,8 +116,8 @@ class _Watch:
         pipes = [os.pipe() for _ in range(4)]
         self._process = os.fork()
         if self._process == 0:
-            _become(asked, [given, *(writing for _, writing in pipes)], folder, way)
-        for descriptor in (given, *(writing for _, writing in pipes), *([] if way is None else [way])):
+            _become(asked, [given, *(writing for _, writing in pipes)], folder, passed)
+        for descriptor in (given, *(writing for _, writing in pipes), *passed):
             os.close(descriptor)
         self._stdout, self._stderr, self._value, ready = (reading for reading, _ in pipes)
         self._kept = {self._stdout: bytearray(), self._stderr: bytearray(), self._value: bytearray()}
@@ -220,15 +221,17 @@ class _Watch:
         return self._ending
 
 
-def _become(asked: Numbered, pipes: list[int], folder: str | None, way: int | None) -> NoReturn:
+def _become(asked: Numbered, pipes: list[int], folder: str | None, passed: Sequence[int]) -> NoReturn:
     """Be the program: raise the walls, let go of everything but the pipes, wait for the code and run it.
 
     Args:
         asked: the limits, and what is shown and hidden.
         pipes: where the code comes from, and where output, errors, value, and what goes wrong here go.
         folder: the call's own folder where it has no files of its own.
-        way: where the sockets of its network go.
+        passed: sockets to the server, as `guard` got them.
     """
+    left = list(passed)
+    way = left.pop(0) if asked["network"] is not None else None
     try:
         os.setsid()
         linux.prctl(linux.PARENT_DEATH_SIGNAL, signal.SIGKILL)
@@ -237,11 +240,11 @@ def _become(asked: Numbered, pipes: list[int], folder: str | None, way: int | No
         elif asked["walls"] == "alone":
             Path(folder, "home").mkdir()
             walls.raise_alone(asked, folder)
-        top = max(pipes) + 1
-        places = [0, 1, 2, top, top + 1]
-        for descriptor, place in zip(pipes, places, strict=True):
+        top = max(*pipes, *left) + 1
+        places = [0, 1, 2, top, top + 1, top + 2][: len(pipes) + len(left)]
+        for descriptor, place in zip([*pipes, *left], places, strict=True):
             os.dup2(descriptor, place, inheritable=place < 3 or (place == top and asked["command"] is not None))
-        os.closerange(top + 2, 1 << 16)
+        os.closerange(top + 2 + len(left), 1 << 16)
         os.closerange(3, top)
         os.close(top + 1)
     except BaseException as error:
@@ -254,7 +257,7 @@ def _become(asked: Numbered, pipes: list[int], folder: str | None, way: int | No
             call = json.loads(pipe.read())
         if folder is None:
             call["packages"] = list(walls.inside_of(call["packages"]).values())
-        program.run(call, top, folder or walls.FOLDER)
+        program.run(call, top, folder or walls.FOLDER, top + 2 if left else None)
     except BaseException as error:
         os.write(2, f"{type(error).__name__}: {error}".encode())
     finally:

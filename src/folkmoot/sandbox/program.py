@@ -6,10 +6,13 @@ import ast
 import json
 import linecache
 import os
+import socket
+import struct
 import sys
 import types
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from folkmoot.sandbox.values import convert_arguments, plain
@@ -18,17 +21,49 @@ NAME = "<code>"
 """What the code's file is called in tracebacks."""
 
 
-def run(call: Mapping[str, Any], result: int, folder: str) -> None:
+class Asking:
+    """Asks the server, one question after the other."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Ask over a socket."""
+        self._server = socket.socket(fileno=descriptor)
+        self._one_at_a_time = Lock()
+
+    def ask(self, question: Any) -> Any:
+        """Return the answer to a question; both are JSON values.
+
+        Raises:
+            ConnectionError: nobody answers any more.
+        """
+        data = json.dumps(plain(question)).encode()
+        with self._one_at_a_time:
+            self._server.sendall(struct.pack("!I", len(data)) + data)
+            (length,) = struct.unpack("!I", self._read(4))
+            return json.loads(self._read(length))
+
+    def _read(self, length: int) -> bytes:
+        data = bytearray()
+        while len(data) < length:
+            piece = self._server.recv(min(length - len(data), 1 << 20))
+            if not piece:
+                raise ConnectionError("nobody answers any more")
+            data += piece
+        return bytes(data)
+
+
+def run(call: Mapping[str, Any], result: int, folder: str, asking: int | None) -> None:
     """Run a call's code and write what came of it to the descriptor `result`; does not return.
 
     Args:
         call: `source`, `entry`, `arguments`, `adapter`, `variables` and `packages`.
         result: where the answer goes.
         folder: the call's own folder.
+        asking: descriptor of a socket to the server, which answers what the adapter asks; None when it may not.
     """
     _arrange(call, folder)
+    scope = {} if asking is None else {"ask": Asking(asking).ask}
     try:
-        answer: dict[str, Any] = {"value": plain(_evaluate(call))}
+        answer: dict[str, Any] = {"value": plain(_evaluate(call, scope))}
         data = json.dumps(answer).encode()
     except SystemExit as exit_:
         data = json.dumps(
@@ -69,12 +104,12 @@ def _arrange(call: Mapping[str, Any], folder: str) -> None:
         setattr(sys, f"__{name}__", stream)
 
 
-def _evaluate(call: Mapping[str, Any]) -> Any:
+def _evaluate(call: Mapping[str, Any], scope: Mapping[str, Any]) -> Any:
     source: str = call["source"]
     linecache.cache[NAME] = (len(source), None, source.splitlines(keepends=True), NAME)
     module = types.ModuleType("__main__")
     sys.modules["__main__"] = module
-    adapter = _adapter(call["adapter"])
+    adapter = _adapter(call["adapter"], scope)
     module.__dict__.update(adapter.get("SCOPE", {}))
     tree = ast.parse(source, NAME)
     entry = call["entry"]
@@ -90,9 +125,9 @@ def _evaluate(call: Mapping[str, Any]) -> Any:
     return after(_finished(function(**before(function, call["arguments"]))))
 
 
-def _adapter(source: str) -> dict[str, Any]:
-    """Return what the module defines that stands between the server and the code."""
-    names: dict[str, Any] = {"__name__": "_adapter"}
+def _adapter(source: str, scope: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the module defines that stands between the server and the code; it finds what is in `scope`."""
+    names: dict[str, Any] = {"__name__": "_adapter", **scope}
     if source:
         exec(compile(source, "<adapter>", "exec"), names)  # noqa: S102 - the server's own
     return names

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
@@ -20,8 +20,9 @@ from typing import Any, Literal
 
 import folkmoot
 from folkmoot.errors import SandboxBusy, SandboxUnavailable
+from folkmoot.sandbox.answering import answer_all
 from folkmoot.sandbox.asked import Asked
-from folkmoot.sandbox.calls import Call, Environment, Limits, Mode, Network, Result, Walls
+from folkmoot.sandbox.calls import Answer, Call, Environment, Limits, Mode, Network, Result, Walls
 from folkmoot.sandbox.environments import Environments
 from folkmoot.sandbox.node import find_node, packages_needed
 from folkmoot.sandbox.reach import read_hosts
@@ -114,7 +115,11 @@ class Sandbox:
         self.limits = limits or Limits()
         self.hidden = [str(path.resolve()) for path in hidden]
         self.private_hosts = read_hosts(private_hosts, "tool_private_hosts")
-        self._running = asyncio.Semaphore(running or 2 * (os.cpu_count() or 1))
+        most = running or 2 * (os.cpu_count() or 1)
+        self._running = asyncio.Semaphore(most)
+        self._asking = asyncio.Semaphore(most)
+        """Of calls that may ask: while one waits for its answer another may run, perhaps the one that it waits for."""
+
         self._waiting = 0
         self._forkers: dict[Path, _Forker] = {}
         self._starting = asyncio.Lock()
@@ -214,26 +219,30 @@ class Sandbox:
             call = _for_one_process(call)
         kind, requirements = await asyncio.to_thread(packages_needed, call.language, call.environment.requirements)
         if not requirements:
-            async with self._place():
-                return await self._run(call)
+            async with self._place(call) as placed:
+                return await self._run(placed)
         if self.environments is None:
             raise SandboxUnavailable("packages cannot be installed here; leave the requirements out")
-        async with self.environments.use(kind, requirements, call.limits.seconds / 2) as packages, self._place():
-            return await self._run(call, packages)
+        installed = self.environments.use(kind, requirements, call.limits.seconds / 2)
+        async with installed as packages, self._place(call) as placed:
+            return await self._run(placed, packages)
 
     @asynccontextmanager
-    async def _place(self) -> AsyncIterator[None]:
+    async def _place(self, call: Call) -> AsyncIterator[Call]:
+        """Wait until a call may run; give the call to run, which leaves its place to others while it is answered."""
         if self._waiting >= MOST_WAITING:
             raise SandboxBusy(f"{MOST_WAITING} calls wait to be run already; try again in a moment")
-        self._waiting += 1
-        try:
-            await self._running.acquire()
-        finally:
-            self._waiting -= 1
-        try:
-            yield
-        finally:
-            self._running.release()
+        async with AsyncExitStack() as held:
+            place = _Place(self._running)
+            self._waiting += 1
+            try:
+                if call.answer is not None:
+                    await held.enter_async_context(self._asking)
+                await place.take()
+            finally:
+                self._waiting -= 1
+            held.callback(place.leave)
+            yield call if call.answer is None else replace(call, answer=place.left_for(call.answer))
 
     async def _run(self, call: Call, installed: Path | None = None) -> Result:
         network = plan(call.network) if self.mode == "strict" else None  # without walls there is the server's
@@ -247,6 +256,7 @@ class Sandbox:
             "readable": [str(path.resolve()) for path in call.readable],
             "command": await self._command(call),
             "processes": False,
+            "asks": call.answer is not None,
             "network": {"ports": list(network.ports), "addresses": list(network.addresses)}
             if network is not None
             else None,
@@ -267,7 +277,7 @@ class Sandbox:
         relay = Relay(network, call.limits, self.private_hosts) if network is not None else None
         try:
             async with asyncio.timeout(call.limits.seconds + _GRACE_SECONDS):
-                report, pieces = await forker.ask(asked, sent, relay)
+                report, pieces = await forker.ask(asked, sent, relay, call.answer)
         except TimeoutError:
             return Result("ended", error="the call's guard did not answer in time", exceeded="time")
         _check_walls(report)
@@ -313,6 +323,36 @@ class Sandbox:
             await asyncio.to_thread(forker.wait)
 
 
+class _Place:
+    """One call's place among those that run."""
+
+    def __init__(self, running: asyncio.Semaphore) -> None:
+        self._running = running
+        self._held = False
+
+    async def take(self) -> None:
+        """Wait for it."""
+        await self._running.acquire()
+        self._held = True
+
+    def leave(self) -> None:
+        """Let another call have it, if it is held."""
+        if self._held:
+            self._held = False
+            self._running.release()
+
+    def left_for(self, answer: Answer) -> Answer:
+        """Return what answers while another call may have the place, and gives the answer when there is one again."""
+
+        async def answered(question: Any) -> Any:
+            self.leave()
+            told = await answer(question)
+            await self.take()
+            return told
+
+        return answered
+
+
 class _Forker:
     """An interpreter's process that forks guards."""
 
@@ -349,13 +389,16 @@ class _Forker:
         """Whether it is to be started anew."""
         return self._socket.fileno() < 0 or self._process.poll() is not None
 
-    async def ask(self, asked: Asked, sent: bytes, relay: Relay | None) -> tuple[dict[str, Any], list[bytes]]:
+    async def ask(
+        self, asked: Asked, sent: bytes, relay: Relay | None, answer: Answer | None
+    ) -> tuple[dict[str, Any], list[bytes]]:
         """Have a guard run what is sent, within the limits and walls asked for; return its report and what it read.
 
         Args:
             asked: limits and walls.
             sent: the code.
             relay: answers the call's network as long as it runs.
+            answer: answers what the code asks meanwhile.
 
         Raises:
             SandboxUnavailable: there is no report; the forker or the guard has ended.
@@ -369,8 +412,10 @@ class _Forker:
                 guard = await self._guard(asked)
             if relay is not None:
                 guard.serve(relay)
+            if answer is not None:
+                guard.answer(answer)
             guard.send(sent)
-            answer = await guard.report()
+            report = await guard.report()
         except (OSError, asyncio.IncompleteReadError) as error:
             raise SandboxUnavailable(f"the sandbox ended before the call did ({error}); try again") from error
         finally:
@@ -379,9 +424,9 @@ class _Forker:
             self._asked -= 1
             if self._asked == 0:
                 self.rest()
-        if "missing" not in answer[0] and not asked["readable"]:  # those are hardly asked for again
+        if "missing" not in report[0] and not asked["readable"]:  # those are hardly asked for again
             await self._keep_spare(asked)
-        return answer
+        return report
 
     def rest(self) -> None:
         """Wait for the next call, but not for ever."""
@@ -415,16 +460,17 @@ class _Forker:
         """Have a guard forked, which begins to raise its walls."""
         ours, theirs = socket.socketpair()
         way, their_way = socket.socketpair()
-        with theirs, their_way:
-            passed = [theirs.fileno(), their_way.fileno()]
+        asking, their_asking = socket.socketpair()
+        with theirs, their_way, their_asking:
+            wanted = [theirs, *([their_way] if asked["network"] is not None else []), *([their_asking] * asked["asks"])]
             try:
-                socket.send_fds(self._socket, [b"c"], passed if asked["network"] is not None else passed[:1])
+                socket.send_fds(self._socket, [b"c"], [each.fileno() for each in wanted])
             except OSError:
-                ours.close()
-                way.close()
+                for each in (ours, way, asking):
+                    each.close()
                 raise
         reader, writer = await asyncio.open_unix_connection(sock=ours)
-        guard = _Guard(reader, writer, way)
+        guard = _Guard(reader, writer, way, asking)
         guard.send(json.dumps({**asked, "serial": next_serial()}).encode())
         return guard
 
@@ -450,11 +496,14 @@ class _Forker:
 class _Guard:
     """The guard of one call, at the other end of a socket."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: socket.socket) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: socket.socket, asking: socket.socket
+    ) -> None:
         self._reader = reader
         self._writer = writer
         self._way = way
-        self._relaying: asyncio.Task[None] | None = None
+        self._asking = asking
+        self._serving: list[asyncio.Task[None]] = []
 
     @property
     def ended(self) -> bool:
@@ -473,21 +522,26 @@ class _Guard:
 
     def serve(self, relay: Relay) -> None:
         """Have the network of its call answered until its end."""
-        self._relaying = asyncio.create_task(relay.serve(self._way))
+        self._serving.append(asyncio.create_task(relay.serve(self._way)))
+
+    def answer(self, answer: Answer) -> None:
+        """Have what the code of its call asks answered until its end."""
+        self._serving.append(asyncio.create_task(answer_all(self._asking, answer)))
 
     async def end(self) -> None:
         """Let go of it; it ends its call, and all connections of that are closed."""
-        if self._relaying is not None:
-            self._relaying.cancel()
-            (problem,) = await asyncio.gather(self._relaying, return_exceptions=True)
+        for task in self._serving:
+            task.cancel()
+        for problem in await asyncio.gather(*self._serving, return_exceptions=True):
             if isinstance(problem, Exception):
-                logger.error("The network of a call could not be answered.", exc_info=problem)
+                logger.error("The network or the questions of a call could not be answered.", exc_info=problem)
         self.close()
 
     def close(self) -> None:
         """Let go of it; it ends its call."""
         self._writer.close()
         self._way.close()
+        self._asking.close()
 
 
 def _for_one_process(call: Call) -> Call:

@@ -149,6 +149,7 @@ def _walls(sandbox: Sandbox, command: str, program: StandingProgram, network: Pl
         "command": [str(real)],
         "network": {"ports": list(network.ports), "addresses": list(network.addresses)} if network else None,
         "processes": True,
+        "asks": False,
         "hidden": list(sandbox.hidden),
         "serial": next_serial(),
     }

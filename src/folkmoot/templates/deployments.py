@@ -136,8 +136,8 @@ async def deploy(
     wish: Wish,
     services: Services,
     author: Author,
-) -> tuple[str, list[str]]:
-    """Make a template's agents with their blocks; return the deployment and the agents.
+) -> tuple[str, list[str], str | None]:
+    """Make a template's agents with their blocks; return the deployment, the agents, and the group that they are.
 
     Args:
         transaction: where to write.
@@ -172,8 +172,8 @@ async def deploy(
         name = name if place == 0 else f"{name}-{agent.name}"
         model = models[agent.entity_id]
         made[agent.entity_id] = await making.make_agent(agent, model, wish, name, template.project_id)
-    await form_group(transaction, plan, deployment.id, made, making.blocks, services, author)
-    return deployment.id, list(made.values())
+    group_id = await form_group(transaction, plan, deployment.id, made, making.blocks, services, author)
+    return deployment.id, list(made.values()), group_id
 
 
 async def find_deployment(transaction: Transaction, template: Template, deployment_id: str) -> Deployment:

@@ -26,7 +26,7 @@ async def form_group(
     block_ids: Mapping[str, str],
     services: Services,
     author: Author,
-) -> None:
+) -> str | None:
     """Let agents be the group that is planned, and let each have a sleep-time agent whose plan asks for one.
 
     Args:
@@ -38,16 +38,21 @@ async def form_group(
         services: what an agent is made with.
         author: who asks for it.
 
+    Returns:
+        The group; None where none is planned, or nobody is there to be in it.
+
     Raises:
         BadRequest: the deployment has a group of another kind.
         Conflict: an agent has another block with the label of one that the group shares.
     """
+    group_id: str | None = None
     there = {agent.entity_id: agent_ids[agent.entity_id] for agent in plan.agents if agent.entity_id in agent_ids}
     if plan.group is not None and (plan.group.manager is None or plan.group.manager in there):
-        await _form(transaction, plan, deployment_id, there, block_ids, author)
+        group_id = await _form(transaction, plan, deployment_id, there, block_ids, author)
     for agent in plan.agents:
         if agent.entity_id in there and agent.configuration.get("enable_sleeptime"):
             await ensure_partner(transaction, there[agent.entity_id], services, author)
+    return group_id
 
 
 async def _form(
@@ -57,12 +62,12 @@ async def _form(
     agent_ids: Mapping[str, str],
     block_ids: Mapping[str, str],
     author: Author,
-) -> None:
+) -> str | None:
     wanted = plan.group
     assert wanted is not None
     members = [agent_id for name, agent_id in agent_ids.items() if name != wanted.manager]
     if not members:
-        return
+        return None
     manager, owns = dict(wanted.settings), False
     if wanted.manager is not None:
         leader = await find_agent(transaction, agent_ids[wanted.manager])
@@ -72,8 +77,7 @@ async def _form(
     if there is not None:
         kind = {"manager_type": wanted.manager_type, **manager}
         changes = {"description": wanted.description, "manager": kind, "agent_ids": members}
-        await update_group(transaction, there["id"], changes, author)
-        return
+        return (await update_group(transaction, there["id"], changes, author)).id
     first = await find_agent(transaction, members[0])
     made = GroupPlan(
         agent_ids=members,
@@ -87,4 +91,4 @@ async def _form(
         base_template_id=first.base_template_id,
         deployment_id=deployment_id,
     )
-    await create_group(transaction, made)
+    return (await create_group(transaction, made)).id

@@ -30,6 +30,40 @@ class Messenger(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class InnerCall:
+    """A call that an agent's code made of one of the agent's tools, and what came of it."""
+
+    name: str
+    arguments: Mapping[str, Any]
+    text: str
+    failed: bool = False
+    overtaken: bool = False
+    """Whether it was to overwrite a block that others had changed since it was read."""
+
+
+class OwnTools(Protocol):
+    """The calling agent's tools, for code of the agent's that calls them in its turn."""
+
+    @property
+    def schemas(self) -> Sequence[ToolSchema]:
+        """What can be called."""
+
+    @property
+    def made(self) -> Sequence[InnerCall]:
+        """The calls that were run so far."""
+
+    def afresh(self) -> OwnTools:
+        """Return the same tools for another piece of code."""
+
+    async def call(self, name: str, arguments: Mapping[str, Any], context: ToolContext) -> Any:
+        """Carry a call out as if the agent had made it, and return what came of it, as JSON has it.
+
+        Raises:
+            ToolFailed: it could not, or the agent may not make it now.
+        """
+
+
+@dataclass(frozen=True, slots=True)
 class ToolContext:
     """Who calls a tool, and what it may use.
 
@@ -62,6 +96,15 @@ class ToolContext:
 
     edits_as_read: bool = False
     """Whether a block is only overwritten as the step's model was shown it, and not when others changed it since."""
+
+    asked: Sequence[str] = ()
+    """What the turn was asked: the texts of its messages."""
+
+    asked_by: str | None = None
+    """The agent whose messages those are; None for anybody else."""
+
+    own_tools: OwnTools | None = None
+    """What code may call; None for what code has called."""
 
     overtaken: int = 0
     """How many edits of this turn's steps before came to nothing because of that."""

@@ -46,6 +46,13 @@ def _are_lines(value: Any) -> bool:
     return value is None or (isinstance(value, list) and all(map(_is_text, value)))
 
 
+def _are_inner_calls(value: Any) -> bool:
+    names = {"name", "arguments", "tool_return", "status"}
+    return isinstance(value, list) and all(
+        isinstance(each, Mapping) and set(each) == names and all(map(_is_text, each.values())) for each in value
+    )
+
+
 def _or_none(check: _Check) -> _Check:
     return lambda value: value is None or check(value)
 
@@ -78,6 +85,7 @@ _SAID: Mapping[str, Mapping[str, _Check]] = {
         "stdout": _are_lines,
         "stderr": _are_lines,
         "pictures": _are_pictures,
+        "inner_calls": _are_inner_calls,
     },
     "approval_request_message": {"tool_calls": _are_calls},
     "approval_response_message": {
@@ -89,7 +97,7 @@ _SAID: Mapping[str, Mapping[str, _Check]] = {
     "summary_message": {"summary": _is_text, "compaction_stats": _or_none(_is_object)},
     "event_message": {"event_type": _is_text, "event_data": _is_object},
 }
-_OPTIONAL = frozenset({"signature", "source", "provider", "compaction_stats", "pictures"})
+_OPTIONAL = frozenset({"signature", "source", "provider", "compaction_stats", "pictures", "inner_calls"})
 _BESIDE = frozenset({"given"})
 """What a body may hold beside that."""
 

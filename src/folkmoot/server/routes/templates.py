@@ -134,10 +134,11 @@ async def make_agents(template_version: str, state: State, body: AgentsFromTempl
 
     template, (plan, number) = await state.store.read(read)
     models = await choose_models(plan, state.services)
-    deployment_id, agent_ids = await state.store.write(
+    deployment_id, agent_ids, group_id = await state.store.write(
         lambda transaction: deploy(transaction, template, plan, number, models, wish, state.services, state.author)
     )
-    return _shown(MadeAgents(agent_ids=agent_ids, deployment_id=deployment_id), 201)
+    made = MadeAgents(agent_ids=agent_ids, group_id=group_id, deployment_id=deployment_id)
+    return Response(made.model_dump_json(), 201, media_type="application/json")
 
 
 async def save(template_name: str, state: State, body: SaveVersion | None = None) -> Response:

@@ -112,6 +112,21 @@ class ToolReturnMessage(MessageReply):
     tool_returns: list[ToolReturn]
 
 
+class InnerCall(Reply):
+    """A call that code made of one of its agent's tools, as far as it is kept."""
+
+    name: str
+    arguments: str
+    tool_return: str
+    status: str
+
+
+class CodeReturnMessage(ToolReturnMessage):
+    """What code came to that called tools itself."""
+
+    inner_calls: list[InnerCall]
+
+
 class ApprovalRequestMessage(MessageReply):
     """Tool calls wait for somebody's decision, or for the client to run them."""
 
@@ -157,6 +172,7 @@ AnyMessage: TypeAlias = (
     | HiddenReasoningMessage
     | ToolCallMessage
     | ToolReturnMessage
+    | CodeReturnMessage
     | ApprovalRequestMessage
     | ApprovalResponseMessage
     | SummaryMessage
@@ -245,7 +261,9 @@ def show_message(message: Message, shape: MessageShape) -> AnyMessage:
             return _show_call(message, shape)
         case "tool_return_message":
             fields = {name: body[name] for name in ("tool_return", "status", "tool_call_id", "stdout", "stderr")}
-            return ToolReturnMessage(**_common(message), **fields, tool_returns=[_tool_return(fields, body)])
+            returned = {**_common(message), **fields, "tool_returns": [_tool_return(fields, body)]}
+            inner = body.get("inner_calls")
+            return CodeReturnMessage(**returned, inner_calls=inner) if inner else ToolReturnMessage(**returned)
         case "approval_request_message":
             return show_request(message)
         case "approval_response_message":

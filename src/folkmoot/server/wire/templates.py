@@ -215,7 +215,7 @@ class MadeAgents(Reply):
     """What was made from a template."""
 
     agent_ids: list[str]
-    group_id: str | None = None
+    group_id: str | None
     deployment_id: str
 
 

@@ -229,7 +229,9 @@ class ToolReply(Reply):
                 description=schema.description,
                 json_schema=told,
                 return_char_limit=tool.return_limit,
-                enable_parallel_execution=not tool.in_step and tool.tool_type != "letta_multi_agent_core",
+                enable_parallel_execution=tool.runs_beside_others
+                and not tool.in_step
+                and tool.tool_type != "letta_multi_agent_core",
             )
         return cls(
             **common,

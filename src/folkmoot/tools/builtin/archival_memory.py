@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Literal
 
 from folkmoot.archives.archives import Archive
@@ -66,16 +67,42 @@ async def archival_memory_search(
         start_datetime: Only passages from this day or time on, such as 2026-11-22 or 2026-11-22T14:30 (UTC).
         end_datetime: Only passages up to this day, the whole day included, or up to this time (UTC).
     """
-    attached = await context.store.read(lambda transaction: archives_of_agent(transaction, context.agent_id))
-    names = {each.archive.id: each.archive.name for each in attached}
-    among = PassageFilter(
-        archive_ids=tuple(names),
+    results = await passages_found(
+        context,
+        query,
         tags=tags or (),
         match_all_tags=tag_match_mode == "all",
         start=moment("start_datetime", start_datetime, ends=False),
         end=moment("end_datetime", end_datetime, ends=True),
+        limit=max(1, min(top_k or DEFAULT_RESULTS, MOST_RESULTS)),
     )
-    limit = max(1, min(top_k or DEFAULT_RESULTS, MOST_RESULTS))
+    return json.dumps({"count": len(results), "results": results}, ensure_ascii=False)
+
+
+async def passages_found(
+    context: ToolContext,
+    query: str,
+    *,
+    tags: Sequence[str] = (),
+    match_all_tags: bool = False,
+    start: int | None,
+    end: int | None,
+    limit: int,
+) -> list[dict[str, object]]:
+    """Return passages of the calling agent's archives as it is shown them, the best first, or the newest.
+
+    Args:
+        context: of the calling agent.
+        query: what to look for; the newest passages where it has no words.
+        tags: tags that a passage has to have.
+        match_all_tags: whether it needs all of them, not any.
+        start: microseconds from which on it has to be.
+        end: microseconds before which it has to be.
+        limit: how many at the most.
+    """
+    attached = await context.store.read(lambda transaction: archives_of_agent(transaction, context.agent_id))
+    names = {each.archive.id: each.archive.name for each in attached}
+    among = PassageFilter(archive_ids=tuple(names), tags=tags, match_all_tags=match_all_tags, start=start, end=end)
     if query.strip():
         search = PassageSearch(query[:LONGEST_QUERY], among, limit=limit)
         found = await search_passages(context.store, context.embeddings, search)
@@ -83,8 +110,7 @@ async def archival_memory_search(
         newest = Page(limit, order="desc")
         listed = await context.store.scan(lambda transaction: list_passages(transaction, among, newest))
         found = Found([FoundPassage(passage, 0.0) for passage in listed])
-    results = [_shown(each, names) for each in found.passages]
-    return json.dumps({"count": len(results), "results": results}, ensure_ascii=False)
+    return [_shown(each, names) for each in found.passages]
 
 
 def _shown(found: FoundPassage, names: dict[str, str]) -> dict[str, object]:

@@ -47,12 +47,17 @@ async def conversation_search(
     )
     found = await context.store.scan(search_for(context.store, search))
     return json.dumps(
-        {"query": query and _short(query), "count": len(found), "messages": [_shown(each.message) for each in found]},
+        {
+            "query": query and _short(query),
+            "count": len(found),
+            "messages": [shown_message(each.message) for each in found],
+        },
         ensure_ascii=False,
     )
 
 
-def _shown(message: Message) -> dict[str, str]:
+def shown_message(message: Message) -> dict[str, str]:
+    """Return a message as the agent is shown it."""
     content = message.body.get("content", message.body.get("tool_return", ""))
     if not isinstance(content, str):
         content = "\n".join(part.get("text", "") for part in content)

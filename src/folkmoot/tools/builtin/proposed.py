@@ -9,6 +9,7 @@ from typing import Any
 
 from folkmoot.memory.edits import Append, Edit, Insert, Patch, Replace, Rethink
 from folkmoot.tools.builtin.memory_files import FOLDER
+from folkmoot.tools.builtin.voice_memory import USER_LABEL
 
 _WHERE: Mapping[str, Sequence[str]] = {
     "memory_insert": ("label",),
@@ -50,6 +51,8 @@ def proposal_of(tool_name: str, arguments: Mapping[str, Any]) -> Proposal | None
     try:
         if tool_name == "memory":
             return _of_file(arguments)
+        if tool_name == "rethink_user_memory":
+            tool_name, arguments = "memory_rethink", {"label": USER_LABEL, **arguments}
         label = arguments["label"]
         match tool_name:
             case "memory_insert":

@@ -19,6 +19,12 @@ export async function* eventsOf(response) {
   }
 }
 
+/** A line for each call that code made of the agent's tools. */
+function innerWords(calls) {
+  const lines = calls.map((each) => `${each.status === "success" ? "✓" : "✗"} ${each.name}(${each.arguments}) → ${each.tool_return}\n`);
+  return lines.join("");
+}
+
 /** The arguments of a call on one line, as the server shows them. */
 function callWords(text) {
   let words = text;
@@ -161,6 +167,8 @@ export class Chat {
     find(".tool-state", card).textContent = ok ? "✓" : "✗ failed";
     find(".result", card).textContent = event.tool_return;
     find(".result", card).hidden = false;
+    find(".inner", card).textContent = innerWords(event.inner_calls ?? []);
+    find(".inner", card).hidden = !event.inner_calls?.length;
     find(".decide", card).hidden = true;
   }
 
