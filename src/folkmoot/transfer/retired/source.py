@@ -62,8 +62,11 @@ _TEXTS = ("text", "varchar", "bpchar")
 class _Decoder:
     """Makes text of bytes; those that are no UTF-8, as a database without an encoding may hold, are Windows-1252."""
 
+    characters: int = 0
+    """Of all JSON that was read."""
+
     foreign: int = 0
-    """How many texts were none."""
+    """How many texts were no UTF-8."""
 
     def text(self, data: bytes) -> str:
         try:
@@ -72,11 +75,15 @@ class _Decoder:
             self.foreign += 1
             return bytes(data).decode("cp1252", "replace")
 
-    def json(self, data: bytes) -> Any:
-        return read_json(self.text(data))
+    def json(self, text: str) -> Any:
+        self.characters += len(text)
+        return read_json(text)
 
-    def jsonb(self, data: bytes) -> Any:
-        return read_json(self.text(bytes(data)[1:]))  # behind its version
+    def json_of_bytes(self, data: bytes) -> Any:
+        return self.json(self.text(data))
+
+    def jsonb_of_bytes(self, data: bytes) -> Any:
+        return self.json(self.text(bytes(data)[1:]))  # behind its version
 
 
 @dataclass
@@ -199,9 +206,10 @@ async def _set_codecs(connection: asyncpg.Connection[Any], decoder: _Decoder) ->
     """Let the driver read JSON, and where texts may be of any encoding, those by `decoder`."""
     if await connection.fetchval("SHOW client_encoding") != "SQL_ASCII":
         for kind in ("json", "jsonb"):
-            await connection.set_type_codec(kind, encoder=str, decoder=read_json, schema="pg_catalog")
+            await connection.set_type_codec(kind, encoder=str, decoder=decoder.json, schema="pg_catalog")
         return
-    for kind, decode in (("json", decoder.json), ("jsonb", decoder.jsonb), *((t, decoder.text) for t in _TEXTS)):
+    of_bytes = {"json": decoder.json_of_bytes, "jsonb": decoder.jsonb_of_bytes, **dict.fromkeys(_TEXTS, decoder.text)}
+    for kind, decode in of_bytes.items():
         await connection.set_type_codec(kind, encoder=str.encode, decoder=decode, schema="pg_catalog", format="binary")
 
 
