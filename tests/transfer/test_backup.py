@@ -61,6 +61,21 @@ async def test_every_row_of_every_table_comes_back_on_either_store(
     assert await all_rows(target) == before
 
 
+@one_store
+async def test_the_last_rows_of_all_are_found_by_words_too(database_url: str, tmp_path: Path) -> None:
+    """A table's rows are indexed when another one's come, and those of the last table when there are no more."""
+    await make_database(database_url, rows=5)
+    indexed = [table.name for table in metadata.sorted_tables if "search_text" in table.c]
+    behind = metadata.sorted_tables[[table.name for table in metadata.sorted_tables].index(indexed[-1]) + 1 :]
+    with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as database:
+        for table in reversed(behind):
+            database.execute(f"DELETE FROM {table.name}")
+        database.commit()
+    target = f"sqlite:///{tmp_path / 'copied.sqlite3'}"
+    await copy(database_url, target, unseen)
+    assert found_by_words(target) == dict.fromkeys(indexed, 5)
+
+
 def found_by_words(url: str) -> dict[str, int]:
     """Return how many rows of each table a SQLite file's full-text indexes find, which hear of new ones again."""
     with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database:
@@ -158,6 +173,19 @@ async def test_foreign_and_newer_files_are_refused_by_name(database_url: str, tm
     await refused(r"newer Folkmoot, 9\.0 \(schema 9999\)")
     rewrite(whole, other, tables=[])
     await refused("damaged in index.json")
+
+
+@one_store
+async def test_rows_that_belong_to_nothing_are_refused(database_url: str, target: str, tmp_path: Path) -> None:
+    """No file of ours has such; one that somebody edited may."""
+    await make_database(database_url, rows=3)
+    with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as database:
+        database.execute("DELETE FROM conversations")
+        database.commit()
+    await back_up(database_url, tmp_path / "edited.folkmoot", None, unseen)
+    with pytest.raises(StartupError, match=r"belongs to one of conversations that is not there|violates foreign key"):
+        await restore(tmp_path / "edited.folkmoot", target, replace=False, progress=unseen)
+    assert not await is_there(target)
 
 
 def rewrite(source: Path, target: Path, **head: Any) -> None:

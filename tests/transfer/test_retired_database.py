@@ -23,7 +23,7 @@ from folkmoot.store.sealing import Sealer
 from folkmoot.transfer.backup import back_up
 from folkmoot.transfer.retired.context import Taken
 from folkmoot.transfer.retired.secrets import decrypt
-from folkmoot.transfer.retired.source import open_source
+from folkmoot.transfer.retired.source import NEEDED, open_source
 from folkmoot.transfer.retired.taking import Import
 from support.clients import plain_client
 from support.fixtures import MODEL, StartServer, one_store
@@ -493,6 +493,39 @@ async def test_what_earlier_releases_lacked_is_told_and_passages_of_agents_get_a
         found = http.get(f"{path}/archival-memory", params={"limit": 100}).json()
         assert len(found) == wanted["count"]
         answer = http.post(f"{path}/messages", json={"input": "ECHO I am here now."}).json()
+        assert answer["messages"][-1]["content"] == "I am here now."
+
+
+@one_store
+async def test_what_a_database_is_known_by_is_enough_of_it(
+    source: str, database_url: str, start_server: StartServer
+) -> None:
+    """Nothing that an earlier release may lack is relied on: all further tables and columns are taken away."""
+    connection = await asyncpg.connect(source)
+    found = await connection.fetch(
+        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'"
+    )
+    await connection.close()
+    tables = {row["table_name"] for row in found} - NEEDED.keys()
+    columns = [(table, column) for table, column in found if column not in NEEDED.get(table, {column})]
+    assert len(tables) > 30
+    async with open_source(source) as whole:
+        assert whole.schema == "1c28e167b74f, that of release 0.16.8"
+    assert len(columns) > 80
+    await change(
+        source,
+        f"DROP TABLE {', '.join(tables)} CASCADE",
+        *(f'ALTER TABLE "{table}" DROP COLUMN "{column}" CASCADE' for table, column in columns),
+    )
+    async with open_source(source) as cut:
+        assert cut.schema.startswith("unknown, which is not among those that were tried (0.16.8)")
+    done = await taken(source, database_url)
+    assert (done.taken["agents"], done.taken["block"]) == (13, 39), done.problems
+    assert done.taken["messages"] + done.refused["messages"] == done.source["messages"] > 400
+    assert done.checksum == done.checksum_here
+    with plain_client(start_server(env={"FOLKMOOT_SECRET_KEY": SECRET}).url) as http:
+        agent = http.get("/v1/agents", params={"name": "shop assistant"}).json()[0]
+        answer = http.post(f"/v1/agents/{agent['id']}/messages", json={"input": "ECHO I am here now."}).json()
         assert answer["messages"][-1]["content"] == "I am here now."
 
 

@@ -27,6 +27,9 @@ NEEDED: Mapping[str, frozenset[str]] = {
 }
 """By what tables and columns the database is known, of any release from 0.8 on."""
 
+TRIED = {"1c28e167b74f": "0.16.8"}
+"""Schemas of which a database was at hand, and the releases that they are of."""
+
 _JSON = frozenset(
     {
         "llm_config",
@@ -99,6 +102,16 @@ class Source:
     broken: dict[str, None] = field(default_factory=dict)
     """Where a text stands that should be JSON, a line for each."""
 
+    @property
+    def schema(self) -> str:
+        """The schema, and whether one like it was tried."""
+        if self.version in TRIED:
+            return f"{self.version}, that of release {TRIED[self.version]}"
+        return (
+            f"{self.version}, which is not among those that were tried ({', '.join(TRIED.values())}): "
+            "what it lacks or has besides is told below"
+        )
+
     def has(self, table: str, column: str | None = None) -> bool:
         """Tell whether there is a table, or a column of it."""
         return table in self.columns and (column is None or column in self.columns[table])
@@ -120,7 +133,7 @@ class Source:
             table: which one.
             condition: further SQL behind WHERE, with `$1` for the first of `values`.
             values: its parameters.
-            order: SQL behind ORDER BY.
+            order: SQL behind ORDER BY; columns that the table does not have do not count.
             only: the columns that are wanted, those of them that there are; all when None.
         """
         if table not in self.columns:
@@ -129,7 +142,9 @@ class Source:
         columns = ", ".join(
             f'"{name}"::text' if name in ("embedding", "type", "status") else f'"{name}"' for name in sorted(wanted)
         )
-        text = f'SELECT {columns} FROM "{table}" {self._kept(table, condition)} {f"ORDER BY {order}" if order else ""}'  # noqa: S608
+        known = [each for each in order.split(", ") if each.split(" ")[0].strip('"') in self.columns[table]]
+        ordered = f"ORDER BY {', '.join(known)}" if known else ""
+        text = f'SELECT {columns} FROM "{table}" {self._kept(table, condition)} {ordered}'  # noqa: S608
         cursor = await self.connection.cursor(text, *values)
         json_columns = sorted(wanted & _JSON)
         while found := await cursor.fetch(ROWS):
