@@ -204,28 +204,27 @@ class _Conversation:
     async def _read(self, condition: str, writing: _Writing) -> AsyncGenerator[dict[str, list[Message]], None]:
         """Yield the messages that each row holds, by the row's identifier, some rows at a time.
 
-        While they are written, the next ones are read on a thread.
+        While they are written, the next ones are read.
         """
-        rows: list[Mapping[str, Any]] = []
-        ahead: asyncio.Task[dict[str, list[Message]]] | None = None
+        async with aclosing(self._pieces(condition, writing)) as pieces:
+            following = asyncio.create_task(_next(pieces))
+            try:
+                while (piece := await following) is not None:
+                    following = asyncio.create_task(_next(pieces))
+                    yield piece
+            finally:
+                await asyncio.wait({following})  # a query that is cut off would end the snapshot
+
+    async def _pieces(self, condition: str, writing: _Writing) -> AsyncGenerator[dict[str, list[Message]], None]:
+        source, rows = self.context.source, []
+        begun = source.decoder.characters
         whole = f"{self._condition} AND {condition}"
-        try:
-            source = self.context.source
-            begun = source.decoder.characters
-            async for row in source.rows("messages", whole, *self._values, order="sequence_id, id", only=READ):
-                rows.append(row)
-                if len(rows) == AT_ONCE or source.decoder.characters - begun > CHARACTERS_AT_ONCE:
-                    before = None if ahead is None else await ahead
-                    ahead, rows = asyncio.create_task(asyncio.to_thread(writing.read, rows)), []
-                    begun = source.decoder.characters
-                    if before is not None:
-                        yield before
-            if ahead is not None:
-                yield await ahead
-            yield await asyncio.to_thread(writing.read, rows)
-        finally:
-            if ahead is not None:
-                await asyncio.wait({ahead})
+        async for row in source.rows("messages", whole, *self._values, order="sequence_id, id", only=READ):
+            rows.append(row)
+            if len(rows) == AT_ONCE or source.decoder.characters - begun > CHARACTERS_AT_ONCE:
+                yield await asyncio.to_thread(writing.read, rows)
+                begun, rows = source.decoder.characters, []
+        yield await asyncio.to_thread(writing.read, rows)
 
     async def _summary(self) -> str | None:
         """Return what a model reads of the messages before the context."""
@@ -252,6 +251,11 @@ class _Conversation:
                 return True
             first += AT_ONCE
         return False
+
+
+async def _next(pieces: AsyncGenerator[dict[str, list[Message]], None]) -> dict[str, list[Message]] | None:
+    """Return the next piece; None behind the last one."""
+    return await anext(pieces, None)
 
 
 class _Writing:
