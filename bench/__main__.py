@@ -21,6 +21,7 @@ import uvloop
 from rich.console import Console
 
 from bench import bars, code, install, moving, passages, table, tool_servers
+from bench.backups import Backups
 from bench.bars import Figure
 from bench.door import door_figures
 from bench.hold_ups import HoldUps
@@ -74,7 +75,11 @@ def main(
         bool, typer.Option("--install", help="Also measure what pip installs; takes a minute.")
     ] = False,
     with_moving: Annotated[
-        bool, typer.Option("--moving", help="Also measure an import of 100,000 messages; takes a minute or two.")
+        bool,
+        typer.Option(
+            "--moving",
+            help="Also measure an import of 100,000 messages, and backup, restore and copy of them; takes minutes.",
+        ),
     ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
     markdown: Annotated[
@@ -121,7 +126,7 @@ def run(size: Size, store: StoreChoice, database: str | None) -> tuple[list[Figu
                 with _database(kind, database) as (url, folder):
                     with folkmoot(url, folder, model.url) as server:
                         addresses = Addresses(model.url, readers.url, asking.url)
-                        figures += _measure_store(runner, kind, server, addresses, size)
+                        figures += _measure_store(runner, kind, url, folder, server, addresses, size)
                     figures += runner.run(passages.measure(url, kind, size.passages, size.searches))
         figures += code.measure(runner, CALLS_OF_CODE)
         figures += tool_servers.measure(runner, CALLS_OF_TOOLS)
@@ -158,7 +163,9 @@ class Addresses:
     asking: str
 
 
-def _measure_store(runner: asyncio.Runner, kind: str, server: Running, helpers: Addresses, size: Size) -> list[Figure]:
+def _measure_store(
+    runner: asyncio.Runner, kind: str, url: str, folder: Path, server: Running, helpers: Addresses, size: Size
+) -> list[Figure]:
     figures: list[Figure] = []
 
     def add(figure: Figure) -> None:
@@ -181,6 +188,8 @@ def _measure_store(runner: asyncio.Runner, kind: str, server: Running, helpers: 
         async for figure in HoldUps(client, asking, server, kind, size).figures():
             add(figure)
         async for figure in bench.growth():
+            add(figure)
+        async for figure in Backups(client, kind, url, folder, size).figures():
             add(figure)
         for each in (client, model, readers, asking):
             await each.aclose()

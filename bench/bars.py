@@ -81,6 +81,9 @@ RESIDENT = "resident memory after this work"
 INSTALLED = "installed size"
 MOVED = "messages imported from the retired server's database"
 MOVING_MEMORY = "largest memory meanwhile"
+BACKED_UP = "backup, for 1 GB of rows"
+RESTORED = "restore, for 1 GB of rows"
+COPIED = "copy to the other kind of store, for 1 GB of rows"
 PACKAGES = "installed packages"
 CODE_BARE = "run code: the bare function"
 CODE_COLD = "run code: first call, cold"
@@ -97,6 +100,7 @@ PASSAGE_WORDS = "search many passages by words"
 TOOL_BARE = "call a tool of an MCP server: the server alone"
 TOOL_WARM = "call a tool of an MCP server: warm"
 TURN_MEANWHILE = "turn while files are read, against none"
+TURN_BACKUP = "turn while a backup is made, against none"
 FILES_READ = "files uploaded at once, until all are read"
 LONG_TALK = "turn at many stored messages, against 100"
 DEEP_PAGE = "last page of messages, against the first"
@@ -181,6 +185,8 @@ BARS: Mapping[str, Bar] = {
     INSTALLED: Bar("value", 200, "MB"),
     MOVED: Bar("value", 5000, "/s", at_least=True),
     MOVING_MEMORY: Bar("value", 200, "MB"),
+    BACKED_UP: Bar("value", 60, "s"),
+    RESTORED: Bar("value", 60, "s"),
     PACKAGES: Bar("value", 80, "packages"),
     WATCHES.resident: STREAMS_RESIDENT,
     WATCHES.slowest: STREAMS_HEALTH,
@@ -201,6 +207,7 @@ BARS: Mapping[str, Bar] = {
     PASSAGE_WORDS: Bar("p50", 20, "ms"),
     TOOL_WARM: Bar("p50", 5, "ms"),
     TURN_MEANWHILE: GROWTH,
+    TURN_BACKUP: GROWTH,
     LONG_TALK: GROWTH,
     DEEP_PAGE: GROWTH,
     MANY_READERS: GROWTH,
@@ -213,5 +220,17 @@ UPLOADS = (TURN_MEANWHILE, FILES_READ)
 GROWTHS = (LONG_TALK, DEEP_PAGE, MANY_READERS)
 PASSAGES = (PASSAGE_INSERT, PASSAGE_MEANING, PASSAGE_RECALL, PASSAGE_WORDS)
 COMPARED = (*GROWTHS, MCP_EDIT)
-EACH_STORE = (COLD_START, *WORK, RESIDENT, MCP_EDIT, *STREAMS, *UPLOADS, HEALTH_ALONE, *HOLD_UPS, *GROWTHS, *PASSAGES)
+EACH_STORE = (
+    COLD_START,
+    *WORK,
+    RESIDENT,
+    MCP_EDIT,
+    *STREAMS,
+    *UPLOADS,
+    HEALTH_ALONE,
+    *HOLD_UPS,
+    *GROWTHS,
+    TURN_BACKUP,
+    *PASSAGES,
+)
 """The rows of each store, in the table's order (those of `COMPARED` take a row for each of their two cases besides)."""

@@ -1,4 +1,4 @@
-"""How fast a database of the retired server is taken over, and with how much memory."""
+"""How fast a database of the retired server is taken over, and with how much memory; then backup, restore and copy."""
 
 from __future__ import annotations
 
@@ -9,20 +9,24 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from bench import bars
+from bench.backups import rows_of
 from bench.bars import Figure
 from bench.processes import PASSED_ON, ROOT
 
 MESSAGES = 100_000
 LOOKED_AT_EVERY = 0.05
+OTHER = {"sqlite": "postgres", "postgres": "sqlite"}
 
 
 def measure(messages: int = MESSAGES) -> list[Figure]:
-    """Return the rate and the largest memory on each store.
+    """Return rates, seconds and the largest memory on each store.
 
     Args:
         messages: that the source has, half of them in one conversation.
@@ -37,34 +41,77 @@ def measure(messages: int = MESSAGES) -> list[Figure]:
 
     figures: list[Figure] = []
     with PostgresServer(durable=True) as server, tempfile.TemporaryDirectory(prefix="folkmoot-bench-") as name:
+        home = Path(name)
+
+        def empty(store: str, what: str) -> str:
+            """Return the address of a database that is not there or empty."""
+            return server.create_database() if store == "postgres" else f"sqlite:///{home / what}.sqlite3"
+
         source = server.create_database()
         asyncio.run(fill(source))
-        for store, target in (("sqlite", f"sqlite:///{name}/moved.sqlite3"), ("postgres", server.create_database())):
-            seconds, memory, failures = _import(source, target, Path(name), messages)
-            rate = messages / seconds
-            note = f"{messages:,} in {seconds:.1f} s"
-            figures.append(Figure(bars.MOVED, store, value=rate, unit="/s", note=note, failures=failures))
-            figures.append(Figure(bars.MOVING_MEMORY, store, value=memory, unit="MB"))
+        for store, other in OTHER.items():
+            target = empty(store, "moved")
+            run = _command(home, "import", source, "--database", target)
+            note = f"{messages:,} in {run.seconds:.1f} s, {run.processor:.1f} s of the processor"
+            failed = _all_came(run, messages)
+            rate = messages / run.seconds
+            figures.append(Figure(bars.MOVED, store, value=rate, unit="/s", note=note, failures=failed))
+            figures.append(Figure(bars.MOVING_MEMORY, store, value=run.memory, unit="MB"))
+            figures += _moves(home, store, target, empty(store, f"restored-{store}"), empty(other, "copied"))
     return figures
 
 
-def _import(source: str, target: str, home: Path, messages: int) -> tuple[float, float, int]:
-    """Run the command; return its seconds, its largest memory in MB, and 1 if not everything came."""
+def _moves(home: Path, store: str, source: str, again: str, elsewhere: str) -> Iterator[Figure]:
+    """Back a database up, restore it into one of the same kind, and copy it to the other kind."""
+    file = home / f"{store}.folkmoot"
+    for name, arguments in (
+        (bars.BACKED_UP, ("backup", str(file), "--database", source)),
+        (bars.RESTORED, ("restore", str(file), "--database", again)),
+        (bars.COPIED, ("copy", "--from", source, "--to", elsewhere)),
+    ):
+        run = _command(home, *arguments)
+        size = rows_of(file) / 1e9
+        note = (
+            f"{size * 1e3:,.0f} MB in {run.seconds:.1f} s, {run.processor:.1f} s of the processor, {run.memory:.0f} MB"
+        )
+        failed = run.status != 0
+        yield Figure(name, store, value=run.seconds / size, unit="s", note=note, failures=failed)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How a command ended: seconds of the clock and of its own processor time, its largest memory in MB."""
+
+    status: int
+    said: str
+    seconds: float
+    processor: float
+    memory: float
+
+
+def _command(home: Path, *arguments: str) -> Run:
     kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     environ = {**kept, "HOME": str(home), "FOLKMOOT_DATA": str(home / "data"), "OPENAI_API_KEY": "scripted"}
-    command = [sys.executable, "-m", "folkmoot", "import", source, "--database", target]
-    begun, memory = time.perf_counter(), 0
+    command = [sys.executable, "-m", "folkmoot", *arguments]
+    begun, memory, processor = time.perf_counter(), 0, 0.0
     with (
-        (home / "import.log").open("wb") as log,
-        subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=log, text=True) as process,
+        (home / "commands.log").open("wb") as log,
+        (home / "said").open("w+") as said,
+        subprocess.Popen(command, env=environ, stdout=said, stderr=log) as process,
     ):
         watched = psutil.Process(process.pid)
         while process.poll() is None:
-            memory = max(memory, watched.memory_info().rss)
+            with watched.oneshot():
+                memory = max(memory, watched.memory_info().rss)
+                times = watched.cpu_times()
+            processor = times.user + times.system
             time.sleep(LOOKED_AT_EVERY)
         seconds = time.perf_counter() - begun
-        assert process.stdout is not None
-        said = process.stdout.read()
-    taken = re.search(r"^messages +[\d,]+ +([\d,]+)", said, re.MULTILINE)
-    whole = process.returncode == 0 and taken is not None and int(taken[1].replace(",", "")) >= messages
-    return seconds, memory / 1e6, 0 if whole else 1
+        said.seek(0)
+        return Run(process.returncode, said.read(), seconds, processor, memory / 1e6)
+
+
+def _all_came(run: Run, messages: int) -> int:
+    """Return 1 if not all messages came."""
+    taken = re.search(r"^messages +[\d,]+ +([\d,]+)", run.said, re.MULTILINE)
+    return int(run.status != 0 or taken is None or int(taken[1].replace(",", "")) < messages)

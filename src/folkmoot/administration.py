@@ -76,10 +76,11 @@ async def create_key(
     role: str,
     expires: str | None,
     organization: str | None,
+    user: str | None,
     grants: Mapping[str, Any],
 ) -> None:
     """Make a key and show it, alone on the last line."""
-    body = {"name": name, "role": role, "organization": organization, **grants}
+    body = {"name": name, "role": role, "organization": organization, "user": user, **grants}
     if expires is not None:
         body["expires_at"] = (datetime.now(UTC) + duration(expires)).isoformat()
     made = await _ask(client, "POST", "/v1/keys", body)

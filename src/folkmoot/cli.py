@@ -254,13 +254,16 @@ def create_key(
     agent: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="An agent that the key may ask; again for more.")
     ] = None,
+    user: Annotated[
+        str | None, typer.Option(metavar="U", help="A user who came from another server, whose key it is to be.")
+    ] = None,
     organization: OfOrganization = None,
 ) -> None:
     """Make a key and show it, once, on the last line."""
     from folkmoot import administration
 
     grants = administration.read_grants(block, archive, agent)
-    sys.exit(administration.run(administration.create_key, name, role.value, expires, organization, grants))
+    sys.exit(administration.run(administration.create_key, name, role.value, expires, organization, user, grants))
 
 
 @keys.command("list")

@@ -120,7 +120,7 @@ async def take_over(
         with _progress() as progress:
             async with open_source(source) as found:
                 passphrase = environ.get("LETTA_ENCRYPTION_KEY") or None
-                _note(f"The database to import has the schema {found.version}.")
+                _note(f"The database to import has the schema {found.schema}.")
                 done = await Import(
                     source=found,
                     store=store,

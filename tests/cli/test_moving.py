@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from support.clients import plain_client
 from support.fixtures import MODEL, StartServer, one_store
 from support.postgres import PostgresDatabases
 from support.scripted_model import ScriptedModel
+from transfer.retired_database import KEY, load_dump
 
 Folkmoot = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -91,3 +93,29 @@ def test_a_copy_goes_from_one_address_to_another(
         assert http.get(f"/v1/blocks/{block['id']}").json()["value"] == "Sage."
     missing = folkmoot("copy", "--from", f"sqlite:///{tmp_path / 'nothing.sqlite3'}", "--to", back)
     assert (missing.returncode, "There is no database" in missing.stderr) == (1, True)
+
+
+@one_store
+async def test_the_retired_servers_database_is_taken_over_by_the_command(
+    folkmoot: Folkmoot, database_url: str, postgres_server: PostgresDatabases
+) -> None:
+    source = postgres_server.create_database()
+    await load_dump(source)
+    rehearsal = folkmoot("import", source, "--database", database_url, "--dry-run")
+    assert rehearsal.returncode == 0, rehearsal.stderr
+    for told in (
+        "has the schema 1c28e167b74f, that of release 0.16.8.",
+        "SHOP_KEY",
+        "Nothing was written (--dry-run).",
+    ):
+        assert told in rehearsal.stderr
+    done = folkmoot("import", source, "--database", database_url, LETTA_ENCRYPTION_KEY=KEY, FOLKMOOT_SECRET_KEY="one")
+    assert done.returncode == 0, done.stderr
+    assert not re.search(r"sk-shop-1234|sk-house-secret", done.stdout + done.stderr)
+    first, second = re.findall(r"^checksum of .* ([0-9a-f]{32})$", done.stdout, re.MULTILINE)
+    assert first == second != "0" * 32
+    for table, source_rows, taken in (("agents", 13, 13), ("messages", 428, 428), ("users", 1, 1)):
+        assert re.search(rf"^{table} +{source_rows} +{taken} +0 +0$", done.stdout, re.MULTILINE), done.stdout
+    again = folkmoot("import", source, "--database", database_url, "--only", "king")
+    assert (again.returncode, "--only: there is no 'king'; there are" in again.stderr) == (1, True)
+    postgres_server.drop_database(source)

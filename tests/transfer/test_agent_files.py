@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -12,6 +13,7 @@ import httpx
 import pytest
 from letta_client import Letta
 
+from folkmoot.server.wire.agent_files import complete
 from support.fixtures import MODEL, NewAgent, NewBlock, one_store
 from support.polling import until
 from support.tool_servers import PLAIN_SERVER, program
@@ -458,3 +460,30 @@ def test_the_official_client_exports_and_imports(client: Letta, new_agent: NewAg
     assert client.agents.retrieve(made.agent_ids[0]).name == "mover_copy"
     twice = client.agents.import_file(file=("mover.af", json.dumps(data).encode()), name="again")
     assert client.agents.retrieve(twice.agent_ids[0]).name == "again"
+
+
+@one_store
+def test_a_very_large_file_is_refused_before_it_is_sent(http: httpx.Client) -> None:
+    """Of 200 MB nothing is read: the answer is there when the server has heard how many they are."""
+    with socket.create_connection((http.base_url.host, http.base_url.port), timeout=30) as connection:
+        head = (
+            "POST /v1/agents/import HTTP/1.1\r\nHost: localhost\r\nContent-Length: 200000000\r\n"
+            "Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+        )
+        connection.sendall(head.encode())
+        answer = connection.makefile("rb").readline()
+    assert answer.split()[1] == b"413"
+
+
+def test_a_large_file_is_encoded_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one is encoded nothing else in the process has a turn: none is larger than a message."""
+    said = [{"id": f"message-{number}", "content": [{"type": "text", "text": "é" * 500}]} for number in range(300)]
+    versions = [{"value": "v" * 500} for _ in range(300)]
+    own = {"version": 1, "conversations": [{"id": "conv-0", "messages": said}], "histories": [{"versions": versions}]}
+    blocks = [{"id": f"block-{number}", "value": "v" * 500, "tags": [], "metadata": {}} for number in range(300)]
+    content = {"agents": [], "blocks": blocks, "folkmoot": own}
+    pieces, encode = [], json.dumps
+    monkeypatch.setattr(json, "dumps", lambda value, **how: pieces.append(encode(value, **how)) or pieces[-1])
+    file = json.loads(complete(content, {}))
+    assert {name: file[name] for name in content} == content
+    assert max(map(len, pieces)) < 1000

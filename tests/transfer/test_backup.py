@@ -18,7 +18,9 @@ import pytest
 from sqlalchemy import MetaData, inspect, text
 
 from folkmoot.errors import BackupUnusable, StartupError
+from folkmoot.store import bulk_sqlite
 from folkmoot.store.bulk import shape_of
+from folkmoot.store.files import replace_durably
 from folkmoot.store.opening import open_store
 from folkmoot.store.tables import metadata
 from folkmoot.transfer import backup_file
@@ -57,6 +59,21 @@ async def test_every_row_of_every_table_comes_back_on_either_store(
     await (await open_store(target, 5)).close()  # its schema is the current one
     await restore(file, target, replace=True, progress=unseen)
     assert await all_rows(target) == before
+
+
+@one_store
+async def test_the_last_rows_of_all_are_found_by_words_too(database_url: str, tmp_path: Path) -> None:
+    """A table's rows are indexed when another one's come, and those of the last table when there are no more."""
+    await make_database(database_url, rows=5)
+    indexed = [table.name for table in metadata.sorted_tables if "search_text" in table.c]
+    behind = metadata.sorted_tables[[table.name for table in metadata.sorted_tables].index(indexed[-1]) + 1 :]
+    with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as database:
+        for table in reversed(behind):
+            database.execute(f"DELETE FROM {table.name}")
+        database.commit()
+    target = f"sqlite:///{tmp_path / 'copied.sqlite3'}"
+    await copy(database_url, target, unseen)
+    assert found_by_words(target) == dict.fromkeys(indexed, 5)
 
 
 def found_by_words(url: str) -> dict[str, int]:
@@ -156,6 +173,19 @@ async def test_foreign_and_newer_files_are_refused_by_name(database_url: str, tm
     await refused(r"newer Folkmoot, 9\.0 \(schema 9999\)")
     rewrite(whole, other, tables=[])
     await refused("damaged in index.json")
+
+
+@one_store
+async def test_rows_that_belong_to_nothing_are_refused(database_url: str, target: str, tmp_path: Path) -> None:
+    """No file of ours has such; one that somebody edited may."""
+    await make_database(database_url, rows=3)
+    with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as database:
+        database.execute("DELETE FROM conversations")
+        database.commit()
+    await back_up(database_url, tmp_path / "edited.folkmoot", None, unseen)
+    with pytest.raises(StartupError, match=r"belongs to one of conversations that is not there|violates foreign key"):
+        await restore(tmp_path / "edited.folkmoot", target, replace=False, progress=unseen)
+    assert not await is_there(target)
 
 
 def rewrite(source: Path, target: Path, **head: Any) -> None:
@@ -272,6 +302,68 @@ async def test_killed_in_any_phase_it_leaves_what_was_there_and_goes_to_the_end_
     assert await all_rows(target) == before
 
 
+@one_store
+async def test_at_each_statement_of_a_restore_the_old_database_is_whole(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands in the files at a statement is what a process that is killed there leaves."""
+    await make_database(database_url, rows=4)
+    file = tmp_path / "new.folkmoot"
+    await back_up(database_url, file, None, unseen)
+    new = await all_rows(database_url)
+    path = await killed_database(tmp_path)
+    log = path.with_name(f"{path.name}-wal")
+    assert log.stat().st_size > 0, "the last that was written is in the log only"
+    before, old = (path.read_bytes(), log.read_bytes()), contents(as_it_stands(path, tmp_path))
+    looked: list[tuple[str, bool, bool]] = []
+
+    def look(statement: str) -> None:
+        same = log.exists() and (path.read_bytes(), log.read_bytes()) == before
+        looked.append((statement, same, same or contents(as_it_stands(path, tmp_path)) == old))
+
+    def traced(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        made = connect(*arguments, **options)
+        made.set_trace_callback(look)
+        return made
+
+    def replace_it(new: Path, old_one: Path) -> None:
+        look("the file takes its place")
+        replace_durably(new, old_one)
+
+    monkeypatch.setattr(sqlite3, "connect", traced)
+    monkeypatch.setattr(bulk_sqlite, "replace_durably", replace_it)
+    await restore(file, f"sqlite:///{path}", replace=True, progress=unseen)
+    monkeypatch.undo()
+    assert [statement for statement, _, whole in looked if not whole] == []
+    assert sum(same for _, same, _ in looked) > 4 * len(metadata.tables), "at each of the rows, and of the tables"
+    assert not looked[-1][1], "the log is played into the file before that is replaced"
+    assert await all_rows(f"sqlite:///{path}") == new
+
+
+async def killed_database(folder: Path) -> Path:
+    """Return a SQLite file as a process that was killed leaves it: what was written last is in its log."""
+    made, left = folder / "made" / "made.sqlite3", folder / "left" / "left.sqlite3"
+    await make_database(f"sqlite:///{made}", rows=3)
+    left.parent.mkdir()
+    with closing(sqlite3.connect(made)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("UPDATE blocks SET value = 'the last that was written'")
+        database.commit()
+        for ending in ("", "-wal"):
+            shutil.copy(f"{made}{ending}", f"{left}{ending}")
+    return left
+
+
+def as_it_stands(path: Path, folder: Path) -> Path:
+    """Return a copy of a SQLite file and its log, which may be open meanwhile."""
+    copied = folder / "copied.sqlite3"
+    for ending in ("", "-wal"):
+        Path(f"{copied}{ending}").unlink(missing_ok=True)
+        if Path(f"{path}{ending}").exists():
+            shutil.copy(f"{path}{ending}", f"{copied}{ending}")
+    return copied
+
+
 async def is_there(url: str) -> bool:
     """Tell whether a database has tables."""
     if url.startswith("sqlite"):
@@ -312,7 +404,10 @@ async def test_before_an_upgrade_the_file_is_copied_beside_itself(empty_database
     assert [each.name for each in path.parent.glob("*.schema-*")] == [copy_of_it.name], "no upgrade, no copy"
 
 
+connect = sqlite3.connect
+
+
 def contents(path: Path) -> str:
     """Return a SQLite file's rows as SQL."""
-    with closing(sqlite3.connect(path)) as database:
+    with closing(connect(path)) as database:
         return "\n".join(database.iterdump())

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 
 import httpx
 import psutil
+import pytest
 
+from folkmoot.errors import StoreUnavailable
+from folkmoot.settings import Settings
 from folkmoot.transfer.backup_file import BackupReader
+from folkmoot.transfer.backup_stream import stream_backup
 from support.fixtures import NewAgent, NewBlock, StartServer, one_store
 from support.polling import until
 from support.server import ServerProcess
@@ -99,3 +105,19 @@ def test_what_cannot_begin_is_an_error_and_no_file(start_server: StartServer) ->
     answer = httpx.post(server.url + PATH, timeout=60)
     assert answer.status_code == 503
     assert "has schema 9999" in answer.json()["detail"]
+
+
+async def test_one_that_says_much_is_not_held_up_and_its_last_line_is_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it says goes into a pipe, which is full at once: somebody has to read it before the backup's end."""
+    program = tmp_path / "says-much"
+    said = "print('Said amid the work. ' * 100_000, 'folkmoot: It broke.', sep='\\n', file=sys.stderr)"
+    program.write_text(f"#!{sys.executable} -S\nimport sys\n{said}\nsys.stdout.write('a piece')\nsys.exit(1)\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    pieces = stream_backup(Settings(data=tmp_path))
+    async with asyncio.timeout(30):
+        assert await anext(pieces) == b"a piece"
+        with pytest.raises(StoreUnavailable, match=r"^The backup failed: It broke\.$"):
+            await anext(pieces)

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from ast import literal_eval
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,13 +15,16 @@ from typing import Any
 import pytest
 
 from folkmoot.store.tables import metadata
+from folkmoot.transfer.retired.kinds import KINDS
 from support.postgres import PostgresDatabases
 from transfer.databases import all_rows
 from transfer.retired_database import KEY, grow, load_dump
 
 KILLED = """
 import asyncio, os, signal, sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from folkmoot.models.catalogue import Catalogue
 from folkmoot.models.directory import Directory
 from folkmoot.settings import Settings
@@ -31,21 +35,34 @@ from folkmoot.transfer.retired import context, source, taking
 from folkmoot.transfer.retired.kinds import conversations
 
 conversations.AT_ONCE = 50
+now, writes = "users", {}  # the kind of things that is taken, and how many transactions of each there were
+fatal = None
+plain = context.Context.write
 
-async def bring(url, target, key, writes):
-    count = 0
-    plain = context.Context.write
+async def write(self, work):
+    async def and_die(transaction):
+        await work(transaction)
+        writes[now] = writes.get(now, 0) + 1
+        if fatal in ((now, writes[now]), ("anything", 1)):  # all of it is written and nothing committed
+            os.kill(os.getpid(), signal.SIGKILL)
+    await plain(self, and_die)
 
-    async def write(self, work):
-        async def and_die(transaction):
-            nonlocal count
-            await work(transaction)
-            count += 1
-            if count == writes:  # all of it is written and nothing committed
-                os.kill(os.getpid(), signal.SIGKILL)
-        await plain(self, and_die)
+@dataclass
+class Noted:
+    kind: Any
 
-    context.Context.write = write
+    def __getattr__(self, name):
+        return getattr(self.kind, name)
+
+    async def take(self, context):
+        global now
+        now = self.kind.name
+        await self.kind.take(context)
+
+context.Context.write = write
+taking.KINDS = [Noted(kind) for kind in taking.KINDS]
+
+async def bring(url, target, key):
     store, sealer, directory = await open_store(target, 10), Sealer("sealed here", Path("/nowhere")), Directory({})
     catalogue = Catalogue(Settings(), {}, directory=directory)
     await directory.open(store, sealer)
@@ -56,34 +73,45 @@ async def bring(url, target, key, writes):
     await store.close()
     assert done.checksum == done.checksum_here, "every message is as the source has it"
 
-for line in sys.stdin:
-    url, target, key, writes = line.split()
+def whole(url, target, key):
+    asyncio.run(bring(url, target, key))
+    return dict(writes)
+
+def until_killed(url, target, key, kind, nth):
+    global fatal, now
     child = os.fork()
     if not child:
+        writes.clear()
+        fatal, now = (kind, int(nth)), "users"
         try:
-            asyncio.run(bring(url, target, key, int(writes)))
+            asyncio.run(bring(url, target, key))
         except BaseException as error:
             print(repr(error), file=sys.stderr, flush=True)
             os._exit(1)
         os._exit(0)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+for line in sys.stdin:
+    what, *arguments = line.split()
+    print({"whole": whole, "until_killed": until_killed}[what](*arguments), flush=True)
 """
-"""Brings databases over, each in a process that is killed in the given one of its transactions; 0 for in none."""
+"""Brings databases over: `whole` in this process, and `until_killed` in ones forked from it, which know by then what
+took a while to load and to compute, and are killed in the given transaction of a kind of things; 0 if there is none."""
 
 UNLIKE = {"search_id", "sealed", "sealed_value", "sealed_configuration", "configuration", "created_at", "attached_at"}
 """Columns that are not the same twice: sealed anew, numbered anew, or when this was done."""
 
 
 @pytest.fixture
-def bring(postgres_server: PostgresDatabases) -> Iterator[Callable[[str, str, int], int]]:
+def bring() -> Iterator[Callable[..., Any]]:
     """Bring a database over and return how that ended."""
     process = subprocess.Popen([sys.executable, "-c", KILLED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
     assert process.stdout is not None
 
-    def run(source: str, target: str, writes: int) -> int:
-        print(source, target, KEY, writes, file=process.stdin, flush=True)
-        return int(process.stdout.readline())
+    def run(*arguments: object) -> Any:
+        print(*arguments, file=process.stdin, flush=True)
+        return literal_eval(process.stdout.readline())
 
     with process:
         yield run
@@ -93,7 +121,7 @@ def bring(postgres_server: PostgresDatabases) -> Iterator[Callable[[str, str, in
 async def test_killed_in_every_phase_it_goes_to_the_end(
     store: str,
     database_url: str,
-    bring: Callable[[str, str, int], int],
+    bring: Callable[..., Any],
     postgres_server: PostgresDatabases,
     tmp_path: Path,
 ) -> None:
@@ -101,19 +129,21 @@ async def test_killed_in_every_phase_it_goes_to_the_end(
     await load_dump(source)
     await grow(source, 300)
     undisturbed = f"sqlite:///{tmp_path / 'whole.sqlite3'}"
-    assert bring(source, undisturbed, 0) == 0
-    kills = 0
-    while (ended := bring(source, database_url, 9)) == -signal.SIGKILL:
-        kills += 1
-        assert kills < 60
-    assert ended == 0
-    assert kills > 12, "in every phase: among blocks, tools, archives, files, agents, messages, runs"
+    writes: dict[str, int] = bring("whole", source, undisturbed, KEY)
+    assert {*writes} == {"users", *(kind.name for kind in KINDS)}, "each kind of things is written"
+    for kind, count in writes.items():
+        done = 0  # a run begins behind what the ones before it have left
+        for place in sorted({1, (count + 1) // 2, count}) if kind == "messages" else [(count + 1) // 2]:
+            ended = bring("until_killed", source, database_url, KEY, kind, place - done)
+            assert ended == -signal.SIGKILL, (kind, place)
+            done = place - 1
+    assert bring("until_killed", source, database_url, KEY, "nothing", 1) == 0
     whole, found = await all_rows(undisturbed), await all_rows(database_url)
     for name in whole:
         assert same(name, found[name]) == same(name, whole[name]), name
     if store == "sqlite":
         assert indexed(database_url) == indexed(undisturbed), "the full-text index has them all, and hears of new ones"
-    assert bring(source, database_url, 1) == 0, "and there is nothing left to write"
+    assert bring("until_killed", source, database_url, KEY, "anything", 1) == 0, "and there is nothing left to write"
     assert await all_rows(database_url) == found
     postgres_server.drop_database(source)
 

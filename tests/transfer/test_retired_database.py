@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import zipfile
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+import httpx
 import pytest
 
 from folkmoot.errors import StartupError
@@ -17,9 +20,10 @@ from folkmoot.models.directory import Directory
 from folkmoot.settings import Settings
 from folkmoot.store.opening import open_store
 from folkmoot.store.sealing import Sealer
+from folkmoot.transfer.backup import back_up
 from folkmoot.transfer.retired.context import Taken
 from folkmoot.transfer.retired.secrets import decrypt
-from folkmoot.transfer.retired.source import open_source
+from folkmoot.transfer.retired.source import NEEDED, open_source
 from folkmoot.transfer.retired.taking import Import
 from support.clients import plain_client
 from support.fixtures import MODEL, StartServer, one_store
@@ -124,8 +128,20 @@ async def test_agents_of_every_type_go_on_with_all_that_they_had(
 
 
 async def test_everything_else_is_there_under_its_own_identifier(
-    source: str, database_url: str, start_server: StartServer, scripted_model: ScriptedModel
+    source: str, database_url: str, start_server: StartServer, scripted_model: ScriptedModel, tmp_path: Path
 ) -> None:
+    await change(
+        source,
+        f"INSERT INTO users (id, name, organization_id) SELECT '{GRACE}', 'Grace', id FROM organizations",
+        f"UPDATE block SET _created_by_id = '{GRACE}', _last_updated_by_id = '{GRACE}' WHERE label = 'policies'",
+        f"UPDATE mcp_server SET token_enc = '{HIDDEN[0]}', custom_headers_enc = '{{\"x-key\": \"{HIDDEN[1]}\"}}' "
+        "WHERE server_type <> 'stdio'",
+        f"UPDATE mcp_server SET stdio_config = jsonb_set(stdio_config::jsonb, '{{env,K}}', '\"{HIDDEN[2]}\"')::json "
+        "WHERE server_type = 'stdio'",
+        f"UPDATE sandbox_environment_variables SET value_enc = '{HIDDEN[3]}'",
+        f"UPDATE agent_environment_variables SET value_enc = '{HIDDEN[4]}' WHERE key = 'REGION'",
+        f"UPDATE providers SET api_key_enc = '{HIDDEN[5]}' WHERE name = 'house'",
+    )
     done = await taken(source, database_url)
     for table in done.source.keys() - {"provider_traces", "alembic_version"}:
         known = done.taken[table] + done.there[table] + done.refused[table]
@@ -179,6 +195,89 @@ async def test_everything_else_is_there_under_its_own_identifier(
         (config,) = http.get("/v1/sandbox-config").json()
         (variable,) = http.get(f"/v1/sandbox-config/{config['id']}/environment-variable").json()
         assert (variable["key"], variable["value"] != "") == ("GLOBAL_ONE", True)
+        users_are_principals_who_can_be_given_a_key(http)
+        shown = exported_by(http)
+        key = http.headers["authorization"].removeprefix("Bearer ")
+    file = tmp_path / "all.folkmoot"
+    await back_up(database_url, file, None, lambda *_: None)
+    kept = backed_up(file)
+    assert await opened_secrets(database_url) >= {*HIDDEN}, "they are here"
+    assert [secret for secret in (*HIDDEN, SECRET, key) if secret in shown or secret in kept] == []
+    hashes = {row[3] for row in (await all_rows(database_url))["api_keys"]} - {""}
+    assert len(hashes) == 2
+    assert [each for each in hashes if each in shown] == [], "a backup has them, or keys would be over with it"
+
+
+def exported_by(http: httpx.Client) -> str:
+    """Return what a server exports: each agent's file, the lists of keys and of tool servers."""
+    agents = [agent["id"] for agent in http.get("/v1/agents", params={"limit": 100}).json()]
+    assert len(agents) == 13
+    files = [http.get(f"/v1/agents/{agent}/export").raise_for_status().text for agent in agents]
+    assert "SHOP_KEY" in "".join(files), "names of secrets are in them"
+    paths = ("/members?kind=csv", "/members?kind=json", "/v1/keys", "/v1/mcp-servers/", "/v1/providers/")
+    return "".join([*files, *(http.get(path).raise_for_status().text for path in paths)])
+
+
+def backed_up(file: Path) -> str:
+    """Return everything that a backup says."""
+    with zipfile.ZipFile(file) as archive:
+        return "".join(archive.read(name).decode() for name in archive.namelist())
+
+
+async def opened_secrets(url: str) -> set[str]:
+    """Return each text of what is sealed in a database, as who has its key reads it."""
+    sealer, found = Sealer(SECRET, Path("/nowhere")), set()
+    cells = "\n".join(str(cell) for rows in (await all_rows(url)).values() for row in rows for cell in row)
+    for sealed in re.findall(r"(?<![-\w])gAAAAA[-\w]+=*", cells):
+        for value in sealer.unseal(sealed).values():
+            found |= {value, *re.findall(r'"([^"]+)"', value)}
+    return found
+
+
+HIDDEN = tuple(
+    f"marker-of-{what}" for what in ("a-token", "a-header", "a-program", "sandboxes", "an-agent", "a-provider")
+)
+"""What is secret in the source; it is not sealed there, as with a server that was given no key."""
+
+GRACE = "user-11111111-1111-4111-8111-111111111111"
+
+
+def users_are_principals_who_can_be_given_a_key(http: httpx.Client) -> None:
+    """Nobody needs a key before one was given; then what its user writes stands beside what it wrote before."""
+    users = http.get("/v1/admin/users/").json()
+    assert [user["name"] for user in users if user["id"] == GRACE] == ["Grace"]
+    assert len({user["id"] for user in users}) == len(users) == 2, "the default one is there already, under its name"
+    after = http.get("/v1/admin/users/", params={"after": users[0]["id"], "limit": 1}).json()
+    assert [user["id"] for user in after] == [GRACE]
+    assert http.get("/v1/keys").json() == [], "they cannot sign in"
+    page = http.get("/members").text
+    assert GRACE in page
+    assert "folkmoot import" in page
+    (block,) = http.get("/v1/blocks", params={"label": "policies"}).json()
+    for wrong, told in (
+        ({"user": "Ada"}, "no user 'Ada' came"),
+        ({"user": GRACE, "role": "reader", "blocks": []}, "member"),
+    ):
+        refused = http.post("/v1/keys", json={"name": "G", **wrong})
+        assert (refused.status_code, told in refused.json()["detail"]) == (422, True), refused.text
+    made = http.post("/v1/keys", json={"name": "Grace", "user": "Grace", "role": "admin"}).json()
+    assert made["id"] == GRACE
+    assert http.get("/v1/keys").status_code == 401
+    http.headers["authorization"] = f"Bearer {made['key']}"
+    assert [key["id"] for key in http.get("/v1/keys").json()] == [GRACE]
+    assert GRACE not in http.get("/members").text.partition("Users from another server")[2]
+    http.patch(f"/v1/blocks/{block['id']}", json={"value": "Written with a key."}).raise_for_status()
+    authors = [each["author"] for each in http.get(f"/v1/blocks/{block['id']}/history").json()]
+    assert [(author["type"], author["id"], author["name"]) for author in authors] == [("api", GRACE, "Grace")] * 2
+    twice = http.post("/v1/keys", json={"name": "Grace", "user": GRACE})
+    assert (twice.status_code, "revoke that first" in twice.json()["detail"]) == (409, True)
+    second = http.post("/v1/keys", json={"name": "second", "role": "admin"}).json()["key"]
+    assert http.delete(f"/v1/keys/{GRACE}").json()["revoked_at"] is not None
+    assert http.get("/v1/keys").status_code == 401
+    http.headers["authorization"] = f"Bearer {second}"
+    again = http.post("/v1/keys", json={"name": "Grace H.", "user": GRACE, "expires_at": "2999-01-01T00:00:00Z"}).json()
+    assert (again["id"], again["name"], again["revoked_at"]) == (GRACE, "Grace H.", None)
+    assert http.delete("/v1/admin/users/", params={"user_id": GRACE}).status_code == 409
 
 
 def plain_texts(content: str) -> list[str]:
@@ -394,6 +493,39 @@ async def test_what_earlier_releases_lacked_is_told_and_passages_of_agents_get_a
         found = http.get(f"{path}/archival-memory", params={"limit": 100}).json()
         assert len(found) == wanted["count"]
         answer = http.post(f"{path}/messages", json={"input": "ECHO I am here now."}).json()
+        assert answer["messages"][-1]["content"] == "I am here now."
+
+
+@one_store
+async def test_what_a_database_is_known_by_is_enough_of_it(
+    source: str, database_url: str, start_server: StartServer
+) -> None:
+    """Nothing that an earlier release may lack is relied on: all further tables and columns are taken away."""
+    connection = await asyncpg.connect(source)
+    found = await connection.fetch(
+        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'"
+    )
+    await connection.close()
+    tables = {row["table_name"] for row in found} - NEEDED.keys()
+    columns = [(table, column) for table, column in found if column not in NEEDED.get(table, {column})]
+    assert len(tables) > 30
+    async with open_source(source) as whole:
+        assert whole.schema == "1c28e167b74f, that of release 0.16.8"
+    assert len(columns) > 80
+    await change(
+        source,
+        f"DROP TABLE {', '.join(tables)} CASCADE",
+        *(f'ALTER TABLE "{table}" DROP COLUMN "{column}" CASCADE' for table, column in columns),
+    )
+    async with open_source(source) as cut:
+        assert cut.schema.startswith("unknown, which is not among those that were tried (0.16.8)")
+    done = await taken(source, database_url)
+    assert (done.taken["agents"], done.taken["block"]) == (13, 39), done.problems
+    assert done.taken["messages"] + done.refused["messages"] == done.source["messages"] > 400
+    assert done.checksum == done.checksum_here
+    with plain_client(start_server(env={"FOLKMOOT_SECRET_KEY": SECRET}).url) as http:
+        agent = http.get("/v1/agents", params={"name": "shop assistant"}).json()[0]
+        answer = http.post(f"/v1/agents/{agent['id']}/messages", json={"input": "ECHO I am here now."}).json()
         assert answer["messages"][-1]["content"] == "I am here now."
 
 

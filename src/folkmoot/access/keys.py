@@ -2,7 +2,8 @@
 
 A scoped token is a key with a policy. A member, an agent or program that lives elsewhere, has a key with grants. A key
 that was revoked keeps its row, so that its name stays known and a server that has once given out a key stays closed
-without one; tokens that are over are forgotten.
+without one; tokens that are over are forgotten. A user who came from another server has a row before it has a key: its
+hash is empty, which no key's is, until `give_key` gives it one (`users.py`).
 """
 
 from __future__ import annotations
@@ -90,22 +91,38 @@ class Key:
 _LENT = "loan"
 """The kind of a lent key's identifier, by which its row is known."""
 
+opens_nothing = api_keys.c.hash == ""
+"""Whether a row is somebody's who has no key."""
+
 _is_token = api_keys.c.policy.is_not(None)
 _is_lent = api_keys.c.id.startswith(f"{_LENT}-")
 _this = api_keys.c.id == bindparam("key_id")
 _by_hash = select(api_keys).where(api_keys.c.hash == bindparam("given"))
-_by_id = select(api_keys).where(_this)
-_keys = select(api_keys).where(~_is_token, ~_is_lent).order_by(api_keys.c.created_at, api_keys.c.id)
+_by_id = select(api_keys).where(_this, ~opens_nothing)
+_keys = select(api_keys).where(~_is_token, ~_is_lent, ~opens_nothing).order_by(api_keys.c.created_at, api_keys.c.id)
 _tokens = select(api_keys).where(_is_token).order_by(api_keys.c.created_at.desc(), api_keys.c.id)
 _count_keys = (
     select(func.count().label("count"))
     .select_from(api_keys)
-    .where(~_is_token, ~_is_lent, api_keys.c.revoked_at.is_(None))
+    .where(~_is_token, ~_is_lent, ~opens_nothing, api_keys.c.revoked_at.is_(None))
 )
 _count_tokens = select(func.count().label("count")).select_from(api_keys).where(_is_token)
-_any_key = select(api_keys.c.id).where(~_is_token, api_keys.c.grants.is_(None)).limit(1)
+_any_key = select(api_keys.c.id).where(~_is_token, ~opens_nothing, api_keys.c.grants.is_(None)).limit(1)
 _revoke = update(api_keys).where(_this, api_keys.c.revoked_at.is_(None)).values(revoked_at=bindparam("now"))
 _set_grants = update(api_keys).where(_this, api_keys.c.revoked_at.is_(None)).values(grants=bindparam("new_grants"))
+_give = (
+    update(api_keys)
+    .where(_this)
+    .values(
+        hash=bindparam("new_hash"),
+        prefix=bindparam("new_prefix"),
+        name=bindparam("new_name"),
+        role=bindparam("new_role"),
+        grants=bindparam("new_grants"),
+        expires_at=bindparam("ends_at"),
+        revoked_at=None,
+    )
+)
 _delete_token = delete(api_keys).where(_this, _is_token)
 _forget_expired = delete(api_keys).where(_is_token, api_keys.c.expires_at <= bindparam("now"))
 _forget_lent = delete(api_keys).where(
@@ -145,11 +162,56 @@ async def create_key(
         InvalidInput: it would be over already, or has grants and another role than member.
         Conflict: the organisation has too many.
     """
-    if grants is not None and role != "member":
-        raise InvalidInput(f"role: a key that reaches only what is named has the role member, not {role}.")
+    _check(role, expires_at, grants)
     await _refuse_more(transaction, _count_keys, MOST_KEYS, "keys; revoke some")
     key = _new(transaction, "key", name, role, None, expires_at, created_by)
     return await _insert(transaction, replace(key, grants=grants))
+
+
+async def give_key(
+    transaction: Transaction, user: Key, name: str, role: Role, expires_at: int | None, grants: Grants | None = None
+) -> tuple[Key, str]:
+    """Give a user, who stays who it is in histories, a key; return it and the secret, which is shown this once.
+
+    Args:
+        transaction: where to write.
+        user: its row, as it is now.
+        name: what it is called from now on.
+        role: what it may do.
+        expires_at: when the key ends, in microseconds; None for never.
+        grants: what the key reaches; None for one that its role alone limits.
+
+    Raises:
+        InvalidInput: it would be over already, or has grants and another role than member.
+        Conflict: the user has a key that opens something, or the organisation has too many.
+    """
+    if user.prefix and user.is_valid(clock.now()):
+        raise Conflict(f"user: {user.id}, {user.name!r}, has a key, {user.prefix}…; revoke that first.")
+    _check(role, expires_at, grants)
+    await _refuse_more(transaction, _count_keys, MOST_KEYS, "keys; revoke some")
+    secret = PREFIX + secrets.token_urlsafe(32)
+    given = replace(
+        user, name=name, prefix=secret[:SHOWN], role=role, grants=grants, expires_at=expires_at, revoked_at=None
+    )
+    await transaction.run(
+        _give,
+        key_id=user.id,
+        new_hash=hash_of(secret),
+        new_prefix=given.prefix,
+        new_name=name,
+        new_role=role,
+        new_grants=grants.to_json() if grants is not None else None,
+        ends_at=expires_at,
+    )
+    transaction.signal(CHANGED)
+    return given, secret
+
+
+def _check(role: Role, expires_at: int | None, grants: Grants | None) -> None:
+    if grants is not None and role != "member":
+        raise InvalidInput(f"role: a key that reaches only what is named has the role member, not {role}.")
+    if expires_at is not None and expires_at <= clock.now():
+        raise InvalidInput("expires_at: this time is over; name one that is to come.")
 
 
 async def set_grants(transaction: Transaction, key_id: str, grants: Grants) -> Key:
@@ -175,6 +237,7 @@ async def create_token(transaction: Transaction, policy: Policy, expires_at: int
         InvalidInput: it would be over already.
         Conflict: the organisation has too many.
     """
+    _check("member", expires_at, None)
     await transaction.run(_forget_expired, now=clock.now())
     await _refuse_more(transaction, _count_tokens, MOST_TOKENS, "tokens that are not over; delete some")
     name = f"token of {policy.origin}"
@@ -282,10 +345,8 @@ def _new(
     expires_at: int | None,
     created_by: str,
 ) -> Key:
-    now = clock.now()
-    if expires_at is not None and expires_at <= now:
-        raise InvalidInput("expires_at: this time is over; name one that is to come.")
     assert transaction.organization_id is not None
+    now = clock.now()
     return Key(
         new_id(kind), transaction.organization_id, name, "", role, policy, now, created_by, expires_at, None, None
     )

@@ -153,19 +153,15 @@ async def store_messages(
     """Store `new` as the conversation's messages from `first_sequence` on, whose owner holds the conversation."""
     for start in range(0, len(new), STORED_AT_ONCE):
         some = new[start : start + STORED_AT_ONCE]
-        rows = _rows(agent_id, conversation_id, first_sequence + start, some)
+        rows = rows_of_messages(agent_id, conversation_id, first_sequence + start, some)
         rows.sort(key=lambda row: row["search_id"])  # the embedded full-text index takes rising ones at once
         await transaction.insert(messages, rows)
 
 
-async def load_messages(
-    transaction: Transaction, agent_id: str, conversation_id: str, first_sequence: int, new: Sequence[Message]
-) -> None:
-    """Store `new` as `store_messages` does, the quickest way, which is for no running server."""
-    await transaction.load(messages, _rows(agent_id, conversation_id, first_sequence, new))
-
-
-def _rows(agent_id: str, conversation_id: str, first_sequence: int, new: Sequence[Message]) -> list[dict[str, Any]]:
+def rows_of_messages(
+    agent_id: str, conversation_id: str, first_sequence: int, new: Sequence[Message]
+) -> list[dict[str, Any]]:
+    """Return `new` as the conversation's rows from `first_sequence` on; it takes a while."""
     return [
         {
             "conversation_id": conversation_id,

@@ -20,6 +20,9 @@ LONGEST_WITHOUT_PAUSE = 0.005
 INSERTED_AT_ONCE = 100
 """Rows that are inserted without a pause."""
 
+_FOR_LOADING = ("PRAGMA cache_size = -32000", "PRAGMA wal_autocheckpoint = 16000")
+"""What is loaded goes all over the indexes, of which more is kept at hand then, so that it is written less often."""
+
 STATEMENTS = Statements(sqlite_dialect(paramstyle="qmark"))
 """For every connection of this process, be it for writing or reading or of another file."""
 
@@ -137,6 +140,8 @@ class SqliteTransaction:
         """Insert many new rows, and into the full-text index, if the table has one, all of them together."""
         if not rows:
             return
+        for setting in _FOR_LOADING:
+            self._connection.execute(setting)
         text, values = self._statements.insert(table, rows, self.organization_id, or_keep=False)
         trigger = take_index_away(self._connection, table.name)
         self._connection.executemany(text, values)

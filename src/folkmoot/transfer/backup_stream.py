@@ -17,6 +17,9 @@ from folkmoot.store.files import make_private_file, make_private_folder
 AT_ONCE = 256 * 1024
 """Bytes that are handed on together, at the most."""
 
+REASON = 4096
+"""Bytes of what the process says last that are kept: its reason when it fails."""
+
 LONGEST = 3600.0
 """Seconds that a backup may take, however slowly it is read: as long, the database keeps what changed meanwhile."""
 
@@ -48,25 +51,36 @@ async def stream_backup(settings: Settings) -> AsyncIterator[bytes]:
         assert process.stdout is not None
         assert process.stderr is not None
         end = asyncio.get_running_loop().time() + LONGEST
+        said = asyncio.create_task(_last_of(process.stderr))
         try:
             while piece := await _read(process.stdout, end):
                 yield piece
-            said = await process.stderr.read()
-            failed = await process.wait() != 0
+            async with asyncio.timeout_at(end):
+                reason = await said
+                failed = await process.wait() != 0
         except TimeoutError as error:
             raise StoreUnavailable(f"The backup took longer than {LONGEST:,.0f} s. Use `folkmoot backup`.") from error
         finally:
+            said.cancel()
             if process.returncode is None:
                 process.kill()
                 await process.wait()
         if failed:
-            reason = said.decode(errors="replace").strip().rpartition("\n")[2] or f"status {process.returncode}"
-            raise StoreUnavailable(f"The backup failed: {reason.removeprefix('folkmoot: ')}")
+            line = reason.decode(errors="replace").strip().rpartition("\n")[2] or f"status {process.returncode}"
+            raise StoreUnavailable(f"The backup failed: {line.removeprefix('folkmoot: ')}")
 
 
 async def _read(stream: asyncio.StreamReader, end: float) -> bytes:
     async with asyncio.timeout_at(end):
         return await stream.read(AT_ONCE)
+
+
+async def _last_of(stream: asyncio.StreamReader) -> bytes:
+    """Read a stream to its end, so that who writes never waits, and return what came last."""
+    last = b""
+    while piece := await stream.read(AT_ONCE):
+        last = (last + piece)[-REASON:]
+    return last
 
 
 @contextmanager

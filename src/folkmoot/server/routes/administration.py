@@ -1,6 +1,7 @@
 """Organisations and users under the paths that older programs administer them by; for admins of the default one.
 
-An organisation has one user, whom the wire format attributes things to. Who is who is said by keys, at `/v1/keys`.
+An organisation has one user, whom the wire format attributes things to, and those who came from another server. Who is
+who is said by keys, at `/v1/keys`.
 """
 
 from __future__ import annotations
@@ -16,15 +17,20 @@ from folkmoot.access.organizations import (
     list_organizations,
     rename_organization,
 )
+from folkmoot.access.users import list_users, users_named
 from folkmoot.errors import Conflict
 from folkmoot.server.state import State
 from folkmoot.server.wire.access import AdministeredOrganization, AdministeredUser, CreateOrganization
 from folkmoot.server.wire.common import json_response
 from folkmoot.store.engine import Transaction
+from folkmoot.store.paging import LARGEST_PAGE, Page
 
 router = APIRouter(prefix="/v1/admin", tags=["organizations"])
 
 OrganizationId = Annotated[str, Query(alias="org_id", description="The organisation's identifier, or its name.")]
+
+AfterUser = Annotated[str | None, Query(description="The user behind whom the list goes on.")]
+UsersOnPage = Annotated[int, Query(ge=1, le=LARGEST_PAGE, description="Users from other servers, at the most.")]
 
 ONE_USER = "An organisation has one user. Tell people and programs apart by their keys: POST /v1/keys makes one."
 
@@ -58,10 +64,19 @@ async def delete_org(org_id: OrganizationId, state: State) -> Response:
 
 
 @router.get("/users", response_model=list[AdministeredUser])
-async def list_users(state: State) -> Response:
-    """List the users: one of each organisation."""
-    found = await state.store.everywhere.read(list_organizations)
-    return json_response([AdministeredUser.of(each) for each in found])
+async def list_all_users(state: State, after: AfterUser = None, limit: UsersOnPage = LARGEST_PAGE) -> Response:
+    """List the users: one of each organisation, and behind them, page by page, those who came from another server."""
+    page = Page(limit=limit, after=after)
+
+    async def read(transaction: Transaction) -> list[AdministeredUser]:
+        came = [AdministeredUser.of_user(user) for user in await list_users(transaction, page)]
+        if after is not None:
+            return came
+        known = {user.id for user in came}
+        own = map(AdministeredUser.of, await list_organizations(transaction))
+        return [*(user for user in own if user.id not in known), *came]
+
+    return json_response(await state.store.everywhere.read(read))
 
 
 @router.post("/users")
@@ -77,7 +92,7 @@ async def keep_users() -> None:
 
 @router.delete("/users")
 async def delete_user(user_id: str, state: State) -> None:
-    """Say that a user goes with its organisation.
+    """Say that a user stays as long as its organisation, and in histories for longer.
 
     Raises:
         NotFound: there is no such user.
@@ -85,7 +100,8 @@ async def delete_user(user_id: str, state: State) -> None:
     """
 
     async def read(transaction: Transaction) -> None:
-        await find_organization(transaction, user_id.replace("user-", "org-", 1))
+        if not await users_named(transaction, user_id):
+            await find_organization(transaction, user_id.replace("user-", "org-", 1))
 
     await state.store.everywhere.read(read)
     raise Conflict(f"{ONE_USER} It goes with its organisation.")

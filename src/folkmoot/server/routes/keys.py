@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from fastapi import APIRouter, Request, Response
 
 from folkmoot.access.authentication import Authentication
-from folkmoot.access.keys import Key, create_key, find_key, list_keys, revoke_key, set_grants
+from folkmoot.access.keys import Key, create_key, find_key, give_key, list_keys, revoke_key, set_grants
 from folkmoot.access.organizations import find_organization
 from folkmoot.access.principals import Grants
+from folkmoot.access.users import find_user
 from folkmoot.errors import Forbidden
 from folkmoot.identifiers import ORGANIZATION
 from folkmoot.server.grants import labels_for, read_grants
@@ -30,7 +31,11 @@ async def create(request: Request, body: CreateKey, state: State) -> Response:
 
     async def make(transaction: Transaction) -> tuple[Key, str, Mapping[str, str]]:
         grants = await read_grants(transaction, body)
-        made = await create_key(transaction, body.name, body.role, expires_at, state.principal.name, grants)
+        if body.user is not None:
+            user = await find_user(transaction, body.user)
+            made = await give_key(transaction, user, body.name, body.role, expires_at, grants)
+        else:
+            made = await create_key(transaction, body.name, body.role, expires_at, state.principal.name, grants)
         return *made, await labels_for(transaction, made[:1])
 
     key, secret, labels = await store.write(make)

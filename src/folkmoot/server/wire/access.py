@@ -58,6 +58,11 @@ class CreateKey(MemberGrants):
     name: Name = Field(description="What histories and logs call who has the key.")
     role: Role = Field("member", description="reader (reads only), member (all but administration) or admin.")
     expires_at: datetime | None = Field(None, description="When it ends; it lasts until it is revoked if left out.")
+    user: Text | None = Field(
+        None,
+        description="Identifier or name of a user who came from another server: the key is theirs, and what they write "
+        "with it stands in histories beside what they wrote there.",
+    )
     organization: Text | None = Field(
         None, description="Identifier or name; only an admin of the default organisation names another than its own."
     )
@@ -249,7 +254,7 @@ class AdministeredOrganization(OrganizationReply):
 
 
 class AdministeredUser(Reply):
-    """The one user of an organisation."""
+    """The one user of an organisation, or one who came from another server."""
 
     id: str
     organization_id: str
@@ -269,3 +274,9 @@ class AdministeredUser(Reply):
             created_at=made,
             updated_at=made,
         )
+
+    @classmethod
+    def of_user(cls, user: Key) -> AdministeredUser:
+        """Show a user who came from another server."""
+        made = moment(user.created_at)
+        return cls(id=user.id, organization_id=user.organization_id, name=user.name, created_at=made, updated_at=made)

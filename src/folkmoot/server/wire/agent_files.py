@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
@@ -156,7 +156,27 @@ def complete(content: dict[str, Any], views: Mapping[str, AgentView]) -> bytes:
         own = {**entry[OWN_KEY], "given": given_fields(view)}
         entries.append({**agent_fields(view), **entry, OWN_KEY: own})
     made = datetime.now(UTC).isoformat()
-    return json.dumps({**content, "agents": entries, "created_at": made}, ensure_ascii=False).encode()
+    return "".join(_encoded({**content, "agents": entries, "created_at": made}, LEVELS)).encode()
+
+
+LEVELS = 5
+"""Down to where a file is encoded value by value: to the messages of agents, and of conversations under our key."""
+
+
+def _encoded(value: Any, levels: int) -> Iterator[str]:
+    """Yield JSON in pieces: while one is encoded, no other thread has a turn, and a file may be very large."""
+    if levels > 1 and isinstance(value, dict) and value:
+        for place, (name, each) in enumerate(value.items()):
+            yield f"{', ' if place else '{'}{json.dumps(name, ensure_ascii=False)}: "
+            yield from _encoded(each, levels - 1)
+        yield "}"
+    elif levels and isinstance(value, list) and value:
+        for place, each in enumerate(value):
+            yield ", " if place else "["
+            yield from _encoded(each, levels - 1)
+        yield "]"
+    else:
+        yield json.dumps(value, ensure_ascii=False)
 
 
 def read_plans(file: AgentFile) -> Plans:

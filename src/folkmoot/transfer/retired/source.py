@@ -27,6 +27,9 @@ NEEDED: Mapping[str, frozenset[str]] = {
 }
 """By what tables and columns the database is known, of any release from 0.8 on."""
 
+TRIED = {"1c28e167b74f": "0.16.8"}
+"""Schemas of which a database was at hand, and the releases that they are of."""
+
 _JSON = frozenset(
     {
         "llm_config",
@@ -62,8 +65,11 @@ _TEXTS = ("text", "varchar", "bpchar")
 class _Decoder:
     """Makes text of bytes; those that are no UTF-8, as a database without an encoding may hold, are Windows-1252."""
 
+    characters: int = 0
+    """Of all JSON that was read."""
+
     foreign: int = 0
-    """How many texts were none."""
+    """How many texts were no UTF-8."""
 
     def text(self, data: bytes) -> str:
         try:
@@ -72,11 +78,15 @@ class _Decoder:
             self.foreign += 1
             return bytes(data).decode("cp1252", "replace")
 
-    def json(self, data: bytes) -> Any:
-        return read_json(self.text(data))
+    def json(self, text: str) -> Any:
+        self.characters += len(text)
+        return read_json(text)
 
-    def jsonb(self, data: bytes) -> Any:
-        return read_json(self.text(bytes(data)[1:]))  # behind its version
+    def json_of_bytes(self, data: bytes) -> Any:
+        return self.json(self.text(data))
+
+    def jsonb_of_bytes(self, data: bytes) -> Any:
+        return self.json(self.text(bytes(data)[1:]))  # behind its version
 
 
 @dataclass
@@ -91,6 +101,16 @@ class Source:
     decoder: _Decoder = field(default_factory=_Decoder)
     broken: dict[str, None] = field(default_factory=dict)
     """Where a text stands that should be JSON, a line for each."""
+
+    @property
+    def schema(self) -> str:
+        """The schema, and whether one like it was tried."""
+        if self.version in TRIED:
+            return f"{self.version}, that of release {TRIED[self.version]}"
+        return (
+            f"{self.version}, which is not among those that were tried ({', '.join(TRIED.values())}): "
+            "what it lacks or has besides is told below"
+        )
 
     def has(self, table: str, column: str | None = None) -> bool:
         """Tell whether there is a table, or a column of it."""
@@ -113,7 +133,7 @@ class Source:
             table: which one.
             condition: further SQL behind WHERE, with `$1` for the first of `values`.
             values: its parameters.
-            order: SQL behind ORDER BY.
+            order: SQL behind ORDER BY; columns that the table does not have do not count.
             only: the columns that are wanted, those of them that there are; all when None.
         """
         if table not in self.columns:
@@ -122,7 +142,9 @@ class Source:
         columns = ", ".join(
             f'"{name}"::text' if name in ("embedding", "type", "status") else f'"{name}"' for name in sorted(wanted)
         )
-        text = f'SELECT {columns} FROM "{table}" {self._kept(table, condition)} {f"ORDER BY {order}" if order else ""}'  # noqa: S608
+        known = [each for each in order.split(", ") if each.split(" ")[0].strip('"') in self.columns[table]]
+        ordered = f"ORDER BY {', '.join(known)}" if known else ""
+        text = f'SELECT {columns} FROM "{table}" {self._kept(table, condition)} {ordered}'  # noqa: S608
         cursor = await self.connection.cursor(text, *values)
         json_columns = sorted(wanted & _JSON)
         while found := await cursor.fetch(ROWS):
@@ -199,9 +221,10 @@ async def _set_codecs(connection: asyncpg.Connection[Any], decoder: _Decoder) ->
     """Let the driver read JSON, and where texts may be of any encoding, those by `decoder`."""
     if await connection.fetchval("SHOW client_encoding") != "SQL_ASCII":
         for kind in ("json", "jsonb"):
-            await connection.set_type_codec(kind, encoder=str, decoder=read_json, schema="pg_catalog")
+            await connection.set_type_codec(kind, encoder=str, decoder=decoder.json, schema="pg_catalog")
         return
-    for kind, decode in (("json", decoder.json), ("jsonb", decoder.jsonb), *((t, decoder.text) for t in _TEXTS)):
+    of_bytes = {"json": decoder.json_of_bytes, "jsonb": decoder.jsonb_of_bytes, **dict.fromkeys(_TEXTS, decoder.text)}
+    for kind, decode in of_bytes.items():
         await connection.set_type_codec(kind, encoder=str.encode, decoder=decode, schema="pg_catalog", format="binary")
 
 

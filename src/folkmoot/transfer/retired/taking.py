@@ -9,15 +9,15 @@ from typing import Any
 
 from sqlalchemy import bindparam, select
 
-from folkmoot.conversations.messages import clean_text
+from folkmoot.access.users import row_of_user
 from folkmoot.errors import FolkmootError, StartupError
 from folkmoot.identifiers import ORGANIZATION
 from folkmoot.models.catalogue import Catalogue
 from folkmoot.models.directory import Directory
 from folkmoot.store.engine import Store
 from folkmoot.store.sealing import Sealer
-from folkmoot.store.tables import organizations
-from folkmoot.transfer.retired.context import Context, Taken, time_of
+from folkmoot.store.tables import api_keys, organizations
+from folkmoot.transfer.retired.context import PROGRAM, Context, Taken, text_of, time_of
 from folkmoot.transfer.retired.kinds import KINDS
 from folkmoot.transfer.retired.source import Source
 
@@ -25,7 +25,7 @@ OF_EARLIER = frozenset({"agent_passages"})
 """Tables that only earlier releases had."""
 
 OF_ALL = frozenset({"organizations", "users", "alembic_version"})
-"""Tables that are read for whatever is taken."""
+"""Tables that are taken, or read, whatever is wanted."""
 
 _there = select(organizations.c.organization_id).where(organizations.c.organization_id == bindparam("of"))
 
@@ -98,13 +98,12 @@ class Import:
             self.done.there["organizations"] += 1
         elif not await self._make(whose, row):
             return
-        users = await self.source.all("users", "organization_id = $1", whose)
-        self.done.taken["users"] += len(users)
+        users = await self.source.all("users", "organization_id = $1", whose, order="created_at, id")
         context = Context(
             source=self.source,
             store=self.store.of(whose),
             organization_id=whose,
-            users={user["id"]: clean_text(user["name"]) for user in users},
+            users={user["id"]: text_of(user["name"]) or user["id"] for user in users},
             sealer=self.sealer,
             catalogue=self.catalogue.of(whose),
             directory=self.directory,
@@ -114,6 +113,9 @@ class Import:
             since=self.since,
             done=self.done,
         )
+        for user in users:  # whatever is wanted, since they are named as its authors
+            row = row_of_user(user["id"], context.users[user["id"]], time_of(user), PROGRAM)
+            await context.put(api_keys, row, "users", user)
         for kind in KINDS:
             if not self.only or kind.name in self.only:
                 await kind.take(context)
@@ -123,11 +125,12 @@ class Import:
         if await self.store.read(lambda transaction: transaction.first(_there, of=whose)) is not None:
             self.done.there["organizations"] += 1
             return True
-        made = {"organization_id": whose, "name": clean_text(row["name"]), "created_at": time_of(row)}
+        made = {"organization_id": whose, "name": text_of(row["name"]) or whose, "created_at": time_of(row)}
         try:
             if not self.dry_run:
                 await self.store.write(lambda transaction: transaction.insert(organizations, [made]))
         except FolkmootError as error:
+            self.done.refused["organizations"] += 1
             self.done.problems.append(f"organizations {whose} {row['name']!r}: cannot be written: {error.message}")
             return False
         self.done.taken["organizations"] += 1
@@ -140,9 +143,9 @@ class Import:
             self.done.problems.append(f"{foreign:,} texts are no UTF-8 and were read as Windows-1252.")
         if self.only or self.since is not None:
             return
-        for kind in KINDS:
-            for table in sorted(kind.tables):
-                done = self.done
+        done = self.done
+        for tables in (("organizations", "users"), *(sorted(kind.tables) for kind in KINDS)):
+            for table in tables:
                 lost = done.source[table] - done.taken[table] - done.there[table] - done.refused[table]
                 if lost > 0:
                     done.problems.append(f"{table}: {lost:,} rows belong to what is not there or did not come.")

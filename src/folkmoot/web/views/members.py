@@ -1,4 +1,4 @@
-"""Members: who from elsewhere reaches which block; the keys of everybody else; making one and revoking it."""
+"""Members: who from elsewhere reaches which block; other keys; users who have none; making one and revoking it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from fastapi import Request, Response
 from pydantic import ValidationError
 
 from folkmoot.access.keys import Key, create_key, list_keys, revoke_key
+from folkmoot.access.users import list_users
 from folkmoot.agents.listing import AgentFilter, list_agents
 from folkmoot.agents.overview import agent_names
 from folkmoot.archives.archives import ArchiveFilter, list_archives
@@ -21,7 +22,7 @@ from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.access import CreateKey
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
-from folkmoot.store.paging import Page
+from folkmoot.store.paging import LARGEST_PAGE, Page
 from folkmoot.web import code
 from folkmoot.web.colours import read_palette
 from folkmoot.web.forms import problems_of, text_of
@@ -140,6 +141,7 @@ async def _read(transaction: Transaction) -> dict[str, Any]:
     return {
         "members": [key for key in reversed(keys) if key.grants is not None],
         "others": [key for key in reversed(keys) if key.grants is None],
+        "users": [user for user in await list_users(transaction, Page(limit=LARGEST_PAGE)) if not user.prefix],
         "ended": {key.id for key in keys if not key.is_valid(now)},
         "labels": await labels_for(transaction, keys),
         "names": await agent_names(transaction, sorted(asked)),

@@ -18,7 +18,7 @@ from sqlalchemy import bindparam, delete, select, update
 
 from folkmoot.agents.instructions import system_content
 from folkmoot.conversations.conversations import start_conversation
-from folkmoot.conversations.messages import Message, clean_text, load_messages
+from folkmoot.conversations.messages import Message, clean_text, rows_of_messages
 from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import agents, blocks, conversation_blocks, conversations, messages
 from folkmoot.transfer.conversation_state import in_order
@@ -28,8 +28,11 @@ from folkmoot.transfer.retired.source import Unreadable
 
 _OF_MESSAGES = ("content", "tool_calls", "tool_returns", "approvals")
 
-AT_ONCE = 1000
-"""Messages that are read, compared and written together."""
+AT_ONCE = 2500
+"""Messages that are read, compared and written together, at the most."""
+
+CHARACTERS_AT_ONCE = 4_000_000
+"""Characters of JSON in them, about, at the most."""
 
 _state = select(conversations).where(conversations.c.id == bindparam("of"))
 _said = (
@@ -201,26 +204,27 @@ class _Conversation:
     async def _read(self, condition: str, writing: _Writing) -> AsyncGenerator[dict[str, list[Message]], None]:
         """Yield the messages that each row holds, by the row's identifier, some rows at a time.
 
-        While they are written, the next ones are read on a thread.
+        While they are written, the next ones are read.
         """
-        rows: list[Mapping[str, Any]] = []
-        ahead: asyncio.Task[dict[str, list[Message]]] | None = None
+        async with aclosing(self._pieces(condition, writing)) as pieces:
+            following = asyncio.create_task(_next(pieces))
+            try:
+                while (piece := await following) is not None:
+                    following = asyncio.create_task(_next(pieces))
+                    yield piece
+            finally:
+                await asyncio.wait({following})  # a query that is cut off would end the snapshot
+
+    async def _pieces(self, condition: str, writing: _Writing) -> AsyncGenerator[dict[str, list[Message]], None]:
+        source, rows = self.context.source, []
+        begun = source.decoder.characters
         whole = f"{self._condition} AND {condition}"
-        try:
-            source = self.context.source
-            async for row in source.rows("messages", whole, *self._values, order="sequence_id, id", only=READ):
-                rows.append(row)
-                if len(rows) == AT_ONCE:
-                    before = None if ahead is None else await ahead
-                    ahead, rows = asyncio.create_task(asyncio.to_thread(writing.read, rows)), []
-                    if before is not None:
-                        yield before
-            if ahead is not None:
-                yield await ahead
-            yield await asyncio.to_thread(writing.read, rows)
-        finally:
-            if ahead is not None:
-                await asyncio.wait({ahead})
+        async for row in source.rows("messages", whole, *self._values, order="sequence_id, id", only=READ):
+            rows.append(row)
+            if len(rows) == AT_ONCE or source.decoder.characters - begun > CHARACTERS_AT_ONCE:
+                yield await asyncio.to_thread(writing.read, rows)
+                begun, rows = source.decoder.characters, []
+        yield await asyncio.to_thread(writing.read, rows)
 
     async def _summary(self) -> str | None:
         """Return what a model reads of the messages before the context."""
@@ -247,6 +251,11 @@ class _Conversation:
                 return True
             first += AT_ONCE
         return False
+
+
+async def _next(pieces: AsyncGenerator[dict[str, list[Message]], None]) -> dict[str, list[Message]] | None:
+    """Return the next piece; None behind the last one."""
+    return await anext(pieces, None)
 
 
 class _Writing:
@@ -294,12 +303,14 @@ class _Writing:
         if known and not await self._is_here(said[:known], first):
             return False
         new = said[known:]
+        rows = rows_of_messages(self._of.agent["id"], self._of.id, first + known, new)
         self.count += len(said)
         self._last = max([self._last, *(message.created_at for message in said)])
         self.new_rows += sum(message.id in row_ids for message in new)
-        self.texts += _sum_of([(message.id, message.message_type, json.dumps(message.body)) for message in said])
+        self.texts += _sum_of((message.id, message.message_type, json.dumps(message.body)) for message in said[:known])
+        self.texts += _sum_of((row["id"], row["message_type"], row["body"]) for row in rows)
         if new or self._is_new:
-            await self._context.write(lambda transaction: self._write(transaction, first + known, new))
+            await self._context.write(lambda transaction: self._write(transaction, first + known, rows))
             self._is_new = False
             if not self._context.dry_run:
                 self.texts_here += _sum_of(await self._stored(first + known, len(new)))
@@ -331,7 +342,7 @@ class _Writing:
         self.texts_here += _sum_of(stored)
         return [each[0] for each in stored] == [message.id for message in said]
 
-    async def _write(self, transaction: Transaction, first: int, new: Sequence[Message]) -> None:
+    async def _write(self, transaction: Transaction, first: int, rows: Sequence[Mapping[str, Any]]) -> None:
         of, agent = self._of, self._of.agent
         if self._is_new:
             content = system_content(clean_text(agent["system"] or ""), agent["id"], of.id)
@@ -349,9 +360,9 @@ class _Writing:
             await transaction.run(_set_age, of=of.id, **age)
             began = self._began_at if self._began_at is not None else age["made"]
             await transaction.run(_set_beginning, of=of.id, at=began)
-        await load_messages(transaction, agent["id"], of.id, first, new)
+        await transaction.load(messages, rows)
         # Nothing of it is in context before all of it is here.
-        end = first + len(new)
+        end = first + len(rows)
         await transaction.run(_set_state, of=of.id, next=end, start=end, told=None, last=self._last)
 
 
