@@ -101,15 +101,34 @@ def test_what_a_passage_cannot_be_is_refused(http: httpx.Client) -> None:
         ({"text": ""}, "text"),
         ({"text": " \n"}, "text"),
         ({"text": "x" * 100_001}, "text"),
-        ({"text": "x", "created_at": "not a date"}, "created_at"),
+        ({"text": "x", "created_at": 1700000000}, "created_at"),
         ({"text": "x", "tags": [""]}, "tags"),
         ({"text": "x", "tags": [str(number) for number in range(101)]}, "tags"),
     ):
         for path, sent in (("", body), ("/batch", {"passages": [{"text": "ok"}, body]})):
             answer = http.post(f"/v1/archives/{archive_id}/passages{path}", json=sent)
             assert (answer.status_code, word in answer.text) == (422, True), answer.text
+    answer = http.post(f"/v1/archives/{archive_id}/passages", json={"text": "x", "created_at": "not a date"})
+    assert (answer.status_code, "created_at" in answer.text) == (400, True), answer.text
     assert http.get(f"/v1/archives/{archive_id}/passages").json() == [], "of a batch, all are kept or none"
     assert fill(http, archive_id) == []
+
+
+@one_store
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("9999-12-31T23:59:59-14:00", "9999-12-31T23:59:59.999999Z"),
+        ("0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00Z"),
+    ],
+)
+def test_a_time_that_is_no_year_of_utc_any_more_is_the_last_one_that_is(
+    http: httpx.Client, given: str, shown: str
+) -> None:
+    archive_id = http.post("/v1/archives", json={"name": unique()}).json()["id"]
+    made = http.post(f"/v1/archives/{archive_id}/passages", json={"text": "x", "created_at": given})
+    assert made.json()["created_at"] == shown
+    assert http.get(f"/v1/archives/{archive_id}/passages").json()[0]["created_at"] == shown
 
 
 def test_a_deletion_is_recorded_and_walks_go_on_behind_it(http: httpx.Client) -> None:
@@ -234,7 +253,8 @@ def test_all_archives_are_searched_at_once_or_those_named(client: Letta, http: h
     fill(http, two, {"text": f"{word} new"})
 
     def search(**body: Any) -> list[dict[str, Any]]:
-        answer = http.post("/v1/passages/search", json=body)
+        """Search by words: what other tests keep may be near in meaning to anything."""
+        answer = http.post("/v1/passages/search", json={"search_mode": "text", **body})
         assert answer.status_code == 200, answer.text
         found: list[dict[str, Any]] = answer.json()
         return found

@@ -111,6 +111,26 @@ def test_passages_are_found_by_words_while_the_provider_is_down(http: httpx.Clie
     assert http.get(f"/v1/archives/{archive_id}").json()["embedded_count"] == 2
 
 
+@one_store
+def test_a_provider_that_never_answers_is_waited_for_no_longer_than_set(
+    start_server: StartServer, embeddings: Any
+) -> None:
+    server = start_server(env={"FOLKMOOT_MODEL_TIMEOUT": "0.2"})
+    embeddings.is_silent = True
+    with plain_client(server.url) as http:
+        agent = http.post("/v1/agents", json={"name": "a", "model": "openai/gpt-4o-mini"}).json()["id"]
+        archive_id = new_archive(http)
+        http.patch(f"/v1/agents/{agent}/archives/attach/{archive_id}").raise_for_status()
+        fill(http, archive_id, "a feline sleeps", "a canine barks")
+        assert "did not answer" in until_failing(http, archive_id)
+        found = http.get(f"/v1/agents/{agent}/archival-memory/search", params={"query": "feline"}).json()
+        assert [each["content"] for each in found["results"]] == ["a feline sleeps"]
+        assert "did not answer" in found["without_meaning"]
+        embeddings.is_silent = False
+        until_embedded(http, archive_id)
+        assert texts(search(http, "cat", archive_id, search_mode="vector", limit=1)) == ["a feline sleeps"]
+
+
 VECTOR = {"object": "embedding", "index": 0, "embedding": [0.1, 0.2]}
 
 

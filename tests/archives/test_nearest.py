@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
+from keeping import keep_vectors
 from sqlalchemy import delete, select
 
-from folkmoot.archives.archives import NewArchive, create_archive
 from folkmoot.archives.embedding import VECTORS
 from folkmoot.archives.passages import NewPassage, add_passages
 from folkmoot.memory.authors import Author
@@ -30,24 +30,6 @@ async def opened(tmp_path: Path) -> AsyncIterator[Store]:
     await store.close()
 
 
-async def keep(store: Store, vectors: Sequence[Sequence[float]]) -> tuple[str, list[str]]:
-    """Store an archive of passages with these vectors; return its identifier and theirs."""
-
-    async def write(transaction: Transaction) -> tuple[str, list[str]]:
-        author = Author("api", None, "test")
-        archive = await create_archive(transaction, NewArchive("vectors"))
-        made = await add_passages(transaction, archive.id, [NewPassage("", "") for _ in vectors], author)
-        rows = [
-            {"archive_id": archive.id, "version": 1, "place": place, "passage_id": passage.id}
-            | dict(vector_row(store.engine, vector))
-            for place, (passage, vector) in enumerate(zip(made, vectors, strict=True))
-        ]
-        await transaction.insert(passage_vectors, rows)
-        return archive.id, [passage.id for passage in made]
-
-    return await store.write(write)
-
-
 async def test_of_many_vectors_few_are_compared_exactly_and_the_nearest_found(
     opened: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -61,7 +43,7 @@ async def test_of_many_vectors_few_are_compared_exactly_and_the_nearest_found(
         return unit([sum(map(float.__mul__, weights, values)) for values in zip(*directions, strict=True)])
 
     kept = [vector() for _ in range(400)]
-    archive_id, ids = await keep(opened, kept)
+    archive_id, ids = await keep_vectors(opened, kept)
     compared = 0
 
     def counted(one: Sequence[float], other: Sequence[float]) -> float:
@@ -84,7 +66,7 @@ async def test_what_few_a_filter_leaves_are_all_compared_whatever_their_signs_sa
     wanted = unit([10.0, *[0.1] * 63])
     of_the_same_signs = [unit([0.01 + number / 1e6, *[1.0] * 63]) for number in range(300, 0, -1)]
     closest_of_other_signs = unit([10.0, *[-0.1] * 63])
-    archive_id, ids = await keep(opened, [*of_the_same_signs, closest_of_other_signs])
+    archive_id, ids = await keep_vectors(opened, [*of_the_same_signs, closest_of_other_signs])
     among = select(passages.c.id).where(passages.c.archive_id == archive_id)
     found = await nearest(opened, VECTORS, archive_id, 1, wanted, LIMIT, among)
     assert found[0].item == ids[-1]
@@ -98,7 +80,7 @@ async def test_a_vector_in_the_place_of_a_deleted_one_is_found_by_its_own_signs(
     monkeypatch.setattr(looks, "LOOKED_THROUGH", 1)
     here, there = unit([1.0] * 64), unit([-1.0] * 64)
     between = [unit([1.0] * number + [-1.0] * (64 - number)) for number in range(1, 50)]
-    archive_id, ids = await keep(opened, [*between, there])
+    archive_id, ids = await keep_vectors(opened, [*between, there])
     await nearest(opened, VECTORS, archive_id, 1, here, 1)
 
     async def replace(transaction: Transaction) -> str:

@@ -107,31 +107,38 @@ _not_found = _answered(404, {"detail": ""})
 _works = _answered(200)
 
 INSTEAD: dict[str, Callable[[Recording], Recording]] = {
-    "archive passage create bad created_at": _invalid,
+    # there a passage may be empty, and may not be longer than 8,192 tokens
     "archive passage create empty text": _invalid,
     "agent passage create empty": _invalid,
     "agent passage create too long": _works,
+    # there 0 counts as left out, and passages with the tags are lost behind others without them
     "agent passages search top_k zero": _invalid,
     "agent passages search tags any": _works,
     "agent passages search tags all": _works,
+    # there is no such list there
     "archive passages list": _works,
+    # there an agent has one archive, and the one that was made for it stays behind
     "archive attach second archive": _answered(200),
     "archives after agent delete": _answered(200),
-    "agent passage delete malformed": _answered(422),
+    # there a folder has to have an embedding, and lists take neither names nor limits
     "folder create no embedding": _works,
     "folders list by name": _works,
     "sources list by name": _works,
     "sources list limit": _works,
+    # there the file of another name is replaced
     "upload duplicate replace": _works,
+    # there the word is taken for a folder's identifier
     "folders metadata": _works,
     "folders metadata detailed": _works,
     "folders metadata detailed after uploads": _works,
     "sources metadata": _works,
     "sources metadata detailed": _works,
+    # there it is a 500, or the file of another folder
     "folder file retrieve unknown": _not_found,
     "source file retrieve": _not_found,
+    # there uploads make no job
     "jobs list": _works,
     "jobs list by source": _works,
     "jobs list (rest)": _works,
 }
-"""Calls that Folkmoot answers otherwise."""
+"""Calls that Folkmoot answers otherwise, and why."""

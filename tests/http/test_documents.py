@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
+from functools import cache
 from typing import Any
 
 import httpx
@@ -141,26 +143,56 @@ def test_headings_of_documents_are_those_of_their_chunks(
     assert {chunk["heading"] for chunk in chunks} >= {"Kettles › Care"}
 
 
-def bomb(parts: int = 3, size: int = 400_000_000) -> bytes:
-    """Return what says that it is a DOCX file, and unpacks to more than a gigabyte."""
+MEGABYTE = b"\0" * 1_000_000
+
+
+@cache
+def zeros(megabytes: int) -> tuple[bytes, int]:
+    """Return so many megabytes of zeros, packed, and their check sum; only one of them is made."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    one = packer.compress(MEGABYTE) + packer.flush(zlib.Z_FULL_FLUSH)
+    total = 0
+    for _ in range(megabytes):
+        total = zlib.crc32(MEGABYTE, total)
+    return one * megabytes + packer.flush(), total
+
+
+def bomb(main: str, megabytes: int = 600, said: int | None = None) -> bytes:
+    """Return a document that unpacks to much more than it takes.
+
+    Args:
+        main: the part that is a bomb, by which its kind is known.
+        megabytes: what that unpacks to.
+        said: how many bytes it says that these are; the truth when None.
+    """
+    packed, check_sum = zeros(megabytes)
     target = io.BytesIO()
-    zeros = b"\0" * 1_000_000
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    with zipfile.ZipFile(target, "w") as archive:
+        archive.writestr("mimetype", "application/epub+zip" if main.startswith("META-INF") else "other")
         archive.writestr("[Content_Types].xml", "<Types/>")
-        for number in range(parts):
-            with archive.open(f"word/part{number}.xml", "w", force_zip64=True) as part:
-                for _ in range(size // len(zeros)):
-                    part.write(zeros)
+        archive.writestr(main, packed)
+        part = archive.getinfo(main)
+        part.compress_type, part.CRC = zipfile.ZIP_DEFLATED, check_sum
+        part.file_size = megabytes * len(MEGABYTE) if said is None else said
     return target.getvalue()
 
 
-def lying_bomb() -> bytes:
-    """Return the same with sizes in its list that say nothing of it."""
+def locked(main: str) -> bytes:
+    """Return a document whose parts say that they are encrypted."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w") as archive:
+        archive.writestr(main, "nonsense")
+        archive.getinfo(main).flag_bits |= 1
+    return target.getvalue()
+
+
+def cut_off() -> bytes:
+    """Return a document without its end."""
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("[Content_Types].xml", "<Types/>")
         archive.writestr("word/document.xml", "<x/>")
-    return target.getvalue().replace(b"<x/>", b"<y>")[:-3]
+    return target.getvalue()[:-3]
 
 
 def billion_laughs() -> bytes:
@@ -179,12 +211,20 @@ def billion_laughs() -> bytes:
         ("locked.pdf", lambda: pdf(password="secret"), ["encrypted", "password"]),
         ("broken.pdf", lambda: b"%PDF-1.7\n" + b"nonsense " * 1000, ["PDF", "damaged"]),
         ("pictures.pdf", lambda: pdf(""), ["pictures"]),
-        ("bomb.docx", bomb, ["unpack", "500,000,000"]),
-        ("cut off.docx", lying_bomb, ["DOCX", "damaged"]),
+        ("bomb.docx", lambda: bomb("word/document.xml"), ["unpack", "600,000,0", "500,000,000"]),
+        ("bomb.pptx", lambda: bomb("ppt/presentation.xml"), ["unpack", "500,000,000"]),
+        ("bomb.xlsx", lambda: bomb("xl/workbook.xml"), ["unpack", "500,000,000"]),
+        ("bomb.epub", lambda: bomb("META-INF/container.xml"), ["unpack", "500,000,000"]),
+        ("liar.epub", lambda: bomb("META-INF/container.xml", said=1000), ["EPUB", "cannot be read"]),
+        ("locked.xlsx", lambda: locked("xl/workbook.xml"), ["encrypted", "password"]),
+        ("cut off.docx", cut_off, ["DOCX", "damaged"]),
         ("laughs.epub", billion_laughs, ["EPUB", "cannot be read"]),
         ("no book.epub", lambda: b"PK\x03\x04" + b"x" * 26 + b"mimetypeapplication/epub+zip", ["EPUB", "damaged"]),
     ],
-    ids=["encrypted", "broken", "pictures", "bomb", "cut off", "laughs", "no book"],
+    ids=[
+        *("encrypted", "broken", "pictures", "bomb docx", "bomb pptx", "bomb xlsx", "bomb epub", "liar"),
+        *("encrypted xlsx", "cut off", "laughs", "no book"),
+    ],
 )
 def test_documents_that_cannot_be_read_say_why(
     http: httpx.Client, new_folder: NewFolder, upload: Upload, name: str, data: Any, words: list[str]

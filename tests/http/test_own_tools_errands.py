@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 from typing import Any
 from uuid import uuid4
@@ -17,6 +18,7 @@ from folkmoot.access.keys import PREFIX
 from folkmoot.store.opening import open_store
 from folkmoot.store.tables import api_keys
 from support.fixtures import MODEL, NewAgent, NewBlock, StartServer, one_store
+from support.routes import described
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="walls are Linux's")
 
@@ -250,3 +252,65 @@ def test_a_tool_deletes_passages_only_where_its_agent_may_write(client: Letta, h
     assert asker.ask("DELETE", path)[0] == 404
     http.patch(attach, json={"access": "write"}).raise_for_status()
     assert asker.ask("DELETE", path)[0] == 200
+
+
+WALK = '''
+import json, os, urllib.error, urllib.request
+
+def TOOL(requests: list):
+    """Ask the server again and again.
+
+    Args:
+        requests: Methods and paths.
+    """
+    statuses = []
+    for method, path in requests:
+        key = {"authorization": "Bearer " + os.environ["LETTA_API_KEY"], "content-type": "application/json"}
+        data = None if method == "GET" else b"{}"
+        request = urllib.request.Request(os.environ["LETTA_BASE_URL"] + path, method=method, data=data, headers=key)
+        try:
+            with urllib.request.urlopen(request) as answer:
+                statuses.append(answer.status)
+        except urllib.error.HTTPError as error:
+            statuses.append(error.code)
+    return statuses
+'''
+
+OPENED = {
+    ("GET", "/archival-memory"),
+    ("GET", "/archival-memory/search"),
+    ("POST", "/archival-memory"),
+    ("DELETE", "/archival-memory/{memory_id}"),
+    ("GET", "/folders"),
+    ("GET", "/files"),
+}
+"""What a tool may ask of long-term memory, below its agent's own address; no page and no search over all of it."""
+
+
+@one_store
+def test_of_long_term_memory_the_key_opens_its_own_agents_and_nothing_else(
+    client: Letta, http: httpx.Client, new_agent: NewAgent
+) -> None:
+    name = f"walk_{uuid4().hex[:12]}"
+    client.tools.create(source_code=WALK.replace("TOOL", name))
+    agent, other = client.agents.create(model=MODEL, tools=[name], include_base_tools=False), new_agent()
+    archive = http.post("/v1/archives", json={"name": uuid4().hex}).json()["id"]
+    folder = http.post("/v1/folders", json={"name": uuid4().hex}).json()["id"]
+    routes = sorted(
+        (method.upper(), path)
+        for path, methods in described().items()
+        for method in methods
+        if re.search(r"archiv|passage|folder|source|/files|/jobs|/embeddings", path)
+    )
+    assert len(routes) > 60
+
+    def passing(whose: str) -> set[tuple[str, str]]:
+        """Return the routes that the key passes, asked with one agent's identifier."""
+        ids = {"agent_id": whose, "archive_id": archive, "folder_id": folder, "source_id": folder}
+        filled = [(method, re.sub(r"{(\w+)}", lambda name: ids.get(name[1], "x"), path)) for method, path in routes]
+        answer = http.post(f"/v1/agents/{agent.id}/tools/{name}/run", json={"args": {"requests": filled}}).json()
+        assert answer["status"] == "success", answer
+        return {route for route, status in zip(routes, answer["func_return"], strict=True) if status != 403}
+
+    assert passing(agent.id) == {(method, f"/v1/agents/{{agent_id}}{rest}") for method, rest in OPENED}
+    assert passing(other.id) == set()

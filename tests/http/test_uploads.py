@@ -182,20 +182,22 @@ def test_a_file_is_found_in_its_own_folder_only(http: httpx.Client, new_folder: 
 
 @one_store
 @pytest.mark.parametrize(
-    ("name", "data"),
+    ("name", "data", "word"),
     [
-        ("x.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"),
-        ("really.txt", b"\x7fELF\x02\x01\x01\0\0"),
-        ("zeros.md", b"\0" * 100_000),
-        ("x.zip", b"PK\x03\x04\x14\0\0\0\0\0 nothing of a document"),
-        ("noise.txt", bytes(range(1, 9)) * 1000),
+        ("x.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "picture"),
+        ("really.txt", b"\x7fELF\x02\x01\x01\0\0", "NUL"),
+        ("zeros.md", b"\0" * 100_000, "NUL"),
+        ("x.zip", b"PK\x03\x04\x14\0\0\0\0\0 nothing of a document", "no document"),
+        ("noise.txt", bytes(range(1, 9)) * 1000, "control characters"),
+        ("locked.docx", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504), "encrypted"),
     ],
 )
 def test_what_is_no_text_and_no_document_is_refused(
-    http: httpx.Client, new_folder: NewFolder, name: str, data: bytes
+    http: httpx.Client, new_folder: NewFolder, name: str, data: bytes, word: str
 ) -> None:
     folder = new_folder()
-    assert_error(http.post(f"/v1/folders/{folder['id']}/upload", files={"file": (name, data)}), 415, name, "PDF")
+    answer = http.post(f"/v1/folders/{folder['id']}/upload", files={"file": (name, data)})
+    assert_error(answer, 415, name, "PDF", word)
     assert http.get(f"/v1/folders/{folder['id']}/files").json() == []
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from fake_provider import Answer, Asked, FakeProvider, Step
+from fake_provider import HANG, Answer, Asked, FakeProvider, Step
 
-from folkmoot.errors import ProviderError, ProviderRejected
+from folkmoot.errors import ProviderError, ProviderRejected, ProviderTimeout
+from folkmoot.models import embeddings
 from folkmoot.models.catalogue import Catalogue
 from folkmoot.models.embeddings import EmbeddingClient, Purpose
 from folkmoot.settings import Settings
@@ -134,6 +136,19 @@ async def test_a_text_that_is_refused_is_told_from_a_provider_that_is_away(wire:
     with pytest.raises(ProviderError) as away:
         await embedded(wire, Answer({"error": {"message": "later", "code": 503, "status": "UNAVAILABLE"}}, 503))
     assert not isinstance(away.value, ProviderRejected)
+
+
+async def test_a_query_waits_for_a_silent_provider_less_long_than_a_document(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embeddings, "QUERY_SECONDS", 0.05)
+    wire = WIRES["mistral"]
+    async with FakeProvider([HANG]) as provider:
+        client = EmbeddingClient(SETTINGS, wire.environ(provider.address))
+        document = asyncio.create_task(client.embed(wire.handle, TEXTS))
+        with pytest.raises(ProviderTimeout, match=r"within 0\.05 s"):
+            await client.embed(wire.handle, TEXTS[:1], "query")
+        assert not document.done()
+        document.cancel()
+        await client.aclose()
 
 
 @each_wire

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import tokenizers
+from tokenizers import Tokenizer
 
 from folkmoot.errors import BadRequest, NotFound
 from folkmoot.models import offline_embedding
@@ -72,6 +76,57 @@ async def test_of_a_long_text_the_beginning_counts_and_the_event_loop_goes_on(cl
     assert ticks > 10
     emoji, words = await client.embed(HANDLE, ["🦩", "\u202e 鷺 \x01"])
     assert len({tuple(vector) for vector in (warm, emoji, words)}) == 3
+
+
+@pytest.fixture
+def without_switches() -> Iterator[None]:
+    """No thread is made to let go of the interpreter's lock: others run only where it is given up."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(3600)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("without_switches")
+async def test_the_event_loop_goes_on_while_a_text_of_rare_characters_is_cut(
+    client: EmbeddingClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tokenizer needs some tenths of a second for such a text; it may not keep the interpreter's lock meanwhile."""
+    ticks, meanwhile = 0, 0
+
+    class Watched:
+        def __init__(self, tokenizer: Any) -> None:
+            self._tokenizer = tokenizer
+
+        def __getattr__(self, name: str) -> Any:
+            called = getattr(self._tokenizer, name)
+
+            def watch(*args: Any, **named: Any) -> Any:
+                nonlocal meanwhile
+                before = ticks
+                result = called(*args, **named)
+                meanwhile += ticks - before
+                return result
+
+            return watch
+
+    class Opened:
+        @staticmethod
+        def from_file(path: str) -> Watched:
+            return Watched(Tokenizer.from_file(path))
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(tokenizers, "Tokenizer", Opened)
+    await client.embed(HANDLE, ["a heron"])
+    meanwhile, ticking = 0, asyncio.create_task(tick())
+    await client.embed(HANDLE, ["🦩鷺" * (offline_embedding.LONGEST_TEXT // 2)])
+    ticking.cancel()
+    assert meanwhile > 10
 
 
 async def test_it_is_listed_and_named_only_where_it_is_installed(

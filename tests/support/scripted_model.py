@@ -228,6 +228,9 @@ class ScriptedModel:
         if request.method == "POST" and request.path in WIRES:
             return await self._chat(WIRES[request.path], request.body, reader, writer)
         if (request.method, request.path) == ("POST", "/v1/embeddings"):
+            if self.embeddings.is_silent:
+                await reader.gone.wait()
+                return False
             writer.write(_json(*self.embeddings.answer(request.body)))
         elif request.path == "/v1/models":
             wire = anthropic_wire if "anthropic-version" in request.headers else openai_wire
@@ -353,6 +356,9 @@ class EmbeddingScript:
         """A word whose texts are refused, however short."""
 
         self.is_down = False
+        self.is_silent = False
+        """Whether requests are taken and never answered."""
+
         self.down_for: str | None = None
         """A word in whose texts' requests it is down, and in no others."""
 

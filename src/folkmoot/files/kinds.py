@@ -57,6 +57,9 @@ READABLE = "text of any kind (code, Markdown, CSV, JSON), HTML, PDF, DOCX, PPTX,
 _PICTURES = {b"\x89PNG\r\n": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF"}
 """How pictures begin; the beginning of one has not always a NUL."""
 
+_OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+"""How Office's documents of before 2007 begin, and the encrypted ones of today."""
+
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _HTML = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S)
 _IN_ZIP: dict[bytes, Kind] = {b"word/": "docx", b"ppt/": "pptx", b"xl/": "xlsx"}
@@ -110,6 +113,8 @@ def _why_binary(head: bytes) -> str | None:
     """Return what makes bytes no text of one of the encodings that are told from the text itself."""
     if head.startswith(b"PK\x03\x04"):
         return "is a ZIP file that is no document"
+    if head.startswith(_OFFICE):
+        return "is an Office document that is encrypted or of an old kind: save it without a password as one of today's"
     picture = next((name for mark, name in _PICTURES.items() if head.startswith(mark)), None)
     if picture is not None:
         return f"is no text but a {picture} picture, and what is in pictures is not read"

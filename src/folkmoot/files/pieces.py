@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from typing import BinaryIO, Protocol
 
-from sqlalchemy import bindparam, delete, exists, select
+from sqlalchemy import bindparam, delete, exists, func, select
 
 from folkmoot.store import clock
 from folkmoot.store.engine import Store, Transaction
@@ -20,6 +21,9 @@ FORGOTTEN = 24 * 3600 * 1_000_000
 _one = select(file_pieces.c.data).where(
     file_pieces.c.upload_id == bindparam("upload"), file_pieces.c.place == bindparam("at")
 )
+_size = select(
+    func.sum(func.length(file_pieces.c.data)).label("size"), func.max(file_pieces.c.place).label("last")
+).where(file_pieces.c.upload_id == bindparam("upload"))
 _last_places = (
     select(file_pieces.c.place)
     .where(file_pieces.c.upload_id == bindparam("upload"))
@@ -68,8 +72,26 @@ async def store_pieces(store: Store, upload_id: str, source: Bytes) -> None:
         place += 1
 
 
+async def ends_of(store: Store, upload_id: str, most: int) -> tuple[bytes, bytes, int]:
+    """Return the first and last bytes of an upload, `most` of each (a piece at the most), and how many it has."""
+
+    async def read(transaction: Transaction) -> tuple[bytes, bytes, int]:
+        found = await transaction.first(_size, upload=upload_id)
+        if found is None or found["last"] is None:
+            return b"", b"", 0
+        last = int(found["last"])
+        first, *ends = [
+            bytes(row["data"])
+            for at in (0, last - 1, last)
+            if (row := await transaction.first(_one, upload=upload_id, at=at)) is not None
+        ]
+        return first[:most], b"".join(ends)[-most:], int(found["size"])
+
+    return await store.read(read)
+
+
 async def read_pieces(store: Store, upload_id: str) -> AsyncGenerator[bytes, None]:
-    """Yield an upload's bytes, piece by piece."""
+    """Yield an upload's bytes, piece by piece; others have their turn between two of them."""
     place = 0
     while True:
         row = await store.read(lambda transaction, at=place: transaction.first(_one, upload=upload_id, at=at))  # type: ignore[misc]
@@ -77,6 +99,7 @@ async def read_pieces(store: Store, upload_id: str) -> AsyncGenerator[bytes, Non
             return
         yield row["data"]
         place += 1
+        await asyncio.sleep(0)  # a read may be done in place
 
 
 async def copy_to(store: Store, upload_id: str, target: BinaryIO) -> None:

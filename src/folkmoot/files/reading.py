@@ -24,7 +24,7 @@ from folkmoot.files.folders import Folder, find_folder, topic
 from folkmoot.files.kinds import HEAD, tell_kind
 from folkmoot.files.open_files import open_for_all
 from folkmoot.files.pace import Pace
-from folkmoot.files.pieces import drop_some, read_pieces
+from folkmoot.files.pieces import drop_some, ends_of, read_pieces
 from folkmoot.jobs.jobs import Job, Progress, add_job
 from folkmoot.jobs.kinds import ActiveJob, JobKind
 from folkmoot.sandbox.sandbox import Sandbox
@@ -168,7 +168,8 @@ class FileReader:
         Raises:
             JobFailed: some of its bytes are not there.
         """
-        head, tail, size = await _ends(active, file)
+        assert file.upload_id is not None
+        head, tail, size = await ends_of(active.store, file.upload_id, HEAD)
         if size != file.size:
             raise JobFailed(f"Of the {file.size:,} bytes that were uploaded {size:,} are left. Upload the file again.")
         kind = tell_kind(head, tail, file.name)
@@ -268,16 +269,3 @@ async def _find(transaction: Transaction, file_id: str) -> tuple[File, Folder]:
 async def _have_tidied(transaction: Transaction, file: File) -> None:
     await add_job(transaction, TIDYING, file.id, parent_id=file.folder_id, given={"upload_id": file.upload_id})
     transaction.signal(topic(file.folder_id))
-
-
-async def _ends(active: ActiveJob, file: File) -> tuple[bytes, bytes, int]:
-    """Return the first and last bytes of an upload, and how many it has."""
-    assert file.upload_id is not None
-    head, tail, size = b"", b"", 0
-    async with aclosing(read_pieces(active.store, file.upload_id)) as pieces:
-        async for data in pieces:
-            if len(head) < HEAD:
-                head = (head + data)[:HEAD]
-            tail = (tail + data)[-HEAD:]
-            size += len(data)
-    return head, tail, size

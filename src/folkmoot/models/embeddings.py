@@ -40,6 +40,9 @@ MOST_DIMENSIONS = 16_000
 AT_ONCE = 32
 """Texts of one request."""
 
+QUERY_SECONDS = 10.0
+"""How long a query waits for its vector, at most: a search goes by words then, and somebody waits for it."""
+
 _CONNECT_SECONDS = 5.0
 _NO_KEY = "none"
 
@@ -166,14 +169,16 @@ class EmbeddingClient:
     async def _answer(
         self, resolved: ResolvedModel, texts: Sequence[str], purpose: Purpose
     ) -> Sequence[Sequence[float]]:
-        handle = resolved.handle
+        patience = self._settings.model_timeout
+        if purpose == "query":
+            patience = min(patience, QUERY_SECONDS)
         try:
-            async with asyncio.timeout(self._settings.model_timeout):
+            async with asyncio.timeout(patience):
                 asker = await self._asker(resolved)
                 return await asker(texts, purpose)
         except TimeoutError as error:
             raise ProviderTimeout(
-                f"{resolved.provider.title} did not answer for {handle} within {self._settings.model_timeout:g} s."
+                f"{resolved.provider.title} did not answer for {resolved.handle} within {patience:g} s."
             ) from error
         except FolkmootError:
             raise

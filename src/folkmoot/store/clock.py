@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
 
 def now() -> int:
@@ -20,6 +22,9 @@ def to_datetime(microseconds: int) -> datetime:
 
 
 def from_datetime(value: datetime) -> int:
-    """Return a datetime as a stored time; one without a zone counts as UTC."""
+    """Return a datetime as a stored time; one without a zone counts as UTC.
+
+    In some zones a time has a year in UTC that a datetime cannot have; the first or last one that it can counts then.
+    """
     aware = value if value.tzinfo else value.replace(tzinfo=UTC)
-    return (aware - _EPOCH) // _MICROSECOND
+    return min(max((aware - _EPOCH) // _MICROSECOND, _FIRST), _LAST)

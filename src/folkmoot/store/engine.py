@@ -22,7 +22,7 @@ from time import perf_counter
 from typing import Any, Protocol, TypeAlias, TypeVar, cast, overload
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Column, Executable, Select, Table, insert
+from sqlalchemy import Column, ColumnElement, Executable, Select, Table, insert
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -109,10 +109,19 @@ class Engine(Protocol):
         `words.indexed_text` makes it, and `search_id`; its index is one of the engine's `FULLTEXT`.
         """
 
-    def nearest(self, table: Table, item: Column[str], dimensions: int) -> Select[Any] | None:
+    def nearest(
+        self, table: Table, item: Column[str], dimensions: int, conditions: Sequence[ColumnElement[bool]], limit: int
+    ) -> Select[Any] | None:
         """Return a select of `item` and `distance` to the parameter `wanted_vector`, the nearest first.
 
         None for an engine that cannot tell distances: then `nearest.nearest` finds them.
+
+        Args:
+            table: where the vectors are.
+            item: what they are of.
+            dimensions: only vectors of so many are looked at.
+            conditions: what their rows must fulfil.
+            limit: how many.
         """
 
     async def index_vectors(self, table: Table, dimensions: int) -> None:

@@ -171,9 +171,12 @@ async def nearest(
         StoreUnavailable: the database cannot be read.
         StoreOverloaded: too many scans wait, or this one took too long.
     """
-    in_sql = store.engine.nearest(vectors.table, vectors.item, len(wanted))
+    conditions = [vectors.space == space, vectors.columns.version == version]
+    if among is not None:
+        conditions.append(vectors.item.in_(among))
+    in_sql = store.engine.nearest(vectors.table, vectors.item, len(wanted), conditions, limit)
     if in_sql is not None:
-        return await _by_database(store, in_sql, vectors, space, version, wanted, limit, among)
+        return await _by_database(store, in_sql, wanted)
     look = _Look(store, vectors, space, version, wanted, limit, among)
     candidates = await look.candidates()
     found = await look.compare(candidates)
@@ -183,19 +186,7 @@ async def nearest(
     return found
 
 
-async def _by_database(
-    store: Store,
-    in_sql: Select[Any],
-    vectors: VectorTable,
-    space: str,
-    version: int,
-    wanted: Sequence[float],
-    limit: int,
-    among: Select[Any] | None,
-) -> list[Near]:
-    statement = in_sql.where(vectors.space == space, vectors.columns.version == version).limit(limit)
-    if among is not None:
-        statement = statement.where(vectors.item.in_(among))
+async def _by_database(store: Store, statement: Select[Any], wanted: Sequence[float]) -> list[Near]:
     text = "[" + ",".join(f"{value:.7g}" for value in wanted) + "]"
 
     async def read(transaction: Transaction) -> list[Near]:

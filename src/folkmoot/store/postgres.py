@@ -14,7 +14,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 import asyncpg
-from sqlalchemy import Column, Executable, Select, Table, func, literal_column, or_, select
+from sqlalchemy import Column, ColumnElement, Executable, Select, Table, func, literal_column, or_, select
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 
 from folkmoot.errors import (
@@ -362,9 +362,11 @@ class PostgresEngine:
         """Say yes: only PostgreSQL knows its disk."""
         return True
 
-    def nearest(self, table: Table, item: Column[str], dimensions: int) -> Select[Any] | None:
+    def nearest(
+        self, table: Table, item: Column[str], dimensions: int, conditions: Sequence[ColumnElement[bool]], limit: int
+    ) -> Select[Any] | None:
         """Return a select of `item` and `distance`, by pgvector, the nearest first; None without it."""
-        return by_distance(table, item, dimensions) if self.has_pgvector else None
+        return by_distance(table, item, dimensions, conditions, limit) if self.has_pgvector else None
 
     async def index_vectors(self, table: Table, dimensions: int) -> None:
         """Make pgvector's index for vectors of so many dimensions, unless it is there or they are few.

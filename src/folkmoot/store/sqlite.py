@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from sqlalchemy import Column, Select, Table, column, func, literal_column, or_, select
+from sqlalchemy import Column, ColumnElement, Select, Table, column, func, literal_column, or_, select
 from sqlalchemy import table as sql_table
 
 from folkmoot.errors import StartupError
@@ -120,7 +120,9 @@ class SqliteEngine:
         """Tell whether the disk has room for so many bytes, and for the log in which a later deletion stands first."""
         return shutil.disk_usage(self._path.parent).free >= size + KEPT_FREE
 
-    def nearest(self, table: Table, item: Column[str], dimensions: int) -> None:
+    def nearest(
+        self, table: Table, item: Column[str], dimensions: int, conditions: Sequence[ColumnElement[bool]], limit: int
+    ) -> None:
         """Return None: vectors are looked through in memory (`nearest.nearest`)."""
 
     async def index_vectors(self, table: Table, dimensions: int) -> None:

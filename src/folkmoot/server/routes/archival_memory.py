@@ -20,7 +20,6 @@ from folkmoot.archives.passages import (
 )
 from folkmoot.archives.search import LONGEST_QUERY, Mode, PassageSearch, search_passages
 from folkmoot.errors import Conflict
-from folkmoot.identifiers import check_id
 from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import State
@@ -124,8 +123,7 @@ async def delete(agent_id: AgentId, memory_id: str, state: State) -> Deleted:
         attached = await archives_of_agent(transaction, agent_id)
         # What a tool may delete is what its agent may write.
         archives = [each.archive.id for each in attached if state.errand is None or each.access == "write"]
-        passage_id = check_id("passage", memory_id, "memory_id")
-        await delete_passage(transaction, passage_id, archives, state.author)
+        await delete_passage(transaction, memory_id, archives, state.author)
 
     await state.store.write(write)
     return Deleted(message=f"Memory id={memory_id} successfully deleted")

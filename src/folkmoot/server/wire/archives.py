@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from folkmoot.archives.archives import Archive
 from folkmoot.archives.passages import LONGEST_TEXT, DeletedPassage, NewPassage, Passage, PassageFilter
 from folkmoot.archives.search import LONGEST_QUERY, FoundPassage, Mode
-from folkmoot.errors import InvalidInput
+from folkmoot.errors import BadRequest, InvalidInput
 from folkmoot.identifiers import user_of
 from folkmoot.memory.attachments import Access
 from folkmoot.models.embeddings import handle_in
@@ -151,7 +151,7 @@ class CreatePassage(Request):
     text: PassageText
     tags: Tags | None = None
     metadata: JsonObject | None = None
-    created_at: datetime | None = Field(None, description="When it is from; now when left out.")
+    created_at: Text | None = Field(None, description="When it is from, in ISO 8601; now when left out.")
 
     @field_validator("text")
     @classmethod
@@ -161,8 +161,15 @@ class CreatePassage(Request):
         return text
 
     def to_passage(self) -> NewPassage:
-        """Return what is to be kept."""
-        at = None if self.created_at is None else clock.from_datetime(self.created_at)
+        """Return what is to be kept.
+
+        Raises:
+            BadRequest: `created_at` is no time.
+        """
+        try:
+            at = shown_time("created_at", self.created_at)
+        except InvalidInput as error:
+            raise BadRequest(error.message) from error
         return NewPassage.of(self.text, self.tags or (), self.metadata, at)
 
 
@@ -342,4 +349,5 @@ def shown_time(name: str, value: str | None) -> int | None:
     try:
         return clock.from_datetime(datetime.fromisoformat(value))
     except (ValueError, OverflowError) as error:
-        raise InvalidInput(f"{name}: {value!r} is not a date; write it as 2026-11-22 or 2026-11-22T14:30.") from error
+        shown = value[:80]
+        raise InvalidInput(f"{name}: {shown!r} is not a date; write it as 2026-11-22 or 2026-11-22T14:30.") from error

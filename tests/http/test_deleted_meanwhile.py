@@ -1,0 +1,84 @@
+"""What is deleted while a job works on it leaves nothing behind, at whichever stage the job is."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import httpx
+import pytest
+from uploading import follow
+
+from folkmoot.archives.archives import EMBED
+from support.clients import plain_client
+from support.fixtures import StartServer, one_store
+from support.polling import until
+from support.scripted_model import ScriptedModel
+
+EMBEDDING = "openai/text-embedding-3-small"
+LONG = "".join(f"line {number} of a text that takes some time to read\n" for number in range(8_000)).encode()
+PAGE = b"<!DOCTYPE html><html><body><p>The kettle is red.</p></body></html>"
+LEFT = ("file_pieces", "file_chunks", "file_vectors", "passage_vectors", "passages")
+"""Tables that a deletion empties here."""
+
+
+def job(http: httpx.Client, subject_id: str, kind: str) -> dict[str, Any]:
+    """Return a thing's job of a kind that is not over; with no status when there is none."""
+    found = http.get("/v1/jobs/active", params={"limit": 100}).raise_for_status().json()
+    mine = (each for each in found if (each["subject_id"], each["kind"]) == (subject_id, kind))
+    return next(mine, {"status": None, "progress": {}})
+
+
+STAGES: dict[str, tuple[bytes, Callable[[httpx.Client, str], bool]]] = {
+    "before anything": (LONG, lambda http, file_id: True),
+    "while it is opened": (PAGE, lambda http, file_id: job(http, file_id, "file")["status"] == "running"),
+    "while it is read": (LONG, lambda http, file_id: bool(job(http, file_id, "file")["progress"].get("items_done"))),
+    "while it is embedded": (PAGE, lambda http, file_id: job(http, file_id, "file_embedding")["status"] == "running"),
+}
+
+
+def until_nothing_is_left(http: httpx.Client, database: str) -> None:
+    """Return when no job is left, and no row of what was deleted."""
+    follow(http, "/v1/jobs/active", lambda found: found == [])
+    with closing(sqlite3.connect(database.removeprefix("sqlite:///"))) as opened:
+
+        def is_empty() -> bool:
+            return not any(opened.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() for table in LEFT)
+
+        until(is_empty)
+
+
+@one_store
+@pytest.mark.parametrize("whole", [False, True], ids=["file", "folder"])
+def test_a_file_or_folder_that_is_deleted_at_any_stage_leaves_nothing(
+    start_server: StartServer, scripted_model: ScriptedModel, whole: bool
+) -> None:
+    server = start_server()
+    scripted_model.embeddings.is_silent = True
+    with plain_client(server.url) as http:
+        for stage, (data, is_there) in STAGES.items():
+            folder = http.post("/v1/folders", json={"name": stage, "embedding": EMBEDDING}).json()
+            address = f"/v1/folders/{folder['id']}"
+            file = http.post(f"{address}/upload", files={"file": ("a", data)}).json()
+            while not is_there(http, file["id"]):
+                pass
+            deleted = http.delete(address if whole else f"{address}/{file['id']}")
+            assert deleted.status_code in (200, 204), deleted.text
+            until_nothing_is_left(http, server.database)
+
+
+@one_store
+def test_an_archive_that_is_deleted_while_it_is_embedded_leaves_nothing(
+    start_server: StartServer, scripted_model: ScriptedModel
+) -> None:
+    server = start_server()
+    scripted_model.embeddings.is_silent = True
+    with plain_client(server.url) as http:
+        archive = http.post("/v1/archives", json={"name": "a", "embedding": EMBEDDING}).json()
+        address = f"/v1/archives/{archive['id']}"
+        http.post(f"{address}/passages", json={"text": "a heron"}).raise_for_status()
+        until(lambda: job(http, archive["id"], EMBED)["status"] == "running")
+        http.delete(address).raise_for_status()
+        until_nothing_is_left(http, server.database)
