@@ -151,7 +151,8 @@ def test_a_schedule_ends_with_the_key_that_made_it(start_server: StartServer, da
     with httpx.Client(base_url=again.url, timeout=60, headers={"authorization": "Bearer the-key"}) as http:
         started = [until(lambda agent=agent: runs_of(http, agent)) for agent in agents[1:]]
         assert [len(runs) for runs in started] == [1, 1]
-        until(lambda: http.get(f"/v1/agents/{agents[0]}/schedule").json()["scheduled_messages"] == [])
+        path = f"/v1/agents/{agents[0]}/schedule"
+        until(lambda: runs_of(http, agents[0]) or not http.get(path).json()["scheduled_messages"])
         assert runs_of(http, agents[0]) == []
 
 
