@@ -408,3 +408,26 @@ def test_a_compacted_conversation_goes_on_behind_the_item_of_its_summary(
     assert ("ECHO one" in sent, "ECHO five" in sent) == (False, True)
     with pytest.raises(openai.BadRequestError, match="previous_response_id"):
         api.responses.compact(model=agent.id, input="Hello.")
+
+
+def test_a_list_of_items_goes_on_behind_one_that_was_deleted(server: ServerProcess, new_agent: NewAgent) -> None:
+    """So do programs that delete what they list; a fork, which keeps the item, goes on behind it too."""
+    agent = new_agent()
+    with openai.OpenAI(base_url=f"{server.url}/openai/v1", api_key="unused", max_retries=0) as api:
+        said: Any = [{"role": "user", "content": f"word {number}"} for number in range(6)]
+        begun = api.conversations.create(metadata={"agent_id": agent.id}, items=said)
+        items = [item.id or "" for item in api.conversations.items.list(begun.id, order="asc")]
+        fork = httpx.post(f"{server.url}/v1/conversations/{begun.id}/fork").json()["id"]
+
+        def listed(conversation: str, **page: Any) -> list[str]:
+            return [item.id or "" for item in api.conversations.items.list(conversation, **page).data]
+
+        api.conversations.items.delete(items[2], conversation_id=begun.id)
+        assert listed(begun.id, after=items[2], order="asc") == items[3:]
+        assert listed(begun.id, after=items[2], order="desc") == items[1::-1]
+        assert listed(fork, after=items[2], order="asc") == items[3:]
+        for item in api.conversations.items.list(begun.id, order="asc", limit=2):
+            api.conversations.items.delete(item.id or "", conversation_id=begun.id)
+        assert listed(begun.id) == []
+        with pytest.raises(openai.NotFoundError):
+            listed(begun.id, after="msg_123e4567-e89b-42d3-8456-426614174000")

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,7 +15,18 @@ from mcp.client.subscriptions import Subscription
 from mcp.shared.exceptions import MCPError
 from mcp.shared.subscriptions import ResourcesListChanged, ResourceUpdated, ToolsListChanged
 from members import GENERATIONS, NewMember, begin_session, call, joined, knock, knock_tool
+from sqlalchemy import select
 
+from folkmoot.access.keys import lend_key
+from folkmoot.access.principals import Errand, Grants
+from folkmoot.agents.deletion import remove_block
+from folkmoot.application import create_app
+from folkmoot.identifiers import ORGANIZATION
+from folkmoot.memory.authors import Author
+from folkmoot.memory.blocks import create_block, labels_topic, update_block
+from folkmoot.settings import Settings
+from folkmoot.store import clock
+from folkmoot.store.tables import mcp_subscriptions
 from support.fixtures import NewBlock, StartServer, one_store
 from support.server import ServerProcess
 
@@ -324,3 +336,47 @@ async def test_a_fresh_agent_is_told_how_to_work(server: ServerProcess, generati
             await member.get_prompt("another")
         templates = (await member.list_resource_templates()).resource_templates
         assert [each.uri_template for each in templates] == ["memory://{label}"]
+
+
+@one_store
+async def test_a_key_lent_for_one_errand_subscribes_to_nothing(database_url: str, tmp_path: Path) -> None:
+    application = create_app(Settings(database=database_url, data=tmp_path, allowed_hosts=["moot"]), {})
+    async with application.router.lifespan_context(application):
+        store = application.state.server.store.of(ORGANIZATION)
+        transport = httpx.ASGITransport(application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://moot") as http:
+            block = (await http.post("/v1/blocks", json={"label": "notes", "value": "a"})).json()
+            errand = Errand("agent-1", "scout", None, None, asks_agents=False)
+            grants = Grants({block["id"]: "read"}, errand=errand)
+            _, secret = await store.write(lambda each: lend_key(each, grants, clock.now() + 60_000_000))
+            lent = {"authorization": f"Bearer {secret}"}
+            uri = "memory://notes"
+            listening = {"notifications": {"resourceSubscriptions": [uri]}}
+            reading = knock("http://moot", "resources/read", {"uri": uri}, **lent, **{"mcp-name": uri})
+            assert "contents" in (await http.request(**reading)).json()["result"], "it may read"
+            told = (await http.request(**knock("http://moot", "subscriptions/listen", listening, **lent))).text
+            assert "cannot subscribe" in told
+            older = {**lent, "accept": "application/json, text/event-stream", "mcp-session-id": "made-up"}
+            asked = {"jsonrpc": "2.0", "id": 1, "method": "resources/subscribe", "params": {"uri": uri}}
+            assert "cannot subscribe" in (await http.post("/mcp", json=asked, headers=older)).text
+            assert (await http.get("/mcp", headers=older)).status_code == 403
+        assert await store.read(lambda each: each.all(select(mcp_subscriptions))) == []
+
+
+@one_store
+async def test_a_changed_label_wakes_nobody_of_another_organisation(database_url: str, tmp_path: Path) -> None:
+    application = create_app(Settings(database=database_url, data=tmp_path, allowed_hosts=["moot"]), {})
+    async with application.router.lifespan_context(application):
+        server = application.state.server
+        author = Author("api")
+        with (
+            server.store.signals.listening(labels_topic("org-one")) as one,
+            server.store.signals.listening(labels_topic("org-two")) as two,
+        ):
+            store = server.store.of("org-one")
+            block = await store.write(lambda each: create_block(each, {"label": "a", "value": "x"}, author))
+            await store.write(lambda each: update_block(each, block.id, {"label": "b"}, author))
+            assert (one.is_set(), two.is_set()) == (True, False)
+            one.clear()
+            await remove_block(store, block.id, author)
+            assert (one.is_set(), two.is_set()) == (True, False)

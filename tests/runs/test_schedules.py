@@ -133,6 +133,29 @@ def test_each_due_time_is_started_once_whoever_looks_and_what_was_missed_once(
         assert [len(runs_of(http, agent)) for agent in agents] == [1] * len(agents)
 
 
+@one_store
+def test_a_schedule_ends_with_the_key_that_made_it(start_server: StartServer, database_url: str) -> None:
+    server = start_server(env={"FOLKMOOT_API_KEY": "the-key"})
+    with httpx.Client(base_url=server.url, timeout=60, headers={"authorization": "Bearer the-key"}) as http:
+        agents = [http.post("/v1/agents", json={"model": MODEL}).json()["id"] for _ in range(3)]
+        ada, bob = (http.post("/v1/keys", json={"name": name}).json() for name in ("ada", "bob"))
+        for agent, key in zip(agents, (ada["key"], bob["key"], "the-key"), strict=True):
+            made = {"messages": SAID, "schedule": DAILY}
+            http.post(
+                f"/v1/agents/{agent}/schedule", json=made, headers={"authorization": f"Bearer {key}"}
+            ).raise_for_status()
+        http.delete(f"/v1/keys/{ada['id']}").raise_for_status()
+    server.stop()
+    _let_all_be_due(database_url, 1_000_000)
+    again = start_server(env={"FOLKMOOT_API_KEY": "the-key"})
+    with httpx.Client(base_url=again.url, timeout=60, headers={"authorization": "Bearer the-key"}) as http:
+        started = [until(lambda agent=agent: runs_of(http, agent)) for agent in agents[1:]]
+        assert [len(runs) for runs in started] == [1, 1]
+        path = f"/v1/agents/{agents[0]}/schedule"
+        until(lambda: runs_of(http, agents[0]) or not http.get(path).json()["scheduled_messages"])
+        assert runs_of(http, agents[0]) == []
+
+
 def test_of_those_who_saw_the_same_due_time_one_takes_it(start_server: StartServer, database_url: str) -> None:
     server = start_server()
     with httpx.Client(base_url=server.url, timeout=60) as http:

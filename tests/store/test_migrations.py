@@ -304,7 +304,7 @@ async def test_what_was_said_before_is_found_as_what_is_said_now(empty_database_
 
     await on_connection(empty_database_url, fork)
     store = await open_store(empty_database_url, 5)
-    found = await store.scan(search_for(store, MessageSearch(query="会议")))
+    found = await store.scan(await search_for(store, MessageSearch(query="会议")))
     await store.close()
     assert [(each.message.id, each.conversation_id) for each in found] == [("message-1", "agent-1")]
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
-from support.fixtures import NewAgent
+from support.fixtures import MODEL, NewAgent, StartServer
 from support.scripted_model import ScriptedModel
 from web.conftest import OpenPage
 from web.test_agent_page import say
@@ -188,3 +188,29 @@ def test_what_was_said_is_said_again_differently_in_a_fork_with_its_pictures(
     assert "two birds" not in str(sent)
     page.get_by_role("link", name="main").click()
     expect(page.locator(".saying.agent .text")).to_have_text(["first", "two birds"])
+
+
+def test_what_one_has_begun_to_say_is_not_shown_to_who_signs_in_next(
+    open_page: OpenPage, start_server: StartServer
+) -> None:
+    """Also where the session of the first one ended by itself, so that no button forgot it."""
+    server = start_server(env={"FOLKMOOT_API_KEY": "the-key", "FOLKMOOT_SHUTDOWN_WAIT": "1"})
+    with httpx.Client(base_url=server.url, timeout=60, headers={"authorization": "Bearer the-key"}) as http:
+        ada, bob = (http.post("/v1/keys", json={"name": name}).json()["key"] for name in ("ada", "bob"))
+        agent = http.post("/v1/agents", json={"model": MODEL}).json()["id"]
+    page = open_page(f"/agents/{agent}", url=server.url)
+
+    def sign_in(key: str) -> None:
+        page.context.clear_cookies()
+        page.goto(f"/agents/{agent}")
+        page.get_by_label("API key").fill(key)
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.locator("#message")).to_be_visible()
+
+    sign_in(ada)
+    page.locator("#message").fill("what only ada knows")
+    sign_in(ada)
+    expect(page.locator("#message")).to_have_value("what only ada knows")
+    sign_in(bob)
+    expect(page.locator("#message")).to_have_value("")
+    assert "what only ada knows" not in page.evaluate("JSON.stringify(localStorage)")

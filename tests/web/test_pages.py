@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import re
+from pathlib import Path
 from uuid import uuid4
 
 import httpx
 import pytest
 
-from support.fixtures import NewAgent, NewBlock
+from folkmoot.application import create_app
+from folkmoot.memory.blocks import Block
+from folkmoot.settings import Settings
+from support.fixtures import NewAgent, NewBlock, StartServer
 from support.scripted_model import ScriptedModel
 
 pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
@@ -125,3 +130,78 @@ def test_pages_are_no_part_of_the_api(http: httpx.Client) -> None:
 def _block(http: httpx.Client) -> str:
     identifier: str = http.post("/v1/blocks", json={"label": "one", "value": ""}).json()["id"]
     return identifier
+
+
+def edit(http: httpx.Client, agent_id: str, conversation: str, message_id: str) -> httpx.Response:
+    """Say a message again, differently."""
+    form = {"conversation": conversation, "edited": message_id, "message": "ECHO rather this"}
+    return http.post(f"/agents/{agent_id}/edit", data=form, headers={"origin": str(http.base_url).rstrip("/")})
+
+
+def test_no_fork_stays_of_an_edit_whose_turn_cannot_begin(http: httpx.Client, new_agent: NewAgent) -> None:
+    """It would begin behind a call that waits for approval."""
+    rule = {"type": "requires_approval", "tool_name": "memory_insert"}
+    agent = new_agent(tools=["memory_insert"], tool_rules=[rule]).id
+    begun = http.post("/v1/conversations", params={"agent_id": agent}, json={}).json()["id"]
+    asked = {"input": 'CALL memory_insert {"label": "a", "new_string": "b"}', "streaming": False}
+    assert http.post(f"/v1/conversations/{begun}/messages", json=asked).json()["stop_reason"]["stop_reason"] == (
+        "requires_approval"
+    )
+    added = {"items": [{"role": "user", "content": "And pears."}]}
+    http.post(f"/openai/v1/conversations/{begun}/items", json=added).raise_for_status()
+    newest = http.get(f"/v1/conversations/{begun}/messages", params={"limit": 1}).json()[0]
+    assert newest["content"] == "And pears."
+    refused = edit(http, agent, begun, newest["id"])
+    assert (refused.status_code, "ECHO rather this" in refused.text) == (409, True), refused.text
+    listed = http.get("/v1/conversations", params={"agent_id": agent}).json()
+    assert [each["id"] for each in listed] == [begun]
+
+
+def test_what_nobody_said_is_not_said_again_differently(http: httpx.Client, new_agent: NewAgent) -> None:
+    """A message of a tool has no content."""
+    agent = new_agent().id
+    answer = http.post(f"/v1/agents/{agent}/messages", json={"input": "CALL conversation_search {}"}).json()
+    for each in answer["messages"]:
+        refused = edit(http, agent, agent, each["id"])
+        assert (refused.status_code, "is part of a reply" in refused.text) == (400, True), each["message_type"]
+    assert {each["message_type"] for each in answer["messages"]} >= {"tool_call_message", "tool_return_message"}
+
+
+def test_lists_of_blocks_read_no_texts(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_block: NewBlock
+) -> None:
+    """A thousand blocks of a megabyte have a gigabyte of text."""
+
+    def refuse(_: object) -> Block:
+        raise AssertionError("a block was read whole")
+
+    async def ask() -> None:
+        application = create_app(Settings(database=database_url, data=tmp_path, allowed_hosts=["moot"]), {})
+        async with application.router.lifespan_context(application):
+            transport = httpx.ASGITransport(application)
+            async with httpx.AsyncClient(transport=transport, base_url="http://moot") as http:
+                made = {"label": "words", "value": "h\u00e9ron \U0001f426", "tags": ["b", "a"]}
+                (await http.post("/v1/blocks", json=made)).raise_for_status()
+                monkeypatch.setattr(Block, "from_row", refuse)
+                for path, shown in (("/", '<span class="size">7</span>'), ("/blocks", '<td class="figure">7</td>'),
+                                    ("/agents/new", "7 / "), ("/blocks?format=csv", ",7,")):  # fmt: skip
+                    answer = await http.get(path)
+                    assert (answer.status_code, shown in answer.text) == (200, True), (path, answer.text)
+
+    asyncio.run(ask())
+
+
+def test_who_has_a_key_is_called_by_its_name(start_server: StartServer) -> None:
+    server = start_server(env={"FOLKMOOT_API_KEY": "the-key"})
+    with httpx.Client(base_url=server.url, timeout=60) as http:
+        http.headers["authorization"] = "Bearer the-key"
+        ada = http.post("/v1/keys", json={"name": "ada"}).json()["key"]
+        block = http.post("/v1/blocks", json={"label": "notes", "value": "a"}).json()["id"]
+        assert "API (admin)" in http.get(f"/blocks/{block}").text
+        http.post("/login", data={"key": ada}, headers={"origin": server.url})
+        del http.headers["authorization"]
+        written = {"value": "b", "version": "1"}
+        sent = http.post(f"/blocks/{block}", data=written, headers={"origin": server.url})
+        assert sent.status_code == 303, sent.text
+        shown = http.get(f"/blocks/{block}/history").text
+        assert ("API (ada)" in shown, ">ada<" in shown.replace("</svg>", ">")) == (False, True)

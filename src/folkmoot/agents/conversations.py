@@ -11,10 +11,17 @@ from folkmoot.agents.instructions import system_content
 from folkmoot.conversations import listing
 from folkmoot.conversations.conversations import (
     Conversation,
+    append_messages,
     find_conversation,
     start_conversation,
 )
-from folkmoot.conversations.messages import Message, messages_in_context, set_system_message
+from folkmoot.conversations.messages import (
+    Message,
+    find_in_conversation,
+    place_behind_step,
+    set_system_message,
+    some_in_context,
+)
 from folkmoot.errors import BadRequest, NotFound
 from folkmoot.identifiers import derived_id, new_id
 from folkmoot.memory.attachments import attached_rows, isolated_rows
@@ -81,6 +88,7 @@ async def fork_conversation(
     before: str | None = None,
     summary: str | None = None,
     hidden: bool = False,
+    conversation_id: str | None = None,
 ) -> Conversation:
     """Begin a conversation that shares what another has in context; the other stays as it is.
 
@@ -92,6 +100,7 @@ async def fork_conversation(
         before: something that was said; what came before it is shared.
         summary: what it is called; None takes the other's.
         hidden: whether lists leave it out.
+        conversation_id: its identifier; a fresh one when None.
 
     Raises:
         NotFound: there is no such conversation.
@@ -99,23 +108,27 @@ async def fork_conversation(
     """
     source = await find_conversation(transaction, source_id, lock=True)
     agent = await find_agent(transaction, source.agent_id)
-    said = await messages_in_context(transaction, source_id, source.context_start)
+    end = None
     if message_id is not None:
-        said = _up_to(said, message_id)
+        end = await _behind(transaction, source, message_id)
     elif before is not None:
-        said = _before(said, before)
-    conversation_id = new_id("conv")
-    shared = [replace(message, run_id=None) for message in said]  # the run was one of the other conversation
+        end = await _in_front_of(transaction, source, before)
+    conversation_id = conversation_id or new_id("conv")
     await start_conversation(
         transaction,
         agent.id,
         conversation_id,
-        [_system_message(agent, conversation_id), *shared],
+        [_system_message(agent, conversation_id)],
         summary=source.summary if summary is None else summary,
         context_summary=source.context_summary,
         hidden=hidden,
         configuration=source.configuration,
     )
+    start = source.context_start
+    while some := await some_in_context(transaction, source_id, start, end):
+        shared = [replace(message, run_id=None) for message in some]  # the run was one of the other conversation
+        await append_messages(transaction, conversation_id, shared, None)
+        start = some[-1].sequence + 1
     own = await isolated_rows(transaction, source_id) if source_id != agent.id else ()
     await _copy_blocks(transaction, conversation_id, own, author)
     return await find_conversation(transaction, conversation_id)
@@ -157,33 +170,35 @@ def _system_message(agent: Agent, conversation_id: str) -> Message:
     return Message("system_message", system_content(agent.system, agent.id, conversation_id))
 
 
-def _up_to(messages: Sequence[Message], message_id: str) -> list[Message]:
-    """Return the messages up to one; what belongs to the step of a reply comes along whole."""
-    place = _place_of(messages, message_id, "message_id")
-    end = place + 1
-    chosen = messages[place]
-    if chosen.message_type != "user_message" and chosen.step_id is not None:
-        while end < len(messages) and messages[end].step_id == chosen.step_id:
-            end += 1
-    return list(messages[:end])
+async def _behind(transaction: Transaction, source: Conversation, message_id: str) -> int | None:
+    """Return the place behind a message and, if it is of a reply, behind its step, which no fork cuts in two."""
+    message = await _shown(transaction, source, message_id, "message_id")
+    if message.message_type == "user_message" or message.step_id is None:
+        return message.sequence + 1
+    return await place_behind_step(transaction, source.id, message)
 
 
-def _before(messages: Sequence[Message], message_id: str) -> list[Message]:
-    """Return the messages before something that was said, so that no step is cut in two."""
-    place = _place_of(messages, message_id, "before_message_id")
-    if messages[place].message_type != "user_message":
+async def _in_front_of(transaction: Transaction, source: Conversation, message_id: str) -> int:
+    """Return the place of something that was said."""
+    message = await _shown(transaction, source, message_id, "before_message_id")
+    if message.message_type != "user_message":
         raise BadRequest(
             f"before_message_id: {message_id} is part of a reply; name a user_message, or with message_id the last "
             "message that is to be shared."
         )
-    return list(messages[:place])
+    return message.sequence
 
 
-def _place_of(messages: Sequence[Message], message_id: str, field: str) -> int:
-    for place, message in enumerate(messages):
-        if message.id == message_id:
-            return place
-    raise BadRequest(f"{field}: {message_id} is not in the conversation's context.")
+async def _shown(transaction: Transaction, source: Conversation, message_id: str, field: str) -> Message:
+    """Return a message of a conversation's context.
+
+    Raises:
+        BadRequest: it is not in there.
+    """
+    message = await find_in_conversation(transaction, source.id, message_id)
+    if message is None or message.sequence < source.context_start or message.message_type == "summary_message":
+        raise BadRequest(f"{field}: {message_id} is not in the conversation's context.")
+    return message
 
 
 async def _labelled(transaction: Transaction, agent: Agent, labels: Sequence[str]) -> list[Row]:

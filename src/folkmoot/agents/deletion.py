@@ -260,7 +260,7 @@ async def _hide(transaction: Transaction, deletion: Deletion) -> None:
         for table in (agent_blocks, conversation_blocks):
             await transaction.run(delete(table).where(table.c.block_id == deletion.id))
         transaction.signal(blocks.topic(deletion.id))
-        transaction.signal(blocks.LABELS_TOPIC)
+        transaction.signal(blocks.labels_topic(transaction.organization_id))
     elif deletion.kind == "folder":
         await folders.hide_folder(transaction, deletion.id)
     elif deletion.kind == "file":

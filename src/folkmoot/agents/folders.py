@@ -14,6 +14,7 @@ from folkmoot.store import clock
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page, fetch_page
+from folkmoot.store.several import Several
 from folkmoot.store.tables import agent_folders, agent_tools, agents, folders
 from folkmoot.tools.builtin import BUILTIN_TOOLS, FILE_TOOLS
 
@@ -104,16 +105,21 @@ async def folders_of_agent(transaction: Transaction, agent_id: str, page: Page |
     return [Folder.from_row(row) for row in rows]
 
 
-async def folders_of_agents(transaction: Transaction, agent_ids: Sequence[str]) -> Mapping[str, list[Folder]]:
-    """Return each agent's folders, by their time of creation."""
-    statement = (
+_of_agents = Several(
+    lambda ids: (
         select(folders, agent_folders.c.agent_id)
         .join(agent_folders, and_(agent_folders.c.folder_id == folders.c.id))
-        .where(agent_folders.c.agent_id.in_(list(agent_ids)), is_kept(folders.c.id))
+        .where(agent_folders.c.agent_id.in_(ids), is_kept(folders.c.id))
         .order_by(folders.c.created_at, folders.c.id)
     )
+)
+
+
+async def folders_of_agents(transaction: Transaction, agent_ids: Sequence[str]) -> Mapping[str, list[Folder]]:
+    """Return each agent's folders, by their time of creation."""
+    statement, ids = _of_agents(agent_ids)
     found: defaultdict[str, list[Folder]] = defaultdict(list)
-    for row in await transaction.all(statement):
+    for row in await transaction.all(statement, **ids):
         found[row["agent_id"]].append(Folder.from_row(row))
     return found
 

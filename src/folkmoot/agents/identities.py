@@ -23,6 +23,7 @@ from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
 from folkmoot.store.projects import is_in_project
+from folkmoot.store.several import Several
 from folkmoot.store.tables import agents, blocks, identities, identity_agents, identity_blocks
 
 IdentityType: TypeAlias = Literal["org", "user", "other"]
@@ -251,16 +252,21 @@ async def set_identities(transaction: Transaction, agent_id: str, identity_ids: 
     await transaction.insert(identity_agents, rows)
 
 
-async def identities_of_agents(transaction: Transaction, agent_ids: Sequence[str]) -> Mapping[str, list[Identity]]:
-    """Return the identities that each of these agents belongs to, the oldest first."""
-    statement = (
+_of_agents = Several(
+    lambda ids: (
         select(identities, identity_agents.c.agent_id)
         .join(identity_agents, identity_agents.c.identity_id == identities.c.id)
-        .where(identity_agents.c.agent_id.in_(list(agent_ids)))
+        .where(identity_agents.c.agent_id.in_(ids))
         .order_by(identities.c.created_at, identities.c.id)
     )
+)
+
+
+async def identities_of_agents(transaction: Transaction, agent_ids: Sequence[str]) -> Mapping[str, list[Identity]]:
+    """Return the identities that each of these agents belongs to, the oldest first."""
+    statement, ids = _of_agents(agent_ids)
     found: defaultdict[str, list[Identity]] = defaultdict(list)
-    for row in await transaction.all(statement):
+    for row in await transaction.all(statement, **ids):
         found[row["agent_id"]].append(Identity.from_row(row))
     return found
 

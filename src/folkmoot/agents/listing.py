@@ -17,6 +17,7 @@ from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
 from folkmoot.store.projects import is_in_project
+from folkmoot.store.several import Several
 from folkmoot.store.tables import (
     agent_blocks,
     agent_tags,
@@ -79,9 +80,28 @@ async def agents_of_ids(transaction: Transaction, agent_ids: Sequence[str]) -> l
     return [found[agent_id] for agent_id in agent_ids if agent_id in found]
 
 
+_tags = Several(lambda ids: select(agent_tags).where(agent_tags.c.agent_id.in_(ids)).order_by(agent_tags.c.tag))
+_tools = Several(
+    lambda ids: (
+        select(agent_tools)
+        .where(agent_tools.c.agent_id.in_(ids))
+        .order_by(agent_tools.c.attached_at, agent_tools.c.tool_id)
+    )
+)
+_blocks = Several(
+    lambda ids: (
+        select(*BLOCK_COLUMNS, agent_blocks.c.access, agent_blocks.c.agent_id)
+        .join(agent_blocks, agent_blocks.c.block_id == blocks.c.id)
+        .where(agent_blocks.c.agent_id.in_(ids))
+        .order_by(agent_blocks.c.attached_at, agent_blocks.c.block_id)
+    )
+)
+
+
 async def tags_of_agents(transaction: Transaction, agent_ids: Sequence[str]) -> Mapping[str, list[str]]:
     """Return each agent's tags, sorted."""
-    rows = await transaction.all(_belonging(agent_tags, agent_ids).order_by(agent_tags.c.tag))
+    statement, ids = _tags(agent_ids)
+    rows = await transaction.all(statement, **ids)
     return _grouped(rows, lambda row: str(row["tag"]))
 
 
@@ -93,9 +113,8 @@ async def tools_of_agents(
     Raises:
         Conflict: one has a tool that this server does not know.
     """
-    rows = await transaction.all(
-        _belonging(agent_tools, agent_ids).order_by(agent_tools.c.attached_at, agent_tools.c.tool_id)
-    )
+    statement, ids = _tools(agent_ids)
+    rows = await transaction.all(statement, **ids)
     known = await registry.known(transaction, list(dict.fromkeys(row["tool_id"] for row in rows)))
     for row in rows:
         if row["tool_id"] not in known:
@@ -107,16 +126,8 @@ async def blocks_of_agents(
     transaction: Transaction, agent_ids: Sequence[str]
 ) -> Mapping[str, list[tuple[Block, Access]]]:
     """Return each agent's blocks with its access to them, in the order they were attached."""
-    statement = (
-        select(*BLOCK_COLUMNS, agent_blocks.c.access, agent_blocks.c.agent_id)
-        .join(
-            agent_blocks,
-            agent_blocks.c.block_id == blocks.c.id,
-        )
-        .where(agent_blocks.c.agent_id.in_(list(agent_ids)))
-        .order_by(agent_blocks.c.attached_at, agent_blocks.c.block_id)
-    )
-    return _grouped(await transaction.all(statement), lambda row: (Block.from_row(row), row["access"]))
+    statement, ids = _blocks(agent_ids)
+    return _grouped(await transaction.all(statement, **ids), lambda row: (Block.from_row(row), row["access"]))
 
 
 async def last_run(transaction: Transaction, agent_id: str) -> Row | None:
@@ -191,10 +202,6 @@ def _with_tags(tags: Sequence[str], *, every: bool) -> Select[Any]:
     if every:
         found = found.group_by(agent_tags.c.agent_id).having(func.count() == len(unique))
     return found
-
-
-def _belonging(table: Any, agent_ids: Sequence[str]) -> Select[Any]:
-    return select(table).where(table.c.agent_id.in_(list(agent_ids)))
 
 
 def _grouped(rows: Sequence[Row], value_of: Any) -> Mapping[str, list[Any]]:

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, Table, and_, bindparam, delete, func, select, update
 
 from folkmoot.conversations.messages import Message, store_messages
 from folkmoot.errors import Conflict, NotFound
 from folkmoot.store import clock
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
+from folkmoot.store.paging import leave_places, leaving
 from folkmoot.store.tables import conversations, messages, runs, steps
 
 MAIN_CONVERSATION = "default"
@@ -93,9 +94,12 @@ _append = (
         updated_at=bindparam("now"),
     )
 )
-_delete_message = delete(messages).where(
+_this_message = and_(
     messages.c.conversation_id == bindparam("conversation_id"), messages.c.id == bindparam("message_id")
 )
+_delete_message = delete(messages).where(_this_message)
+# A fork has a message of the same identifier.
+_leaving = leaving(messages, _this_message, id=messages.c.conversation_id + messages.c.id)
 _set_context = (
     update(conversations)
     .where(_this)
@@ -221,6 +225,7 @@ async def delete_message(transaction: Transaction, conversation_id: str, message
     conversation = await find_conversation(transaction, conversation_id, lock=True)
     if conversation.locked_by_run is not None:
         raise Conflict(f"A turn of conversation {conversation_id} is under way; cancel it, or wait for its end.")
+    await leave_places(transaction, _leaving, conversation_id=conversation_id, message_id=message_id)
     await transaction.run(_delete_message, conversation_id=conversation_id, message_id=message_id)
 
 

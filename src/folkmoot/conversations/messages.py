@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, case, exists, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, exists, func, or_, select, update
 
 from folkmoot.errors import NotFound
 from folkmoot.identifiers import new_id
@@ -49,7 +49,8 @@ MessageType: TypeAlias = Literal[
 ]
 
 STORED_AT_ONCE = 100
-"""Messages that are made rows of before others have their turn."""
+"""Messages that are made rows of, or of rows, before others have their turn."""
+_LAST_PLACE = 2**63 - 1
 _decode = json.JSONDecoder().raw_decode  # half of what json.loads takes, which looks for blanks around
 
 _SEARCHED = ("user_message", "assistant_message", "tool_return_message")
@@ -97,6 +98,13 @@ _in_context = (
     select(*(column for column in messages.c if not column.name.startswith("search_")))
     .where(_is_in_context)
     .order_by(messages.c.sequence)
+)
+_some_in_context = _in_context.where(messages.c.sequence < bindparam("end")).limit(bindparam("most"))
+_behind_step = select(func.min(messages.c.sequence).label("place")).where(
+    messages.c.conversation_id == bindparam("conversation_id"),
+    messages.c.sequence > bindparam("sequence"),
+    messages.c.message_type != "summary_message",
+    or_(messages.c.step_id.is_(None), messages.c.step_id != bindparam("step_id")),
 )
 _one = select(messages).where(messages.c.id == bindparam("message_id"), message_is_kept()).limit(1)
 _texts_in_context = select(messages.c.id, messages.c.body).where(_is_in_context).order_by(messages.c.sequence)
@@ -194,6 +202,21 @@ async def messages_in_context(transaction: Transaction, conversation_id: str, co
     return [Message.from_row(row) for row in rows]
 
 
+async def some_in_context(transaction: Transaction, conversation_id: str, start: int, end: int | None) -> list[Message]:
+    """Return the first `STORED_AT_ONCE` messages from `start` on, of those before `end` unless it is None."""
+    bounds = {"context_start": start, "end": _LAST_PLACE if end is None else end}
+    rows = await transaction.all(_some_in_context, conversation_id=conversation_id, most=STORED_AT_ONCE, **bounds)
+    return [Message.from_row(row) for row in rows]
+
+
+async def place_behind_step(transaction: Transaction, conversation_id: str, message: Message) -> int | None:
+    """Return the place of the first message behind another one that is not of its step; None when there is none."""
+    row = await transaction.first(
+        _behind_step, conversation_id=conversation_id, sequence=message.sequence, step_id=message.step_id
+    )
+    return None if row is None else row["place"]
+
+
 async def texts_in_context(transaction: Transaction, conversation_id: str, context_start: int) -> list[str]:
     """Return what `messages_in_context` would read, undecoded: the identifier and the body of each, one by one."""
     rows = await transaction.all(_texts_in_context, conversation_id=conversation_id, context_start=context_start)
@@ -231,7 +254,9 @@ async def list_messages(
     elif not summaries:
         statement = statement.where(kind != "summary_message")
     scope = messages.c.conversation_id == conversation_id
-    rows = await fetch_page(transaction, statement, messages, page, key=("sequence",), scope=scope)
+    rows = await fetch_page(
+        transaction, statement, messages, page, key=("sequence",), scope=scope, within=conversation_id
+    )
     return [Message.from_row(row) for row in rows]
 
 

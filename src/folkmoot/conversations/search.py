@@ -50,8 +50,12 @@ class FoundMessage:
         return cls(Message.from_row(row), row["agent_id"], row["conversation_id"])
 
 
-def search_for(store: Store, search: MessageSearch) -> Work[list[FoundMessage]]:
-    """Return a scan's work: it finds the messages that match, the best first, of equally good ones the newest."""
+async def search_for(store: Store, search: MessageSearch) -> Work[list[FoundMessage]]:
+    """Return a scan's work: it finds the messages that match, the best first, of equally good ones the newest.
+
+    Raises:
+        StoreUnavailable: the database cannot be read or written.
+    """
     types = [ROLES[role] for role in search.roles or ROLES]
     statement = select(messages).where(messages.c.message_type.in_(types), message_is_kept())
     if search.agent_id is not None:
@@ -67,6 +71,7 @@ def search_for(store: Store, search: MessageSearch) -> Work[list[FoundMessage]]:
     words = looked_for(search.query)[:MOST_WORDS]
     in_vain = bool(search.query.strip()) and not words
     if words:
+        await store.index_texts()
         statement = store.text_search(statement, messages, words)
     newest = (messages.c.created_at.desc(), messages.c.sequence.desc())
     statement = statement.order_by(*newest).limit(search.limit)

@@ -19,6 +19,7 @@ from folkmoot.store import clock
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page, leave_places, leaving
+from folkmoot.store.several import Several
 from folkmoot.store.tables import agents, group_blocks, group_members, groups
 
 ManagerType: TypeAlias = Literal["round_robin", "supervisor", "dynamic", "sleeptime", "voice_sleeptime"]
@@ -248,12 +249,17 @@ async def count_groups(transaction: Transaction) -> int:
     return int(row["count"]) if row is not None else 0
 
 
+_managed = Several(
+    lambda ids: select(groups).where(groups.c.manager_agent_id.in_(ids)).order_by(groups.c.created_at, groups.c.id)
+)
+
+
 async def managed_groups(transaction: Transaction, agent_ids: Sequence[str]) -> Mapping[str, list[Group]]:
     """Return the groups that each of these agents manages, the oldest first."""
     if not agent_ids:
         return {}
-    statement = select(groups).where(groups.c.manager_agent_id.in_(list(agent_ids)))
-    rows = await transaction.all(statement.order_by(groups.c.created_at, groups.c.id))
+    statement, ids = _managed(agent_ids)
+    rows = await transaction.all(statement, **ids)
     managed: defaultdict[str, list[Group]] = defaultdict(list)
     for group in await _with_members(transaction, rows):
         managed[group.manager_agent_id or ""].append(group)

@@ -49,7 +49,7 @@ async def search(member: Member, wanted: Search, report: Report) -> Answer:
     passages = PassageSearch(wanted.query, among, limit=wanted.limit)
     found += [_passage(each.passage) for each in (await search_passages(store, services.embeddings, passages)).passages]
     if member.may_search_messages:
-        messages = search_for(store, MessageSearch(query=wanted.query, limit=wanted.limit))
+        messages = await search_for(store, MessageSearch(query=wanted.query, limit=wanted.limit))
         found += await store.scan(messages, lambda rows: [_message(row) for row in rows])
     return Answer("\n".join(map(printable_json, found)) or "Nothing was found.", {"found": found})
 

@@ -223,8 +223,16 @@ def _session(context: Context, member: Member) -> Session:
     return session_of(member, session_id)
 
 
-async def _subscribe(context: Context, params: types.SubscribeRequestParams) -> types.EmptyResult:
+def _subscriber(context: Context) -> Member:
+    """Return who subscribes; a key that is lent for one errand is gone before anything changes."""
     member = _member(context)
+    if member.state.errand is not None:
+        raise MCPError(types.INVALID_REQUEST, "A key that is lent for one errand cannot subscribe to anything.")
+    return member
+
+
+async def _subscribe(context: Context, params: types.SubscribeRequestParams) -> types.EmptyResult:
+    member = _subscriber(context)
     session = _session(context, member)
 
     async def keep(transaction: Transaction) -> None:
@@ -247,7 +255,7 @@ async def _unsubscribe(context: Context, params: types.UnsubscribeRequestParams)
 
 async def _listen(context: Context, params: types.SubscriptionsListenRequestParams, stopped: asyncio.Event) -> Any:
     """Tell a client what changes, until it leaves, its key is over or the server stops."""
-    member, wanted, request_id = _member(context), params.notifications, context.request_id
+    member, wanted, request_id = _subscriber(context), params.notifications, context.request_id
     addresses = list(dict.fromkeys(str(each) for each in wanted.resource_subscriptions or ()))
     if len(addresses) > MOST_SUBSCRIBED:
         raise MCPError(types.INVALID_PARAMS, f"resourceSubscriptions: more than {MOST_SUBSCRIBED} resources.")

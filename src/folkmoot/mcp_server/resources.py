@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 from folkmoot.access.keys import CHANGED, find_key
 from folkmoot.mcp_server.lists import Lists, lists_of
 from folkmoot.mcp_server.member import Member, NotReached
-from folkmoot.memory.blocks import LABELS_TOPIC, Block, topic
+from folkmoot.memory.blocks import Block, labels_topic, topic
 from folkmoot.memory.subscriptions import (
     MOST_OF_SESSION,
     NOTE_SECONDS,
@@ -111,8 +111,9 @@ async def changes(
         session: whose subscriptions are followed, as they are at each moment.
     """
     store = member.state.store
-    always = (CHANGED, LABELS_TOPIC) if session is None else (CHANGED, LABELS_TOPIC, session.topic)
-    with store.signals.listening(CHANGED, LABELS_TOPIC) as relisted, ExitStack() as listening:
+    listing = (CHANGED, labels_topic(store.organization_id))
+    always = listing if session is None else (*listing, session.topic)
+    with store.signals.listening(*listing) as relisted, ExitStack() as listening:
         relist = True
         woken = listening.enter_context(store.signals.listening(*always))
         heard: set[str] = set()

@@ -34,13 +34,15 @@ class Attachment:
         return cls(row["agent_id"], row["block_id"], row["label"], row["access"])
 
 
-BLOCK_COLUMNS = (
-    *blocks.c,
+TAGS = (
     select(json_object(block_tags.c.tag, block_tags.c.place))
     .where(block_tags.c.block_id == blocks.c.id)
     .scalar_subquery()
-    .label("tags"),
+    .label("tags")
 )
+"""A block's tags with their places, which `blocks.tags_in_order` reads."""
+
+BLOCK_COLUMNS = (*blocks.c, TAGS)
 """What a block is read from: its row, and its tags with their places."""
 
 _agent = select(agents.c.id).where(agents.c.id == bindparam("agent_id"), is_kept(agents.c.id))

@@ -81,7 +81,7 @@ class Block:
             is_template=bool(row["is_template"]),
             template_name=row["template_name"],
             metadata=extra["metadata"],
-            tags=_in_order(row["tags"]),
+            tags=tags_in_order(row["tags"]),
             template=extra["template"],
             version=row["version"],
             created_at=row["created_at"],
@@ -105,8 +105,9 @@ _set_text = (
 )
 
 
-LABELS_TOPIC = "blocks:labels"
-"""The signal that a block of some organisation has another label, or is no more."""
+def labels_topic(organization_id: str | None) -> str:
+    """Return the signal that a block of an organisation has another label, or is no more."""
+    return f"labels:{organization_id}"
 
 
 def topic(block_id: str) -> str:
@@ -307,7 +308,7 @@ async def delete_block(transaction: Transaction, block_id: str) -> None:
     await leave_places(transaction, _leaving, block_id=block_id)
     await transaction.run(delete(blocks).where(blocks.c.id == block_id))
     transaction.signal(topic(block_id))
-    transaction.signal(LABELS_TOPIC)
+    transaction.signal(labels_topic(transaction.organization_id))
 
 
 _leaving = leaving(blocks, and_(blocks.c.id == bindparam("block_id")))
@@ -344,7 +345,7 @@ async def _write_fields(transaction: Transaction, before: Block, after: Block) -
         await _write_tags(transaction, before.id, after.tags)
     if after.label != before.label:
         await relabel(transaction, before.id, after.label)
-        transaction.signal(LABELS_TOPIC)
+        transaction.signal(labels_topic(transaction.organization_id))
     transaction.signal(topic(before.id))
 
 
@@ -417,7 +418,7 @@ def _require_version(block: Block, expected: int | None) -> None:
         )
 
 
-def _in_order(places: str | None) -> list[str]:
+def tags_in_order(places: str | None) -> list[str]:
     """Return a block's tags in the order in which they were given, from their places as JSON."""
     found: dict[str, int] = json.loads(places or "{}")
     return sorted(found, key=found.__getitem__)

@@ -8,10 +8,11 @@ from typing import Any
 
 from sqlalchemy import Column, Select, bindparam, func, select, tuple_
 
-from folkmoot.memory.attachments import BLOCK_COLUMNS, Access
-from folkmoot.memory.blocks import Block
+from folkmoot.memory.attachments import BLOCK_COLUMNS, TAGS, Access
+from folkmoot.memory.authors import Author
+from folkmoot.memory.blocks import Block, tags_in_order
 from folkmoot.store.deletions import is_kept
-from folkmoot.store.engine import Transaction
+from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
 from folkmoot.store.projects import is_in_project
 from folkmoot.store.tables import (
@@ -44,6 +45,61 @@ class BlockFilter:
     identity_id: str | None = None
     identifier_keys: Sequence[str] = ()
     """Keys of identities, one of which a block belongs to."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockEntry:
+    """A block as a list shows it: without its text, of which it knows the length."""
+
+    id: str
+    label: str
+    description: str | None
+    length: int
+    limit: int
+    read_only: bool
+    tags: Sequence[str]
+    version: int
+    created_at: int
+    updated_at: int
+    updated_by: Author
+
+    @classmethod
+    def from_row(cls, row: Row) -> BlockEntry:
+        """Read a row of the blocks table as `_ENTRY_COLUMNS` select it."""
+        return cls(
+            id=row["id"],
+            label=row["label"],
+            description=row["description"],
+            length=row["length"],
+            limit=row["character_limit"],
+            read_only=bool(row["read_only"]),
+            tags=tags_in_order(row["tags"]),
+            version=row["version"],
+            created_at=row["created_at"],
+            updated_at=row["updated_at"],
+            updated_by=Author.from_json(row["updated_by"]),
+        )
+
+
+_ENTRY_COLUMNS = (
+    blocks.c.id,
+    blocks.c.label,
+    blocks.c.description,
+    func.length(blocks.c.value).label("length"),
+    blocks.c.character_limit,
+    blocks.c.read_only,
+    blocks.c.version,
+    blocks.c.created_at,
+    blocks.c.updated_at,
+    blocks.c.updated_by,
+    TAGS,
+)
+
+
+async def list_entries(transaction: Transaction, wanted: BlockFilter, page: Page) -> list[BlockEntry]:
+    """Return a page of the blocks as `list_blocks` does, without their texts, which may be megabytes."""
+    rows = await fetch_page(transaction, _filtered(select(*_ENTRY_COLUMNS), wanted), blocks, page)
+    return [BlockEntry.from_row(row) for row in rows]
 
 
 async def list_blocks(transaction: Transaction, wanted: BlockFilter, page: Page) -> list[Block]:

@@ -107,6 +107,9 @@ class Connections:
                 await http.aclose()
 
     def _build(self, resolved: ResolvedModel) -> Connection:
+        from folkmoot.models.usage_rules import read_usage_by_rules
+
+        read_usage_by_rules()
         if resolved.is_added not in self._http:
             self._http[resolved.is_added] = self._client(guarded=resolved.is_added)
         build = {"anthropic": _anthropic, "bedrock": _bedrock, "google": _google}.get(resolved.dialect, _openai)

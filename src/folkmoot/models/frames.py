@@ -77,10 +77,10 @@ def printable_json(value: object) -> str:
     >>> print(printable_json('he said "no"\n'), printable_json("a\u2028b"), printable_json("größer"))
     "he said \"no\"\n" "a\u2028b" "größer"
     """
-    return "".join(
-        character if character.isprintable() else json.dumps(character)[1:-1]
-        for character in json.dumps(value, ensure_ascii=False)
-    )
+    text = json.dumps(value, ensure_ascii=False)
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else json.dumps(character)[1:-1] for character in text)
 
 
 def _render_attributes(attributes: Mapping[str, str]) -> str:

@@ -1,7 +1,8 @@
 """Starts what is due: a task of each process, of which one takes each due time.
 
 The run is stored in the transaction that takes the due time. So each is started once, whichever processes look, die or
-are started anew, and however their clocks are set; a run whose process dies has failed, and is not started again.
+are started anew, and however their clocks are set; a run whose process dies has failed, and is not started again. A
+schedule acts for the key that made it, and ends with it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import logging
 from contextlib import ExitStack
 
+from folkmoot.access.keys import find_key
 from folkmoot.access.principals import Principal
 from folkmoot.agents.services import Services
 from folkmoot.agents.turn_state import TurnRequest
@@ -19,6 +21,7 @@ from folkmoot.runs.service import RunService
 from folkmoot.runs.supervisor import RunSupervisor
 from folkmoot.schedules.schedules import TOPIC, Schedule, due_schedules, forget, next_due, take
 from folkmoot.store import clock
+from folkmoot.store.engine import Transaction
 from folkmoot.store.leases import again_and_again
 from folkmoot.store.signals import wait_or_look_again
 
@@ -68,8 +71,11 @@ class ScheduleStarter:
 
     async def _start(self, schedule: Schedule) -> None:
         services = self._services.of(schedule.organization_id)
-        creator = schedule.created_by
-        principal = Principal(creator["name"], "key", schedule.organization_id, "member", creator["id"])
+        principal = await services.store.read(lambda transaction: _creator(transaction, schedule))
+        if principal is None:
+            logger.warning("Schedule %s has ended with the key that made it", schedule.id)
+            await services.store.write(lambda transaction: forget(transaction, schedule))
+            return
         request = TurnRequest(
             agent_id=schedule.agent_id,
             conversation_id=schedule.conversation_id,
@@ -93,3 +99,15 @@ class ScheduleStarter:
         due_at = await self._store.read(next_due)
         left = LOOK_AGAIN_SECONDS if due_at is None else (due_at - clock.now()) / 1e6
         return min(left, LOOK_AGAIN_SECONDS) if left > 0 else BLOCKED_SECONDS
+
+
+async def _creator(transaction: Transaction, schedule: Schedule) -> Principal | None:
+    """Return on whose behalf a schedule's turns are taken; None when the key that made it opens nothing any more."""
+    name, key_id = schedule.created_by["name"], schedule.created_by["id"]
+    if key_id is None:  # FOLKMOOT_API_KEY, or nobody needed one
+        return Principal(name, "key", schedule.organization_id, "member")
+    try:
+        key = await find_key(transaction, key_id)
+    except NotFound:
+        return None
+    return key.principal() if key.is_valid(clock.now()) else None

@@ -165,6 +165,8 @@ def _is_on_errand(errand: Errand, grants: Grants, method: str, path: str) -> boo
 
 def _check_grants(grants: Grants, method: str, path: str) -> None:
     if DOOR.fullmatch(path):
+        if grants.errand is not None and method != "POST":
+            raise Forbidden("A key that is lent for one errand has nothing to listen to.")
         return
     for access, opened in BY_MEMBER.items():
         pattern = opened.get("GET" if method == "HEAD" else method)

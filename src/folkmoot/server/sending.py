@@ -26,7 +26,7 @@ from folkmoot.server.wire.messages import StopReason, TurnReply, show_messages
 from folkmoot.server.wire.runs import RunReply
 from folkmoot.server.wire.sending import SendMessages
 from folkmoot.server.wire.streams import StreamShape, show_usage
-from folkmoot.store.engine import Transaction
+from folkmoot.store.engine import Transaction, Work
 from folkmoot.store.paging import LARGEST_PAGE, Page
 
 DONE = ServerSentEvent(b"[DONE]")
@@ -52,6 +52,29 @@ async def start_in_background(agent_id: str, conversation_id: str, body: SendMes
     request = read_request(agent_id, conversation_id, body, state, "send_message_async")
     await check_request(request, state)
     return RunReply.of(await state.runs.start(request))
+
+
+async def start_in_new_conversation(
+    agent_id: str, conversation_id: str, body: SendMessages, begin: Work[object], state: ServerState
+) -> None:
+    """Begin a conversation and in it a turn that goes on by itself: both or, where something is refused, neither.
+
+    Args:
+        agent_id: whose it is.
+        conversation_id: what the conversation will be called.
+        body: what is said in it.
+        begin: begins the conversation.
+        state: the server's parts.
+    """
+    body = body.model_copy(update={"background": True})
+    request = read_request(agent_id, conversation_id, body, state, "send_message_async")
+
+    async def begun(transaction: Transaction, _run_id: str) -> bool:
+        await begin(transaction)
+        await check_in(transaction, request)
+        return True
+
+    await state.runs.start_if(request, begun)
 
 
 async def preview_request(request: TurnRequest, state: ServerState) -> dict[str, Any]:

@@ -109,6 +109,9 @@ class Engine(Protocol):
         `words.indexed_text` makes it, and `search_id`; its index is one of the engine's `FULLTEXT`.
         """
 
+    async def index_texts(self) -> None:
+        """Let `text_search` find every message that is committed by now; some may have waited to be indexed."""
+
     def nearest(
         self, table: Table, item: Column[str], dimensions: int, conditions: Sequence[ColumnElement[bool]], limit: int
     ) -> Select[Any] | None:
@@ -233,6 +236,14 @@ class Store:
             words: what `words.looked_for` returns, at least one.
         """
         return self.engine.text_search(statement, table, words)
+
+    async def index_texts(self) -> None:
+        """Let `text_search` find every message that is committed by now; before a search of messages.
+
+        Raises:
+            StoreUnavailable: the database cannot be read or written.
+        """
+        await self.engine.index_texts()
 
     async def close(self) -> None:
         """Finish what is under way and let go of the database."""

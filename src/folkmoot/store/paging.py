@@ -51,6 +51,7 @@ async def fetch_page(
     key: Sequence[str] = ("created_at", "id"),
     scope: ColumnElement[bool] | None = None,
     computed: Mapping[str, ColumnElement[Any]] | None = None,
+    within: str = "",
 ) -> list[Row]:
     """Return the rows of `statement`'s page, in the page's order.
 
@@ -62,6 +63,7 @@ async def fetch_page(
         key: the columns of `table` that order it; together they are unique.
         scope: what a cursor must be part of; anything in `table` when None.
         computed: what the names in `key` stand for that are no columns.
+        within: the list in which the places of deleted items were noted, where an item may be in several.
     """
     own = computed or {}
     columns = [own[name] if name in own else table.c[name] for name in key]
@@ -71,7 +73,7 @@ async def fetch_page(
     limit = min(page.limit, LARGEST_PAGE)
     for field, cursor in (("after", page.after), ("before", page.before)):
         if cursor is not None:
-            place = await _place(transaction, table, dict(zip(key, columns, strict=True)), cursor, scope)
+            place = await _place(transaction, table, dict(zip(key, columns, strict=True)), cursor, scope, within)
             if place is None:
                 continue
             if next_from_end:
@@ -90,12 +92,13 @@ async def _place(
     columns: Mapping[str, ColumnElement[Any]],
     cursor: str,
     scope: ColumnElement[bool] | None,
+    within: str,
 ) -> ColumnElement[Any] | None:
     """Return where an item stands in the list, or stood; None when that is not known."""
     statement = select(*(column.label(name) for name, column in columns.items())).where(table.c.id == cursor)
     row = await transaction.first(statement if scope is None else statement.where(scope))
     if row is None and all(name in gone_items.c for name in columns):
-        row = await transaction.first(_gone, item_id=cursor)
+        row = await transaction.first(_gone, item_id=within + cursor)
     place = [] if row is None else [row[name] for name in columns]
     return tuple_(*place) if place and None not in place else None
 
@@ -116,6 +119,11 @@ async def leave_places(transaction: Transaction, statement: Insert, **parameters
     now = clock.now()
     await transaction.run(_forget, before=now - PLACES_KEPT)
     await transaction.run(statement, gone_at=now, **parameters)
+
+
+async def has_left(transaction: Transaction, item_id: str, within: str = "") -> bool:
+    """Tell whether it is known where an item stood that is no more; `within` as `fetch_page` takes it."""
+    return await transaction.first(_gone, item_id=within + item_id) is not None
 
 
 _gone = select(gone_items).where(gone_items.c.id == bindparam("item_id"))

@@ -349,6 +349,9 @@ class PostgresEngine:
         if row is not None and row["read_only"] == "on":
             raise StoreUnavailable("PostgreSQL is read-only, as a standby is; point the database at the primary.")
 
+    async def index_texts(self) -> None:
+        """Do nothing: the index is part of each transaction."""
+
     def text_search(self, statement: Select[Any], table: Table, words: Sequence[str]) -> Select[Any]:
         """Return `statement` limited to rows with one of `words`, the best first (ts_rank)."""
         quoted = " | ".join(way for word in words for way in _ways(word))

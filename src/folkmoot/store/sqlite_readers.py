@@ -37,14 +37,26 @@ class SqliteReaders:
         async with self._scans.turn():
             return await self._scans.run(lambda: self._scan(scan, work, organization_id, then), scan.give_up)
 
+    def texts_wait(self) -> bool:
+        """Tell whether a committed message is not in the full-text index yet.
+
+        Raises:
+            StoreUnavailable: the database cannot be read.
+        """
+        return self._asked("SELECT 1 FROM messages_fulltext_waiting")
+
     def check(self) -> None:
         """See that the file can be read.
 
         Raises:
             StoreUnavailable: it cannot.
         """
+        self._asked("SELECT 1 FROM sqlite_master")
+
+    def _asked(self, statement: str) -> bool:
+        """Tell whether a statement has a row."""
         try:
-            self._in_place.connection.execute("SELECT 1 FROM sqlite_master").close()
+            return self._in_place.connection.execute(statement).fetchone() is not None
         except sqlite3.Error as error:
             raise StoreUnavailable(f"The database cannot be read: {error}.") from error
 

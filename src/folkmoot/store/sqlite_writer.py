@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from folkmoot.errors import Conflict, StoreFull, StoreMoved, StoreOverloaded, StoreUnavailable
-from folkmoot.store.engine import CHANGED_MEANWHILE, T, Work
+from folkmoot.store.engine import CHANGED_MEANWHILE, T, Transaction, Work
 from folkmoot.store.files import OpenFiles
 from folkmoot.store.signals import Signals
 from folkmoot.store.sqlite_transaction import PAUSE, STATEMENTS, WAITED, Pace, SqliteTransaction, connect
@@ -25,8 +25,21 @@ from folkmoot.store.sqlite_transaction import PAUSE, STATEMENTS, WAITED, Pace, S
 LONGEST_QUEUE = 10_000
 """Pieces of work that may wait for the disk before more are refused."""
 
+INDEXED_TOGETHER = 250
+"""Messages that wait to be put into the full-text index, unless somebody searches before."""
+
 BUSY_PAUSE = 0.05
 """Seconds between two looks at a file that another program holds."""
+
+
+_INDEX = """
+INSERT INTO messages_fulltext(rowid, text)
+SELECT search_id, search_text FROM messages_fulltext_waiting CROSS JOIN messages USING (search_id) ORDER BY search_id
+"""
+
+
+async def _nothing(_: Transaction) -> None:
+    """Commit what waits, and no more."""
 
 
 @dataclass(slots=True)
@@ -65,6 +78,7 @@ class SqliteWriter:
         self._queue: deque[_Pending] = deque()
         self._committing: asyncio.Task[None] | None = None
         self._pace = Pace()
+        self._index_wanted = self._index_made = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="folkmoot-commit")
 
     async def write(self, work: Work[T], organization_id: str | None) -> T:
@@ -87,6 +101,11 @@ class SqliteWriter:
             with contextlib.suppress(ValueError):
                 self._queue.remove(pending)
             raise
+
+    async def index_texts(self) -> None:
+        """Put every message that was committed before into the full-text index."""
+        self._index_wanted += 1  # a commit that is under way may not see it any more; the one behind it does
+        await self.write(_nothing, None)
 
     def check(self) -> None:
         """See that the file is writable and in its place.
@@ -153,6 +172,7 @@ class SqliteWriter:
         """
         try:
             self._files.check()
+            self._index_texts()
             self._connection.commit()
             self._files.check()
         except StoreMoved:
@@ -161,6 +181,15 @@ class SqliteWriter:
             self._roll_back()
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             raise
+
+    def _index_texts(self) -> None:
+        """Put the messages that wait into the full-text index, if there are many or somebody wants to search."""
+        wanted = self._index_wanted
+        waiting = self._connection.execute("SELECT count(*) FROM messages_fulltext_waiting").fetchone()[0]
+        if waiting and (wanted != self._index_made or waiting >= INDEXED_TOGETHER):
+            self._connection.execute(_INDEX)
+            self._connection.execute("DELETE FROM messages_fulltext_waiting")
+        self._index_made = wanted
 
     async def _run_in_savepoint(self, pending: _Pending, topics: list[str]) -> None:
         transaction = SqliteTransaction(self._connection, STATEMENTS, pending.organization_id, [], self._pace)

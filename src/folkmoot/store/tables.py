@@ -374,6 +374,7 @@ gone_items = Table(
     Column("last_message_at", BigInteger),
     Column("last_run_at", BigInteger),
     Column("gone_at", BigInteger, nullable=False),
+    Column("sequence", BigInteger, comment="of a message"),
     PrimaryKeyConstraint("organization_id", "id"),
     Index("gone_items_by_age", "organization_id", "gone_at"),
 )

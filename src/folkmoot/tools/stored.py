@@ -14,6 +14,7 @@ from folkmoot.memory.authors import Author
 from folkmoot.models.prompt import ToolSchema
 from folkmoot.store.engine import Row, Store, Transaction
 from folkmoot.store.pieces import Pieces
+from folkmoot.store.several import Several
 from folkmoot.store.tables import agent_tools, tools
 
 StoredType: TypeAlias = Literal["custom", "external_mcp"]
@@ -171,6 +172,7 @@ class RowTool:
         return self.stored.return_char_limit
 
 
+_of_ids = Several(lambda ids: select(tools).where(tools.c.id.in_(ids)))
 _by_id = select(tools).where(tools.c.id == bindparam("tool_id"))
 _by_id_locked = _by_id.with_for_update()
 _by_name = select(tools).where(tools.c.server_id == bindparam("of_server"), tools.c.name == bindparam("tool_name"))
@@ -267,7 +269,8 @@ async def _refuse_more(transaction: Transaction, tool: StoredTool) -> None:
 
 async def tools_of_ids(transaction: Transaction, tool_ids: Sequence[str]) -> list[StoredTool]:
     """Return the stored ones of these tools."""
-    return await _select(transaction, select(tools).where(tools.c.id.in_(list(tool_ids))))
+    statement, ids = _of_ids(tool_ids)
+    return [StoredTool.from_row(row) for row in await transaction.all(statement, **ids)]
 
 
 async def tools_of_names(transaction: Transaction, names: Sequence[str]) -> list[StoredTool]:

@@ -69,7 +69,7 @@ async def find_everything(state: ServerState, looking: Looking) -> Mapping[str, 
     """Return hits by their kind, at most `SHOWN` of each; passages by words alone, which no provider is asked for."""
     store = state.store
     search = MessageSearch(looking.query, looking.author_id, start=looking.since, limit=SHOWN)
-    said: list[FoundMessage] = await store.scan(search_for(store, search), lambda found: found)
+    said: list[FoundMessage] = await store.scan(await search_for(store, search), lambda found: found)
     among = PassageFilter(start=looking.since, author=looking.author_id)
     wanted = PassageSearch(looking.query, among, "text", SHOWN)
     passages = await search_passages(store, state.services.embeddings, wanted)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from folkmoot.memory.attachments import Access, Attachment
-from folkmoot.memory.blocks import Block
+from folkmoot.memory.listing import BlockEntry
 from folkmoot.web.untangling import untangle
 
 SHOWN = 60
@@ -69,9 +69,9 @@ class MootMap:
     """What is drawn, and what folds."""
 
     agents: Sequence[Holder]
-    blocks: Sequence[Block]
+    blocks: Sequence[BlockEntry]
     agent_folds: Sequence[Fold[Holder]]
-    block_folds: Sequence[Fold[Block]]
+    block_folds: Sequence[Fold[BlockEntry]]
     lines: Sequence[Line]
     holders: Mapping[str, Sequence[Attachment]]
     endings: Mapping[str, str]
@@ -89,13 +89,13 @@ class Choice:
     """Which agents and blocks have a row of their own, and which fold."""
 
     agents: Sequence[Holder]
-    blocks: Sequence[Block]
+    blocks: Sequence[BlockEntry]
     more_agents: Sequence[Holder]
-    more_blocks: Sequence[Block]
+    more_blocks: Sequence[BlockEntry]
     attachments: Sequence[Attachment]
 
 
-def choose(agents: Sequence[Holder], blocks: Sequence[Block], attachments: Sequence[Attachment]) -> Choice:
+def choose(agents: Sequence[Holder], blocks: Sequence[BlockEntry], attachments: Sequence[Attachment]) -> Choice:
     """Choose what has a row of its own: the blocks that were written last, and who has them before who has not.
 
     Args:
@@ -158,8 +158,8 @@ def draw(choice: Choice, tags: Mapping[str, Sequence[str]]) -> MootMap:
 
 
 def around(
-    center: str, agents: Sequence[Holder], blocks: Sequence[Block], attachments: Sequence[Attachment]
-) -> tuple[list[Holder], list[Block]]:
+    center: str, agents: Sequence[Holder], blocks: Sequence[BlockEntry], attachments: Sequence[Attachment]
+) -> tuple[list[Holder], list[BlockEntry]]:
     """Return an agent with its blocks and who else has these, or a block with who has it and what else they have.
 
     Args:

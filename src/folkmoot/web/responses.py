@@ -82,6 +82,7 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
         .render(
             request=request,
             path=request.url.path,
+            whose=(principal.id or principal.name) if principal is not None else None,
             has_sessions=authentication.needs_key,
             is_admin=principal is not None and principal.role == "admin",
             may_act=principal is not None and at_least(principal.role, "member"),

@@ -109,7 +109,9 @@ def author_name(author: Author) -> str:
         return author.name or "an agent"
     if author.type == "member":
         return author.name or "a member"
-    return f"API ({author.name})" if author.type == "api" else "Folkmoot"
+    if author.type == "api":  # a key is called by its holder's name, if it is one that was given out
+        return author.name if author.id and author.name else f"API ({author.name})"
+    return "Folkmoot"
 
 
 def edit_words(version: Version) -> str:

@@ -107,7 +107,7 @@ class UpdateMessage(Request):
 async def search(body: SearchRequest, state: State, scan: Scan) -> Response:
     """Find messages by their words, the best match first."""
     return await scan(
-        search_for(state.store, body.to_search()),
+        await search_for(state.store, body.to_search()),
         lambda found: json_response([FoundReply.of(each) for each in found]),
     )
 
@@ -115,7 +115,7 @@ async def search(body: SearchRequest, state: State, scan: Scan) -> Response:
 @agents_router.post("/messages/search", response_model=list[RankedReply])
 async def search_ranked(body: SearchRequest, state: State, scan: Scan) -> Response:
     """Find messages by their words, the best match first, with their ranks."""
-    return await scan(search_for(state.store, body.to_search()), _ranked)
+    return await scan(await search_for(state.store, body.to_search()), _ranked)
 
 
 def _ranked(found: Sequence[FoundMessage]) -> Response:

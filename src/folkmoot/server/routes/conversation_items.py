@@ -39,7 +39,7 @@ from folkmoot.server.wire.response_output import message_of_item
 from folkmoot.server.wire.responses import ItemList
 from folkmoot.server.wire.sending import SendMessages
 from folkmoot.store.engine import Transaction
-from folkmoot.store.paging import LARGEST_PAGE, Page
+from folkmoot.store.paging import LARGEST_PAGE, Page, has_left
 
 router = APIRouter(prefix="/openai/v1/conversations", tags=["responses"], route_class=BodyRoute)
 
@@ -110,8 +110,7 @@ async def list_items(
         await find_conversation(transaction, which)
         items, cursor = [], None
         if after is not None:
-            message = await _message_of(transaction, which, after)
-            items, cursor = _behind(_in_order(message, order), after), message.id
+            items, cursor = await _behind(transaction, which, after, order)
         while len(items) <= limit:
             found = await list_messages(transaction, which, Page(LARGEST_PAGE, cursor, None, order))
             items += [item for message in found for item in _in_order(message, order)]
@@ -200,5 +199,17 @@ def _in_order(message: Message, order: Order) -> list[dict[str, Any]]:
     return items if order == "asc" else items[::-1]
 
 
-def _behind(items: list[dict[str, Any]], item_id: str) -> list[dict[str, Any]]:
-    return items[[item["id"] for item in items].index(item_id) + 1 :]
+async def _behind(
+    transaction: Transaction, conversation_id: str, item_id: str, order: Order
+) -> tuple[list[dict[str, Any]], str]:
+    """Return what of an item's message stands behind it, and the message; of one that was deleted nothing is left.
+
+    Raises:
+        NotFound: the conversation has no such item, and had none of late.
+    """
+    message_id = message_of_item(item_id)
+    if message_id is not None and await has_left(transaction, message_id, within=conversation_id):
+        return [], message_id
+    message = await _message_of(transaction, conversation_id, item_id)
+    items = _in_order(message, order)
+    return items[[item["id"] for item in items].index(item_id) + 1 :], message.id

@@ -45,7 +45,7 @@ async def conversation_search(
         end=moment("end_date", end_date, ends=True),
         limit=max(1, min(limit, LARGEST)),
     )
-    found = await context.store.scan(search_for(context.store, search))
+    found = await context.store.scan(await search_for(context.store, search))
     return json.dumps(
         {
             "query": query and _short(query),

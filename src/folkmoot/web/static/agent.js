@@ -4,6 +4,7 @@ import { Chat } from "./chat.js";
 import { all, api, bound, colour, find, notice, refresher } from "./dom.js";
 import { Stream, hear } from "./live.js";
 import { Pictures } from "./pictures.js";
+import { drafts } from "./unsaved.js";
 
 const page = find("#agent-page");
 const { agent, conversation } = page.dataset;
@@ -95,15 +96,11 @@ async function followOther(id) {
 
 /** Keep what is written and not sent, until it is or somebody signs out. */
 function keepDraft() {
-  try {
-    if (area.value) localStorage.setItem(draft, area.value);
-    else localStorage.removeItem(draft);
-  } catch { /* it lasts as long as this page then */ }
+  if (area.value) drafts.set(draft, area.value);
+  else drafts.drop(draft);
 }
 
-try {
-  if (area && !edits && !area.value) area.value = localStorage.getItem(draft) ?? "";
-} catch { /* nothing is kept in this browser */ }
+if (area && !edits && !area.value) area.value = drafts.get(draft) ?? "";
 
 composer?.addEventListener("submit", async (event) => {
   if (edits) {

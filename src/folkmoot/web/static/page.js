@@ -2,7 +2,7 @@
 
 import { all, ago, api, bound, copy, find, notice, refresher } from "./dom.js";
 import { hear, listen } from "./live.js";
-import { guardForms } from "./unsaved.js";
+import { dropDrafts, guardForms } from "./unsaved.js";
 
 // -- live ------------------------------------------------------------------------------------------------------
 
@@ -133,10 +133,7 @@ document.addEventListener("click", async (event) => {
 });
 // What somebody has begun to say is not for the next one at this browser.
 document.addEventListener("submit", (event) => {
-  if (!event.target.matches("[action='/logout']")) return;
-  try {
-    for (const key of Object.keys(localStorage)) if (key.startsWith("draft ")) localStorage.removeItem(key);
-  } catch { /* nothing was kept in this browser */ }
+  if (event.target.matches("[action='/logout']")) dropDrafts();
 });
 
 // -- dialogs and keys --------------------------------------------------------------------------------------------

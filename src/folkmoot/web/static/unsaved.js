@@ -1,8 +1,10 @@
-// What somebody has written into a form and not saved: kept in this browser, and not left behind without a word.
+// What somebody has written and not saved: kept in this browser for the key it was written with, and not left behind
+// without a word.
 
 import { all, find } from "./dom.js";
 
 const KEPT = "draft form ";
+const WHOSE = "drafts of";
 const SECRET = "[type=password]";
 let leaving = false;
 
@@ -18,6 +20,20 @@ export const drafts = {
     try { localStorage.removeItem(name); } catch { /* nothing was kept */ }
   },
 };
+
+/** Forget all that was written in this browser and not saved. */
+export function dropDrafts() {
+  try {
+    for (const key of Object.keys(localStorage)) if (key.startsWith("draft ")) localStorage.removeItem(key);
+  } catch { /* nothing was kept in this browser */ }
+}
+
+// A session that ended by itself has dropped nothing: whoever signs in next may be somebody else.
+const { whose } = document.documentElement.dataset;
+if (whose && drafts.get(WHOSE) !== whose) {
+  dropDrafts();
+  drafts.set(WHOSE, whose);
+}
 
 const fields = (form) => all("[name]:not([type=submit], button)", form).filter((field) => !field.matches(SECRET));
 const read = (field) => (field.type === "checkbox" ? field.checked : field.value);

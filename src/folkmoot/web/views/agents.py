@@ -25,7 +25,7 @@ from folkmoot.groups.groups import Group, GroupFilter, list_groups, managed_grou
 from folkmoot.groups.sleeptime import create_with_partner
 from folkmoot.memory.attachments import Access
 from folkmoot.memory.blocks import Block
-from folkmoot.memory.listing import BlockFilter, list_blocks
+from folkmoot.memory.listing import BlockEntry, BlockFilter, list_entries
 from folkmoot.runs.reading import RunFilter, list_runs
 from folkmoot.runs.runs import UNFINISHED, Run
 from folkmoot.schedules.schedules import MOST_SCHEDULES, Schedule, list_schedules
@@ -62,7 +62,7 @@ class _About:
     agent: Agent
     chat: Chat
     blocks: Sequence[tuple[Block, Access]]
-    other_blocks: Sequence[Block]
+    other_blocks: Sequence[BlockEntry]
     writers: Sequence[str]
     """Who has one of its blocks too."""
     archives: Sequence[AttachedArchive]
@@ -275,7 +275,7 @@ async def _read(
     tools = await tools_of(transaction, agent_id, state.services.tools)
     blocks = (await blocks_of_agents(transaction, [agent_id])).get(agent_id, [])
     held = {block.id for block, _ in blocks}
-    everything = await list_blocks(transaction, BlockFilter(), Page(limit=LARGEST_PAGE, order="desc"))
+    everything = await list_entries(transaction, BlockFilter(), Page(limit=LARGEST_PAGE, order="desc"))
     archives = await archives_of_agent(transaction, agent_id)
     library = await list_archives(transaction, ArchiveFilter(), Page(limit=LARGEST_PAGE, order="desc"))
     folders = await folders_of_agent(transaction, agent_id)
@@ -323,7 +323,7 @@ async def _form(
     request: Request, state: ServerState, values: Mapping[str, Any], problems: Mapping[str, str], status: int = 200
 ) -> Response:
     newest = Page(limit=LARGEST_PAGE, order="desc")
-    blocks = await state.store.scan(lambda transaction: list_blocks(transaction, BlockFilter(), newest))
+    blocks = await state.store.scan(lambda transaction: list_entries(transaction, BlockFilter(), newest))
     default = await state.services.catalogue.default_model()
     return render(
         request,

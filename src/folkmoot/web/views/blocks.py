@@ -26,7 +26,7 @@ from folkmoot.errors import FolkmootError
 from folkmoot.memory.attachments import Access
 from folkmoot.memory.blocks import DEFAULT_LIMIT, Block, create_block, find_block
 from folkmoot.memory.history import Version, WrittenLine, blame_block, find_version, list_versions
-from folkmoot.memory.listing import BlockFilter, list_blocks
+from folkmoot.memory.listing import BlockFilter, list_entries
 from folkmoot.server.scanning import Scan, Scanning
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.blocks import CreateBlock
@@ -102,7 +102,7 @@ async def list_all(
         return await scan(lambda transaction: _rows(transaction, wanted), partial(as_file, "blocks", kind, COLUMNS))
 
     async def read(transaction: Transaction) -> dict[str, Any]:
-        blocks = await list_blocks(transaction, wanted, Page(limit=LISTED, after=after, order="desc"))
+        blocks = await list_entries(transaction, wanted, Page(limit=LISTED, after=after, order="desc"))
         holders = Counter(each.block_id for each in await all_attachments(transaction))
         newest = await newest_versions(transaction, [block.id for block in blocks])
         return {"blocks": blocks, "holders": holders, "newest": newest, "palette": await read_palette(transaction)}
@@ -122,7 +122,7 @@ async def _rows(transaction: Transaction, wanted: BlockFilter) -> list[Row]:
                 "label": block.label,
                 "description": block.description,
                 "version": block.version,
-                "characters": len(block.value),
+                "characters": block.length,
                 "limit": block.limit,
                 "agents": holders[block.id],
                 "tags": ", ".join(block.tags),
@@ -130,7 +130,7 @@ async def _rows(transaction: Transaction, wanted: BlockFilter) -> list[Row]:
                 "updated_at": iso(block.updated_at),
                 "created_at": iso(block.created_at),
             }
-            for block in await list_blocks(transaction, wanted, page)
+            for block in await list_entries(transaction, wanted, page)
         ]
 
     return await all_rows(of_page)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from fastapi import Request, Response
@@ -14,9 +15,10 @@ from folkmoot.conversations.conversations import Conversation
 from folkmoot.conversations.listing import update_conversation
 from folkmoot.conversations.messages import find_message
 from folkmoot.errors import BadRequest, FolkmootError
+from folkmoot.identifiers import new_id
 from folkmoot.server.routes.conversations import cancel_in_conversation
 from folkmoot.server.scanning import Scan
-from folkmoot.server.sending import start_in_background
+from folkmoot.server.sending import start_in_background, start_in_new_conversation
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.common import AgentId, MessageId
 from folkmoot.server.wire.conversations import UpdateConversation
@@ -64,15 +66,19 @@ async def say_differently(request: Request, agent_id: AgentId, state: State) -> 
         said = {"messages": [{"role": "user", "content": content}], "stream_tokens": True}
         body = SendMessages.model_validate(said)
 
-        async def fork(transaction: Transaction) -> Conversation:
-            name = clipped(words, LONGEST_TITLE)
-            return await fork_conversation(transaction, conversation.id, state.author, before=message_id, summary=name)
-
-        forked = await state.store.write(fork)
-        await start_in_background(agent_id, forked.id, body, state)
+        forked = new_id("conv")
+        fork = partial(
+            fork_conversation,
+            source_id=conversation.id,
+            author=state.author,
+            before=message_id,
+            summary=clipped(words, LONGEST_TITLE),
+            conversation_id=forked,
+        )
+        await start_in_new_conversation(agent_id, forked, body, fork, state)
     except (ValidationError, FolkmootError) as error:
         return await refuse(request, agent_id, state, error, "message", {"message": words}, **shown)
-    return _back(forked)
+    return redirect(chat_address(agent_id, forked))
 
 
 @router.post("/agents/{agent_id}/stop")

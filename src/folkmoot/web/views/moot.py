@@ -13,8 +13,7 @@ from folkmoot.agents.listing import AgentFilter, list_agents, list_tags, tags_of
 from folkmoot.agents.overview import Newest, all_attachments, newest_versions
 from folkmoot.errors import NotFound
 from folkmoot.memory.attachments import Attachment
-from folkmoot.memory.blocks import Block
-from folkmoot.memory.listing import BlockFilter, list_blocks
+from folkmoot.memory.listing import BlockEntry, BlockFilter, list_entries
 from folkmoot.runs.reading import RunFilter, list_runs
 from folkmoot.runs.runs import UNFINISHED, Run
 from folkmoot.server.grants import labels_for
@@ -73,9 +72,9 @@ async def _read(transaction: Transaction, q: str, tag: str, around: str) -> _Moo
     members, reached = await _members(transaction)
     attachments = [*await all_attachments(transaction), *reached]
     agents = await list_agents(transaction, AgentFilter(), EVERY)
-    blocks = await list_blocks(transaction, BlockFilter(), EVERY)
+    blocks = await list_entries(transaction, BlockFilter(), EVERY)
     is_empty = not agents and not blocks
-    wanted: tuple[Sequence[moot_map.Holder], Sequence[Block]] = ([*agents, *members], blocks)
+    wanted: tuple[Sequence[moot_map.Holder], Sequence[BlockEntry]] = ([*agents, *members], blocks)
     center = ""
     if around:
         names = {**{each.id: each.name for each in wanted[0]}, **{block.id: block.label for block in blocks}}
@@ -86,7 +85,7 @@ async def _read(transaction: Transaction, q: str, tag: str, around: str) -> _Moo
     elif q or tag:
         tags = [tag] if tag else []
         named = await list_agents(transaction, AgentFilter(query_text=q or None, tags=tags), EVERY)
-        labelled = await list_blocks(transaction, BlockFilter(label_search=q or None, tags=tags), EVERY)
+        labelled = await list_entries(transaction, BlockFilter(label_search=q or None, tags=tags), EVERY)
         called = [member for member in members if q and q.casefold() in member.name.casefold()]
         wanted = _with_neighbours(*wanted, [*named, *called], labelled, attachments)
     choice = moot_map.choose(*wanted, attachments)
@@ -126,11 +125,11 @@ async def _members(transaction: Transaction) -> tuple[list[Key], list[Attachment
 
 def _with_neighbours(
     agents: Sequence[moot_map.Holder],
-    blocks: Sequence[Block],
+    blocks: Sequence[BlockEntry],
     named: Sequence[moot_map.Holder],
-    labelled: Sequence[Block],
+    labelled: Sequence[BlockEntry],
     attachments: Sequence[Attachment],
-) -> tuple[list[moot_map.Holder], list[Block]]:
+) -> tuple[list[moot_map.Holder], list[BlockEntry]]:
     """Return the agents, members and blocks that were found, and what these are attached to."""
     agent_ids, block_ids = {agent.id for agent in named}, {block.id for block in labelled}
     beside_agents = {each.block_id for each in attachments if each.agent_id in agent_ids}
