@@ -485,6 +485,8 @@ def test_an_ephemeral_conversation_goes_with_its_agent_when_its_time_is_over(
         agent = http.get(f"/v1/agents/{begun['agent_id']}").json()
         assert (agent["hidden"], agent["tools"], agent["blocks"]) == (True, [], [])
         assert http.get("/v1/conversations").json() == []
+        assert (http.get("/v1/agents").json(), http.get("/v1/agents/count").json()) == ([], 0)
+        assert agent["id"] not in http.get("/agents").text + http.get("/").text
         (job,) = http.get("/v1/jobs", params={"source_id": agent["id"]}).json()
         assert (job["kind"], job["subject_id"]) == ("delete_ephemeral", agent["id"])
         asyncio.run(rows(database_url, "UPDATE jobs SET due_at = 1"))

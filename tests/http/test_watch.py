@@ -85,6 +85,13 @@ def numbers(told: list[Told]) -> list[int]:
     return [one.data["version"] for one in told]
 
 
+def changed(text: str, told: Told) -> str:
+    """Return a text after a change that was told, as a watcher rebuilds it."""
+    for start, end, replacement in reversed(told.data["change"]):
+        text = text[:start] + replacement + text[end:]
+    return text
+
+
 # -- one block -----------------------------------------------------------------------------------------------
 
 
@@ -120,12 +127,30 @@ async def test_a_watch_of_changes_tells_what_differs(async_http: httpx.AsyncClie
             told, now = await each.versions(len(wanted)), text
             for one, after in zip(told, wanted, strict=True):
                 assert "value" not in one.data
-                for start, end, replacement in reversed(one.data["change"]):
-                    now = now[:start] + replacement + now[end:]
+                now = changed(now, one)
                 assert now == after
     assert len(json.dumps(told[0].data)) < 700
-    async with watching(async_http, of_block(block) + "?changes=true", "3") as watch:  # resumed
-        assert (await watch.versions(1))[0].data["change"] != []
+
+
+async def test_a_watch_of_changes_goes_on_where_it_was_cut(async_http: httpx.AsyncClient) -> None:
+    block = await make_block(async_http, "né 𝒶\n")
+    agent = await make_agent(async_http, block)
+    texts = ["né 𝒶\nb", "𝓑 né 𝒶\nb", "", "né", "né 𝒶 𝒶", "𝒶 né"]
+    of_one, of_all = of_block(block) + "?changes=true", of_agent(agent) + "?changes=true"
+    async with watching(async_http, of_all) as watch:
+        seen = await watch.next()
+    rebuilt: dict[str, list[str]] = {of_one: [block["value"]], of_all: [block["value"]]}
+    last = {of_one: "1", of_all: seen.id or ""}
+    for written in (texts[:3], texts[3:]):  # each while nobody watches
+        for text in written:
+            ok(await write(async_http, block, text))
+        for path, known in rebuilt.items():
+            for count in (1, len(written) - 1):
+                async with watching(async_http, path, last[path]) as watch:
+                    for one in await watch.versions(count):
+                        known.append(changed(known[-1], one))
+                        last[path] = one.id or ""
+    assert rebuilt == {of_one: [block["value"], *texts], of_all: [block["value"], *texts]}
 
 
 async def test_many_edits_at_once_are_told_in_order_without_gap(async_http: httpx.AsyncClient) -> None:

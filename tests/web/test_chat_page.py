@@ -14,6 +14,7 @@ from support.fixtures import MODEL, NewAgent, StartServer
 from support.scripted_model import ScriptedModel
 from web.conftest import OpenPage
 from web.test_agent_page import say
+from web.test_moot_page import QUICK
 
 pytestmark = [
     pytest.mark.parametrize("store", ["sqlite"], indirect=True),
@@ -47,14 +48,15 @@ PNG = b64encode(
 ).decode()
 """A picture of three by two grey pixels."""
 
-DROP = """([name, data]) => {
+GIVE = """([how, name, data]) => {
   const transfer = new DataTransfer();
   const bytes = Uint8Array.from(atob(data), (each) => each.charCodeAt(0));
   transfer.items.add(new File([bytes], name, { type: "image/png" }));
-  const drop = new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true });
-  document.querySelector("#log").dispatchEvent(drop);
+  const options = { dataTransfer: transfer, clipboardData: transfer, bubbles: true, cancelable: true };
+  if (how === "drop") document.querySelector("#log").dispatchEvent(new DragEvent("drop", options));
+  else document.querySelector("#message").dispatchEvent(new ClipboardEvent("paste", options));
 }"""
-"""Drop a picture where the messages are."""
+"""Drop a picture where the messages are, or paste it where one writes."""
 
 
 def test_markdown_is_shown_and_neither_loads_nor_runs_anything(
@@ -103,6 +105,44 @@ def test_what_is_not_sent_is_kept_and_a_stop_says_so(
         expect(page.locator("#chat-state")).to_have_text("stopped")
     page.reload()
     expect(message).to_have_value("")
+
+
+def test_what_is_refused_comes_back_whole_and_goes_with_who_signs_out(
+    open_page: OpenPage, start_server: StartServer
+) -> None:
+    server = start_server(env={**QUICK, "FOLKMOOT_API_KEY": "the key", "FOLKMOOT_MAX_BODY": "2000"})
+    with httpx.Client(base_url=server.url, timeout=60, headers={"Authorization": "Bearer the key"}) as http:
+        agent = http.post("/v1/agents", json={"model": "offline/notetaker"}).raise_for_status().json()["id"]
+
+    def sign_in() -> None:
+        page.get_by_label("API key").fill("the key")
+        page.get_by_role("button", name="Sign in").click()
+
+    page = open_page(f"/agents/{agent}", url=server.url)
+    sign_in()
+    scripted = page.get_by_text("Pictures…")  # shown by the page's script, when it listens
+    expect(scripted).to_be_visible()
+    page.evaluate(GIVE, ["paste", "heron.png", PNG])
+    expect(page.locator("#pictures canvas")).to_have_count(1)
+    large = {"name": "large.png", "mimeType": "image/png", "buffer": b64decode(PNG) + b"\0" * 1480}
+    page.locator("#add-pictures").set_input_files([large])
+    expect(page.locator("#send-problem")).to_contain_text("With large.png the pictures have")
+    expect(page.locator("#pictures canvas")).to_have_count(1)
+
+    page.locator("#message").fill("x" * 2000)
+    page.locator("#message").press("Enter")
+    expect(page.locator("#send-problem")).to_contain_text("larger than 2,000 bytes")
+    expect(page.locator("#message")).to_have_value("x" * 2000)
+    expect(page.locator("#pictures").get_by_role("img", name="heron.png")).to_be_visible()
+    expect(page.locator(".saying.user")).to_have_count(0)
+    page.reload()
+    expect(page.locator("#message")).to_have_value("x" * 2000)
+
+    page.get_by_role("button", name="Sign out").click()
+    sign_in()
+    page.goto(f"/agents/{agent}")
+    expect(scripted).to_be_visible()
+    expect(page.locator("#message")).to_have_value("")
 
 
 def test_conversations_are_tabs_that_are_begun_forked_named_and_closed(
@@ -162,9 +202,9 @@ def test_what_was_said_is_said_again_differently_in_a_fork_with_its_pictures(
         ]
     )
     expect(page.locator("#send-problem")).to_have_text("notes.txt is not a PNG, JPEG, GIF or WebP picture.")
-    page.evaluate(DROP, ["stork.png", PNG])
+    page.evaluate(GIVE, ["drop", "stork.png", PNG])
     expect(page.locator("#pictures canvas")).to_have_count(2)
-    page.evaluate(DROP, ["egret.png", PNG])
+    page.evaluate(GIVE, ["paste", "egret.png", PNG])
     page.get_by_role("button", name="Remove egret.png").click()
     say(page, "ECHO two birds")
     expect(page.locator(".saying.agent .text").last).to_have_text("two birds")

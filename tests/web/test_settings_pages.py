@@ -50,6 +50,25 @@ def test_an_agents_settings_are_changed_and_a_new_system_prompt_is_looked_at_fir
     assert changed["name"] == agent.name
 
 
+def test_a_look_at_a_system_prompt_is_good_for_that_prompt_and_that_agent_only(
+    http: httpx.Client, new_agent: NewAgent
+) -> None:
+    agent = new_agent(system="You help.")
+    path = f"/agents/{agent.id}/settings"
+    begun = fields_of(http, path)
+
+    def post(system: str, **form: str) -> httpx.Response:
+        return http.post(path, data={**begun, "system": system, **form})
+
+    reviewed = re.findall(r'name="reviewed" value="(\w+)"', post("You rhyme.").raise_for_status().text)[0]
+    other = post("You shout.", reviewed=reviewed)
+    assert (other.status_code, "The system prompt changes" in other.text) == (200, True)
+    assert reviewed not in re.findall(r'name="reviewed" value="(\w+)"', other.text)
+    http.patch(f"/v1/agents/{agent.id}", json={"description": "theirs"}).raise_for_status()
+    assert post("You rhyme.", reviewed=reviewed).status_code == 409, "somebody was there between the look and the click"
+    assert http.get(f"/v1/agents/{agent.id}").json()["system"] == "You help."
+
+
 def test_what_is_wrong_stands_at_its_field_and_nothing_has_to_be_written_again(
     http: httpx.Client, new_agent: NewAgent
 ) -> None:

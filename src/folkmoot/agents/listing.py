@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Select, bindparam, func, select
+from sqlalchemy import Select, bindparam, exists, func, or_, select
 
 from folkmoot.agents.agents import LAST_RUN, Agent, unknown_tool
 from folkmoot.memory.attachments import BLOCK_COLUMNS, Access
@@ -25,6 +25,7 @@ from folkmoot.store.tables import (
     agents,
     block_tags,
     blocks,
+    conversations,
     identity_agents,
     runs,
 )
@@ -49,6 +50,10 @@ class AgentFilter:
     identity_id: str | None = None
     identifier_keys: Sequence[str] = ()
     order_by: Literal["created_at", "updated_at", "last_run_at"] = "created_at"
+
+
+_IS_EPHEMERAL = exists().where(conversations.c.agent_id == agents.c.id, conversations.c.hidden.is_(True))
+"""Whether a hidden agent is an ephemeral conversation's; programs that hide agents of their own find them in lists."""
 
 
 async def list_agents(transaction: Transaction, wanted: AgentFilter, page: Page) -> list[Agent]:
@@ -163,7 +168,7 @@ _LAST_RUN = (
 
 
 def _filtered(statement: Select[Any], wanted: AgentFilter) -> Select[Any]:
-    conditions = [is_kept(agents.c.id)]
+    conditions = [is_kept(agents.c.id), or_(agents.c.hidden.is_not(True), ~_IS_EPHEMERAL)]
     if wanted.agent_id is not None:
         conditions.append(agents.c.id == wanted.agent_id)
     if wanted.name is not None:
