@@ -132,7 +132,7 @@ async def search_memory(
     passages = await passages_found(
         context, " ".join([asked, *keywords]), start=oldest, end=newest, limit=PASSAGES_FOUND
     )
-    messages = await context.store.scan(search_for(context.store, said))
+    messages = await context.store.scan(await search_for(context.store, said))
     found = {"passages": passages, "messages": [shown_message(each.message) for each in messages]}
     return json.dumps(found, ensure_ascii=False)
 
