@@ -228,6 +228,31 @@ async def test_what_is_expected_is_there_before_the_call_and_ends_when_none_come
         await sandbox.close()
 
 
+async def test_an_interpreter_that_starts_while_its_call_is_given_up_is_ended_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As when a server is stopped while it tries the walls."""
+    made: list[service._Forker] = []
+    there, go_on, start = threading.Event(), threading.Event(), service._Forker
+
+    def make(interpreter: Path) -> service._Forker:
+        made.append(start(interpreter))
+        there.set()
+        assert go_on.wait(60)
+        return made[-1]
+
+    monkeypatch.setattr(service, "_Forker", make)
+    sandbox = Sandbox("strict")
+    trying = asyncio.create_task(sandbox.walls())
+    assert await asyncio.to_thread(there.wait, 60)
+    trying.cancel()
+    closing = asyncio.create_task(sandbox.close())
+    await asyncio.wait([trying], timeout=0)
+    go_on.set()
+    await asyncio.gather(trying, closing, return_exceptions=True)
+    assert [forker._process.returncode for forker in made] == [-signal.SIGTERM]
+
+
 def sleepers(seconds: str) -> list[psutil.Process]:
     return [process for process in psutil.process_iter(["cmdline"]) if process.info["cmdline"] == ["sleep", seconds]]
 
