@@ -16,6 +16,7 @@ from tenants import NewOrganization, Organization, bearer
 from folkmoot.application import create_app
 from folkmoot.server.gate import OPEN_PATHS
 from folkmoot.settings import Settings
+from support.clients import plain_client
 from support.routes import described, walk
 
 STREAM_SECONDS = 1.0
@@ -229,7 +230,7 @@ def test_a_scoped_token_reaches_only_the_routes_and_agents_of_its_policy(new_org
     fields = {"hostname": "https://app.example.org", "policy": policy}
     token = owner.ask("POST", "/v1/client-side-access-tokens", json=fields)["token"]
     before = listed(owner)
-    with httpx.Client(base_url=owner.http.base_url, headers=bearer(token), timeout=60) as client:
+    with plain_client(str(owner.http.base_url), headers=bearer(token)) as client:
         for method, path, status, text in asked(client, owner.ids):
             opened = path in (*OPEN_PATHS, "/metrics") or path.startswith("/static")  # figures are told on this machine
             assert opened or status == 403, (method, path, text)

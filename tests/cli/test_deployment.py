@@ -20,6 +20,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from support.clients import plain_client
 from support.polling import until
 from support.ports import free_port
 
@@ -86,7 +87,7 @@ def test_the_image_serves_as_a_user_without_rights_and_is_healthy(installed: Pat
         until(lambda: server.poll() is not None or _answers(port))
         assert server.poll() is None, server.stderr.read() if server.stderr else ""
         assert subprocess.run(command("HEALTHCHECK"), check=False).returncode == 0
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"authorization": "Bearer the key"}) as http:
+        with plain_client(f"http://127.0.0.1:{port}", headers={"authorization": "Bearer the key"}) as http:
             http.post("/v1/blocks", json={"label": "notes", "value": "kept"}).raise_for_status()
             assert http.get("/blocks").status_code == 200, "templates and static files are installed too"
             assert http.get("/static/style.css").status_code == 200

@@ -14,13 +14,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from letta_client import AsyncLetta
 
 from folkmoot.errors import StartupError
 from folkmoot.serving import check_settings
 from folkmoot.settings import Settings
 from folkmoot.store.opening import open_store
-from support.clients import PATIENCE
+from support.clients import PATIENCE, official_async_client, plain_async_client
 from support.fixtures import MODEL, StartServer, one_store
 from support.ports import free_port
 from support.postgres import PostgresDatabases
@@ -240,7 +239,7 @@ async def test_a_turn_in_flight_is_finished_before_the_server_stops(
     start_server: StartServer, scripted_model: ScriptedModel, number: signal.Signals
 ) -> None:
     server = start_server()
-    async with AsyncLetta(base_url=server.url, api_key="unused", max_retries=0) as client:
+    async with official_async_client(server.url) as client:
         agent = await client.agents.create(model=MODEL)
         with scripted_model.hold() as held:
             script = "CALL conversation_search {}\nTHEN ECHO finished"
@@ -254,7 +253,7 @@ async def test_a_turn_in_flight_is_finished_before_the_server_stops(
     assert await asyncio.to_thread(server.process.wait, 60) == 0
     assert "Traceback" not in server.log()
     server.start()
-    async with AsyncLetta(base_url=server.url, api_key="unused", max_retries=0) as client:
+    async with official_async_client(server.url) as client:
         kept = [m.message_type async for m in client.agents.messages.list(agent.id, order="asc")]
     assert kept[-1] == "assistant_message"
     assert len(kept) == 5
@@ -265,7 +264,7 @@ async def test_a_turn_that_does_not_end_is_given_up_after_the_wait(
     start_server: StartServer, scripted_model: ScriptedModel
 ) -> None:
     server = start_server(env={"FOLKMOOT_SHUTDOWN_WAIT": "1"})
-    async with AsyncLetta(base_url=server.url, api_key="unused", max_retries=0) as client:
+    async with official_async_client(server.url) as client:
         agent = await client.agents.create(model=MODEL)
         with scripted_model.hold() as held:
             turn = asyncio.create_task(client.agents.messages.create(agent.id, input="lost"))
@@ -274,7 +273,7 @@ async def test_a_turn_that_does_not_end_is_given_up_after_the_wait(
             assert await asyncio.to_thread(server.process.wait, 60) == 0
             await asyncio.gather(turn, return_exceptions=True)
     server.start()
-    async with AsyncLetta(base_url=server.url, api_key="unused", max_retries=0) as client:
+    async with official_async_client(server.url) as client:
         assert (await client.agents.messages.create(agent.id, input="ECHO hi")).messages[0].content == "hi"
 
 
@@ -284,7 +283,7 @@ async def test_whatever_a_stop_cuts_ends_with_something_that_says_so(
 ) -> None:
     """One deadline ends a plain request, streams of a reply and of a background run, and watches before all."""
     server = start_server(env={"FOLKMOOT_SHUTDOWN_WAIT": "1"})
-    async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
+    async with plain_async_client(server.url) as http:
         agents = [(await http.post("/v1/agents", json={"model": MODEL})).json()["id"] for _ in range(4)]
         block = (await http.post("/v1/blocks", json={"label": "watched", "value": "x"})).json()["id"]
 
@@ -361,7 +360,7 @@ async def test_a_stream_of_another_processs_run_ends_with_its_own_process(
 @pytest.mark.parametrize("store", ["postgres"], indirect=True)
 async def test_workers_stop_like_a_single_process(start_server: StartServer, scripted_model: ScriptedModel) -> None:
     server = start_server(env={"FOLKMOOT_SHUTDOWN_WAIT": "1"}, args=["--workers", "2"])
-    async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
+    async with plain_async_client(server.url) as http:
         agent = (await http.post("/v1/agents", json={"model": MODEL})).json()["id"]
         with scripted_model.hold() as held:
             body = {"input": "lost"}
@@ -383,7 +382,7 @@ async def test_a_second_signal_does_not_wait(
     start_server: StartServer, scripted_model: ScriptedModel, number: signal.Signals
 ) -> None:
     server = start_server(env={"FOLKMOOT_SHUTDOWN_WAIT": "3600"})
-    async with AsyncLetta(base_url=server.url, api_key="unused", max_retries=0) as client:
+    async with official_async_client(server.url) as client:
         agent = await client.agents.create(model=MODEL)
         with scripted_model.hold() as held:
             await client.agents.messages.create_async(agent.id, input="lost")

@@ -10,6 +10,7 @@ from expectations import ALLOWED, ELSEWHERE, INSTEAD, LATER, SHAPE_ONLY, expecte
 from findings import Finding, differences_of, judge
 from recordings import Ids, Recording, load_recordings, make_again
 
+from support.clients import plain_client
 from support.fixtures import StartServer
 from support.polling import until
 
@@ -46,7 +47,7 @@ def _made_again(recording: Recording, ids: Ids, http: httpx.Client) -> Iterator[
 
 def test_recorded_calls_are_answered_as_recorded(start_server: StartServer) -> None:
     server = start_server()
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
         findings = list(_walk(http))
     judge(findings, ALLOWED)
 

@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from runs.talking import followed, kept, ok, say
+from support.clients import plain_client
 from support.fixtures import MODEL, StartServer, one_store
 from support.scripted_model import ScriptedModel
 
@@ -203,7 +204,7 @@ def test_amid_constant_inserts_it_overwrites_only_what_it_was_shown(
 
     def insert(writer: int) -> int:
         """Insert until it is over; return how often."""
-        with httpx.Client(base_url=http.base_url, timeout=60) as own:
+        with plain_client(http.base_url) as own:
             for number in itertools.count():
                 if over.is_set():
                     return number
@@ -302,14 +303,14 @@ def test_a_consolidation_that_its_process_left_is_done_by_the_next(
     start_server: StartServer, scripted_model: ScriptedModel
 ) -> None:
     server = start_server()
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
         owl = new_owl_of(http, 1)
         with scripted_model.hold(matching=TENDING) as held:
             (left,) = say(http, owl["id"], rethink("Ada sails."))["usage"]["run_ids"]
             held.wait_for(1)
             server.kill()
         server.restart()
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
         _wait_for(lambda: group_of(http, owl)["last_processed_message_id"] is not None, seconds=60)
         assert block_of(http, owl)["value"] == "Ada sails."
         runs = ok(http.get("/v1/runs", params={"agent_id": owl["managed_group"]["agent_ids"][0], "order": "asc"}))
@@ -319,7 +320,7 @@ def test_a_consolidation_that_its_process_left_is_done_by_the_next(
 @one_store
 def test_an_idle_agent_s_memory_is_worked_on_without_more_turns(start_server: StartServer) -> None:
     server = start_server(env={"FOLKMOOT_SLEEPTIME_IDLE": "0.3"})
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
         owl = new_owl_of(http, 100)
         assert say(http, owl["id"], rethink("Ada rests."))["usage"]["run_ids"] is None
         _wait_for(lambda: block_of(http, owl)["value"] == "Ada rests.", seconds=20)
@@ -330,8 +331,8 @@ def test_an_idle_agent_s_memory_is_worked_on_without_more_turns(start_server: St
 def test_one_process_of_several_consolidates(start_server: StartServer) -> None:
     servers = [start_server(), start_server()]
     with (
-        httpx.Client(base_url=servers[0].url, timeout=60) as one,
-        httpx.Client(base_url=servers[1].url, timeout=60) as two,
+        plain_client(servers[0].url) as one,
+        plain_client(servers[1].url) as two,
     ):
         owl = new_owl_of(one, 1)
         for number in range(6):

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from letta_client import Letta
 
+from support.clients import official_client
 from support.fixtures import StartServer
 from support.ports import free_port
 from support.server import ServerProcess
@@ -22,7 +23,7 @@ LISTED = {"openai/gpt-4o-mini", "openai/gpt-4o", "openai/gpt-4.1", "openai/gpt-4
 
 @contextmanager
 def client_of(server: ServerProcess) -> Iterator[Letta]:
-    with Letta(base_url=server.url, api_key="unused", max_retries=0) as client:
+    with official_client(server.url) as client:
         yield client
 
 

@@ -30,6 +30,7 @@ from runs.talking import (
     whole,
 )
 from support.callbacks import listening
+from support.clients import plain_client
 from support.fixtures import MODEL, NewAgent, StartServer, one_store
 from support.scripted_model import ScriptedModel
 
@@ -200,7 +201,7 @@ def test_another_process_follows_a_run_that_is_under_way(
     start_server: StartServer, scripted_model: ScriptedModel, tokens: bool
 ) -> None:
     here, there = start_server(), start_server()
-    with httpx.Client(base_url=here.url, timeout=60) as http, httpx.Client(base_url=there.url, timeout=60) as other:
+    with plain_client(here.url) as http, plain_client(there.url) as other:
         agent = ok(http.post("/v1/agents", json={"model": MODEL}))
         with scripted_model.hold() as held:
             run_id = start(http, agent["id"], ASKED, stream_tokens=tokens)
@@ -231,12 +232,12 @@ def test_a_run_that_is_over_is_replayed_as_its_own_after_a_fork(http: httpx.Clie
 
 def test_a_run_can_be_followed_after_a_restart(start_server: StartServer) -> None:
     server = start_server()
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
         agent = ok(http.post("/v1/agents", json={"model": MODEL}))
         everything = answered(http, agent["id"], ASKED, stream_tokens=True)
         run_id = json.loads(everything[0])["run_id"]
     server.restart()
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
         for seen in range(len(everything)):
             number = last_number(everything[:seen])
             assert followed(http, run_id, number) == behind(everything, number)
@@ -244,7 +245,7 @@ def test_a_run_can_be_followed_after_a_restart(start_server: StartServer) -> Non
 
 def test_a_stopped_server_says_how_its_runs_ended(start_server: StartServer, scripted_model: ScriptedModel) -> None:
     server = start_server(env={"FOLKMOOT_SHUTDOWN_WAIT": "0.2"})
-    with httpx.Client(base_url=server.url, timeout=60) as http, scripted_model.hold() as held:
+    with plain_client(server.url) as http, scripted_model.hold() as held:
         agent = ok(http.post("/v1/agents", json={"model": MODEL}))
         run_id = start(http, agent["id"], ASKED)
         held.wait_for(1)
@@ -252,7 +253,7 @@ def test_a_stopped_server_says_how_its_runs_ended(start_server: StartServer, scr
         held.wait_for(2)
         server.stop()
     server.start()
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
         run = ok(http.get(f"/v1/runs/{run_id}"))
         assert (run["status"], run["stop_reason"]) == ("failed", "error")
         assert kinds(read(followed(http, run_id))) == [
@@ -267,7 +268,7 @@ def test_a_background_run_gets_its_time_to_end_when_the_server_stops(
     start_server: StartServer, scripted_model: ScriptedModel
 ) -> None:
     server = start_server()
-    with httpx.Client(base_url=server.url, timeout=60) as http, scripted_model.hold() as held:
+    with plain_client(server.url) as http, scripted_model.hold() as held:
         agent = ok(http.post("/v1/agents", json={"model": MODEL}))
         run_id = start(http, agent["id"], "ECHO in time")
         held.wait_for(1)
@@ -276,7 +277,7 @@ def test_a_background_run_gets_its_time_to_end_when_the_server_stops(
         held.release()
         stopping.join()
     server.start()
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
         assert ok(http.get(f"/v1/runs/{run_id}"))["status"] == "completed"
         assert kinds(read(followed(http, run_id))) == ["ping", "assistant_message", *END]
 
@@ -288,7 +289,7 @@ SECRET = "the callbacks' secret"
 
 def test_callbacks_are_sent_signed_when_a_run_is_over(start_server: StartServer, scripted_model: ScriptedModel) -> None:
     server = start_server(env={"FOLKMOOT_PRIVATE_CALLBACKS": "true", "FOLKMOOT_CALLBACK_SECRET": SECRET})
-    with httpx.Client(base_url=server.url, timeout=60) as http, listening() as (url, received):
+    with plain_client(server.url) as http, listening() as (url, received):
         agent = ok(http.post("/v1/agents", json={"model": MODEL}))
         run_id = start(http, agent["id"], ASKED, callback_url=url)
         headers, body = received.get(timeout=30)

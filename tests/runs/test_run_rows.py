@@ -14,6 +14,7 @@ from letta_client import Letta
 
 from chaos.moot import rows
 from runs.talking import DONE, Reading, followed, kinds, ok, post, read, say, whole
+from support.clients import plain_client
 from support.fixtures import MODEL, NewAgent, StartServer
 from support.polling import until
 from support.scripted_model import ScriptedModel
@@ -59,8 +60,8 @@ def test_a_process_whose_run_was_deleted_as_dead_goes_on_with_the_others(
     """It was silent for too long, and comes back with the end of a run that nobody knows any more."""
     here, there = start_server(), start_server()
     with (
-        httpx.Client(base_url=here.url, timeout=60) as http,
-        httpx.Client(base_url=there.url, timeout=60) as other,
+        plain_client(here.url) as http,
+        plain_client(there.url) as other,
         ThreadPoolExecutor(1) as pool,
     ):
         lost, beside = (ok(http.post("/v1/agents", json={"model": MODEL}))["id"] for _ in range(2))

@@ -12,6 +12,7 @@ import pytest
 
 from runs.talking import kinds, ok, post, say, whole
 from support.callbacks import listening
+from support.clients import plain_client
 from support.fixtures import MODEL, NewAgent, StartServer
 from support.polling import until
 from support.scripted_model import ScriptedModel
@@ -58,7 +59,7 @@ def test_agents_that_ask_each_other_through_two_processes_come_to_an_end(
 ) -> None:
     """Neither process sees what the other's agent waits for but in the store."""
     here, there = start_server(), start_server()
-    with httpx.Client(base_url=here.url, timeout=60) as one_side, httpx.Client(base_url=there.url, timeout=60) as other:
+    with plain_client(here.url) as one_side, plain_client(there.url) as other:
         one, two = (
             ok(one_side.post("/v1/agents", json={"model": MODEL, "tools": [ASK], "include_base_tools": False}))["id"]
             for _ in range(2)

@@ -22,6 +22,7 @@ from folkmoot.store.engine import Store, Transaction
 from folkmoot.store.migrate import upgrade
 from folkmoot.store.opening import open_store
 from folkmoot.store.tables import blocks
+from support.clients import plain_client
 from support.fixtures import StartServer
 from support.postgres import PostgresDatabases
 
@@ -323,7 +324,7 @@ async def test_only_a_moved_file_counts_as_moved(opened: Store, tmp_path: Path) 
 def test_a_server_whose_database_goes_says_so(start_server: StartServer, tmp_path: Path) -> None:
     path = tmp_path / "moot.sqlite3"
     server = start_server(database=f"sqlite:///{path}")
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
         block = http.post("/v1/blocks", json={"label": "kept", "value": "x"}).json()["id"]
         for each in tmp_path.glob("moot.sqlite3*"):
             each.unlink()

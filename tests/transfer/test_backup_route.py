@@ -10,6 +10,7 @@ import httpx
 import psutil
 
 from folkmoot.transfer.backup_file import BackupReader
+from support.clients import plain_client
 from support.fixtures import NewAgent, NewBlock, StartServer, one_store
 from support.polling import until
 from support.server import ServerProcess
@@ -38,7 +39,7 @@ def test_it_is_the_whole_database_of_a_running_server(
 @one_store
 def test_only_admins_of_a_server_with_one_organisation_may(start_server: StartServer) -> None:
     server = start_server(env={"FOLKMOOT_API_KEY": "first"})
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
 
         def asked(key: str) -> httpx.Response:
             return http.post(PATH, headers={"authorization": f"Bearer {key}"})
