@@ -20,10 +20,10 @@ import psutil
 import pytest
 from letta_client import Letta
 
-from support.clients import PATIENCE, official_client, plain_async_client, plain_client
+from support.clients import official_client, plain_async_client, plain_client
 from support.fixtures import NewAgent, NewBlock, StartServer
 from support.forks import Preloaded, preloaded
-from support.polling import until
+from support.polling import PATIENCE, until
 from support.ports import free_port
 from support.postgres import PostgresDatabases, PostgresError, PostgresServer
 from support.scripted_model import ScriptedModel

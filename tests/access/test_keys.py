@@ -22,6 +22,7 @@ from folkmoot.store import clock
 from folkmoot.store.engine import Store
 from support.clients import official_client, plain_client
 from support.fixtures import StartServer
+from support.polling import PATIENCE
 from support.routes import walk
 from support.server import ServerProcess
 
@@ -36,7 +37,7 @@ def new_key(http: httpx.Client, **fields: Any) -> dict[str, Any]:
 
 
 def status(server: ServerProcess, key: str, path: str = "/v1/blocks", method: str = "GET", **options: Any) -> int:
-    return httpx.request(method, server.url + path, headers=bearer(key), timeout=60, **options).status_code
+    return httpx.request(method, server.url + path, headers=bearer(key), timeout=PATIENCE, **options).status_code
 
 
 OF_THE_OPERATOR = ("/v1/organizations/{", "/v1/admin/", "/v1/backup", "/settings/backup")
@@ -144,7 +145,7 @@ def test_revoking_counts_from_the_next_request_on_in_every_process(
         for server in servers:
             assert status(server, made["key"]) == 401
         for stream in streams:
-            assert stream.ended.wait(60), "an open stream goes on"
+            assert stream.ended.wait(PATIENCE), "an open stream goes on"
         assert admin.delete("/v1/keys/key-unknown").status_code == 404
 
 
@@ -154,10 +155,10 @@ class Stream:
     def __init__(self, server: ServerProcess, key: str) -> None:
         self.begun, self.ended = threading.Event(), threading.Event()
         threading.Thread(target=self._read, args=(server, key), daemon=True).start()
-        assert self.begun.wait(60)
+        assert self.begun.wait(PATIENCE)
 
     def _read(self, server: ServerProcess, key: str) -> None:
-        with httpx.stream("GET", f"{server.url}/events", headers=bearer(key), timeout=120) as stream:
+        with httpx.stream("GET", f"{server.url}/events", headers=bearer(key), timeout=PATIENCE) as stream:
             assert stream.status_code == 200
             for _ in stream.iter_bytes():
                 self.begun.set()

@@ -19,8 +19,9 @@ from folkmoot.errors import StartupError
 from folkmoot.serving import check_settings
 from folkmoot.settings import Settings
 from folkmoot.store.opening import open_store
-from support.clients import PATIENCE, official_async_client, plain_async_client
+from support.clients import official_async_client, plain_async_client
 from support.fixtures import MODEL, StartServer, one_store
+from support.polling import PATIENCE
 from support.ports import free_port
 from support.postgres import PostgresDatabases
 from support.scripted_model import ScriptedModel
@@ -227,7 +228,7 @@ def test_it_says_where_it_is_and_shows_no_secret(start_server: StartServer) -> N
 def test_an_idle_server_stops_at_a_signal_with_status_0(start_server: StartServer, number: signal.Signals) -> None:
     server = start_server()
     server.process.send_signal(number)
-    assert server.process.wait(60) == 0
+    assert server.process.wait(PATIENCE) == 0
     assert "Traceback" not in server.log()
     assert "ERROR" not in server.log()
 
@@ -336,7 +337,7 @@ async def test_a_stream_of_another_processs_run_ends_with_its_own_process(
     start_server: StartServer, scripted_model: ScriptedModel
 ) -> None:
     stopped, working = start_server(env={"FOLKMOOT_SHUTDOWN_WAIT": "1"}), start_server()
-    async with httpx.AsyncClient(timeout=60) as http:
+    async with httpx.AsyncClient(timeout=PATIENCE) as http:
         agent = (await http.post(f"{working.url}/v1/agents", json={"model": MODEL})).json()["id"]
         with scripted_model.hold() as held:
             said = {"input": "ECHO went on"}

@@ -18,6 +18,7 @@ import pytest
 from runs.talking import followed, kept, ok, say
 from support.clients import plain_client
 from support.fixtures import MODEL, StartServer, one_store
+from support.polling import until
 from support.scripted_model import ScriptedModel
 
 Owl = dict[str, Any]
@@ -72,9 +73,7 @@ def block_of(http: httpx.Client, owl: Owl, label: str = "human") -> Owl:
 
 def consolidated(http: httpx.Client, run_id: str) -> Owl:
     """Return a run that works on memory once it is over; it is stored a moment behind the turn that set it off."""
-    until = time.monotonic() + 20
-    while http.get(f"/v1/runs/{run_id}").status_code == 404 and time.monotonic() < until:
-        time.sleep(0.01)
+    until(lambda: http.get(f"/v1/runs/{run_id}").status_code != 404)
     followed(http, run_id)
     run: Owl = ok(http.get(f"/v1/runs/{run_id}"))
     return run
@@ -311,7 +310,7 @@ def test_a_consolidation_that_its_process_left_is_done_by_the_next(
             server.kill()
         server.restart()
     with plain_client(server.url) as http:
-        _wait_for(lambda: group_of(http, owl)["last_processed_message_id"] is not None, seconds=60)
+        until(lambda: group_of(http, owl)["last_processed_message_id"] is not None)
         assert block_of(http, owl)["value"] == "Ada sails."
         runs = ok(http.get("/v1/runs", params={"agent_id": owl["managed_group"]["agent_ids"][0], "order": "asc"}))
         assert [(run["status"], run["id"] == left) for run in runs] == [("failed", True), ("completed", False)]
@@ -323,8 +322,8 @@ def test_an_idle_agent_s_memory_is_worked_on_without_more_turns(start_server: St
     with plain_client(server.url) as http:
         owl = new_owl_of(http, 100)
         assert say(http, owl["id"], rethink("Ada rests."))["usage"]["run_ids"] is None
-        _wait_for(lambda: block_of(http, owl)["value"] == "Ada rests.", seconds=20)
-        _wait_for(lambda: ok(http.get("/v1/jobs/active")) == [], seconds=20)  # nothing is left to wake up for
+        until(lambda: block_of(http, owl)["value"] == "Ada rests.")
+        until(lambda: ok(http.get("/v1/jobs/active")) == [])  # nothing is left to wake up for
 
 
 @pytest.mark.parametrize("store", ["postgres"], indirect=True)
@@ -342,13 +341,6 @@ def test_one_process_of_several_consolidates(start_server: StartServer) -> None:
         assert {run["status"] for run in runs} == {"completed"}
         told = json.dumps(kept(one, owl["managed_group"]["agent_ids"][0]))
         assert [told.count(f"turn {number}\\n") for number in range(6)] == [1] * 6
-
-
-def _wait_for(is_so: Callable[[], bool], seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < until, "it did not happen"
-        time.sleep(0.05)
 
 
 def test_an_agent_out_of_a_file_has_who_tends_its_memory(http: httpx.Client, new_owl: Callable[..., Owl]) -> None:

@@ -12,6 +12,7 @@ from letta_client import Letta
 
 from support.clients import official_client
 from support.fixtures import StartServer
+from support.polling import PATIENCE
 from support.ports import free_port
 from support.server import ServerProcess
 
@@ -98,7 +99,7 @@ def test_without_a_provider_there_is_the_offline_model_and_its_name_says_so(keyl
 
 
 def test_without_a_provider_a_named_model_is_404_that_says_what_to_set(keyless: ServerProcess) -> None:
-    answer = httpx.post(f"{keyless.url}/v1/agents/", json={"model": "openai/gpt-4o-mini"}, timeout=60)
+    answer = httpx.post(f"{keyless.url}/v1/agents/", json={"model": "openai/gpt-4o-mini"}, timeout=PATIENCE)
     assert answer.status_code == 404
     assert "OPENAI_API_KEY" in answer.json()["detail"]
 

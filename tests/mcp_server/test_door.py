@@ -17,12 +17,11 @@ from members import GENERATIONS, NewMember, begin_session, call, joined, knock, 
 
 from support.clients import plain_client
 from support.fixtures import NewBlock, StartServer, one_store
+from support.polling import PATIENCE
 from support.server import ServerProcess
 
 each_generation = pytest.mark.parametrize("generation", GENERATIONS)
 on_postgres = pytest.mark.parametrize("store", ["postgres"], indirect=True)
-
-PATIENCE = 60.0
 
 
 def grant(block: Any, access: str = "write") -> dict[str, str]:

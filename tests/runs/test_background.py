@@ -32,6 +32,7 @@ from runs.talking import (
 from support.callbacks import listening
 from support.clients import plain_client
 from support.fixtures import MODEL, NewAgent, StartServer, one_store
+from support.polling import PATIENCE
 from support.scripted_model import ScriptedModel
 
 pytestmark = pytest.mark.filterwarnings("ignore:deprecated")
@@ -292,7 +293,7 @@ def test_callbacks_are_sent_signed_when_a_run_is_over(start_server: StartServer,
     with plain_client(server.url) as http, listening() as (url, received):
         agent = ok(http.post("/v1/agents", json={"model": MODEL}))
         run_id = start(http, agent["id"], ASKED, callback_url=url)
-        headers, body = received.get(timeout=30)
+        headers, body = received.get(timeout=PATIENCE)
         said = dict(part.split("=", 1) for part in headers["folkmoot-signature"].split(","))
         digest = hmac.new(SECRET.encode(), f"{said['t']}.".encode() + body, hashlib.sha256).hexdigest()
         assert said["v1"] == digest
@@ -307,14 +308,14 @@ def test_callbacks_are_sent_signed_when_a_run_is_over(start_server: StartServer,
         assert told["usage"]["prompt_tokens"] == 200
         scripted_model.fail_next(400, message="no such luck")
         failed = start(http, agent["id"], "lost", callback_url=url)
-        told = json.loads(received.get(timeout=30)[1])
+        told = json.loads(received.get(timeout=PATIENCE)[1])
         assert (told["run_id"], told["status"], told["stop_reason"]) == (failed, "failed", "llm_api_error")
         assert "no such luck" in told["error"]["message"]
         with scripted_model.hold() as held:
             cancelled = start(http, agent["id"], "held", callback_url=url)
             held.wait_for(1)
             ok(http.post(f"/v1/agents/{agent['id']}/messages/cancel", json={"run_ids": [cancelled]}))
-            told = json.loads(received.get(timeout=30)[1])
+            told = json.loads(received.get(timeout=PATIENCE)[1])
         assert (told["run_id"], told["status"], told["stop_reason"]) == (cancelled, "cancelled", "cancelled")
     server.stop()
 

@@ -29,6 +29,7 @@ from runs.talking import (
 )
 from support.clients import plain_client
 from support.fixtures import MODEL, NewAgent, StartServer, each_provider
+from support.polling import PATIENCE
 from support.scripted_model import ScriptedModel
 
 pytestmark = pytest.mark.filterwarnings("ignore:deprecated")
@@ -318,7 +319,7 @@ def test_a_message_to_an_agent_that_is_deleted_meanwhile_ends(
         deleting = threading.Thread(target=client.agents.delete, args=(agent.id,))
         deleting.start()
         held.release()
-        deleting.join(30)
+        deleting.join(PATIENCE)
         answer = asking.result(30)
     assert answer.status_code in (200, 404, 409), answer.text
     assert json.loads(answer.text)

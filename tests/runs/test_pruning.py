@@ -7,13 +7,14 @@ import httpx
 from runs.talking import DONE, answered, followed, kinds, ok, read, run_of
 from support.clients import plain_client
 from support.fixtures import MODEL, StartServer
+from support.polling import PATIENCE
 
 LOOKS = 500
 
 
 def test_an_old_runs_stream_shows_its_messages_whole(start_server: StartServer) -> None:
     server = start_server(env={"FOLKMOOT_KEEP_STREAMS": "0.001"})
-    with httpx.Client(timeout=60) as plain:
+    with httpx.Client(timeout=PATIENCE) as plain:
         agent = ok(plain.post(f"{server.url}/v1/agents", json={"model": MODEL}))["id"]
         with plain_client(server.url) as http:
             events = answered(http, agent, "ECHO one two three four", stream_tokens=True)

@@ -16,7 +16,7 @@ from chaos.moot import rows
 from runs.talking import DONE, Reading, followed, kinds, ok, post, read, say, whole
 from support.clients import plain_client
 from support.fixtures import MODEL, NewAgent, StartServer
-from support.polling import until
+from support.polling import PATIENCE, until
 from support.scripted_model import ScriptedModel
 
 ASKED = "CALL conversation_search {}\nTHEN ECHO one two three"
@@ -47,7 +47,7 @@ async def lease_is_extended(database: str, run_id: str) -> None:
     """Return when the run's lease is another than it is now."""
     statement = f"SELECT lease_expires_at FROM runs WHERE id = '{run_id}'"
     ((at_first,),) = await rows(database, statement)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while await rows(database, statement) == [(at_first,)]:
             await asyncio.sleep(0.1)
 

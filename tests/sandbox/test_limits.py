@@ -25,6 +25,7 @@ from folkmoot.sandbox.calls import Call, Environment, Limits, Mode, read_limits
 from folkmoot.sandbox.sandbox import Sandbox
 from sandbox.conftest import Running
 from sandbox.probes import PROBES, targets
+from support.polling import PATIENCE
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="walls are Linux's")
 BOTH = pytest.mark.parametrize("mode", ["strict", "trusted"])
@@ -238,7 +239,7 @@ async def test_an_interpreter_that_starts_while_its_call_is_given_up_is_ended_to
     def make(interpreter: Path) -> service._Forker:
         made.append(start(interpreter))
         there.set()
-        assert go_on.wait(60)
+        assert go_on.wait(PATIENCE)
         return made[-1]
 
     monkeypatch.setattr(service, "_Forker", make)
@@ -275,7 +276,7 @@ def test_what_a_call_starts_ends_with_it(mode: Mode, run: Running) -> None:
     left = sleepers(seconds)
     for process in left:
         with suppress(psutil.NoSuchProcess):
-            process.kill() if mode == "trusted" else process.wait(10)
+            process.kill() if mode == "trusted" else process.wait(PATIENCE)
     assert bool(left) or mode == "strict"  # the attempt works where there are no walls
 
 
@@ -308,7 +309,7 @@ asyncio.run(main())
         else:
             server.send_signal(signal.SIGKILL)
         with suppress(psutil.NoSuchProcess):
-            sleeper.wait(30)
+            sleeper.wait(PATIENCE)
         assert not sleepers(seconds)
 
 

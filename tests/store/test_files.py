@@ -24,6 +24,7 @@ from folkmoot.store.opening import open_store
 from folkmoot.store.tables import blocks
 from support.clients import plain_client
 from support.fixtures import StartServer
+from support.polling import PATIENCE
 from support.postgres import PostgresDatabases
 
 
@@ -83,7 +84,7 @@ def test_all_that_a_server_makes_is_for_its_owner_alone(start_server: StartServe
     log.chmod(0o600)
     server = start_server(database=f"sqlite:///{folder / 'moot.sqlite3'}", env={"FOLKMOOT_DATA": str(folder)})
     secret = {"model": "openai/gpt-4o-mini", "secrets": {"KEY": "value"}}
-    assert httpx.post(f"{server.url}/v1/agents", json=secret, timeout=60).status_code == 200
+    assert httpx.post(f"{server.url}/v1/agents", json=secret, timeout=PATIENCE).status_code == 200
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE(folder.parent.stat().st_mode) == 0o700
     names = ("moot.sqlite3", "moot.sqlite3-wal", "moot.sqlite3-shm", "moot.sqlite3.lock", "secret.key")
@@ -96,7 +97,7 @@ def test_what_was_open_to_others_is_closed_and_said_once(start_server: StartServ
     env = {"FOLKMOOT_DATA": str(folder)}
     server = start_server(database=f"sqlite:///{folder / 'moot.sqlite3'}", env=env)
     secret = {"model": "openai/gpt-4o-mini", "secrets": {"KEY": "value"}}
-    assert httpx.post(f"{server.url}/v1/agents", json=secret, timeout=60).status_code == 200
+    assert httpx.post(f"{server.url}/v1/agents", json=secret, timeout=PATIENCE).status_code == 200
     server.kill()
     for name in ("moot.sqlite3.backup", "moot.sqlite3-journal", "notes.txt"):
         (folder / name).touch()

@@ -12,6 +12,7 @@ import pytest
 
 from support.clients import plain_client
 from support.fixtures import NewAgent, NewBlock, StartServer
+from support.polling import PATIENCE
 from support.scripted_model import ScriptedModel
 
 
@@ -42,7 +43,7 @@ class Heard:
 
 @contextmanager
 def hearing(url: str) -> Iterator[Heard]:
-    with httpx.stream("GET", f"{url}/events", timeout=30) as response:
+    with httpx.stream("GET", f"{url}/events", timeout=PATIENCE) as response:
         assert response.headers["content-type"].startswith("text/event-stream")
         heard = Heard(response)
         heard.next("runs")
