@@ -14,10 +14,7 @@ from web.conftest import OpenPage, is_live
 from web.test_agent_page import ask_first
 from web.test_moot_page import QUICK, call, write
 
-pytestmark = [
-    pytest.mark.parametrize("store", ["sqlite"], indirect=True),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 KEY = "the-admins-key"
 

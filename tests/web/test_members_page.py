@@ -16,10 +16,7 @@ from support.fixtures import NewBlock, StartServer
 from support.server import ServerProcess
 from web.conftest import OpenPage, is_live
 
-pytestmark = [
-    pytest.mark.parametrize("store", ["sqlite"], indirect=True),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
 def member(http: httpx.Client, name: str, *blocks: Any, access: str = "write") -> dict[str, Any]:

@@ -14,10 +14,7 @@ from support.fixtures import NewAgent, NewBlock, StartServer
 from support.scripted_model import ScriptedModel
 from web.conftest import OpenPage, is_live
 
-pytestmark = [
-    pytest.mark.parametrize("store", ["sqlite"], indirect=True),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 QUICK = {"FOLKMOOT_SHUTDOWN_WAIT": "1"}
 """A server that waits no longer for the streams of open pages when it is stopped."""
@@ -279,6 +276,7 @@ def test_the_keyboard_is_enough(open_page: OpenPage, new_block: NewBlock) -> Non
     row.focus()
     page.keyboard.press("Enter")
     expect(page.locator("#text")).to_contain_text("first")
+    is_live(page)
     page.keyboard.press("e")
     expect(page.locator("#edited")).to_be_focused()
     page.keyboard.press("Control+End")

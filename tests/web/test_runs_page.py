@@ -14,10 +14,7 @@ from support.scripted_model import ScriptedModel
 from web.conftest import OpenPage
 from web.test_moot_page import QUICK, call, write
 
-pytestmark = [
-    pytest.mark.parametrize("store", ["sqlite"], indirect=True),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
 def test_a_run_that_failed_says_what_was_asked_why_and_what_to_do(

@@ -15,10 +15,7 @@ from web.conftest import OpenPage
 
 ROLES = ("reader", "member", "admin")
 
-pytestmark = [
-    pytest.mark.parametrize("store", ["sqlite"], indirect=True),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
 @pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
