@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# Each file on one worker, so that what its tests share is made once; the longest first, as tests/conftest.py says.
+WORKERS := --numprocesses auto --dist loadfile --no-loadscope-reorder
 LOCKED := --quiet --disable-pip-version-check --constraint requirements.lock
 
 .PHONY: demo serve test coverage chaos bench lint format lock clean
@@ -17,12 +19,12 @@ test coverage: export PYTHONDONTWRITEBYTECODE =
 
 test: .venv/.test
 	$(BIN)/python -m compileall -q -j 0 src
-	$(BIN)/pytest --numprocesses auto --dist loadgroup $(TESTS)
+	$(BIN)/pytest $(WORKERS) $(TESTS)
 
 # Branches of the code that the tests take, in servers too; what a killed process has run is not counted.
 coverage: .venv/.test
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses auto --dist loadgroup $(TESTS)
+	$(BIN)/coverage run -m pytest $(WORKERS) $(TESTS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -33,8 +33,6 @@ from bench.uploads import Uploads
 from bench.work import SIZES, Bench, Size
 
 CONNECTIONS = 32
-CALLS_OF_CODE = 20
-CALLS_OF_TOOLS = 200
 ABOUT_GENERATOR = (
     "The load generator itself reaches {rate:,.0f} requests a second over {connections} connections to a bare "
     "application; it shares the machine with the server and the model."
@@ -128,8 +126,8 @@ def run(size: Size, store: StoreChoice, database: str | None) -> tuple[list[Figu
                         addresses = Addresses(model.url, readers.url, asking.url)
                         figures += _measure_store(runner, kind, url, folder, server, addresses, size)
                     figures += runner.run(passages.measure(url, kind, size.passages, size.searches))
-        figures += code.measure(runner, CALLS_OF_CODE)
-        figures += tool_servers.measure(runner, CALLS_OF_TOOLS)
+        figures += code.measure(runner, size.code_calls)
+        figures += tool_servers.measure(runner, size.tool_calls)
     return figures, notes
 
 

@@ -45,6 +45,9 @@ from support.scripted_model import ScriptedModel
 from support.server import FORKS, ServerProcess
 from support.turns import STORES, out_of_turn
 
+LONG = ("web", "bench", "clients", "cli", "contract", "transfer", "chaos")
+"""The folders with the longest tests, which begin, so that no worker is left alone with one at the end."""
+
 # How long an example takes says nothing on a machine that others use too.
 settings.register_profile("thorough", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", settings.get_profile("thorough"), max_examples=25)
@@ -78,10 +81,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Have the cases of each table take turns on the stores, except those that were asked for by their name."""
+    """Begin with what takes long, leave out what only tries more, and let cases of a table take turns on the stores.
+
+    Those that were asked for by their name all run.
+    """
+    items.sort(key=lambda item: LONG.index(item.path.parent.name) if item.path.parent.name in LONG else len(LONG))
     if config.getoption("thorough") or any("[" in argument for argument in config.args):
         return
-    left_out = set(out_of_turn(items))
+    left_out = {item for item in items if item.get_closest_marker("thorough")}.union(out_of_turn(items))
     if left_out:
         config.hook.pytest_deselected(items=list(left_out))
         items[:] = [item for item in items if item not in left_out]
@@ -96,6 +103,12 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one more than there are processors, for the tests that wait: for a lease to run out, for the next try."""
+    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) + 1
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import anthropic
-import httpx
 import pytest
 
 from support.anthropic_rules import signature_of
+from support.clients import plain_client
 from support.scripted_model import ScriptedModel
 
 QUESTION = {"role": "user", "content": "hi"}
@@ -125,7 +125,7 @@ def test_a_given_message_with_blocks_of_its_own(ask: Any, scripted_model: Script
 
 def test_arguments_are_streamed_as_they_were_written(scripted_model: ScriptedModel) -> None:
     body = chat(user('CALL add {"a": '), stream=True)
-    with httpx.Client(base_url=scripted_model.base_url) as http:
+    with plain_client(scripted_model.base_url) as http:
         text = http.post("/messages", json=body).text
     kinds = [line.removeprefix("event: ") for line in text.splitlines() if line.startswith("event: ")]
     assert list(dict.fromkeys(kinds)) == [
@@ -177,7 +177,7 @@ def test_models_are_listed_for_who_speaks_this_api(claude: anthropic.Anthropic) 
 
 
 def test_a_violation_is_recorded_and_refused() -> None:
-    with ScriptedModel() as model, httpx.Client(base_url=model.base_url) as http:
+    with ScriptedModel() as model, plain_client(model.base_url) as http:
         response = http.post("/messages", json=chat({"role": "user", "content": " "}))
         assert (response.status_code, response.json()["error"]["type"]) == (400, "invalid_request_error")
         assert "must contain non-whitespace text" in response.json()["error"]["message"]

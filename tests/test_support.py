@@ -20,10 +20,10 @@ import psutil
 import pytest
 from letta_client import Letta
 
-from support.clients import PATIENCE
+from support.clients import official_client, plain_async_client, plain_client
 from support.fixtures import NewAgent, NewBlock, StartServer
 from support.forks import Preloaded, preloaded
-from support.polling import until
+from support.polling import PATIENCE, until
 from support.ports import free_port
 from support.postgres import PostgresDatabases, PostgresError, PostgresServer
 from support.scripted_model import ScriptedModel
@@ -50,7 +50,7 @@ def chat(*messages: dict[str, Any], **extra: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def model_http(scripted_model: ScriptedModel) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=scripted_model.base_url, timeout=30) as http:
+    with plain_client(scripted_model.base_url) as http:
         yield http
 
 
@@ -194,7 +194,7 @@ def test_model_answers_a_given_message(scripted_model: ScriptedModel, model_http
 
 async def test_model_hangs_until_the_client_goes(scripted_model: ScriptedModel) -> None:
     scripted_model.hang_next()
-    async with httpx.AsyncClient(base_url=scripted_model.base_url, timeout=None) as http:
+    async with plain_async_client(scripted_model.base_url) as http:
         asking = asyncio.create_task(http.post("/chat/completions", json=chat(user("hi"))))
         await asyncio.to_thread(scripted_model.wait_for_requests, 1)
         asking.cancel()
@@ -248,7 +248,7 @@ def test_a_stream_is_held_after_its_first_pieces(scripted_model: ScriptedModel, 
 
 
 def test_a_violation_is_recorded_and_refused() -> None:
-    with ScriptedModel() as model, httpx.Client(base_url=model.base_url) as http:
+    with ScriptedModel() as model, plain_client(model.base_url) as http:
         response = http.post("/chat/completions", json=chat(user("hi"), tool()))
         assert response.status_code == 400
         assert len(model.violations) == 1
@@ -344,10 +344,10 @@ def test_postgres_copies_a_template(postgres_server: PostgresDatabases) -> None:
     postgres_server.drop_database(copy)
 
 
-@pytest.mark.parametrize("durable", [False, True])
-def test_postgres_keeps_committed_rows_over_a_kill(durable: bool) -> None:
-    with PostgresServer(durable=durable) as postgres:
-        assert postgres.run_sql("SHOW fsync") == ("on" if durable else "off")
+def test_postgres_keeps_committed_rows_over_a_kill(postgres_server: PostgresDatabases) -> None:
+    assert postgres_server.run_sql("SHOW fsync") == "off"
+    with PostgresServer(durable=True) as postgres:
+        assert postgres.run_sql("SHOW fsync") == "on"
         url = postgres.create_database()
         name = url.rpartition("/")[2]
         postgres.run_sql("CREATE TABLE t AS SELECT generate_series(1, 100) AS a", name)
@@ -361,6 +361,27 @@ def test_postgres_keeps_committed_rows_over_a_kill(durable: bool) -> None:
         postgres.start()
         assert postgres.url(name) == url
     assert not postgres.data.exists()
+
+
+STARTS = """
+import sys
+from support.postgres import PostgresServer
+
+with PostgresServer() as postgres:
+    print(postgres.process.pid, postgres.data, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_postgres_ends_with_a_process_that_is_killed() -> None:
+    starts = [sys.executable, "-c", STARTS]
+    with subprocess.Popen(starts, cwd=Path(__file__).parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        pid, data = process.stdout.readline().split()
+        server = psutil.Process(int(pid))
+        process.kill()
+    until(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE)
+    until(lambda: not Path(data.decode()).parent.exists())
 
 
 @pytest.mark.parametrize("store", ["postgres"], indirect=True)
@@ -387,7 +408,7 @@ def test_a_server_that_ends_tells_why(tmp_path: Path) -> None:
 
 def test_a_server_restarts_over_its_store_after_a_kill(start_server: StartServer) -> None:
     server = start_server()
-    with Letta(base_url=server.url, api_key="unused") as client:
+    with official_client(server.url) as client:
         block = client.blocks.create(label="kept", value="over a kill")
         server.kill()
         server.restart()

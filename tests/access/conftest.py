@@ -13,6 +13,7 @@ import pytest
 from tenants import KEY, NewOrganization, Organization, bearer
 
 from folkmoot.store.engine import Store
+from support.clients import plain_client
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
 from support.stores import open_default
@@ -50,7 +51,7 @@ def guarded(store: str, request: pytest.FixtureRequest, scripted_model: Scripted
 @pytest.fixture
 def admin(guarded: ServerProcess) -> Iterator[httpx.Client]:
     """The first admin's client."""
-    with httpx.Client(base_url=guarded.url, headers=bearer(KEY), timeout=60) as client:
+    with plain_client(guarded.url, headers=bearer(KEY)) as client:
         yield client
 
 
@@ -63,7 +64,7 @@ def new_organization(guarded: ServerProcess, admin: httpx.Client) -> Iterator[Ne
             made = admin.post("/v1/organizations", json={"name": f"o-{uuid4().hex[:8]}"}).json()
             fields = {"name": f"{made['name']}-admin", "role": "admin", "organization": made["id"]}
             key = admin.post("/v1/keys", json=fields).json()
-            client = httpx.Client(base_url=guarded.url, headers=bearer(key["key"]), timeout=60)
+            client = plain_client(guarded.url, headers=bearer(key["key"]))
             return Organization(made["id"], made["name"], key["key"], key["id"], clients.enter_context(client))
 
         yield make

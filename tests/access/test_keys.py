@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from letta_client import Letta, PermissionDeniedError
+from letta_client import PermissionDeniedError
 from tenants import KEY, NewOrganization, bearer
 
 from folkmoot.access import keys
@@ -20,7 +20,9 @@ from folkmoot.server.gate import is_open
 from folkmoot.settings import Settings
 from folkmoot.store import clock
 from folkmoot.store.engine import Store
+from support.clients import official_client, plain_client
 from support.fixtures import StartServer
+from support.polling import PATIENCE
 from support.routes import walk
 from support.server import ServerProcess
 
@@ -35,7 +37,7 @@ def new_key(http: httpx.Client, **fields: Any) -> dict[str, Any]:
 
 
 def status(server: ServerProcess, key: str, path: str = "/v1/blocks", method: str = "GET", **options: Any) -> int:
-    return httpx.request(method, server.url + path, headers=bearer(key), timeout=60, **options).status_code
+    return httpx.request(method, server.url + path, headers=bearer(key), timeout=PATIENCE, **options).status_code
 
 
 OF_THE_OPERATOR = ("/v1/organizations/{", "/v1/admin/", "/v1/backup", "/settings/backup")
@@ -49,7 +51,7 @@ def test_every_route_is_open_to_the_roles_that_it_needs(
 ) -> None:
     key = new_key(new_organization().http, role=role)["key"]
     refused = set()
-    with httpx.Client(base_url=guarded.url, headers=bearer(key), timeout=60) as client:
+    with plain_client(guarded.url, headers=bearer(key)) as client:
         for method, template in sorted(set(walk(create_app(Settings(), {}).routes))):
             path = re.sub(r"{(\w+)(:\w+)?}", "x", template)
             if path != "/events" and not is_open(path):
@@ -79,7 +81,7 @@ def test_a_key_is_shown_once_and_named_in_the_history(guarded: ServerProcess, ad
     assert {**listed, "key": made["key"]} == made
     assert made["key"].startswith(listed["prefix"])
     assert made["key"] not in admin.get("/v1/keys").text
-    with Letta(base_url=guarded.url, api_key=made["key"], max_retries=0) as client:
+    with official_client(guarded.url, api_key=made["key"]) as client:
         block = client.blocks.create(label="human", value="")
         author = client.blocks.retrieve(block.id).updated_by  # type: ignore[attr-defined]
     assert (author["type"], author["name"], author["id"]) == ("api", "ada", made["id"])
@@ -134,7 +136,7 @@ def test_revoking_counts_from_the_next_request_on_in_every_process(
 ) -> None:
     first = start_server(env={"FOLKMOOT_API_KEY": KEY})
     servers = [first, start_server(env={"FOLKMOOT_API_KEY": KEY})] if store == "postgres" else [first]
-    with httpx.Client(base_url=first.url, headers=bearer(KEY), timeout=60) as admin:
+    with plain_client(first.url, headers=bearer(KEY)) as admin:
         made = new_key(admin)
         streams = [Stream(server, made["key"]) for server in servers]
         for server in servers:
@@ -143,7 +145,7 @@ def test_revoking_counts_from_the_next_request_on_in_every_process(
         for server in servers:
             assert status(server, made["key"]) == 401
         for stream in streams:
-            assert stream.ended.wait(60), "an open stream goes on"
+            assert stream.ended.wait(PATIENCE), "an open stream goes on"
         assert admin.delete("/v1/keys/key-unknown").status_code == 404
 
 
@@ -153,10 +155,10 @@ class Stream:
     def __init__(self, server: ServerProcess, key: str) -> None:
         self.begun, self.ended = threading.Event(), threading.Event()
         threading.Thread(target=self._read, args=(server, key), daemon=True).start()
-        assert self.begun.wait(60)
+        assert self.begun.wait(PATIENCE)
 
     def _read(self, server: ServerProcess, key: str) -> None:
-        with httpx.stream("GET", f"{server.url}/events", headers=bearer(key), timeout=120) as stream:
+        with httpx.stream("GET", f"{server.url}/events", headers=bearer(key), timeout=PATIENCE) as stream:
             assert stream.status_code == 200
             for _ in stream.iter_bytes():
                 self.begun.set()
@@ -166,7 +168,7 @@ class Stream:
 @once
 def test_the_first_key_closes_a_server_that_needed_none(start_server: StartServer) -> None:
     server = start_server()
-    with httpx.Client(base_url=server.url, timeout=60) as local:
+    with plain_client(server.url) as local:
         assert local.get("/v1/blocks", headers=bearer("not-needed")).status_code == 200
         assert local.get("/v1/blocks", headers=bearer("fm-made-up")).status_code == 401, (
             "who shows a key is known by it"
@@ -183,7 +185,7 @@ def test_the_first_key_closes_a_server_that_needed_none(start_server: StartServe
 @once
 def test_an_insecure_server_stays_open_and_knows_keys(start_server: StartServer) -> None:
     server = start_server(args=["--insecure"])
-    with httpx.Client(base_url=server.url, timeout=60) as local:
+    with plain_client(server.url) as local:
         reader = new_key(local, role="reader")["key"]
         assert local.get("/v1/blocks").status_code == 200
         fields = {"label": "a", "value": "b"}
@@ -193,7 +195,7 @@ def test_an_insecure_server_stays_open_and_knows_keys(start_server: StartServer)
 @once
 def test_a_stored_key_signs_in_and_its_session_has_its_role(guarded: ServerProcess, admin: httpx.Client) -> None:
     made = new_key(admin, name="reading-ada", role="reader")
-    with httpx.Client(base_url=guarded.url, timeout=60) as browser:
+    with plain_client(guarded.url) as browser:
         assert browser.post("/login", data={"key": made["key"]}).status_code == 303
         assert browser.get("/agents").status_code == 200
         refused = browser.post("/v1/blocks", json={"label": "a", "value": "b"}, headers={"origin": guarded.url})
@@ -234,7 +236,7 @@ def test_the_official_clients_scoped_tokens(guarded: ServerProcess, new_organiza
     owner = new_organization()
     owner.fill()
     agent_id = owner.ids["agent_id"]
-    with Letta(base_url=guarded.url, api_key=owner.key, max_retries=0) as client:
+    with official_client(guarded.url, api_key=owner.key) as client:
         made = client.access_tokens.create(
             hostname="https://app.example.org/start",
             policy=[{"type": "agent", "id": agent_id, "access": ["read_messages", "write_agent"]}],
@@ -245,7 +247,7 @@ def test_the_official_clients_scoped_tokens(guarded: ServerProcess, new_organiza
         assert [each.hostname for each in listed.tokens] == ["https://app.example.org"] * 2
         assert not listed.has_next_page
         assert client.access_tokens.list(agent_id=agent_id, limit=1).has_next_page
-        with Letta(base_url=guarded.url, api_key=made.token, max_retries=0) as page:
+        with official_client(guarded.url, api_key=made.token) as page:
             assert page.agents.messages.list(agent_id).items
             with pytest.raises(PermissionDeniedError, match="policy"):
                 page.agents.messages.create(agent_id, messages=[{"role": "user", "content": "hello"}])

@@ -15,6 +15,7 @@ from tenants import NewOrganization, Organization, bearer
 from folkmoot.application import create_app
 from folkmoot.server.gate import is_open
 from folkmoot.settings import Settings
+from support.clients import plain_client
 from support.fixtures import StartServer
 from support.routes import walk
 from support.server import ServerProcess
@@ -54,7 +55,7 @@ def new_member(guarded: ServerProcess) -> Iterator[NewMember]:
 
         def make(organization: Organization, name: str = "claude-code", **grants: Any) -> httpx.Client:
             key = organization.ask("POST", "/v1/keys", json={"name": name, **grants})
-            client = httpx.Client(base_url=guarded.url, headers=bearer(key["key"]), timeout=60)
+            client = plain_client(guarded.url, headers=bearer(key["key"]))
             client.headers["user-agent"] = f"{name}/1"
             client.headers["x-key-id"] = key["id"]
             return clients.enter_context(client)
@@ -180,7 +181,7 @@ def test_a_name_that_means_nothing_or_several_is_refused(organization: Organizat
 @once
 def test_a_members_key_does_not_close_an_open_server(start_server: StartServer) -> None:
     server = start_server()
-    with httpx.Client(base_url=server.url, timeout=60) as stranger:
+    with plain_client(server.url) as stranger:
         block = stranger.post("/v1/blocks", json={"label": "open", "value": "one"}).json()
         key = stranger.post("/v1/keys", json={"name": "guest", "blocks": [{"block": "open", "access": "read"}]}).json()
         assert stranger.get("/v1/blocks").status_code == 200

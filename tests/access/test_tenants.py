@@ -16,6 +16,8 @@ from tenants import NewOrganization, Organization, bearer
 from folkmoot.application import create_app
 from folkmoot.server.gate import OPEN_PATHS
 from folkmoot.settings import Settings
+from support.clients import plain_client
+from support.polling import PATIENCE
 from support.routes import described, walk
 
 STREAM_SECONDS = 1.0
@@ -229,7 +231,7 @@ def test_a_scoped_token_reaches_only_the_routes_and_agents_of_its_policy(new_org
     fields = {"hostname": "https://app.example.org", "policy": policy}
     token = owner.ask("POST", "/v1/client-side-access-tokens", json=fields)["token"]
     before = listed(owner)
-    with httpx.Client(base_url=owner.http.base_url, headers=bearer(token), timeout=60) as client:
+    with plain_client(str(owner.http.base_url), headers=bearer(token)) as client:
         for method, path, status, text in asked(client, owner.ids):
             opened = path in (*OPEN_PATHS, "/metrics") or path.startswith("/static")  # figures are told on this machine
             assert opened or status == 403, (method, path, text)
@@ -279,14 +281,14 @@ def test_the_pages_news_are_those_of_ones_own_organisation(new_organization: New
 
     listening = threading.Thread(target=listen)
     listening.start()
-    assert begun.wait(60)
+    assert begun.wait(PATIENCE)
     owner.ask("PATCH", f"/v1/blocks/{owner.ids['block_id']}", json={"value": f"{owner.word} keeps more"})
     memory = f"/v1/agents/{owner.ids['agent_id']}/core-memory/blocks"
     owner.ask("PATCH", f"{memory}/detach/{owner.ids['block_id']}")
     stranger.ask("PATCH", f"/v1/blocks/{stranger.ids['block_id']}", json={"value": "its own news"})
-    assert told.wait(60)
+    assert told.wait(PATIENCE)
     stranger.ask("PATCH", f"/v1/blocks/{stranger.ids['block_id']}", json={"value": "more of its own news"})
-    listening.join(60)
+    listening.join(PATIENCE)
     assert not listening.is_alive()
     text = b"\n".join(heard).decode()
     assert owner.ids["block_id"] not in text

@@ -13,6 +13,7 @@ import pytest
 from folkmoot.agents.tool_calls import PlannedCall, run_outside
 from folkmoot.models.prompt import ToolCall
 from folkmoot.tools.tool import ToolContext, ToolResult
+from support.polling import PATIENCE
 
 CONTEXT: Any = SimpleNamespace(
     settings=SimpleNamespace(tool_timeout=60.0, agent_timeout=60.0), run_id="", own_tools=None
@@ -49,7 +50,7 @@ class Waiting:
 async def test_calls_run_at_once_only_where_the_tool_allows_it(allowed: bool, at_once: int) -> None:
     tool: Any = Waiting(runs_beside_others=allowed, wanted=at_once)
     calls = [PlannedCall(ToolCall(str(number), tool.name, ""), tool, {"number": number}) for number in range(3)]
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         done = await run_outside(calls, CONTEXT)
     assert [call.outcome.text for call in done if call.outcome is not None] == ["0", "1", "2"]
     assert tool.most == at_once

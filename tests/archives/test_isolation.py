@@ -26,6 +26,7 @@ from folkmoot.store.engine import Store
 from folkmoot.store.opening import open_store
 from folkmoot.store.tables import jobs
 from folkmoot.store.vectors import unit
+from support.polling import PATIENCE
 
 ORGANIZATIONS = ("org-one", "org-two")
 WORDS = ("heron", "owl", "fish")
@@ -126,7 +127,7 @@ async def fill(opened: Store, passages: list[Kept]) -> tuple[dict[tuple[str, int
         )
         where[made[0].id] = each
     waiting = select(jobs.c.id).where(jobs.c.status.in_(UNFINISHED))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while await opened.everywhere.read(lambda transaction: transaction.first(waiting)) is not None:
             await asyncio.sleep(0.005)
     return ids, where

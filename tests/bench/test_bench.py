@@ -16,7 +16,6 @@ sys.path.insert(0, str(ROOT))
 from bench import bars, measuring, table  # noqa: E402
 from support.turns import STORES  # noqa: E402
 
-pytestmark = pytest.mark.xdist_group("bench")  # on one worker, so that there is one run
 LONGEST = 900.0
 """Seconds after which it is taken for stuck; it may have to share the machine with many."""
 

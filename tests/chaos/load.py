@@ -22,6 +22,7 @@ from chaos.moot import (
     tool_returns,
     write,
 )
+from support.polling import PATIENCE
 
 AWAY = 503
 """The status that a client may get while the store is away."""
@@ -59,7 +60,7 @@ class Load:
 
     async def reaches(self, acknowledged: int) -> None:
         """Return when so many edits have been acknowledged."""
-        async with self._progress, asyncio.timeout(60):
+        async with self._progress, asyncio.timeout(PATIENCE):
             await self._progress.wait_for(lambda: len(self.acknowledged) >= acknowledged)
 
     async def _insert(self, http: httpx.AsyncClient, agent: dict[str, Any]) -> None:

@@ -14,8 +14,9 @@ import asyncpg
 import httpx
 
 from folkmoot.memory.edits import KINDS, Revert, apply
-from support.clients import NO_CERTIFICATES, PATIENCE
+from support.clients import NO_CERTIFICATES
 from support.fixtures import MODEL
+from support.polling import PATIENCE
 
 EDITING = ("memory_insert", "memory_replace", "memory_rethink")
 

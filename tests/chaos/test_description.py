@@ -17,6 +17,7 @@ from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
 from support.fixtures import StartServer
+from support.polling import PATIENCE
 
 EXAMPLES = 60
 """Requests for each operation."""
@@ -53,7 +54,7 @@ def things(http: httpx.Client) -> dict[str, str]:
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 def test_no_answer_is_a_fault_or_missing_in_the_description(start_server: StartServer) -> None:
     server = start_server()
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with httpx.Client(base_url=server.url, timeout=PATIENCE) as http:
         schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
         schema.config.generation.with_security_parameters = False
         operations = [result.ok() for result in schema.get_all_operations()]
@@ -81,7 +82,7 @@ def _faults(operation: Any, http: httpx.Client, url: str) -> list[str]:
         for name in case.path_parameters or {}:
             if name in found and chance.random() < 0.7:
                 case.path_parameters[name] = found[name]
-        response = case.call(base_url=url, timeout=60)
+        response = case.call(base_url=url, timeout=PATIENCE)
         if response.status_code == NOT_BUILT:
             return
         streamed = response.headers.get("content-type", [""])[0].startswith("text/event-stream")

@@ -13,6 +13,7 @@ import pytest
 from chaos.conftest import Clients, Connect
 from chaos.moot import assert_whole_turns, call, make_agent, make_agents, ok, rows, say
 from support.fixtures import MODEL, StartServer
+from support.polling import PATIENCE
 from support.scripted_model import ScriptedModel
 
 DONE = "[DONE]"
@@ -28,7 +29,7 @@ async def start(http: httpx.AsyncClient, agent: dict[str, Any], text: str, **mor
 async def follow(http: httpx.AsyncClient, run_id: str, seen: list[str], after: int = 0) -> list[str]:
     """Follow a run to the end of its stream; `seen` grows while it does."""
     url = f"/v1/runs/{run_id}/stream"
-    async with http.stream("GET", url, params={"starting_after": after}, timeout=120) as response:
+    async with http.stream("GET", url, params={"starting_after": after}, timeout=PATIENCE) as response:
         assert response.status_code == 200
         async for line in response.aiter_lines():
             if line.startswith("data: "):
@@ -38,7 +39,7 @@ async def follow(http: httpx.AsyncClient, run_id: str, seen: list[str], after: i
 
 async def until(seen: list[str], count: int) -> None:
     """Return when a reader has seen so many events."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while len(seen) < count:
             await asyncio.sleep(0.01)
 
@@ -78,7 +79,7 @@ async def _killed_under_three_readers(
         doomed.kill()
         if not wait_out_the_lease:
             await rows(database, "UPDATE runs SET lease_expires_at = 1 WHERE status IN ('created', 'running')")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             await asyncio.gather(*readers)
     assert seen[0] == seen[1] == seen[2]
     assert_ended_by_death(seen[0])

@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from support.forks import preloaded
+from support.polling import PATIENCE
 
 PASSED_ON = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "COVERAGE_PROCESS_CONFIG")
-LONGEST = 300.0
-"""Seconds after which a command is given up; it may have to share the machine with many."""
 
 Folkmoot = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -53,7 +52,7 @@ def _run(arguments: Sequence[str], folder: Path, environ: Mapping[str, str]) -> 
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=LONGEST,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -66,7 +65,7 @@ def _fork(
         file.write_bytes(b"")
     fork = preloaded().fork(arguments, folder=folder, environ=environ, output=output, errors=errors)
     try:
-        status = fork.wait(LONGEST)
+        status = fork.wait(PATIENCE)
     except subprocess.TimeoutExpired:
         fork.kill()
         raise

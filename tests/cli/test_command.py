@@ -13,6 +13,7 @@ import pytest
 
 from folkmoot import __version__
 from folkmoot.demo import EXAMPLES, examples_folder
+from support.polling import PATIENCE
 
 Folkmoot = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -78,7 +79,7 @@ def test_help_and_version_load_nothing_heavy(environ: dict[str, str], arguments:
         "main()\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], env=environ, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program], env=environ, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert (done.returncode, done.stderr) == (0, "[]\n")
 

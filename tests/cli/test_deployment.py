@@ -13,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from support.polling import until
+from support.clients import plain_client
+from support.polling import PATIENCE, until
 from support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -33,9 +35,23 @@ def instructions() -> dict[str, str]:
     return dict(line.split(" ", 1) for line in stage)
 
 
+PACKAGES = Path(sysconfig.get_path("purelib"))
+"""Where the tests' own packages are."""
+
+FILLED = """#!/bin/sh
+set -e
+{python} "$@"
+echo {packages} > "$3"/{there}/tests.pth
+"""
+"""Makes an environment which has the tests' packages, so that pip finds there what the lock names."""
+
+
 @pytest.fixture(scope="module")
-def installed() -> Iterator[Path]:
-    """A folder into which the image's script has installed, and which everybody may read."""
+def installed(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A folder into which the image's script has installed, and which everybody may read.
+
+    Packages that the tests have are not brought and unpacked again, which takes a minute, but with `--thorough`.
+    """
     folder = Path(tempfile.mkdtemp(prefix="folkmoot-installed-"))
     source = folder / "source"
     source.mkdir()
@@ -46,7 +62,12 @@ def installed() -> Iterator[Path]:
             shutil.copytree(there, source / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(there, source / name)
-    quickly = {"PIP_NO_COMPILE": "1", "PYTHON": sys.executable}
+    python = folder / "python"
+    there = PACKAGES.relative_to(sys.prefix)
+    python.write_text(FILLED.format(python=sys.executable, packages=PACKAGES, there=there))
+    python.chmod(0o755)
+    started = sys.executable if request.config.getoption("thorough") else str(python)
+    quickly = {"PIP_NO_COMPILE": "1", "PYTHON": started}
     subprocess.run([source / "deploy" / "install.sh", folder / "opt"], check=True, env={**os.environ, **quickly})
     folder.chmod(0o755)
     yield folder / "opt"
@@ -56,7 +77,8 @@ def installed() -> Iterator[Path]:
 def test_the_image_serves_as_a_user_without_rights_and_is_healthy(installed: Path) -> None:
     said = instructions()
     port, data = free_port(), Path(tempfile.mkdtemp(prefix="folkmoot-data-"))
-    user = pwd.getpwnam("nobody") if os.geteuid() == 0 and _open_to_all(Path(sys.executable).resolve()) else None
+    reached = all(map(_open_to_all, (Path(sys.executable).resolve(), PACKAGES)))
+    user = pwd.getpwnam("nobody") if os.geteuid() == 0 and reached else None
     if user is not None:
         shutil.chown(data, user.pw_uid, user.pw_gid)
     environ = dict(pair.split("=", 1) for pair in shlex.split(said["ENV"]))
@@ -80,28 +102,28 @@ def test_the_image_serves_as_a_user_without_rights_and_is_healthy(installed: Pat
         )
 
     closed = start()
-    assert "there is no key" in closed.communicate(timeout=300)[1], "a container is open to all, so it wants a key"
+    assert "there is no key" in closed.communicate(timeout=PATIENCE)[1], "a container is open to all, so it wants a key"
     server = start(FOLKMOOT_API_KEY="the key")
     try:
         until(lambda: server.poll() is not None or _answers(port))
         assert server.poll() is None, server.stderr.read() if server.stderr else ""
         assert subprocess.run(command("HEALTHCHECK"), check=False).returncode == 0
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"authorization": "Bearer the key"}) as http:
+        with plain_client(f"http://127.0.0.1:{port}", headers={"authorization": "Bearer the key"}) as http:
             http.post("/v1/blocks", json={"label": "notes", "value": "kept"}).raise_for_status()
             assert http.get("/blocks").status_code == 200, "templates and static files are installed too"
             assert http.get("/static/style.css").status_code == 200
     finally:
         server.terminate()
-        server.communicate(timeout=300)
+        server.communicate(timeout=PATIENCE)
         kept = (data / "folkmoot.sqlite3").exists()
         shutil.rmtree(data)
     assert kept, "what it keeps is in the volume"
     assert subprocess.run(command("HEALTHCHECK"), check=False, capture_output=True).returncode != 0
 
 
-def _open_to_all(program: Path) -> bool:
-    """Tell whether others than its owner reach a program: a Python in root's home is root's alone."""
-    return all(folder.stat().st_mode & 0o001 for folder in program.parents)
+def _open_to_all(place: Path) -> bool:
+    """Tell whether others than its owner reach what is there: a Python in root's home is root's alone."""
+    return all(folder.stat().st_mode & 0o001 for folder in place.parents)
 
 
 def _answers(port: int) -> bool:

@@ -20,6 +20,7 @@ from mcp_types import Implementation
 
 from folkmoot.mcp_server.clients import CLIENTS, STDIO, USUAL_URL, line_for
 from support.fixtures import NewAgent, NewBlock, one_store
+from support.polling import PATIENCE
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
 
@@ -66,13 +67,13 @@ async def test_a_client_that_starts_a_program_joins_the_running_server(
         if generation != "legacy":
             async with member.listen(resource_subscriptions=[resource.uri]) as told:
                 http.patch(f"/v1/blocks/{block.id}", json={"value": "two"})
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(PATIENCE):
                     assert await anext(aiter(told)) == ResourceUpdated(resource.uri)
         else:
             with pytest.warns(MCPDeprecationWarning):
                 await member.subscribe_resource(resource.uri)
             http.patch(f"/v1/blocks/{block.id}", json={"value": "two"})
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE):
                 assert (await changed.get()).params.uri == resource.uri
         await call(member, "insert", label=block.label, new_string="last")
     author = http.get(f"/v1/blocks/{block.id}").json()["updated_by"]
@@ -91,7 +92,7 @@ async def test_a_call_that_is_taken_back_cancels_the_turn(
             await asyncio.to_thread(held.wait_for, 1)
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE):
                 while [run["status"] for run in http.get("/v1/runs", params={"agent_id": agent.id}).json()] != [
                     "cancelled"
                 ]:

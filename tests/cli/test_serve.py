@@ -14,14 +14,14 @@ from pathlib import Path
 
 import httpx
 import pytest
-from letta_client import AsyncLetta
 
 from folkmoot.errors import StartupError
 from folkmoot.serving import check_settings
 from folkmoot.settings import Settings
 from folkmoot.store.opening import open_store
-from support.clients import PATIENCE
+from support.clients import official_async_client, plain_async_client
 from support.fixtures import MODEL, StartServer, one_store
+from support.polling import PATIENCE
 from support.ports import free_port
 from support.postgres import PostgresDatabases
 from support.scripted_model import ScriptedModel
@@ -228,7 +228,7 @@ def test_it_says_where_it_is_and_shows_no_secret(start_server: StartServer) -> N
 def test_an_idle_server_stops_at_a_signal_with_status_0(start_server: StartServer, number: signal.Signals) -> None:
     server = start_server()
     server.process.send_signal(number)
-    assert server.process.wait(60) == 0
+    assert server.process.wait(PATIENCE) == 0
     assert "Traceback" not in server.log()
     assert "ERROR" not in server.log()
 
@@ -240,7 +240,7 @@ async def test_a_turn_in_flight_is_finished_before_the_server_stops(
     start_server: StartServer, scripted_model: ScriptedModel, number: signal.Signals
 ) -> None:
     server = start_server()
-    async with AsyncLetta(base_url=server.url, api_key="unused", max_retries=0) as client:
+    async with official_async_client(server.url) as client:
         agent = await client.agents.create(model=MODEL)
         with scripted_model.hold() as held:
             script = "CALL conversation_search {}\nTHEN ECHO finished"
@@ -254,7 +254,7 @@ async def test_a_turn_in_flight_is_finished_before_the_server_stops(
     assert await asyncio.to_thread(server.process.wait, 60) == 0
     assert "Traceback" not in server.log()
     server.start()
-    async with AsyncLetta(base_url=server.url, api_key="unused", max_retries=0) as client:
+    async with official_async_client(server.url) as client:
         kept = [m.message_type async for m in client.agents.messages.list(agent.id, order="asc")]
     assert kept[-1] == "assistant_message"
     assert len(kept) == 5
@@ -265,7 +265,7 @@ async def test_a_turn_that_does_not_end_is_given_up_after_the_wait(
     start_server: StartServer, scripted_model: ScriptedModel
 ) -> None:
     server = start_server(env={"FOLKMOOT_SHUTDOWN_WAIT": "1"})
-    async with AsyncLetta(base_url=server.url, api_key="unused", max_retries=0) as client:
+    async with official_async_client(server.url) as client:
         agent = await client.agents.create(model=MODEL)
         with scripted_model.hold() as held:
             turn = asyncio.create_task(client.agents.messages.create(agent.id, input="lost"))
@@ -274,7 +274,7 @@ async def test_a_turn_that_does_not_end_is_given_up_after_the_wait(
             assert await asyncio.to_thread(server.process.wait, 60) == 0
             await asyncio.gather(turn, return_exceptions=True)
     server.start()
-    async with AsyncLetta(base_url=server.url, api_key="unused", max_retries=0) as client:
+    async with official_async_client(server.url) as client:
         assert (await client.agents.messages.create(agent.id, input="ECHO hi")).messages[0].content == "hi"
 
 
@@ -284,7 +284,7 @@ async def test_whatever_a_stop_cuts_ends_with_something_that_says_so(
 ) -> None:
     """One deadline ends a plain request, streams of a reply and of a background run, and watches before all."""
     server = start_server(env={"FOLKMOOT_SHUTDOWN_WAIT": "1"})
-    async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
+    async with plain_async_client(server.url) as http:
         agents = [(await http.post("/v1/agents", json={"model": MODEL})).json()["id"] for _ in range(4)]
         block = (await http.post("/v1/blocks", json={"label": "watched", "value": "x"})).json()["id"]
 
@@ -337,7 +337,7 @@ async def test_a_stream_of_another_processs_run_ends_with_its_own_process(
     start_server: StartServer, scripted_model: ScriptedModel
 ) -> None:
     stopped, working = start_server(env={"FOLKMOOT_SHUTDOWN_WAIT": "1"}), start_server()
-    async with httpx.AsyncClient(timeout=60) as http:
+    async with httpx.AsyncClient(timeout=PATIENCE) as http:
         agent = (await http.post(f"{working.url}/v1/agents", json={"model": MODEL})).json()["id"]
         with scripted_model.hold() as held:
             said = {"input": "ECHO went on"}
@@ -361,7 +361,7 @@ async def test_a_stream_of_another_processs_run_ends_with_its_own_process(
 @pytest.mark.parametrize("store", ["postgres"], indirect=True)
 async def test_workers_stop_like_a_single_process(start_server: StartServer, scripted_model: ScriptedModel) -> None:
     server = start_server(env={"FOLKMOOT_SHUTDOWN_WAIT": "1"}, args=["--workers", "2"])
-    async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
+    async with plain_async_client(server.url) as http:
         agent = (await http.post("/v1/agents", json={"model": MODEL})).json()["id"]
         with scripted_model.hold() as held:
             body = {"input": "lost"}
@@ -383,7 +383,7 @@ async def test_a_second_signal_does_not_wait(
     start_server: StartServer, scripted_model: ScriptedModel, number: signal.Signals
 ) -> None:
     server = start_server(env={"FOLKMOOT_SHUTDOWN_WAIT": "3600"})
-    async with AsyncLetta(base_url=server.url, api_key="unused", max_retries=0) as client:
+    async with official_async_client(server.url) as client:
         agent = await client.agents.create(model=MODEL)
         with scripted_model.hold() as held:
             await client.agents.messages.create_async(agent.id, input="lost")

@@ -16,7 +16,7 @@ from letta_client import Letta
 
 from support.clients import plain_client
 from support.fixtures import NewAgent, NewBlock, StartServer, one_store
-from support.polling import until
+from support.polling import PATIENCE, until
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
 
@@ -37,7 +37,7 @@ def terminal(environ: Mapping[str, str], server: ServerProcess, home: Path) -> T
             input=typed,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=PATIENCE,
             check=False,
         )
         assert done.returncode == status, done.stderr
@@ -106,7 +106,7 @@ def test_a_turn_can_be_stopped(
         )
         held.wait_for(1)
         os.kill(chatting.pid, signal.SIGINT)
-        told, _ = chatting.communicate(timeout=300)
+        told, _ = chatting.communicate(timeout=PATIENCE)
     assert (chatting.returncode, "stopped" in told) == (0, True)
     (run,) = http.get("/v1/runs", params={"agent_id": agent.id}).json()
     assert run["stop_reason"] == "cancelled"

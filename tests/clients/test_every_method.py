@@ -19,6 +19,7 @@ from letta_client import APIResponseValidationError, APIStatusError, Letta, Stre
 from support.clients import plain_client
 from support.fixtures import StartServer, one_store
 from support.openapi import schema_of, violations
+from support.polling import PATIENCE
 from support.server import ServerProcess
 from support.tool_servers import TOOL_SERVER, running
 
@@ -78,7 +79,9 @@ def call(method: Callable[..., Any], given: dict[str, Any]) -> tuple[int, str]:
 @pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
 def test_every_method_of_the_python_client(world: tuple[ServerProcess, dict[str, str]]) -> None:
     server, names = world
-    client = Letta(base_url=server.url, api_key="unused", max_retries=0, timeout=60, _strict_response_validation=True)
+    client = Letta(
+        base_url=server.url, api_key="unused", max_retries=0, timeout=PATIENCE, _strict_response_validation=True
+    )
     methods = dict(methods_of(client))
     assert len(methods) > 100
     told = {name: call(methods[name], arguments_of(name, methods[name], names)) for name in in_order(list(methods))}
@@ -97,7 +100,7 @@ def test_every_method_of_the_typescript_client(world: tuple[ServerProcess, dict[
         input=json.dumps(given),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr

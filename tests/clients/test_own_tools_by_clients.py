@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 from installs import HERE, node_modules, python_0_1, python_1_0
 
+from support.polling import PATIENCE
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
 
@@ -44,7 +45,7 @@ def test_a_tool_of_ones_own_through_every_client(
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "FOLKMOOT_BASE_URL": server.url, "TOOL_NAME": name},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr + server.log()[-5000:]

@@ -19,13 +19,12 @@ from letta_client import Letta
 
 from support.clients import plain_client
 from support.fixtures import MODEL, NewAgent, StartServer
+from support.polling import PATIENCE
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
 
 pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
-LONGEST = 300.0
-"""Seconds after which a program is taken for stuck."""
 
 Run = Callable[..., str]
 
@@ -42,7 +41,7 @@ def run(server: ServerProcess, tmp_path: Path) -> Run:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=LONGEST,
+            timeout=PATIENCE,
             check=False,
         )
         said = done.stdout + done.stderr + server.log()[-5000:]

@@ -10,6 +10,7 @@ from typing import Any
 
 from installs import HERE, node_modules
 
+from support.polling import PATIENCE
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
 
@@ -25,7 +26,7 @@ def _told(server: ServerProcess, home: Path) -> dict[str, Any]:
         env={"PATH": os.environ["PATH"], "HOME": str(home), "FOLKMOOT_BASE_URL": server.url},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr + server.log()[-5000:]

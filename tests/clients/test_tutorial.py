@@ -15,12 +15,11 @@ import pytest
 from installs import HERE, node_modules, python_0_1
 from letta_client import Letta
 
+from support.polling import PATIENCE
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
 
 EXAMPLES = HERE.parent.parent / "examples"
-LONGEST = 300.0
-"""Seconds after which a program is taken for stuck."""
 
 
 def tsx(program: str, tsconfig: str) -> list[str]:
@@ -51,7 +50,7 @@ def run(program: list[str], server: ServerProcess, home: Path, **env: str) -> st
         env={"PATH": os.environ["PATH"], "HOME": str(home), "FOLKMOOT_BASE_URL": server.url, **env},
         capture_output=True,
         text=True,
-        timeout=LONGEST,
+        timeout=PATIENCE,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr + server.log()

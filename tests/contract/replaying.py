@@ -10,7 +10,6 @@ import json
 import lzma
 import re
 import sys
-import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +18,8 @@ from urllib.parse import parse_qsl
 
 import httpx
 from recordings import NEWER_CLIENT, Ids, events_of
+
+from support.polling import until
 
 HERE = Path(__file__).parent / "programs"
 PROGRAMS = sorted({re.sub(r"(-\d)?\.jsonl\.xz$", "", file.name) for file in HERE.glob("*.xz")})
@@ -29,8 +30,6 @@ COUNTER = Path(__file__).parent / "counter_server.py"
 COUNTER_THERE = "http://vm:19981/mcp"
 """Where programs reached it."""
 
-LONGEST_READING = 60.0
-"""Seconds after which uploads must have been read."""
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 """What programs name to ask for a thing that is not there; the one user and organisation have it too."""
@@ -204,10 +203,8 @@ class Replay:
 
     def _wait_for_files(self, folder_id: str) -> None:
         """Wait until a folder's uploads are read."""
-        deadline = time.monotonic() + LONGEST_READING
-        while self.http.get("/v1/jobs", params={"source_id": folder_id, "active": True}).raise_for_status().json():
-            assert time.monotonic() < deadline, f"files of {folder_id} are still being read"
-            time.sleep(0.05)
+        asked = {"source_id": folder_id, "active": True}
+        until(lambda: not self.http.get("/v1/jobs", params=asked).raise_for_status().json())
 
 
 def with_source(sent: Any, made: Any) -> Any:

@@ -17,6 +17,7 @@ from expectations import Allowed
 from recordings import Ids, Recording, make_again
 
 from runs.talking import followed, ok
+from support.clients import plain_client
 from support.fixtures import MODEL, StartServer
 from support.openapi import schema_of, violations
 
@@ -53,7 +54,7 @@ MEANT = (
 def test_recorded_calls_about_groups_are_answered_as_recorded(start_server: StartServer) -> None:
     server, ids = start_server(), Ids()
     found: list[tuple[str, str]] = []
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
         for recorded, name in AGENTS.items():
             ids.pair(recorded, ok(http.post("/v1/agents", json={"name": name, "model": MODEL}))["id"])
         ids.pair(BLOCK, ok(http.post("/v1/blocks", json={"label": "board", "value": "shared board"}))["id"])

@@ -25,6 +25,7 @@ from long_term import (
 from long_term_expectations import ALLOWED, INSTEAD, SHAPE_ONLY
 from recordings import Ids, load_recordings, make_again
 
+from support.clients import plain_client
 from support.fixtures import StartServer
 from support.polling import until
 
@@ -67,7 +68,7 @@ def _wait_for_jobs(http: httpx.Client) -> None:
 
 def test_recorded_calls_are_answered_as_recorded(start_server: StartServer) -> None:
     server = start_server()
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
         findings = list(_walk(http))
     judge(findings, ALLOWED)
 

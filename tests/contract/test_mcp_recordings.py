@@ -14,6 +14,7 @@ from comparing import differences
 from expectations import ALLOWED, Allowed
 from recordings import Ids, Recording, load_recordings, make_again
 
+from support.clients import plain_client
 from support.fixtures import MODEL, StartServer
 from support.openapi import schema_of, violations
 from support.tool_servers import TOOL_SERVER, running
@@ -147,7 +148,7 @@ def test_recorded_calls_of_servers_of_tools_are_answered_as_recorded(start_serve
     with (
         running(TOOL_SERVER, "older-http") as by_http,
         running(TOOL_SERVER, "sse") as by_sse,
-        httpx.Client(base_url=server.url, timeout=60) as http,
+        plain_client(server.url) as http,
     ):
         there = {
             '"command": "python"': f'"command": {json.dumps(sys.executable)}',

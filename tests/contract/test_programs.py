@@ -14,6 +14,7 @@ from found_there import set_up
 from program_marks import MARKS, Mark, expected_status
 from replaying import COUNTER, PROGRAMS, Call, Counter, Replay, load_calls
 
+from support.clients import plain_client
 from support.fixtures import StartServer
 from support.server import ServerProcess
 from support.tool_servers import running
@@ -36,7 +37,7 @@ def test_programs_read_what_they_read_before(start_server: StartServer) -> None:
     """One test for all, since what they tell together says which marks are needed: it walks through them once."""
     server = start_server(env={"FOLKMOOT_PRIVATE_MCP_SERVERS": "true"})
     findings: dict[str, list[Finding]] = {}
-    with httpx.Client(base_url=server.url, timeout=60) as http, running(COUNTER, "http") as address:
+    with plain_client(server.url) as http, running(COUNTER, "http") as address:
         _wait_for_models(server, http)
         for program in PROGRAMS:
             findings[program] = list(_walk(load_calls(program), Replay(http, Counter(address))))

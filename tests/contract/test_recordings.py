@@ -11,6 +11,7 @@ from expectations import ALLOWED, ELSEWHERE, INSTEAD, SHAPE_ONLY, expected
 from findings import Finding, differences_of, judge
 from recordings import Ids, Recording, load_recordings, make_again
 
+from support.clients import plain_client
 from support.fixtures import StartServer
 from support.polling import until
 
@@ -63,7 +64,7 @@ def _with_source(recording: Recording) -> Recording:
 
 def test_recorded_calls_are_answered_as_recorded(start_server: StartServer) -> None:
     server = start_server()
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
         findings = list(_walk(http))
     judge(findings, ALLOWED)
 

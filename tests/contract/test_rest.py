@@ -12,6 +12,7 @@ import pytest
 from comparing import differences
 from recordings import HERE, Ids, Recording, make_again, read_recording
 
+from support.clients import plain_client
 from support.fixtures import MODEL, StartServer
 from support.openapi import schema_of, violations
 from support.scripted_model import ScriptedModel
@@ -83,7 +84,7 @@ def _violations(recording: Recording, body: object) -> list[str]:
 @pytest.mark.parametrize("store", ["sqlite", "postgres"], indirect=True)
 def test_the_rest_of_the_recorded_calls(start_server: StartServer, scripted_model: ScriptedModel) -> None:
     server = start_server(env={"FOLKMOOT_PRIVATE_PROVIDERS": "true"})
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
         found = list(walk(http, scripted_model.base_url))
     covered = [[rule for rule in ALLOWED if _covers(rule, *each)] for each in found]
     unmeant = [each for each, rules in zip(found, covered, strict=True) if not rules]

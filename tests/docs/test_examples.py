@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from pages import ROOT, Example, examples
 
+from support.polling import PATIENCE
 from support.server import ServerProcess
 
 WITH_EXAMPLES = [
@@ -82,7 +83,7 @@ def run_shell(example: Example, url: str, variables: Mapping[str, str], folder: 
         env={"PATH": os.environ["PATH"], **variables},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode in (0, CURL_TIMED_OUT), f"{example.text}\n{done.stdout}{done.stderr}"

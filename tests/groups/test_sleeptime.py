@@ -16,7 +16,9 @@ import httpx
 import pytest
 
 from runs.talking import followed, kept, ok, say
+from support.clients import plain_client
 from support.fixtures import MODEL, StartServer, one_store
+from support.polling import until
 from support.scripted_model import ScriptedModel
 
 Owl = dict[str, Any]
@@ -71,9 +73,7 @@ def block_of(http: httpx.Client, owl: Owl, label: str = "human") -> Owl:
 
 def consolidated(http: httpx.Client, run_id: str) -> Owl:
     """Return a run that works on memory once it is over; it is stored a moment behind the turn that set it off."""
-    until = time.monotonic() + 20
-    while http.get(f"/v1/runs/{run_id}").status_code == 404 and time.monotonic() < until:
-        time.sleep(0.01)
+    until(lambda: http.get(f"/v1/runs/{run_id}").status_code != 404)
     followed(http, run_id)
     run: Owl = ok(http.get(f"/v1/runs/{run_id}"))
     return run
@@ -203,7 +203,7 @@ def test_amid_constant_inserts_it_overwrites_only_what_it_was_shown(
 
     def insert(writer: int) -> int:
         """Insert until it is over; return how often."""
-        with httpx.Client(base_url=http.base_url, timeout=60) as own:
+        with plain_client(http.base_url) as own:
             for number in itertools.count():
                 if over.is_set():
                     return number
@@ -302,15 +302,15 @@ def test_a_consolidation_that_its_process_left_is_done_by_the_next(
     start_server: StartServer, scripted_model: ScriptedModel
 ) -> None:
     server = start_server()
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
         owl = new_owl_of(http, 1)
         with scripted_model.hold(matching=TENDING) as held:
             (left,) = say(http, owl["id"], rethink("Ada sails."))["usage"]["run_ids"]
             held.wait_for(1)
             server.kill()
         server.restart()
-    with httpx.Client(base_url=server.url, timeout=60) as http:
-        _wait_for(lambda: group_of(http, owl)["last_processed_message_id"] is not None, seconds=60)
+    with plain_client(server.url) as http:
+        until(lambda: group_of(http, owl)["last_processed_message_id"] is not None)
         assert block_of(http, owl)["value"] == "Ada sails."
         runs = ok(http.get("/v1/runs", params={"agent_id": owl["managed_group"]["agent_ids"][0], "order": "asc"}))
         assert [(run["status"], run["id"] == left) for run in runs] == [("failed", True), ("completed", False)]
@@ -319,19 +319,19 @@ def test_a_consolidation_that_its_process_left_is_done_by_the_next(
 @one_store
 def test_an_idle_agent_s_memory_is_worked_on_without_more_turns(start_server: StartServer) -> None:
     server = start_server(env={"FOLKMOOT_SLEEPTIME_IDLE": "0.3"})
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
         owl = new_owl_of(http, 100)
         assert say(http, owl["id"], rethink("Ada rests."))["usage"]["run_ids"] is None
-        _wait_for(lambda: block_of(http, owl)["value"] == "Ada rests.", seconds=20)
-        _wait_for(lambda: ok(http.get("/v1/jobs/active")) == [], seconds=20)  # nothing is left to wake up for
+        until(lambda: block_of(http, owl)["value"] == "Ada rests.")
+        until(lambda: ok(http.get("/v1/jobs/active")) == [])  # nothing is left to wake up for
 
 
 @pytest.mark.parametrize("store", ["postgres"], indirect=True)
 def test_one_process_of_several_consolidates(start_server: StartServer) -> None:
     servers = [start_server(), start_server()]
     with (
-        httpx.Client(base_url=servers[0].url, timeout=60) as one,
-        httpx.Client(base_url=servers[1].url, timeout=60) as two,
+        plain_client(servers[0].url) as one,
+        plain_client(servers[1].url) as two,
     ):
         owl = new_owl_of(one, 1)
         for number in range(6):
@@ -341,13 +341,6 @@ def test_one_process_of_several_consolidates(start_server: StartServer) -> None:
         assert {run["status"] for run in runs} == {"completed"}
         told = json.dumps(kept(one, owl["managed_group"]["agent_ids"][0]))
         assert [told.count(f"turn {number}\\n") for number in range(6)] == [1] * 6
-
-
-def _wait_for(is_so: Callable[[], bool], seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < until, "it did not happen"
-        time.sleep(0.05)
 
 
 def test_an_agent_out_of_a_file_has_who_tends_its_memory(http: httpx.Client, new_owl: Callable[..., Owl]) -> None:

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from fastapi import FastAPI
-from letta_client import AuthenticationError, Letta
+from letta_client import AuthenticationError
 
 from folkmoot.application import create_app
 from folkmoot.server.authorization import METRICS
 from folkmoot.server.gate import OPEN_FOLDER, OPEN_PATHS, is_open
 from folkmoot.settings import Settings
+from support.clients import official_client, plain_client
 from support.fixtures import StartServer
 from support.raw import ask_raw
 from support.routes import walk
@@ -47,7 +48,7 @@ def shared_guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerP
 @pytest.fixture
 def http(shared_guarded: ServerProcess) -> Iterator[httpx.Client]:
     """A client without a key."""
-    with httpx.Client(base_url=shared_guarded.url, timeout=60) as client:
+    with plain_client(shared_guarded.url) as client:
         yield client
 
 
@@ -180,7 +181,7 @@ def test_a_websocket_is_no_way_in(shared_guarded: ServerProcess) -> None:
 
 def test_the_official_client_is_refused_with_another_key(shared_guarded: ServerProcess) -> None:
     with (
-        Letta(base_url=shared_guarded.url, api_key="another-key", max_retries=0) as client,
+        official_client(shared_guarded.url, api_key="another-key") as client,
         pytest.raises(AuthenticationError, match="API key"),
     ):
         client.agents.list()
@@ -189,7 +190,7 @@ def test_the_official_client_is_refused_with_another_key(shared_guarded: ServerP
 @once
 def test_the_official_client_works_with_the_key(start_server: StartServer) -> None:
     server = start_server(env={"FOLKMOOT_API_KEY": "plain-key"})
-    with Letta(base_url=server.url, api_key="plain-key", max_retries=0) as client:
+    with official_client(server.url, api_key="plain-key") as client:
         block = client.blocks.create(label="human", value="")
         assert client.blocks.retrieve(block.id).updated_by["name"] == "admin"  # type: ignore[attr-defined]
 

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from assertions import UNKNOWN, assert_error
 
+from support.clients import plain_client
 from support.fixtures import StartServer, one_store
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
@@ -37,7 +38,7 @@ def server(start_server: StartServer) -> ServerProcess:
 
 @pytest.fixture
 def http(server: ServerProcess) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, timeout=60) as client:
+    with plain_client(server.url) as client:
         yield client
 
 
@@ -75,7 +76,7 @@ def test_its_models_are_listed_and_asked_in_every_process(
     if store != "postgres":
         return
     other = start_server(env={"FOLKMOOT_PRIVATE_PROVIDERS": "true", "FOLKMOOT_SECRET_KEY": "the same"})
-    with httpx.Client(base_url=other.url, timeout=60) as elsewhere:
+    with plain_client(other.url) as elsewhere:
         second = add(http, scripted_model)
         assert f"{second['name']}/gpt-4o-mini" in handles(elsewhere)
         assert "by my own key" in say(elsewhere, f"{second['name']}/gpt-4o-mini").text
@@ -187,7 +188,7 @@ def test_what_is_sent_is_looked_at(http: httpx.Client, scripted_model: ScriptedM
 def test_addresses_of_the_servers_own_network_are_refused(
     start_server: StartServer, scripted_model: ScriptedModel
 ) -> None:
-    with httpx.Client(base_url=start_server().url, timeout=60) as http:
+    with plain_client(start_server().url) as http:
         body = {"name": "inside", "provider_type": "openai", "api_key": SECRET, "base_url": scripted_model.base_url}
         assert_error(http.post("/v1/providers", json=body), 422, "base_url", "FOLKMOOT_PRIVATE_PROVIDERS")
         assert_error(http.post("/v1/providers/check", json=body), 422, "base_url")
@@ -201,13 +202,13 @@ def test_addresses_of_the_servers_own_network_are_refused(
 def test_addresses_are_judged_when_they_are_dialled(start_server: StartServer, scripted_model: ScriptedModel) -> None:
     """An address that got in while it was allowed: its text is not looked at again, the connection is."""
     allowed = start_server(env={"FOLKMOOT_PRIVATE_PROVIDERS": "true", "FOLKMOOT_SECRET_KEY": "the same"})
-    with httpx.Client(base_url=allowed.url, timeout=60) as http:
+    with plain_client(allowed.url) as http:
         handle = f"{add(http, scripted_model, name='inside')['name']}/gpt-4o-mini"
         say(http, handle).raise_for_status()
     allowed.stop()
     scripted_model.reset()
     strict = start_server(env={"FOLKMOOT_SECRET_KEY": "the same", "FOLKMOOT_MODEL_RETRIES": "0", "OPENAI_API_KEY": ""})
-    with httpx.Client(base_url=strict.url, timeout=60) as http:
+    with plain_client(strict.url) as http:
         assert_error(say(http, handle), 502, "inside")
         assert handle not in handles(http)
         refused = http.post(f"/v1/providers/{http.get('/v1/providers').json()[0]['id']}/check")
@@ -237,11 +238,11 @@ def test_texts_are_embedded_by_the_models_of_ones_own(http: httpx.Client, script
 @one_store
 def test_nobody_elses_agents_use_them(start_server: StartServer, scripted_model: ScriptedModel) -> None:
     server = start_server(env={"FOLKMOOT_PRIVATE_PROVIDERS": "true", "FOLKMOOT_API_KEY": "first"})
-    with httpx.Client(base_url=server.url, timeout=60, headers={"authorization": "Bearer first"}) as http:
+    with plain_client(server.url, headers={"authorization": "Bearer first"}) as http:
         handle = f"{add(http, scripted_model, name='mine')['name']}/gpt-4o-mini"
         organization = http.post("/v1/organizations", json={"name": "others"}).json()["id"]
         key = http.post("/v1/keys", json={"name": "x", "role": "admin", "organization": organization}).json()["key"]
-        with httpx.Client(base_url=server.url, timeout=60, headers={"authorization": f"Bearer {key}"}) as others:
+        with plain_client(server.url, headers={"authorization": f"Bearer {key}"}) as others:
             assert handle in handles(http)
             assert handle not in handles(others)
             assert_error(others.post("/v1/agents", json={"model": handle}), 404, "mine")

@@ -12,6 +12,7 @@ from assertions import JSON, UNKNOWN, assert_error
 from letta_client import Letta, NotFoundError
 from letta_client.types import AgentState
 
+from support.clients import official_client, plain_client
 from support.fixtures import MODEL, NewAgent, NewBlock, StartServer, one_store
 
 DEFAULT_TOOLS = ["memory_insert", "memory_replace", "conversation_search"]
@@ -364,9 +365,9 @@ def test_a_bad_configuration_breaks_neither_the_answer_nor_the_lists(start_serve
     server = start_server()
     faults = {}
     for what, given in BAD_AGENTS.items():
-        with httpx.Client(base_url=server.url, timeout=60) as http:
+        with plain_client(server.url) as http:
             answer = http.post("/v1/agents/", content=given, headers=JSON)
-        with httpx.Client(base_url=server.url, timeout=60) as http:
+        with plain_client(server.url) as http:
             listed = http.get("/v1/agents/", params={"limit": 1})
         if answer.status_code != 422 or listed.status_code != 200:
             faults[what] = (answer.status_code, listed.status_code)
@@ -549,7 +550,7 @@ def test_a_deleted_agent_is_gone(http: httpx.Client, client: Letta, new_agent: N
 def test_secrets_cannot_be_read_in_the_database_file(start_server: StartServer, tmp_path: Path) -> None:
     server = start_server()
     words = {"name": "AbraKadabraName", "secrets": {"SIMSALABIM": "OpenSesame"}}
-    with Letta(base_url=server.url, api_key="unused", max_retries=0) as client:
+    with official_client(server.url) as client:
         agent = client.agents.create(model=MODEL, tool_exec_environment_variables={"OLDER": "HocusPocus"}, **words)  # type: ignore[arg-type]
         client.agents.update(agent.id, secrets={"SIMSALABIM": "OpenSesame2", "OLDER": "HocusPocus2"})
     server.stop()
@@ -558,7 +559,7 @@ def test_secrets_cannot_be_read_in_the_database_file(start_server: StartServer, 
     assert [word for word in (b"OpenSesame", b"HocusPocus") if word in stored] == []
     assert "OpenSesame" not in server.log()
     server.start()
-    with Letta(base_url=server.url, api_key="unused", max_retries=0) as client:
+    with official_client(server.url) as client:
         secrets = client.agents.retrieve(agent.id).secrets or []
     assert {secret.key: secret.value for secret in secrets} == {"SIMSALABIM": "OpenSesame2", "OLDER": "HocusPocus2"}
 

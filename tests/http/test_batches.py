@@ -15,6 +15,7 @@ import pytest
 from support.callbacks import listening
 from support.clients import plain_client
 from support.fixtures import MODEL, NewAgent, StartServer, one_store
+from support.polling import PATIENCE
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
 
@@ -233,7 +234,7 @@ def test_who_is_told_of_its_end(start_server: StartServer, scripted_model: Scrip
             body = {**asked((agent, "ECHO a")), "callback_url": url}
             batch = ok(http.post("/v1/messages/batches", json=body))
             over = until(http, batch["id"], is_over)
-            told = json.loads(received.get(timeout=10)[1])
+            told = json.loads(received.get(timeout=PATIENCE)[1])
             assert (told["batch_id"], told["counts"]) == (batch["id"], {"succeeded": 1})
             assert (over["callback_status_code"], over["callback_error"]) == (204, None)
 

@@ -9,6 +9,7 @@ from assertions import assert_error
 from letta_client import Letta
 
 from support.fixtures import NewAgent, one_store
+from support.polling import PATIENCE
 from support.scripted_model import ScriptedModel
 
 TURN = {
@@ -52,7 +53,7 @@ def test_a_turn_of_elsewhere_waits_for_the_one_that_is_under_way(
         scripted_model.wait_for_requests(1)
         answers: list[httpx.Response] = []
         path = f"/v1/agents/{agent.id}/messages/capture"
-        waiting = threading.Thread(target=lambda: answers.append(http.post(path, json=TURN, timeout=60)))
+        waiting = threading.Thread(target=lambda: answers.append(http.post(path, json=TURN, timeout=PATIENCE)))
         waiting.start()
         waiting.join(0.3)
         assert waiting.is_alive(), "it would stand amid the other turn"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
-
 from runs.talking import ok, say, whole
+from support.clients import plain_client
 from support.fixtures import MODEL, StartServer
 from support.scripted_model import ScriptedModel
 
@@ -26,7 +25,7 @@ def counts(model: ScriptedModel) -> tuple[list[int], int]:
 
 def test_a_context_has_so_many_messages_at_most(start_server: StartServer, scripted_model: ScriptedModel) -> None:
     server = start_server(env={"FOLKMOOT_CONTEXT_MESSAGES": str(MOST)})
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
         first = [{"role": ("user", "assistant")[n % 2], "content": f"word{n} said"} for n in range(300)]
         agent = ok(http.post("/v1/agents", json={"model": MODEL, "initial_message_sequence": first}))["id"]
         for number in range(60):
@@ -44,7 +43,7 @@ def test_a_turn_of_more_steps_than_a_context_holds_goes_on(
     start_server: StartServer, scripted_model: ScriptedModel
 ) -> None:
     server = start_server(env={"FOLKMOOT_CONTEXT_MESSAGES": str(MOST)})
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
         agent = ok(http.post("/v1/agents", json={"model": MODEL}))["id"]
         turn = say(http, agent, f"{SEARCH}\n" + f"THEN {SEARCH}\n" * 44 + "THEN ECHO over")
         assert turn["stop_reason"]["stop_reason"] in ("end_turn", "max_steps")

@@ -7,10 +7,10 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from uploading import text_of, when_read
 
+from support.clients import plain_client
 from support.server import ServerProcess
 
 ON_SMALL_DISK = 'mount -t tmpfs -o size=64m tmpfs "$1" && cd "$1" && shift && exec "$@"'
@@ -46,7 +46,7 @@ def fill(filler: Path) -> None:
 
 def test_an_upload_without_room_is_answered_507_and_leaves_nothing(server_on_disk: ServerProcess, disk: Path) -> None:
     filler = Path(f"/proc/{server_on_disk.process.pid}/root") / disk.relative_to("/") / "filler"
-    with httpx.Client(base_url=server_on_disk.url, timeout=60) as http:
+    with plain_client(server_on_disk.url) as http:
         folder = http.post("/v1/folders", json={"name": "a"}).json()
         address = f"/v1/folders/{folder['id']}/upload"
         large = http.post(address, files={"file": ("large.txt", b"the heron stands\n" * 1_000_000)})

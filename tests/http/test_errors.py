@@ -9,6 +9,7 @@ import httpx
 import pytest
 from assertions import JSON, UNKNOWN, assert_error
 
+from support.clients import plain_client
 from support.fixtures import NewAgent, NewBlock, StartServer
 
 BLOCK, AGENT, TOOL = f"block-{UNKNOWN}", f"agent-{UNKNOWN}", f"tool-{UNKNOWN}"
@@ -267,9 +268,9 @@ def test_metadata_that_cannot_be_shown_is_refused_and_breaks_no_list(start_serve
     server = start_server()
     faults: dict[str, Any] = {}
     for what, body in BAD_BLOCKS.items():
-        with httpx.Client(base_url=server.url, timeout=60) as http:
+        with plain_client(server.url) as http:
             answer = http.post("/v1/blocks", content=body, headers=JSON)
-        with httpx.Client(base_url=server.url, timeout=60) as http:
+        with plain_client(server.url) as http:
             listed = http.get("/v1/blocks", params={"limit": 1, "order": "desc"})
         if answer.status_code != 422 or listed.status_code != 200:
             faults[what] = (answer.status_code, listed.status_code)

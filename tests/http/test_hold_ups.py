@@ -19,8 +19,8 @@ from folkmoot.settings import Settings
 from folkmoot.store import scans
 from folkmoot.store.engine import Transaction
 from support.fixtures import NewAgent, NewBlock
+from support.polling import PATIENCE
 
-LONG = 60.0
 SQLITE = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
@@ -35,13 +35,13 @@ async def test_health_and_reads_are_answered_while_every_scan_is_held(database_u
 
     def hold(_: None) -> None:
         begun.release()
-        release.wait(LONG)
+        release.wait(PATIENCE)
 
     async with application.router.lifespan_context(application):
         store = application.state.server.store
         held = [asyncio.create_task(store.scan(nothing, hold)) for _ in range(scans.AT_ONCE)]
         for _ in held:
-            assert await asyncio.to_thread(begun.acquire, timeout=LONG)
+            assert await asyncio.to_thread(begun.acquire, timeout=PATIENCE)
         transport = httpx.ASGITransport(application)
         async with httpx.AsyncClient(transport=transport, base_url="http://moot") as http:
             assert (await http.get("/v1/health")).status_code == 200
@@ -68,7 +68,7 @@ async def test_a_scan_is_given_up_when_its_client_goes_away(database_url: str, t
 
     async with application.router.lifespan_context(application):
         scan = Scanning(application.state.server.store, Request())  # type: ignore[arg-type]
-        scanning = asyncio.create_task(scan(nothing, lambda _: release.wait(LONG)))
+        scanning = asyncio.create_task(scan(nothing, lambda _: release.wait(PATIENCE)))
         left.set()
         with pytest.raises(ClientLeft):
             await scanning

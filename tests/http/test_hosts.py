@@ -13,6 +13,7 @@ from folkmoot.application import create_app
 from folkmoot.errors import BadRequest
 from folkmoot.server.hosts import Hosts, host_name
 from folkmoot.settings import Settings
+from support.clients import plain_client
 from support.fixtures import StartServer
 from support.raw import ask_raw
 from support.server import ServerProcess
@@ -108,7 +109,7 @@ def test_whatever_comes_as_host_is_told_from_ours(host: bytes) -> None:
 def test_a_foreign_name_reads_and_writes_nothing(alone: ServerProcess) -> None:
     evil = f"evil.example:{alone.port}"
     headers = {"host": evil, "origin": f"http://{evil}", "sec-fetch-site": "same-origin"}
-    with httpx.Client(base_url=alone.url) as client:
+    with plain_client(alone.url) as client:
         for method, path in (
             ("GET", "/v1/agents"),
             ("POST", "/v1/blocks"),
@@ -197,7 +198,7 @@ def allowed(response: httpx.Response) -> str | None:
 
 
 def test_pages_of_the_origins_named_use_the_api_and_others_do_not(alone: ServerProcess) -> None:
-    with httpx.Client(base_url=alone.url) as client:
+    with plain_client(alone.url) as client:
         for origin in (APP, "https://b.example"):
             for method in ("POST", "PATCH", "DELETE", "PUT"):
                 response = client.options("/v1/agents", headers=preflight(origin, method))
@@ -215,7 +216,7 @@ def test_pages_of_the_origins_named_use_the_api_and_others_do_not(alone: ServerP
 
 
 def test_errors_can_be_read_by_the_pages_too(alone: ServerProcess) -> None:
-    with httpx.Client(base_url=alone.url, headers={"origin": APP}) as client:
+    with plain_client(alone.url, headers={"origin": APP}) as client:
         for response, status in (
             (client.get("/v1/agents/x"), 422),
             (client.get("/v1/nothing"), 404),
@@ -254,7 +255,7 @@ async def test_all_origins_are_let_in_without_their_cookies() -> None:
 def test_with_a_key_a_page_needs_it_and_a_session_does_not_do(start_server: StartServer) -> None:
     server = start_server(env={"FOLKMOOT_API_KEY": KEY, "FOLKMOOT_ALLOWED_ORIGINS": APP})
     page: Mapping[str, str] = {"origin": APP, "sec-fetch-site": "same-site"}
-    with httpx.Client(base_url=server.url) as client:
+    with plain_client(server.url) as client:
         assert client.options("/v1/agents", headers=preflight(APP)).status_code == 200
         response = client.get("/v1/agents", headers=page)
         assert (response.status_code, allowed(response)) == (401, APP)

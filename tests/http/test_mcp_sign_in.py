@@ -13,6 +13,7 @@ import httpx
 
 from support.clients import plain_client
 from support.fixtures import MODEL, StartServer, one_store
+from support.polling import PATIENCE
 from support.server import ServerProcess
 from support.tool_servers import PLAIN_SERVER, SIGN_IN_SERVER, program, running
 
@@ -188,9 +189,9 @@ def test_a_sign_in_to_a_server_that_is_deleted_meanwhile_ends(start_server: Star
 
         thread = threading.Thread(target=watch)
         thread.start()
-        assert waiting.wait(60)
+        assert waiting.wait(PATIENCE)
         assert http.delete(f"/v1/mcp-servers/{server_id}").status_code == 204
-        assert done.wait(60)
+        assert done.wait(PATIENCE)
         thread.join()
         assert seen[-1]["event"] == "error"
 

@@ -10,7 +10,9 @@ import httpx
 import pytest
 from letta_client import Letta
 
+from support.clients import official_client
 from support.fixtures import StartServer
+from support.polling import PATIENCE
 from support.ports import free_port
 from support.server import ServerProcess
 
@@ -22,7 +24,7 @@ LISTED = {"openai/gpt-4o-mini", "openai/gpt-4o", "openai/gpt-4.1", "openai/gpt-4
 
 @contextmanager
 def client_of(server: ServerProcess) -> Iterator[Letta]:
-    with Letta(base_url=server.url, api_key="unused", max_retries=0) as client:
+    with official_client(server.url) as client:
         yield client
 
 
@@ -97,7 +99,7 @@ def test_without_a_provider_there_is_the_offline_model_and_its_name_says_so(keyl
 
 
 def test_without_a_provider_a_named_model_is_404_that_says_what_to_set(keyless: ServerProcess) -> None:
-    answer = httpx.post(f"{keyless.url}/v1/agents/", json={"model": "openai/gpt-4o-mini"}, timeout=60)
+    answer = httpx.post(f"{keyless.url}/v1/agents/", json={"model": "openai/gpt-4o-mini"}, timeout=PATIENCE)
     assert answer.status_code == 404
     assert "OPENAI_API_KEY" in answer.json()["detail"]
 

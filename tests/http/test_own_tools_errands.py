@@ -17,6 +17,7 @@ from sqlalchemy import select
 from folkmoot.access.keys import PREFIX
 from folkmoot.store.opening import open_store
 from folkmoot.store.tables import api_keys
+from support.clients import official_client, plain_client
 from support.fixtures import MODEL, NewAgent, NewBlock, StartServer, one_store
 from support.routes import described
 
@@ -167,8 +168,8 @@ def test_a_server_with_a_key_lends_one_and_a_dead_call_leaves_none(start_server:
     server = start_server(env={"FOLKMOOT_API_KEY": "the-admins-key", "FOLKMOOT_TOOL_TIMEOUT": "2"})
     headers = {"authorization": "Bearer the-admins-key"}
     with (
-        Letta(base_url=server.url, api_key="the-admins-key", max_retries=0) as client,
-        httpx.Client(base_url=server.url, headers=headers, timeout=60) as http,
+        official_client(server.url, api_key="the-admins-key") as client,
+        plain_client(server.url, headers=headers) as http,
     ):
         assert Asker(client, http).ask("GET", "/v1/agents/AGENT")[0] == 200
         tool = client.tools.create(source_code='def forever():\n    """Wait."""\n    while True: pass\n')

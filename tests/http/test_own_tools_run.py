@@ -14,6 +14,7 @@ from assertions import assert_error
 from letta_client import Letta
 from letta_client.types import AgentState
 
+from support.clients import official_client, plain_client
 from support.fixtures import MODEL, NewAgent, StartServer, one_store
 from support.scripted_model import ScriptedModel
 from support.server import ServerFailed
@@ -179,7 +180,7 @@ def test_a_turn_goes_on_whatever_the_tool_does(body: str, says: str, maker: Make
 @one_store
 def test_a_tool_that_takes_too_long_is_ended_and_what_it_printed_is_kept(start_server: StartServer) -> None:
     server = start_server(env={"FOLKMOOT_TOOL_TIMEOUT": "2"})
-    with httpx.Client(base_url=server.url, timeout=60) as http, Letta(base_url=server.url, api_key="x") as client:
+    with plain_client(server.url) as http, official_client(server.url) as client:
         maker = Maker(client, http)
         source = 'def TOOL():\n    """Sleep."""\n    print("before", flush=True)\n    while True: pass\n'
         agent, name = maker.agent(source)
@@ -501,7 +502,7 @@ def test_the_published_exploit_gets_nothing(mode: str, start_server: StartServer
     key = "the-admins-key"
     server = start_server(env={"FOLKMOOT_API_KEY": key, "FOLKMOOT_TOOL_SANDBOX": mode, "SERVERS_OWN": "of the server"})
     body = {"source_code": EXPLOIT, "args": {"mark": str(mark), "secret": str(secret)}}
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
         assert_error(http.post("/v1/tools/run", json=body), 401)
         wrong = {"authorization": "Bearer another"}
         assert_error(http.post("/v1/tools/run", json=body, headers=wrong), 401)
@@ -521,11 +522,11 @@ def test_code_without_walls_is_refused_among_several_organisations(start_server:
     headers = {"authorization": "Bearer the-admins-key"}
     trusted = {"FOLKMOOT_API_KEY": "the-admins-key", "FOLKMOOT_TOOL_SANDBOX": "trusted"}
     server = start_server(env=trusted)
-    with httpx.Client(base_url=server.url, timeout=60, headers=headers) as http:
+    with plain_client(server.url, headers=headers) as http:
         assert_error(http.post("/v1/organizations", json={"name": "others"}), 409, "FOLKMOOT_TOOL_SANDBOX=trusted")
     server.stop()
     walled = start_server(env={"FOLKMOOT_API_KEY": "the-admins-key"})
-    with httpx.Client(base_url=walled.url, timeout=60, headers=headers) as http:
+    with plain_client(walled.url, headers=headers) as http:
         http.post("/v1/organizations", json={"name": "others"}).raise_for_status()
     walled.stop()
     with pytest.raises(ServerFailed, match="there are 2 organisations here, and code without walls reads"):
@@ -535,7 +536,7 @@ def test_code_without_walls_is_refused_among_several_organisations(start_server:
 @one_store
 def test_packages_are_asked_for_by_name_and_a_failure_is_told(start_server: StartServer) -> None:
     server = start_server(env={"UV_OFFLINE": "1", "PIP_NO_INDEX": "1", "UV_NO_CACHE": "1"})
-    with httpx.Client(base_url=server.url, timeout=60) as http, Letta(base_url=server.url, api_key="x") as client:
+    with plain_client(server.url) as http, official_client(server.url) as client:
         maker = Maker(client, http)
         needs: dict[str, Any] = {"pip_requirements": [{"name": "no-such-package-anywhere", "version": "1.0"}]}
         agent, name = maker.agent('def TOOL():\n    """Need."""\n    return 1\n', tool=needs)

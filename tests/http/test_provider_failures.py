@@ -8,6 +8,7 @@ import pytest
 from letta_client import APIStatusError, Letta
 from letta_client.types import AgentState
 
+from support.clients import official_client
 from support.fixtures import MODEL, MODELS, NewAgent, NewBlock, StartServer, each_wire
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
@@ -126,7 +127,7 @@ def secretive(start_server: StartServer, request: pytest.FixtureRequest) -> Serv
 
 
 def test_a_provider_that_never_answers_is_504(secretive: ServerProcess, scripted_model: ScriptedModel) -> None:
-    with Letta(base_url=secretive.url, api_key="unused", max_retries=0) as client:
+    with official_client(secretive.url) as client:
         agent = client.agents.create(model=MODEL)
         say(client, agent, "hello")  # the first question also loads the provider's package
         scripted_model.hang_next()
@@ -141,7 +142,7 @@ def test_a_provider_that_never_answers_is_504(secretive: ServerProcess, scripted
 
 def test_a_provider_that_is_not_there_is_502(start_server: StartServer) -> None:
     server = start_server(env={"OPENAI_BASE_URL": "http://user:pass@127.0.0.1:1/v1", "FOLKMOOT_MODEL_RETRIES": "0"})
-    with Letta(base_url=server.url, api_key="unused", max_retries=0) as client:
+    with official_client(server.url) as client:
         agent = client.agents.create(model=MODEL)
         with pytest.raises(APIStatusError) as failed:
             say(client, agent, "hello")
@@ -158,7 +159,7 @@ def test_neither_the_key_nor_what_was_said_is_ever_shown(
     level = request.node.callspec.params["secretive"]
     said = "my password is swordfish"
     answers = []
-    with Letta(base_url=secretive.url, api_key="unused", max_retries=0) as client:
+    with official_client(secretive.url) as client:
         agent = client.agents.create(model=MODEL, memory_blocks=[{"label": "human", "value": "likes marzipan"}])
         say(client, agent, f"ECHO {said}")
         say(client, agent, 'CALL memory_insert {"label": "human", "new_string": "hates marmalade"}')

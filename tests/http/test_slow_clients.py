@@ -17,11 +17,10 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from folkmoot.server.connections import LARGEST_HEAD, LINGER, LOOKS, PIECE, Connection
-from support.polling import until
+from support.polling import PATIENCE, until
 from support.server import ServerProcess
 
 TIMEOUT = 1.0
-WAIT = 60.0
 
 
 # -- a real server -------------------------------------------------------------------------------------------
@@ -38,7 +37,7 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProces
 
 @pytest.fixture
 def http(impatient: ServerProcess) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=impatient.url, timeout=WAIT) as client:
+    with httpx.Client(base_url=impatient.url, timeout=PATIENCE) as client:
         yield client
 
 
@@ -46,7 +45,7 @@ def connect(server: ServerProcess, receive_buffer: int | None = None) -> socket.
     client = socket.socket()
     if receive_buffer is not None:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    client.settimeout(WAIT)
+    client.settimeout(PATIENCE)
     client.connect(("127.0.0.1", server.port))
     return client
 
@@ -75,7 +74,7 @@ def drip(client: socket.socket, piece: bytes) -> None:
                 continue
             break
     finally:
-        client.settimeout(WAIT)
+        client.settimeout(PATIENCE)
 
 
 def test_a_connection_that_says_nothing_is_closed(impatient: ServerProcess) -> None:

@@ -14,6 +14,7 @@ from assertions import UNKNOWN, assert_error
 from letta_client import Letta, NotFoundError
 from letta_client.types import AgentState
 
+from support.clients import official_client
 from support.fixtures import MODEL, NewAgent, StartServer
 
 TUTORIAL = {"memory_insert", "memory_replace", "memory_rethink", "conversation_search", "web_search"}
@@ -81,7 +82,7 @@ def test_tools_are_counted(client: Letta, http: httpx.Client) -> None:
 
 def test_a_tools_id_is_the_same_on_every_server(client: Letta, start_server: StartServer) -> None:
     other = start_server()
-    with Letta(base_url=other.url, api_key="unused", max_retries=0) as elsewhere:
+    with official_client(other.url) as elsewhere:
         here = client.tools.list(limit=1000, exclude_tool_types=["custom"])
         assert elsewhere.tools.list(limit=1000).items == here.items
 
@@ -138,7 +139,7 @@ def test_an_agent_runs_code_behind_walls(client: Letta, new_agent: NewAgent, htt
 )
 def test_a_server_without_walls_says_so(mode: str, says: str, start_server: StartServer) -> None:
     server = start_server(env={"FOLKMOOT_TOOL_SANDBOX": mode})
-    with Letta(base_url=server.url, api_key="unused", max_retries=0) as client:
+    with official_client(server.url) as client:
         agent = client.agents.create(model=MODEL, include_base_tools=False, tools=["run_code"])
         told = returned_by(client, agent.id, "open('/etc/passwd').close(); 'read'").tool_return
     assert (says in told) if mode == "off" else told == '"read"'
@@ -150,7 +151,7 @@ def test_a_server_without_walls_says_so(mode: str, says: str, start_server: Star
 def test_an_agent_reads_a_page_where_it_may(allowed: bool, start_server: StartServer) -> None:
     server = start_server(env={"FOLKMOOT_PRIVATE_WEBPAGES": str(allowed)})
     page = f"{server.url}/login"
-    with Letta(base_url=server.url, api_key="unused", max_retries=0) as client:
+    with official_client(server.url) as client:
         agent = client.agents.create(model=MODEL, tools=["fetch_webpage"])
         response = client.agents.messages.create(agent.id, input=f'CALL fetch_webpage {{"url": "{page}"}}')
     (returned,) = [m for m in response.messages if m.message_type == "tool_return_message"]
@@ -220,6 +221,6 @@ def test_an_unknown_tool_cannot_be_attached(http: httpx.Client, new_agent: NewAg
 def test_two_agents_on_two_servers_use_one_id(client: Letta, start_server: StartServer) -> None:
     """A program that keeps a tool's id may use it on any server."""
     search = tool_id(client, "web_search")
-    with Letta(base_url=start_server().url, api_key="unused", max_retries=0) as elsewhere:
+    with official_client(start_server().url) as elsewhere:
         agent = elsewhere.agents.create(model=MODEL, tool_ids=[search], include_base_tools=False)
     assert tool_names(agent) == ["web_search"]

@@ -13,6 +13,7 @@ import pytest
 from assertions import assert_error
 from letta_client import Letta
 
+from support.clients import official_client, plain_client
 from support.fixtures import MODEL, StartServer, one_store
 
 pytestmark = pytest.mark.skipif(
@@ -150,7 +151,7 @@ def test_a_machine_without_node_makes_the_tool_and_says_what_is_missing(
 ) -> None:
     server = start_server(env={"PATH": str(tmp_path)})
     source, name = named()
-    with Letta(base_url=server.url, api_key="x") as client, httpx.Client(base_url=server.url, timeout=60) as http:
+    with official_client(server.url) as client, plain_client(server.url) as http:
         tool = client.tools.create(source_code=source, source_type="typescript")
         shown = http.get(f"/v1/tools/{tool.id}").json()["environment"]
         assert shown["state"] == "failed"

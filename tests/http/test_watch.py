@@ -23,9 +23,8 @@ from folkmoot.server import connections, event_stream
 from folkmoot.server.event_stream import EventStream, ServerSentEvent
 from folkmoot.settings import Settings
 from support.fixtures import StartServer
+from support.polling import PATIENCE
 from support.ports import free_port
-
-WAIT = 30.0
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Watch:
     async def next(self) -> Told:
         """Return the next event, or raise StopAsyncIteration when the stream has ended."""
         fields: dict[str, str] = {}
-        async with asyncio.timeout(WAIT):
+        async with asyncio.timeout(PATIENCE):
             while line := await anext(self._lines):
                 name, _, value = line.partition(": ")
                 if line.startswith(":"):
@@ -361,7 +360,7 @@ async def test_a_silent_stream_sends_comments(monkeypatch: pytest.MonkeyPatch) -
     async def receive() -> Any:
         await asyncio.Event().wait()
 
-    async with asyncio.timeout(WAIT):
+    async with asyncio.timeout(PATIENCE):
         await EventStream(events())({"type": "http"}, receive, send)
     stream = b"".join(sent)
     assert stream.startswith(b"event: version\nid: 1\ndata: 1\n\n: heartbeat\n\n")
@@ -390,7 +389,7 @@ async def test_a_stream_with_much_to_tell_lets_others_have_their_turn() -> None:
     async def receive() -> Any:
         await asyncio.Event().wait()
 
-    async with asyncio.timeout(WAIT):
+    async with asyncio.timeout(PATIENCE):
         await asyncio.gather(EventStream(events())({"type": "http"}, receive, send), others())
     assert turns >= 100
 
@@ -401,7 +400,7 @@ class InThisProcess(uvicorn.Server):
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         serving = asyncio.create_task(self._serve())
-        async with asyncio.timeout(WAIT):
+        async with asyncio.timeout(PATIENCE):
             while not self.started:
                 await asyncio.sleep(0.01)
         yield
@@ -427,7 +426,7 @@ async def test_a_slow_reader_is_cut_off_and_goes_on_where_it_was(
         versions = 60
         for number in range(2, versions + 1):  # more than the sockets hold; the reader reads none of it
             ok(await write(http, block, f"{number} " + "x" * 200_000))
-        await asyncio.wait_for(cut.wait(), WAIT)
+        await asyncio.wait_for(cut.wait(), PATIENCE)
         received = await asyncio.to_thread(read_all, reader)
         ids = [int(line[4:]) for line in received.split(b"\n") if line.startswith(b"id: ")]
         whole = ids if received.endswith(b"\n\n") else ids[:-1]
@@ -441,7 +440,7 @@ async def test_a_slow_reader_is_cut_off_and_goes_on_where_it_was(
 def read_all(reader: socket.socket) -> bytes:
     """Return what was sent before the server closed its side."""
     pieces = []
-    reader.settimeout(WAIT)
+    reader.settimeout(PATIENCE)
     try:
         while piece := reader.recv(1 << 20):
             pieces.append(piece)

@@ -10,6 +10,7 @@ import pytest
 from letta_client import Letta
 from letta_client.types import AgentState
 
+from support.clients import official_client
 from support.fixtures import MODEL, NewAgent, StartServer
 from support.scripted_model import ScriptedModel
 
@@ -44,7 +45,7 @@ def test_a_folder_of_the_users_own_is_searched(start_server: StartServer, tmp_pa
     folder.mkdir()
     (folder / "birds.md").write_text("# Birds\nSource: https://example.org/birds\n\nThe kākāpō cannot fly.\n")
     server = start_server(env={"FOLKMOOT_SEARCH_FOLDER": str(folder)})
-    with Letta(base_url=server.url, api_key="unused", max_retries=0) as client:
+    with official_client(server.url) as client:
         agent = client.agents.create(model=MODEL, tools=["web_search"])
         found = json.loads(search(client, agent, query="kākāpō").tool_return)
         assert [result["url"] for result in found["results"]] == ["https://example.org/birds"]
@@ -66,7 +67,7 @@ def test_a_search_that_makes_no_sense_is_told_and_the_turn_goes_on(
 
 def test_a_search_engine_that_is_away_is_told_and_the_turn_goes_on(start_server: StartServer) -> None:
     server = start_server(env={"FOLKMOOT_SEARCH_URL": "http://127.0.0.1:1"})
-    with Letta(base_url=server.url, api_key="unused", max_retries=0) as client:
+    with official_client(server.url) as client:
         agent = client.agents.create(model=MODEL, tools=["web_search"])
         returned = search(client, agent, query="anything")
     assert returned.status == "error"

@@ -35,10 +35,10 @@ from folkmoot.store import clock
 from folkmoot.store.engine import Store, Transaction
 from folkmoot.store.paging import Page
 from folkmoot.store.tables import block_tags, jobs
+from support.polling import PATIENCE
 
 Work = Callable[[JobKind], Awaitable[JobWorker]]
 
-PATIENCE = 60.0
 AUTHOR = Author("api", "key", "test")
 
 

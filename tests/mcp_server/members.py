@@ -15,6 +15,8 @@ from mcp.client.session import MessageHandlerFnT
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import Implementation, TextContent
 
+from support.polling import PATIENCE
+
 NewMember = Callable[..., str]
 """Makes a member and returns its key."""
 
@@ -33,7 +35,7 @@ async def joined(
 ) -> AsyncIterator[Client]:
     """Connect to a door, with a key or as whoever needs none; `heard` is given what the server says unasked."""
     headers = {"authorization": f"Bearer {key}"} if key is not None else {}
-    async with httpx2.AsyncClient(headers=headers, timeout=60) as http:
+    async with httpx2.AsyncClient(headers=headers, timeout=PATIENCE) as http:
         transport = streamable_http_client(f"{url}/mcp", http_client=http)
         info = Implementation(name=name, version=version)
         async with Client(transport, mode=generation, client_info=info, message_handler=heard) as client:
@@ -92,7 +94,7 @@ class OlderSession:
     def request(self, method: str, url: str, key: str | None = None, **more: Any) -> httpx.Response:
         """Send a request of the session to a process."""
         authorization = {"authorization": f"Bearer {key or self.key}"}
-        return httpx.request(method, f"{url}/mcp", headers=self.headers | authorization, timeout=60, **more)
+        return httpx.request(method, f"{url}/mcp", headers=self.headers | authorization, timeout=PATIENCE, **more)
 
     def ask(self, method: str, **params: Any) -> Any:
         """Ask something and return the answer."""
@@ -103,7 +105,7 @@ class OlderSession:
     def stream(self, url: str, key: str | None = None) -> Iterator[Iterator[dict[str, Any]]]:
         """Give what the session's stream tells, as it comes, until it ends: resources, and the names of lists."""
         headers = self.headers | {"accept": "text/event-stream", "authorization": f"Bearer {key or self.key}"}
-        with httpx.stream("GET", f"{url}/mcp", headers=headers, timeout=60) as stream:
+        with httpx.stream("GET", f"{url}/mcp", headers=headers, timeout=PATIENCE) as stream:
             assert stream.status_code == 200
             yield _told(stream)
 

@@ -11,6 +11,7 @@ import pytest
 from members import GENERATIONS, NewMember, call, joined, knock_tool, refused
 
 from support.fixtures import NewAgent, NewBlock, one_store
+from support.polling import PATIENCE
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
 
@@ -76,7 +77,7 @@ async def test_a_turn_whose_asker_gives_up_is_cancelled(
             await asyncio.to_thread(held.wait_for, 1)
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE):
                 while runs_of(http, agent) != ["cancelled"]:
                     await asyncio.sleep(0.01)
 
@@ -90,11 +91,11 @@ async def test_a_turn_whose_client_drops_is_cancelled(
         server.url, new_member(agents=[agent.id]), "ask_agent", agent=agent.id, message="Please:\nECHO hello"
     )
     with scripted_model.hold() as held:
-        async with httpx.AsyncClient(timeout=60) as client:
+        async with httpx.AsyncClient(timeout=PATIENCE) as client:
             asking = asyncio.create_task(client.request(**asked))
             await asyncio.to_thread(held.wait_for, 1)
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while runs_of(http, agent) != ["cancelled"]:
                 await asyncio.sleep(0.01)

@@ -27,13 +27,13 @@ from folkmoot.memory.blocks import create_block, labels_topic, update_block
 from folkmoot.settings import Settings
 from folkmoot.store import clock
 from folkmoot.store.tables import mcp_subscriptions
+from support.clients import plain_client
 from support.fixtures import NewBlock, StartServer, one_store
+from support.polling import PATIENCE
 from support.server import ServerProcess
 
 each_generation = pytest.mark.parametrize("generation", GENERATIONS)
 on_postgres = pytest.mark.parametrize("store", ["postgres"], indirect=True)
-
-PATIENCE = 60.0
 
 
 def grant(block: Any, access: str = "write") -> dict[str, str]:
@@ -114,7 +114,7 @@ def test_a_token_for_a_page_does_not_open_the_door(server: ServerProcess, http: 
 @one_store
 async def test_a_reader_reads(start_server: StartServer) -> None:
     server = start_server(env={"FOLKMOOT_API_KEY": "the-key"})
-    with httpx.Client(base_url=server.url, headers={"authorization": "Bearer the-key"}, timeout=PATIENCE) as admin:
+    with plain_client(server.url, headers={"authorization": "Bearer the-key"}) as admin:
         admin.post("/v1/blocks", json={"label": "notes", "value": "one"}).raise_for_status()
         key = admin.post("/v1/keys", json={"name": "eye", "role": "reader"}).json()["key"]
     async with joined(server.url, key) as reader:
@@ -145,7 +145,7 @@ def test_a_session_of_the_older_revisions_is_told_of_changes(start_server: Start
     """Subscribed by one request, told over the session's stream, written by somebody else: each at any process."""
     servers = [start_server() for _ in range(2 if store == "postgres" else 1)]
     listening, subscribing, writing = servers[0].url, servers[-1].url, servers[0].url
-    with httpx.Client(base_url=writing, timeout=PATIENCE) as http:
+    with plain_client(writing) as http:
         block = http.post("/v1/blocks", json={"label": "notes", "value": "one"}).json()
         made = http.post("/v1/keys", json={"name": "cursor", "blocks": [grant(block, "read")]}).json()
         other = http.post("/v1/keys", json={"name": "other", "blocks": [grant(block, "read")]}).json()
@@ -265,7 +265,7 @@ async def test_a_subscription_ends_with_its_key(server: ServerProcess, http: htt
 @one_store
 def test_a_server_that_stops_ends_subscriptions(start_server: StartServer) -> None:
     server = start_server()
-    with httpx.Client(base_url=server.url, timeout=PATIENCE) as http:
+    with plain_client(server.url) as http:
         http.post("/v1/blocks", json={"label": "notes", "value": "one"}).raise_for_status()
         asked = knock(
             server.url, "subscriptions/listen", {"notifications": {"resourceSubscriptions": ["memory://notes"]}}
@@ -282,7 +282,7 @@ def test_a_server_that_stops_ends_subscriptions(start_server: StartServer) -> No
 @each_generation
 async def test_every_process_answers(start_server: StartServer, generation: str) -> None:
     first, second = start_server(), start_server()
-    with httpx.Client(base_url=first.url, timeout=PATIENCE) as http:
+    with plain_client(first.url) as http:
         block = http.post("/v1/blocks", json={"label": "notes", "value": "one"}).json()
         key = http.post("/v1/keys", json={"name": "claude-code", "blocks": [grant(block)]}).json()["key"]
     async with joined(first.url, key, generation) as one:

@@ -33,6 +33,7 @@ from chaos.moot import (
     write,
 )
 from support.fixtures import StartServer
+from support.polling import PATIENCE
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
 
@@ -403,7 +404,7 @@ class OwnersTransaction:
     async def somebody_waits(self) -> None:
         """Return when another transaction waits for a lock."""
         waiting = "SELECT 1 FROM pg_locks WHERE NOT granted"
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while await self._connection.fetchval(waiting) is None:
                 await asyncio.sleep(0.01)
 

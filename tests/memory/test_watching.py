@@ -15,9 +15,9 @@ from folkmoot.memory.authors import Author
 from folkmoot.memory.blocks import create_block, delete_block, update_block
 from folkmoot.memory.watch import Gone, MemoryEvent, NewVersion, Snapshot, watch_block
 from folkmoot.store.engine import Store, T, Work
+from support.polling import PATIENCE
 from support.stores import open_default
 
-WAIT = 30.0
 WATCHERS = 200
 API = Author("api", name="local")
 
@@ -63,7 +63,7 @@ async def edit(store: Counted, block_id: str, text: str) -> None:
 
 
 async def take(events: AsyncIterator[MemoryEvent], count: int) -> list[MemoryEvent]:
-    async with asyncio.timeout(WAIT):
+    async with asyncio.timeout(PATIENCE):
         return [await anext(events) for _ in range(count)]
 
 
@@ -189,7 +189,7 @@ async def test_a_reader_that_pauses_until_its_versions_are_forgotten_is_told_the
         await asyncio.gather(*(edit(counted, block_id, str(number)) for number in range(2, 7)))
         assert numbers(await reading) == [2]
         (feed,) = watch._feeds[counted.engine].values()
-        async with asyncio.timeout(WAIT):
+        async with asyncio.timeout(PATIENCE):
             while feed._kept:
                 await asyncio.sleep(0)
         assert numbers(await take(events, 4)) == [3, 4, 5, 6]

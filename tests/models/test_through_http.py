@@ -10,6 +10,7 @@ import httpx
 import pytest
 from fake_provider import Answer, Asked, FakeProvider, called, chat, chat_stream, responses, said, thought
 
+from support.clients import plain_async_client
 from support.fixtures import StartServer
 
 MODEL = "openai/gpt-5-mini"
@@ -62,7 +63,7 @@ def prompts(provider: FakeProvider) -> list[Any]:
 
 
 def connect(server: Any) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=server.url, timeout=60)
+    return plain_async_client(server.url)
 
 
 async def test_reasoning_items_go_back_from_the_store(start_server: StartServer, provider: FakeProvider) -> None:

@@ -24,6 +24,7 @@ from runs.talking import (
     say,
     whole,
 )
+from support.clients import plain_client
 from support.fixtures import NewAgent, NewBlock, StartServer, each_provider
 from support.scripted_model import ScriptedModel
 
@@ -300,7 +301,7 @@ def test_the_request_and_the_answer_are_streamed(client: Letta, new_agent: NewAg
 @each_provider
 def test_what_waits_survives_a_restart(start_server: StartServer, scripted_model: ScriptedModel, model: str) -> None:
     server = start_server()
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
         agent = ok(http.post("/v1/agents", json={"model": model, "tool_rules": [RULE]}))["id"]
         (call_id,) = waiting(say(http, agent, f"{SEARCH}\nTHEN ECHO found"))
         server.restart()

@@ -30,7 +30,9 @@ from runs.talking import (
     whole,
 )
 from support.callbacks import listening
+from support.clients import plain_client
 from support.fixtures import MODEL, NewAgent, StartServer, one_store
+from support.polling import PATIENCE
 from support.scripted_model import ScriptedModel
 
 pytestmark = pytest.mark.filterwarnings("ignore:deprecated")
@@ -200,7 +202,7 @@ def test_another_process_follows_a_run_that_is_under_way(
     start_server: StartServer, scripted_model: ScriptedModel, tokens: bool
 ) -> None:
     here, there = start_server(), start_server()
-    with httpx.Client(base_url=here.url, timeout=60) as http, httpx.Client(base_url=there.url, timeout=60) as other:
+    with plain_client(here.url) as http, plain_client(there.url) as other:
         agent = ok(http.post("/v1/agents", json={"model": MODEL}))
         with scripted_model.hold() as held:
             run_id = start(http, agent["id"], ASKED, stream_tokens=tokens)
@@ -231,12 +233,12 @@ def test_a_run_that_is_over_is_replayed_as_its_own_after_a_fork(http: httpx.Clie
 
 def test_a_run_can_be_followed_after_a_restart(start_server: StartServer) -> None:
     server = start_server()
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
         agent = ok(http.post("/v1/agents", json={"model": MODEL}))
         everything = answered(http, agent["id"], ASKED, stream_tokens=True)
         run_id = json.loads(everything[0])["run_id"]
     server.restart()
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
         for seen in range(len(everything)):
             number = last_number(everything[:seen])
             assert followed(http, run_id, number) == behind(everything, number)
@@ -244,7 +246,7 @@ def test_a_run_can_be_followed_after_a_restart(start_server: StartServer) -> Non
 
 def test_a_stopped_server_says_how_its_runs_ended(start_server: StartServer, scripted_model: ScriptedModel) -> None:
     server = start_server(env={"FOLKMOOT_SHUTDOWN_WAIT": "0.2"})
-    with httpx.Client(base_url=server.url, timeout=60) as http, scripted_model.hold() as held:
+    with plain_client(server.url) as http, scripted_model.hold() as held:
         agent = ok(http.post("/v1/agents", json={"model": MODEL}))
         run_id = start(http, agent["id"], ASKED)
         held.wait_for(1)
@@ -252,7 +254,7 @@ def test_a_stopped_server_says_how_its_runs_ended(start_server: StartServer, scr
         held.wait_for(2)
         server.stop()
     server.start()
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
         run = ok(http.get(f"/v1/runs/{run_id}"))
         assert (run["status"], run["stop_reason"]) == ("failed", "error")
         assert kinds(read(followed(http, run_id))) == [
@@ -267,7 +269,7 @@ def test_a_background_run_gets_its_time_to_end_when_the_server_stops(
     start_server: StartServer, scripted_model: ScriptedModel
 ) -> None:
     server = start_server()
-    with httpx.Client(base_url=server.url, timeout=60) as http, scripted_model.hold() as held:
+    with plain_client(server.url) as http, scripted_model.hold() as held:
         agent = ok(http.post("/v1/agents", json={"model": MODEL}))
         run_id = start(http, agent["id"], "ECHO in time")
         held.wait_for(1)
@@ -276,7 +278,7 @@ def test_a_background_run_gets_its_time_to_end_when_the_server_stops(
         held.release()
         stopping.join()
     server.start()
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
         assert ok(http.get(f"/v1/runs/{run_id}"))["status"] == "completed"
         assert kinds(read(followed(http, run_id))) == ["ping", "assistant_message", *END]
 
@@ -288,10 +290,10 @@ SECRET = "the callbacks' secret"
 
 def test_callbacks_are_sent_signed_when_a_run_is_over(start_server: StartServer, scripted_model: ScriptedModel) -> None:
     server = start_server(env={"FOLKMOOT_PRIVATE_CALLBACKS": "true", "FOLKMOOT_CALLBACK_SECRET": SECRET})
-    with httpx.Client(base_url=server.url, timeout=60) as http, listening() as (url, received):
+    with plain_client(server.url) as http, listening() as (url, received):
         agent = ok(http.post("/v1/agents", json={"model": MODEL}))
         run_id = start(http, agent["id"], ASKED, callback_url=url)
-        headers, body = received.get(timeout=30)
+        headers, body = received.get(timeout=PATIENCE)
         said = dict(part.split("=", 1) for part in headers["folkmoot-signature"].split(","))
         digest = hmac.new(SECRET.encode(), f"{said['t']}.".encode() + body, hashlib.sha256).hexdigest()
         assert said["v1"] == digest
@@ -306,14 +308,14 @@ def test_callbacks_are_sent_signed_when_a_run_is_over(start_server: StartServer,
         assert told["usage"]["prompt_tokens"] == 200
         scripted_model.fail_next(400, message="no such luck")
         failed = start(http, agent["id"], "lost", callback_url=url)
-        told = json.loads(received.get(timeout=30)[1])
+        told = json.loads(received.get(timeout=PATIENCE)[1])
         assert (told["run_id"], told["status"], told["stop_reason"]) == (failed, "failed", "llm_api_error")
         assert "no such luck" in told["error"]["message"]
         with scripted_model.hold() as held:
             cancelled = start(http, agent["id"], "held", callback_url=url)
             held.wait_for(1)
             ok(http.post(f"/v1/agents/{agent['id']}/messages/cancel", json={"run_ids": [cancelled]}))
-            told = json.loads(received.get(timeout=30)[1])
+            told = json.loads(received.get(timeout=PATIENCE)[1])
         assert (told["run_id"], told["status"], told["stop_reason"]) == (cancelled, "cancelled", "cancelled")
     server.stop()
 

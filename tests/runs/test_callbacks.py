@@ -24,6 +24,7 @@ from folkmoot.errors import InvalidInput
 from folkmoot.runs import callbacks
 from folkmoot.runs.callbacks import CallbackResult, check_callback_url, send_callback
 from folkmoot.store import clock
+from support.polling import PATIENCE
 
 BODY = {"run_id": "run-1", "status": "completed", "text": "Grüße 👋"}
 
@@ -177,14 +178,14 @@ async def test_late_answer_is_given_up(send: Send, pauses: Pauses, monkeypatch: 
 async def test_answer_that_drips_is_given_up(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(callbacks, "TIMEOUT", 0.2)
     receiver = Receiver(drip=0.01)
-    async with await receiver.serve(), asyncio.timeout(5):
+    async with await receiver.serve(), asyncio.timeout(PATIENCE):
         result = await send(f"http://127.0.0.1:{receiver.port}/")
     assert (result.status_code, result.error) == (None, "127.0.0.1 did not answer within 0.2 seconds.")
 
 
 async def test_endless_answer_is_not_read(send: Send) -> None:
     receiver = Receiver(endless=True)
-    async with await receiver.serve(), asyncio.timeout(5):
+    async with await receiver.serve(), asyncio.timeout(PATIENCE):
         result = await send(f"http://127.0.0.1:{receiver.port}/")
     assert result.status_code == 200
 

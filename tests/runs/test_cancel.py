@@ -27,7 +27,9 @@ from runs.talking import (
     streaming,
     whole,
 )
+from support.clients import plain_client
 from support.fixtures import MODEL, NewAgent, StartServer, each_provider
+from support.polling import PATIENCE
 from support.scripted_model import ScriptedModel
 
 pytestmark = pytest.mark.filterwarnings("ignore:deprecated")
@@ -229,7 +231,7 @@ def test_a_cancel_at_any_moment_leaves_run_stream_and_conversation_of_one_mind(
 @pytest.mark.parametrize("step", [1, 2])
 def test_another_process_cancels(start_server: StartServer, scripted_model: ScriptedModel, step: int) -> None:
     here, there = start_server(), start_server()
-    with httpx.Client(base_url=here.url, timeout=60) as http, httpx.Client(base_url=there.url, timeout=60) as other:
+    with plain_client(here.url) as http, plain_client(there.url) as other:
         agent = ok(http.post("/v1/agents", json={"model": MODEL}))
         with scripted_model.hold() as held, streaming(http, agent["id"], ASKED) as reading:
             run_id = run_of(reading.next())
@@ -250,7 +252,7 @@ def test_a_run_deleted_from_another_process_does_not_go_on_beside_the_next(
     start_server: StartServer, scripted_model: ScriptedModel
 ) -> None:
     here, there = start_server(), start_server()
-    with httpx.Client(base_url=here.url, timeout=60) as http, httpx.Client(base_url=there.url, timeout=60) as other:
+    with plain_client(here.url) as http, plain_client(there.url) as other:
         agent = ok(http.post("/v1/agents", json={"model": MODEL}))["id"]
         with scripted_model.hold(matching="first") as held:
             run_id = start(http, agent, "ECHO first")
@@ -317,7 +319,7 @@ def test_a_message_to_an_agent_that_is_deleted_meanwhile_ends(
         deleting = threading.Thread(target=client.agents.delete, args=(agent.id,))
         deleting.start()
         held.release()
-        deleting.join(30)
+        deleting.join(PATIENCE)
         answer = asking.result(30)
     assert answer.status_code in (200, 404, 409), answer.text
     assert json.loads(answer.text)

@@ -10,6 +10,7 @@ import pytest
 from letta_client import Letta
 
 from runs.talking import SEARCH, call, calling, decide, kinds, ok, post, read, say, streaming, whole
+from support.clients import plain_client
 from support.fixtures import NewAgent, NewBlock, StartServer, each_provider
 from support.scripted_model import ScriptedModel
 
@@ -190,7 +191,7 @@ def test_an_agent_without_tools_can_use_the_clients(http: httpx.Client, new_agen
 
 def test_what_a_client_has_to_run_survives_a_restart(start_server: StartServer, model: str) -> None:
     server = start_server()
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
         agent = ok(http.post("/v1/agents", json={"model": model}))["id"]
         (call_id,) = open_calls(say(http, agent, ASKED, client_tools=[LOOKUP]))
         server.restart()

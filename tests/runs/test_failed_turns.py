@@ -13,6 +13,7 @@ import pytest
 from letta_client import APIStatusError, AsyncLetta, Letta, NotFoundError
 from letta_client.types import AgentState
 
+from support.clients import official_async_client
 from support.fixtures import MODEL, NewAgent, NewBlock, StartServer, each_provider
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
@@ -152,7 +153,7 @@ async def test_a_server_starts_again_after_an_agent_was_deleted_in_its_turn(
 ) -> None:
     """The run is left behind without its conversation, and the next start has to settle it."""
     server = start_server()
-    async with AsyncLetta(base_url=server.url, api_key="unused", max_retries=0) as client:
+    async with official_async_client(server.url) as client:
         agent = await client.agents.create(model=MODEL)
         with scripted_model.hold() as held:
             turn = asyncio.create_task(client.agents.messages.create(agent.id, input="hello"))
@@ -163,7 +164,7 @@ async def test_a_server_starts_again_after_an_agent_was_deleted_in_its_turn(
                 await turn
     await age_runs(server)
     await asyncio.to_thread(server.start)
-    async with AsyncLetta(base_url=server.url, api_key="unused", max_retries=0) as client:
+    async with official_async_client(server.url) as client:
         agent = await client.agents.create(model=MODEL)
         assert (await client.agents.messages.create(agent.id, input="ECHO hi")).messages[0].content == "hi"
 
@@ -173,7 +174,7 @@ async def test_a_run_of_a_killed_server_is_failed_at_the_next_start_and_the_agen
     start_server: StartServer, scripted_model: ScriptedModel, model: str
 ) -> None:
     server = start_server()
-    async with AsyncLetta(base_url=server.url, api_key="unused", max_retries=0) as client:
+    async with official_async_client(server.url) as client:
         agent = await client.agents.create(model=model)
         with scripted_model.hold() as held:
             turn = asyncio.create_task(client.agents.messages.create(agent.id, input="lost"))
@@ -183,7 +184,7 @@ async def test_a_run_of_a_killed_server_is_failed_at_the_next_start_and_the_agen
                 await turn
     await age_runs(server)
     await asyncio.to_thread(server.start)
-    async with AsyncLetta(base_url=server.url, api_key="unused", max_retries=0) as client:
+    async with official_async_client(server.url) as client:
         assert (await client.agents.messages.create(agent.id, input="ECHO hi")).messages[0].content == "hi"
         texts = [m.content async for m in client.agents.messages.list(agent.id, order="asc")]  # type: ignore[union-attr]
     assert texts[1:] == ["ECHO hi", "hi"]
@@ -212,7 +213,7 @@ async def test_one_agent_takes_one_turn_at_a_time_among_several_processes(
     start_server: StartServer, scripted_model: ScriptedModel
 ) -> None:
     servers = [start_server(), start_server()]
-    clients = [AsyncLetta(base_url=server.url, api_key="unused", max_retries=0) for server in servers]
+    clients = [official_async_client(server.url) for server in servers]
     agent, other = await clients[0].agents.create(model=MODEL), await clients[0].agents.create(model=MODEL)
     with scripted_model.hold(matching="reply") as held:
         asking = [

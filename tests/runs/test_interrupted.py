@@ -18,6 +18,7 @@ import pytest
 
 from chaos.moot import rows
 from runs.talking import SEARCH, Event, approval, decide, kinds, ok, post, say, whole
+from support.clients import plain_client
 from support.fixtures import MODEL, NewAgent, StartServer
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
@@ -83,7 +84,7 @@ class Moot:
 def _moot(start_server: StartServer, database: str, **fields: Any) -> Iterator[Moot]:
     server = start_server(env=IMPATIENT)
     limits = httpx.Limits(max_keepalive_connections=0)  # a kept connection would not outlive its server
-    with httpx.Client(base_url=server.url, timeout=60, limits=limits) as http:
+    with plain_client(server.url, limits=limits) as http:
         moot = Moot(server, database, http)
         moot.one, moot.other = moot.make(**fields), moot.make()
         yield moot

@@ -14,6 +14,7 @@ from letta_client import Letta
 
 from runs.talking import followed, kinds, ok, say, whole
 from support.fixtures import NewAgent
+from support.polling import PATIENCE
 from support.scripted_model import ScriptedModel
 
 ASK = "send_message_to_agent_and_wait_for_reply"
@@ -179,7 +180,7 @@ def test_an_agent_whose_model_fails_is_a_readable_error(
         held.wait_for(1)  # the asker's own words hold the script too
         scripted_model.fail_next(400, message="no such luck")
         held.release()
-        asking.join(30)
+        asking.join(PATIENCE)
     assert returned(answers[0])["status"] == "error"
     whole(http, other.id)
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 import httpx
 
 from runs.talking import DONE, answered, followed, kinds, ok, read, run_of
+from support.clients import plain_client
 from support.fixtures import MODEL, StartServer
+from support.polling import PATIENCE
 
 LOOKS = 500
 
 
 def test_an_old_runs_stream_shows_its_messages_whole(start_server: StartServer) -> None:
     server = start_server(env={"FOLKMOOT_KEEP_STREAMS": "0.001"})
-    with httpx.Client(timeout=60) as plain:
+    with httpx.Client(timeout=PATIENCE) as plain:
         agent = ok(plain.post(f"{server.url}/v1/agents", json={"model": MODEL}))["id"]
-        with httpx.Client(base_url=server.url, timeout=60) as http:
+        with plain_client(server.url) as http:
             events = answered(http, agent, "ECHO one two three four", stream_tokens=True)
         assert kinds(read(events)).count("assistant_message") > 1
         server.restart()  # a server looks for old streams when it starts, and then every minute
-        with httpx.Client(base_url=server.url, timeout=60) as http:
+        with plain_client(server.url) as http:
             for _ in range(LOOKS):
                 shown = followed(http, run_of(events[0]))
                 if kinds(read(shown)).count("assistant_message") == 1:

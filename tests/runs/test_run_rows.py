@@ -14,8 +14,9 @@ from letta_client import Letta
 
 from chaos.moot import rows
 from runs.talking import DONE, Reading, followed, kinds, ok, post, read, say, whole
+from support.clients import plain_client
 from support.fixtures import MODEL, NewAgent, StartServer
-from support.polling import until
+from support.polling import PATIENCE, until
 from support.scripted_model import ScriptedModel
 
 ASKED = "CALL conversation_search {}\nTHEN ECHO one two three"
@@ -46,7 +47,7 @@ async def lease_is_extended(database: str, run_id: str) -> None:
     """Return when the run's lease is another than it is now."""
     statement = f"SELECT lease_expires_at FROM runs WHERE id = '{run_id}'"
     ((at_first,),) = await rows(database, statement)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while await rows(database, statement) == [(at_first,)]:
             await asyncio.sleep(0.1)
 
@@ -59,8 +60,8 @@ def test_a_process_whose_run_was_deleted_as_dead_goes_on_with_the_others(
     """It was silent for too long, and comes back with the end of a run that nobody knows any more."""
     here, there = start_server(), start_server()
     with (
-        httpx.Client(base_url=here.url, timeout=60) as http,
-        httpx.Client(base_url=there.url, timeout=60) as other,
+        plain_client(here.url) as http,
+        plain_client(there.url) as other,
         ThreadPoolExecutor(1) as pool,
     ):
         lost, beside = (ok(http.post("/v1/agents", json={"model": MODEL}))["id"] for _ in range(2))

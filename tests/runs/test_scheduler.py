@@ -12,8 +12,9 @@ import pytest
 
 from runs.talking import kinds, ok, post, say, whole
 from support.callbacks import listening
+from support.clients import plain_client
 from support.fixtures import MODEL, NewAgent, StartServer
-from support.polling import until
+from support.polling import PATIENCE, until
 from support.scripted_model import ScriptedModel
 
 ASK = "send_message_to_agent_and_wait_for_reply"
@@ -58,7 +59,7 @@ def test_agents_that_ask_each_other_through_two_processes_come_to_an_end(
 ) -> None:
     """Neither process sees what the other's agent waits for but in the store."""
     here, there = start_server(), start_server()
-    with httpx.Client(base_url=here.url, timeout=60) as one_side, httpx.Client(base_url=there.url, timeout=60) as other:
+    with plain_client(here.url) as one_side, plain_client(there.url) as other:
         one, two = (
             ok(one_side.post("/v1/agents", json={"model": MODEL, "tools": [ASK], "include_base_tools": False}))["id"]
             for _ in range(2)
@@ -80,7 +81,7 @@ def test_agents_that_ask_each_other_through_two_processes_come_to_an_end(
 
 def test_a_run_whose_process_died_still_calls_back(start_server: StartServer, scripted_model: ScriptedModel) -> None:
     server = start_server(env={"FOLKMOOT_PRIVATE_CALLBACKS": "true"})
-    with httpx.Client(timeout=60) as http, listening() as (url, received):
+    with httpx.Client(timeout=PATIENCE) as http, listening() as (url, received):
         agent = ok(http.post(f"{server.url}/v1/agents", json={"model": MODEL}))["id"]
         with scripted_model.hold() as held:
             asked = {"input": "hello", "callback_url": url}
@@ -88,7 +89,7 @@ def test_a_run_whose_process_died_still_calls_back(start_server: StartServer, sc
             held.wait_for(1)
             server.kill()
         server.restart()
-        told = json.loads(received.get(timeout=60)[1])
+        told = json.loads(received.get(timeout=PATIENCE)[1])
         assert (told["run_id"], told["status"], told["error"]["type"]) == (run["id"], "failed", "process_died")
     server.stop()
 

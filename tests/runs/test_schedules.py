@@ -19,6 +19,7 @@ from folkmoot.errors import InvalidInput
 from folkmoot.schedules.schedules import due_schedules, take
 from folkmoot.schedules.times import Timetable
 from folkmoot.store.opening import open_store
+from support.clients import plain_client
 from support.fixtures import MODEL, NewAgent, StartServer, one_store
 from support.scripted_model import ScriptedModel
 
@@ -107,7 +108,7 @@ def test_each_due_time_is_started_once_whoever_looks_and_what_was_missed_once(
 ) -> None:
     """Schedules that fell due many times while no process was there, then processes that look at the same moment."""
     server = start_server()
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
         agents = [http.post("/v1/agents", json={"model": MODEL}).json()["id"] for _ in range(8)]
         for number, agent in enumerate(agents):
             times = {"scheduled_at": (time.time() + 3600) * 1000} if number % 2 else DAILY
@@ -116,7 +117,7 @@ def test_each_due_time_is_started_once_whoever_looks_and_what_was_missed_once(
     server.stop()
     _let_all_be_due(database_url, int((time.time() - timedelta(days=3).total_seconds()) * 1e6))
     servers = [start_server() for _ in range(2)] if store == "postgres" else [start_server()]
-    with httpx.Client(base_url=servers[0].url, timeout=60) as http:
+    with plain_client(servers[0].url) as http:
         started = [until(lambda agent=agent: runs_of(http, agent)) for agent in agents]
         assert [len(found) for found in started] == [1] * len(agents)
         until(lambda: all(runs_of(http, agent)[0]["status"] == "completed" for agent in agents))
@@ -129,7 +130,7 @@ def test_each_due_time_is_started_once_whoever_looks_and_what_was_missed_once(
     for each in servers:
         each.stop()
     again = start_server()
-    with httpx.Client(base_url=again.url, timeout=60) as http:
+    with plain_client(again.url) as http:
         assert [len(runs_of(http, agent)) for agent in agents] == [1] * len(agents)
 
 
@@ -158,7 +159,7 @@ def test_a_schedule_ends_with_the_key_that_made_it(start_server: StartServer, da
 
 def test_of_those_who_saw_the_same_due_time_one_takes_it(start_server: StartServer, database_url: str) -> None:
     server = start_server()
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
         agent = http.post("/v1/agents", json={"model": MODEL}).json()["id"]
         for times in (DAILY, {"scheduled_at": (time.time() + 3600) * 1000}):
             http.post(f"/v1/agents/{agent}/schedule", json={"messages": SAID, "schedule": times}).raise_for_status()

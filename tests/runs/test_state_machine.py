@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from runs.talking import approval, call, calling, decide, followed, kinds, last_run, ok, post, read, say, whole
 from support.model_faults import Held
+from support.polling import PATIENCE
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
 
@@ -233,7 +234,9 @@ def server_of_its_own(store: str, scripted_model: ScriptedModel, tmp_path: Path)
 def test_any_sequence_of_turns_cancels_approvals_and_restarts(
     server_of_its_own: ServerProcess, scripted_model: ScriptedModel, provider: str, model: str
 ) -> None:
-    with httpx.Client(base_url=server_of_its_own.url, timeout=60, transport=httpx.HTTPTransport(retries=1)) as http:
+    with httpx.Client(
+        base_url=server_of_its_own.url, timeout=PATIENCE, transport=httpx.HTTPTransport(retries=1)
+    ) as http:
 
         class Driven(Conversation):
             server = server_of_its_own

@@ -11,6 +11,7 @@ import pytest
 from letta_client import Letta, NotFoundError
 
 from runs.talking import ok, say
+from support.clients import plain_client
 from support.fixtures import MODEL, NewAgent, StartServer
 from support.scripted_model import ScriptedModel
 
@@ -109,7 +110,7 @@ def test_a_trace_shows_what_the_model_was_sent_unless_it_is_not_to_be_kept(
 ) -> None:
     untraced = start_server(env={"FOLKMOOT_TRACE": "off"})
     for address, kept in ((str(http.base_url), True), (untraced.url, False)):
-        with httpx.Client(base_url=address, timeout=60) as client:
+        with plain_client(address) as client:
             wanted = {"type": "json_object"}
             agent = client.post("/v1/agents", json={"model": MODEL, "response_format": wanted}).json()
             turn = client.post(f"/v1/agents/{agent['id']}/messages", json={"input": "ECHO traced"}).json()

@@ -22,6 +22,7 @@ from folkmoot.runs.supervisor import RunSupervisor
 from folkmoot.server.state import ServerState
 from folkmoot.settings import Settings
 from folkmoot.store.engine import Transaction
+from support.polling import PATIENCE
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ async def test_a_run_that_is_cancelled_before_its_task_has_begun_ends(state: Ser
     run = await state.runs.start(asked(agent_id))
     cancelled = await state.runs.cancel(run.id)  # nothing has let the task begin
     assert (cancelled.status, cancelled.stop_reason) == ("cancelled", "cancelled")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         events = [event async for _, event in state.runs.follow(run.id)]
     assert isinstance(events[-1], TurnFailed)
     assert (await state.runs.answer(asked(agent_id))).end.stop_reason == "end_turn"
@@ -108,7 +109,7 @@ async def test_the_end_of_the_wait_is_set_once(
     await asking.wait()
     state.runs.supervisor.stop_after(0.01)
     state.runs.supervisor.stop_after(3600)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         await state.runs.supervisor.close()
     ended = await state.store.read(lambda transaction: find_run(transaction, run.id))
     assert (ended.status, ended.details["error"]["type"]) == ("failed", "server_stopped")
@@ -117,7 +118,7 @@ async def test_the_end_of_the_wait_is_set_once(
 async def test_a_run_that_begins_when_the_time_is_over_is_stopped(state: ServerState, agent_id: str) -> None:
     state.runs.supervisor.stop_after(0)
     await asyncio.sleep(0.01)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         with pytest.raises(ServerStopped):
             await state.runs.answer(asked(agent_id))
 

@@ -25,6 +25,7 @@ from folkmoot.sandbox.calls import Call, Environment, Limits, Mode, read_limits
 from folkmoot.sandbox.sandbox import Sandbox
 from sandbox.conftest import Running
 from sandbox.probes import PROBES, targets
+from support.polling import PATIENCE
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="walls are Linux's")
 BOTH = pytest.mark.parametrize("mode", ["strict", "trusted"])
@@ -228,6 +229,31 @@ async def test_what_is_expected_is_there_before_the_call_and_ends_when_none_come
         await sandbox.close()
 
 
+async def test_an_interpreter_that_starts_while_its_call_is_given_up_is_ended_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As when a server is stopped while it tries the walls."""
+    made: list[service._Forker] = []
+    there, go_on, start = threading.Event(), threading.Event(), service._Forker
+
+    def make(interpreter: Path) -> service._Forker:
+        made.append(start(interpreter))
+        there.set()
+        assert go_on.wait(PATIENCE)
+        return made[-1]
+
+    monkeypatch.setattr(service, "_Forker", make)
+    sandbox = Sandbox("strict")
+    trying = asyncio.create_task(sandbox.walls())
+    assert await asyncio.to_thread(there.wait, 60)
+    trying.cancel()
+    closing = asyncio.create_task(sandbox.close())
+    await asyncio.wait([trying], timeout=0)
+    go_on.set()
+    await asyncio.gather(trying, closing, return_exceptions=True)
+    assert [forker._process.returncode for forker in made] == [-signal.SIGTERM]
+
+
 def sleepers(seconds: str) -> list[psutil.Process]:
     return [process for process in psutil.process_iter(["cmdline"]) if process.info["cmdline"] == ["sleep", seconds]]
 
@@ -250,7 +276,7 @@ def test_what_a_call_starts_ends_with_it(mode: Mode, run: Running) -> None:
     left = sleepers(seconds)
     for process in left:
         with suppress(psutil.NoSuchProcess):
-            process.kill() if mode == "trusted" else process.wait(10)
+            process.kill() if mode == "trusted" else process.wait(PATIENCE)
     assert bool(left) or mode == "strict"  # the attempt works where there are no walls
 
 
@@ -283,7 +309,7 @@ asyncio.run(main())
         else:
             server.send_signal(signal.SIGKILL)
         with suppress(psutil.NoSuchProcess):
-            sleeper.wait(30)
+            sleeper.wait(PATIENCE)
         assert not sleepers(seconds)
 
 

@@ -22,7 +22,9 @@ from folkmoot.store.engine import Store, Transaction
 from folkmoot.store.migrate import upgrade
 from folkmoot.store.opening import open_store
 from folkmoot.store.tables import blocks
+from support.clients import plain_client
 from support.fixtures import StartServer
+from support.polling import PATIENCE
 from support.postgres import PostgresDatabases
 
 
@@ -82,7 +84,7 @@ def test_all_that_a_server_makes_is_for_its_owner_alone(start_server: StartServe
     log.chmod(0o600)
     server = start_server(database=f"sqlite:///{folder / 'moot.sqlite3'}", env={"FOLKMOOT_DATA": str(folder)})
     secret = {"model": "openai/gpt-4o-mini", "secrets": {"KEY": "value"}}
-    assert httpx.post(f"{server.url}/v1/agents", json=secret, timeout=60).status_code == 200
+    assert httpx.post(f"{server.url}/v1/agents", json=secret, timeout=PATIENCE).status_code == 200
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE(folder.parent.stat().st_mode) == 0o700
     names = ("moot.sqlite3", "moot.sqlite3-wal", "moot.sqlite3-shm", "moot.sqlite3.lock", "secret.key")
@@ -95,7 +97,7 @@ def test_what_was_open_to_others_is_closed_and_said_once(start_server: StartServ
     env = {"FOLKMOOT_DATA": str(folder)}
     server = start_server(database=f"sqlite:///{folder / 'moot.sqlite3'}", env=env)
     secret = {"model": "openai/gpt-4o-mini", "secrets": {"KEY": "value"}}
-    assert httpx.post(f"{server.url}/v1/agents", json=secret, timeout=60).status_code == 200
+    assert httpx.post(f"{server.url}/v1/agents", json=secret, timeout=PATIENCE).status_code == 200
     server.kill()
     for name in ("moot.sqlite3.backup", "moot.sqlite3-journal", "notes.txt"):
         (folder / name).touch()
@@ -323,7 +325,7 @@ async def test_only_a_moved_file_counts_as_moved(opened: Store, tmp_path: Path) 
 def test_a_server_whose_database_goes_says_so(start_server: StartServer, tmp_path: Path) -> None:
     path = tmp_path / "moot.sqlite3"
     server = start_server(database=f"sqlite:///{path}")
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
         block = http.post("/v1/blocks", json={"label": "kept", "value": "x"}).json()["id"]
         for each in tmp_path.glob("moot.sqlite3*"):
             each.unlink()

@@ -19,7 +19,7 @@ from folkmoot.store.tables import metadata
 from support.callbacks import listening
 from support.clients import plain_client
 from support.fixtures import MODEL, StartServer
-from support.polling import until
+from support.polling import PATIENCE, until
 from support.scripted_model import ScriptedModel
 
 PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
@@ -194,7 +194,7 @@ def life(start_server: StartServer, scripted_model: ScriptedModel) -> Iterator[t
     server = start_server(env={"FOLKMOOT_TRACE": "true", "FOLKMOOT_PRIVATE_CALLBACKS": "true"})
     with plain_client(server.url) as http, listening() as (url, told):
         made = Life(http, scripted_model, url)
-        told.get(timeout=30)
+        told.get(timeout=PATIENCE)
         yield made, server.database
 
 

@@ -29,6 +29,7 @@ from folkmoot.store.migrate import configuration, migrate_postgres, migrate_sqli
 from folkmoot.store.migrations import HEAD
 from folkmoot.store.opening import open_store
 from folkmoot.store.tables import agents, conversations, messages, metadata, run_events, runs
+from support.polling import PATIENCE
 
 ENGINES_OWN = re.compile(r"\w+_fulltext.*|alembic_version")
 """What is not in `tables.py`."""
@@ -166,7 +167,7 @@ async def test_several_processes_migrate_one_fresh_database_at_once(empty_databa
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    ended = [process.communicate(timeout=60) for process in started]
+    ended = [process.communicate(timeout=PATIENCE) for process in started]
     assert [process.returncode for process in started] == [0] * 6, [error for _, error in ended]
     connection = await asyncpg.connect(empty_database_url)
     try:

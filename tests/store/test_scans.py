@@ -15,8 +15,7 @@ from folkmoot.errors import StoreOverloaded
 from folkmoot.store import scans
 from folkmoot.store.engine import Store, Transaction
 from folkmoot.store.tables import blocks
-
-LONG = 60.0
+from support.polling import PATIENCE
 
 _count = select(func.count().label("count")).select_from(blocks)
 
@@ -33,12 +32,12 @@ async def held_scans(store: Store, number: int) -> AsyncIterator[list[asyncio.Ta
 
     def hold(_: int) -> str:
         begun.release()
-        release.wait(LONG)
+        release.wait(PATIENCE)
         return threading.current_thread().name
 
     tasks = [asyncio.create_task(store.scan(count_of, hold)) for _ in range(number)]
     for _ in range(min(number, scans.AT_ONCE)):
-        assert await asyncio.to_thread(begun.acquire, timeout=LONG)
+        assert await asyncio.to_thread(begun.acquire, timeout=PATIENCE)
     try:
         yield tasks
     finally:
@@ -84,7 +83,7 @@ async def test_a_scan_that_takes_too_long_is_given_up(opened: Store, monkeypatch
     monkeypatch.setattr(scans, "LONGEST_SCAN", 0.05)
     release = threading.Event()
     with pytest.raises(StoreOverloaded, match="Ask for less"):
-        await opened.scan(count_of, lambda _: release.wait(LONG))
+        await opened.scan(count_of, lambda _: release.wait(PATIENCE))
     release.set()
 
 
@@ -100,7 +99,7 @@ async def test_a_statement_ends_when_nobody_waits_for_it(opened: Store) -> None:
         return await transaction.first(endless)
 
     tasks = [asyncio.create_task(opened.everywhere.scan(read)) for _ in range(scans.AT_ONCE)]
-    assert await asyncio.to_thread(begun.wait, LONG)
+    assert await asyncio.to_thread(begun.wait, PATIENCE)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -8,10 +8,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from letta_client import Letta
 
 from folkmoot.errors import StoreUnavailable
 from folkmoot.store.sealing import Sealer
+from support.clients import official_client
 from support.fixtures import MODEL, StartServer
 
 VARIABLES = {"API_KEY": "swordfish", "ÜMLAUT": "größe 😀", "EMPTY": ""}
@@ -74,7 +74,7 @@ def test_an_empty_key_file_is_not_a_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 def test_an_agents_secrets_are_not_in_the_database_file(start_server: StartServer, database_url: str) -> None:
     server = start_server()
-    with Letta(base_url=server.url, api_key="unused", max_retries=0) as client:
+    with official_client(server.url) as client:
         agent = client.agents.create(model=MODEL, secrets={"TOKEN": "swordfish-4711"})
         shown = client.agents.retrieve(agent.id).secrets or []
         assert [(secret.key, secret.value) for secret in shown] == [("TOKEN", "swordfish-4711")]

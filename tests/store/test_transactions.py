@@ -14,6 +14,7 @@ from sqlalchemy import bindparam, func, select, update
 from folkmoot.errors import Conflict, StoreError, StoreOverloaded, StoreUnavailable
 from folkmoot.store.engine import Store, Transaction
 from folkmoot.store.tables import block_tags, blocks
+from support.polling import PATIENCE
 from support.stores import open_default
 
 
@@ -334,7 +335,7 @@ async def test_a_deadlock_is_tried_again_until_both_have_landed(opened: Store) -
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_a_file_that_another_program_holds_is_told_and_comes_back(database_url: str) -> None:
-    store = await open_default(database_url)
+    store = await open_default(database_url, wait=0.5)
     with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"), isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StoreError):
@@ -351,7 +352,7 @@ async def test_a_scan_sees_what_was_committed_and_holds_up_nobody(opened: Store,
     async def look(transaction: Transaction) -> tuple[int, bool]:
         begun.set()
         if store == "sqlite":
-            assert other.wait(20), "it holds up the event loop"
+            assert other.wait(PATIENCE), "it holds up the event loop"
         return len(await transaction.all(select(blocks.c.id))), begun.is_set()
 
     await opened.write(lambda transaction: transaction.insert(blocks, [block("a")]))

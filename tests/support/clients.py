@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 from letta_client import AsyncLetta, DefaultAsyncHttpxClient, DefaultHttpxClient, Letta
 
+from support.polling import PATIENCE
+
 NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-PATIENCE = 300.0
-"""Seconds after which an answer is given up; the server may have to share the machine with many."""
 
 
 def official_client(url: str, *, api_key: str = "unused", max_retries: int = 0) -> Letta:

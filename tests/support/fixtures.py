@@ -29,6 +29,9 @@ each_wire = pytest.mark.parametrize(
 one_store = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 """Run a test on one store, for what is refused before any is asked, or has nothing to do with it."""
 
+thorough = pytest.mark.thorough
+"""Run a case, which only tries more of the same, with `--thorough` alone."""
+
 with_anthropic = pytest.mark.parametrize(("store", "provider"), [("sqlite", "anthropic")], indirect=True)
 """Run a test with Anthropic's API alone; its server knows OpenAI's models too."""
 

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-WAIT = 30.0
-"""Seconds until waiting for something that must happen is given up; only a failing test waits so long."""
+from support.polling import PATIENCE
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class Held:
         In an async test call it as `await asyncio.to_thread(held.wait_for, n)`.
         """
         with self._changed:
-            if not self._changed.wait_for(lambda: self._arrived >= count, WAIT):
+            if not self._changed.wait_for(lambda: self._arrived >= count, PATIENCE):
                 raise TimeoutError(f"{self._arrived} of {count} requests came to the held model")
 
     def release(self, count: int | None = None) -> None:

@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+PATIENCE = 300.0
+"""Seconds after which what must happen is given up; whoever does it may have to share the machine with many."""
+
 PAUSE = 0.02
-LOOKS = 15_000
-"""Some five minutes; whoever waits may have to share the machine with many."""
+LOOKS = round(PATIENCE / PAUSE)
 
 Found = TypeVar("Found")
 

@@ -3,14 +3,13 @@
 The package's own `PostgresServer` is left alone: run as root it adds a system user and opens the folders above
 its files to everybody. Here its binaries are run directly, as `nobody` when the tests run as root, since
 PostgreSQL refuses to run as root. The server is a child of the test process, so that it can be killed and never
-stays behind as a zombie.
+stays behind as a zombie; a watcher ends it when the test process is killed.
 """
 
 from __future__ import annotations
 
 import os
 import pwd
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -31,8 +30,23 @@ START_CHECKS = 3000
 PAUSE = 0.01
 """Seconds between two looks at a starting server; at once noticed when it ends."""
 
+WATCHER = """
+while read -r line; do server=$line; done
+if [ -n "$server" ]; then
+    kill -QUIT "$server"
+    for look in $(seq 100); do kill -0 "$server" 2>/dev/null && sleep 0.1; done
+fi
+rm -rf "$1"
+"""
+"""Reads which process is the server, none when it has ended, as long as its teller lives; then tidies up."""
+
 GENERAL = {"max_connections": "200", "unix_socket_directories": "", "listen_addresses": "127.0.0.1"}
 NOT_DURABLE = {"fsync": "off", "full_page_writes": "off", "wal_level": "minimal", "max_wal_senders": "0"}
+NOT_DURABLE |= {"max_wal_size": "256MB"}  # which is memory
+
+MEMORY = Path("/dev/shm")
+ROOM = 2**30
+"""Bytes that must be free in memory for a server that is not durable; a run of all tests takes half of them."""
 
 
 class PostgresError(Exception):
@@ -109,22 +123,25 @@ class PostgresDatabases:
 
 
 class PostgresServer(PostgresDatabases):
-    """One cluster in a folder of its own under the temporary folder, removed by `close`.
+    """One cluster in a folder of its own, removed by `close`.
 
     with PostgresServer() as postgres:
         url = postgres.create_database()
 
     Args:
         durable: whether commits are synced to the disk, as in production. The tests' usual server does
-            without; then a commit still survives `kill`, not a power cut.
+            without, in memory; then a commit still survives `kill`, not a power cut.
     """
 
     def __init__(self, *, durable: bool = False) -> None:
         super().__init__(free_port())
         self._settings = GENERAL if durable else {**GENERAL, **NOT_DURABLE}
-        self._home = Path(tempfile.mkdtemp(prefix="folkmoot-postgres-"))
+        self._home = Path(tempfile.mkdtemp(prefix="folkmoot-postgres-", dir=None if durable else _memory()))
         self._user = _unprivileged_user()
         self._process: subprocess.Popen[bytes] | None = None
+        self._watcher = subprocess.Popen(
+            ["/bin/sh", "-c", WATCHER, "watcher", self._home], stdin=subprocess.PIPE, text=True, start_new_session=True
+        )
 
     # -- life ------------------------------------------------------------------------------------------------
 
@@ -145,6 +162,13 @@ class PostgresServer(PostgresDatabases):
         return self._home / "data"
 
     @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The server's process, which runs."""
+        if self._process is None:
+            raise PostgresError("The server does not run.")
+        return self._process
+
+    @property
     def log(self) -> str:
         """What the server has said so far."""
         path = self._home / "log"
@@ -157,6 +181,7 @@ class PostgresServer(PostgresDatabases):
         options = [option for name, value in self._settings.items() for option in ("-c", f"{name}={value}")]
         with (self._home / "log").open("ab") as log:
             self._process = self._spawn("postgres", "-D", self.data, "-p", str(self.port), *options, output=log)
+        self._tell_watcher(str(self._process.pid))
         for _ in range(START_CHECKS):
             try:
                 self._process.wait(PAUSE)
@@ -173,7 +198,7 @@ class PostgresServer(PostgresDatabases):
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)
             self._process.wait()
-            self._process = None
+            self._ended()
 
     def kill(self) -> None:
         """End the server and all its workers by SIGKILL, as a crash of the machine's software would."""
@@ -188,12 +213,12 @@ class PostgresServer(PostgresDatabases):
                 continue
         self._process.wait()
         psutil.wait_procs(family[1:])
-        self._process = None
+        self._ended()
 
     def close(self) -> None:
         """Stop and remove everything."""
         self.stop()
-        shutil.rmtree(self._home)
+        self._watcher.communicate()
 
     # -- inside ----------------------------------------------------------------------------------------------
 
@@ -205,6 +230,13 @@ class PostgresServer(PostgresDatabases):
             status = self._spawn("initdb", "-D", self.data, *arguments, output=log).wait()
         if status:
             raise PostgresError(f"initdb failed:\n{self.log}")
+
+    def _ended(self) -> None:
+        self._process = None
+        self._tell_watcher("")
+
+    def _tell_watcher(self, line: str) -> None:
+        print(line, file=self._watcher.stdin, flush=True)
 
     def _spawn(self, program: str, *arguments: str | Path, output: IO[bytes]) -> subprocess.Popen[bytes]:
         """Start one of PostgreSQL's programs, out of reach of the terminal's Ctrl-C."""
@@ -227,8 +259,16 @@ class PostgresServer(PostgresDatabases):
             lines = (self.data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return False
-        assert self._process is not None
-        return len(lines) >= 8 and lines[0] == str(self._process.pid) and lines[7].strip() == "ready"
+        return len(lines) >= 8 and lines[0] == str(self.process.pid) and lines[7].strip() == "ready"
+
+
+def _memory() -> Path | None:
+    """Return a folder in memory, if one has room: a database is copied in a twentieth of the time there."""
+    try:
+        facts = os.statvfs(MEMORY)
+    except OSError:
+        return None
+    return MEMORY if facts.f_bavail * facts.f_frsize >= ROOM else None
 
 
 def _unprivileged_user() -> pwd.struct_passwd | None:

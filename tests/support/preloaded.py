@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, NoReturn
 
+from folkmoot.sandbox import sandbox
 from support.rehearsal import rehearse
 
 MODULES = (
@@ -33,6 +34,9 @@ MODULES = (
     "uvicorn.protocols.websockets.auto",
 )
 """What the rehearsal does not import."""
+
+TRIAL_SECONDS = 3.0
+"""How long after its start a fork tries the sandbox's walls, when most have ended; who needs them has them tried."""
 
 
 @dataclass(eq=False)
@@ -153,6 +157,7 @@ def main(listener: int, lifeline: int) -> None:
     for module in MODULES:
         __import__(module)
     rehearse()
+    sandbox.BEHIND_SECONDS = TRIAL_SECONDS
     gc.collect()
     gc.freeze()  # so that a fork's collector does not write to the pages that it shares
     assert threading.active_count() == 1, "a process with threads is not safe to fork"

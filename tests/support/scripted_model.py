@@ -26,8 +26,9 @@ from typing import Any, Self
 
 from support import anthropic_wire, openai_wire
 from support.http_wire import HttpRequest, WatchedReader, read_request, response, stream_head, stream_piece
-from support.model_faults import WAIT, Break, Drop, Fail, Fault, Hang, Held, Nonsense, Raw, Reply
+from support.model_faults import Break, Drop, Fail, Fault, Hang, Held, Nonsense, Raw, Reply
 from support.model_script import answer_to, last_user_text, message_of
+from support.polling import PATIENCE
 from support.wires import Wire
 
 WIRES: dict[str, Wire] = {wire.PATH: wire for wire in (openai_wire, anthropic_wire)}
@@ -60,7 +61,7 @@ class ScriptedModel:
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(WAIT)
+        self._thread.join(PATIENCE)
 
     @property
     def base_url(self) -> str:
@@ -108,13 +109,13 @@ class ScriptedModel:
     def wait_for_requests(self, count: int) -> None:
         """Return when `count` chat requests have come in since the last reset."""
         with self._lock:
-            if not self._lock.wait_for(lambda: len(self._chats()) >= count, WAIT):
+            if not self._lock.wait_for(lambda: len(self._chats()) >= count, PATIENCE):
                 raise TimeoutError(f"{len(self._chats())} of {count} chat requests came in")
 
     def wait_for_disconnects(self, count: int) -> None:
         """Return when `count` clients have gone while they waited for an answer."""
         with self._lock:
-            if not self._lock.wait_for(lambda: self._gone >= count, WAIT):
+            if not self._lock.wait_for(lambda: self._gone >= count, PATIENCE):
                 raise TimeoutError(f"{self._gone} of {count} clients have gone")
 
     def _chats(self) -> list[HttpRequest]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from support.forks import PASSED_ON, preloaded
+from support.polling import PATIENCE
 from support.ports import free_port
 
 HEALTH_CHECKS = 30_000
@@ -20,8 +21,6 @@ PAUSE = 0.01
 """Seconds between two questions for the health; a process that ends is noticed at once."""
 
 HEALTH_WAIT = 5.0
-STOP_WAIT = 300.0
-"""Seconds after which a server is given up; it may have to share the machine with many."""
 
 FORKS = sys.platform == "linux"
 """Whether servers may be forked; elsewhere the command starts them all."""
@@ -128,7 +127,7 @@ class ServerProcess:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(STOP_WAIT)
+            return self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self.kill()
             raise ServerFailed(f"The server did not end on SIGTERM:\n{self.log()}") from None

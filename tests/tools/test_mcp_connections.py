@@ -20,9 +20,9 @@ from folkmoot.tools.mcp.configuration import ServerConfiguration
 from folkmoot.tools.mcp.connection import Connection, ConnectionLost, ConnectionOptions, SessionEnded
 from folkmoot.tools.mcp.pool import ConnectionKey, ConnectionPool
 from folkmoot.tools.mcp.results import tool_result
+from support.polling import PATIENCE
 from support.tool_servers import FASTMCP_SERVER, PATHS, PLAIN_SERVER, TOOL_SERVER, running
 
-pytestmark = pytest.mark.xdist_group("tool servers")  # on one worker, so that each of them is started once
 SANDBOX = Sandbox("strict")
 PRIVATE = ConnectionOptions(allow_private=True, sandbox=SANDBOX)
 NEWER, OLDER = "2026-07-28", "2025-11-25"
@@ -274,7 +274,7 @@ async def test_programs_end_with_a_server_that_is_killed(mode: Mode) -> None:
 
 def gone(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
-        process.wait(timeout=30)
+        process.wait(PATIENCE)
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
@@ -366,4 +366,4 @@ def psutil_kill(port: str) -> None:
     for process in psutil.Process().children():
         if any(each.laddr.port == int(port) for each in process.net_connections() if each.status == "LISTEN"):
             process.kill()
-            process.wait(30)
+            process.wait(PATIENCE)

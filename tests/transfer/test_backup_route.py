@@ -16,8 +16,9 @@ from folkmoot.errors import StoreUnavailable
 from folkmoot.settings import Settings
 from folkmoot.transfer.backup_file import BackupReader
 from folkmoot.transfer.backup_stream import stream_backup
+from support.clients import plain_client
 from support.fixtures import NewAgent, NewBlock, StartServer, one_store
-from support.polling import until
+from support.polling import PATIENCE, until
 from support.server import ServerProcess
 
 PATH = "/v1/backup"
@@ -28,7 +29,7 @@ def test_it_is_the_whole_database_of_a_running_server(
 ) -> None:
     block, agent = new_block(value="thyme by the door"), new_agent()
     file = tmp_path / "taken.folkmoot"
-    with httpx.stream("POST", server.url + PATH, timeout=60, headers={"accept-encoding": "gzip"}) as answer:
+    with httpx.stream("POST", server.url + PATH, timeout=PATIENCE, headers={"accept-encoding": "gzip"}) as answer:
         assert answer.status_code == 200
         assert answer.headers["content-type"] == "application/octet-stream"
         assert answer.headers["content-disposition"].endswith('.folkmoot"')
@@ -44,7 +45,7 @@ def test_it_is_the_whole_database_of_a_running_server(
 @one_store
 def test_only_admins_of_a_server_with_one_organisation_may(start_server: StartServer) -> None:
     server = start_server(env={"FOLKMOOT_API_KEY": "first"})
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
 
         def asked(key: str) -> httpx.Response:
             return http.post(PATH, headers={"authorization": f"Bearer {key}"})
@@ -80,13 +81,13 @@ def test_one_at_a_time_and_it_ends_with_its_reader(start_server: StartServer) ->
         large = "UPDATE blocks SET value = hex(randomblob(12000000)) WHERE id = ?"  # more than pipes and sockets hold
         assert database.execute(large, (made["id"],)).rowcount == 1
         database.commit()
-    with httpx.stream("POST", server.url + PATH, timeout=60) as first:
+    with httpx.stream("POST", server.url + PATH, timeout=PATIENCE) as first:
         assert first.status_code == 200
-        second = httpx.post(server.url + PATH, timeout=60)
+        second = httpx.post(server.url + PATH, timeout=PATIENCE)
         assert (second.status_code, second.json()["detail"][:23]) == (409, "A backup is under way. ")
         assert making(server)
     until(lambda: not making(server))
-    with httpx.stream("POST", server.url + PATH, timeout=60) as third:
+    with httpx.stream("POST", server.url + PATH, timeout=PATIENCE) as third:
         assert third.status_code == 200
 
 
@@ -102,7 +103,7 @@ def test_what_cannot_begin_is_an_error_and_no_file(start_server: StartServer) ->
     with closing(sqlite3.connect(server.database.removeprefix("sqlite:///"))) as broken:
         broken.execute("UPDATE alembic_version SET version_num = '9999'")
         broken.commit()
-    answer = httpx.post(server.url + PATH, timeout=60)
+    answer = httpx.post(server.url + PATH, timeout=PATIENCE)
     assert answer.status_code == 503
     assert "has schema 9999" in answer.json()["detail"]
 

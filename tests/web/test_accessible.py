@@ -8,16 +8,20 @@ import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from support.fixtures import NewAgent, NewBlock
+from support.fixtures import NewAgent, NewBlock, StartServer
+from support.server import ServerProcess
 from web.conftest import OpenPage
 from web.test_without_scripts import screens
 
-pytestmark = [
-    pytest.mark.parametrize("store", ["sqlite"], indirect=True),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 CONTRAST = {"runOnly": ["color-contrast"], "resultTypes": ["violations"]}
+
+
+@pytest.fixture
+def server(start_server: StartServer) -> ServerProcess:
+    """A server of the test's own: what others have made would fill its screens."""
+    return start_server()
 
 
 def told(results: Any) -> list[str]:

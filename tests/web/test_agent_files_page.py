@@ -12,10 +12,7 @@ from playwright.sync_api import expect
 from support.fixtures import NewAgent
 from web.conftest import OpenPage
 
-pytestmark = [
-    pytest.mark.parametrize("store", ["sqlite"], indirect=True),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
 def test_an_agent_is_exported_and_imported_by_buttons(

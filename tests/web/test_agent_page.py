@@ -13,10 +13,7 @@ from support.scripted_model import ScriptedModel
 from web.conftest import OpenPage, is_live
 from web.test_moot_page import QUICK, call, write
 
-pytestmark = [
-    pytest.mark.parametrize("store", ["sqlite"], indirect=True),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
 def say(page: Page, words: str) -> None:

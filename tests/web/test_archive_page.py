@@ -14,10 +14,7 @@ from support.scripted_model import ScriptedModel
 from web.conftest import OpenPage
 from web.test_moot_page import call
 
-pytestmark = [
-    pytest.mark.parametrize("store", ["sqlite"], indirect=True),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
 def new_archive(http: httpx.Client, embedding: str | None = None) -> tuple[str, str]:

@@ -12,10 +12,7 @@ from support.fixtures import NewAgent, NewBlock
 from web.conftest import OpenPage, is_live
 from web.test_moot_page import write
 
-pytestmark = [
-    pytest.mark.parametrize("store", ["sqlite"], indirect=True),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
 def edit(http: httpx.Client, block_id: str, value: str) -> None:

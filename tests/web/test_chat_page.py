@@ -16,10 +16,7 @@ from web.conftest import OpenPage
 from web.test_agent_page import say
 from web.test_moot_page import QUICK
 
-pytestmark = [
-    pytest.mark.parametrize("store", ["sqlite"], indirect=True),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 HOSTILE = """# Result
 <script>document.title = "taken"</script><img src="https://tracker.invalid/a.png" onerror="document.title = 'taken'">

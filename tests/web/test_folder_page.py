@@ -12,10 +12,7 @@ from support.fixtures import NewAgent
 from support.polling import until
 from web.conftest import OpenPage, is_live
 
-pytestmark = [
-    pytest.mark.parametrize("store", ["sqlite"], indirect=True),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 TEXT = "# Kettles\n\nThe red kettle is for tea.\n"
 

@@ -10,10 +10,7 @@ from groups.test_sleeptime import block_of, consolidated, new_owl_of, partner_of
 from runs.talking import ok, say
 from web.conftest import OpenPage
 
-pytestmark = [
-    pytest.mark.parametrize("store", ["sqlite"], indirect=True),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
 def test_a_sleep_time_agent_s_run_is_read_and_taken_back(open_page: OpenPage, http: httpx.Client) -> None:

@@ -8,17 +8,21 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from support.fixtures import NewAgent, NewBlock
+from support.fixtures import NewAgent, NewBlock, StartServer
+from support.server import ServerProcess
 from web.conftest import OpenPage
 from web.test_without_scripts import screens
 
-pytestmark = [
-    pytest.mark.parametrize("store", ["sqlite"], indirect=True),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 HOSTILE = f"{'W' * 70}_שלום_עולם_{'م' * 20}_<b>&amp;_\u202eolleh\u202c_ein langer Name "
 WIDTHS = (390, 820, 2560)
+
+
+@pytest.fixture
+def server(start_server: StartServer) -> ServerProcess:
+    """A server of the test's own: what others have made would fill its screens."""
+    return start_server()
 
 
 def test_no_name_is_too_wide_for_a_screen(

@@ -8,15 +8,13 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
+from support.clients import plain_client
 from support.fixtures import NewAgent, NewBlock, StartServer
 from web.conftest import OpenPage, is_live
 from web.test_agent_page import ask_first
 from web.test_moot_page import QUICK, call, write
 
-pytestmark = [
-    pytest.mark.parametrize("store", ["sqlite"], indirect=True),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 KEY = "the-admins-key"
 
@@ -109,13 +107,13 @@ def test_enter_behind_a_reason_denies(
 
 def test_a_reader_sees_what_waits_and_decides_nothing(open_page: OpenPage, start_server: StartServer) -> None:
     server = start_server(env={"FOLKMOOT_API_KEY": KEY, **QUICK})
-    with httpx.Client(base_url=server.url, headers=bearer(KEY)) as admin:
+    with plain_client(server.url, headers=bearer(KEY)) as admin:
         block = admin.post("/v1/blocks", json={"label": "notes", "value": ""}).json()
         made = {"name": "asker", "model": "offline/notetaker", "block_ids": [block["id"]]}
         admin.post("/v1/agents", json=made).raise_for_status()
         reader = admin.post("/v1/keys", json={"name": "reader", "role": "reader"}).json()["key"]
     page = open_page("/inbox", url=server.url, extra_http_headers=bearer(reader))
     expect(page.get_by_role("heading", name="Nothing waits for you")).to_be_visible()
-    with httpx.Client(base_url=server.url, headers=bearer(reader)) as http:
+    with plain_client(server.url, headers=bearer(reader)) as http:
         assert http.post("/inbox/decide", data={}).status_code == 403
         assert http.post(f"/v1/agents/{block['id']}/standing-approvals", json={}).status_code == 403

@@ -10,7 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
+from support.clients import plain_client
 from support.fixtures import NewAgent, NewBlock, StartServer
+from support.polling import PATIENCE
 from support.scripted_model import ScriptedModel
 
 
@@ -41,7 +43,7 @@ class Heard:
 
 @contextmanager
 def hearing(url: str) -> Iterator[Heard]:
-    with httpx.stream("GET", f"{url}/events", timeout=30) as response:
+    with httpx.stream("GET", f"{url}/events", timeout=PATIENCE) as response:
         assert response.headers["content-type"].startswith("text/event-stream")
         heard = Heard(response)
         heard.next("runs")
@@ -86,7 +88,7 @@ def test_who_comes_and_goes_is_told(http: httpx.Client, new_block: NewBlock) -> 
 def test_what_another_process_does_is_told(start_server: StartServer) -> None:
     quick = {"FOLKMOOT_SHUTDOWN_WAIT": "1"}
     one, other = start_server(env=quick), start_server(env=quick)
-    with httpx.Client(base_url=other.url, timeout=60) as http:
+    with plain_client(other.url) as http:
         block = http.post("/v1/blocks", json={"label": "shared", "value": "a"}).json()["id"]
         with hearing(one.url) as heard:
             http.patch(f"/v1/blocks/{block}", json={"value": "ab"}).raise_for_status()

@@ -11,14 +11,12 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from folkmoot.web.views.members import OFFERED
+from support.clients import plain_client
 from support.fixtures import NewBlock, StartServer
 from support.server import ServerProcess
 from web.conftest import OpenPage, is_live
 
-pytestmark = [
-    pytest.mark.parametrize("store", ["sqlite"], indirect=True),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
 def member(http: httpx.Client, name: str, *blocks: Any, access: str = "write") -> dict[str, Any]:
@@ -95,7 +93,7 @@ def test_a_member_is_made_and_revoked(
 
 def test_only_admins_see_members(start_server: StartServer, open_page: OpenPage) -> None:
     server = start_server(env={"FOLKMOOT_API_KEY": "the-key"})
-    with httpx.Client(base_url=server.url, headers={"authorization": "Bearer the-key"}, timeout=60) as admin:
+    with plain_client(server.url, headers={"authorization": "Bearer the-key"}) as admin:
         reader = admin.post("/v1/keys", json={"name": "eye", "role": "reader"}).json()["key"]
     page = open_page("/login", url=server.url)
     page.locator("input[name=key]").fill(reader)

@@ -9,14 +9,12 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
+from support.clients import plain_client
 from support.fixtures import NewAgent, NewBlock, StartServer
 from support.scripted_model import ScriptedModel
 from web.conftest import OpenPage, is_live
 
-pytestmark = [
-    pytest.mark.parametrize("store", ["sqlite"], indirect=True),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 QUICK = {"FOLKMOOT_SHUTDOWN_WAIT": "1"}
 """A server that waits no longer for the streams of open pages when it is stopped."""
@@ -94,7 +92,7 @@ def test_the_dot_says_when_the_stream_dropped_and_the_page_catches_up(
     open_page: OpenPage, start_server: StartServer
 ) -> None:
     server = start_server(env=QUICK)
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
         block = http.post("/v1/blocks", json={"label": "kept", "value": "a"}).json()["id"]
         page = open_page("/", url=server.url)
         is_live(page)
@@ -148,14 +146,14 @@ def test_an_empty_server_runs_the_tutorial_and_lets_the_visitor_watch(
     row.get_by_role("link").first.click()
     expect(page.locator(".line-of-text")).to_have_count(3)
     expect(page.locator(".line-of-text").nth(1)).to_contain_text("Agent1: ")
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
         http.post("/start", follow_redirects=True)
         assert http.get("/v1/agents/count").json() == 3, "it starts once only"
 
 
 def test_a_moot_of_300_agents_and_300_blocks_stays_smooth(open_page: OpenPage, start_server: StartServer) -> None:
     server = start_server(env=QUICK)
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
         tags = [["research"], ["sales"], []]
         made = [{"label": f"b{n}", "value": "", "tags": tags[n % 3]} for n in range(300)]
         blocks = [http.post("/v1/blocks", json=each).json()["id"] for each in made]

@@ -15,10 +15,7 @@ from web.test_agent_page import ask_first
 from web.test_block_page import edit
 from web.test_moot_page import call, write
 
-pytestmark = [
-    pytest.mark.parametrize("store", ["sqlite"], indirect=True),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
 def test_a_line_says_who_wrote_it_in_which_run_and_after_which_words(
@@ -70,6 +67,7 @@ def test_any_two_versions_stand_side_by_side_word_by_word(
     expect(page.locator("#change-1 .was mark")).to_have_text("0")
     expect(page.locator("#change-1 .is mark")).to_have_text("zero")
     expect(page.get_by_text("lines in both").first).to_be_visible()
+    page.wait_for_load_state()  # what a key does is done by a script
     page.keyboard.press("n")
     page.keyboard.press("n")
     expect(page.locator("#change-2")).to_be_focused()

@@ -8,15 +8,13 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
+from support.clients import plain_client
 from support.fixtures import NewAgent, NewBlock, StartServer
 from support.scripted_model import ScriptedModel
 from web.conftest import OpenPage
 from web.test_moot_page import QUICK, call, write
 
-pytestmark = [
-    pytest.mark.parametrize("store", ["sqlite"], indirect=True),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
 def test_a_run_that_failed_says_what_was_asked_why_and_what_to_do(
@@ -108,7 +106,7 @@ def test_where_nothing_is_kept_the_step_says_so(
     open_page: OpenPage, start_server: StartServer, scripted_model: ScriptedModel
 ) -> None:
     server = start_server(env={"FOLKMOOT_TRACE": "off", **QUICK})
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with plain_client(server.url) as http:
         agent = http.post("/v1/agents", json={"model": "openai/gpt-4o-mini"}).json()["id"]
         turn = http.post(f"/v1/agents/{agent}/messages", json={"input": "ECHO hello"}).json()
     page = open_page(f"/steps/{turn['messages'][0]['step_id']}", url=server.url)

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from folkmoot.web.attempts import PER_ADDRESS, SECONDS
+from support.clients import plain_client
 from support.fixtures import NewBlock, StartServer
 from support.server import ServerProcess
 
@@ -28,7 +29,7 @@ def guarded(start_server: StartServer) -> ServerProcess:
 @pytest.fixture
 def visitor(guarded: ServerProcess) -> Iterator[httpx.Client]:
     """A browser without a session."""
-    with httpx.Client(base_url=guarded.url, timeout=60) as client:
+    with plain_client(guarded.url) as client:
         yield client
 
 

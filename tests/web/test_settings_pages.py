@@ -8,16 +8,14 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
+from support.clients import plain_client
 from support.fixtures import MODEL, NewAgent, NewBlock, StartServer
 from support.scripted_model import ScriptedModel
 from web.conftest import OpenPage
 
 ROLES = ("reader", "member", "admin")
 
-pytestmark = [
-    pytest.mark.parametrize("store", ["sqlite"], indirect=True),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
 @pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
@@ -288,7 +286,7 @@ def test_a_reader_sees_settings_and_no_buttons_and_no_secret(start_server: Start
     search = "https://ada:found-by@search.invalid/?apikey=looked-up"
     secret = {"FOLKMOOT_API_KEY": "the first key", "FOLKMOOT_CALLBACK_SECRET": "signed-with"}
     server = start_server(env={**secret, "FOLKMOOT_SEARCH_URL": search})
-    with httpx.Client(base_url=server.url, timeout=60, headers={"Authorization": "Bearer the first key"}) as admin:
+    with plain_client(server.url, headers={"Authorization": "Bearer the first key"}) as admin:
         keys = {role: admin.post("/v1/keys", json={"name": role, "role": role}).json()["key"] for role in ROLES}
         made = {"name": "a", "model": "offline/notetaker", "secrets": {"SUN_KEY": "sun-0123"}}
         agent = admin.post("/v1/agents", json=made).json()["id"]

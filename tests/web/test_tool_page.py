@@ -14,10 +14,7 @@ from playwright.sync_api import expect
 from support.fixtures import MODEL
 from web.conftest import OpenPage
 
-pytestmark = [
-    pytest.mark.parametrize("store", ["sqlite"], indirect=True),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
 def source_of(name: str) -> str:

@@ -14,10 +14,7 @@ from support.fixtures import NewAgent, StartServer
 from support.tool_servers import PLAIN_SERVER, SIGN_IN_SERVER, program, running
 from web.conftest import OpenPage
 
-pytestmark = [
-    pytest.mark.parametrize("store", ["sqlite"], indirect=True),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
 def fill_in(page: Page, name: str) -> None:

@@ -21,15 +21,18 @@ from web.test_agent_page import ask_first
 from web.test_folder_page import folder_with_file
 from web.test_moot_page import call
 
-pytestmark = [
-    pytest.mark.parametrize("store", ["sqlite"], indirect=True),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 Missing: TypeAlias = Literal["all", "own"]
 """Which scripts have not come: all of them, or only the page's own, behind the one that every page has."""
 
 SCRIPTS = {"all": re.compile(r"\.js(\?|$)"), "own": re.compile(r"/(agent|block|folder|moot|run)\.js")}
+
+
+@pytest.fixture
+def server(start_server: StartServer) -> ServerProcess:
+    """A server of the test's own: what others have made would fill its screens."""
+    return start_server()
 
 
 @pytest.fixture

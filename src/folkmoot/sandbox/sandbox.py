@@ -302,10 +302,19 @@ class Sandbox:
                 forker.let_go()
                 await asyncio.to_thread(forker.wait)
                 forker = None
-            if forker is None:
-                forker = self._forkers[interpreter] = await asyncio.to_thread(_Forker, interpreter)
-                forker.rest()
-            return forker
+            return await self._start(interpreter) if forker is None else forker
+
+    async def _start(self, interpreter: Path) -> _Forker:
+        """Start a forker; one whose caller goes away meanwhile is kept too, so that somebody ends it."""
+        starting = asyncio.create_task(asyncio.to_thread(_Forker, interpreter))
+        try:
+            await asyncio.wait([starting])
+        finally:
+            await asyncio.wait([starting])  # a thread is not cancelled
+            if starting.exception() is None:
+                self._forkers[interpreter] = starting.result()
+                starting.result().rest()
+        return starting.result()
 
     async def close(self) -> None:
         """End everything that runs, for good."""
@@ -314,7 +323,8 @@ class Sandbox:
             await self._expecting
         if self.environments is not None:
             await self.environments.close()
-        await self._end_forkers()
+        async with self._starting:  # what is being started is there by then
+            await self._end_forkers()
 
     async def _end_forkers(self) -> None:
         forkers, self._forkers = list(self._forkers.values()), {}

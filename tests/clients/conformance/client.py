@@ -19,6 +19,7 @@ from folkmoot.tools.mcp.authorizations import Authorization, SignIn, take_answer
 from folkmoot.tools.mcp.configuration import ServerConfiguration
 from folkmoot.tools.mcp.connection import Connection, ConnectionOptions
 from folkmoot.tools.mcp.servers import create_server
+from support.polling import PATIENCE
 
 EXAMPLES: dict[Any, Any] = {"integer": 5, "number": 5, "boolean": True, "object": {}, "array": []}
 AT_ONCE = 4
@@ -26,7 +27,6 @@ AT_ONCE = 4
 
 AUTHOR = Author("suite", "key", "suite")
 REDIRECT = "http://localhost:8283/v1/tools/mcp/oauth/callback"
-TIMEOUT = 60.0
 
 
 class Person(SignIn):
@@ -35,7 +35,7 @@ class Person(SignIn):
     async def show(self, address: str) -> None:
         """Take note of the address, and go through it as a browser does."""
         await super().show(address)
-        async with httpx.AsyncClient(timeout=TIMEOUT) as browser:
+        async with httpx.AsyncClient(timeout=PATIENCE) as browser:
             answer = await browser.get(address)
         with suppress(BadRequest):
             await take_answer(self._store.everywhere, self._sealer, dict(answer.next_request.url.params))
@@ -81,6 +81,6 @@ async def _play(scenario: str, address: str, context: Mapping[str, Any], store: 
             if tool.name == "json_schema_echo":  # wants to hear what schema the other tool has
                 fitting = {"schema": next(each for each in tools if each is not tool).input_schema}
             with suppress(ToolServerFailed):
-                await connection.call(tool.name, wanted.get(tool.name, fitting), TIMEOUT)
+                await connection.call(tool.name, wanted.get(tool.name, fitting), PATIENCE)
     finally:
         await connection.close()
