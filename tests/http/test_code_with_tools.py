@@ -197,6 +197,11 @@ def test_code_may_call_a_hundred_times(coder: Coder) -> None:
     )
     assert returned["tool_return"].startswith("100 Code may call tools 100 times")
     assert coder.value().split()[-1] == "99"
+    refused = coder.run(
+        "for n in range(150):\n    try:\n        call_tool('nothing')\n    except ToolError as error:\n"
+        "        if 'There is no tool' not in str(error):\n            break\nn"
+    )
+    assert refused["tool_return"] == "100"
 
 
 @one_store

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import pytest
 
+from folkmoot.sandbox.answering import MOST_QUESTIONS
 from folkmoot.sandbox.calls import Call, Limits, Mode
 from folkmoot.sandbox.sandbox import Sandbox
 from sandbox.conftest import Running
@@ -37,6 +38,15 @@ def test_threads_ask_one_after_the_other(run: Running) -> None:
         "told == [[n, n] for n in range(200)]"
     )
     assert run(Call(source, adapter=ADAPTER, answer=twice, limits=LIMITS)).value is True
+
+
+def test_who_asks_too_often_is_not_answered_any_more(run: Running) -> None:
+    source = (
+        "n = 0\ntry:\n    while True:\n        ask(n)\n        n += 1\n"
+        "except ConnectionError as error:\n    print(error)\nn"
+    )
+    result = run(Call(source, adapter=ADAPTER, answer=twice, limits=LIMITS))
+    assert (result.value, result.stdout) == (MOST_QUESTIONS, "nobody answers any more\n")
 
 
 @pytest.mark.parametrize("spare", [False, True])

@@ -20,7 +20,7 @@ from folkmoot.tools.builtin import BUILTIN_TOOLS, RUN_CODE_WITH_TOOLS
 from folkmoot.tools.tool import TEXT_ALONE, InnerCall, Tool, ToolContext
 
 MOST_CALLS = 100
-"""Calls that one piece of code may make."""
+"""Calls that one piece of code may make, those that are refused among them."""
 
 Check: TypeAlias = Callable[[ToolCall, Sequence[InnerCall]], Mapping[str, Any]]
 """Returns arguments that override those of a call, made behind others of the same code, or raises ToolFailed."""
@@ -41,6 +41,7 @@ class InnerCalls:
         self._check = check
         self.schemas = schemas
         self.made: list[InnerCall] = []
+        self._asked = 0
 
     def afresh(self) -> InnerCalls:
         """Return the same for another piece of code."""
@@ -53,7 +54,8 @@ class InnerCalls:
             ToolFailed: it failed, or the agent may not make it now.
             StoreError: the database failed.
         """
-        if len(self.made) >= MOST_CALLS:
+        self._asked += 1
+        if self._asked > MOST_CALLS:
             raise ToolFailed(f"Code may call tools {MOST_CALLS} times, and this code has done so.")
         planned = self._plan(name, arguments)
         try:

@@ -37,16 +37,19 @@ class Asking:
         """
         data = json.dumps(plain(question)).encode()
         with self._one_at_a_time:
-            self._server.sendall(struct.pack("!I", len(data)) + data)
-            (length,) = struct.unpack("!I", self._read(4))
-            return json.loads(self._read(length))
+            try:
+                self._server.sendall(struct.pack("!I", len(data)) + data)
+                (length,) = struct.unpack("!I", self._read(4))
+                return json.loads(self._read(length))
+            except OSError as error:
+                raise ConnectionError("nobody answers any more") from error
 
     def _read(self, length: int) -> bytes:
         data = bytearray()
         while len(data) < length:
             piece = self._server.recv(min(length - len(data), 1 << 20))
             if not piece:
-                raise ConnectionError("nobody answers any more")
+                raise ConnectionResetError
             data += piece
         return bytes(data)
 

@@ -130,7 +130,7 @@ async def search_memory(
     said = MessageSearch(" ".join(keywords), agent_id=context.agent_id, start=oldest, end=newest, limit=MESSAGES_FOUND)
     asked = "\n".join(context.asked)[:_LONGEST_ASKED]
     passages = await passages_found(
-        context, " ".join([asked, *keywords]), start=oldest, end=newest, limit=PASSAGES_FOUND
+        context, " ".join([*keywords, asked]), start=oldest, end=newest, limit=PASSAGES_FOUND
     )
     messages = await context.store.scan(await search_for(context.store, said))
     found = {"passages": passages, "messages": [shown_message(each.message) for each in messages]}
