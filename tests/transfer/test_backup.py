@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import signal
@@ -10,10 +11,12 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import MetaData, inspect, text
 
@@ -338,6 +341,36 @@ async def test_at_each_statement_of_a_restore_the_old_database_is_whole(
     assert sum(same for _, same, _ in looked) > 4 * len(metadata.tables), "at each of the rows, and of the tables"
     assert not looked[-1][1], "the log is played into the file before that is replaced"
     assert await all_rows(f"sqlite:///{path}") == new
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+async def test_until_a_restore_is_over_others_see_the_old_tables(database_url: str, tmp_path: Path) -> None:
+    """Nothing is committed before all is there, so that PostgreSQL takes it back when the process ends at any place."""
+    source = f"sqlite:///{tmp_path / 'source.sqlite3'}"
+    await make_database(source, rows=2)
+    await back_up(source, tmp_path / "new.folkmoot", None, unseen)
+    await make_database(database_url, rows=1)
+    tables = "SELECT oid, relname, relfilenode FROM pg_class WHERE relnamespace = 'public'::regnamespace ORDER BY oid"
+
+    def committed() -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in loop.run_until_complete(other.fetch(tables))]
+
+    seen: list[list[tuple[Any, ...]]] = []
+    with closing(asyncio.new_event_loop()) as loop, ThreadPoolExecutor(1) as thread:
+        other = thread.submit(lambda: loop.run_until_complete(asyncpg.connect(database_url))).result()
+        before = thread.submit(committed).result()
+
+        def look(what: str, *_: int) -> None:
+            if what != "checking the file":
+                seen.append(thread.submit(committed).result())
+
+        await restore(tmp_path / "new.folkmoot", database_url, replace=True, progress=look)
+        after = thread.submit(committed).result()
+        thread.submit(lambda: loop.run_until_complete(other.close())).result()
+    assert len(seen) == len(metadata.tables)
+    assert [each for each in seen if each != before] == []
+    assert after != before
+    assert await all_rows(database_url) == await all_rows(source)
 
 
 async def killed_database(folder: Path) -> Path:
