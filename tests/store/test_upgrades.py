@@ -65,7 +65,7 @@ def test_each_release_has_its_databases() -> None:
     changes = (FOLDER.parent.parent.parent / "CHANGELOG.md").read_text().splitlines()
     released = [line.split()[1] for line in changes if line.startswith("## ") and line[3].isdigit()]
     assert released[0] == __version__
-    assert sorted(released[1:]) == VERSIONS, "CONTRIBUTING.md says how a release adds its own"
+    assert {*released[1:]} <= {*VERSIONS} <= {*released}, "CONTRIBUTING.md says how a release adds its own"
 
 
 def is_running(answered: Any) -> bool:

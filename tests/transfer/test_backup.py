@@ -21,7 +21,7 @@ import pytest
 from sqlalchemy import MetaData, inspect, text
 
 from folkmoot.errors import BackupUnusable, StartupError
-from folkmoot.store import bulk_sqlite
+from folkmoot.store import bulk_postgres, bulk_sqlite
 from folkmoot.store.bulk import shape_of
 from folkmoot.store.files import replace_durably
 from folkmoot.store.opening import open_store
@@ -31,7 +31,14 @@ from folkmoot.transfer.backup import back_up, copy, restore
 from folkmoot.transfer.backup_file import BackupWriter, Head
 from store.released_data import restore as restore_release
 from support.fixtures import one_store
-from transfer.databases import ROWS, all_rows, make_database, on_connection
+from transfer.databases import AT_ONCE, ROWS, all_rows, make_database, on_connection
+
+
+@pytest.fixture(autouse=True)
+def few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let few rows be read at once, so that few are more than that."""
+    monkeypatch.setattr(bulk_sqlite, "ROWS", AT_ONCE)
+    monkeypatch.setattr(bulk_postgres, "ROWS", AT_ONCE)
 
 
 def unseen(*_: object) -> None:
@@ -42,7 +49,7 @@ def unseen(*_: object) -> None:
 async def test_every_row_of_every_table_comes_back_on_either_store(
     database_url: str, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backup_file, "PIECE", 20_000)
+    monkeypatch.setattr(backup_file, "PIECE", 4_000)
     await make_database(database_url)
     before = await all_rows(database_url)
     file = tmp_path / "all.folkmoot"
@@ -235,6 +242,8 @@ import asyncio, os, signal, sys
 from pathlib import Path
 from folkmoot.store import bulk_postgres, bulk_sqlite
 from folkmoot.transfer import backup
+
+bulk_sqlite.ROWS = bulk_postgres.ROWS = 20
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
