@@ -37,6 +37,7 @@ LOGS = "run_events"
 """How runs were streamed: a migration may forget it, since a stream can show their messages."""
 
 
+@pytest.mark.every_case_on_both
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_a_database_of_an_earlier_version_is_carried_over(
     version: str, store: str, empty_database_url: str, start_server: StartServer, scripted_model: ScriptedModel

@@ -62,6 +62,8 @@ async def test_every_row_of_every_table_comes_back_on_either_store(
     assert await all_rows(target) == before
     if target.startswith("sqlite"):
         assert found_by_words(target) == dict.fromkeys(("messages", "passages", "file_chunks"), ROWS)
+    if target.partition(":")[0] == database_url.partition(":")[0]:
+        assert await on_connection(target, structure) == await on_connection(database_url, structure)
     with pytest.raises(StartupError, match="is there already"):
         await back_up(database_url, file, None, unseen)
     with pytest.raises(StartupError, match="not empty"):
@@ -84,6 +86,16 @@ async def test_the_last_rows_of_all_are_found_by_words_too(database_url: str, tm
     target = f"sqlite:///{tmp_path / 'copied.sqlite3'}"
     await copy(database_url, target, unseen)
     assert found_by_words(target) == dict.fromkeys(indexed, 5)
+
+
+def structure(connection: Any) -> dict[str, Any]:
+    """Return the indexes and foreign keys of each table."""
+    found, inspector = {}, inspect(connection)
+    for table in metadata.tables:
+        parts = [*inspector.get_indexes(table), *inspector.get_foreign_keys(table)]
+        found[table] = sorted(json.dumps(part, default=str, sort_keys=True) for part in parts)
+    assert len([part for parts in found.values() for part in parts]) > 60
+    return found
 
 
 def found_by_words(url: str) -> dict[str, int]:
