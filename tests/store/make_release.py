@@ -76,6 +76,7 @@ class Moot:
         self._approval()
         self._summary()
         self._leaver(notes)
+        self._others(scribe)
 
     def _blocks(self) -> tuple[str, str]:
         """Make two blocks, and a history for one that has whole texts, changes and a revert."""
@@ -163,6 +164,13 @@ class Moot:
         leaver = self._agent("leaver", block_ids=[block_id])
         self._say(leaver, says("memory_insert", label="notes", new_string="The leaver was here."))
         self.ask("DELETE", f"/agents/{leaver}")
+
+    def _others(self, agent_id: str) -> None:
+        """Leave another organisation, and a scoped token, with which a server stays open to who has no key."""
+        self.ask("POST", "/organizations", {"name": "others"})
+        policy = [{"type": "agent", "id": agent_id, "access": ["read_messages"]}]
+        token = {"hostname": "https://app.example.org", "policy": policy, "expires_at": "2999-01-01T00:00:00Z"}
+        self.ask("POST", "/client-side-access-tokens", token)
 
     @contextmanager
     def amid_a_turn(self) -> Iterator[None]:

@@ -37,6 +37,7 @@ LOGS = "run_events"
 """How runs were streamed: a migration may forget it, since a stream can show their messages."""
 
 
+@pytest.mark.every_case_on_both
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_a_database_of_an_earlier_version_is_carried_over(
     version: str, store: str, empty_database_url: str, start_server: StartServer, scripted_model: ScriptedModel
@@ -65,7 +66,7 @@ def test_each_release_has_its_databases() -> None:
     changes = (FOLDER.parent.parent.parent / "CHANGELOG.md").read_text().splitlines()
     released = [line.split()[1] for line in changes if line.startswith("## ") and line[3].isdigit()]
     assert released[0] == __version__
-    assert sorted(released[1:]) == VERSIONS, "CONTRIBUTING.md says how a release adds its own"
+    assert {*released[1:]} <= {*VERSIONS} <= {*released}, "CONTRIBUTING.md says how a release adds its own"
 
 
 def is_running(answered: Any) -> bool:

@@ -14,7 +14,10 @@ from folkmoot.store.opening import open_store
 from folkmoot.store.tables import metadata
 from folkmoot.store.vectors import packed
 
-ROWS = 210
+AT_ONCE = 20
+"""Rows that tests let be read at once."""
+
+ROWS = 21
 """Rows of each table: more than are read at once."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import signal
@@ -10,15 +11,17 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import MetaData, inspect, text
 
 from folkmoot.errors import BackupUnusable, StartupError
-from folkmoot.store import bulk_sqlite
+from folkmoot.store import bulk_postgres, bulk_sqlite
 from folkmoot.store.bulk import shape_of
 from folkmoot.store.files import replace_durably
 from folkmoot.store.opening import open_store
@@ -28,7 +31,14 @@ from folkmoot.transfer.backup import back_up, copy, restore
 from folkmoot.transfer.backup_file import BackupWriter, Head
 from store.released_data import restore as restore_release
 from support.fixtures import one_store
-from transfer.databases import ROWS, all_rows, make_database, on_connection
+from transfer.databases import AT_ONCE, ROWS, all_rows, make_database, on_connection
+
+
+@pytest.fixture(autouse=True)
+def few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let few rows be read at once, so that few are more than that."""
+    monkeypatch.setattr(bulk_sqlite, "ROWS", AT_ONCE)
+    monkeypatch.setattr(bulk_postgres, "ROWS", AT_ONCE)
 
 
 def unseen(*_: object) -> None:
@@ -39,7 +49,7 @@ def unseen(*_: object) -> None:
 async def test_every_row_of_every_table_comes_back_on_either_store(
     database_url: str, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backup_file, "PIECE", 20_000)
+    monkeypatch.setattr(backup_file, "PIECE", 4_000)
     await make_database(database_url)
     before = await all_rows(database_url)
     file = tmp_path / "all.folkmoot"
@@ -52,6 +62,8 @@ async def test_every_row_of_every_table_comes_back_on_either_store(
     assert await all_rows(target) == before
     if target.startswith("sqlite"):
         assert found_by_words(target) == dict.fromkeys(("messages", "passages", "file_chunks"), ROWS)
+    if target.partition(":")[0] == database_url.partition(":")[0]:
+        assert await on_connection(target, structure) == await on_connection(database_url, structure)
     with pytest.raises(StartupError, match="is there already"):
         await back_up(database_url, file, None, unseen)
     with pytest.raises(StartupError, match="not empty"):
@@ -74,6 +86,16 @@ async def test_the_last_rows_of_all_are_found_by_words_too(database_url: str, tm
     target = f"sqlite:///{tmp_path / 'copied.sqlite3'}"
     await copy(database_url, target, unseen)
     assert found_by_words(target) == dict.fromkeys(indexed, 5)
+
+
+def structure(connection: Any) -> dict[str, Any]:
+    """Return the indexes and foreign keys of each table."""
+    found, inspector = {}, inspect(connection)
+    for table in metadata.tables:
+        parts = [*inspector.get_indexes(table), *inspector.get_foreign_keys(table)]
+        found[table] = sorted(json.dumps(part, default=str, sort_keys=True) for part in parts)
+    assert len([part for parts in found.values() for part in parts]) > 60
+    return found
 
 
 def found_by_words(url: str) -> dict[str, int]:
@@ -233,6 +255,8 @@ from pathlib import Path
 from folkmoot.store import bulk_postgres, bulk_sqlite
 from folkmoot.transfer import backup
 
+bulk_sqlite.ROWS = bulk_postgres.ROWS = 20
+
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -338,6 +362,36 @@ async def test_at_each_statement_of_a_restore_the_old_database_is_whole(
     assert sum(same for _, same, _ in looked) > 4 * len(metadata.tables), "at each of the rows, and of the tables"
     assert not looked[-1][1], "the log is played into the file before that is replaced"
     assert await all_rows(f"sqlite:///{path}") == new
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+async def test_until_a_restore_is_over_others_see_the_old_tables(database_url: str, tmp_path: Path) -> None:
+    """Nothing is committed before all is there, so that PostgreSQL takes it back when the process ends at any place."""
+    source = f"sqlite:///{tmp_path / 'source.sqlite3'}"
+    await make_database(source, rows=2)
+    await back_up(source, tmp_path / "new.folkmoot", None, unseen)
+    await make_database(database_url, rows=1)
+    tables = "SELECT oid, relname, relfilenode FROM pg_class WHERE relnamespace = 'public'::regnamespace ORDER BY oid"
+
+    def committed() -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in loop.run_until_complete(other.fetch(tables))]
+
+    seen: list[list[tuple[Any, ...]]] = []
+    with closing(asyncio.new_event_loop()) as loop, ThreadPoolExecutor(1) as thread:
+        other = thread.submit(lambda: loop.run_until_complete(asyncpg.connect(database_url))).result()
+        before = thread.submit(committed).result()
+
+        def look(what: str, *_: int) -> None:
+            if what != "checking the file":
+                seen.append(thread.submit(committed).result())
+
+        await restore(tmp_path / "new.folkmoot", database_url, replace=True, progress=look)
+        after = thread.submit(committed).result()
+        thread.submit(lambda: loop.run_until_complete(other.close())).result()
+    assert len(seen) == len(metadata.tables)
+    assert [each for each in seen if each != before] == []
+    assert after != before
+    assert await all_rows(database_url) == await all_rows(source)
 
 
 async def killed_database(folder: Path) -> Path:

@@ -443,6 +443,7 @@ async def test_what_is_damaged_is_told_row_by_row_and_takes_nobody_with_it(sourc
         known = done.taken[table] + done.there[table] + done.refused[table]
         lost = f"{table}: {count - known:,} rows"
         assert known == count or lost in told or table == "alembic_version", (table, count, known, told)
+    assert (done.refused["messages"], done.refused["agents"]) == (3, 1)
     assert done.checksum == done.checksum_here
     said = [str(cell) for row in (await all_rows(database_url))["messages"] for cell in row]
     assert any(r"a\ufffdb" in cell for cell in said)

@@ -121,6 +121,7 @@ class SqliteLoading:
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Write on `connection`, whose transaction has begun."""
         self._connection = connection
+        self._indexes = _take_indexes_away(connection)
         self._triggers: dict[str, str | None] = {}
         self._unindexed: list[tuple[int, str]] = []
         self._size = 0
@@ -139,8 +140,10 @@ class SqliteLoading:
                 self._index()
 
     def finish(self) -> None:
-        """Index what is left, and bring the triggers back."""
+        """Index what is left, and bring indexes and triggers back."""
         self._index()
+        for index in self._indexes:
+            self._connection.execute(index)
         for trigger in self._triggers.values():
             if trigger is not None:
                 self._connection.execute(trigger)
@@ -149,6 +152,16 @@ class SqliteLoading:
         if self._unindexed:
             index_rows(self._connection, [*self._triggers][-1], self._unindexed)
             self._unindexed, self._size = [], 0
+
+
+def _take_indexes_away(connection: sqlite3.Connection) -> list[str]:
+    """Remove the indexes that no constraint needs and return what makes them again: of sorted rows, at a fraction."""
+    found = connection.execute(
+        "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+    ).fetchall()
+    for name, _ in found:
+        connection.execute(f'DROP INDEX "{name}"')
+    return [sql for _, sql in found]
 
 
 @asynccontextmanager
