@@ -246,6 +246,22 @@ def test_passages_are_found_by_their_words_tags_and_dates(
     assert first["why"]["words"] == ["fish"] and first["why"]["text_rank"] == 1 and first["score"] > 0
 
 
+def test_a_rare_word_counts_more_than_a_frequent_one_and_in_a_short_text_more_than_in_a_long_one(
+    http: httpx.Client,
+) -> None:
+    archive_id = http.post("/v1/archives", json={"name": unique()}).json()["id"]
+    often = "kettle kettle kettle and nothing else of note"
+    rare = "one heron stands in the water for a long while"
+    longer = f"{rare} {'and then it waits a little ' * 20}"
+    fill(http, archive_id, {"text": longer}, {"text": rare}, *({"text": f"{often} {number}"} for number in range(8)))
+    wanted = {"query": "kettle heron", "archive_id": archive_id, "search_mode": "text"}
+    found = http.post("/v1/passages/search", json=wanted).raise_for_status().json()
+    assert texts(found)[0] == rare
+    assert longer in texts(found)
+    scores = [each["score"] for each in found]
+    assert scores == sorted(scores, reverse=True) and scores[-1] > 0
+
+
 def test_all_archives_are_searched_at_once_or_those_named(client: Letta, http: httpx.Client) -> None:
     word = f"zz{uuid4().hex[:10]}"
     one, two = (client.archives.create(name=unique()).id for _ in range(2))

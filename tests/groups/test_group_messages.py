@@ -11,6 +11,7 @@ import pytest
 from groups.test_groups import new_group
 from runs.talking import DONE, Reading, call, calling, kinds, ok, read
 from support.fixtures import NewAgent, one_store
+from support.polling import until
 from support.scripted_model import ScriptedModel
 
 
@@ -211,3 +212,29 @@ def test_who_answers_nobody_says_whom_to_talk_to(http: httpx.Client, new_agent: 
     for group, told in ((sleeping, manager), (empty, "no members")):
         refused = http.post(f"/v1/groups/{group['id']}/messages/stream", json={"input": "hello"})
         assert (refused.status_code, told in refused.text) == (400, True), refused.text
+
+
+@one_store
+def test_a_member_searches_its_own_archives_and_files_and_not_those_of_another(
+    http: httpx.Client, new_agent: NewAgent
+) -> None:
+    tools = ["archival_memory_search"]
+    one, two = new_agent(name="one", tools=tools), new_agent(name="two", tools=tools)
+    for agent, word in ((one, "heron"), (two, "owl")):
+        ok(http.post(f"/v1/agents/{agent.id}/archival-memory", json={"text": f"kept: {word}"}))
+        folder = ok(http.post("/v1/folders", json={"name": f"{word} {agent.id}"}))["id"]
+        ok(http.patch(f"/v1/agents/{agent.id}/folders/attach/{folder}"))
+        ok(http.post(f"/v1/folders/{folder}/upload", files={"file": (f"{word}.txt", f"filed: {word}".encode())}))
+        until(lambda folder=folder: not ok(http.get("/v1/jobs", params={"source_id": folder, "active": True})))  # type: ignore[misc]
+    group = new_group(http, one.id, two.id, manager_config={"manager_type": "round_robin", "max_turns": 1})
+
+    def returned(tool: str, **arguments: Any) -> str:
+        turn = say_to(http, group, f"CALL {tool} {json.dumps(arguments)}")
+        (answer,) = [each for each in turn["messages"] if each["message_type"] == "tool_return_message"]
+        assert answer["sender_id"] == one.id
+        return str(answer["tool_return"])
+
+    for word, is_its_own in (("heron", True), ("owl", False)):
+        assert (f"kept: {word}" in returned("archival_memory_search", query=word)) is is_its_own
+        assert (f"filed: {word}" in returned("semantic_search_files", query=word)) is is_its_own
+        assert (f"filed: {word}" in returned("grep_files", pattern=word)) is is_its_own

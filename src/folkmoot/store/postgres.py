@@ -14,7 +14,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 import asyncpg
-from sqlalchemy import Column, ColumnElement, Executable, Select, Table, func, literal_column, or_, select
+from sqlalchemy import Column, ColumnElement, Executable, Select, Table, func, select
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 
 from folkmoot.errors import (
@@ -29,10 +29,10 @@ from folkmoot.errors import (
 )
 from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, S, Statements, T, Transaction, Work, narrowed
 from folkmoot.store.postgres_vectors import by_distance, find_pgvector, make_index, prefer_whole_answers
+from folkmoot.store.postgres_words import matching
 from folkmoot.store.scans import AT_ONCE, LONGEST_SCAN, Scans
 from folkmoot.store.scoping import COLUMN
 from folkmoot.store.signals import Signals
-from folkmoot.store.words import is_found_whole, pieces_of
 
 logger = logging.getLogger(__name__)
 
@@ -175,13 +175,6 @@ async def _run_all(batch: Sequence[_Pending], transaction: Transaction) -> list[
                 raise
             outcomes.append(error)
     return outcomes
-
-
-def _ways(word: str) -> list[str]:
-    """Return how PostgreSQL is asked for a word: as it is, and by its pieces."""
-    whole = [f"'{word}'"] if is_found_whole(word) else []
-    pieces = " & ".join(f"'{piece}'" for piece in pieces_of(word))
-    return [*whole, f"({pieces})"] if pieces else whole
 
 
 def _settle(pending: _Pending, outcome: Any) -> None:
@@ -353,13 +346,8 @@ class PostgresEngine:
         """Do nothing: the index is part of each transaction."""
 
     def text_search(self, statement: Select[Any], table: Table, words: Sequence[str]) -> Select[Any]:
-        """Return `statement` limited to rows with one of `words`, the best first (ts_rank)."""
-        quoted = " | ".join(way for word in words for way in _ways(word))
-        vector = func.to_tsvector(literal_column("'simple'::regconfig"), table.c.search_text)
-        wanted = func.to_tsquery(literal_column("'simple'::regconfig"), quoted)
-        contained = or_(*(func.strpos(table.c.search_text, word) > 0 for word in words))
-        score = func.ts_rank(vector, wanted).label("text_score")
-        return statement.add_columns(score).where(vector.op("@@")(wanted), contained).order_by(score.desc())
+        """Return `statement` limited to rows with one of `words`, the best first (Okapi BM25)."""
+        return matching(statement, table, words)
 
     def has_room(self, size: int) -> bool:
         """Say yes: only PostgreSQL knows its disk."""

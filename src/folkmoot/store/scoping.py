@@ -100,6 +100,10 @@ class _Narrowing:
             raise TypeError(f"SQL as text cannot be narrowed to an organisation's rows: {column.name}")
         return super().visit_column(column, *arguments, **options)  # type: ignore[misc]
 
+    def get_from_hint_text(self, table: FromClause, text: str) -> str:
+        """Return what a statement says of how a table is to be read (`with_hint`); SQLAlchemy drops it for SQLite."""
+        return text
+
     def visit_table(self, table: TableClause, asfrom: bool = False, **options: Any) -> Any:
         if not isinstance(table, Table) and table.name not in WITHOUT_ORGANISATION:
             raise TypeError(f"{table.name} is named without its columns, so that it cannot be narrowed.")
