@@ -47,6 +47,7 @@ class _Pending:
     work: Work[Any]
     organization_id: str | None
     future: asyncio.Future[Any]
+    is_search: bool
     result: Any = None
     error: Exception | None = None
 
@@ -78,17 +79,21 @@ class SqliteWriter:
         self._queue: deque[_Pending] = deque()
         self._committing: asyncio.Task[None] | None = None
         self._pace = Pace()
-        self._index_wanted = self._index_made = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="folkmoot-commit")
 
-    async def write(self, work: Work[T], organization_id: str | None) -> T:
+    async def write(self, work: Work[T], organization_id: str | None, *, is_search: bool = False) -> T:
         """Run `work` in a transaction; return when it is on the disk.
 
         Work that has not begun when its caller is cancelled is not done.
+
+        Args:
+            work: what to do.
+            organization_id: whose rows it reaches; None for everybody's.
+            is_search: whether the messages that wait are indexed with it.
         """
         if len(self._queue) >= LONGEST_QUEUE:
             raise StoreOverloaded
-        pending = _Pending(work, organization_id, asyncio.get_running_loop().create_future())
+        pending = _Pending(work, organization_id, asyncio.get_running_loop().create_future(), is_search)
         self._queue.append(pending)
         if self._committing is None:
             self._committing = asyncio.create_task(self._commit_queue())
@@ -104,8 +109,7 @@ class SqliteWriter:
 
     async def index_texts(self) -> None:
         """Put every message that was committed before into the full-text index."""
-        self._index_wanted += 1  # a commit that is under way may not see it any more; the one behind it does
-        await self.write(_nothing, None)
+        await self.write(_nothing, None, is_search=True)
 
     def check(self) -> None:
         """See that the file is writable and in its place.
@@ -150,7 +154,8 @@ class SqliteWriter:
                 if self._pace.is_due():  # nobody else uses this connection
                     await asyncio.sleep(0)
                     self._pace.begin()
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._commit_to_file)
+            searched = any(pending.is_search for pending in batch)
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._commit_to_file, searched)
         except (sqlite3.Error, StoreUnavailable) as error:
             self._roll_back()
             reason = f"The database cannot be written: {error}." if isinstance(error, sqlite3.Error) else str(error)
@@ -164,15 +169,18 @@ class SqliteWriter:
             pending.settle()
         self._signals.wake(topics)
 
-    def _commit_to_file(self) -> None:
+    def _commit_to_file(self, searched: bool) -> None:
         """Commit, if the file is there before and after: what is acknowledged is in the file that people see.
+
+        Args:
+            searched: whether somebody waits for it to search.
 
         Raises:
             StoreUnavailable: the file was deleted, replaced or made read-only.
         """
         try:
             self._files.check()
-            self._index_texts()
+            self._index_texts(1 if searched else INDEXED_TOGETHER)
             self._connection.commit()
             self._files.check()
         except StoreMoved:
@@ -182,14 +190,12 @@ class SqliteWriter:
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             raise
 
-    def _index_texts(self) -> None:
-        """Put the messages that wait into the full-text index, if there are many or somebody wants to search."""
-        wanted = self._index_wanted
+    def _index_texts(self, fewest: int) -> None:
+        """Put the messages that wait into the full-text index, if there are so many."""
         waiting = self._connection.execute("SELECT count(*) FROM messages_fulltext_waiting").fetchone()[0]
-        if waiting and (wanted != self._index_made or waiting >= INDEXED_TOGETHER):
+        if waiting >= fewest:
             self._connection.execute(_INDEX)
             self._connection.execute("DELETE FROM messages_fulltext_waiting")
-        self._index_made = wanted
 
     async def _run_in_savepoint(self, pending: _Pending, topics: list[str]) -> None:
         transaction = SqliteTransaction(self._connection, STATEMENTS, pending.organization_id, [], self._pace)
