@@ -19,6 +19,7 @@ from uvicorn.server import ServerState
 from folkmoot.server.connections import LARGEST_HEAD, LINGER, LOOKS, PIECE, Connection
 from support.polling import PATIENCE, until
 from support.server import ServerProcess
+from support.streams import lines_of
 
 TIMEOUT = 1.0
 
@@ -144,7 +145,7 @@ def test_what_is_alive_stays(impatient: ServerProcess, http: httpx.Client) -> No
     """A stream with nothing to tell outlives connections that owe something."""
     block = http.post("/v1/blocks", json={"label": uuid4().hex, "value": "one"}).json()["id"]
     with http.stream("GET", f"/v1/blocks/{block}/watch") as watch:
-        lines = watch.iter_lines()
+        lines = lines_of(watch.iter_lines())
         assert next(lines) == "event: snapshot"
         for _ in range(2):
             with closing(connect(impatient)) as silent:

@@ -46,14 +46,14 @@ class Watch:
     async def next(self) -> Told:
         """Return the next event, or raise StopAsyncIteration when the stream has ended."""
         fields: dict[str, str] = {}
-        async with asyncio.timeout(PATIENCE):
-            while line := await anext(self._lines):
-                name, _, value = line.partition(": ")
-                if line.startswith(":"):
-                    self.comments.append(line)
-                fields[name] = value
-        if "data" not in fields:
-            return await self.next()
+        async with asyncio.timeout(PATIENCE):  # around heartbeats, too
+            while "data" not in fields:
+                fields = {}
+                while line := await anext(self._lines):
+                    name, _, value = line.partition(": ")
+                    if line.startswith(":"):
+                        self.comments.append(line)
+                    fields[name] = value
         return Told(fields["event"], fields.get("id"), json.loads(fields["data"]))
 
     async def versions(self, count: int) -> list[Told]:

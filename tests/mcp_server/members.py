@@ -16,6 +16,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp_types import Implementation, TextContent
 
 from support.polling import PATIENCE
+from support.streams import lines_of
 
 NewMember = Callable[..., str]
 """Makes a member and returns its key."""
@@ -111,7 +112,7 @@ class OlderSession:
 
 
 def _told(stream: httpx.Response) -> Iterator[dict[str, Any]]:
-    for line in stream.iter_lines():
+    for line in lines_of(stream.iter_lines()):
         if line.startswith("data: "):
             message = json.loads(line.removeprefix("data: "))
             told, _, what = message["method"].removeprefix("notifications/").partition("/")

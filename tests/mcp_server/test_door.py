@@ -31,6 +31,7 @@ from support.clients import plain_client
 from support.fixtures import NewBlock, StartServer, one_store
 from support.polling import PATIENCE
 from support.server import ServerProcess
+from support.streams import lines_of
 
 each_generation = pytest.mark.parametrize("generation", GENERATIONS)
 on_postgres = pytest.mark.parametrize("store", ["postgres"], indirect=True)
@@ -254,7 +255,7 @@ async def test_a_subscription_ends_with_its_key(server: ServerProcess, http: htt
         authorization=f"Bearer {made['key']}",
     )
     with http.stream(**asked) as stream:
-        lines = stream.iter_lines()
+        lines = lines_of(stream.iter_lines())
         assert "acknowledged" in next(line for line in lines if line.startswith("data: "))
         http.delete(f"/v1/keys/{made['id']}")
         with pytest.raises((StopIteration, httpx.RemoteProtocolError)):
@@ -271,7 +272,7 @@ def test_a_server_that_stops_ends_subscriptions(start_server: StartServer) -> No
             server.url, "subscriptions/listen", {"notifications": {"resourceSubscriptions": ["memory://notes"]}}
         )
         with http.stream(**asked) as stream:
-            lines = (line for line in stream.iter_lines() if line.startswith("data: "))
+            lines = (line for line in lines_of(stream.iter_lines()) if line.startswith("data: "))
             assert "acknowledged" in next(lines)
             server.process.send_signal(signal.SIGTERM)
             assert '"result"' in next(lines)

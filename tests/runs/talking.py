@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 
 import httpx
 
+from support.streams import lines_of
+
 Event: TypeAlias = dict[str, Any]
 
 DONE = "[DONE]"
@@ -22,7 +24,7 @@ class Reading:
     def __init__(self, response: httpx.Response) -> None:
         assert response.status_code == 200, response.read()
         assert response.headers["content-type"].startswith("text/event-stream")
-        self._lines = response.iter_lines()
+        self._lines = lines_of(response.iter_lines())
         self.seen: list[str] = []
 
     def next(self) -> str:

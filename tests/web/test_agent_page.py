@@ -204,6 +204,9 @@ def test_signing_in_opens_the_page_that_was_asked_for(open_page: OpenPage, start
     page.get_by_role("button", name="Sign in").click()
     expect(page).to_have_url(re.compile(r"/runs\?status=failed$"))
     is_live(page)
+    for width in (1152, 1249, 1280):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate(COUNTED_TOO_WIDE) <= 0, f"the header does not fit {width} pixels"
     page.goto("/blocks/new")
     page.get_by_label("Label").fill("made")
     page.get_by_role("button", name="Make block").click()
@@ -214,6 +217,17 @@ def test_signing_in_opens_the_page_that_was_asked_for(open_page: OpenPage, start
     expect(page.locator(".line-of-text")).to_have_text(["through the cookie"])
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+COUNTED_TOO_WIDE = """() => {
+  for (const [name, words] of [["inbox-count", "12"], ["run-count", "12 runs"]]) {
+    const count = document.getElementById(name);
+    count.hidden = false;
+    count.textContent = words;
+  }
+  return document.documentElement.scrollWidth - document.documentElement.clientWidth;
+}"""
+"""By how many pixels a page is wider than its window while runs and requests are counted in its header."""
 
 
 def test_memory_of_another_agents_edit_glows_in_its_colour(

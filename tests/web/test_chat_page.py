@@ -10,9 +10,9 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
-from support.fixtures import MODEL, NewAgent, StartServer
+from support.fixtures import MODEL, NewAgent, NewBlock, StartServer
 from support.scripted_model import ScriptedModel
-from web.conftest import OpenPage
+from web.conftest import OpenPage, is_live
 from web.test_agent_page import say
 from web.test_moot_page import QUICK
 
@@ -183,6 +183,28 @@ def test_conversations_are_tabs_that_are_begun_forked_named_and_closed(
         "birds <b>",
         None,
     ]
+
+
+def test_the_memory_beside_a_conversation_is_what_it_reads(
+    open_page: OpenPage, http: httpx.Client, new_agent: NewAgent, new_block: NewBlock
+) -> None:
+    block, shared = new_block(value="for all"), new_block(value="shared")
+    agent = new_agent(block_ids=[block.id, shared.id])
+    own = {"summary": "apart", "isolated_block_labels": [block.label]}
+    begun = http.post("/v1/conversations", params={"agent_id": agent.id}, json=own).raise_for_status().json()
+    (copy,) = begun["isolated_block_ids"]
+    http.patch(f"/v1/blocks/{copy}", json={"value": "for this one"}).raise_for_status()
+    page = open_page(f"/agents/{agent.id}?conversation={begun['id']}")
+    is_live(page)
+    expect(page.locator(".memory-line")).to_have_text(["for this one", "shared"])
+    expect(page.get_by_text("only here")).to_have_count(1)
+    expect(page.get_by_role("button", name=f"Detach {block.label}")).to_have_count(0)
+    http.patch(f"/v1/blocks/{copy}", json={"value": "changed here"}).raise_for_status()
+    expect(page.locator(".memory-line")).to_have_text(["changed here", "shared"])
+    http.patch(f"/v1/blocks/{shared.id}", json={"value": "changed for all"}).raise_for_status()
+    expect(page.locator(".memory-line")).to_have_text(["changed here", "changed for all"])
+    page.get_by_role("link", name="main").click()
+    expect(page.locator(".memory-line")).to_have_text(["for all", "changed for all"])
 
 
 def test_what_was_said_is_said_again_differently_in_a_fork_with_its_pictures(

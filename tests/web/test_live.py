@@ -14,13 +14,14 @@ from support.clients import plain_client
 from support.fixtures import NewAgent, NewBlock, StartServer
 from support.polling import PATIENCE
 from support.scripted_model import ScriptedModel
+from support.streams import lines_of
 
 
 class Heard:
     """The events of one stream, read one by one."""
 
     def __init__(self, response: httpx.Response) -> None:
-        self._lines = response.iter_lines()
+        self._lines = lines_of(response.iter_lines())
 
     def next(self, kind: str) -> Any:
         """Return the data of the next event of a kind."""

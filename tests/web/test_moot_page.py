@@ -161,6 +161,7 @@ def test_a_moot_of_300_agents_and_300_blocks_stays_smooth(open_page: OpenPage, s
             held = [blocks[n], blocks[(n * 7) % 300]][: 1 + (n % 7 > 0)]
             fields = {"name": f"a{n}", "block_ids": held, "tags": tags[n % 3]}
             http.post("/v1/agents", json=fields).raise_for_status()
+        member = http.post("/v1/keys", json={"name": "visitor", "blocks": [{"block": "b0", "access": "write"}]}).json()
         with http.stream("GET", "/", headers={"Accept-Encoding": "gzip"}) as answer:
             assert sum(map(len, answer.iter_raw())) < 60_000
         page = open_page("/", url=server.url)
@@ -173,6 +174,11 @@ def test_a_moot_of_300_agents_and_300_blocks_stays_smooth(open_page: OpenPage, s
         http.patch(f"/v1/blocks/{blocks[0]}", json={"value": "folded"}).raise_for_status()
         expect(folds.first).to_have_class(re.compile(r"\bglow\b"))
         expect(folds.first.locator(".state")).to_have_text("b0: API (local) wrote 1 line")
+        inserted = {"kind": "insert", "new_string": "by a member"}
+        bearer = {"Authorization": f"Bearer {member['key']}"}
+        http.post(f"/v1/blocks/{blocks[0]}/edits", json=inserted, headers=bearer).raise_for_status()
+        its_fold = page.locator(".agents .folded", has=page.locator(f"[data-folded='{member['id']}']"))
+        expect(its_fold).to_have_class(re.compile(r"\bglow\b"))
         folds.first.locator("summary").click()
         expect(folds.first.get_by_role("link", name="b3", exact=True)).to_be_visible()
         page.keyboard.press("Escape")

@@ -228,10 +228,16 @@ function showVersion({ block_id, version, change, author }) {
 
 new Stream(`/v1/agents/${agent}/core-memory/watch?changes=true`, {
   snapshot: ({ blocks }) => {
-    const shown = all(".memory-block").map((block) => `${block.dataset.block} ${block.dataset.version}`);
-    const now = blocks.map((block) => `${block.id} ${block.version}`);
+    const isolated = all(".memory-block[data-isolated]").map((block) => block.dataset.isolated);
+    const shown = all(".memory-block:not([data-isolated])").map((block) => `${block.dataset.block} ${block.dataset.version}`);
+    const now = blocks.filter((block) => !isolated.includes(block.label)).map((block) => `${block.id} ${block.version}`);
     if (shown.join() !== now.join()) refreshBeside();
   },
   version: (event) => { showVersion(event); },
+});
+// What is the conversation's own is none of the agent's blocks, which that stream tells of.
+hear("edits", ({ edits }) => {
+  const isolated = all(".memory-block[data-isolated]");
+  if (isolated.some((block) => edits.some((edit) => edit.block_id === block.dataset.block))) refreshBeside();
 });
 bound("own");

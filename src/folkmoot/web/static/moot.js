@@ -7,13 +7,13 @@ const refresh = refresher(["moot"], { gap: 500, after: () => showRuns(latest) })
 let latest = null;
 let lit = null;
 
-/** The row of an agent or a block: its own, or that of the fold which has it. */
-function rowOf(id, kind) {
-  return document.getElementById(id) ?? find(`.folded a[href="/${kind}s/${id}"]`)?.closest(".row");
+/** The row of an agent, a member or a block: its own, or that of the fold which has it. */
+function rowOf(id) {
+  return document.getElementById(id) ?? find(`[data-folded="${CSS.escape(id)}"]`)?.closest(".row");
 }
 
 function showEdit(edit) {
-  const row = rowOf(edit.block_id, "block");
+  const row = rowOf(edit.block_id);
   if (!row || Number(row.dataset.version) >= edit.version) return;
   colour(row, edit.colour);
   const words = `${edit.author} ${edit.words}`;
@@ -27,7 +27,7 @@ function showEdit(edit) {
     setTime(find("time", row), edit.at);
   }
   glow(row);
-  const author = edit.author_id && rowOf(edit.author_id, "agent");
+  const author = edit.author_id && rowOf(edit.author_id);
   if (!author) return;
   if (author.matches(".folded")) {
     colour(author, edit.colour);
@@ -50,7 +50,7 @@ function showRuns(news) {
     const words = run ? (run.status === "running" ? "writing…" : "waits for its turn") : waits ? "waits for you" : "";
     say(row, words);
   }
-  const folded = [...runs.keys()].map((agent) => rowOf(agent, "agent"));
+  const folded = [...runs.keys()].map((agent) => rowOf(agent));
   for (const row of all(".agents .folded")) {
     const busy = folded.filter((each) => each === row).length;
     row.classList.toggle("busy", busy > 0);

@@ -164,6 +164,11 @@ document.addEventListener("keydown", (event) => {
   else target.focus();
 });
 
+// On a narrow screen the row of pages scrolls: to the one that is open.
+const pages = find(".top nav");
+const current = pages && find("[aria-current]", pages);
+if (current) pages.scrollLeft = current.offsetLeft + current.offsetWidth / 2 - pages.offsetLeft - pages.clientWidth / 2;
+
 // -- from here on ------------------------------------------------------------------------------------------------
 
 // What was asked for in the address, before scripts were there, is open; the address is the page's again.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -23,7 +23,7 @@ from folkmoot.files.folders import Folder, list_folders
 from folkmoot.files.open_files import AgentFile, open_files_of
 from folkmoot.groups.groups import Group, GroupFilter, list_groups, managed_groups
 from folkmoot.groups.sleeptime import create_with_partner
-from folkmoot.memory.attachments import Access
+from folkmoot.memory.attachments import Access, attached_rows, isolated_rows
 from folkmoot.memory.blocks import Block
 from folkmoot.memory.listing import BlockEntry, BlockFilter, list_entries
 from folkmoot.runs.reading import RunFilter, list_runs
@@ -62,6 +62,9 @@ class _About:
     agent: Agent
     chat: Chat
     blocks: Sequence[tuple[Block, Access]]
+    """What it reads in the conversation that is shown."""
+    isolated: Collection[str]
+    """Those of these blocks that are the conversation's own."""
     other_blocks: Sequence[BlockEntry]
     writers: Sequence[str]
     """Who has one of its blocks too."""
@@ -273,8 +276,9 @@ async def _read(
     agent = await find_agent(transaction, agent_id)
     chat = await read_chat(transaction, agent_id, conversation, before, edit)
     tools = await tools_of(transaction, agent_id, state.services.tools)
-    blocks = (await blocks_of_agents(transaction, [agent_id])).get(agent_id, [])
-    held = {block.id for block, _ in blocks}
+    rows = await attached_rows(transaction, agent_id, chat.conversation.id)
+    isolated = {row["id"] for row in await isolated_rows(transaction, chat.conversation.id)}
+    held = {row["id"] for row in await attached_rows(transaction, agent_id)}
     everything = await list_entries(transaction, BlockFilter(), Page(limit=LARGEST_PAGE, order="desc"))
     archives = await archives_of_agent(transaction, agent_id)
     library = await list_archives(transaction, ArchiveFilter(), Page(limit=LARGEST_PAGE, order="desc"))
@@ -288,8 +292,9 @@ async def _read(
     return _About(
         agent=agent,
         chat=chat,
-        blocks=blocks,
-        other_blocks=[block for block in everything if block.id not in held],
+        blocks=[(Block.from_row(row), row["access"]) for row in rows],
+        isolated=isolated,
+        other_blocks=[block for block in everything if block.id not in held | isolated],
         writers=list({each.agent_id for each in await all_attachments(transaction) if each.block_id in held}),
         archives=archives,
         other_archives=[each for each in library if each.id not in {held.archive.id for held in archives}],
