@@ -232,3 +232,22 @@ def test_a_text_cannot_pose_as_what_stands_around_it(
     http.post(f"/v1/agents/{agent.id}/messages", json={"input": "ECHO one"}).raise_for_status()
     lines = prompts(scripted_model)[-1].splitlines()
     assert not any(line.startswith(("</file>", "</folders>", "<block ")) for line in lines)
+
+
+@one_store
+def test_any_line_of_a_file_with_very_long_ones_is_shown_with_those_behind_it(
+    http: httpx.Client, new_agent: NewAgent, new_folder: NewFolder, upload: Upload
+) -> None:
+    folder = new_folder(embedding_chunk_size=16)
+    agent = new_agent(folder_ids=[folder["id"]])
+    lines = [f"line {number} " + ("and on " * 3000 if number in (1, 40, 41, 80) else "ends") for number in range(1, 81)]
+    file = upload(folder, "a.txt", "\n".join(lines))
+    for first in (0, 1, 38, 39, 40, 41, 78, 79):
+        request = {"file_name": file["file_name"], "offset": first, "length": 3}
+        said = {"input": f"CALL open_files {json.dumps({'file_requests': [request]})}"}
+        http.post(f"/v1/agents/{agent.id}/messages", json=said).raise_for_status()
+        (seen,) = http.get(f"/v1/agents/{agent.id}/files").json()["files"]
+        shown = [each for each in seen["visible_content"].splitlines() if each[:1].isdigit()]
+        assert [each[:20] for each in shown] == [
+            f"{number}: {lines[number - 1]}"[:20] for number in range(first + 1, min(first + 3, 80) + 1)
+        ], first

@@ -56,6 +56,11 @@ _from_line = (
     .order_by(file_chunks.c.place)
     .limit(AT_ONCE)
 )
+_last_line = select(file_chunks.c.last_line).where(
+    file_chunks.c.file_id == bindparam("file_id"),
+    file_chunks.c.version == bindparam("of_version"),
+    file_chunks.c.place == bindparam("at"),
+)
 _behind = (
     select(file_chunks.c.place, file_chunks.c.text)
     .where(
@@ -102,6 +107,22 @@ async def write_chunks(transaction: Transaction, rows: Sequence[dict[str, Any]])
     await transaction.insert(file_chunks, rows)
 
 
+async def _place_of(transaction: Transaction, file: File, line: int, low: int = 0) -> int:
+    """Return the place of the first chunk, from `low` on, that has a line or one behind it.
+
+    Lines rise with places, so that a few of many chunks are looked at.
+    """
+    high = low if line <= 1 else file.chunks or 0
+    while low < high:
+        middle = (low + high) // 2
+        row = await transaction.first(_last_line, file_id=file.id, of_version=file.version, at=middle)
+        if row is None or row["last_line"] >= line:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
 async def lines_from(transaction: Transaction, file: File, first: int = 1) -> AsyncGenerator[tuple[int, str], None]:
     """Yield the lines of a file's text with their numbers; of a very long one a little more than is shown.
 
@@ -110,7 +131,7 @@ async def lines_from(transaction: Transaction, file: File, first: int = 1) -> As
         file: whose text.
         first: the first line that is wanted, from 1.
     """
-    number, place, partial = first, 0, None
+    number, place, partial = first, await _place_of(transaction, file, first), None
     while True:
         rows = await transaction.all(
             _from_line, file_id=file.id, of_version=file.version, line=number, from_place=place
@@ -127,7 +148,8 @@ async def lines_from(transaction: Transaction, file: File, first: int = 1) -> As
             partial, place = lines[-1], row["place"] + 1
             if len(partial) > LONGEST_LINE:  # the rest of it may be all of the file: go on where the next one begins
                 yield number, partial
-                number, place, partial = number + 1, row["place"], None
+                number, partial = number + 1, None
+                place = await _place_of(transaction, file, number, row["place"])
                 break
         else:
             if len(rows) < AT_ONCE:
@@ -138,7 +160,8 @@ async def lines_from(transaction: Transaction, file: File, first: int = 1) -> As
 
 async def chunks_of_lines(transaction: Transaction, file: File, line: int, most: int) -> Sequence[Row]:
     """Return chunks of a file's text, from the one in which a line begins on, 64 at the most."""
-    rows = await transaction.all(_from_line, file_id=file.id, of_version=file.version, line=line, from_place=0)
+    place = await _place_of(transaction, file, line)
+    rows = await transaction.all(_from_line, file_id=file.id, of_version=file.version, line=line, from_place=place)
     return rows[:most]
 
 
