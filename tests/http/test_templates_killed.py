@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 
 from support.clients import plain_client
 from support.fixtures import MODEL, StartServer
+from support.polling import until
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
 
@@ -188,6 +188,5 @@ def test_agents_that_were_being_led_when_their_process_died_are_led_by_the_next(
     shop.prepare()
     saving = {"migrate_agents": True}
     shop.die("folkmoot.templates.migrating:migrate", number, "POST", f"/v1/templates/{shop.name}/save", saving)
-    while any(version != "4" for _, version, _ in shop.stands()["deployments"]):
-        time.sleep(0.05)
+    until(lambda: all(version == "4" for _, version, _ in shop.stands()["deployments"]))
     assert len(shop.stands()["deployments"]) == 2
