@@ -108,7 +108,8 @@ async def list_items(
 
     async def read(transaction: Transaction) -> list[dict[str, Any]]:
         await find_conversation(transaction, which)
-        items, cursor = [], None
+        items: list[dict[str, Any]] = []
+        cursor: str | None = None
         if after is not None:
             items, cursor = await _behind(transaction, which, after, order)
         while len(items) <= limit:
