@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Literal, TypeAlias
 from uuid import uuid4
 
@@ -30,9 +31,9 @@ SCRIPTS = {"all": re.compile(r"\.js(\?|$)"), "own": re.compile(r"/(agent|block|f
 
 
 @pytest.fixture
-def server(start_server: StartServer) -> ServerProcess:
-    """A server of the test's own: what others have made would fill its screens."""
-    return start_server()
+def server(start_server: StartServer, tmp_path: Path) -> ServerProcess:
+    """A server of the test's own, with a database of its own: what others have made would fill its screens."""
+    return start_server(database=f"sqlite:///{tmp_path / 'screens.sqlite3'}")
 
 
 @pytest.fixture
