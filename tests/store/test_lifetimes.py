@@ -242,6 +242,9 @@ def test_deleting_or_resetting_a_conversation_takes_its_runs(life: tuple[Life, s
     made.ok("DELETE", f"/v1/runs/{made.ids('runs', made.other)[0]}")
 
 
+DELETIONS = "/activity?kind=deletion&format=csv"
+
+
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 def test_traces_and_figures_stay_as_long_as_the_settings_say(
     start_server: StartServer, scripted_model: ScriptedModel, database_url: str
@@ -256,10 +259,12 @@ def test_traces_and_figures_stay_as_long_as_the_settings_say(
         until(lambda: http.get(f"/v1/steps/{step['id']}/trace").json() is None)
         http.delete(f"/v1/agents/{agent}").raise_for_status()
         assert http.get(f"/v1/steps/{step['id']}").json() == step
+        assert "deleted the agent" in http.get(DELETIONS).text
         server.stop()
     brief = start_server(env={"FOLKMOOT_KEEP_STEPS": "0.001"})
     with plain_client(brief.url) as http:
         until(lambda: http.get(f"/v1/steps/{step['id']}").status_code == 404)
+        until(lambda: "deleted the agent" not in http.get(DELETIONS).raise_for_status().text)
 
 
 @pytest.mark.parametrize("large", [False, True], ids=["small", "large"])

@@ -97,17 +97,21 @@ def test_what_was_taken_and_deleted_is_in_the_file_of_activity(
     block = new_block(label=mark)
     agent = new_agent(name=mark, block_ids=[block.id])
     begun = http.post("/v1/conversations", params={"agent_id": agent.id}, json={"summary": mark}).raise_for_status()
+    archive = http.post("/v1/archives", json={"name": mark}).raise_for_status().json()["id"]
     for method, path in (
+        ("PATCH", f"/v1/agents/{agent.id}/archives/attach/{archive}"),
+        ("PATCH", f"/v1/agents/{agent.id}/archives/detach/{archive}"),
         ("PATCH", f"/v1/agents/{agent.id}/core-memory/blocks/detach/{block.id}"),
         ("DELETE", f"/v1/conversations/{begun.json()['id']}"),
         ("DELETE", f"/v1/blocks/{block.id}"),
     ):
         http.request(method, path).raise_for_status()
     told = [row["what"] for row in rows_of(http, "/activity?format=csv", "activity") if mark in row["what"]]
-    assert told[:3] == [
+    assert told[:4] == [
         f"deleted the block {mark}",
         f"deleted a conversation “{mark}” of {mark}",
         f"took the block {mark} from {mark}",
+        f"took the archive {mark} from {mark}",
     ]
 
 
