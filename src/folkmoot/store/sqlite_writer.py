@@ -172,8 +172,9 @@ class SqliteWriter:
         """
         try:
             self._files.check()
-            self._index_texts()
+            wanted = self._index_texts()
             self._connection.commit()
+            self._index_made = wanted
             self._files.check()
         except StoreMoved:
             # What was committed goes from the log to the file it belongs to, wherever that is now: no log may stay
@@ -182,14 +183,18 @@ class SqliteWriter:
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             raise
 
-    def _index_texts(self) -> None:
-        """Put the messages that wait into the full-text index, if there are many or somebody wants to search."""
+    def _index_texts(self) -> int:
+        """Put the messages that wait into the full-text index, if there are many or somebody wants to search.
+
+        Returns:
+            How many have wanted to search by now, all of whom find what they look for with this commit.
+        """
         wanted = self._index_wanted
         waiting = self._connection.execute("SELECT count(*) FROM messages_fulltext_waiting").fetchone()[0]
         if waiting and (wanted != self._index_made or waiting >= INDEXED_TOGETHER):
             self._connection.execute(_INDEX)
             self._connection.execute("DELETE FROM messages_fulltext_waiting")
-        self._index_made = wanted
+        return wanted
 
     async def _run_in_savepoint(self, pending: _Pending, topics: list[str]) -> None:
         transaction = SqliteTransaction(self._connection, STATEMENTS, pending.organization_id, [], self._pace)
