@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import pytest
 
+from folkmoot.sandbox.answering import MOST_QUESTIONS
 from folkmoot.sandbox.calls import Call, Limits, Mode
 from folkmoot.sandbox.sandbox import Sandbox
 from sandbox.conftest import Running
@@ -37,6 +38,15 @@ def test_threads_ask_one_after_the_other(run: Running) -> None:
         "told == [[n, n] for n in range(200)]"
     )
     assert run(Call(source, adapter=ADAPTER, answer=twice, limits=LIMITS)).value is True
+
+
+def test_code_that_asks_without_end_is_answered_no_more(run: Running) -> None:
+    source = (
+        "told = 0\ntry:\n    while told < 2000:\n        ask(1)\n        told += 1\n"
+        "except ConnectionError:\n    pass\ntold"
+    )
+    call = Call(source, adapter=ADAPTER, answer=twice, limits=LIMITS)
+    assert run(call).value == MOST_QUESTIONS
 
 
 @pytest.mark.parametrize("spare", [False, True])

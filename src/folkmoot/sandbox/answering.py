@@ -13,13 +13,16 @@ from folkmoot.sandbox.calls import Answer
 LONGEST_QUESTION = 1_000_000
 """Bytes; whoever asks more is not answered any more."""
 
+MOST_QUESTIONS = 1000
+"""Whoever asks more is not answered any more: each takes the server's time, even where the answer is a refusal."""
+
 
 class _NoQuestion(Exception):
     """What came is none: the code has ended, or writes to the socket itself."""
 
 
 async def answer_all(way: socket.socket, answer: Answer) -> None:
-    """Answer each question that comes over a socket, one after the other, until no further one comes.
+    """Answer the questions that come over a socket, one after the other, until there are too many or no further one.
 
     Args:
         way: the server's end, which is closed with this.
@@ -27,7 +30,7 @@ async def answer_all(way: socket.socket, answer: Answer) -> None:
     """
     reader, writer = await asyncio.open_unix_connection(sock=way)
     try:
-        while True:
+        for _ in range(MOST_QUESTIONS):
             told = await answer(await _question(reader))
             data = (await asyncio.to_thread(json.dumps, told)).encode()
             writer.write(struct.pack("!I", len(data)) + data)
