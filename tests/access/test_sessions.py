@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from folkmoot.access.keys import create_key, revoke_key
-from folkmoot.access.principals import ADMIN
+from folkmoot.access.keys import Key, create_key, give_key, revoke_key
+from folkmoot.access.principals import ADMIN, Role
 from folkmoot.access.sessions import LASTS, Sessions
+from folkmoot.access.users import find_user, row_of_user
 from folkmoot.store import clock
-from folkmoot.store.engine import Store
+from folkmoot.store.engine import Store, Transaction
+from folkmoot.store.tables import api_keys
 
 
 def cookie(value: str) -> bytes:
@@ -52,3 +54,24 @@ async def test_a_stored_keys_session_ends_with_it(opened: Store) -> None:
     assert (found.name, found.role, found.id, found.kind) == ("ada", "reader", key.id, "session")
     await opened.write(lambda transaction: revoke_key(transaction, key.id))
     assert await sessions.find(opened, value) is None
+
+
+async def test_a_users_next_key_opens_no_session_of_the_one_before(opened: Store) -> None:
+    """Users who came from another server keep their row, so that a session that named it could come back to life."""
+    sessions, row = Sessions(None), row_of_user("user-1", "grace", 1, "folkmoot import")
+    await opened.write(lambda transaction: transaction.insert(api_keys, [row]))
+
+    async def give(role: Role) -> Key:
+        key, _ = await opened.write(lambda each: _give(each, role))
+        return key
+
+    async def _give(transaction: Transaction, role: Role) -> tuple[Key, str]:
+        return await give_key(transaction, await find_user(transaction, "user-1"), "grace", role, None)
+
+    first = await give("reader")
+    value = cookie(await sessions.begin(opened, first.principal()))
+    assert await sessions.find(opened, value) is not None
+    await opened.write(lambda transaction: revoke_key(transaction, first.id))
+    second = await give("admin")
+    assert await sessions.find(opened, value) is None
+    assert await sessions.find(opened, cookie(await sessions.begin(opened, second.principal()))) is not None

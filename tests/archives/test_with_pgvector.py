@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 from keeping import keep_vectors
 
+import folkmoot.store.nearest
 from folkmoot.archives.embedding import VECTORS
 from folkmoot.store import postgres_vectors
 from folkmoot.store.engine import Store
@@ -57,6 +58,7 @@ async def test_the_nearest_are_found_by_an_index_as_without_one(
 ) -> None:
     monkeypatch.setattr(postgres_vectors, "FEWEST_INDEXED", KEPT)
     monkeypatch.setattr(postgres_vectors, "CANDIDATES", 60)
+    monkeypatch.setattr(folkmoot.store.nearest, "FEW", 100)
     database = database_url.rpartition("/")[2]
     postgres_server.run_sql(f'ALTER DATABASE "{database}" SET enable_sort = off')  # so few the planner would sort
     kept = vectors(dimensions, KEPT, 2)
@@ -76,3 +78,16 @@ async def test_the_nearest_are_found_by_an_index_as_without_one(
     await store.close()  # what was used is counted when a connection ends
     used = f"SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'passage_vectors_{index}'"
     assert int(postgres_server.run_sql(used, database)) >= len(queries)
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+async def test_few_vectors_are_compared_exactly_whatever_their_signs_are(database_url: str) -> None:
+    """Some models' values are all positive, so that their signs tell nothing."""
+    kept, wanted = (
+        [unit([abs(value) for value in one]) for one in vectors(1024, count, seed)]
+        for count, seed in ((300, 4), (1, 5))
+    )
+    store = await open_default(database_url)
+    archive_id, ids = await keep_vectors(store, kept)
+    assert set(await found(store, archive_id, wanted[0])) == exactly(wanted[0], kept, ids)
+    await store.close()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
+from contextlib import closing
 from typing import Any
 from uuid import uuid4
 
@@ -12,6 +14,7 @@ import pytest
 from letta_client import Letta
 
 from support.fixtures import MODEL, NewAgent, NewBlock, StartServer, one_store
+from support.polling import until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="walls are Linux's")
 
@@ -253,3 +256,42 @@ def test_who_runs_it_outside_of_a_turn_has_the_tools_too(coder: Coder) -> None:
     ran = coder.http.post(f"/v1/agents/{coder.agent_id}/tools/{CODE}/run", json={"args": {"code": code}}).json()
     assert ran["status"] == "success", ran
     assert coder.value() == "from outside"
+
+
+UNTIL_TOLD = """
+def until_told(label: str) -> str:
+    \"\"\"Wait until a block says so.
+
+    Args:
+        label: The block's.
+    \"\"\"
+    import os, urllib.request
+    path = f"{os.environ['LETTA_BASE_URL']}/v1/agents/{os.environ['LETTA_AGENT_ID']}/core-memory/blocks/{label}"
+    asked = urllib.request.Request(path, headers={"authorization": f"Bearer {os.environ['LETTA_API_KEY']}"})
+    while b"go on" not in urllib.request.urlopen(asked).read():
+        pass
+"""
+
+
+@one_store
+def test_code_of_a_run_that_was_taken_for_dead_edits_nothing_more(start_server: StartServer, database_url: str) -> None:
+    """Another run has the turn, as it does when a lease has run out; the code goes on here."""
+    server = start_server()
+    with (
+        Letta(base_url=server.url, api_key="unused", max_retries=0) as client,
+        httpx.Client(base_url=server.url, timeout=60) as http,
+    ):
+        block = client.blocks.create(label="notes", value="")
+        tool_id = client.tools.create(source_code=UNTIL_TOLD).id
+        tools = {"tools": [CODE, "memory_insert"], "tool_ids": [tool_id], "include_base_tools": False}
+        agent = http.post("/v1/agents", json={"model": MODEL, "block_ids": [block.id], **tools}).json()["id"]
+        code = "memory_insert('notes', 'a')\nuntil_told('notes')\nmemory_insert('notes', 'b')"
+        said = {"input": f"CALL {CODE} {json.dumps({'code': code})}"}
+        run = http.post(f"/v1/agents/{agent}/messages/async", json=said).raise_for_status().json()["id"]
+        until(lambda: client.blocks.retrieve(block.id).value == "a")
+        with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"), timeout=60)) as connection:
+            connection.execute("UPDATE conversations SET locked_by_run = 'run-of-another'")
+            connection.commit()
+        client.blocks.update(block.id, value="go on")
+        until(lambda: http.get(f"/v1/runs/{run}").json()["status"] == "failed")
+        assert client.blocks.retrieve(block.id).value == "go on"

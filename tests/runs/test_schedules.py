@@ -15,7 +15,9 @@ import httpx
 import pytest
 from letta_client import Letta
 
+from folkmoot.access.users import row_of_user
 from folkmoot.errors import InvalidInput
+from folkmoot.identifiers import ORGANIZATION
 from folkmoot.schedules.schedules import due_schedules, take
 from folkmoot.schedules.times import Timetable
 from folkmoot.store.opening import open_store
@@ -155,6 +157,33 @@ def test_a_schedule_ends_with_the_key_that_made_it(start_server: StartServer, da
         path = f"/v1/agents/{agents[0]}/schedule"
         until(lambda: runs_of(http, agents[0]) or not http.get(path).json()["scheduled_messages"])
         assert runs_of(http, agents[0]) == []
+
+
+@one_store
+def test_a_users_next_key_takes_up_no_schedule_of_the_one_before(start_server: StartServer, database_url: str) -> None:
+    """Users who came from another server keep their row, so that what it had made could come back to life."""
+    server = start_server(env={"FOLKMOOT_API_KEY": "the-key"})
+    with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as connection:
+        for number in (1, 11):
+            row = {**row_of_user(f"user-{number}", "grace", 1, "folkmoot import"), "organization_id": ORGANIZATION}
+            connection.execute(
+                f"INSERT INTO api_keys ({','.join(row)}) VALUES ({','.join('?' * len(row))})", [*row.values()]
+            )
+        connection.commit()
+    with httpx.Client(base_url=server.url, timeout=60, headers={"authorization": "Bearer the-key"}) as http:
+        path = f"/v1/agents/{http.post('/v1/agents', json={'model': MODEL}).json()['id']}/schedule"
+        made = {"messages": SAID, "schedule": DAILY}
+        kept = [http.post(path, json=made).json()["id"]]
+        for number in (1, 11):
+            key = http.post("/v1/keys", json={"name": "grace", "user": f"user-{number}"}).raise_for_status().json()
+            scheduled = http.post(path, json=made, headers={"authorization": f"Bearer {key['key']}"})
+            kept.append(scheduled.raise_for_status().json()["id"])
+        del kept[1]
+        refused = http.post("/v1/keys", json={"name": "grace", "user": "user-11"})
+        http.delete("/v1/keys/user-1").raise_for_status()
+        again = http.post("/v1/keys", json={"name": "grace", "user": "user-1", "role": "admin"})
+        assert (refused.status_code, again.status_code) == (409, 200)
+        assert [each["id"] for each in http.get(path).json()["scheduled_messages"]] == kept
 
 
 def test_of_those_who_saw_the_same_due_time_one_takes_it(start_server: StartServer, database_url: str) -> None:

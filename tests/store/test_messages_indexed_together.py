@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Sequence
 from contextlib import closing
+from typing import cast
 
 import pytest
 
 from folkmoot.conversations.conversations import append_messages, delete_message, start_conversation
 from folkmoot.conversations.messages import Message
 from folkmoot.conversations.search import MessageSearch, rewrite_message, search_for
+from folkmoot.errors import StoreUnavailable
 from folkmoot.store.engine import Store, Transaction
+from folkmoot.store.sqlite import SqliteEngine
 from folkmoot.store.sqlite_writer import INDEXED_TOGETHER
 from folkmoot.store.tables import agents
 from support.stores import open_default
@@ -99,3 +103,32 @@ async def test_who_searches_while_others_commit_misses_nothing_that_was_committe
         assert await found(opened, f"token{number}") == [new.id]
 
     await asyncio.gather(*(write_and_look(number) for number in range(40)))
+
+
+async def test_a_search_that_comes_while_a_commit_fails_is_not_taken_for_served(
+    opened: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await begin(opened)
+    (heron,) = said("a heron")
+    await add(opened, [heron])
+    writer = cast("SqliteEngine", opened.engine)._writer
+    index, under_way, searched = writer._index_texts, asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def index_and_fail(fewest: int) -> None:
+        monkeypatch.setattr(writer, "_index_texts", index)
+        loop.call_soon_threadsafe(under_way.set)
+        searched.wait()
+        index(fewest)
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(writer, "_index_texts", index_and_fail)
+    failing = asyncio.create_task(add(opened, said("lost")))
+    await under_way.wait()
+    search = asyncio.create_task(found(opened, "heron"))
+    while not writer._queue:
+        await asyncio.sleep(0)
+    searched.set()
+    with pytest.raises(StoreUnavailable):
+        await failing
+    assert await search == [heron.id]

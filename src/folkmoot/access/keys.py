@@ -20,7 +20,7 @@ from folkmoot.errors import Conflict, InvalidInput, NotFound
 from folkmoot.identifiers import new_id
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
-from folkmoot.store.tables import api_keys
+from folkmoot.store.tables import api_keys, sessions
 
 PREFIX = "fm-"
 """What every key begins with, so that people and scanners know it."""
@@ -123,6 +123,7 @@ _give = (
         revoked_at=None,
     )
 )
+_end_sessions = delete(sessions).where(sessions.c.key_id == bindparam("of_key"))
 _delete_token = delete(api_keys).where(_this, _is_token)
 _forget_expired = delete(api_keys).where(_is_token, api_keys.c.expires_at <= bindparam("now"))
 _forget_lent = delete(api_keys).where(
@@ -173,6 +174,8 @@ async def give_key(
 ) -> tuple[Key, str]:
     """Give a user, who stays who it is in histories, a key; return it and the secret, which is shown this once.
 
+    Sessions of a key that it had before are over for good.
+
     Args:
         transaction: where to write.
         user: its row, as it is now.
@@ -193,6 +196,7 @@ async def give_key(
     given = replace(
         user, name=name, prefix=secret[:SHOWN], role=role, grants=grants, expires_at=expires_at, revoked_at=None
     )
+    await transaction.run(_end_sessions, of_key=user.id)  # of the key before, which this row would bring back to life
     await transaction.run(
         _give,
         key_id=user.id,

@@ -13,9 +13,11 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from folkmoot.agents.tool_calls import Outcome, PlannedCall, plan_call, run_apart, run_edit
-from folkmoot.errors import ToolFailed
+from folkmoot.conversations.conversations import require_turn
+from folkmoot.errors import Conflict, ToolFailed
 from folkmoot.identifiers import new_id
 from folkmoot.models.prompt import ToolCall, ToolSchema
+from folkmoot.store.engine import Transaction
 from folkmoot.tools.builtin import BUILTIN_TOOLS, RUN_CODE_WITH_TOOLS
 from folkmoot.tools.tool import TEXT_ALONE, InnerCall, Tool, ToolContext
 
@@ -88,9 +90,17 @@ class InnerCalls:
         assert planned.tool is not None
         if not planned.tool.in_step:
             return await run_apart(planned, context)
-        return await context.store.write(
-            lambda transaction: run_edit(planned, replace(context, transaction=transaction))
-        )
+
+        async def edit(transaction: Transaction) -> Outcome:
+            outcome = await run_edit(planned, replace(context, transaction=transaction))
+            if context.run_id:
+                await require_turn(transaction, context.conversation_id, context.run_id)
+            return outcome
+
+        try:
+            return await context.store.write(edit)
+        except Conflict as error:
+            raise ToolFailed(error.message) from error
 
     def _note(self, planned: PlannedCall, outcome: Outcome) -> None:
         arguments = planned.arguments or {}

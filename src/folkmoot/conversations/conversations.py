@@ -198,9 +198,7 @@ async def append_messages(
     Raises:
         Conflict: the turn is no longer this run's: its process was taken for dead, and another one went on.
     """
-    conversation = await find_conversation(transaction, conversation_id, lock=True)
-    if conversation.locked_by_run != run_id:
-        raise Conflict("This run was taken for dead and another one has the turn; nothing of this step was stored.")
+    conversation = await require_turn(transaction, conversation_id, run_id)
     start = conversation.next_sequence
     await store_messages(transaction, conversation.agent_id, conversation_id, start, new)
     counted = counted or conversation.counted
@@ -213,6 +211,18 @@ async def append_messages(
         now=clock.now(),
     )
     return [replace(message, sequence=start + position) for position, message in enumerate(new)]
+
+
+async def require_turn(transaction: Transaction, conversation_id: str, run_id: str | None) -> Conversation:
+    """Return a conversation, held until the transaction's end, whose turn is a run's, or nobody's.
+
+    Raises:
+        Conflict: the turn is no longer this run's: its process was taken for dead, and another one went on.
+    """
+    conversation = await find_conversation(transaction, conversation_id, lock=True)
+    if conversation.locked_by_run != run_id:
+        raise Conflict("This run was taken for dead and another one has the turn; nothing of this step was stored.")
+    return conversation
 
 
 async def delete_message(transaction: Transaction, conversation_id: str, message_id: str) -> None:

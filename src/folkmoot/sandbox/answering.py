@@ -13,7 +13,6 @@ from folkmoot.sandbox.calls import Answer
 LONGEST_QUESTION = 1_000_000
 """Bytes; whoever asks more is not answered any more."""
 
-
 MOST_QUESTIONS = 1000
 """Questions of one call; who asks more, as in a loop that goes on after errors, is not answered either."""
 

@@ -139,7 +139,7 @@ async def create_schedule(transaction: Transaction, new: NewSchedule) -> Schedul
         "cron": table.cron,
         "timezone": table.timezone,
         "due_at": table.at if table.at is not None else table.after(now),
-        "created_by": json.dumps(new.created_by),
+        "created_by": json.dumps({"id": new.created_by["id"], **new.created_by}),
         "created_at": now,
     }
     await transaction.insert(schedules, [values])
@@ -184,6 +184,12 @@ async def delete_schedule(transaction: Transaction, agent_id: str, schedule_id: 
 async def forget(transaction: Transaction, schedule: Schedule) -> None:
     """Delete a schedule, whatever has become of its agent."""
     await transaction.run(delete(schedules).where(schedules.c.id == schedule.id))
+
+
+async def end_schedules_of(transaction: Transaction, key_id: str) -> None:
+    """Delete what a key has made that is over, before its identifier becomes that of another key."""
+    begins = json.dumps({"id": key_id})[:-1] + ","
+    await transaction.run(delete(schedules).where(schedules.c.created_by.startswith(begins, autoescape=True)))
 
 
 async def next_due(transaction: Transaction) -> int | None:

@@ -113,7 +113,14 @@ class Engine(Protocol):
         """Let `text_search` find every message that is committed by now; some may have waited to be indexed."""
 
     def nearest(
-        self, table: Table, item: Column[str], dimensions: int, conditions: Sequence[ColumnElement[bool]], limit: int
+        self,
+        table: Table,
+        item: Column[str],
+        dimensions: int,
+        conditions: Sequence[ColumnElement[bool]],
+        limit: int,
+        *,
+        exactly: bool,
     ) -> Select[Any] | None:
         """Return a select of `item` and `distance` to the parameter `wanted_vector`, the nearest first.
 
@@ -125,6 +132,7 @@ class Engine(Protocol):
             dimensions: only vectors of so many are looked at.
             conditions: what their rows must fulfil.
             limit: how many.
+            exactly: whether every vector is compared by its numbers, not only those whose signs are nearest.
         """
 
     async def index_vectors(self, table: Table, dimensions: int) -> None:

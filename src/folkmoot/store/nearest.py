@@ -13,6 +13,7 @@ from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from heapq import heappush, heapreplace
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
@@ -171,12 +172,13 @@ async def nearest(
         StoreUnavailable: the database cannot be read.
         StoreOverloaded: too many scans wait, or this one took too long.
     """
-    conditions = [vectors.space == space, vectors.columns.version == version]
-    if among is not None:
-        conditions.append(vectors.item.in_(among))
-    in_sql = store.engine.nearest(vectors.table, vectors.item, len(wanted), conditions, limit)
-    if in_sql is not None:
-        return await _by_database(store, in_sql, wanted)
+    of_space = [vectors.space == space, vectors.columns.version == version]
+    conditions = of_space if among is None else [*of_space, vectors.item.in_(among)]
+    in_sql = partial(store.engine.nearest, vectors.table, vectors.item, len(wanted), conditions, limit)
+    by_signs, exactly = in_sql(exactly=False), in_sql(exactly=True)
+    if by_signs is not None and exactly is not None:
+        more_than_few = select(vectors.columns.place).where(*of_space).offset(FEW).limit(1)
+        return await _by_database(store, more_than_few, by_signs, exactly, wanted)
     look = _Look(store, vectors, space, version, wanted, limit, among)
     candidates = await look.candidates()
     found = await look.compare(candidates)
@@ -186,10 +188,13 @@ async def nearest(
     return found
 
 
-async def _by_database(store: Store, statement: Select[Any], wanted: Sequence[float]) -> list[Near]:
+async def _by_database(
+    store: Store, more_than_few: Select[Any], by_signs: Select[Any], exactly: Select[Any], wanted: Sequence[float]
+) -> list[Near]:
     text = "[" + ",".join(f"{value:.7g}" for value in wanted) + "]"
 
     async def read(transaction: Transaction) -> list[Near]:
+        statement = exactly if await transaction.first(more_than_few) is None else by_signs
         return [
             Near(row["item"], 1 - float(row["distance"]))
             for row in await transaction.all(statement, wanted_vector=text)

@@ -354,10 +354,17 @@ class PostgresEngine:
         return True
 
     def nearest(
-        self, table: Table, item: Column[str], dimensions: int, conditions: Sequence[ColumnElement[bool]], limit: int
+        self,
+        table: Table,
+        item: Column[str],
+        dimensions: int,
+        conditions: Sequence[ColumnElement[bool]],
+        limit: int,
+        *,
+        exactly: bool,
     ) -> Select[Any] | None:
         """Return a select of `item` and `distance`, by pgvector, the nearest first; None without it."""
-        return by_distance(table, item, dimensions, conditions, limit) if self.has_pgvector else None
+        return by_distance(table, item, dimensions, conditions, limit, exactly=exactly) if self.has_pgvector else None
 
     async def index_vectors(self, table: Table, dimensions: int) -> None:
         """Make pgvector's index for vectors of so many dimensions, unless it is there or they are few.

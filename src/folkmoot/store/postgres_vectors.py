@@ -131,7 +131,13 @@ async def prefer_whole_answers(connection: asyncpg.Connection[Any]) -> None:
 
 
 def by_distance(
-    table: Table, item: Column[str], dimensions: int, conditions: Sequence[ColumnElement[bool]], limit: int
+    table: Table,
+    item: Column[str],
+    dimensions: int,
+    conditions: Sequence[ColumnElement[bool]],
+    limit: int,
+    *,
+    exactly: bool,
 ) -> Select[Any]:
     """Return a select of `item` and `distance` to the parameter `wanted_vector`, the nearest first.
 
@@ -141,16 +147,17 @@ def by_distance(
         dimensions: only vectors of so many are looked at.
         conditions: what their rows must fulfil.
         limit: how many.
+        exactly: whether all are compared by their numbers.
     """
     kind = HalfVector(dimensions)
     wanted = cast(cast(bindparam("wanted_vector", required=False, type_=Text), Text), kind)
-    candidates = (
-        select(item.label("item"), table.c.vector)
-        .where(table.c.dimensions == literal_column(str(dimensions)), *conditions)
-        .order_by(_Order(dimensions).distance(table, wanted))
-        .limit(max(CANDIDATES, 4 * limit))
-        .subquery("candidates")
+    these = select(item.label("item"), table.c.vector).where(
+        table.c.dimensions == literal_column(str(dimensions)), *conditions
     )
+    if not exactly:
+        order = _Order(dimensions).distance(table, wanted)
+        these = these.order_by(order).limit(max(CANDIDATES, 4 * limit))
+    candidates = these.subquery("candidates")
     distance = cast(candidates.c.vector, kind).op("<=>")(_once(wanted)).label("distance")
     return select(candidates.c.item, distance).order_by(distance).limit(limit)
 

@@ -167,7 +167,14 @@ class SqliteEngine:
         return shutil.disk_usage(self._path.parent).free >= size + KEPT_FREE
 
     def nearest(
-        self, table: Table, item: Column[str], dimensions: int, conditions: Sequence[ColumnElement[bool]], limit: int
+        self,
+        table: Table,
+        item: Column[str],
+        dimensions: int,
+        conditions: Sequence[ColumnElement[bool]],
+        limit: int,
+        *,
+        exactly: bool,
     ) -> None:
         """Return None: vectors are looked through in memory (`nearest.nearest`)."""
 

@@ -13,6 +13,7 @@ from folkmoot.access.principals import Grants
 from folkmoot.access.users import find_user
 from folkmoot.errors import Forbidden
 from folkmoot.identifiers import ORGANIZATION
+from folkmoot.schedules.schedules import end_schedules_of
 from folkmoot.server.grants import labels_for, read_grants
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.access import CreateKey, KeyReply, MemberGrants, NewKey
@@ -33,6 +34,7 @@ async def create(request: Request, body: CreateKey, state: State) -> Response:
         grants = await read_grants(transaction, body)
         if body.user is not None:
             user = await find_user(transaction, body.user)
+            await end_schedules_of(transaction, user.id)
             made = await give_key(transaction, user, body.name, body.role, expires_at, grants)
         else:
             made = await create_key(transaction, body.name, body.role, expires_at, state.principal.name, grants)
