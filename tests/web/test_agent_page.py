@@ -36,19 +36,19 @@ def test_a_reply_is_shown_while_it_is_written(
     agent = new_agent()
     page = open_page(f"/agents/{agent.id}")
     with scripted_model.hold(after=3) as held:
-        say(page, "ECHO one two three four")
-        expect(page.locator(".saying.user .text")).to_have_text("ECHO one two three four")
-        expect(page.locator(".saying.agent .text")).to_contain_text("one")
+        say(page, "ECHO <b>one</b> two three four")
+        expect(page.locator(".saying.user .text")).to_have_text("ECHO <b>one</b> two three four")
+        expect(page.locator(".saying.agent .text")).to_contain_text("<b>one</b>")
         expect(page.locator(".saying.agent .text")).not_to_contain_text("four")
         expect(page.get_by_role("button", name="Stop")).to_be_visible()
         expect(page.locator("#send")).to_be_disabled()
         held.release()
-    expect(page.locator(".saying.agent .text")).to_have_text("one two three four")
+    expect(page.locator(".saying.agent .text")).to_have_text("<b>one</b> two three four")
     expect(page.get_by_role("button", name="Stop")).to_be_hidden()
     expect(page.locator("#message")).to_be_focused()
     expect(page.locator("#runs li")).to_contain_text("1 step")
     page.reload()
-    expect(page.locator(".saying.agent .text")).to_have_text("one two three four")
+    expect(page.locator(".saying.agent .text")).to_have_text("<b>one</b> two three four")
 
 
 def test_a_tool_call_is_a_card_and_the_memory_beside_it_is_live(
