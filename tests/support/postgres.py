@@ -129,8 +129,8 @@ class PostgresServer(PostgresDatabases):
         url = postgres.create_database()
 
     Args:
-        durable: whether commits are synced to the disk, as in production. The tests' usual server does
-            without, in memory; then a commit still survives `kill`, not a power cut.
+        durable: whether commits are synced to the disk, as in production; who kills the server wants it. The tests'
+            usual server is in memory, where there is room.
     """
 
     def __init__(self, *, durable: bool = False) -> None:

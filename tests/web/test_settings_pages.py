@@ -163,7 +163,9 @@ def test_what_was_not_saved_is_there_again_and_leaving_asks(
     page.get_by_label("Description").fill("saved")
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_text("Saved.", exact=True)).to_be_visible()
+    http.patch(f"/v1/agents/{agent.id}", json={"description": "theirs"}).raise_for_status()
     page.reload()
+    expect(page.get_by_label("Description")).to_have_value("theirs")
     expect(page.get_by_text("what you had not saved")).to_have_count(0)
     assert asked == ["beforeunload"]
 
