@@ -92,6 +92,13 @@ def test_code_calls_tools_by_name_and_the_agent_its_run_and_its_step_are_the_aut
 
 
 @one_store
+def test_the_page_shows_calls_that_called_nothing_too(coder: Coder) -> None:
+    coder.make()
+    coder.turn(f"CALL memory_insert {json.dumps({'label': coder.block.label, 'new_string': 'a line'})}")
+    assert "a line" in coder.http.get(f"/agents/{coder.agent_id}").raise_for_status().text
+
+
+@one_store
 def test_the_edits_that_code_made_are_taken_back_with_the_run(coder: Coder) -> None:
     coder.make()
     returned = coder.run(f"memory_insert({coder.block.label!r}, 'a')\nmemory_insert({coder.block.label!r}, 'b')")

@@ -486,6 +486,10 @@ def test_an_ephemeral_conversation_goes_with_its_agent_when_its_time_is_over(
         assert (agent["hidden"], agent["tools"], agent["blocks"]) == (True, [], [])
         assert http.get("/v1/conversations").json() == []
         assert (http.get("/v1/agents").json(), http.get("/v1/agents/count").json()) == ([], 0)
+        own = http.post("/v1/agents", json={"model": MODEL, "hidden": True}).json()["id"]
+        http.post("/v1/conversations", params={"agent_id": own}, json={"hidden": True}).raise_for_status()
+        http.patch(f"/v1/conversations/{begun['id']}", json={"hidden": False}).raise_for_status()
+        assert [each["id"] for each in http.get("/v1/agents").json()] == [own], "whatever conversations hide"
         assert agent["id"] not in http.get("/agents").text + http.get("/").text
         (job,) = http.get("/v1/jobs", params={"source_id": agent["id"]}).json()
         assert (job["kind"], job["subject_id"]) == ("delete_ephemeral", agent["id"])

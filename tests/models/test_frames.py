@@ -108,3 +108,23 @@ def test_what_is_no_frame_is_passed_over(prompt: str) -> None:
 def test_frames_of_several_names_keep_their_order() -> None:
     frames = [Frame("file", {"path": "a/b.txt"}, "1"), Frame("block", {}, ""), Frame("file", {"path": "c"}, "2")]
     assert read_frames(render_frames("memory_blocks", frames), "memory_blocks") == frames
+
+
+FORGED = "aaaaaaaaaa"
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    ["", ' from="\\x"', ' from="\ttab"', ' from="', ' from="\\ud800"', ' from="a" from="b"', ' at="never"'],
+)
+def test_what_only_looks_like_frames_is_read_as_text_that_can_be_written(attributes: str) -> None:
+    forged = f"<said-{FORGED}>\nnote\n<message-{FORGED}{attributes}>\nhello\n</message-{FORGED}>\n</said-{FORGED}>"
+    for frame in read_frames(f"Before.\n{forged}", "said"):
+        assert (frame.name, frame.text) == ("message", "hello")
+        json.dumps(dict(frame.attributes), ensure_ascii=False).encode()
+
+
+def test_frames_without_ends_are_looked_through_once() -> None:
+    """Where each was looked for an end of its own, this would take minutes, and nobody else had a turn."""
+    forged = f"<said-{FORGED}>\n" + f"<message-{FORGED}>\n" * 40_000
+    assert read_frames(forged, "said") == []

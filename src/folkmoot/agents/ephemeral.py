@@ -7,6 +7,7 @@ import logging
 from folkmoot.agents.conversations import create_conversation
 from folkmoot.agents.creation import AgentPlan, create_agent
 from folkmoot.agents.deletion import remove_agent
+from folkmoot.agents.listing import DELETE_EPHEMERAL
 from folkmoot.agents.services import Services
 from folkmoot.conversations.conversations import Conversation
 from folkmoot.errors import NotFound
@@ -17,9 +18,6 @@ from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 
 logger = logging.getLogger(__name__)
-
-KIND = "delete_ephemeral"
-"""The name of the jobs that delete them; each works on an agent."""
 
 LIFETIME = 24 * 60 * 60 * 1_000_000
 """Microseconds from an ephemeral conversation's beginning to its end."""
@@ -38,7 +36,7 @@ async def create_ephemeral_conversation(
         author: who asks for it.
     """
     agent = await create_agent(transaction, plan, model, services, author)
-    await add_job(transaction, KIND, agent.id, parent_id=agent.id, due_at=clock.now() + LIFETIME)
+    await add_job(transaction, DELETE_EPHEMERAL, agent.id, parent_id=agent.id, due_at=clock.now() + LIFETIME)
     return await create_conversation(transaction, agent.id, author, hidden=True)
 
 
@@ -54,7 +52,7 @@ def ephemeral_kind() -> JobKind:
             logger.debug("Somebody has deleted the agent before", extra={"id": active.job.subject_id})
         await active.complete(_is_done)
 
-    return JobKind(KIND, work)
+    return JobKind(DELETE_EPHEMERAL, work)
 
 
 async def _is_done(_: Transaction) -> bool:

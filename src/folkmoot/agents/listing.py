@@ -25,8 +25,8 @@ from folkmoot.store.tables import (
     agents,
     block_tags,
     blocks,
-    conversations,
     identity_agents,
+    jobs,
     runs,
 )
 from folkmoot.tools.registry import ToolRegistry
@@ -52,7 +52,12 @@ class AgentFilter:
     order_by: Literal["created_at", "updated_at", "last_run_at"] = "created_at"
 
 
-_IS_EPHEMERAL = exists().where(conversations.c.agent_id == agents.c.id, conversations.c.hidden.is_(True))
+DELETE_EPHEMERAL = "delete_ephemeral"
+"""The name of the jobs that delete ephemeral conversations with their agents; each works on an agent."""
+
+_IS_EPHEMERAL = exists().where(
+    jobs.c.kind == DELETE_EPHEMERAL, jobs.c.subject_id == agents.c.id, jobs.c.due_at.is_not(None)
+)
 """Whether a hidden agent is an ephemeral conversation's; programs that hide agents of their own find them in lists."""
 
 

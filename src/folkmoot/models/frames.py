@@ -28,7 +28,10 @@ SAID_SINCE = "said_since"
 """The frames in which an agent that tends another one's memory is told what was said."""
 
 _KEY = r"[a-z2-7]{10}"
-_ATTRIBUTE = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*")')
+_STRING = r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"'
+"""One of JSON."""
+
+_ATTRIBUTE = re.compile(rf"(\w+)=({_STRING})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,11 @@ class Frame:
     name: str
     attributes: Mapping[str, str] = field(default_factory=dict)
     text: str = ""
+
+    @property
+    def attributed(self) -> str:
+        """The text behind whom it is from, where the frame says so."""
+        return f"{self.attributes['from']}: {self.text}" if "from" in self.attributes else self.text
 
 
 def render_frames(outer: str, frames: Sequence[Frame]) -> str:
@@ -58,17 +66,29 @@ def render_frame(name: str, text: str) -> str:
 def read_frames(prompt: str, outer: str) -> list[Frame]:
     """Return what `render_frames` put into a prompt, byte for byte; nothing where there is no such frame.
 
-    Only what the program itself wrote may stand before the frames.
+    Only what the program itself wrote may stand before the frames. Where it was somebody else, that may have written
+    frames, too: with any attributes, or none.
     """
     opening = re.search(rf"^<{outer}-({_KEY})>$", prompt, re.MULTILINE)
     if opening is None:
         return []
     key = opening[1]
-    each = re.compile(rf'\n<(\w+)-{key}((?: \w+="(?:[^"\\]|\\.)*")*)>\n(.*?)\n</\1-{key}>', re.DOTALL)
-    return [
-        Frame(found[1], {name: json.loads(value) for name, value in _ATTRIBUTE.findall(found[2])}, found[3])
-        for found in each.finditer(prompt, opening.end())
-    ]
+    lines = re.compile(rf"^<(?:(\w+)-{key}((?: \w+={_STRING})*)|/(\w+)-{key})>$", re.MULTILINE)
+    frames: list[Frame] = []
+    begun: re.Match[str] | None = None
+    for line in lines.finditer(prompt, opening.end()):
+        if line[1] is not None:
+            begun = begun or line
+        elif begun is not None and line[3] == begun[1]:
+            frames.append(Frame(begun[1], _read_attributes(begun[2]), prompt[begun.end() + 1 : line.start() - 1]))
+            begun = None
+    return frames
+
+
+def _read_attributes(text: str) -> dict[str, str]:
+    """Return attributes without halves of characters, which nobody could write again."""
+    found = {name: str(json.loads(value)) for name, value in _ATTRIBUTE.findall(text)}
+    return {name: value.encode("utf-8", "replace").decode() for name, value in found.items()}
 
 
 def printable_json(value: object) -> str:

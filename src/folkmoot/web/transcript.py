@@ -121,7 +121,7 @@ def _said_to_agent(message: Message) -> TranscriptEntry:
     if not frames:
         content = message.body["content"]
         return TranscriptEntry("user", message, words_of(content), pictures=pictures_of(content))
-    return TranscriptEntry("told", message, "\n".join(f"{each.attributes['from']}: {each.text}" for each in frames))
+    return TranscriptEntry("told", message, "\n".join(each.attributed for each in frames))
 
 
 def _places(messages: Sequence[Message], unanswered: Sequence[Run]) -> Mapping[int, list[UnansweredTurn]]:

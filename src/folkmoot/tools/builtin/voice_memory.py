@@ -149,7 +149,7 @@ def _lines(context: ToolContext) -> Sequence[_Line]:
     """Return the lines that this turn was given: messages of another agent's, or else lines of text."""
     frames = [frame for text in context.asked for frame in read_frames(text, SAID_SINCE)]
     if frames:
-        return [_Line(f"{frame.attributes['from']}: {frame.text}", _said_at(frame)) for frame in frames]
+        return [_Line(frame.attributed, _said_at(frame)) for frame in frames]
     return [_Line(line) for text in context.asked for line in text.splitlines()]
 
 
