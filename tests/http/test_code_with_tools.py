@@ -134,7 +134,8 @@ def test_what_a_tool_could_not_do_is_an_exception_in_the_code(coder: Coder) -> N
         ("memory_insert(LABEL, 'x')", "it needs approval"),
         ("send_message('hello')", "it ends your turn"),
         ("run_code_with_tools('1')", "runs no further code"),
-        ("send_message_to_agent_and_wait_for_reply('hello', 'agent-1')", "it waits for other agents"),
+        ("send_message_to_agent_and_wait_for_reply('hello', 'agent-1')", "it begins turns of other agents"),
+        ("send_message_to_agent_async('hello', 'agent-1')", "it begins turns of other agents"),
         ("look_outside(where='east')", "the client runs it"),
         ("call_tool('no_such_tool')", "There is no tool 'no_such_tool'"),
         ("ask({'name': ['memory_insert']})", "name 'ask' is not defined"),
@@ -142,7 +143,8 @@ def test_what_a_tool_could_not_do_is_an_exception_in_the_code(coder: Coder) -> N
 )
 def test_code_calls_nothing_that_the_agent_could_not_call_now_or_that_waits(coder: Coder, call: str, why: str) -> None:
     rules = [{"type": "requires_approval", "tool_name": "memory_insert"}]
-    coder.make("send_message", "send_message_to_agent_and_wait_for_reply", tool_rules=rules)
+    asking = ("send_message_to_agent_and_wait_for_reply", "send_message_to_agent_async")
+    coder.make("send_message", *asking, tool_rules=rules)
     outside = {"name": "look_outside", "description": "Look.", "parameters": {"type": "object", "properties": {}}}
     returned = coder.run(call.replace("LABEL", repr(coder.block.label)), client_tools=[outside])
     assert returned["status"] == "error"

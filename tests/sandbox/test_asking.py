@@ -49,6 +49,13 @@ def test_who_asks_too_often_is_not_answered_any_more(run: Running) -> None:
     assert (result.value, result.stdout) == (MOST_QUESTIONS, "nobody answers any more\n")
 
 
+def test_what_is_too_long_is_told_and_the_next_question_is_answered(run: Running) -> None:
+    source = "try:\n    ask('x' * 1_000_000)\nexcept ValueError as error:\n    print(error)\nask(1)"
+    result = run(Call(source, adapter=ADAPTER, answer=twice, limits=LIMITS))
+    assert result.stdout == "this takes 1,000,002 bytes as JSON; at most 1,000,000 can be passed\n"
+    assert result.value == [1, 1]
+
+
 @pytest.mark.parametrize("spare", [False, True])
 def test_code_that_may_not_ask_has_no_socket(spare: bool, run: Running) -> None:
     if spare:  # a guard that waits for a next call of the same kind was not made for one that asks

@@ -113,6 +113,6 @@ def _never(tool: Tool) -> str:
         return "code that was run by a tool runs no further code with tools"
     if tool.ends_turn:
         return "it ends your turn, which code cannot do"
-    if tool.asks_agents:
-        return "it waits for other agents, longer than code may run"
+    if tool.tool_type == "letta_multi_agent_core":
+        return "it begins turns of other agents, which code could do by the hundred"
     return ""

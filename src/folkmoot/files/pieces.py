@@ -81,9 +81,8 @@ async def ends_of(store: Store, upload_id: str, most: int) -> tuple[bytes, bytes
             return b"", b"", 0
         last = int(found["last"])
         first, *ends = [
-            bytes(row["data"])
-            for at in (0, last - 1, last)
-            if (row := await transaction.first(_one, upload=upload_id, at=at)) is not None
+            bytes(row["data"]) if row is not None else b""  # deleted meanwhile
+            for row in [await transaction.first(_one, upload=upload_id, at=at) for at in (0, last - 1, last)]
         ]
         return first[:most], b"".join(ends)[-most:], int(found["size"])
 

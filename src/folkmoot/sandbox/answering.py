@@ -9,9 +9,7 @@ import struct
 from typing import Any
 
 from folkmoot.sandbox.calls import Answer
-
-LONGEST_QUESTION = 1_000_000
-"""Bytes; whoever asks more is not answered any more."""
+from folkmoot.sandbox.values import LONGEST_QUESTION
 
 MOST_QUESTIONS = 1000
 """Questions of one call; who asks more, as in a loop that goes on after errors, is not answered either."""

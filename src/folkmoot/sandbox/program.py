@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from folkmoot.sandbox.values import convert_arguments, plain
+from folkmoot.sandbox.values import LONGEST_QUESTION, convert_arguments, plain
 
 NAME = "<code>"
 """What the code's file is called in tracebacks."""
@@ -34,8 +34,11 @@ class Asking:
 
         Raises:
             ConnectionError: nobody answers any more.
+            ValueError: the question is too long.
         """
         data = json.dumps(plain(question)).encode()
+        if len(data) > LONGEST_QUESTION:
+            raise ValueError(f"this takes {len(data):,} bytes as JSON; at most {LONGEST_QUESTION:,} can be passed")
         with self._one_at_a_time:
             try:
                 self._server.sendall(struct.pack("!I", len(data)) + data)

@@ -14,6 +14,9 @@ from typing import Any
 
 DEEPEST = 100
 
+LONGEST_QUESTION = 1_000_000
+"""Bytes of what code may ask the server at once; whoever sends more is not answered any more."""
+
 
 def convert_arguments(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return a function's arguments, each as its hint asks for; one whose hint cannot be told stays as it came.
