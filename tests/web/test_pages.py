@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import html
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
@@ -188,7 +189,8 @@ def test_lists_of_blocks_read_no_texts(
                     answer = await http.get(path)
                     assert (answer.status_code, shown in answer.text) == (200, True), (path, answer.text)
 
-    asyncio.run(ask())
+    with ThreadPoolExecutor(1) as apart:  # the browser of other tests has this thread's event loop
+        apart.submit(asyncio.run, ask()).result()
 
 
 def test_who_has_a_key_is_called_by_its_name(start_server: StartServer) -> None:
