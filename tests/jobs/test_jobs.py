@@ -57,13 +57,17 @@ async def added(opened: Store, kind: str = STEP_KIND) -> Job:
 async def until(opened: Store, job: Job, *statuses: str) -> Job:
     """Return the job when it has one of `statuses`."""
     with opened.signals.listening(topic(job.id)) as changed:
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                changed.clear()
-                now = await opened.read(lambda transaction: find_job(transaction, job.id))
-                if now.status in statuses:
-                    return now
-                await changed.wait()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while (
+                    now := await opened.read(lambda transaction: find_job(transaction, job.id))
+                ).status not in statuses:
+                    await changed.wait()
+                    changed.clear()
+                return now
+        except TimeoutError:
+            every = await opened.read(lambda transaction: transaction.all(select(jobs)))
+            raise AssertionError(f"not {statuses} after {PATIENCE} s: {[dict(row) for row in every]}") from None
 
 
 async def written(opened: Store, job: Job) -> list[str]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import socket
 import sys
-
-_held: list[socket.socket] = []
 
 
 def free_port() -> int:
@@ -20,7 +19,7 @@ def free_port() -> int:
     holder.bind(("127.0.0.1", 0))
     port: int = holder.getsockname()[1]
     if sys.platform == "linux":
-        _held.append(holder)
+        atexit.register(holder.close)  # which keeps it until then
     else:
         holder.close()
     return port
