@@ -249,12 +249,15 @@ def test_passages_are_found_by_their_words_tags_and_dates(
 def test_a_rare_word_counts_more_than_a_frequent_one_and_in_a_short_text_more_than_in_a_long_one(
     http: httpx.Client,
 ) -> None:
+    kettle, heron = (
+        f"{word}{uuid4().hex[:8]}" for word in ("kettle", "heron")
+    )  # how rare a word is, all passages of the server decide
     archive_id = http.post("/v1/archives", json={"name": unique()}).json()["id"]
-    often = "kettle kettle kettle and nothing else of note"
-    rare = "one heron stands in the water for a long while"
+    often = f"{kettle} {kettle} {kettle} and nothing else of note"
+    rare = f"one {heron} stands in the water for a long while"
     longer = f"{rare} {'and then it waits a little ' * 20}"
     fill(http, archive_id, {"text": longer}, {"text": rare}, *({"text": f"{often} {number}"} for number in range(8)))
-    wanted = {"query": "kettle heron", "archive_id": archive_id, "search_mode": "text"}
+    wanted = {"query": f"{kettle} {heron}", "archive_id": archive_id, "search_mode": "text"}
     found = http.post("/v1/passages/search", json=wanted).raise_for_status().json()
     assert texts(found)[0] == rare
     assert longer in texts(found)

@@ -40,7 +40,7 @@ rm -rf "$1"
 """
 """Reads which process is the server, none when it has ended, as long as its teller lives; then tidies up."""
 
-GENERAL = {"max_connections": "200", "unix_socket_directories": "", "listen_addresses": "127.0.0.1"}
+GENERAL = {"max_connections": "1000", "unix_socket_directories": "", "listen_addresses": "127.0.0.1"}
 NOT_DURABLE = {"fsync": "off", "full_page_writes": "off", "wal_level": "minimal", "max_wal_senders": "0"}
 NOT_DURABLE |= {"max_wal_size": "256MB"}  # which is memory
 

@@ -235,6 +235,7 @@ def test_what_was_said_is_said_again_differently_in_a_fork_with_its_pictures(
     expect(page.locator("#message")).to_have_value("ECHO two birds")
     expect(page.locator("#message")).to_be_focused()
     expect(page.locator("#editing")).to_contain_text("2 pictures go along")
+    is_live(page)
     page.locator("#message").fill("ECHO two herons")
     page.locator("#message").press("Enter")
     expect(page).to_have_url(re.compile(r"\?conversation=conv-"))
