@@ -84,7 +84,7 @@ def test_somebody_signs_in_in_the_browser(open_page: OpenPage, start_server: Sta
         page.get_by_label("Name", exact=True).fill("signed")
         page.get_by_label("Address", exact=True).fill(address)
         page.get_by_role("button", name="Add server").click()
-        expect(page.get_by_text("401")).to_be_visible()
+        expect(page.get_by_text("status 401")).to_be_visible()
         page.get_by_role("button", name="Connect signed").click()
         with page.expect_popup() as opened:
             page.get_by_role("link", name="Sign in at 127.0.0.1").click()
