@@ -186,6 +186,8 @@ async def make_index(url: str, table: Table, dimensions: int) -> None:
         await connection.execute(_MORE_ROOM)
         await connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
         await connection.execute(order.index(table.name), timeout=None)
+        # Until it knows how many there are, the planner compares them all.
+        await connection.execute(f"ANALYZE {table.name}", timeout=None)
         if order.by_signs:  # that of version 0.2.0
             await connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {table.name}_near_{dimensions}")
     finally:
