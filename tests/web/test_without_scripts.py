@@ -44,7 +44,9 @@ def open_bare(browser: Browser, server: ServerProcess) -> Iterator[OpenPage]:
         context = browser.contexts[0] if browser.contexts else browser.new_context()
         context.unroute_all()
         context.route(SCRIPTS[missing], lambda route: route.abort())
-        page = context.pages[0] if context.pages else context.new_page()
+        for left in context.pages:  # a page that is still being led elsewhere would abort the visit
+            left.close()
+        page = context.new_page()
         page.goto((url or server.url) + path, wait_until="load" if missing == "all" else "domcontentloaded")
         return page
 
