@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from folkmoot.sandbox import sandbox as service
+from folkmoot.sandbox import processes
 
 if TYPE_CHECKING:
     import pytest
@@ -28,9 +28,9 @@ linux.system_call("seccomp", seccomp._SECCOMP[linux.MACHINE], 1, 0, ctypes.byref
 
 def refuse_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have all sandboxes find themselves in such a container."""
-    monkeypatch.setattr(service, "_BOOT", refusing_boot())
+    monkeypatch.setattr(processes, "_BOOT", refusing_boot())
 
 
 def refusing_boot() -> str:
     """Return how an interpreter starts there."""
-    return service._BOOT.replace("main(", f"{_CONFINE}main(")
+    return processes._BOOT.replace("main(", f"{_CONFINE}main(")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from folkmoot.errors import SandboxUnavailable
-from folkmoot.sandbox import sandbox as service
+from folkmoot.sandbox import processes
 from folkmoot.sandbox.calls import Call, Environment, Limits, Network
 from folkmoot.sandbox.sandbox import Sandbox
 from sandbox.conftest import Running
@@ -100,7 +100,7 @@ import folkmoot.sandbox.{module} as module
 def refuse(*arguments, **named): raise OSError(1, "Operation not permitted", "{function}")
 module.{function} = refuse
 main("""
-    monkeypatch.setattr(service, "_BOOT", service._BOOT.replace("main(", refusing))
+    monkeypatch.setattr(processes, "_BOOT", processes._BOOT.replace("main(", refusing))
     sandbox = Sandbox("strict")
     assert run.all(sandbox, [Call("6 * 7")])[0].value == 42
     assert "one process" in run.runner.run(sandbox.walls()).line
@@ -118,7 +118,7 @@ import folkmoot.sandbox.{module} as module
 def refuse(*arguments, **named): raise OSError(1, "Operation not permitted", "{function}")
 module.{function} = {old}
 main("""
-    monkeypatch.setattr(service, "_BOOT", service._BOOT.replace("main(", refusing))
+    monkeypatch.setattr(processes, "_BOOT", processes._BOOT.replace("main(", refusing))
     sandbox = Sandbox("strict")
     with pytest.raises(SandboxUnavailable, match=r"a wall is missing: .*Run the server on Linux"):
         run.all(sandbox, [Call("1")])

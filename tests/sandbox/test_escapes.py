@@ -81,16 +81,16 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from folkmoot.sandbox.calls import Call, Limits, Network
 from folkmoot.sandbox.sandbox import Sandbox
-from folkmoot.sandbox import sandbox as service
+from folkmoot.sandbox import processes
 from sandbox.probes import PROBES, SAME_USER, targets
 from sandbox.refusing import refusing_boot
 limits = Limits(seconds=20.0, processes=32, folder_size=32_000_000, file_size=100_000_000)
 async def main():
     outcomes = {}
     with targets(Path(sys.argv[2])) as there:
-        boot = service._BOOT
+        boot = processes._BOOT
         for mode in ("strict", "reaching", "alone", "trusted"):
-            service._BOOT = refusing_boot() if mode == "alone" else boot
+            processes._BOOT = refusing_boot() if mode == "alone" else boot
             network = Network(("*",) if mode == "reaching" else ())
             sandbox = Sandbox("trusted" if mode == "trusted" else "strict")
             outcomes.setdefault("walls", (await sandbox.walls()).missing)

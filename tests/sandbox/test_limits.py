@@ -20,6 +20,7 @@ import pytest
 
 import folkmoot
 from folkmoot.errors import InvalidInput, SandboxBusy, SandboxUnavailable
+from folkmoot.sandbox import processes
 from folkmoot.sandbox import sandbox as service
 from folkmoot.sandbox.calls import Call, Environment, Limits, Mode, read_limits
 from folkmoot.sandbox.sandbox import Sandbox
@@ -222,7 +223,7 @@ async def test_what_is_expected_is_there_before_the_call_and_ends_when_none_come
         (forker,) = sandbox._forkers.values()
         assert (await sandbox.run(Call("6 * 7"))).value == 42
         assert list(sandbox._forkers.values()) == [forker]
-        monkeypatch.setattr(service, "IDLE_SECONDS", 0.0)
+        monkeypatch.setattr(processes, "IDLE_SECONDS", 0.0)
         assert (await sandbox.run(Call("6 * 7"))).value == 42
         await asyncio.to_thread(forker._process.wait, 60)
     finally:
@@ -233,16 +234,16 @@ async def test_an_interpreter_that_starts_while_its_call_is_given_up_is_ended_to
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As when a server is stopped while it tries the walls."""
-    made: list[service._Forker] = []
-    there, go_on, start = threading.Event(), threading.Event(), service._Forker
+    made: list[processes.Forker] = []
+    there, go_on, start = threading.Event(), threading.Event(), processes.Forker
 
-    def make(interpreter: Path) -> service._Forker:
+    def make(interpreter: Path) -> processes.Forker:
         made.append(start(interpreter))
         there.set()
         assert go_on.wait(PATIENCE)
         return made[-1]
 
-    monkeypatch.setattr(service, "_Forker", make)
+    monkeypatch.setattr(service, "Forker", make)
     sandbox = Sandbox("strict")
     trying = asyncio.create_task(sandbox.walls())
     assert await asyncio.to_thread(there.wait, 60)
@@ -323,7 +324,7 @@ import folkmoot.sandbox.{module} as module
 def refuse(*arguments, **named): raise OSError(1, "Operation not permitted", "{function}")
 module.{function} = refuse
 main("""
-    monkeypatch.setattr(service, "_BOOT", service._BOOT.replace("main(", refusing))
+    monkeypatch.setattr(processes, "_BOOT", processes._BOOT.replace("main(", refusing))
     sandbox = Sandbox("strict")
     with pytest.raises(SandboxUnavailable, match=f"a wall is missing: .*{function}.*Run the server on Linux"):
         run.all(sandbox, [Call("1")])
@@ -370,7 +371,7 @@ walls.leave_namespaces = lambda: None
 linux.unshare = lambda _: None
 seccomp.install = lambda **_: None
 main("""
-    monkeypatch.setattr(service, "_BOOT", service._BOOT.replace("main(", without))
+    monkeypatch.setattr(processes, "_BOOT", processes._BOOT.replace("main(", without))
     try:
         with targets(tmp_path) as there:
             (result,) = run.all(Sandbox("strict"), [Call(there.fill_in(PROBES[name]))])

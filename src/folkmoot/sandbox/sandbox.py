@@ -6,36 +6,24 @@ import asyncio
 import json
 import logging
 import os
-import socket
-import struct
-import subprocess
 import sys
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, replace
-from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
-import folkmoot
 from folkmoot.errors import SandboxBusy, SandboxUnavailable
-from folkmoot.sandbox.answering import answer_all
 from folkmoot.sandbox.asked import Asked
 from folkmoot.sandbox.calls import Answer, Call, Environment, Limits, Mode, Network, Result, Walls
 from folkmoot.sandbox.environments import Environments
 from folkmoot.sandbox.node import find_node, packages_needed
+from folkmoot.sandbox.processes import Forker
 from folkmoot.sandbox.reach import read_hosts
 from folkmoot.sandbox.relay import Relay, plan
 from folkmoot.sandbox.results import read_result
 
 logger = logging.getLogger(__name__)
-
-IDLE_SECONDS = 300.0
-"""How long a forker is kept without a call."""
-
-MOST_SPARES = 8
-"""Guards that wait behind their walls, each for a next call with the same packages, limits and ports."""
 
 BEHIND_SECONDS = 0.5
 MOST_WAITING = 256
@@ -46,15 +34,7 @@ _MOST_SENT = 10_000_000
 _GRACE_SECONDS = 5.0
 """Beyond its own time, for a call's start and its report."""
 
-_serials = count(1)
 _TRIAL = Call("6 * 7", limits=Limits(seconds=20.0))
-_BOOT = """
-import sys
-sys.path.insert(0, sys.argv[1])
-from folkmoot.sandbox.forker import main
-del sys.path[0]
-main(int(sys.argv[2]))
-"""
 _REMEDY = (
     "Run the server on Linux 5.13 or later with Landlock, as root or where users may make namespaces (in Docker: "
     "--security-opt seccomp=unconfined --security-opt apparmor=unconfined, and --cap-add SYS_ADMIN for root; on "
@@ -73,11 +53,6 @@ _ENFORCED = {
         "limits",
     ),
 }
-
-
-def next_serial() -> int:
-    """Return what tells the user of a next program apart from those of all others of this moment."""
-    return (os.getpid() % 4096) * 4096 + next(_serials) % 4096
 
 
 class _NoNamespaces(SandboxUnavailable):
@@ -121,7 +96,7 @@ class Sandbox:
         """Of calls that may ask: while one waits for its answer another may run, perhaps the one that it waits for."""
 
         self._waiting = 0
-        self._forkers: dict[Path, _Forker] = {}
+        self._forkers: dict[Path, Forker] = {}
         self._starting = asyncio.Lock()
         self._trying = asyncio.Lock()
         self._expecting: asyncio.Task[None] | None = None
@@ -293,7 +268,7 @@ class Sandbox:
             return None
         return (await asyncio.to_thread(find_node)).command(call.limits.memory)
 
-    async def _forker(self, interpreter: Path) -> _Forker:
+    async def _forker(self, interpreter: Path) -> Forker:
         async with self._starting:
             if self._closed:
                 raise SandboxUnavailable("the server is being stopped")
@@ -304,9 +279,9 @@ class Sandbox:
                 forker = None
             return await self._start(interpreter) if forker is None else forker
 
-    async def _start(self, interpreter: Path) -> _Forker:
+    async def _start(self, interpreter: Path) -> Forker:
         """Start a forker; one whose caller goes away meanwhile is kept too, so that somebody ends it."""
-        starting = asyncio.create_task(asyncio.to_thread(_Forker, interpreter))
+        starting = asyncio.create_task(asyncio.to_thread(Forker, interpreter))
         try:
             await asyncio.wait([starting])
         finally:
@@ -361,197 +336,6 @@ class _Place:
             return told
 
         return answered
-
-
-class _Forker:
-    """An interpreter's process that forks guards."""
-
-    def __init__(self, interpreter: Path) -> None:
-        """Start it.
-
-        Raises:
-            SandboxUnavailable: the interpreter cannot be started.
-        """
-        self._socket, theirs = socket.socketpair()
-        self._socket.setblocking(False)
-        root = str(Path(folkmoot.__file__).parent.parent)
-        command = [str(interpreter), "-I", "-S", "-c", _BOOT, root, str(theirs.fileno())]
-        try:
-            with theirs:
-                self._process = subprocess.Popen(  # noqa: S603 - our own interpreter
-                    command,
-                    env={"LANG": "C.UTF-8"},
-                    cwd="/",
-                    stdin=subprocess.DEVNULL,
-                    umask=0o022,  # folders of a call's root, which another user enters
-                    pass_fds=[theirs.fileno()],
-                    start_new_session=True,  # Ctrl-C is the server's affair
-                )
-        except OSError as error:
-            self._socket.close()
-            raise SandboxUnavailable(f"the interpreter {interpreter} cannot be started: {error.strerror}") from error
-        self._idle: asyncio.TimerHandle | None = None
-        self._asked = 0
-        self._spares: OrderedDict[str, _Guard] = OrderedDict()
-
-    @property
-    def ended(self) -> bool:
-        """Whether it is to be started anew."""
-        return self._socket.fileno() < 0 or self._process.poll() is not None
-
-    async def ask(
-        self, asked: Asked, sent: bytes, relay: Relay | None, answer: Answer | None
-    ) -> tuple[dict[str, Any], list[bytes]]:
-        """Have a guard run what is sent, within the limits and walls asked for; return its report and what it read.
-
-        Args:
-            asked: limits and walls.
-            sent: the code.
-            relay: answers the call's network as long as it runs.
-            answer: answers what the code asks meanwhile.
-
-        Raises:
-            SandboxUnavailable: there is no report; the forker or the guard has ended.
-        """
-        self._asked += 1
-        if self._idle is not None:
-            self._idle.cancel()
-        guard = self._take_spare(asked)
-        try:
-            if guard is None:
-                guard = await self._guard(asked)
-            if relay is not None:
-                guard.serve(relay)
-            if answer is not None:
-                guard.answer(answer)
-            guard.send(sent)
-            report = await guard.report()
-        except (OSError, asyncio.IncompleteReadError) as error:
-            raise SandboxUnavailable(f"the sandbox ended before the call did ({error}); try again") from error
-        finally:
-            if guard is not None:
-                await guard.end()  # and the call with it, should it still run
-            self._asked -= 1
-            if self._asked == 0:
-                self.rest()
-        if "missing" not in report[0] and not asked["readable"]:  # those are hardly asked for again
-            await self._keep_spare(asked)
-        return report
-
-    def rest(self) -> None:
-        """Wait for the next call, but not for ever."""
-        self._idle = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end_idle)
-
-    async def _keep_spare(self, asked: Asked) -> None:
-        """Have a guard wait behind its walls for a next call of the same kind; of those kinds, the latest."""
-        kind = json.dumps(asked)
-        if kind in self._spares:
-            return
-        try:
-            guard = await self._guard(asked)
-        except OSError:
-            return  # it is being closed; were it dead, the next call would start another
-        if kind in self._spares or self._socket.fileno() < 0:
-            guard.close()
-            return
-        self._spares[kind] = guard
-        if len(self._spares) > MOST_SPARES:
-            self._spares.popitem(last=False)[1].close()
-
-    def _take_spare(self, asked: Asked) -> _Guard | None:
-        """Return the guard that waits behind walls already, if those are the ones asked for."""
-        guard = self._spares.pop(json.dumps(asked), None)
-        if guard is not None and guard.ended:
-            guard.close()
-            return None
-        return guard
-
-    async def _guard(self, asked: Asked) -> _Guard:
-        """Have a guard forked, which begins to raise its walls."""
-        ours, theirs = socket.socketpair()
-        way, their_way = socket.socketpair()
-        asking, their_asking = socket.socketpair()
-        with theirs, their_way, their_asking:
-            wanted = [theirs, *([their_way] if asked["network"] is not None else []), *([their_asking] * asked["asks"])]
-            try:
-                socket.send_fds(self._socket, [b"c"], [each.fileno() for each in wanted])
-            except OSError:
-                for each in (ours, way, asking):
-                    each.close()
-                raise
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
-        guard = _Guard(reader, writer, way, asking)
-        guard.send(json.dumps({**asked, "serial": next_serial()}).encode())
-        return guard
-
-    def _end_idle(self) -> None:
-        self.let_go()
-        asyncio.get_running_loop().run_in_executor(None, self.wait)
-
-    def let_go(self) -> None:
-        """Let it end, as it does by itself when nobody can ask it any more."""
-        if self._idle is not None:
-            self._idle.cancel()
-        for guard in self._spares.values():
-            guard.close()
-        self._spares.clear()
-        self._socket.close()
-
-    def wait(self) -> None:
-        """Wait until it has ended, and its guards and their programs with it."""
-        self._process.terminate()
-        self._process.wait()
-
-
-class _Guard:
-    """The guard of one call, at the other end of a socket."""
-
-    def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: socket.socket, asking: socket.socket
-    ) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._way = way
-        self._asking = asking
-        self._serving: list[asyncio.Task[None]] = []
-
-    @property
-    def ended(self) -> bool:
-        """Whether it has gone away, or said something before it was asked."""
-        return self._reader.at_eof() or self._writer.is_closing()
-
-    def send(self, message: bytes) -> None:
-        """Send a message behind its length."""
-        self._writer.write(struct.pack("!I", len(message)) + message)
-
-    async def report(self) -> tuple[dict[str, Any], list[bytes]]:
-        """Return its report and what it read."""
-        (length,) = struct.unpack("!I", await self._reader.readexactly(4))
-        report: dict[str, Any] = json.loads(await self._reader.readexactly(length))
-        return report, [await self._reader.readexactly(length) for length in report["lengths"]]
-
-    def serve(self, relay: Relay) -> None:
-        """Have the network of its call answered until its end."""
-        self._serving.append(asyncio.create_task(relay.serve(self._way)))
-
-    def answer(self, answer: Answer) -> None:
-        """Have what the code of its call asks answered until its end."""
-        self._serving.append(asyncio.create_task(answer_all(self._asking, answer)))
-
-    async def end(self) -> None:
-        """Let go of it; it ends its call, and all connections of that are closed."""
-        for task in self._serving:
-            task.cancel()
-        for problem in await asyncio.gather(*self._serving, return_exceptions=True):
-            if isinstance(problem, Exception):
-                logger.error("The network or the questions of a call could not be answered.", exc_info=problem)
-        self.close()
-
-    def close(self) -> None:
-        """Let go of it; it ends its call."""
-        self._writer.close()
-        self._way.close()
-        self._asking.close()
 
 
 def _for_one_process(call: Call) -> Call:

@@ -22,8 +22,9 @@ import folkmoot
 from folkmoot.errors import SandboxUnavailable
 from folkmoot.sandbox.asked import Numbered
 from folkmoot.sandbox.calls import Limits, Network
+from folkmoot.sandbox.processes import next_serial
 from folkmoot.sandbox.relay import Plan, Relay, plan
-from folkmoot.sandbox.sandbox import Sandbox, next_serial
+from folkmoot.sandbox.sandbox import Sandbox
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
