@@ -23,6 +23,7 @@ from rich.console import Console
 from bench import bars, code, install, moving, passages, table, tool_servers
 from bench.backups import Backups
 from bench.bars import Figure
+from bench.costs import Costs
 from bench.door import door_figures
 from bench.hold_ups import HoldUps
 from bench.http import Client
@@ -177,6 +178,9 @@ def _measure_store(
         async for figure in bench.work():
             add(figure)
         add(Figure(bars.RESIDENT, kind, value=server.resident(), unit="MB"))
+        with helper("bench.framework") as framework:
+            async for figure in Costs(client, server, framework, kind, size).figures():
+                add(figure)
         async for figure in door_figures(client, kind, size.edits):
             add(figure)
         async for figure in Streams(client, readers, server, kind, size).figures():
@@ -193,6 +197,7 @@ def _measure_store(
             await each.aclose()
 
     add(Figure(bars.COLD_START, kind, value=server.cold_start, unit="s", note="empty database"))
+    add(Figure(bars.RESIDENT_IDLE, kind, value=server.resident(), unit="MB"))
     runner.run(measure())
     return figures
 

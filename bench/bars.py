@@ -77,6 +77,11 @@ INSERTS_32 = "32 agents inserting into one block: turns"
 LANDED = "32 agents inserting into one block: landed"
 CALLS = "32 agents inserting into one block: model calls for each turn"
 COLD_START = "cold start to first healthy answer"
+READ_COST = "read a block: the bare framework's processor time over the server's"
+TEXT_COST = "turn, text reply, 20 messages in context: processor time"
+LONG_TEXT_COST = "turn, text reply, 400 messages in context: processor time"
+TOOL_COST = "turn, one memory tool, 20 messages in context: processor time"
+RESIDENT_IDLE = "resident memory before any work"
 RESIDENT = "resident memory after this work"
 INSTALLED = "installed size"
 MOVED = "messages imported from the retired server's database"
@@ -181,6 +186,11 @@ BARS: Mapping[str, Bar] = {
     LANDED: Bar("value", 100, "%", at_least=True),
     CALLS: Bar("value", 2, " calls"),
     COLD_START: Bar("value", 1.5, "s"),
+    READ_COST: Bar("value", 0.5, "×", at_least=True),
+    TEXT_COST: Bar("value", 5, "ms"),
+    LONG_TEXT_COST: Bar("value", 7, "ms"),
+    TOOL_COST: Bar("value", 9, "ms"),
+    RESIDENT_IDLE: Bar("value", 120, "MB"),
     RESIDENT: Bar("value", 150, "MB"),
     INSTALLED: Bar("value", 200, "MB"),
     MOVED: Bar("value", 5000, "/s", at_least=True),
@@ -216,14 +226,17 @@ BARS: Mapping[str, Bar] = {
 """By the figure's name; a figure that is not here is only shown."""
 
 WORK = (READ_1, READ_32, UPDATE_32, CREATE_AGENT, TURN_TEXT, TURN_TOOL, TURNS_16, INSERTS_32, LANDED, CALLS)
+COSTS = (READ_COST, TEXT_COST, LONG_TEXT_COST, TOOL_COST)
 UPLOADS = (TURN_MEANWHILE, FILES_READ)
 GROWTHS = (LONG_TALK, DEEP_PAGE, MANY_READERS)
 PASSAGES = (PASSAGE_INSERT, PASSAGE_MEANING, PASSAGE_RECALL, PASSAGE_WORDS)
 COMPARED = (*GROWTHS, MCP_EDIT)
 EACH_STORE = (
     COLD_START,
+    RESIDENT_IDLE,
     *WORK,
     RESIDENT,
+    *COSTS,
     MCP_EDIT,
     *STREAMS,
     *UPLOADS,

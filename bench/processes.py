@@ -41,6 +41,15 @@ class Running:
         family = [process, *process.children(recursive=True)]
         return float(sum(member.memory_info().rss for member in family)) / 1e6
 
+    def processor_seconds(self) -> float:
+        """Return the processor time that the process has used, and its children that have ended or still run."""
+        process = psutil.Process(self.pid)
+        own = process.cpu_times()
+        living = [member.cpu_times() for member in process.children(recursive=True)]
+        return float(
+            sum(times.user + times.system for times in (own, *living)) + own.children_user + own.children_system
+        )
+
 
 @contextmanager
 def helper(module: str) -> Iterator[Running]:
