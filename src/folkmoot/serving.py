@@ -37,6 +37,10 @@ from folkmoot.store.opening import open_store
 SWITCH_SECONDS = 0.0005
 """How long a reader's thread keeps the interpreter while the event loop wants it; Python's own 5 ms add up."""
 
+REST_SECONDS = 75
+"""How long a connection is kept between two requests. Clients' pools (httpx: 5 s) and proxies (60 s) must let go of it
+first: who sends a request while the server closes finds the connection reset."""
+
 FAREWELL_SECONDS = 3.0
 """How long what was stopped at the end of `FOLKMOOT_SHUTDOWN_WAIT` may take to say so."""
 
@@ -136,6 +140,7 @@ def uvicorn_options(settings: Settings) -> Mapping[str, Any]:
     return {
         "access_log": False,
         "log_level": "warning",
+        "timeout_keep_alive": REST_SECONDS,
         "http": partial(Connection, timeout=settings.request_timeout, most=most),
         "timeout_graceful_shutdown": math.ceil(settings.shutdown_wait + FAREWELL_SECONDS),
         **_proxies(settings),

@@ -17,6 +17,8 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from folkmoot.server.connections import LARGEST_HEAD, LINGER, LOOKS, PIECE, Connection
+from folkmoot.serving import uvicorn_options
+from folkmoot.settings import Settings
 from support.polling import PATIENCE, until
 from support.server import ServerProcess
 from support.streams import lines_of
@@ -162,7 +164,7 @@ def test_too_many_connections_are_told_so(impatient: ServerProcess, http: httpx.
     block = http.post("/v1/blocks", json={"label": uuid4().hex, "value": "one"}).json()["id"]
     request = f"GET /v1/blocks/{block}/watch HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
     with ExitStack() as stack:
-        for _ in range(20):  # the client of `http` is one too
+        for _ in range(21):  # the client of `http`, which rests, is one too and makes room
             client = stack.enter_context(closing(connect(impatient)))
             client.sendall(request)
             head = client.recv(1 << 16)
@@ -172,8 +174,27 @@ def test_too_many_connections_are_told_so(impatient: ServerProcess, http: httpx.
         told = head + read_to_end(client)
         assert b"FOLKMOOT_MAX_CONNECTIONS" in told
         assert b"retry-after: 1" in told.lower()
-        assert http.get("/v1/health").status_code == 200, "who is connected already is served"
     until(lambda: _status(impatient) == 200)
+
+
+def test_a_connection_at_rest_makes_room_for_another(impatient: ServerProcess) -> None:
+    def ask(client: socket.socket) -> bytes:
+        client.sendall(b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answer = b""
+        while not answer.endswith(b"}"):
+            answer += client.recv(1 << 16)
+        return answer.splitlines()[0]
+
+    with ExitStack() as stack:
+        for _ in range(25):
+            client = stack.enter_context(closing(connect(impatient)))
+            assert ask(client) == b"HTTP/1.1 200 OK"
+        assert ask(client) == b"HTTP/1.1 200 OK", "it is not its own that is closed"
+
+
+def test_a_connection_rests_longer_than_clients_and_proxies_keep_theirs() -> None:
+    options = uvicorn_options(Settings())
+    assert options["timeout_keep_alive"] > max(httpx.Limits().keepalive_expiry or 0, 60)
 
 
 def _status(server: ServerProcess) -> int:

@@ -172,7 +172,8 @@ async def test_late_answer_is_given_up(send: Send, pauses: Pauses, monkeypatch: 
         result = await send(f"http://127.0.0.1:{receiver.port}/")
         released.set()
     assert (result.status_code, result.error) == (None, "127.0.0.1 did not answer within 0.1 seconds.")
-    assert len(receiver.bodies) == 4
+    assert len(pauses) == 3
+    assert receiver.bodies
 
 
 async def test_answer_that_drips_is_given_up(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:

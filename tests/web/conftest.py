@@ -7,6 +7,7 @@ the browser is closed before tests of another folder run.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
@@ -92,6 +93,11 @@ def open_page(browser: Browser, server: ServerProcess, complaints: list[str]) ->
 def is_live(page: Page) -> None:
     """Wait until the page hears what happens."""
     expect(page.locator("#live")).to_have_attribute("data-state", "live")
+
+
+def is_bound(page: Page) -> None:
+    """Wait until the page's own script listens, as it does some time after the page is shown."""
+    expect(page.locator("html")).to_have_class(re.compile(r"\bown-bound\b"))
 
 
 def _note(message: ConsoleMessage, complaints: list[str]) -> None:

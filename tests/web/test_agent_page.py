@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from support.fixtures import NewAgent, NewBlock, StartServer
 from support.scripted_model import ScriptedModel
-from web.conftest import OpenPage, is_live
+from web.conftest import OpenPage, is_bound, is_live
 from web.test_moot_page import QUICK, call, write
 
 pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
@@ -18,6 +18,7 @@ pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 def say(page: Page, words: str) -> None:
     """Send a message as a person does."""
+    is_bound(page)
     area = page.locator("#message")
     area.fill(words)
     expect(page.locator("#send")).to_be_enabled()  # the turn before is over

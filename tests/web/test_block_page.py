@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 
 from support.fixtures import NewAgent, NewBlock
 from web.conftest import OpenPage, is_live
+from web.test_agent_page import say
 from web.test_moot_page import write
 
 pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
@@ -168,8 +169,7 @@ def test_what_agents_write_is_text_in_the_browser_too(
     page.goto(f"/agents/{agent.id}")
     write(http, agent.id, block.label, nasty)
     expect(page.locator(".memory-line")).to_have_text([nasty, nasty, nasty])
-    page.get_by_label(f"Message {agent.name}").last.fill(f"ECHO {nasty}")
-    page.keyboard.press("Enter")
+    say(page, f"ECHO {nasty}")
     expect(page.locator(".saying.agent .text").last).to_have_text(nasty)
     assert page.locator("main img").count() == 0
     assert complaints == []

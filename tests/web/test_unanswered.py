@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from support.fixtures import NewAgent, one_store
 from support.scripted_model import ScriptedModel
-from web.conftest import OpenPage, is_live
+from web.conftest import OpenPage, is_bound, is_live
 
 WORDS = "ECHO one two three four"
 
@@ -15,6 +15,7 @@ pytestmark = one_store
 
 
 def say(page: Page, words: str) -> None:
+    is_bound(page)
     page.get_by_label("Message", exact=False).locator("textarea").fill(words)
     page.get_by_role("button", name="Send").click()
 

@@ -266,6 +266,7 @@ def press(page: Page, control: Locator) -> str:
         return f"nothing changed at {page.url}"
     finally:
         page.remove_listener("response", note)
+    page.wait_for_load_state("domcontentloaded")  # what was refused is said in the middle of the page
     said = page.locator(".problem:visible, .error:visible").count()
     return "" if said else ", ".join(refused)
 

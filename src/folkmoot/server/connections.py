@@ -2,7 +2,7 @@
 
 There is one rule for both directions: `PIECE` bytes, or what is left, must come or go within the time that
 `FOLKMOOT_REQUEST_TIMEOUT` gives. A stream that has nothing to say, a turn that takes long, and a connection between two
-requests (which uvicorn closes after 5 s) owe nothing and stay.
+requests (which uvicorn closes after `serving.REST_SECONDS`) owe nothing and stay.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Connection(HttpToolsProtocol):
         Args:
             given: uvicorn's own arguments.
             timeout: seconds for a head, and for each further piece of a body or an answer.
-            most: connections of this process beyond which requests are answered 503.
+            most: connections of this process beyond which those at rest are closed, or else requests answered 503.
             named: uvicorn's own arguments.
         """
         super().__init__(*given, **named)
@@ -77,7 +77,7 @@ class Connection(HttpToolsProtocol):
         if len(self.connections) > self._most + SPARE:
             self._abort()
             return
-        if len(self.connections) > self._most:
+        if len(self.connections) > self._most and not self._close_resting():
             self.app = partial(_refuse_full, self._most)
         self._owe()
         self._looking = self.loop.call_later(self._timeout / LOOKS, self._look)
@@ -130,6 +130,17 @@ class Connection(HttpToolsProtocol):
         """Go on with an answer that the client has read a good part of."""
         self._unread = None
         super().resume_writing()
+
+    def _close_resting(self) -> bool:
+        """Close the connection that has been longest between two requests, for room; tell if there is one."""
+        resting = [
+            (other.timeout_keep_alive_task.when(), number, other)
+            for number, other in enumerate(self.connections)
+            if isinstance(other, Connection) and other.timeout_keep_alive_task and not other.transport.is_closing()
+        ]
+        if resting:
+            min(resting)[2].timeout_keep_alive_handler()
+        return bool(resting)
 
     def _owe(self) -> None:
         self._due, self._body = self.loop.time() + self._timeout, 0
