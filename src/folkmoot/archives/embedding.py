@@ -10,7 +10,7 @@ from folkmoot.archives.archives import EMBED, Archive, count_embedded, find_arch
 from folkmoot.errors import ContextOverflow, NotFound, ProviderError, ProviderRejected
 from folkmoot.jobs.jobs import Progress
 from folkmoot.jobs.kinds import ActiveJob, JobKind
-from folkmoot.models.embeddings import AT_ONCE, EmbeddingClient
+from folkmoot.models.embeddings import AT_ONCE, EmbeddingClient, check_dimensions
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.nearest import VectorTable, vector_row
 from folkmoot.store.pieces import Pieces
@@ -139,7 +139,7 @@ class _Embedding:
                 return
             there = {row["id"] for row in await transaction.all(kept)}
             which = {"archive_id": archive.id, "of_version": archive.embedding_version}
-            await self._check_dimensions(transaction, which, vectors)
+            check_dimensions(vectors, await transaction.first(_dimensions, **which), "archive", "passages")
             last = await transaction.first(_last_place, **which)
             place = 0 if last is None or last["place"] is None else last["place"] + 1
             rows = [
@@ -166,23 +166,6 @@ class _Embedding:
             await self._active.commit(write, progress)
         except NotFound:
             return  # the archive was deleted meanwhile
-
-    async def _check_dimensions(
-        self, transaction: Transaction, which: dict[str, object], vectors: Sequence[list[float] | None]
-    ) -> None:
-        """Hold every vector of an archive to the dimensions of its first.
-
-        Raises:
-            ProviderError: the model sends other ones than before.
-        """
-        first = await transaction.first(_dimensions, **which)
-        for vector in vectors:
-            if first is not None and vector is not None and len(vector) != first["dimensions"]:
-                raise ProviderError(
-                    f"The embedding model sent a vector of {len(vector)} dimensions for an archive whose passages "
-                    f"have {first['dimensions']}. If the model was changed on purpose, set the archive's embedding "
-                    "to null and back, and all is embedded anew."
-                )
 
     async def _finish(self, archive: Archive) -> bool:
         """Let searches use the new vectors, forget those of earlier embeddings, and end unless something came in."""

@@ -7,12 +7,12 @@ from contextlib import suppress
 
 from sqlalchemy import bindparam, func, select, update
 
-from folkmoot.errors import ContextOverflow, FolkmootError, NotFound, ProviderError, ProviderRejected
+from folkmoot.errors import ContextOverflow, FolkmootError, NotFound, ProviderRejected
 from folkmoot.files.files import File, find_file
 from folkmoot.files.folders import EMBEDDING_ANEW, Folder, find_folder, topic
 from folkmoot.jobs.jobs import Progress
 from folkmoot.jobs.kinds import ActiveJob, JobKind
-from folkmoot.models.embeddings import AT_ONCE, EmbeddingClient
+from folkmoot.models.embeddings import AT_ONCE, EmbeddingClient, check_dimensions
 from folkmoot.store import clock
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Store, Transaction
@@ -218,7 +218,7 @@ class FileEmbedder:
         if folder.embedding_changes != of.embedding_changes:
             return
         which = {"of_folder": folder.id, "of_model": folder.version_of(handle)}
-        await _check_dimensions(transaction, which, vectors)
+        check_dimensions(vectors, await transaction.first(_dimensions, **which), "folder", "files")
         last = await transaction.first(_last_place, **which)
         place = 0 if last is None or last["place"] is None else last["place"] + 1
         rows = [
@@ -273,21 +273,3 @@ async def _end(transaction: Transaction, file: File) -> bool:
 async def _say(transaction: Transaction, file: File, reason: str) -> None:
     await transaction.run(_waits, file_id=file.id, reason=f"It is found by words until it is embedded: {reason}")
     transaction.signal(topic(file.folder_id))
-
-
-async def _check_dimensions(
-    transaction: Transaction, which: dict[str, object], vectors: Sequence[list[float] | None]
-) -> None:
-    """Hold every vector of a folder to the dimensions of its first.
-
-    Raises:
-        ProviderError: the model sends other ones than before.
-    """
-    first = await transaction.first(_dimensions, **which)
-    for vector in vectors:
-        if first is not None and vector is not None and len(vector) != first["dimensions"]:
-            raise ProviderError(
-                f"The embedding model sent a vector of {len(vector)} dimensions for a folder whose files have "
-                f"{first['dimensions']}. If the model was changed on purpose, "
-                "set the folder's embedding to null and back."
-            )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from folkmoot.models.chat_wire import Habits
 from folkmoot.models.exchanges import note_request, note_response
+from folkmoot.models.openai_client import openai_client
 from folkmoot.models.providers import Provider, ResolvedModel
 from folkmoot.models.sent_before import SentBefore, going_on
 from folkmoot.outbound.certificates import trusted
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 5.0
 _ONLY_NEW_LIMIT = re.compile(r"(.*/)?(o\d|gpt-[5-9])")
-_NO_KEY = "none"
 _CACHE_MARK = "cache_control"
 
 
@@ -141,7 +141,6 @@ def _key(resolved: ResolvedModel) -> tuple[str, str]:
 def _openai(resolved: ResolvedModel, http: httpx2.AsyncClient) -> Connection:
     from functools import cached_property
 
-    from openai import AsyncAzureOpenAI, AsyncOpenAI
     from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
     from pydantic_ai.profiles.openai import OpenAIModelProfile
 
@@ -158,20 +157,7 @@ def _openai(resolved: ResolvedModel, http: httpx2.AsyncClient) -> Connection:
         def profile(self) -> OpenAIModelProfile:
             return super().profile
 
-    common: dict[str, Any] = {
-        "api_key": resolved.key or _NO_KEY,
-        "http_client": http,
-        "timeout": http.timeout,
-        "max_retries": 0,
-    }
-    client: AsyncOpenAI
-    if resolved.provider.kind == "azure":
-        client = AsyncAzureOpenAI(azure_endpoint=resolved.address, api_version=resolved.api_version, **common)
-    else:
-        client = AsyncOpenAI(base_url=resolved.address, **common)
-    if resolved.is_added:  # what the environment says of the server's own account is none of its business
-        client.organization = client.project = None
-        client._custom_headers = {}
+    client = openai_client(resolved, http)
     habits = Habits()
     if resolved.dialect == "responses":
         _send_responses_plainly(client, habits)

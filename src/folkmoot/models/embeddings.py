@@ -22,10 +22,12 @@ from folkmoot.errors import BadRequest, FolkmootError, InvalidInput, NotFound, P
 from folkmoot.models import offline_embedding
 from folkmoot.models.directory import Directory
 from folkmoot.models.observing import model_attributes
+from folkmoot.models.openai_client import openai_client
 from folkmoot.models.providers import DEFAULT_ALIAS, OFFLINE, ResolvedModel
 from folkmoot.outbound.certificates import trusted
 from folkmoot.outbound.connections import guarded_transport
 from folkmoot.settings import Settings
+from folkmoot.store.engine import Row
 from folkmoot.store.vectors import unit, unpacked
 
 if TYPE_CHECKING:
@@ -44,7 +46,6 @@ QUERY_SECONDS = 10.0
 """How long a query waits for its vector, at most: a search goes by words then, and somebody waits for it."""
 
 _CONNECT_SECONDS = 5.0
-_NO_KEY = "none"
 
 
 class _Asker(Protocol):
@@ -243,6 +244,27 @@ class EmbeddingClient:
         return httpx2.AsyncClient(transport=transport, timeout=patience, trust_env=False)
 
 
+def check_dimensions(vectors: Sequence[Sequence[float] | None], first: Row | None, kept_in: str, kept: str) -> None:
+    """Hold vectors to the dimensions of those that are kept already.
+
+    Args:
+        vectors: what the model sent.
+        first: a row with the `dimensions` of what is kept; None while nothing is.
+        kept_in: what is embedded, such as "archive".
+        kept: what that has, such as "passages".
+
+    Raises:
+        ProviderError: the model sent other ones than before.
+    """
+    for vector in vectors:
+        if first is not None and vector is not None and len(vector) != first["dimensions"]:
+            raise ProviderError(
+                f"The embedding model sent a vector of {len(vector)} dimensions, and this {kept_in}'s {kept} have "
+                f"{first['dimensions']}. If the model was changed on purpose, set the {kept_in}'s embedding to null "
+                "and back, and all is embedded anew."
+            )
+
+
 def _checked(answer: Sequence[Sequence[float]], count: int, resolved: ResolvedModel) -> list[list[float]]:
     """Return the vectors at length 1.
 
@@ -271,23 +293,10 @@ def _offline() -> _Asker:
 
 
 def _openai(resolved: ResolvedModel, http: httpx2.AsyncClient) -> _Asker:
-    from openai import APIConnectionError, APIStatusError, APITimeoutError, AsyncAzureOpenAI, AsyncOpenAI
+    from openai import APIConnectionError, APIStatusError, APITimeoutError
     from pydantic_ai.exceptions import ModelConnectionError, ModelHTTPError
 
-    common: dict[str, Any] = {
-        "api_key": resolved.key or _NO_KEY,
-        "http_client": http,
-        "timeout": http.timeout,
-        "max_retries": 0,
-    }
-    client: AsyncOpenAI
-    if resolved.provider.kind == "azure":
-        client = AsyncAzureOpenAI(azure_endpoint=resolved.address, api_version=resolved.api_version, **common)
-    else:
-        client = AsyncOpenAI(base_url=resolved.address, **common)
-    if resolved.is_added:  # what the environment says of the server's own account is none of its business
-        client.organization = client.project = None
-        client._custom_headers = {}
+    client = openai_client(resolved, http)
 
     async def ask(texts: Sequence[str], purpose: Purpose) -> list[Sequence[float]]:
         post: Any = client.post

@@ -15,8 +15,8 @@ from folkmoot.server.routes.mcp_servers import show_tool, variables_of
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.common import AgentId, json_response
-from folkmoot.server.wire.mcp import RunTool, ToolRunReply, show_server
-from folkmoot.server.wire.tools import FoundToolReply, SearchTools, ToolReply
+from folkmoot.server.wire.mcp import RunTool, show_call, show_server
+from folkmoot.server.wire.tools import FoundToolReply, SearchTools, ToolReply, ToolRunReply
 from folkmoot.store.engine import Transaction
 from folkmoot.tools.custom.search import search_tools
 from folkmoot.tools.mcp.servers import list_servers
@@ -62,7 +62,7 @@ async def run_tool(
     for tool in await state.store.read(lambda transaction: _tools(transaction, agent_id, state)):
         if (tool.id, tool.stored.server_id) == (tool_id, mcp_server_id):
             variables, args = await variables_of(state, agent_id), body.args if body is not None else {}
-            return json_response(ToolRunReply.of(await state.mcp.call(state.store, tool.stored, args, variables)))
+            return json_response(show_call(await state.mcp.call(state.store, tool.stored, args, variables)))
     raise NotFound(f"Agent {agent_id} has no tool {tool_id} of MCP server {mcp_server_id}")
 
 

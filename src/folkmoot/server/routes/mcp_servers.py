@@ -18,11 +18,11 @@ from folkmoot.server.wire.mcp import (
     CreateServer,
     RunTool,
     ServerReply,
-    ToolRunReply,
     UpdateServer,
+    show_call,
     show_server,
 )
-from folkmoot.server.wire.tools import ToolReply
+from folkmoot.server.wire.tools import ToolReply, ToolRunReply
 from folkmoot.tools.mcp.servers import ToolServer, find_server, list_servers
 from folkmoot.tools.mcp.service import McpTool
 from folkmoot.tools.mcp.tools import Changes, find_tool_of_server, tools_of_server
@@ -92,7 +92,7 @@ async def run_tool(mcp_server_id: str, tool_id: str, state: State, body: RunTool
     """Call a tool of a server; an error of the tool is an answer too."""
     tool = await _find_tool(state, mcp_server_id, tool_id)
     result = await state.mcp.call(state.store, tool, body.args if body is not None else {}, {})
-    return json_response(ToolRunReply.of(result))
+    return json_response(show_call(result))
 
 
 @router.patch("/{mcp_server_id}/refresh")

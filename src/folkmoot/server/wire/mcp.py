@@ -11,6 +11,7 @@ from folkmoot.errors import InvalidInput
 from folkmoot.sandbox.reach import MOST_HOSTS
 from folkmoot.server.origins import origin_of
 from folkmoot.server.wire.common import JsonObject, Reply, Request, Text
+from folkmoot.server.wire.tools import ToolRunReply
 from folkmoot.tools.mcp.configuration import ServerConfiguration, ServerType
 from folkmoot.tools.mcp.listing import ListedTool
 from folkmoot.tools.mcp.servers import ToolServer
@@ -300,20 +301,9 @@ class RunTool(Request):
     args: JsonObject = Field({}, description="The arguments, as the tool's schema has them.")
 
 
-class ToolRunReply(Reply):
-    """What a call of a tool came to."""
-
-    status: Literal["success", "error"]
-    func_return: Any = None
-    agent_state: None = None
-    stdout: list[str] | None = None
-    stderr: list[str] | None = None
-    sandbox_config_fingerprint: str | None = None
-
-    @classmethod
-    def of(cls, result: ToolResult) -> ToolRunReply:
-        """Show a result."""
-        return cls(status="error" if result.failed else "success", func_return=result.text)
+def show_call(result: ToolResult) -> ToolRunReply:
+    """Return what a call came to: as text, also where it failed."""
+    return ToolRunReply(status="error" if result.failed else "success", func_return=result.text)
 
 
 class OldRunReply(Reply):
