@@ -30,6 +30,18 @@ def told(results: Any) -> list[str]:
     return [f"{each['id']}: {[node['html'][:150] for node in each['nodes'][:2]]}" for each in violations]
 
 
+BROKEN_WORDS = """() => [...document.querySelectorAll("label, button, th")].flatMap((each) => [...each.childNodes])
+  .filter((each) => each.nodeType === Node.TEXT_NODE)
+  .flatMap((text) => [...text.data.matchAll(/[A-Za-z]+/g)].flatMap((word) => {
+    const range = document.createRange();
+    range.setStart(text, word.index);
+    range.setEnd(text, word.index + word[0].length);
+    const lines = new Set([...range.getClientRects()].map((each) => Math.round(each.top)));
+    return lines.size > 1 ? [`${word[0]} is broken in two`] : [];
+  }))"""
+"""The words of labels, buttons and heads of columns that end on another line than they begin on."""
+
+
 def test_no_screen_keeps_anybody_out(
     open_page: OpenPage, http: httpx.Client, new_block: NewBlock, new_agent: NewAgent
 ) -> None:
@@ -42,6 +54,7 @@ def test_no_screen_keeps_anybody_out(
         problems = told(axe.run(page))
         page.emulate_media(color_scheme="dark")
         problems += told(axe.run(page, options=CONTRAST))
+        problems += page.evaluate(BROKEN_WORDS)
         if problems:
             found[name] = problems
     assert found == {}
