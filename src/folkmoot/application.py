@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 from sqlalchemy import make_url
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Mount, Route
@@ -48,6 +49,7 @@ from folkmoot.sandbox.installer import Installer
 from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.schedules.starter import ScheduleStarter
 from folkmoot.server.compression import Compression
+from folkmoot.server.dependencies import give_directly
 from folkmoot.server.errors import PROBLEMS, add_error_handlers
 from folkmoot.server.event_stream import readers
 from folkmoot.server.gate import Gate
@@ -252,6 +254,9 @@ class _Application(FastAPI):
             raise TypeError("What a router's routes have in common is said where it is made.")
         self._included += router.routes
         super().include_router(router)
+        for route in router.routes:
+            if isinstance(route, APIRoute):
+                give_directly(route)
 
     def build_middleware_stack(self) -> ASGIApp:
         """Return the application with all that stands before it."""

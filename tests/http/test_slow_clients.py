@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -220,6 +220,9 @@ class Clock:
         self.due.append((self.now + seconds, call))
         return self
 
+    def call_soon(self, call: Callable[[], None], *_: Any) -> Any:
+        return self.call_later(0, call)
+
     def cancel(self) -> None:
         """Nothing: a handle that is not looked at."""
 
@@ -247,11 +250,17 @@ class Transport:
 
     def __init__(self) -> None:
         self.written = b""
+        self.calls = 0
         self.waiting = 0
         self.end: str | None = None
 
     def write(self, data: bytes) -> None:
+        assert self.end is None, "an event loop refuses to write to what is closed"
         self.written += data
+        self.calls += 1
+
+    def writelines(self, data: Iterable[bytes]) -> None:
+        self.write(b"".join(data))
 
     def get_write_buffer_size(self) -> int:
         return self.waiting
@@ -417,3 +426,50 @@ def test_connections_far_beyond_the_most_are_closed_at_once() -> None:
         ends.append(transport.end)
     assert ends[0] is None
     assert ends[-1] == "aborted"
+
+
+# -- how its answers are written -------------------------------------------------------------------------------
+
+
+START = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}
+
+
+async def test_an_answers_head_goes_with_its_body() -> None:
+    talk = Talk()
+    for answered in (1, 2):
+        talk.connection.data_received(GET)
+        send = talk.connection.cycle.send
+        await send({**START, "headers": [(b"content-length", b"5")]})
+        await send({"type": "http.response.body", "body": b"hello"})
+        talk.clock.go(0)
+        assert talk.transport.calls == answered
+        assert talk.transport.written.endswith(b"\r\ncontent-length: 5\r\n\r\nhello")
+
+
+async def test_a_streams_head_does_not_wait_for_what_it_has_to_say() -> None:
+    talk = Talk()
+    talk.connection.data_received(GET)
+    send = talk.connection.cycle.send
+    await send(START)
+    talk.clock.go(0)
+    assert talk.transport.written.endswith(b"\r\ntransfer-encoding: chunked\r\n\r\n")
+    await send({"type": "http.response.body", "body": b"hello", "more_body": True})
+    assert talk.transport.written.endswith(b"\r\n\r\n5\r\nhello\r\n")
+
+
+async def test_a_head_without_a_body_is_written_before_the_connection_closes() -> None:
+    talk = Talk()
+    talk.connection.data_received(b"HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    await talk.connection.cycle.send(START)
+    await talk.connection.cycle.send({"type": "http.response.body"})
+    assert talk.transport.written.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert talk.end == "closed"
+
+
+async def test_a_head_whose_client_has_gone_is_dropped() -> None:
+    talk = Talk()
+    talk.connection.data_received(GET)
+    await talk.connection.cycle.send(START)
+    talk.transport.abort()
+    talk.clock.go(0)
+    assert talk.transport.written == b""

@@ -420,7 +420,9 @@ def _require_version(block: Block, expected: int | None) -> None:
 
 def tags_in_order(places: str | None) -> list[str]:
     """Return a block's tags in the order in which they were given, from their places as JSON."""
-    found: dict[str, int] = json.loads(places or "{}")
+    if not places or places == "{}":
+        return []
+    found: dict[str, int] = json.loads(places)
     return sorted(found, key=found.__getitem__)
 
 

@@ -122,7 +122,7 @@ def authorize(principal: Principal, method: str, path: str) -> None:
         )
     if path == METRICS and (principal.is_scoped or principal.organization_id != ORGANIZATION):
         raise Forbidden("Figures of the whole server are shown to unscoped keys of the default organisation.")
-    if WHOLE_SERVER.fullmatch(path) and principal.organization_id != ORGANIZATION:
+    if principal.organization_id != ORGANIZATION and WHOLE_SERVER.fullmatch(path):
         raise Forbidden(f"{method} {path} needs an admin's key of the default organisation.")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from starlette.datastructures import Headers
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -32,6 +31,6 @@ class Compression(GZipMiddleware):
         takes_it = (
             scope["type"] == "http"
             and scope["path"] not in PACKED
-            and "gzip" in Headers(scope=scope).get("accept-encoding", "")
+            and any(name == b"accept-encoding" and b"gzip" in value for name, value in scope["headers"])
         )
         await (super().__call__ if takes_it else self.app)(scope, receive, send)

@@ -111,7 +111,10 @@ class Connection(HttpToolsProtocol):
         """Go on with a body, for which there is time anew."""
         self._in_head = False
         self._owe()
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not before:
+            self.cycle.transport = _WithHead(self.transport, self.loop)  # type: ignore[assignment]
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body; there is time anew with each piece."""
@@ -202,6 +205,41 @@ class Connection(HttpToolsProtocol):
         if (end := self.transport.get_extra_info("socket")) is not None:
             end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
         self.transport.abort()
+
+
+class _WithHead:
+    """Where an answer is written: its head waits for what follows at once, and both go in one call of the kernel.
+
+    The head of an answer that has nothing to say yet goes when the event loop turns to something else.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head: bytes | None = None
+        self._begun = False
+
+    def write(self, data: bytes) -> None:
+        if not self._begun:
+            self._begun, self._head = True, data
+            self._loop.call_soon(self._write_head)
+        elif self._head is None:
+            self._transport.write(data)
+        else:
+            self._transport.writelines((self._head, data))
+            self._head = None
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        self._write_head()
+        self._transport.close()
+
+    def _write_head(self) -> None:
+        if self._head is not None and not self._transport.is_closing():
+            self._transport.write(self._head)
+        self._head = None
 
 
 async def _refuse_full(most: int, scope: Scope, receive: Receive, send: Send) -> None:

@@ -116,11 +116,10 @@ class Gate:
         principal: Principal | None = scope["principal"]
         if principal is not None and principal.kind != "server_key":
             receive = self._while_known(scope, headers, receive)
-        refusal = _too_large(scope, self._most(scope))
-        limited = _Limited(receive, send, self._most(scope), refusal)
+        limited = _Limited(scope, receive, send, self._most(scope))
         await self._application(scope, limited.receive, limited.send)
         if limited.exceeded:
-            await error_response(refusal)(scope, receive, send)
+            await error_response(limited.refusal())(scope, receive, send)
 
     def _most(self, scope: Scope) -> int:
         """Return the bytes that a request's body may have."""
@@ -271,12 +270,14 @@ class _Answer:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         route = getattr(scope.get("route"), "path", None)
         REQUESTS.add(method, route or "none", str(self._status))
+        REQUEST_SECONDS.observe(self._began - self._came, method)
+        if span is NO_SPAN:
+            return
         span.tell({"http.route": route, "http.response.status_code": self._status})
         if route is not None:
             span.rename(f"{method} {route}")
         if self._status >= 500:
             span.fail(str(self._status))
-        REQUEST_SECONDS.observe(self._began - self._came, method)
 
 
 UNTRACED = frozenset({"/v1/health", "/v1/ready", METRICS})
@@ -285,8 +286,10 @@ UNTRACED = frozenset({"/v1/health", "/v1/ready", METRICS})
 
 def _span(scope: Scope) -> Span:
     """Return the span of a request, under its caller's."""
+    if not tracing.is_on() or scope["type"] != "http":
+        return NO_SPAN
     path = scope["path"].rstrip("/")
-    if not tracing.is_on() or scope["type"] != "http" or path in UNTRACED or path.startswith(OPEN_FOLDER):
+    if path in UNTRACED or path.startswith(OPEN_FOLDER):
         return NO_SPAN
     method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
     known = {"http.request.method": method, "url.scheme": scope["scheme"]}
@@ -302,11 +305,11 @@ class _Limited:
     Once it is too large the application is told so, and whatever it answers to that is kept back.
     """
 
-    def __init__(self, receive: Receive, send: Send, limit: int, error: TooLarge) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
+        self._scope = scope
         self._receive = receive
-        self._error = error
         self._send = send
-        self._left = limit
+        self._limit = self._left = limit
         self._started = False
 
     @property
@@ -314,12 +317,15 @@ class _Limited:
         """Whether the body was too large and nothing has been answered yet."""
         return self._left < 0 and not self._started
 
+    def refusal(self) -> TooLarge:
+        return _too_large(self._scope, self._limit)
+
     async def receive(self) -> Message:
         message = await self._receive()
         if message["type"] == "http.request":
             self._left -= len(message.get("body", b""))
             if self._left < 0:
-                raise self._error
+                raise self.refusal()
         return message
 
     async def send(self, message: Message) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from fastapi import Depends, Query, Response
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -108,6 +108,18 @@ class Reply(BaseModel):
     """A response's body."""
 
     model_config = ConfigDict(extra="forbid", defer_build=True)
+
+    @classmethod
+    def model_construct(cls, _fields_set: set[str] | None = None, **values: Any) -> Self:  # type: ignore[override]
+        """Make one of values that need no check: as pydantic does, but at once where every field is among them."""
+        if values.keys() != cls.__pydantic_fields__.keys() or cls.__pydantic_post_init__:
+            return super().model_construct(_fields_set, **values)
+        reply = cls.__new__(cls)
+        object.__setattr__(reply, "__dict__", values)
+        object.__setattr__(reply, "__pydantic_fields_set__", set(values) if _fields_set is None else _fields_set)
+        object.__setattr__(reply, "__pydantic_extra__", None)
+        object.__setattr__(reply, "__pydantic_private__", None)
+        return reply
 
 
 def json_response(body: Reply | list[Any], headers: Mapping[str, str] | None = None) -> Response:
