@@ -106,6 +106,7 @@ def test_a_cookie_that_was_changed_opens_nothing(visitor: httpx.Client) -> None:
 ELSEWHERE = (
     {"origin": "https://evil.example"},
     {"origin": "null"},
+    {"origin": "http://["},
     {"sec-fetch-site": "cross-site", "origin": "https://evil.example"},
     {"sec-fetch-site": "same-site", "origin": "http://127.0.0.1:9"},
 )
