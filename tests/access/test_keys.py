@@ -245,7 +245,7 @@ async def test_keys_tokens_and_organisations_have_a_bound(opened: Store, monkeyp
     monkeypatch.setattr(organizations, "MOST", 1)
     for store, make in ((opened, key), (opened, token), (opened.everywhere, organization)):
         await store.write(make)
-        with pytest.raises(Conflict, match="has 1 |There are 1 "):
+        with pytest.raises(Conflict, match=r"has 1 |There are 1 "):
             await store.write(make)
     for each in await opened.read(keys.list_keys):
         await opened.write(lambda transaction, each=each: keys.revoke_key(transaction, each.id))
