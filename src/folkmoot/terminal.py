@@ -206,7 +206,7 @@ def _calls_of(message: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
 def _call_words(call: Mapping[str, str]) -> Text:
     try:
         given = json.loads(call["arguments"] or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         given = None
     if not isinstance(given, Mapping):
         return Text.assemble((call["name"], "bold"), " ", _clipped(call["arguments"]))

@@ -6,20 +6,22 @@ import re
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 from letta_client import PermissionDeniedError
 from tenants import KEY, NewOrganization, bearer
 
-from folkmoot.access import keys
-from folkmoot.access.principals import ROLES, Role
+from folkmoot.access import keys, organizations
+from folkmoot.access.principals import ROLES, Policy, Role
 from folkmoot.application import create_app
+from folkmoot.errors import Conflict
 from folkmoot.server.authorization import role_for
 from folkmoot.server.gate import is_open
 from folkmoot.settings import Settings
 from folkmoot.store import clock
-from folkmoot.store.engine import Store
+from folkmoot.store.engine import Store, Transaction
 from support.clients import official_client, plain_client
 from support.fixtures import StartServer
 from support.polling import PATIENCE
@@ -203,6 +205,51 @@ def test_a_stored_key_signs_in_and_its_session_has_its_role(guarded: ServerProce
         assert "reading-ada" in refused.json()["detail"]
         admin.delete(f"/v1/keys/{made['id']}")
         assert browser.get("/agents").status_code == 401
+
+
+@once
+def test_a_key_is_revoked_once_and_a_scoped_token_is_none_of_the_keys(
+    guarded: ServerProcess, new_organization: NewOrganization
+) -> None:
+    owner = new_organization()
+    key = new_key(owner.http)["id"]
+    ended = owner.ask("DELETE", f"/v1/keys/{key}")["revoked_at"]
+    assert owner.ask("DELETE", f"/v1/keys/{key}")["revoked_at"] == ended is not None
+    agent = owner.ask("POST", "/v1/agents", json={"name": "a", "model": "openai/gpt-4o-mini"})["id"]
+    path, policy = "/v1/client-side-access-tokens", [{"type": "agent", "id": agent, "access": ["read_agent"]}]
+    for hostname in ("app", "ftp://app.example", "http://[", "https://ada:secret@app.example", "https://app.example:x"):
+        refused = owner.http.post(path, json={"hostname": hostname, "policy": policy})
+        assert (refused.status_code, "is no page's address" in refused.text) == (422, True), hostname
+    made = owner.ask("POST", path, json={"hostname": "https://app.example", "policy": policy})
+    (token,) = owner.ask("GET", path)["tokens"]
+    assert owner.http.delete(f"/v1/keys/{token['token']}").status_code == 404
+    for origin, answer in (("https://app.example", 200), ("http://[", 403), ("https://app.example:x", 403)):
+        headers = {**bearer(made["token"]), "origin": origin}
+        assert httpx.get(f"{guarded.url}/v1/agents/{agent}", headers=headers).status_code == answer, origin
+
+
+@once
+async def test_keys_tokens_and_organisations_have_a_bound(opened: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def key(transaction: Transaction) -> str:
+        return (await keys.create_key(transaction, "ada", "member", None, "admin"))[0].id
+
+    async def token(transaction: Transaction) -> str:
+        policy = Policy({"agent-1": frozenset()}, "https://app.example")
+        return (await keys.create_token(transaction, policy, clock.now() + 60_000_000, "admin"))[0].id
+
+    async def organization(transaction: Transaction) -> str:
+        return (await organizations.create_organization(transaction, f"o-{uuid4()}")).id
+
+    monkeypatch.setattr(keys, "MOST_KEYS", 1)
+    monkeypatch.setattr(keys, "MOST_TOKENS", 1)
+    monkeypatch.setattr(organizations, "MOST", 1)
+    for store, make in ((opened, key), (opened, token), (opened.everywhere, organization)):
+        await store.write(make)
+        with pytest.raises(Conflict, match=r"has 1 |There are 1 "):
+            await store.write(make)
+    for each in await opened.read(keys.list_keys):
+        await opened.write(lambda transaction, each=each: keys.revoke_key(transaction, each.id))
+    await opened.write(key)
 
 
 @once

@@ -184,6 +184,21 @@ def test_the_longest_texts_are_cut_first() -> None:
     assert 1500 < size_of_messages(short) <= 2000
 
 
+def test_arguments_that_are_cut_stay_an_object_whatever_the_model_wrote() -> None:
+    long, deep = "x" * 9000, "[" * 50_000
+    for arguments, kept in (
+        (json.dumps({"label": "notes", "count": 3, "text": long, "list": [long]}), {"label": "notes", "count": 3}),
+        (f'{{"label": {long}', {}),
+        (f'{{"label": {deep}', {}),
+        (json.dumps([long]), {}),
+    ):
+        turns = [AssistantMessage("", tool_calls=[ToolCall("c", "tool", arguments)])]
+        (short,) = clipped(Prompt("", turns), 2000).messages
+        assert isinstance(short, AssistantMessage)
+        assert size_of_messages([short]) < 2100, "with what JSON adds"
+        assert kept.items() <= json.loads(short.tool_calls[0].arguments).items()
+
+
 def test_pictures_of_tools_count_and_go_when_there_is_no_room() -> None:
     picture = Image(data="AAAA", media_type="image/png")
     turns = [ToolReturn("c", "tool", "(picture 1)", pictures=[picture])]

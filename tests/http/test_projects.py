@@ -89,6 +89,14 @@ def test_organisations_are_administered_under_the_older_paths_too(http: httpx.Cl
     renamed = http.patch("/v1/admin/orgs/", params={"org_id": made["id"]}, json={"name": f"{name} two"}).json()
     assert renamed == {**made, "name": f"{name} two"}
     assert renamed in http.get("/v1/admin/orgs/").json()
+    assert_error(http.post("/v1/admin/orgs/", json={"name": renamed["name"]}), 409, "choose another name")
+    other = http.post("/v1/admin/orgs/", json={"name": name}).json()["id"]
+    path = {"org_id": other}
+    assert_error(http.patch("/v1/admin/orgs/", params=path, json={"name": renamed["name"]}), 409, "choose another name")
+    assert http.patch("/v1/admin/orgs/", params=path, json={"name": name}).status_code == 200, "its own name"
+    assert http.delete("/v1/admin/orgs/", params=path).status_code == 200
+    kept = http.patch("/v1/admin/orgs/", params={"org_id": "default"}, json={"name": "ours"})
+    assert_error(kept, 409, "keeps its name")
     assert_error(http.post("/v1/admin/users/", json={"name": "x"}), 409, "/v1/keys")
     assert_error(http.put("/v1/admin/users/", json={"id": user["id"], "name": "x"}), 409, "/v1/keys")
     assert_error(http.delete("/v1/admin/users/", params={"user_id": user["id"]}), 409, "organisation")

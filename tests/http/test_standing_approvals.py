@@ -111,22 +111,24 @@ def test_an_exact_approval_lets_no_other_argument_pass(
     assert waits["stop_reason"]["stop_reason"] == "requires_approval"
 
 
-EDITS: dict[str, dict[str, Any]] = {
-    "memory_insert": {"new_string": "new", "insert_line": 1},
-    "memory_replace": {"old_string": "two", "new_string": "2"},
-    "memory_rethink": {"new_memory": "all new"},
-    "memory_apply_patch": {"patch": "@@\n one\n-two\n+2\n"},
-    "core_memory_append": {"content": "new"},
-    "core_memory_replace": {"old_content": "two", "new_content": "2"},
-    "memory": {"command": "insert", "insert_text": "new"},
-}
+EDITS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("memory_insert", {"new_string": "new", "insert_line": 1}),
+    ("memory_replace", {"old_string": "two", "new_string": "2"}),
+    ("memory_rethink", {"new_memory": "all new"}),
+    ("memory_apply_patch", {"patch": "@@\n one\n-two\n+2\n"}),
+    ("core_memory_append", {"content": "new"}),
+    ("core_memory_replace", {"old_content": "two", "new_content": "2"}),
+    ("memory", {"command": "insert", "insert_text": "new"}),
+    ("memory", {"command": "str_replace", "old_string": "two", "new_string": "2"}),
+    ("memory", {"command": "str_replace", "old_string": "two"}),
+)
 
 
 @one_store
 def test_what_a_call_is_said_to_do_is_what_it_does(
     http: httpx.Client, new_agent: NewAgent, new_block: NewBlock
 ) -> None:
-    for tool, given in EDITS.items():
+    for tool, given in EDITS:
         block = new_block(value="one\ntwo\n")
         agent_id = new_agent(block_ids=[block.id], tools=[tool]).id
         arguments = {**given, **({"path": f"/memories/{block.label}"} if tool == "memory" else {"label": block.label})}

@@ -329,7 +329,7 @@ async def test_an_agents_watch_resumed_from_beyond_the_newest_version_begins_ane
         assert (await watch.next()).event == "snapshot"
 
 
-@pytest.mark.parametrize("last", ["x", "7", "bm9uc2Vuc2U=", "WzFd"])
+@pytest.mark.parametrize("last", ["x", "7", "bm9uc2Vuc2U=", "WzFd", "W1tb" * 5_000])
 async def test_a_last_event_that_is_none_of_the_agents_stream_is_refused(
     async_http: httpx.AsyncClient, last: str
 ) -> None:

@@ -410,6 +410,40 @@ def test_a_call_under_approval_with_broken_arguments_fails_when_it_is_approved(
     whole(http, agent.id)
 
 
+DEEP = "[" * 50_000
+ODD_CALLS = {
+    "nested too deeply": ("memory_insert", f'{{"label": "x", "new_string": {DEEP}'),
+    "and no JSON either": ("memory_insert", f'{{"label": NaN, "new_string": {DEEP}'),
+    "a line beyond all numbers": ("memory_insert", '{"label": "LABEL", "new_string": "n", "insert_line": 1e999}'),
+    "a number for a text": ("memory", '{"command": "str_replace", "path": "/memories/LABEL", "old_string": 5}'),
+    "a list for a text": ("memory", '{"command": "insert", "path": "/memories/LABEL", "insert_text": ["n"]}'),
+}
+
+
+@pytest.mark.parametrize(("tool", "arguments"), ODD_CALLS.values(), ids=ODD_CALLS)
+def test_whatever_a_call_that_waits_says_it_is_shown_decided_and_the_agent_goes_on(
+    http: httpx.Client,
+    new_agent: NewAgent,
+    new_block: NewBlock,
+    scripted_model: ScriptedModel,
+    tool: str,
+    arguments: str,
+) -> None:
+    block = new_block(value="one")
+    rules = [{"type": "requires_approval", "tool_name": tool}]
+    agent = new_agent(block_ids=[block.id], tools=[tool], tool_rules=rules)
+    like = {"tool_name": tool, "arguments": {"label": "other"}, "exact": True}
+    http.post(f"/v1/agents/{agent.id}/standing-approvals", json=like).raise_for_status()
+    scripted_model.reply_next(calling(call(tool, arguments.replace("LABEL", block.label))))
+    (call_id,) = waiting(say(http, agent.id, "hello"))
+    for page in ("/inbox", f"/agents/{agent.id}", f"/v1/agents/{agent.id}/messages"):
+        shown = http.get(page)
+        assert (shown.status_code, call_id in shown.text or agent.id in shown.text) == (200, True), page
+    assert ok(decide(http, agent.id, approval(call_id)))["messages"][0]["status"] == "error"
+    assert say(http, agent.id, "ECHO on")["stop_reason"]["stop_reason"] == "end_turn"
+    assert http.get(f"/v1/blocks/{block.id}").json()["value"] == "one"
+
+
 def test_the_errors_have_the_words_that_clients_match_on(http: httpx.Client, new_agent: NewAgent) -> None:
     agent = new_agent(tool_rules=[RULE])
     early = decide(http, agent.id, approval("call_9"))

@@ -250,6 +250,7 @@ def test_a_file_is_taken_whole_or_not_at_all(http: httpx.Client, moving: str) ->
         block["label"] = "same"
     refused(label, 409, "same")
     refused(file, 400, "secrets must be a valid JSON string", secrets="{nope")
+    refused(file, 400, "secrets must be a valid JSON string", secrets="[" * 50_000)
     refused(file, 404, "nobody", model="nobody/nothing")
     refused(file, 400, "nobody", embedding="nobody/nothing")
 

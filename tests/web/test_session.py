@@ -103,9 +103,20 @@ def test_a_cookie_that_was_changed_opens_nothing(visitor: httpx.Client) -> None:
         assert visitor.get("/v1/blocks", headers=headers).status_code == 401, value
 
 
+@once
+def test_cookies_of_other_programs_on_the_same_host_do_not_end_a_session(visitor: httpx.Client) -> None:
+    visitor.post("/login", data={"key": KEY})
+    session = visitor.cookies["folkmoot_session"]
+    visitor.cookies.clear()
+    for others in ("(a)/b=1; {}", "{}; folkmoot_session_2=x", 'c="; {}', "=; ;{};"):
+        headers = {"cookie": others.format(f"folkmoot_session={session}")}
+        assert visitor.get("/v1/blocks", headers=headers).status_code == 200, others
+
+
 ELSEWHERE = (
     {"origin": "https://evil.example"},
     {"origin": "null"},
+    {"origin": "http://["},
     {"sec-fetch-site": "cross-site", "origin": "https://evil.example"},
     {"sec-fetch-site": "same-site", "origin": "http://127.0.0.1:9"},
 )

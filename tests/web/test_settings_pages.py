@@ -88,6 +88,8 @@ def test_what_is_wrong_stands_at_its_field_and_nothing_has_to_be_written_again(
         assert 'name="description" value="kept"' in answer.text
     rules = http.post(path, data={**values, "tool_rules": '[{"type": "exit_loop"}]'})
     assert "tool_rules.0.tool_name" in rules.text
+    deep = http.post(path, data={**values, "tool_rules": "[" * 50_000})
+    assert (deep.status_code, "this is no JSON" in deep.text) == (422, True)
 
 
 def test_a_model_is_asked_before_it_is_chosen(

@@ -13,7 +13,6 @@ import hashlib
 import hmac
 import secrets
 from dataclasses import replace
-from http.cookies import CookieError, SimpleCookie
 
 from sqlalchemy import bindparam, delete, select
 
@@ -103,8 +102,9 @@ class Sessions:
 
 
 def _read_cookie(cookies: bytes) -> str:
-    try:
-        morsel = SimpleCookie(cookies.decode("latin-1")).get(COOKIE)
-    except CookieError:
-        return ""
-    return morsel.value if morsel is not None else ""
+    """Return the session's cookie, whatever stands beside it: other programs of the same host have cookies too."""
+    for cookie in cookies.decode("latin-1").split(";"):
+        name, _, value = cookie.strip().partition("=")
+        if name == COOKIE:
+            return value
+    return ""

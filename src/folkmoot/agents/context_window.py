@@ -24,6 +24,7 @@ from folkmoot.models.prompt import (
     ToolSchema,
     UserMessage,
 )
+from folkmoot.tools.builtin.proposed import arguments_of
 
 SHARE = 0.9
 """Share of a window that a prompt may fill; the rest is for the reply, and for what an estimate misses."""
@@ -188,13 +189,8 @@ def _clip_call(call: ToolCall, longest: int) -> ToolCall:
     """Return the call with its long arguments cut; they stay a JSON object, as providers want it."""
     if size_of(call.arguments) <= longest:
         return call
-    try:
-        values = json.loads(call.arguments)
-    except ValueError:
-        values = None
-    if not isinstance(values, dict):
-        values = {"arguments": call.arguments}
-    share = longest // max(len(values), 1)
+    values = arguments_of(call.arguments) or {"arguments": call.arguments}
+    share = longest // len(values)
     return replace(call, arguments=json.dumps({name: _clip_value(value, share) for name, value in values.items()}))
 
 

@@ -6,8 +6,7 @@ told what it has not heard yet when it speaks next.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import bindparam, select, update
@@ -22,6 +21,7 @@ from folkmoot.runs.runs import Run
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
 from folkmoot.store.tables import agents, group_conversations, group_messages, groups, messages
+from folkmoot.tools.builtin.proposed import arguments_of
 
 MOST_HEARD = 200
 """Messages of others that an agent is told at once, the newest ones."""
@@ -124,11 +124,7 @@ def words_of(message: Message) -> str:
     if message.message_type == "assistant_message":
         return str(message.body["content"])
     if message.message_type == "tool_call_message" and message.name == "send_message":
-        try:
-            given = json.loads(message.body["tool_call"]["arguments"])
-        except ValueError:
-            return ""
-        return str(given.get("message", "")) if isinstance(given, Mapping) else ""
+        return str((arguments_of(message.body["tool_call"]["arguments"]) or {}).get("message", ""))
     return ""
 
 

@@ -73,5 +73,5 @@ def read_body(body: str | bytes) -> Any:
     """Return what a body says: JSON, or its text where it is none."""
     try:
         return json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return body if isinstance(body, str) else body.decode("utf-8", "replace")

@@ -283,7 +283,7 @@ def _arguments(text: str) -> str:
     if "NaN" in text or "Infinity" in text:
         try:
             json.loads(text, parse_constant=_refuse)
-        except ValueError:
+        except (ValueError, RecursionError):
             return json.dumps({"INVALID_JSON": text})
     return text
 

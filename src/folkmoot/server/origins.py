@@ -23,7 +23,11 @@ def comes_from_elsewhere(method: str, headers: Mapping[bytes, bytes]) -> bool:
     origin = headers.get(b"origin")
     if origin is None:
         return False
-    return urlsplit(origin.decode("latin-1")).netloc.lower() != headers.get(b"host", b"").decode("latin-1").lower()
+    try:
+        named = urlsplit(origin.decode("latin-1")).netloc
+    except ValueError:  # it is no address, and so not this server's
+        return True
+    return named.lower() != headers.get(b"host", b"").decode("latin-1").lower()
 
 
 def origin_of(address: str) -> str | None:

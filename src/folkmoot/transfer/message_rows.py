@@ -432,7 +432,7 @@ def _json_object(text: str) -> Mapping[str, Any]:
         return {}
     try:
         told = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return told if isinstance(told, dict) else {}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +12,7 @@ from folkmoot.memory.authors import Author
 from folkmoot.memory.history import LONGEST_DESCRIPTION, Version
 from folkmoot.runs.summaries import RunSummary
 from folkmoot.store import clock
+from folkmoot.tools.builtin.proposed import arguments_of
 from folkmoot.web.markdown import markdown
 
 _STEPS = ((1, 60, "s"), (60, 3600, "min"), (3600, 86400, "h"), (86400, 86400 * 60, "d"), (86400 * 30, 1e12, "months"))
@@ -168,11 +168,8 @@ def call_words(arguments: str) -> str:
     >>> call_words('{"label": "organization", "new_string": "Agent1: a note"}')
     'organization · Agent1: a note'
     """
-    try:
-        given = json.loads(arguments)
-    except ValueError:
-        return clipped(arguments)
-    if not isinstance(given, Mapping):
+    given = arguments_of(arguments)
+    if given is None:
         return clipped(arguments)
     texts = [str(given["label"])] if "label" in given else []
     texts += [str(value) for name, value in given.items() if name != "label" and isinstance(value, str)][:1]
@@ -200,7 +197,7 @@ def pretty(text: str) -> str:
     """Return JSON indented, and any other text as it is."""
     try:
         return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

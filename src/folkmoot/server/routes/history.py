@@ -223,5 +223,5 @@ def _versions(last_event_id: str | None) -> dict[str, int] | None:
     try:
         told: Any = json.loads(base64.urlsafe_b64decode(last_event_id))
         return {str(block_id): int(version) for block_id, version in told.items()}
-    except (ValueError, AttributeError, TypeError, binascii.Error) as error:
+    except (ValueError, RecursionError, AttributeError, TypeError, binascii.Error) as error:
         raise InvalidInput(f"Last-Event-ID: {last_event_id!r} is not the id of an event of this stream.") from error

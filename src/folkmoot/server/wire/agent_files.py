@@ -305,7 +305,7 @@ def read_variables(*texts: tuple[str, str | None]) -> dict[str, str]:
             continue
         try:
             values = _Variables.model_validate({"values": json.loads(text)}).values
-        except (ValueError, ValidationError) as error:
+        except (ValueError, RecursionError) as error:
             raise BadRequest(
                 f'{name} must be a valid JSON string: an object of texts, such as {{"KEY": "value"}}.'
             ) from (error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
@@ -10,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 from folkmoot.conversations.messages import Message, MessageType
 from folkmoot.server.wire.common import Reply, moment
 from folkmoot.store import clock
+from folkmoot.tools.builtin.proposed import arguments_of
 
 
 class MessageShape(Reply):
@@ -338,11 +338,7 @@ def _show_call(message: Message, shape: MessageShape) -> AnyMessage:
 
 
 def _argument(arguments: str, name: str) -> str:
-    try:
-        values = json.loads(arguments)
-    except ValueError:
-        return arguments
-    return str(values.get(name, arguments)) if isinstance(values, Mapping) else arguments
+    return str((arguments_of(arguments) or {}).get(name, arguments))
 
 
 def _common(message: Message) -> dict[str, Any]:

@@ -6,12 +6,12 @@ response that is read later have the same items and the same numbers.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Container, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from folkmoot.agents.events import CallPiece, Event, ReasoningPiece, TextPiece
 from folkmoot.conversations.messages import Message
+from folkmoot.tools.builtin.proposed import arguments_of
 
 SERVER_LABEL = "folkmoot"
 """Which server the agent's own tools are shown to be of: the standard shows calls that a server runs as MCP calls."""
@@ -142,11 +142,8 @@ class ResponseOutput:
     def _speak(self, call_id: str) -> Iterator[StreamEvent]:
         """Show what an agent says by calling a tool as what it says."""
         message_id, arguments = self._spoken.pop(call_id)
-        try:
-            said = json.loads(arguments)
-        except ValueError:  # the model is told so, and says it again
-            return
-        if isinstance(said, dict) and isinstance(text := said.get("message"), str):
+        said = arguments_of(arguments)  # of a call that cannot be read the model is told, and says it again
+        if said is not None and isinstance(text := said.get("message"), str):
             yield from self._write("message", message_id, text)
             yield from self._close_words()
 

@@ -37,7 +37,7 @@ def arguments_of(arguments: str) -> Mapping[str, Any] | None:
     """Return a call's arguments; None when they are no JSON object."""
     try:
         given = json.loads(arguments)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return given if isinstance(given, dict) else None
 
@@ -49,30 +49,14 @@ def proposal_of(tool_name: str, arguments: Mapping[str, Any]) -> Proposal | None
     Proposal(label='notes', edit=Insert(new_string='a heron', line=-1))
     """
     try:
-        if tool_name == "memory":
-            return _of_file(arguments)
-        if tool_name == "rethink_user_memory":
-            tool_name, arguments = "memory_rethink", {"label": USER_LABEL, **arguments}
-        label = arguments["label"]
-        match tool_name:
-            case "memory_insert":
-                edit: Edit = Insert(arguments["new_string"], int(arguments.get("insert_line", -1)))
-            case "memory_replace":
-                edit = Replace(arguments["old_string"], arguments["new_string"])
-            case "memory_rethink":
-                edit = Rethink(arguments["new_memory"])
-            case "memory_apply_patch":
-                edit = Patch(arguments["patch"])
-            case "core_memory_append":
-                edit = Append(arguments["content"])
-            case "core_memory_replace":
-                edit = Replace(arguments["old_content"], arguments["new_content"])
-            case _:
-                return None
-    except (KeyError, TypeError, ValueError):
+        found = _of_file(arguments) if tool_name == "memory" else _of_block(tool_name, arguments)
+    except (KeyError, TypeError, ValueError, OverflowError):  # models write 1e999, too
         return None
-    texts = [value for value in (getattr(edit, name) for name in edit.__slots__) if not isinstance(value, int)]
-    return Proposal(label, edit) if all(isinstance(text, str) for text in (label, *texts)) else None
+    if found is None:
+        return None
+    edit = found.edit
+    texts = [getattr(edit, name) for name in edit.__slots__ if name != "line"]
+    return found if all(isinstance(text, str) for text in (found.label, *texts)) else None
 
 
 def shared_arguments(tool_name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -86,6 +70,27 @@ def shared_arguments(tool_name: str, arguments: Mapping[str, Any]) -> Mapping[st
     else:
         names = _WHERE.get(tool_name, ())
     return {name: arguments[name] for name in names} if names and all(name in arguments for name in names) else None
+
+
+def _of_block(tool_name: str, arguments: Mapping[str, Any]) -> Proposal | None:
+    if tool_name == "rethink_user_memory":
+        tool_name, arguments = "memory_rethink", {"label": USER_LABEL, **arguments}
+    match tool_name:
+        case "memory_insert":
+            edit: Edit = Insert(arguments["new_string"], int(arguments.get("insert_line", -1)))
+        case "memory_replace":
+            edit = Replace(arguments["old_string"], arguments["new_string"])
+        case "memory_rethink":
+            edit = Rethink(arguments["new_memory"])
+        case "memory_apply_patch":
+            edit = Patch(arguments["patch"])
+        case "core_memory_append":
+            edit = Append(arguments["content"])
+        case "core_memory_replace":
+            edit = Replace(arguments["old_content"], arguments["new_content"])
+        case _:
+            return None
+    return Proposal(arguments["label"], edit)
 
 
 def _of_file(arguments: Mapping[str, Any]) -> Proposal | None:

@@ -241,7 +241,7 @@ def _check_handle(field: str, handle: str, state: ServerState) -> None:
 def _rules(text: str) -> list[Any]:
     try:
         rules = json.loads(text or "[]")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"tool_rules: this is no JSON: {error}.") from error
     if not isinstance(rules, list):
         raise InvalidInput("tool_rules: write a list of rules, in square brackets.")

@@ -397,6 +397,6 @@ def _arguments(fields: Sequence[_Field], values: Mapping[str, str]) -> dict[str,
             continue
         try:
             arguments[field.name] = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidInput(f'{field.name}: write it as JSON, such as ["a", "b"] or "text"; {error}.') from error
     return arguments
