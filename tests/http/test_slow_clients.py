@@ -123,6 +123,13 @@ def test_a_head_that_is_too_large_is_answered_431(impatient: ServerProcess) -> N
     assert f"{LARGEST_HEAD:,}" in body["detail"]
 
 
+def test_a_body_that_is_refused_before_it_has_come_may_come_to_its_end(impatient: ServerProcess) -> None:
+    head = POST + b"Connection: close\r\nContent-Length: 20000000\r\n\r\n"
+    with closing(connect(impatient)) as client:
+        client.sendall(head + b"x" * 20_000_000)
+        assert answer(client)[0] == 413
+
+
 def test_a_client_that_does_not_read_is_gone_with_its_memory(impatient: ServerProcess, http: httpx.Client) -> None:
     value = "x" * 8_000_000
     made = http.post("/v1/blocks", json={"label": uuid4().hex, "value": value, "limit": len(value)}).json()

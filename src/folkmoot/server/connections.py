@@ -13,6 +13,7 @@ import logging
 import resource
 import socket
 import struct
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -114,7 +115,7 @@ class Connection(HttpToolsProtocol):
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is not before:
-            self.cycle.transport = _WithHead(self.transport, self.loop)  # type: ignore[assignment]
+            self.cycle.transport = _WithHead(self.transport, self.loop, self._end)  # type: ignore[assignment]
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body; there is time anew with each piece."""
@@ -188,14 +189,25 @@ class Connection(HttpToolsProtocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _refuse(self, error: FolkmootError) -> None:
-        """Answer instead of the application, and close when the client has done so, or soon."""
-        self._refused, self._due = True, None
+        """Answer instead of the application, and close."""
         if self._is_answering():  # for the application the client is gone
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         body = json.dumps(error_body(error)).encode()
         head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
         self.transport.write(STATUS_LINE[error.status] + head + body)
+        self._linger()
+
+    def _end(self) -> None:
+        """Close behind an answer after which the connection is not kept."""
+        if self.cycle.more_body:  # it was answered before it had come
+            self._linger()
+        else:
+            self.transport.close()
+
+    def _linger(self) -> None:
+        """Say that nothing more comes, and close when the client has done so, or soon."""
+        self._refused, self._due = True, None
         self.transport.write_eof()
         self.flow.resume_reading()
         self.loop.call_later(LINGER, self.transport.close)
@@ -213,8 +225,9 @@ class _WithHead:
     The head of an answer that has nothing to say yet goes when the event loop turns to something else.
     """
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> None:
         self._transport = transport
+        self._end = end
         self._loop = loop
         self._head: bytes | None = None
         self._begun = False
@@ -234,7 +247,7 @@ class _WithHead:
 
     def close(self) -> None:
         self._write_head()
-        self._transport.close()
+        self._end()
 
     def _write_head(self) -> None:
         if self._head is not None and not self._transport.is_closing():
