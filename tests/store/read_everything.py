@@ -12,11 +12,29 @@ from support.polling import until
 PAGE = 1000
 """More than what any of these lists holds."""
 
+LATER = {
+    "archives": ("", "/passages", "/agents"),
+    "folders": ("", "/files", "/agents"),
+    "groups": ("", "/messages"),
+    "identities": ("", "/agents", "/blocks"),
+    "mcp-servers": ("", "/tools"),
+    "messages/batches": ("", "/messages"),
+    "projects": (),
+    "providers": (),
+    "sandbox-config": ("/environment-variable",),
+    "templates": (),
+    "tools": ("",),
+    "keys": (),
+}
+"""Lists of what came after 0.2.0, and what is read of each thing in them."""
+
+OF_AGENTS = ("archival-memory", "files", "folders", "groups", "schedule", "standing-approvals")
+
 
 def read_everything(http: httpx.Client) -> dict[str, Any]:
     """Return the answers by path: each thing, what belongs to it, and what is found of it."""
     read = {path: answer(http, path) for path in ("/v1/tags", "/v1/agents/count", "/v1/blocks/count")}
-    for path in _paths(http):
+    for path in (*_paths(http), *_later_paths(http)):
         read[path] = answer(http, path)
     return read
 
@@ -40,6 +58,17 @@ def _paths(http: httpx.Client) -> Iterator[str]:
             yield from (f"/v1/runs/{run}", *(f"/v1/runs/{run}/{part}" for part in ("messages", "usage", "steps")))
         for step in _ids(http, "/v1/steps", f"agent_id={agent}"):
             yield from (f"/v1/steps/{step}", f"/v1/steps/{step}/trace", f"/v1/steps/{step}/messages")
+
+
+def _later_paths(http: httpx.Client) -> Iterator[str]:
+    for name, parts in LATER.items():
+        yield f"/v1/{name}?limit={PAGE}"
+        for thing in _ids(http, f"/v1/{name}") if parts else ():
+            yield from (f"/v1/{name}/{thing}{part}" for part in parts)
+    for agent in _ids(http, "/v1/agents"):
+        yield from (f"/v1/agents/{agent}/{part}" for part in OF_AGENTS)
+    yield "/v1/templates/default/clerk/versions"
+    yield "/v1/templates/default/clerk:1/snapshot"
 
 
 def _ids(http: httpx.Client, path: str, query: str = "") -> list[str]:
