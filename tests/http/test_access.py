@@ -88,6 +88,9 @@ def test_the_open_list_is_short(http: httpx.Client) -> None:
         assert http.get(path).status_code == (400 if path.endswith("/callback") else 200)
     for path in ("/v1/health/", "/v1/ready/", "/static/style.css"):
         assert http.get(path).status_code == 200
+    for path in ("/v1/health", "/v1/ready"):
+        asked = http.head(path)  # as programs that watch servers do
+        assert (asked.status_code, asked.content) == (200, b"")
     wrong = bearer("wrong")
     assert http.get("/v1/health", headers=wrong).status_code == 200
 

@@ -24,6 +24,7 @@ class Health(Reply):
     status: str = "ok"
 
 
+@router.head("/v1/health", include_in_schema=False)  # what watches servers often asks for no more
 @router.get("/v1/health")
 async def health() -> Health:
     """Say that the server is there."""
@@ -36,6 +37,7 @@ class Ready(Health):
     sandbox: str = Field(description="What is enforced when code is run; what is missing, if it cannot be run.")
 
 
+@router.head("/v1/ready", include_in_schema=False)
 @router.get("/v1/ready")
 async def ready(store: ServersStore, request: Request) -> Ready:
     """Say that the server can reach its database and write to it; 503 when it cannot."""
