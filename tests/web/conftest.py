@@ -141,6 +141,11 @@ def is_live(page: Page) -> None:
     expect(page.locator("#live")).to_have_attribute("data-state", "live")
 
 
+def is_bound(page: Page) -> None:
+    """Wait until the page's own script listens; what it shows may be seen earlier, as long as styles are missing."""
+    expect(page.locator("html")).to_contain_class("own-bound")
+
+
 def _note(message: ConsoleMessage, complaints: list[str]) -> None:
     # A refused request is logged by the browser itself; the page tells the person, which tests look at.
     if message.type == "error" and "Failed to load resource" not in message.text:

@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 
 from support.fixtures import MODEL, NewAgent, NewBlock, StartServer
 from support.scripted_model import ScriptedModel
-from web.conftest import OpenPage, is_live
+from web.conftest import OpenPage, is_bound, is_live
 from web.test_agent_page import say
 from web.test_moot_page import QUICK
 
@@ -117,8 +117,8 @@ def test_what_is_refused_comes_back_whole_and_goes_with_who_signs_out(
 
     page = open_page(f"/agents/{agent}", url=server.url)
     sign_in()
-    scripted = page.get_by_text("Pictures…")  # shown by the page's script, when it listens
-    expect(scripted).to_be_visible()
+    is_bound(page)
+    expect(page.get_by_text("Pictures…")).to_be_visible()
     page.evaluate(GIVE, ["paste", "heron.png", PNG])
     expect(page.locator("#pictures canvas")).to_have_count(1)
     large = {"name": "large.png", "mimeType": "image/png", "buffer": b64decode(PNG) + b"\0" * 1480}
@@ -138,7 +138,7 @@ def test_what_is_refused_comes_back_whole_and_goes_with_who_signs_out(
     page.get_by_role("button", name="Sign out").click()
     sign_in()
     page.goto(f"/agents/{agent}")
-    expect(scripted).to_be_visible()
+    is_bound(page)
     expect(page.locator("#message")).to_have_value("")
 
 
