@@ -19,6 +19,7 @@ from folkmoot.store import postgres, sqlite_transaction
 from support.scripted_model import ScriptedModel
 
 MODELS = ("openai/gpt-4o-mini", "anthropic/claude-sonnet-4-5")
+PAGES = ("/", "/blocks", "/agents", "/folders", "/archives", "/tools", "/runs", "/activity", "/members", "/settings")
 INSERT = 'CALL memory_insert {"label": "human", "new_string": "x"}'
 
 
@@ -48,7 +49,11 @@ async def _serve(folder: Path, model_url: str) -> None:
         for model in MODELS:
             blocks = [{"label": "human", "value": ""}]
             made = await client.post("/v1/agents/", json={"model": model, "memory_blocks": blocks})
-            messages = f"/v1/agents/{made.raise_for_status().json()['id']}/messages"
+            agent = made.raise_for_status().json()
+            messages = f"/v1/agents/{agent['id']}/messages"
             for path, text in ((messages, INSERT), (f"{messages}/stream", "hi")):
                 asked = {"messages": [{"role": "user", "content": text}], "stream_tokens": True}
                 (await client.post(path, json=asked)).raise_for_status()
+        block = agent["blocks"][0]["id"]
+        for page in (*PAGES, f"/agents/{agent['id']}", f"/agents/{agent['id']}/settings", f"/blocks/{block}"):
+            (await client.get(page)).raise_for_status()

@@ -1,4 +1,6 @@
-"""A browser for the pages' tests: Debian's Chromium, driven by Playwright, one for all of them and a context each.
+"""A browser for the pages' tests: Debian's Chromium, driven by Playwright, one for all of them.
+
+A test has a context of its own, or one that others had before it and that was emptied behind them (`Contexts`).
 
 Playwright's synchronous face keeps an event loop running in its thread, so no test in this folder is asynchronous, and
 the browser is closed before tests of another folder run.
@@ -7,9 +9,9 @@ the browser is closed before tests of another folder run.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any, TypeAlias
 
 import httpx
@@ -27,6 +29,7 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--no-first-run",
+    "--renderer-process-limit=1",
 )
 PATIENCE = 45_000
 """Milliseconds that a page may take to show what is expected."""
@@ -66,27 +69,70 @@ def complaints() -> list[str]:
     return []
 
 
+class Contexts:
+    """Contexts of the browser for pages of one server, lent to one test at a time and emptied behind it.
+
+    A page in a new context costs twice as much as the next one: a process, the styles and scripts of every page.
+    """
+
+    KEPT = 4
+
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._free: dict[str, BrowserContext] = {}
+
+    def lend(self, base_url: str, options: dict[str, Any]) -> BrowserContext:
+        """Return an empty context with these options."""
+        context = self._free.pop(_named(base_url, options), None)
+        if context is None:
+            context = self._browser.new_context(base_url=base_url, **options)
+            context.new_page().goto("/static/icon.svg")  # it stays: through it, what pages kept is forgotten
+        return context
+
+    def take_back(self, context: BrowserContext, base_url: str, options: dict[str, Any]) -> None:
+        """Empty a context, for the next test that wants the same options; who waited longest goes."""
+        first, *others = context.pages
+        for page in others:
+            page.close()
+        context.clear_cookies()
+        first.evaluate("localStorage.clear()")
+        if len(self._free) == self.KEPT:
+            self._free.pop(next(iter(self._free))).close()
+        self._free[_named(base_url, options)] = context
+
+
+def _named(base_url: str, options: dict[str, Any]) -> str:
+    return repr([base_url, sorted(options.items())])
+
+
+@pytest.fixture(scope="package")
+def contexts(browser: Browser) -> Contexts:
+    """The worker's contexts; tests take `open_page`."""
+    return Contexts(browser)
+
+
 @pytest.fixture
-def open_page(browser: Browser, server: ServerProcess, complaints: list[str]) -> Iterator[OpenPage]:
+def open_page(browser: Browser, contexts: Contexts, server: ServerProcess, complaints: list[str]) -> Iterator[OpenPage]:
     """Open a page of the shared server in a browser of its own: `open_page("/", color_scheme="dark")`.
 
     The test fails if a script of a page failed or the security policy blocked anything.
     """
-    contexts: list[BrowserContext] = []
+    with ExitStack() as given:
 
-    def open_at(path: str, *, url: str | None = None, **options: Any) -> Page:
-        context = browser.new_context(base_url=url or server.url, **options)
-        contexts.append(context)
-        context.set_default_timeout(PATIENCE)
-        page = context.new_page()
-        page.on("console", lambda message: _note(message, complaints))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(path)
-        return page
+        def open_at(path: str, *, url: str | None = None, **options: Any) -> Page:
+            if url is None:
+                context = contexts.lend(server.url, options)
+                given.callback(contexts.take_back, context, server.url, options)
+            else:
+                context = given.enter_context(browser.new_context(base_url=url, **options))
+            context.set_default_timeout(PATIENCE)
+            page = context.new_page()
+            page.on("console", lambda message: _note(message, complaints))
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+            page.goto(path)
+            return page
 
-    yield open_at
-    for context in contexts:
-        context.close()
+        yield open_at
     assert complaints == []
 
 
@@ -96,8 +142,8 @@ def is_live(page: Page) -> None:
 
 
 def is_bound(page: Page) -> None:
-    """Wait until the page's own script listens, as it does some time after the page is shown."""
-    expect(page.locator("html")).to_have_class(re.compile(r"\bown-bound\b"))
+    """Wait until the page's own script listens; what it shows may be seen earlier, as long as styles are missing."""
+    expect(page.locator("html")).to_contain_class("own-bound")
 
 
 def _note(message: ConsoleMessage, complaints: list[str]) -> None:

@@ -7,11 +7,9 @@ keeps a browser busy for ten seconds.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, expect
+from playwright.sync_api import Page, Request, Route, expect
 
 from support.server import ServerProcess
 from web.conftest import OpenPage
@@ -22,25 +20,20 @@ pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 PATHS = ("/v1/health", "/v1/agents/{agent_id}/messages", "/v1/blocks/{block_id}")
 
 
-@pytest.fixture(autouse=True)
-def some_paths(browser: Browser) -> Iterator[None]:
-    """Leave most paths out of what the pages of this module draw."""
-    new_context = browser.new_context
+def shorten(route: Route) -> None:
+    """Leave most paths out of the description."""
+    response = route.fetch()
+    described = response.json()
+    described["paths"] = {path: described["paths"][path] for path in PATHS}
+    route.fulfill(response=response, json=described)
 
-    def shorten(route: Route) -> None:
-        response = route.fetch()
-        described = response.json()
-        described["paths"] = {path: described["paths"][path] for path in PATHS}
-        route.fulfill(response=response, json=described)
 
-    def made(**options: Any) -> BrowserContext:
-        context = new_context(**options)
-        context.route("**/openapi.json", shorten)
-        return context
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(browser, "new_context", made)
-        yield
+@pytest.fixture
+def page(open_page: OpenPage) -> Page:
+    """A page that is given a short description."""
+    page = open_page("/login")
+    page.route("**/openapi.json", shorten)
+    return page
 
 
 def asked_elsewhere(page: Page, server: ServerProcess) -> list[str]:
@@ -56,10 +49,7 @@ def asked_elsewhere(page: Page, server: ServerProcess) -> list[str]:
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])
-def test_the_description_is_drawn_with_nothing_from_elsewhere(
-    open_page: OpenPage, server: ServerProcess, path: str
-) -> None:
-    page = open_page("/login")
+def test_the_description_is_drawn_with_nothing_from_elsewhere(page: Page, server: ServerProcess, path: str) -> None:
     elsewhere = asked_elsewhere(page, server)
     response = page.goto(path)
     assert response is not None
@@ -71,8 +61,8 @@ def test_the_description_is_drawn_with_nothing_from_elsewhere(
     assert elsewhere == []
 
 
-def test_a_call_can_be_tried(open_page: OpenPage) -> None:
-    page = open_page("/docs")
+def test_a_call_can_be_tried(page: Page) -> None:
+    page.goto("/docs")
     health = page.locator(".opblock", has_text=re.compile(r"/v1/health"))
     health.locator(".opblock-summary").click()
     health.get_by_role("button", name="Try it out").click()

@@ -37,6 +37,8 @@ def test_an_edit_that_waits_is_shown_as_a_diff_and_approved_with_the_like(
     page.get_by_role("link", name=re.compile("^Inbox")).click()
 
     card = page.get_by_role("article", name=f"{agent.name} asks")
+    expect(card).to_be_visible()
+    is_live(page)
     diff = card.get_by_role("list", name=f"What it would change in {block.label}")
     expect(diff.locator(".gone")).to_have_text("second")
     expect(diff.locator(".added")).to_have_text("2nd")

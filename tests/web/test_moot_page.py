@@ -236,6 +236,7 @@ def test_one_finds_ones_way_on_the_map(
     page.keyboard.press("Enter")
     expect(page.locator(".center")).to_contain_text(f"Around {blocks[1].label}")
     assert {row.get_attribute("id") for row in page.locator(".row").all()} == {blocks[0].id, blocks[1].id, both.id}
+    is_live(page)
     http.patch(f"/v1/agents/{twins[0].id}/core-memory/blocks/attach/{blocks[1].id}").raise_for_status()
     expect(page.locator(f"[id='{twins[0].id}']")).to_be_visible()
     assert http.get("/?around=agent-gone").status_code == 404

@@ -11,7 +11,6 @@ from uuid import uuid4
 import httpx
 import pytest
 from playwright.sync_api import Browser, Error, Locator, Page, Response, Route, expect
-from playwright.sync_api import TimeoutError as TimedOut
 
 from support.fixtures import NewAgent, NewBlock, StartServer
 from support.scripted_model import ScriptedModel
@@ -27,7 +26,10 @@ pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 Missing: TypeAlias = Literal["all", "own"]
 """Which scripts have not come: all of them, or only the page's own, behind the one that every page has."""
 
-SCRIPTS = {"all": re.compile(r"\.js(\?|$)"), "own": re.compile(r"/(agent|block|folder|moot|run)\.js")}
+OWN = ("agent", "block", "folder", "moot", "run")
+SCRIPTS = {"all": ["*.js", "*.js?*"], "own": [f"*/{name}.js*" for name in OWN]}
+BOUND = {"all": {"page-bound", "htmx-bound", "own-bound"}, "own": {"own-bound"}}
+"""How a page is marked by the scripts that have come."""
 
 
 @pytest.fixture
@@ -39,20 +41,22 @@ def server(start_server: StartServer, tmp_path: Path) -> ServerProcess:
 @pytest.fixture
 def open_bare(browser: Browser, server: ServerProcess) -> Iterator[OpenPage]:
     """Open a page whose scripts have not come: `open_bare("/blocks", "own")`."""
+    context = browser.new_context(base_url=server.url)
 
-    def open_at(path: str, missing: Missing = "all", *, url: str | None = None) -> Page:
-        context = browser.contexts[0] if browser.contexts else browser.new_context()
-        context.unroute_all()
-        context.route(SCRIPTS[missing], lambda route: route.abort())
-        for left in context.pages:  # a page that is still being led elsewhere would abort the visit
-            left.close()
+    def open_at(path: str, missing: Missing = "all") -> Page:
         page = context.new_page()
-        page.goto((url or server.url) + path, wait_until="load" if missing == "all" else "domcontentloaded")
+        for left in context.pages[:-1]:  # a page that is still being led elsewhere would abort the visit
+            left.close()
+        # The browser itself leaves them out: a route would be asked about every request, and nothing would be cached.
+        devtools = context.new_cdp_session(page)
+        devtools.send("Network.enable")
+        devtools.send("Network.setBlockedURLs", {"urls": SCRIPTS[missing]})
+        page.goto(path, wait_until="load" if missing == "all" else "domcontentloaded")
+        assert not BOUND[missing].intersection(page.evaluate("[...document.documentElement.classList]"))
         return page
 
     yield open_at
-    for context in browser.contexts:
-        context.close()
+    context.close()
 
 
 # -- the walk ----------------------------------------------------------------------------------------------------
@@ -215,12 +219,15 @@ def test_what_can_be_seen_does_its_work(
             continue
         page = open_bare(screen(), missing)
         idle += [f"{name}: {each}" for each in [*page.evaluate(UNSENT), *dead_links(page, http, known)]]
+        used = False
         for place, kind in page.evaluate(BUTTONS):
             if kind in known:
                 continue
             known.add(kind)
-            page = open_bare(screen(), missing)
-            if problem := press(page, page.locator("button").nth(place)):
+            if used:
+                page = open_bare(screen(), missing)
+            used = True
+            if problem := press(page, place):
                 idle.append(f"{name}: {kind}: {problem}")
     assert idle == []
     assert len(known) > 25, "the walk has lost its way"
@@ -238,8 +245,8 @@ def dead_links(page: Page, http: httpx.Client, followed: set[str]) -> list[str]:
     return dead
 
 
-def press(page: Page, control: Locator) -> str:
-    """Fill in a control's form and click it; return what is wrong with what came of it, or nothing.
+def press(page: Page, place: int) -> str:
+    """Fill in the form of a page's button and click it; return what is wrong with what came of it, or nothing.
 
     The page must be another one then. What it refused it says in its place.
     """
@@ -249,40 +256,39 @@ def press(page: Page, control: Locator) -> str:
         if response.status >= 400:
             refused.append(f"{response.status} {response.url}")
 
-    page.evaluate(f"() => {{ {USABLE} }}")
-    for field in control.locator("xpath=ancestor::form//input[@type='file']").all():
-        field.set_input_files({"name": "filled.txt", "mimeType": "text/plain", "buffer": b"filled"})
-    control.evaluate(FILL)
-    if control.inner_text() in DOWNLOADS:
+    control = page.locator("button").nth(place)
+    filled = page.evaluate(FILL, place)
+    if filled["files"]:
+        for field in control.locator("xpath=ancestor::form//input[@type='file']").all():
+            field.set_input_files({"name": "filled.txt", "mimeType": "text/plain", "buffer": b"filled"})
+    if filled["called"] in DOWNLOADS:
         with page.expect_download():
             control.click()
         return ""
-    before = page.evaluate(SHOWN)
+    before = page.evaluate(f"({SHOWN})()")
     page.on("response", note)
     control.click()
-    try:
-        wait_for_change(page, before)
-    except TimedOut:
+    came = what_came(page, before)
+    page.remove_listener("response", note)
+    if came is None:
         return f"nothing changed at {page.url}"
-    finally:
-        page.remove_listener("response", note)
-    page.wait_for_load_state("domcontentloaded")  # what was refused is said in the middle of the page
-    said = page.locator(".problem:visible, .error:visible").count()
-    return "" if said else ", ".join(refused)
+    return "" if came else ", ".join(refused)
 
 
-def wait_for_change(page: Page, before: str) -> None:
-    """Wait until a page shows something else; a look at a page that is just being left is repeated."""
+def what_came(page: Page, before: str) -> int | None:
+    """Wait until a page is another one; return how many problems it tells of, None if it stays as it was.
+
+    It is looked at anew whenever it has been left for the next one.
+    """
     for attempt in range(3):
         try:
-            page.wait_for_function(f"(before) => ![before, null].includes(({SHOWN})())", arg=before, timeout=PATIENCE)
-        except TimedOut:
-            raise
+            problems: int | None = page.evaluate(CAME, [before, PATIENCE])
         except Error:
             if attempt == 2:
                 raise
         else:
-            return
+            return problems
+    return None
 
 
 KIND = """button => {
@@ -317,21 +323,38 @@ LINKS = """[...document.querySelectorAll("a")]
   .filter((each) => each.checkVisibility() && !each.getAttribute("href")?.startsWith("#"))
   .map((each) => each.getAttribute("href") ?? "")"""
 
-FILL = """button => {
-  for (const field of button.form?.elements ?? []) {
+FILL = f"""(place) => {{ {USABLE}
+  const button = document.querySelectorAll("button")[place];
+  const fields = [...(button.form?.elements ?? [])];
+  for (const field of fields) {{
     if (field.type === "hidden" || (field.list && !field.required) || !field.checkVisibility()) continue;
     if (field.matches("select")) field.selectedIndex = field.options.length - 1;
     else if (field.type === "range") field.value = field.value === field.min ? field.max : field.min;
     else if (field.matches("input:not([type=file]), textarea") && !field.value) field.value = "filled";
-  }
-}"""
+  }}
+  return {{ called: button.innerText, files: fields.some((each) => each.type === "file") }};
+}}"""
+"""Fill in a button's form; tells what it is called and whether its form takes files."""
 
 SHOWN = """() => {
-  const copy = document.documentElement?.cloneNode(true);
-  if (!copy) return null;  // between two pages
+  const copy = document.documentElement.cloneNode(true);
   for (const each of copy.querySelectorAll("head, time, #live, #run-count")) each.remove();
   return copy.outerHTML;
 }"""
+
+CAME = f"""([before, patience]) => new Promise((resolve) => {{
+  const look = () => {{
+    if (document.readyState === "loading" || ({SHOWN})() === before) return;
+    resolve([...document.querySelectorAll(".problem, .error")]
+      .filter((each) => each.checkVisibility({{ visibilityProperty: true }})).length);
+  }};
+  document.addEventListener("readystatechange", look);
+  const all = {{ subtree: true, childList: true, attributes: true, characterData: true }};
+  new MutationObserver(look).observe(document, all);
+  setTimeout(() => resolve(null), patience);
+  look();
+}})"""
+"""How many problems a whole page that is not the one before tells of, once it is there."""
 
 
 # -- each of them, with scripts switched off ---------------------------------------------------------------------
