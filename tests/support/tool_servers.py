@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,9 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from support.forks import preloaded
 from support.polling import until
-from support.server import FORKS, Process
+from support.scripts import start
 
 HERE = Path(__file__).parent
 
@@ -31,7 +29,7 @@ def running(script: Path, kind: str, env: Mapping[str, str] | None = None) -> It
     environ = {**os.environ, **(env or {})}
     with TemporaryDirectory() as folder:
         said, errors = Path(folder) / "said", Path(folder) / "errors"
-        process = _start(script, kind, environ, said, errors)
+        process = start(script, [kind], environ=environ, output=said, errors=errors)
         try:
             until(lambda: process.poll() is not None or _printed(said))
             port = _printed(said)
@@ -40,15 +38,6 @@ def running(script: Path, kind: str, env: Mapping[str, str] | None = None) -> It
         finally:
             process.kill()
             process.wait()
-
-
-def _start(script: Path, kind: str, environ: Mapping[str, str], output: Path, errors: Path) -> Process:
-    if FORKS:
-        return preloaded().fork(
-            [kind], script=script, folder=output.parent, environ=environ, output=output, errors=errors
-        )
-    with output.open("wb") as out, errors.open("wb") as err:
-        return subprocess.Popen([sys.executable, str(script), kind], env=environ, stdout=out, stderr=err)
 
 
 def _printed(said: Path) -> str:
