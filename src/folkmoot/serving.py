@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -153,6 +153,7 @@ class _Server(uvicorn.Server):
     def __init__(self, application: FastAPI, config: uvicorn.Config) -> None:
         super().__init__(config)
         self._application = application  # uvicorn's own may be wrapped, to read a proxy's headers
+        self._told_to_stop = asyncio.Event()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -162,9 +163,17 @@ class _Server(uvicorn.Server):
             loop.add_signal_handler(number, self._stop)
         yield
 
+    async def main_loop(self) -> None:
+        """Wake once a second, for the date that answers have, and at once to stop; uvicorn's own looks ten times."""
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._told_to_stop.wait()
+
     def _stop(self) -> None:
         begin_to_stop(self._application, at_once=self.should_exit)
         self.should_exit, self.force_exit = True, self.should_exit
+        self._told_to_stop.set()
 
 
 def begin_to_stop(application: FastAPI, *, at_once: bool = False) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,34 +24,11 @@ from folkmoot.store.engine import Store, Transaction
 from folkmoot.store.paging import Page
 from folkmoot.store.pieces import ROWS
 from folkmoot.store.tables import agents, messages
+from support.scripts import run
 from support.stores import open_default
 
 MANY = 4 * ROWS
-TESTS = Path(__file__).parents[1]
-
-KILLED_BEHIND_TWO_PIECES = """
-import asyncio, os, signal, sys
-from folkmoot.agents import deletion
-from folkmoot.memory.authors import Author
-from support.stores import open_default
-
-delete_piece, count = deletion._delete_piece, 0
-
-async def counted(transaction, what):
-    global count
-    count += 1
-    if count == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return await delete_piece(transaction, what)
-
-async def main(database, kind, what):
-    store = await open_default(database)
-    deletion._delete_piece = counted
-    by = [Author("api", name="test")] if kind == "remove_agent" else []
-    await getattr(deletion, kind)(store, what, *by)
-
-asyncio.run(main(*sys.argv[1:]))
-"""
+KILLED = Path(__file__).parent / "killed.py"
 
 
 async def agent_with(store: Store, count: int) -> str:
@@ -81,20 +57,17 @@ async def shown(store: Store, agent_id: str) -> list[Any]:
     return await store.read(lambda t: list_messages(t, agent_id, Page(limit=1000)))
 
 
-async def killed_amid(kind: str, agent_id: str, database_url: str) -> None:
+async def killed_amid(kind: str, agent_id: str, database_url: str, folder: Path) -> None:
     """Run a deletion in a process that kills itself before the third piece."""
-    command = [sys.executable, "-c", KILLED_BEHIND_TWO_PIECES, database_url, kind, agent_id]
-    done = subprocess.run(
-        command, cwd=TESTS, env={"PYTHONPATH": str(TESTS)}, capture_output=True, text=True, check=False
-    )
+    done = await asyncio.to_thread(run, KILLED, [database_url, kind, agent_id], environ={}, folder=folder)
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
-async def test_a_reset_that_was_killed_hides_all_and_is_finished_later(database_url: str) -> None:
+async def test_a_reset_that_was_killed_hides_all_and_is_finished_later(database_url: str, tmp_path: Path) -> None:
     store = await open_default(database_url)
     agent_id = await agent_with(store, MANY)
     await store.close()
-    await killed_amid("remove_messages", agent_id, database_url)
+    await killed_amid("remove_messages", agent_id, database_url, tmp_path)
     store = await open_default(database_url)
     left = await stored(store)
     assert 1 < left < 1 + MANY, "it was killed amid it"
@@ -107,11 +80,11 @@ async def test_a_reset_that_was_killed_hides_all_and_is_finished_later(database_
     await store.close()
 
 
-async def test_an_agent_whose_deletion_was_killed_is_gone_and_swept_later(database_url: str) -> None:
+async def test_an_agent_whose_deletion_was_killed_is_gone_and_swept_later(database_url: str, tmp_path: Path) -> None:
     store = await open_default(database_url)
     other, agent_id = await agent_with(store, 2), await agent_with(store, MANY)
     await store.close()
-    await killed_amid("remove_agent", agent_id, database_url)
+    await killed_amid("remove_agent", agent_id, database_url, tmp_path)
     store = await open_default(database_url)
     assert await stored(store) > 3
     with pytest.raises(NotFound):

@@ -14,7 +14,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
+from fastapi import FastAPI
 
+from folkmoot import serving
 from folkmoot.errors import StartupError
 from folkmoot.serving import check_settings
 from folkmoot.settings import Settings
@@ -220,6 +223,22 @@ def test_it_says_where_it_is_and_shows_no_secret(start_server: StartServer) -> N
 
 
 # -- how it stops --------------------------------------------------------------------------------------------
+
+
+async def test_a_stop_wakes_a_server_that_would_sleep_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    limited = asyncio.timeout
+    monkeypatch.setattr(serving, "begin_to_stop", lambda *_, **__: None)
+    monkeypatch.setattr(asyncio, "timeout", lambda _: limited(None))
+    server = serving._Server(FastAPI(), uvicorn.Config(FastAPI()))
+    looping = asyncio.create_task(server.main_loop())
+    while not server.server_state.default_headers:  # it has looked once, and sleeps
+        await asyncio.sleep(0)
+    server._stop()
+    for _ in range(20):  # turns of the loop, in which nothing is waited for
+        await asyncio.sleep(0)
+    ended = looping.done()
+    looping.cancel()
+    assert ended
 
 
 @pytest.mark.by_command

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from support import polling
 from support.callbacks import listening
 from support.clients import plain_client
 from support.fixtures import MODEL, NewAgent, StartServer, one_store
@@ -32,9 +32,7 @@ def asked(*said: tuple[str, str]) -> dict[str, Any]:
 
 
 def until(http: httpx.Client, batch_id: str, done: Callable[[Any], bool]) -> Any:
-    while not done(batch := ok(http.get(f"/v1/messages/batches/{batch_id}"))):
-        time.sleep(0.02)
-    return batch
+    return polling.until(lambda: ok(http.get(f"/v1/messages/batches/{batch_id}")), done)
 
 
 def is_over(batch: Any) -> bool:

@@ -33,6 +33,14 @@ def talked(client: Letta, new_agent: NewAgent) -> AgentState:
     return agent
 
 
+@pytest.fixture
+def told(client: Letta, new_agent: NewAgent) -> AgentState:
+    """An agent that was told all of `SAID` in one turn, which costs an eighth."""
+    agent = new_agent()
+    client.agents.messages.create(agent.id, messages=[{"role": "user", "content": text} for text in SAID])
+    return agent
+
+
 def search_return(client: Letta, agent: AgentState, **arguments: Any) -> Any:
     response = client.agents.messages.create(
         agent.id, input=f"CALL conversation_search {json.dumps(arguments)}", max_steps=1
@@ -74,8 +82,8 @@ def search(client: Letta, agent: AgentState, **arguments: Any) -> list[str]:
     ],
 )
 @pytest.mark.every_case_on_both
-def test_words_find_the_message_that_has_them(client: Letta, talked: AgentState, query: str, place: int) -> None:
-    assert search(client, talked, query=query, roles=["user"], limit=1) == [SAID[place]]
+def test_words_find_the_message_that_has_them(client: Letta, told: AgentState, query: str, place: int) -> None:
+    assert search(client, told, query=query, roles=["user"], limit=1) == [SAID[place]]
 
 
 def test_the_better_match_comes_first(client: Letta, new_agent: NewAgent) -> None:
@@ -109,14 +117,14 @@ def test_the_better_match_comes_first(client: Letta, new_agent: NewAgent) -> Non
     ],
 )
 @pytest.mark.every_case_on_both
-def test_a_query_is_words_and_never_syntax(client: Letta, talked: AgentState, query: str) -> None:
-    found = search(client, talked, query=query, roles=["user"])
+def test_a_query_is_words_and_never_syntax(client: Letta, told: AgentState, query: str) -> None:
+    found = search(client, told, query=query, roles=["user"])
     assert (SAID[1] in found) == ("marmalade" in query)
 
 
 @pytest.mark.parametrize("query", ["xylophone", "!?;", "🎈", "фывапр", "x" * 5000])
-def test_no_hits_are_an_empty_list(client: Letta, talked: AgentState, query: str) -> None:
-    assert search(client, talked, query=query) == []
+def test_no_hits_are_an_empty_list(client: Letta, told: AgentState, query: str) -> None:
+    assert search(client, told, query=query) == []
 
 
 @pytest.mark.parametrize("nothing", [{}, {"query": ""}, {"query": "   "}, {"query": None}])
@@ -141,8 +149,8 @@ def test_roles_choose_whose_words_are_searched(client: Letta, new_agent: NewAgen
     assert datetime.fromisoformat(shown[0]["time"]).tzinfo is not None
 
 
-def test_an_unknown_role_is_told(client: Letta, talked: AgentState) -> None:
-    returned = search_return(client, talked, roles=["king"])
+def test_an_unknown_role_is_told(client: Letta, told: AgentState) -> None:
+    returned = search_return(client, told, roles=["king"])
     assert returned.status == "error"
     assert "'assistant'" in returned.tool_return
 
@@ -186,9 +194,9 @@ def test_the_end_day_counts_whole(client: Letta, talked: AgentState) -> None:
 
 
 @pytest.mark.parametrize("bad", ["yesterday", "2026-13-40", "22.11.2026", "2026-11-22T25:00", "-1", "next week"])
-def test_a_date_that_is_none_is_told_with_the_form(client: Letta, talked: AgentState, bad: str) -> None:
+def test_a_date_that_is_none_is_told_with_the_form(client: Letta, told: AgentState, bad: str) -> None:
     for name in ("start_date", "end_date"):
-        returned = search_return(client, talked, **{name: bad})
+        returned = search_return(client, told, **{name: bad})
         assert returned.status == "error"
         assert name in returned.tool_return
         assert "2026-11-22" in returned.tool_return

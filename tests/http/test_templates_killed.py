@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,43 +16,10 @@ from support.clients import plain_client
 from support.fixtures import MODEL, StartServer
 from support.polling import until
 from support.scripted_model import ScriptedModel
+from support.scripts import run
 from support.server import ServerProcess
 
-TESTS = Path(__file__).parents[1]
-
-DYING = """
-import asyncio, importlib, json, os, signal, sys
-from pathlib import Path
-import httpx
-from folkmoot.application import create_app
-from folkmoot.settings import Settings
-
-async def main(database, folder, place, number, method, path, body):
-    module, _, inside = place.partition(":")
-    holder, _, name = inside.rpartition(".")
-    holder = importlib.import_module(module) if not holder else getattr(importlib.import_module(module), holder)
-    original, count = getattr(holder, name), 0
-
-    def dying(*given, **named):
-        nonlocal count
-        count += 1
-        if count == int(number):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return original(*given, **named)
-
-    setattr(holder, name, dying)
-    settings = Settings(database=database, data=Path(folder), tool_sandbox="off")
-    application = create_app(settings, json.loads(os.environ["MODELS"]))
-    transport = httpx.ASGITransport(application)
-    async with (
-        application.router.lifespan_context(application),
-        httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=60) as client,
-    ):
-        (await client.request(method, path, json=json.loads(body))).raise_for_status()
-        await asyncio.sleep(60)  # for the work behind
-
-asyncio.run(main(*sys.argv[1:]))
-"""
+DYING = Path(__file__).parent / "dying.py"
 
 
 def ok(answer: httpx.Response) -> Any:
@@ -68,6 +33,7 @@ class Shop:
     def __init__(self, start_server: StartServer, database_url: str, folder: Path, model_url: str) -> None:
         self._start = start_server
         self._database, self._folder, self._model_url = database_url, folder, model_url
+        folder.mkdir()
         self.name = f"shop-{uuid4().hex[:8]}"
         self._server: ServerProcess | None = None
         self.http = self.serve()
@@ -116,16 +82,9 @@ class Shop:
         assert self._server is not None
         self.http.close()
         self._server.stop()
-        environ = json.dumps({"OPENAI_API_KEY": "scripted", "OPENAI_BASE_URL": self._model_url})
-        command = [sys.executable, "-c", DYING, self._database, str(self._folder), place, str(number), method, path]
-        done = subprocess.run(
-            [*command, json.dumps(body)],
-            cwd=TESTS,
-            env={"MODELS": environ},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        models = json.dumps({"OPENAI_API_KEY": "scripted", "OPENAI_BASE_URL": self._model_url})
+        arguments = [self._database, str(self._folder), place, str(number), method, path, json.dumps(body)]
+        done = run(DYING, arguments, environ={"MODELS": models}, folder=self._folder)
         assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
         self.serve()
 

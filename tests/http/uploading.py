@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import httpx
 
-LOOKS = 20_000
-PAUSE = 0.02
-"""Seconds between two looks; what is waited for takes some tenths of a second."""
+from support.polling import until
 
 
 class NewFolder(Protocol):
@@ -33,13 +30,7 @@ class Upload(Protocol):
 
 def follow(http: httpx.Client, address: str, is_so: Callable[[Any], bool]) -> Any:
     """Return what is at an address once it is so."""
-    found: Any = None
-    for _ in range(LOOKS):
-        found = http.get(address).raise_for_status().json()
-        if is_so(found):
-            return found
-        time.sleep(PAUSE)
-    raise AssertionError(f"{address} stays {found}")
+    return until(lambda: http.get(address).raise_for_status().json(), is_so)
 
 
 def when_read(http: httpx.Client, file: dict[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -36,6 +34,7 @@ from folkmoot.store.engine import Store, Transaction
 from folkmoot.store.paging import Page
 from folkmoot.store.tables import block_tags, jobs
 from support.polling import PATIENCE
+from support.scripts import run
 
 Work = Callable[[JobKind], Awaitable[JobWorker]]
 
@@ -132,14 +131,12 @@ async def test_a_subject_has_one_unfinished_job_of_a_kind(opened: Store, working
 @pytest.mark.parametrize("stage", ["begun", "before 0", "after 0", "after 3", "done"])
 @pytest.mark.parametrize("store", ["postgres"], indirect=True)
 async def test_what_a_killed_process_left_another_goes_on_with(
-    opened: Store, working: Work, database_url: str, stage: str
+    opened: Store, working: Work, database_url: str, stage: str, tmp_path: Path
 ) -> None:
     job = await added(opened)
     script = Path(__file__).parent / "killed.py"
-    killed = await asyncio.to_thread(
-        subprocess.run, [sys.executable, str(script), database_url, stage], capture_output=True, check=False
-    )
-    assert killed.returncode == -9, killed.stderr.decode()
+    killed = await asyncio.to_thread(run, script, [database_url, stage], environ={}, folder=tmp_path)
+    assert killed.returncode == -9, killed.stderr
     left = await opened.read(lambda transaction: find_job(transaction, job.id))
     assert (left.status, left.attempts) == ("running", 1)
     await working(steps_kind())

@@ -126,9 +126,16 @@ class Preloaded:
             self._channel = channel.makefile("rwb")
 
     def fork(
-        self, arguments: Sequence[str], *, folder: Path, environ: Mapping[str, str], output: Path, errors: Path
+        self,
+        arguments: Sequence[str],
+        *,
+        folder: Path,
+        environ: Mapping[str, str],
+        output: Path,
+        errors: Path,
+        script: Path | None = None,
     ) -> Fork:
-        """Run `folkmoot ARGUMENTS` in a process of its own.
+        """Run `folkmoot ARGUMENTS`, or a script with them, in a process of its own.
 
         Args:
             arguments: the command line after the program's name.
@@ -136,12 +143,14 @@ class Preloaded:
             environ: its variables, all of them.
             output: the file to which what it prints is appended.
             errors: the same for what it prints on its standard error; it may be the same file.
+            script: a file in Python that is run in the place of `folkmoot`.
 
         Raises:
             ForkFailed: the preloaded process is gone.
         """
         places = {"folder": str(folder), "output": str(output), "errors": str(errors)}
-        return Fork(self, self._ask({"fork": {"arguments": list(arguments), "environ": dict(environ), **places}}))
+        program = {"script": None if script is None else str(script), "arguments": list(arguments)}
+        return Fork(self, self._ask({"fork": {**program, "environ": dict(environ), **places}}))
 
     def reap(self, pid: int) -> int:
         """Return the exit status of a process that has ended."""

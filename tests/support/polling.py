@@ -10,19 +10,27 @@ PATIENCE = 300.0
 """Seconds after which what must happen is given up; whoever does it may have to share the machine with many."""
 
 PAUSE = 0.02
-LOOKS = round(PATIENCE / PAUSE)
+LONGEST_PAUSE = 0.2
+GROWTH = 1.1
+"""By how much each pause is longer than the one before: what takes long is looked at less often, and costs less."""
 
 Found = TypeVar("Found")
 
 
-def until(look: Callable[[], Found]) -> Found:
-    """Return what `look` finds as soon as that is true.
+def until(look: Callable[[], Found], is_so: Callable[[Found], object] = bool) -> Found:
+    """Return what `look` finds as soon as that is so.
+
+    Args:
+        look: what finds it.
+        is_so: tells whether what was found is what is waited for; anything true, unless it is said.
 
     Raises:
         AssertionError: it never came to be; the message carries what was found at last.
     """
-    for _ in range(LOOKS):
-        if found := look():
-            return found
-        time.sleep(PAUSE)
-    raise AssertionError(f"It never came to be: {found}")
+    paused, pause = 0.0, PAUSE
+    while not is_so(found := look()):
+        if paused > PATIENCE:
+            raise AssertionError(f"It never came to be: {found}")
+        time.sleep(pause)
+        paused, pause = paused + pause, min(pause * GROWTH, LONGEST_PAUSE)
+    return found

@@ -20,22 +20,36 @@ import threading
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from folkmoot.sandbox import sandbox
+from folkmoot.tools.mcp import connection
 from support.rehearsal import rehearse
 
 MODULES = (
+    "alembic.command",
+    "cryptography.fernet",
+    "encodings.idna",
     "folkmoot.cli",
+    "folkmoot.mcp_server.protocol",
     "folkmoot.serving",
+    "folkmoot.store.bulk_postgres",
+    "folkmoot.store.bulk_sqlite",
+    "folkmoot.store.migrate",
     "folkmoot.store.postgres",
     "logging.config",
+    "mcp.server.auth.provider",
+    "mcp.server.mcpserver",
+    "re2",
+    "sqlalchemy.ext.asyncio",
     "uvicorn.lifespan.off",
     "uvicorn.protocols.websockets.auto",
+    *connection._MODULES,
 )
-"""What the rehearsal does not import."""
+"""What the rehearsal does not import, what a server loads when it is first needed among it: a fork needs it soon."""
 
-TRIAL_SECONDS = 3.0
+TRIAL_SECONDS = 60.0
 """How long after its start a fork tries the sandbox's walls, when most have ended; who needs them has them tried."""
 
 
@@ -119,7 +133,7 @@ class ForkServer:
 
 
 def _become(order: Mapping[str, Any]) -> NoReturn:
-    """Be what `python -m folkmoot` would be in this folder, with this environment."""
+    """Be what `python -m folkmoot`, or Python with a script, would be in this folder, with this environment."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -130,10 +144,14 @@ def _become(order: Mapping[str, Any]) -> NoReturn:
     os.environ.clear()
     os.environ.update(order["environ"])
     os.chdir(order["folder"])
-    sys.path[0] = order["folder"]
     sys.argv[1:] = order["arguments"]
     try:
-        runpy.run_module("folkmoot", run_name="__main__", alter_sys=True)
+        if script := order["script"]:
+            sys.path[0] = str(Path(script).parent)
+            runpy.run_path(script, run_name="__main__")
+        else:
+            sys.path[0] = order["folder"]
+            runpy.run_module("folkmoot", run_name="__main__", alter_sys=True)
     except SystemExit as end:
         _end(end.code)
     except BaseException:

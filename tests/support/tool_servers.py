@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+from support.polling import until
+from support.scripts import start
 
 HERE = Path(__file__).parent
 
@@ -23,17 +26,24 @@ PATHS = {"http": "/mcp", "older-http": "/mcp", "sse": "/sse"}
 @contextmanager
 def running(script: Path, kind: str, env: Mapping[str, str] | None = None) -> Iterator[str]:
     """Run a server over HTTP and give its address."""
-    process = subprocess.Popen(
-        [sys.executable, str(script), kind], stdout=subprocess.PIPE, text=True, env={**os.environ, **(env or {})}
-    )
-    try:
-        assert process.stdout is not None
-        port = process.stdout.readline().strip()
-        assert port.isdigit(), "the server did not start"
-        yield f"http://127.0.0.1:{port}{PATHS[kind]}"
-    finally:
-        process.kill()
-        process.communicate()
+    environ = {**os.environ, **(env or {})}
+    with TemporaryDirectory() as folder:
+        said, errors = Path(folder) / "said", Path(folder) / "errors"
+        process = start(script, [kind], environ=environ, output=said, errors=errors)
+        try:
+            until(lambda: process.poll() is not None or _printed(said))
+            port = _printed(said)
+            assert port.isdigit(), f"the server did not start: {errors.read_text()}"
+            yield f"http://127.0.0.1:{port}{PATHS[kind]}"
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _printed(said: Path) -> str:
+    """Return the line that the server has printed; nothing as long as there is none."""
+    line, end, _ = said.read_text().partition("\n") if said.exists() else ("", "", "")
+    return line if end else ""
 
 
 def program(script: Path = PLAIN_SERVER, **env: str) -> dict[str, Any]:

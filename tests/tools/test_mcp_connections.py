@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,6 @@ NEWER, OLDER = "2026-07-28", "2025-11-25"
 @pytest.fixture(scope="module")
 def addresses() -> Iterator[Callable[[str], str]]:
     """The addresses of servers that run as long as the module's tests; each is started when it is first asked for."""
-    from contextlib import ExitStack
-
     with ExitStack() as stack:
         found: dict[str, str] = {}
 
@@ -349,21 +347,14 @@ async def test_there_are_only_so_many(pool: Pool, monkeypatch: pytest.MonkeyPatc
     await asyncio.gather(waiting[1], return_exceptions=True)
 
 
-async def test_a_server_that_was_started_anew_is_told_from_one_that_failed(addresses: Callable[[str], str]) -> None:
-    with running(TOOL_SERVER, "older-http") as address:
+async def test_a_server_that_was_started_anew_is_told_from_one_that_failed() -> None:
+    with ExitStack() as first:
+        address = first.enter_context(running(TOOL_SERVER, "older-http"))
         async with connected(ServerConfiguration("streamable_http", server_url=address)) as connection:
             assert await said(connection, "mcp_add", a=1, b=1) == "2"
+            first.close()
             port = address.split(":")[2].partition("/")[0]
-            psutil_kill(port)
             with running(TOOL_SERVER, "older-http", {"TOOL_SERVER_PORT": port}):
                 with pytest.raises(SessionEnded):
                     await connection.call("mcp_add", {"a": 1, "b": 1}, 60)
                 assert not connection.is_usable
-
-
-def psutil_kill(port: str) -> None:
-    """Kill the child of this process that listens on a port, and wait for its end."""
-    for process in psutil.Process().children():
-        if any(each.laddr.port == int(port) for each in process.net_connections() if each.status == "LISTEN"):
-            process.kill()
-            process.wait(PATIENCE)
