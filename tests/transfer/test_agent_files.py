@@ -288,6 +288,7 @@ DAMAGE: tuple[tuple[tuple[str | int, ...], Any, str], ...] = (
     ((*OTHER, "id"), None, "is of no agent"),
     ((*OTHER, "created_at"), 10**18, "times in microseconds"),
     ((*OTHER, "archived_at"), "now", "times in microseconds"),
+    ((*OTHER, "archived_at"), [], "times in microseconds"),
     ((*OTHER, "summary"), 5, "summary is a text"),
     ((*OTHER, "messages"), 5, "messages is no list"),
     ((*OTHER, "messages"), ["hello"], "messages is no list of objects"),

@@ -221,7 +221,9 @@ def _check_conversation(entry: Mapping[str, Any], agents_: Mapping[str, Any], lo
     agent_id = entry.get("agent_id")
     if not isinstance(entry.get("id"), str) or not isinstance(agent_id, str) or agent_id not in agents_:
         raise BadRequest(f"{place} is of no agent of the file.")
-    ages = [entry.get("created_at"), entry.get("updated_at"), entry.get("archived_at") or 0]
+    ages = [entry.get("created_at"), entry.get("updated_at")]
+    if (archived_at := entry.get("archived_at")) is not None:
+        ages.append(archived_at)
     if any(type(age) is not int or not clock.FIRST <= age <= clock.LAST for age in ages):
         raise BadRequest(f"{place}: created_at, updated_at and archived_at are times in microseconds.")
     if not isinstance(entry.get("summary"), str | None):
