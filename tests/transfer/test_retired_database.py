@@ -315,14 +315,20 @@ SECOND = "org-22222222-2222-4222-8222-222222222222"
 OF_MOVED = "(SELECT id FROM agents WHERE name = 'old memgpt')"
 MOVING = (
     f"INSERT INTO organizations (id, name, is_deleted, privileged_tools) VALUES ('{SECOND}', 'second', false, false)",
-    f"INSERT INTO users (id, name, organization_id, is_deleted, created_at) "
-    f"VALUES ('user-22222222-2222-4222-8222-222222222222', 'grace', '{SECOND}', false, now())",
+    (
+        f"INSERT INTO users (id, name, organization_id, is_deleted, created_at) "
+        f"VALUES ('user-22222222-2222-4222-8222-222222222222', 'grace', '{SECOND}', false, now())"
+    ),
     f"UPDATE agents SET organization_id = '{SECOND}' WHERE name = 'old memgpt'",
     f"UPDATE messages SET organization_id = '{SECOND}' WHERE agent_id = {OF_MOVED}",
-    f"UPDATE block SET organization_id = '{SECOND}' WHERE id IN "
-    f"(SELECT block_id FROM blocks_agents WHERE agent_id = {OF_MOVED})",
-    f"INSERT INTO blocks_agents (agent_id, block_id, block_label) "
-    f"SELECT {OF_MOVED}, id, label FROM block WHERE label = 'policies'",
+    (
+        f"UPDATE block SET organization_id = '{SECOND}' WHERE id IN "
+        f"(SELECT block_id FROM blocks_agents WHERE agent_id = {OF_MOVED})"
+    ),
+    (
+        f"INSERT INTO blocks_agents (agent_id, block_id, block_label) "
+        f"SELECT {OF_MOVED}, id, label FROM block WHERE label = 'policies'"
+    ),
 )
 """An organisation of its own for one agent and its blocks, and a block of the other one that it is said to have."""
 
