@@ -14,9 +14,10 @@ from letta_client import PermissionDeniedError
 from tenants import KEY, NewOrganization, bearer
 
 from folkmoot.access import keys, organizations
+from folkmoot.access.authentication import Authentication
 from folkmoot.access.principals import ROLES, Policy, Role
 from folkmoot.application import create_app
-from folkmoot.errors import Conflict
+from folkmoot.errors import Conflict, StoreUnavailable
 from folkmoot.server.authorization import role_for
 from folkmoot.server.gate import is_open
 from folkmoot.settings import Settings
@@ -105,6 +106,20 @@ async def test_a_keys_last_use_is_written_once_a_minute(opened: Store, monkeypat
     assert await used_at(start) == start
     assert await used_at(start + keys.USE_NOTED_EVERY - 1) == start
     assert await used_at(start + keys.USE_NOTED_EVERY) == start + keys.USE_NOTED_EVERY
+
+
+async def test_a_key_opens_a_database_that_takes_no_writes(
+    opened: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    key, secret = await opened.write(lambda transaction: keys.create_key(transaction, "ada", "member", None, "admin"))
+
+    async def refuse(*_: Any) -> None:
+        raise StoreUnavailable("It is read-only.")
+
+    monkeypatch.setattr(opened.engine, "write", refuse)
+    found = await Authentication(None, insecure=False).identify_secret(secret, opened)
+    assert (found and found.id, found and found.name) == (key.id, "ada")
+    assert f"The last use of key {key.id} could not be written: It is read-only." in caplog.text
 
 
 async def test_only_hashes_are_stored(opened: Store) -> None:

@@ -356,6 +356,7 @@ BAD_AGENTS = {
     "half a surrogate pair in a key": r'{"metadata": {"\ud800": 1}}',
     "half a surrogate pair in a secret": r'{"secrets": {"k": "\ud800"}}',
     "half a surrogate pair in a tool rule": r'{"tool_rules": [{"type": "\ud800"}]}',
+    "a tool rule of no type": '{"tool_rules": [{"tool_name": "x"}]}',
     "metadata that is too deep": '{"metadata": {"k": ' + "[" * 500 + "]" * 500 + "}}",
 }
 

@@ -248,6 +248,11 @@ def test_what_cannot_be_a_batch_is_refused(http: httpx.Client, new_agent: NewAge
         (unknown, 404, "agent"),
         (asked((agent, "hi")) | {"callback_url": "http://127.0.0.1/"}, 422, "callback_url"),
         (asked(*[(agent, "hi")] * 1001), 422, "1000"),
+        (
+            {"requests": [{**asked((agent, "hi"))["requests"][0], "callback_url": "http://127.0.0.1/"}]},
+            400,
+            "have none",
+        ),
     ]
     for body, status, named in refused:
         answer = http.post("/v1/messages/batches", json=body)

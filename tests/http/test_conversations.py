@@ -99,6 +99,23 @@ async def test_two_conversations_take_turns_at_once_and_share_memory(
     assert "by 1" in memory_of(scripted_model.requests[-1])
 
 
+@one_store
+def test_a_conversation_is_not_reached_by_way_of_another_agent(http: httpx.Client, new_agent: NewAgent) -> None:
+    agent, other = new_agent(), new_agent()
+    theirs = http.post("/v1/conversations", params={"agent_id": other.id}, json={"summary": "secret"}).json()["id"]
+    for conversation in (theirs, other.id):
+        for path, query in (
+            (f"/v1/agents/{agent.id}/messages", {"conversation_id": conversation}),
+            (f"/v1/agents/{agent.id}/export", {"conversation_id": conversation}),
+            (f"/v1/conversations/{conversation}", {"agent_id": agent.id}),
+            (f"/v1/conversations/{conversation}/messages", {"agent_id": agent.id}),
+            (f"/agents/{agent.id}", {"conversation": conversation}),
+        ):
+            answer = http.get(path, params=query)
+            assert (answer.status_code, "secret" in answer.text) == (404, False), (path, query)
+    assert http.get(f"/v1/conversations/{theirs}", params={"agent_id": other.id}).json()["summary"] == "secret"
+
+
 # -- blocks of their own ---------------------------------------------------------------------------------------
 
 

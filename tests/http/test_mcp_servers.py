@@ -313,6 +313,7 @@ def test_the_older_routes_are_the_same_servers(client: Letta, http: httpx.Client
         ({"server_url": "https://a.example/mcp", "custom_headers": {"Host": "x"}}, "Host"),
         ({"mcp_server_type": "stdio", "command": "x", "args": [], "env": {"A-B": "x"}}, "A-B"),
         ({"mcp_server_type": "stdio", "command": "x\0", "args": []}, "NUL"),
+        ({"mcp_server_type": "stdio", "command": "x", "args": [], "readable_paths": ["srv"]}, "no absolute path"),
     ],
 )
 def test_what_cannot_be_a_server_is_refused(http: httpx.Client, config: dict[str, Any], words: str) -> None:
@@ -488,6 +489,13 @@ def test_no_program_is_started_where_that_is_off(start_server: StartServer) -> N
             client.mcp_servers.create(server_name="t", config=program())  # type: ignore[arg-type]
         assert ok.id is not None
         with pytest.raises(BadRequestError, match="FOLKMOOT_MCP_STDIO"):
+            client.mcp_servers.tools.run(ok.id, mcp_server_id=server.id)
+    off.stop()
+    unwalled = start_server(env={"FOLKMOOT_TOOL_SANDBOX": "off", "FOLKMOOT_SECRET_KEY": "k"})
+    with official_client(unwalled.url) as client:
+        with pytest.raises(BadRequestError, match="FOLKMOOT_TOOL_SANDBOX"):
+            client.mcp_servers.create(server_name="t", config=program())  # type: ignore[arg-type]
+        with pytest.raises(BadRequestError, match="FOLKMOOT_TOOL_SANDBOX"):
             client.mcp_servers.tools.run(ok.id, mcp_server_id=server.id)
 
 

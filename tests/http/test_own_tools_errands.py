@@ -15,6 +15,10 @@ from letta_client import Letta
 from sqlalchemy import select
 
 from folkmoot.access.keys import PREFIX
+from folkmoot.access.principals import Errand
+from folkmoot.errors import Conflict
+from folkmoot.runs.messenger import DEEPEST, FARTHEST
+from folkmoot.server.errands import sent_by
 from folkmoot.store.opening import open_store
 from folkmoot.store.tables import api_keys
 from support.clients import official_client, plain_client
@@ -315,3 +319,22 @@ def test_of_long_term_memory_the_key_opens_its_own_agents_and_nothing_else(
 
     assert passing(agent.id) == {(method, f"/v1/agents/{{agent_id}}{rest}") for method, rest in OPENED}
     assert passing(other.id) == set()
+
+
+def test_messages_of_tools_go_in_no_circle_and_not_on_for_ever() -> None:
+    def errand(chain: tuple[str, ...] = (), hops: int = 0) -> Errand:
+        return Errand("agent-1", "a", "run-1", "step-1", asks_agents=True, chain=chain, hops=hops)
+
+    assert sent_by(None, "agent-1", waits=True) == ((), 0)
+    assert sent_by(errand(("agent-0",)), "agent-2", waits=True) == (("agent-0", "agent-1"), 1)
+    assert sent_by(errand(("agent-0",)), "agent-1", waits=False) == ((), 1)
+    for asked in ("agent-0", "agent-1"):
+        with pytest.raises(Conflict, match="it waits for this agent"):
+            sent_by(errand(("agent-0",)), asked, waits=True)
+    chain = tuple(f"agent-{number}" for number in range(10, 10 + DEEPEST))
+    assert sent_by(errand(chain[1:]), "agent-2", waits=True)[1] == 1
+    with pytest.raises(Conflict, match="too many wait"):
+        sent_by(errand(chain), "agent-2", waits=True)
+    assert sent_by(errand(hops=FARTHEST - 1), "agent-2", waits=False)[1] == FARTHEST
+    with pytest.raises(Conflict, match="have set each other off"):
+        sent_by(errand(hops=FARTHEST), "agent-2", waits=False)

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from folkmoot.agents.standing_approvals import MOST
 from folkmoot.memory.edits import apply
 from folkmoot.tools.builtin.proposed import proposal_of, shared_arguments
 from support.fixtures import NewAgent, NewBlock, one_store
@@ -109,6 +110,17 @@ def test_an_exact_approval_lets_no_other_argument_pass(
     more = json.dumps({**exact, "insert_line": 0})
     waits = http.post(f"/v1/agents/{agent_id}/messages", json={"input": f"CALL memory_insert {more}"}).json()
     assert waits["stop_reason"]["stop_reason"] == "requires_approval"
+
+
+@one_store
+def test_an_agent_has_no_more_of_them_than_it_may(http: httpx.Client, new_agent: NewAgent) -> None:
+    path = f"/v1/agents/{new_agent().id}/standing-approvals"
+    for number in range(MOST):
+        http.post(path, json={"tool_name": "memory_insert", "arguments": {"label": str(number)}}).raise_for_status()
+    refused = http.post(path, json={"tool_name": "memory_insert", "arguments": {"label": "one more"}})
+    assert (refused.status_code, f"has {MOST} standing approvals" in refused.text) == (409, True)
+    known = http.post(path, json={"tool_name": "memory_insert", "arguments": {"label": "0"}})
+    assert (known.status_code, len(http.get(path).json())) == (200, MOST), "one that it has is no more"
 
 
 EDITS: tuple[tuple[str, dict[str, Any]], ...] = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -51,11 +52,16 @@ async def test_only_the_agents_that_were_named_can_be_asked(
         assert await call(member, "ask_agent", agent=mine.id, message="Please:\nECHO hello") == "hello"
         for name in (other.id, other.name, "nobody"):
             assert name in await refused(member, "ask_agent", agent=name, message="Please:\nECHO hello")
+    twin = f"twin_{uuid4().hex}"
+    same = [new_agent(name=twin) for _ in range(2)]
+    async with joined(server.url, new_member(agents=[each.id for each in same])) as member:
+        told = await refused(member, "ask_agent", agent=twin, message="Please:\nECHO hello")
+        assert all(each.id in told for each in same)
 
 
 @one_store
 async def test_a_turn_that_fails_says_why(
-    server: ServerProcess, http: httpx.Client, new_agent: NewAgent, new_member: NewMember
+    server: ServerProcess, new_agent: NewAgent, new_member: NewMember, scripted_model: ScriptedModel
 ) -> None:
     agent = new_agent(tool_rules=[{"type": "requires_approval", "tool_name": "conversation_search"}])
     async with joined(server.url, new_member(agents=[agent.id])) as member:
@@ -64,6 +70,12 @@ async def test_a_turn_that_fails_says_why(
         )
         assert "requires_approval" in told
         assert "approval" in await refused(member, "ask_agent", agent=agent.id, message="Please:\nECHO hello?")
+    other = new_agent()
+    async with joined(server.url, new_member(agents=[other.id])) as member:
+        scripted_model.fail_next(400, message="no luck today")
+        told = await refused(member, "ask_agent", agent=other.id, message="Please:\nECHO hello")
+        assert other.name in told
+        assert "no luck today" in told
 
 
 @one_store

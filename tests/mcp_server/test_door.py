@@ -22,6 +22,7 @@ from folkmoot.access.principals import Errand, Grants
 from folkmoot.agents.deletion import remove_block
 from folkmoot.application import create_app
 from folkmoot.identifiers import ORGANIZATION
+from folkmoot.mcp_server.resources import MOST_SUBSCRIBED
 from folkmoot.memory.authors import Author
 from folkmoot.memory.blocks import create_block, labels_topic, update_block
 from folkmoot.settings import Settings
@@ -87,6 +88,17 @@ def test_pages_of_other_sites_do_not_get_in(server: ServerProcess, http: httpx.C
 def test_a_body_of_too_many_values_is_refused(server: ServerProcess, http: httpx.Client) -> None:
     asked = knock(server.url, "tools/list", {"x": [[]] * 200_000})
     assert http.request(**asked).status_code == 422
+
+
+@one_store
+def test_what_cannot_be_subscribed_to_is_refused(server: ServerProcess, http: httpx.Client) -> None:
+    many = [f"memory://block-{number}" for number in range(MOST_SUBSCRIBED + 1)]
+    asked = knock(server.url, "subscriptions/listen", {"notifications": {"resourceSubscriptions": many}})
+    with http.stream(**asked) as answer:
+        assert f"more than {MOST_SUBSCRIBED} resources" in next(answer.iter_text())
+    session = begin_session(server.url, "nobody's")
+    del session.headers["mcp-session-id"]
+    assert "needs the session" in session.ask("resources/subscribe", uri="memory://notes")["error"]["message"]
 
 
 @one_store

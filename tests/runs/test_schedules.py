@@ -160,6 +160,29 @@ def test_a_schedule_ends_with_the_key_that_made_it(start_server: StartServer, da
 
 
 @one_store
+def test_a_schedule_that_cannot_go_on_ends_and_holds_up_no_other(start_server: StartServer, database_url: str) -> None:
+    """It is due before the others, and its time zone is one that the machine knows no more."""
+    server = start_server()
+    with plain_client(server.url) as http:
+        lost, other = (http.post("/v1/agents", json={"model": MODEL}).json()["id"] for _ in range(2))
+        for agent in (lost, other):
+            made = http.post(f"/v1/agents/{agent}/schedule", json={"messages": SAID, "schedule": DAILY})
+            assert made.status_code == 201, made.text
+    server.stop()
+    _let_all_be_due(database_url, 2_000_000)
+    with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as connection, connection:
+        moved = connection.execute(
+            "UPDATE schedules SET due_at = 1000000, timezone = 'Mars/Olympus' WHERE agent_id = ?", [lost]
+        )
+        assert moved.rowcount == 1
+    again = start_server()
+    with plain_client(again.url) as http:
+        assert len(until(lambda: runs_of(http, other))) == 1
+        assert http.get(f"/v1/agents/{lost}/schedule").json()["scheduled_messages"] == []
+        assert runs_of(http, lost) == []
+
+
+@one_store
 def test_a_users_next_key_takes_up_no_schedule_of_the_one_before(start_server: StartServer, database_url: str) -> None:
     """Users who came from another server keep their row, so that what it had made could come back to life."""
     server = start_server(env={"FOLKMOOT_API_KEY": "the-key"})

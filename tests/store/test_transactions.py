@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import bindparam, func, select, update
 
-from folkmoot.errors import Conflict, StoreError, StoreOverloaded, StoreUnavailable
+from folkmoot.errors import Conflict, InvalidInput, StoreError, StoreOverloaded, StoreUnavailable
 from folkmoot.store.engine import Store, Transaction
 from folkmoot.store.tables import block_tags, blocks
 from support.polling import PATIENCE
@@ -95,15 +95,20 @@ async def test_a_statement_that_breaks_a_rule_is_a_conflict_and_undone(opened: S
     assert await names(opened) == ["a"]
 
 
-async def test_a_piece_that_raises_takes_nobody_with_it(opened: Store) -> None:
-    """Pieces that come at once share a commit on SQLite; each of them lands or fails by itself."""
+@pytest.mark.every_case_on_both
+@pytest.mark.parametrize("together", [None, "a block"])
+async def test_a_piece_that_raises_takes_nobody_with_it(opened: Store, together: str | None) -> None:
+    """Pieces that come at once share a commit on SQLite, those on one thing on PostgreSQL too; each lands or fails."""
 
     async def failing(transaction: Transaction) -> None:
         await transaction.insert(blocks, [block("gone")])
         raise Refused
 
     pieces = [
-        opened.write(failing if number % 3 == 1 else inserting("a" if number % 3 == 2 else f"piece {number:02}"))
+        opened.write(
+            failing if number % 3 == 1 else inserting("a" if number % 3 == 2 else f"piece {number:02}"),
+            together=together,
+        )
         for number in range(30)
     ]
     results = await asyncio.gather(*pieces, return_exceptions=True)
@@ -127,6 +132,20 @@ async def test_a_statement_the_database_refuses_takes_nobody_with_it(opened: Sto
     results = await asyncio.gather(*(opened.write(piece) for piece in pieces), return_exceptions=True)
     assert isinstance(results[1], Exception)
     assert [results[0], results[2]] == ["before", "after"]
+    assert await names(opened) == ["after", "before"]
+
+
+async def test_a_number_that_no_database_holds_is_refused_and_takes_nobody_with_it(opened: Store) -> None:
+    async def late(transaction: Transaction) -> None:
+        await transaction.insert(blocks, [block("late", created_at=2**63)])
+
+    by_time = select(blocks.c.id).where(blocks.c.created_at == bindparam("at"))
+    pieces = [inserting("before"), late, inserting("after")]
+    results = await asyncio.gather(*(opened.write(piece) for piece in pieces), return_exceptions=True)
+    assert [results[0], results[2]] == ["before", "after"]
+    assert isinstance(results[1], InvalidInput)
+    with pytest.raises(InvalidInput):
+        await opened.read(lambda transaction: transaction.all(by_time, at=2**63))
     assert await names(opened) == ["after", "before"]
 
 

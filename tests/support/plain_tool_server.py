@@ -7,6 +7,7 @@ that the variable `TOOL_SERVER_MORE` names is there, it starts with one tool mor
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import sys
@@ -46,7 +47,7 @@ TOOLS: dict[str, Any] = {
     "process": PLAIN,
     "grow": takes(name="string"),
     "shrink": takes(name="string"),
-    **dict.fromkeys(("ok", "hang", "flood", "huge", "die", "garbage", "ask", "not_a_result", "input"), PLAIN),
+    **dict.fromkeys(("ok", "hang", "flood", "huge", "die", "garbage", "ask", "not_a_result", "input", "packed"), PLAIN),
     "lying_result": PLAIN,
     "lies_deep": deep(60),
     "lies_far": {"type": "object", "properties": {"a": {"$ref": "http://127.0.0.1:1/secret"}}},
@@ -203,6 +204,9 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(600)
         elif name == "garbage":
             self.answer(next(noise(name)))
+        elif name == "packed":
+            answer = {"jsonrpc": "2.0", "id": message["id"], "result": text("x" * 100_000)}
+            self.answer(gzip.compress(json.dumps(answer).encode()), packed=True)
         else:
             self.send_response(200)
             self.send_header("Content-Type", "text/event-stream")
@@ -211,8 +215,10 @@ class Handler(BaseHTTPRequestHandler):
             for line in noise(name):
                 self.wfile.write(b"event: message\ndata: " + line + b"\n\n")
 
-    def answer(self, body: bytes) -> None:
+    def answer(self, body: bytes, *, packed: bool = False) -> None:
         self.send_response(200)
+        if packed:
+            self.send_header("Content-Encoding", "gzip")
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

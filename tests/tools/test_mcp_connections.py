@@ -151,6 +151,12 @@ async def test_what_cannot_be_used_is_a_clear_error(tool: str, words: str, fault
         assert connection.is_usable != (faulty.is_program and tool in ("huge", "die"))
 
 
+async def test_an_answer_that_is_packed_is_not_unpacked(addresses: Callable[[str], str]) -> None:
+    async with connected(configured("faulty", addresses)) as connection:
+        with pytest.raises(ToolServerFailed, match="answers packed, although it was asked not to"):
+            await connection.call("packed", {}, 60)
+
+
 async def test_an_answer_is_not_held_against_the_servers_own_schema(faulty: ServerConfiguration) -> None:
     async with connected(faulty) as connection:
         await connection.list_tools()

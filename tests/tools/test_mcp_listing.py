@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from mcp_types import Tool, ToolAnnotations
+from mcp_types import CallToolResult, Tool, ToolAnnotations
 
-from folkmoot.tools.mcp.listing import LARGEST_SCHEMA, read_listing
+from folkmoot.tools.mcp.listing import LARGEST_SCHEMA, LONGEST_DESCRIPTION, read_listing
+from folkmoot.tools.mcp.results import EMPTY, tool_result
 from support.plain_tool_server import deep
 
 
@@ -60,6 +62,49 @@ def test_what_every_reader_of_schemas_can_do_without_is_left_out() -> None:
     schema = {"$schema": "x", "$id": "y", "type": "object", "properties": {"a": True, "b\0": {"description": "\ud800"}}}
     (read,) = read_listing([tool(schema=schema)])
     assert read.parameters == {"type": "object", "properties": {"a": {}, "b\ufffd": {"description": "\ufffd"}}}
+
+
+def test_a_long_description_is_cut() -> None:
+    (read,) = read_listing([tool(description="x" * 100_000)])
+    assert read.description == "x" * LONGEST_DESCRIPTION + "…"
+
+
+ANSWERED: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"type": "audio", "data": "AAAA", "mimeType": "audio/wav"}, "(audio, audio/wav, 3 bytes)"),
+    ({"type": "resource_link", "name": "a", "uri": "file:///a"}, "(a: file:///a)"),
+    (
+        {"type": "resource_link", "name": "a", "title": "An A", "description": "old", "uri": "file:///a"},
+        "(An A: file:///a: old)",
+    ),
+    ({"type": "resource", "resource": {"uri": "file:///a", "text": "words"}}, "file:///a\nwords"),
+    ({"type": "resource", "resource": {"uri": "file:///a", "blob": "AAAA"}}, "(file:///a: data, 3 bytes)"),
+    (
+        {"type": "resource", "resource": {"uri": "file:///a", "blob": "AAAA", "mimeType": "application/zip"}},
+        "(file:///a: application/zip, 3 bytes)",
+    ),
+    ({"type": "resource", "resource": {"uri": "file:///a", "blob": "AAAA", "mimeType": "image/png"}}, "(picture 1)"),
+)
+
+
+@pytest.mark.parametrize(("part", "words"), ANSWERED)
+def test_whatever_a_server_answers_with_is_told_in_words(part: dict[str, Any], words: str) -> None:
+    told = tool_result(CallToolResult.model_validate({"content": [part]}))
+    assert (told.text, bool(told.pictures)) == (words, words == "(picture 1)")
+
+
+@pytest.mark.parametrize(
+    ("texts", "structured", "told"),
+    [
+        ((), None, EMPTY),
+        (("1", "2"), {"result": [1, 2]}, "1\n2"),
+        (("1", "2"), {"result": [1, 3]}, '1\n2\n{"result": [1, 3]}'),
+        (("[" * 50_000,), {"a": 1}, "[" * 50_000 + '\n{"a": 1}'),
+    ],
+)
+def test_structured_content_is_told_unless_the_texts_say_it(texts: Sequence[str], structured: Any, told: str) -> None:
+    content = [{"type": "text", "text": text} for text in texts]
+    answer = CallToolResult.model_validate({"content": content, "structuredContent": structured})
+    assert tool_result(answer).text == told
 
 
 def test_names_become_what_every_provider_takes_and_stay_apart() -> None:

@@ -255,6 +255,88 @@ def test_a_file_is_taken_whole_or_not_at_all(http: httpx.Client, moving: str) ->
     refused(file, 400, "nobody", embedding="nobody/nothing")
 
 
+HISTORY, OTHER = ("folkmoot", "histories", 0), ("folkmoot", "conversations", 0)
+LAST = (*HISTORY, "versions", -1)
+DAMAGE: tuple[tuple[tuple[str | int, ...], Any, str], ...] = (
+    (("agents", 0, "messages"), {}, "messages is no list"),
+    (("agents", 0, "messages", 1), "hello", "messages is no list of objects"),
+    (("agents", 0, "messages", 1, "id"), "message-0", "two of its messages"),
+    (("agents", 0, "files_agents"), [5], "files_agents is no list of objects"),
+    (("agents", 0, "folkmoot", "given", "tool_rules"), [{"tool_name": "x"}], "tool_rules"),
+    (("agents", 0, "folkmoot", "access"), {"block-0": "own"}, "'own' is no access"),
+    (("agents", 0, "folkmoot", "archives"), {"archive-9": "read"}, "is no archive"),
+    (("agents", 0, "folkmoot", "archives"), {"archive-9": []}, "is no archive"),
+    (("agents", 0, "folkmoot", "identity_ids"), ["identity-9"], "no identity"),
+    (("agents", 0, "folkmoot", "identity_ids"), [{}], "no identity"),
+    (("folkmoot", "left_out"), [5], "left_out is no list"),
+    ((*HISTORY, "block_id"), "block-99", "which is not in it"),
+    ((*HISTORY, "block_id"), {}, "which is not in it"),
+    ((*HISTORY, "versions"), [], "0 versions"),
+    ((*HISTORY, "versions"), [5], "does not fit"),
+    ((*LAST, "length"), -1, "no number of characters"),
+    ((*LAST, "length"), 10**9, "together"),
+    ((*LAST, "version"), 7, "is missing"),
+    ((*LAST, "author_type"), "king", "'king' is no author"),
+    ((*LAST, "author_name"), 5, "author without a name"),
+    ((*LAST, "created_at"), "now", "no time"),
+    ((*LAST, "created_at"), 10**18, "no time"),
+    ((*LAST, "edit"), "5", "no edit"),
+    ((*LAST, "edit"), "[" * 50_000, "does not fit"),
+    (("blocks", 0, "value"), "another", "its last version is not the block's text"),
+    ((*OTHER, "agent_id"), "agent-9", "is of no agent"),
+    ((*OTHER, "agent_id"), [], "is of no agent"),
+    ((*OTHER, "id"), None, "is of no agent"),
+    ((*OTHER, "created_at"), 10**18, "times in microseconds"),
+    ((*OTHER, "archived_at"), "now", "times in microseconds"),
+    ((*OTHER, "archived_at"), [], "times in microseconds"),
+    ((*OTHER, "summary"), 5, "summary is a text"),
+    ((*OTHER, "messages"), 5, "messages is no list"),
+    ((*OTHER, "messages"), ["hello"], "messages is no list of objects"),
+    ((*OTHER, "in_context_message_ids"), 5, "in_context_message_ids is no list"),
+    ((*OTHER, "configuration"), [], "configuration is no object"),
+    ((*OTHER, "access"), {}, "do not fit"),
+    ((*OTHER, "block_ids"), [[]], "do not fit"),
+    ((*OTHER, "access"), {"block-2": "own"}, "or no access"),
+    ((*OTHER, "access"), {"block-2": []}, "or no access"),
+    (("groups",), [{"id": "group-0", "manager_config": 5}], "manager_config is an object"),
+    (("mcp_servers",), [{"id": "mcp_server-0", "server_url": "https://a.example"}], "no server_name"),
+    (("tools",), [{"id": f"tool-{number}"} for number in range(10_001)], "tools are 10,001"),
+)
+
+
+def damaged(file: Any, path: tuple[str | int, ...], value: Any) -> Any:
+    """Return a file with another value somewhere in it."""
+    changed = thing = json.loads(json.dumps(file))
+    for step in path[:-1]:
+        thing = thing[step]
+    thing[path[-1]] = value
+    return changed
+
+
+@one_store
+def test_wherever_a_file_is_damaged_it_is_refused_by_name(http: httpx.Client, moving: str) -> None:
+    file, before = exported(http, moving), http.get("/v1/agents/count").json()
+    for path, value, named in DAMAGE:
+        answer = posted(http, damaged(file, path, value))
+        assert (answer.status_code, named in answer.text) == (400, True), (path, value, answer.text)
+    assert http.get("/v1/agents/count").json() == before
+
+
+def test_what_no_database_can_keep_is_shown_as_such_wherever_it_stands(http: httpx.Client, moving: str) -> None:
+    file = exported(http, moving)
+    odd = file
+    for path in ((*LAST, "author_name"), (*OTHER, "summary"), ("agents", 0, "description")):
+        odd = damaged(odd, path, "a\0b\ud800")
+    odd["sources"] = [{"id": "source-0", "name": f"shelf \ud800 {uuid4().hex}", "description": "\0"}]
+    odd["agents"][0]["source_ids"] = ["source-0"]
+    made = imported(http, odd)["agent_ids"][0]
+    again = exported(http, made)
+    assert again["agents"][0]["description"] == "a\ufffdb\ufffd"
+    assert again["folkmoot"]["conversations"][0]["summary"] == "a\ufffdb\ufffd"
+    assert again["folkmoot"]["histories"][0]["versions"][-1]["author_name"] == "a\ufffdb\ufffd"
+    assert "shelf \ufffd " in again["sources"][0]["name"]
+
+
 def test_what_cannot_be_taken_is_told_and_left_out_when_that_is_wanted(http: httpx.Client, moving: str) -> None:
     file = exported(http, moving)
     entry = file["agents"][0]
@@ -334,7 +416,7 @@ def test_a_file_opens_no_hosts_and_sets_nothing_that_a_route_would_refuse(
 
     said = exported(http, moving)
     own = said["folkmoot"]["conversations"][0]
-    for wrong in ({"context_window_limit": 5}, {"model_settings": 3}, {"model": "a\0"}, []):
+    for wrong in ({"context_window_limit": 5}, {"model_settings": 3}, {"model": 3}, []):
         own["configuration"] = wrong
         answer = posted(http, said)
         assert (answer.status_code, "conversation" in answer.text) == (400, True), (wrong, answer.text)
@@ -417,10 +499,13 @@ def test_archives_and_identities_come_along(http: httpx.Client, new_agent: NewAg
     (found,) = http.get("/v1/identities", params={"identifier_key": key}).json()
     assert found["properties"] == properties
     assert [each["id"] for each in http.get(f"/v1/identities/{found['id']}/agents").json()] == [third]
-    for wrong in ({"name": ""}, {"passages": [{"text": ""}]}, {"embedding": 3}):
+    late = [{"text": "Tea.", "created_at": 10**18}]
+    for wrong in ({"name": ""}, {"passages": [{"text": ""}]}, {"embedding": 3}, {"passages": {}}, {"passages": late}):
         broken = json.loads(json.dumps(file))
         broken["folkmoot"]["archives"][0] |= wrong
         assert posted(http, broken).status_code == 400
+    own = dict.fromkeys(file["agents"][0]["folkmoot"]["archives"], "own")
+    assert "is no archive it may have" in posted(http, damaged(file, ("agents", 0, "folkmoot", "archives"), own)).text
 
 
 def test_folders_come_with_the_texts_of_their_files(http: httpx.Client, new_agent: NewAgent) -> None:
@@ -445,6 +530,23 @@ def test_folders_come_with_the_texts_of_their_files(http: httpx.Client, new_agen
         sorted((each["start_line"], each["is_open"]) for each in f["agents"][0]["files_agents"]) for f in (file, again)
     ]
     assert shown[0] == shown[1]
+    for path, value, named in (
+        (("sources", 0, "name"), "", "no name that can be used"),
+        (("files", 0, "source_id"), [], "none of its sources"),
+        (("files", 0, "source_id"), "agent-0", "none of its sources"),
+        (("files", 0, "original_file_name"), "a/../", "file-0"),
+        (("agents", 0, "files_agents", 0, "start_line"), 10**30, "Nothing was taken"),
+    ):
+        answer = posted(http, damaged(file, path, value))
+        assert (answer.status_code, named in answer.text) == (400, True), (path, answer.text)
+    odd = damaged(file, ("files", 0, "content"), None)
+    odd["files"][0]["error_message"] = "it was a picture"
+    odd["agents"][0]["files_agents"][1] |= {"last_accessed_at": "never"}
+    odd["agents"][0]["files_agents"] += [{"file_id": "agent-0"}, {"file_id": []}, {}]
+    told = imported(http, odd)
+    assert [line for line in told["left_out"] if "has no text (it was a picture)" in line]
+    kept = exported(http, told["agent_ids"][0])
+    assert (len(kept["files"]), len(kept["agents"][0]["files_agents"])) == (1, 1)
 
 
 def read_all(http: httpx.Client, folder_id: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import shutil
 import signal
@@ -195,6 +196,68 @@ async def test_foreign_and_newer_files_are_refused_by_name(database_url: str, tm
     await refused(r"newer Folkmoot, 9\.0 \(schema 9999\)")
     rewrite(whole, other, tables=[])
     await refused("damaged in index.json")
+    rewrite(whole, other, tables=[{"name": "blocks", "columns": [["id", "king"]]}])
+    await refused("no kind of column 'king'")
+    rewrite(whole, other, tables=5)
+    await refused("damaged in folkmoot-backup.json")
+    rewrite(whole, other, format="king")
+    await refused("no backup of Folkmoot")
+
+
+@one_store
+async def test_what_somebody_edited_is_told_from_what_was_written(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each archive is sound as such: only what stands in it is another."""
+    await make_database(database_url, rows=2)
+    whole, other = tmp_path / "whole.folkmoot", tmp_path / "other.folkmoot"
+    await back_up(database_url, whole, None, unseen)
+    with zipfile.ZipFile(whole) as archive:
+        kept = {name: archive.read(name) for name in archive.namelist()}
+    pieces = json.loads(kept["index.json"])["pieces"]
+    place = next(place for place, piece in enumerate(pieces) if piece[1] == "blocks")
+    name, rows = pieces[place][0], kept[pieces[place][0]]
+
+    async def refused(match: str, data: bytes | None, listed: dict[int, Any]) -> None:
+        """Give the table other data, and its entry in the index other values beside what fits that data."""
+        piece = [name, "blocks", 1, 2, len(data or rows), hashlib.sha256(data or rows).hexdigest()]
+        for number, value in listed.items():
+            piece[number] = value
+        index = json.dumps({"pieces": [*pieces[:place], piece, *pieces[place + 1 :]]}).encode()
+        with zipfile.ZipFile(other, "w") as archive:
+            for member, content in (kept | {name: data, "index.json": index}).items():
+                if content is not None:
+                    archive.writestr(member, content)
+        with pytest.raises(BackupUnusable, match=match):
+            await restore(other, f"sqlite:///{tmp_path / 'never.sqlite3'}", replace=False, progress=unseen)
+        assert not (tmp_path / "never.sqlite3").exists()
+
+    await refused("its checksum is another", rows.replace(b"1", b"2", 1), {5: pieces[place][5]})
+    await refused("its checksum is another", rows[:-1], {5: pieces[place][5]})
+    await refused("it is no JSON", b"nope", {})
+    await refused("it is no JSON", b"[" * 50_000, {})
+    await refused("its rows are not those of the index", rows.split(b"\n")[0], {})
+    await refused("its rows are not those of the index", b"[1]\n[2]", {})
+    await refused("it is missing", None, {})
+    await refused("it names 'king'", rows, {1: "king"})
+    await refused("it names 'blocks'", rows, {4: 10**12})
+    await refused("damaged in index.json", rows, {4: "many"})
+    kept["folkmoot-backup.json"] = b"[" * 50_000
+    await refused("damaged in folkmoot-backup.json", rows, {})
+
+
+@one_store
+async def test_a_backup_that_cannot_be_written_leaves_nothing(database_url: str, tmp_path: Path) -> None:
+    in_the_way = tmp_path / "file"
+    in_the_way.touch()
+    with pytest.raises(StartupError, match="cannot be written: File exists"):
+        await back_up(database_url, in_the_way / "a.folkmoot", None, unseen)
+    with pytest.raises(StartupError, match="There is no database"):
+        await back_up(f"sqlite:///{tmp_path / 'nothing.sqlite3'}", tmp_path / "b.folkmoot", None, unseen)
+    sqlite3.connect(tmp_path / "empty.sqlite3").close()
+    with pytest.raises(StartupError, match="it has no tables"):
+        await back_up(f"sqlite:///{tmp_path / 'empty.sqlite3'}", tmp_path / "c.folkmoot", None, unseen)
+    assert not [*tmp_path.glob("*.folkmoot*")]
 
 
 @one_store
@@ -456,6 +519,21 @@ async def test_before_an_upgrade_the_file_is_copied_beside_itself(empty_database
     assert copy_of_it.stat().st_mode & 0o077 == 0
     await (await open_store(empty_database_url, 5)).close()
     assert [each.name for each in path.parent.glob("*.schema-*")] == [copy_of_it.name], "no upgrade, no copy"
+
+
+@one_store
+async def test_without_a_copy_nothing_is_upgraded(empty_database_url: str) -> None:
+    await restore_release("0.1.0", "sqlite", empty_database_url)
+    path = Path(empty_database_url.removeprefix("sqlite:///"))
+    before = contents(path)
+    in_the_way = path.with_name(f"{path.name}.schema-0002")
+    in_the_way.mkdir()
+    with pytest.raises(StartupError, match=r"cannot be copied to .* before: Is a directory. Nothing was changed"):
+        await open_store(empty_database_url, 5)
+    assert contents(path) == before
+    in_the_way.rmdir()
+    await (await open_store(empty_database_url, 5)).close()
+    assert contents(in_the_way) == before
 
 
 connect = sqlite3.connect

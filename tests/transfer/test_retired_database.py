@@ -14,6 +14,7 @@ import asyncpg
 import httpx
 import pytest
 
+from folkmoot.access.organizations import create_organization
 from folkmoot.errors import StartupError
 from folkmoot.models.catalogue import Catalogue
 from folkmoot.models.directory import Directory
@@ -308,6 +309,67 @@ async def test_run_again_it_changes_nothing_and_brings_what_is_new(source: str, 
     new = {row for row in await all_keys(database_url, "messages") if "11111111" in str(row)}
     assert len(new) == 1
     assert later.taken["messages"] > 0
+
+
+SECOND = "org-22222222-2222-4222-8222-222222222222"
+OF_MOVED = "(SELECT id FROM agents WHERE name = 'old memgpt')"
+MOVING = (
+    f"INSERT INTO organizations (id, name, is_deleted, privileged_tools) VALUES ('{SECOND}', 'second', false, false)",
+    (
+        f"INSERT INTO users (id, name, organization_id, is_deleted, created_at) "
+        f"VALUES ('user-22222222-2222-4222-8222-222222222222', 'grace', '{SECOND}', false, now())"
+    ),
+    f"UPDATE agents SET organization_id = '{SECOND}' WHERE name = 'old memgpt'",
+    f"UPDATE messages SET organization_id = '{SECOND}' WHERE agent_id = {OF_MOVED}",
+    (
+        f"UPDATE block SET organization_id = '{SECOND}' WHERE id IN "
+        f"(SELECT block_id FROM blocks_agents WHERE agent_id = {OF_MOVED})"
+    ),
+    (
+        f"INSERT INTO blocks_agents (agent_id, block_id, block_label) "
+        f"SELECT {OF_MOVED}, id, label FROM block WHERE label = 'policies'"
+    ),
+)
+"""An organisation of its own for one agent and its blocks, and a block of the other one that it is said to have."""
+
+
+@one_store
+async def test_organisations_come_apart_and_nothing_of_one_gets_into_the_other(source: str, database_url: str) -> None:
+    await change(source, *MOVING)
+
+    async def rows_of(*tables: str) -> dict[str, int]:
+        every = await all_rows(database_url)
+        return {table: sum(SECOND in row for row in every[table]) for table in tables}
+
+    tried = await taken(source, database_url, organization="second", dry_run=True)
+    assert (tried.taken["organizations"], tried.taken["agents"], await rows_of("agents")) == (1, 1, {"agents": 0})
+    part = await taken(source, database_url, organization="second")
+    assert (part.taken["organizations"], part.source["agents"], part.taken["agents"]) == (1, 1, 1)
+    assert "which did not come" in "\n".join(part.problems), "the block of the other organisation"
+    every = await all_rows(database_url)
+    for table in ("agents", "blocks", "agent_blocks", "messages", "api_keys", "organizations"):
+        assert every[table], table
+        assert all(SECOND in row for row in every[table]), table
+    whole = await taken(source, database_url)
+    assert (whole.there["organizations"], whole.taken["agents"], whole.there["agents"]) == (2, 12, 1)
+    mine = await rows_of("agents", "blocks", "agent_blocks", "messages")
+    assert mine == {table: len(every[table]) for table in mine}
+
+
+@one_store
+async def test_an_organisation_whose_name_is_taken_is_told_and_takes_nobody_with_it(
+    source: str, database_url: str
+) -> None:
+    await change(source, *MOVING)
+    store = (await open_store(database_url, 10)).everywhere
+    await store.write(lambda transaction: create_organization(transaction, "second"))
+    await store.close()
+    done = await taken(source, database_url)
+    assert (done.refused["organizations"], done.taken["agents"]) == (1, 12)
+    told = "\n".join(done.problems)
+    assert f"organizations {SECOND} 'second': cannot be written" in told
+    assert "agents: 1 rows belong to what is not there" in told
+    assert not [row for rows in (await all_rows(database_url)).values() for row in rows if SECOND in row]
 
 
 @one_store

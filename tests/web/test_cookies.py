@@ -37,6 +37,18 @@ def test_a_network_of_one_client_counts_as_one_address() -> None:
     assert attempts.wait("2001:db8:0:1::1") == 0
 
 
+def test_an_address_is_the_same_however_it_is_written_and_what_is_none_counts_together() -> None:
+    attempts = Attempts(Clock())
+    for _ in range(PER_ADDRESS // 2):
+        attempts.failed("192.0.2.7")
+        attempts.failed("::ffff:192.0.2.7")
+        attempts.failed("a proxy's word")
+        attempts.failed("")
+    assert attempts.wait("::ffff:192.0.2.7") == attempts.wait("192.0.2.7") > 0
+    assert attempts.wait("another word") > 0
+    assert attempts.wait("::ffff:192.0.2.8") == 0
+
+
 def test_many_addresses_together_wait_too_and_are_not_remembered_for_ever() -> None:
     clock = Clock()
     attempts = Attempts(clock)

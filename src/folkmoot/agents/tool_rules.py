@@ -162,7 +162,8 @@ class ToolRules:
         """
         kept: dict[tuple[str, str], Mapping[str, Any]] = {}
         for place, rule in enumerate(rules):
-            kept.setdefault((rule["type"], _read(place, rule).model_dump_json()), rule)
+            read = _read(place, rule)
+            kept.setdefault((rule["type"], read.model_dump_json()), rule)
         return list(kept.values())
 
     @property

@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 from pydantic import Field
 
-from folkmoot.agents.events import CallPiece, Event, TurnEnd, TurnFailed
+from folkmoot.agents.events import Event, TurnEnd, TurnFailed
 from folkmoot.conversations.messages import Message
 from folkmoot.errors import ToolFailed
 from folkmoot.mcp_server.member import Member
@@ -57,8 +57,6 @@ async def ask_agent(member: Member, wanted: AskAgent, report: Report) -> Answer:
 
 def _doing(event: Event) -> str | None:
     """Return what an event shows the agent doing, in words."""
-    if isinstance(event, CallPiece) and event.name:
-        return f"calls {event.name}"
     if isinstance(event, Message):
         return event.message_type.removesuffix("_message").replace("_", " ")
     return None

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
-_LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+"""The stored times that can be shown: those of the years from 1 to 9999."""
 
 
 def now() -> int:
@@ -27,4 +28,4 @@ def from_datetime(value: datetime) -> int:
     In some zones a time has a year in UTC that a datetime cannot have; the first or last one that it can counts then.
     """
     aware = value if value.tzinfo else value.replace(tzinfo=UTC)
-    return min(max((aware - _EPOCH) // _MICROSECOND, _FIRST), _LAST)
+    return min(max((aware - _EPOCH) // _MICROSECOND, FIRST), LAST)

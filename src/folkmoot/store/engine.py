@@ -36,6 +36,8 @@ S = TypeVar("S")
 
 Parameters: TypeAlias = Mapping[str, Any]
 
+NUMBER_TOO_LARGE = "A number in the request is larger than the database can hold."
+
 CHANGED_MEANWHILE = "Another request changed this at the same moment; nothing was done. Try again."
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from folkmoot.errors import InvalidInput, StoreUnavailable
-from folkmoot.store.engine import S, T, Work
+from folkmoot.store.engine import NUMBER_TOO_LARGE, S, T, Work
 from folkmoot.store.scans import Scans
 from folkmoot.store.sqlite_transaction import STATEMENTS, SqliteTransaction, at_once, connect
 
@@ -96,7 +96,7 @@ class _Reader:
             finally:
                 self.connection.execute("ROLLBACK")
         except OverflowError as error:
-            raise InvalidInput("A number in the request is larger than the database can hold.") from error
+            raise InvalidInput(NUMBER_TOO_LARGE) from error
         except sqlite3.Error as error:
             raise StoreUnavailable(f"The database cannot be read: {error}.") from error
 

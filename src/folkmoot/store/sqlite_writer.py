@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from folkmoot.errors import Conflict, StoreFull, StoreMoved, StoreOverloaded, StoreUnavailable
-from folkmoot.store.engine import CHANGED_MEANWHILE, T, Transaction, Work
+from folkmoot.errors import Conflict, InvalidInput, StoreFull, StoreMoved, StoreOverloaded, StoreUnavailable
+from folkmoot.store.engine import CHANGED_MEANWHILE, NUMBER_TOO_LARGE, T, Transaction, Work
 from folkmoot.store.files import OpenFiles
 from folkmoot.store.signals import Signals
 from folkmoot.store.sqlite_transaction import PAUSE, STATEMENTS, WAITED, Pace, SqliteTransaction, connect
@@ -212,6 +212,9 @@ class SqliteWriter:
             pending.error = error
             if isinstance(error, sqlite3.IntegrityError):
                 pending.error = Conflict(CHANGED_MEANWHILE)
+                pending.error.__cause__ = error
+            elif isinstance(error, OverflowError):
+                pending.error = InvalidInput(NUMBER_TOO_LARGE)
                 pending.error.__cause__ = error
         else:
             topics.extend(transaction.topics)

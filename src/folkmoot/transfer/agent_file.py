@@ -10,12 +10,13 @@ Identifiers such as `block-3` hold within one file; what has the same one is the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from folkmoot.errors import BadRequest
-from folkmoot.transfer.message_rows import OWN_KEY
+from folkmoot.transfer.message_rows import OWN_KEY, clean
 
 VERSION = 1
 """Of what stands under our own key."""
@@ -71,6 +72,8 @@ def read_agent_file(data: bytes) -> AgentFile:
         content = json.loads(data)
         if isinstance(content, str):  # some clients encode the text of the file once more
             content = json.loads(content)
+        if _UNKEPT.search(data):
+            content = clean(content)
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"file: {_kind_of(data)}, not an agent file: {error}."[:400]) from error
     if not isinstance(content, dict):
@@ -92,7 +95,13 @@ def read_agent_file(data: bytes) -> AgentFile:
     _check_identifiers(file)
     for agent in file.section("agents"):
         _check_agent(agent, file)
+    for conversation in file.own("conversations"):
+        _check_said(conversation, f"file: conversation {conversation.get('id')!r}")
     return file
+
+
+_UNKEPT = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])|\xed[\xa0-\xbf]")
+"""What stands in the bytes of a file that may have NUL or halves of surrogate pairs in a text."""
 
 
 def _check_section(section: str, things: Any) -> None:
@@ -134,14 +143,17 @@ def _check_agent(agent: Mapping[str, Any], file: AgentFile) -> None:
         for identifier in _list(agent, field, place):
             if not isinstance(identifier, str) or identifier not in known:
                 raise BadRequest(f"{place}: {field} names {identifier!r}, which is not among the file's {section}.")
-    messages = _list(agent, "messages", place)
-    if any(not isinstance(message, dict) for message in messages):
-        raise BadRequest(f"{place}: messages is no list of objects.")
+    _objects(agent, "files_agents", place)
+    _check_said(agent, place)
+
+
+def _check_said(holder: Mapping[str, Any], place: str) -> None:
+    messages = _objects(holder, "messages", place)
     ids = [message.get("id") for message in messages]
     known = set(map(str, ids))
     if len(known) != len(ids):
         raise BadRequest(f"{place}: two of its messages have the same id.")
-    for identifier in _list(agent, "in_context_message_ids", place):
+    for identifier in _list(holder, "in_context_message_ids", place):
         if str(identifier) not in known:
             raise BadRequest(f"{place}: in_context_message_ids names {identifier!r}, which is none of its messages.")
 
@@ -151,6 +163,13 @@ def _list(thing: Mapping[str, Any], field: str, place: str) -> list[Any]:
     if value is not None and not isinstance(value, list):
         raise BadRequest(f"{place}: {field} is no list.")
     return value or []
+
+
+def _objects(thing: Mapping[str, Any], field: str, place: str) -> list[dict[str, Any]]:
+    value = _list(thing, field, place)
+    if any(not isinstance(each, dict) for each in value):
+        raise BadRequest(f"{place}: {field} is no list of objects.")
+    return value
 
 
 def message_count(file: AgentFile) -> int:
@@ -192,9 +211,3 @@ _FORMATS = (
     ("a character card", ("spec", "data")),
     ("an OpenAI assistant", ("object", "instructions")),
 )
-
-
-def rows_in(file: AgentFile) -> Iterator[Mapping[str, Any]]:
-    """Yield every row of a message in a file."""
-    for holder in (*file.section("agents"), *file.own("conversations")):
-        yield from holder.get("messages") or ()

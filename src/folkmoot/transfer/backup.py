@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,11 +58,11 @@ async def back_up(url: str, path: Path, key: str | None, progress: Progress) -> 
         with part.open("wb") as file:
             moved = await write_backup(url, file, key, progress)
         replace_durably(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise StartupError(f"{path} cannot be written: {error.strerror}.") from error
-    except StartupError:
-        part.unlink(missing_ok=True)
+    except (OSError, StartupError) as error:
+        with suppress(OSError):  # where nothing can be written there may be nothing to remove
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise StartupError(f"{path} cannot be written: {error.strerror}.") from error
         raise
     return moved
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from folkmoot.agents.creation import AgentPlan, create_agent
 from folkmoot.agents.services import Services
-from folkmoot.errors import BadRequest, EditRefused, FolkmootError, NotFound
+from folkmoot.errors import BadRequest, FolkmootError, InvalidInput, NotFound
 from folkmoot.groups.groups import GroupPlan
 from folkmoot.memory.authors import Author
 from folkmoot.store.engine import Transaction
@@ -161,7 +161,7 @@ async def import_agents(loading: Loading, before: Sequence[ImportedKind], after:
 
     try:
         agent_ids = await loading.services.store.write(write)
-    except (EditRefused, NotFound) as error:
+    except (InvalidInput, NotFound) as error:
         raise BadRequest(f"file: {error.message} Nothing was taken.") from error
     return Imported(agent_ids, [*loading.left_out, *loading.refused], loading.changed)
 

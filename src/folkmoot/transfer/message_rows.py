@@ -8,6 +8,7 @@ say of a message stands beside it, under a key of our own that other readers pas
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -447,6 +448,19 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise UnreadableRow(f"{value!r} stands where a text should")
     return clean_text(value)
+
+
+def clean(value: Any) -> Any:
+    """Return JSON without what a database cannot keep."""
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, list):
+        return [clean(each) for each in value]
+    if isinstance(value, dict):
+        return {clean_text(name): clean(each) for name, each in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def moment_of(value: Any) -> int:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 
 from folkmoot.agents.creation import AgentPlan
-from folkmoot.errors import BadRequest
+from folkmoot.errors import BadRequest, InvalidInput
 from folkmoot.groups.groups import GroupPlan
 from folkmoot.server.wire.agents import CONFIGURATION_FIELDS, AgentView, CreateAgent, show_agent
 from folkmoot.server.wire.archives import CreateArchive, PassageText, Tags
@@ -21,6 +21,7 @@ from folkmoot.server.wire.conversations import ConversationSettings
 from folkmoot.server.wire.groups import MOST_MEMBERS, SOMEBODY, CreateGroup
 from folkmoot.server.wire.identities import CreateIdentity
 from folkmoot.server.wire.tools import CreateTool
+from folkmoot.store import clock
 from folkmoot.transfer.agent_file import AgentFile
 from folkmoot.transfer.importing import Imported, Plans
 from folkmoot.transfer.message_rows import OWN_KEY
@@ -53,7 +54,7 @@ class PassageInFile(Request):
     text: PassageText
     tags: Tags = []
     metadata: JsonObject = {}
-    created_at: Annotated[int, Field(ge=-(2**62), le=2**62)]
+    created_at: Annotated[int, Field(ge=clock.FIRST, le=clock.LAST)]
 
 
 class ImportedAgents(Reply):
@@ -291,6 +292,8 @@ def _read(model: type[M], fields: Mapping[str, Any], place: str) -> M:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))
         raise BadRequest(f"file: {place}: {where}: {problem['msg']}.") from error
+    except InvalidInput as error:
+        raise BadRequest(f"file: {place}: {error.message}") from error
 
 
 def read_variables(*texts: tuple[str, str | None]) -> dict[str, str]:

@@ -15,13 +15,13 @@ from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import passages
 from folkmoot.transfer.exporting import Exporting
 from folkmoot.transfer.importing import Loading
+from folkmoot.transfer.kinds.blocks import ACCESSES
 from folkmoot.transfer.message_rows import OWN_KEY
 
 MOST_PASSAGES = 20_000
 """Passages of all archives that a file carries."""
 
 AT_ONCE = 500
-_ACCESSES = ("write", "append", "read")
 
 _next = (
     select(*COLUMNS)
@@ -79,7 +79,7 @@ class Archives:
             raise BadRequest(f"file: has {count:,} passages, and {MOST_PASSAGES:,} are taken at once.")
         for entry in loading.file.section("agents"):
             for identifier, access in _archives_of(entry).items():
-                if identifier not in loading.plans.archives or access not in _ACCESSES:
+                if identifier not in loading.plans.archives or access not in ACCESSES:
                     raise BadRequest(
                         f"file: agent {entry['id']}: {identifier!r} with {access!r} is no archive it may have."
                     )

@@ -13,6 +13,7 @@ from folkmoot.memory import deltas
 from folkmoot.memory.attachments import attached_rows
 from folkmoot.memory.authors import Author
 from folkmoot.memory.blocks import Block, create_block
+from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.tables import agent_blocks, block_versions, blocks
 from folkmoot.transfer.exporting import Exporting
@@ -25,7 +26,7 @@ MOST_VERSIONS = 20_000
 MOST_REPLAYED = 500_000_000
 """Characters that all versions of one block have together: some seconds on a thread."""
 
-_ACCESSES = ("write", "append", "read")
+ACCESSES = ("write", "append", "read")
 
 _versions = (
     select(block_versions).where(block_versions.c.block_id == bindparam("of")).order_by(block_versions.c.version)
@@ -74,12 +75,13 @@ class Blocks:
     def prepare(self, loading: Loading) -> None:
         """Replay each history, so that only such a one is taken that ends at its block's text."""
         for history in loading.file.own("histories"):
-            block = loading.plans.blocks.get(str(history.get("block_id")))
+            named = history.get("block_id")
+            block = loading.plans.blocks.get(named) if isinstance(named, str) else None
             if block is None:
                 raise BadRequest(f"file: a history is of the block {history.get('block_id')!r}, which is not in it.")
             try:
                 _check_history(history["versions"], block["value"])
-            except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
                 raise BadRequest(f"file: the history of {history['block_id']} does not fit: {error}."[:400]) from error
 
     async def load(self, loading: Loading, transaction: Transaction) -> None:
@@ -101,8 +103,8 @@ class AccessToBlocks:
         """Refuse what is no access."""
         for entry in loading.file.section("agents"):
             for access in _access_of(entry).values():
-                if access not in _ACCESSES:
-                    raise BadRequest(f"file: agent {entry['id']}: {access!r} is no access; there are {_ACCESSES}.")
+                if access not in ACCESSES:
+                    raise BadRequest(f"file: agent {entry['id']}: {access!r} is no access; there are {ACCESSES}.")
 
     async def load(self, loading: Loading, transaction: Transaction) -> None:
         """Narrow it."""
@@ -173,9 +175,10 @@ def _check_history(versions: Sequence[Mapping[str, Any]], value: str) -> None:
         names = ("author_id", "author_name", "client")
         if any(not isinstance(version.get(name), str | None) for name in names):
             raise ValueError(f"version {place} has an author without a name")
-        if type(version["created_at"]) is not int:
+        if type(at := version["created_at"]) is not int or not clock.FIRST <= at <= clock.LAST:
             raise ValueError(f"version {place} has no time")
-        json.loads(version["edit"])
+        if not isinstance(json.loads(version["edit"]), dict):
+            raise ValueError(f"version {place} has no edit")  # noqa: TRY004 - a fault of the data
     if text != value:
         raise ValueError("its last version is not the block's text")
 
@@ -186,7 +189,7 @@ async def _write_history(loading: Loading, transaction: Transaction, history: Ma
     rows = [{**{name: each.get(name) for name in (*_FIELDS, "author_id")}, "block_id": block_id} for each in versions]
     await transaction.insert(block_versions, rows)
     last = versions[-1]
-    author = Author(last["author_type"], last.get("author_id"), last["author_name"], client=last.get("client"))
+    author = Author(last["author_type"], last.get("author_id"), last.get("author_name"), client=last.get("client"))
     await transaction.run(
         _set_version, of=block_id, number=last["version"], author=author.to_json(), at=last["created_at"]
     )

@@ -16,6 +16,7 @@ from folkmoot.errors import BadRequest, FolkmootError, InvalidInput, NotFound
 from folkmoot.identifiers import new_id
 from folkmoot.memory.attachments import isolated_rows
 from folkmoot.memory.blocks import Block
+from folkmoot.store import clock
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import agents, conversation_blocks, conversations
@@ -23,7 +24,7 @@ from folkmoot.transfer.agent_file import MOST_MESSAGES
 from folkmoot.transfer.conversation_state import Arranged, all_messages, arrange, in_context_ids, write_said
 from folkmoot.transfer.exporting import Exporting
 from folkmoot.transfer.importing import Loading
-from folkmoot.transfer.kinds.blocks import block_entry
+from folkmoot.transfer.kinds.blocks import ACCESSES, block_entry
 from folkmoot.transfer.message_rows import OWN_KEY, THINKING_ALOUD, RowReader, UnreadableRow, rows_of
 
 MOST_CONVERSATIONS = 1000
@@ -174,8 +175,8 @@ class Conversations:
             archived=entry.get("archived_at"),
         )
         own = [
-            {"conversation_id": conversation_id, "block_id": loading.made[block], "access": entry["access"][block]}
-            for block in entry["block_ids"]
+            {"conversation_id": conversation_id, "block_id": loading.made[block], "access": access}
+            for block, access in entry["access"].items()
         ]
         await transaction.insert(conversation_blocks, own)
 
@@ -217,16 +218,18 @@ def _check_conversation(entry: Mapping[str, Any], agents_: Mapping[str, Any], lo
         BadRequest: it is not.
     """
     place = f"file: {OWN_KEY}.conversations: {entry.get('id')!r}"
-    if not isinstance(entry.get("id"), str) or entry.get("agent_id") not in agents_:
+    agent_id = entry.get("agent_id")
+    if not isinstance(entry.get("id"), str) or not isinstance(agent_id, str) or agent_id not in agents_:
         raise BadRequest(f"{place} is of no agent of the file.")
-    if any(not isinstance(entry.get(name), int) for name in ("created_at", "updated_at")):
-        raise BadRequest(f"{place} has no age.")
-    if not isinstance(entry.get("archived_at"), int | None) or not isinstance(entry.get("summary"), str | None):
-        raise BadRequest(f"{place}: archived_at and summary are a number and a text, or null.")
-    if not isinstance(entry.get("messages"), list):
-        raise BadRequest(f"{place}: messages is a list.")
+    ages = [entry.get("created_at"), entry.get("updated_at")]
+    if (archived_at := entry.get("archived_at")) is not None:
+        ages.append(archived_at)
+    if any(type(age) is not int or not clock.FIRST <= age <= clock.LAST for age in ages):
+        raise BadRequest(f"{place}: created_at, updated_at and archived_at are times in microseconds.")
+    if not isinstance(entry.get("summary"), str | None):
+        raise BadRequest(f"{place}: summary is a text, or null.")
     blocks, access = entry.get("block_ids"), entry.get("access")
-    if not isinstance(blocks, list) or not isinstance(access, dict) or set(access) != set(blocks):
+    if not isinstance(blocks, list) or not isinstance(access, dict) or sorted(map(str, blocks)) != sorted(access):
         raise BadRequest(f"{place}: its blocks and the access to them do not fit.")
-    if not set(blocks) <= set(loading.plans.blocks) or not set(access.values()) <= {"write", "append", "read"}:
+    if any(block not in loading.plans.blocks or allowed not in ACCESSES for block, allowed in access.items()):
         raise BadRequest(f"{place}: names a block that is not in the file, or no access.")

@@ -56,12 +56,13 @@ class Folders:
         known = {entry["id"] for entry in loading.file.section("sources")}
         for entry in loading.file.section("sources"):
             name = entry.get("name")
-            if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME or "\0" in name:
+            if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME:
                 raise BadRequest(f"file: the folder {entry['id']} has no name that can be used: {str(name)[:80]!r}.")
         for entry in loading.file.section("files"):
             text, name = entry.get("content"), entry.get("original_file_name") or entry.get("file_name")
-            if entry.get("source_id") not in known:
-                raise BadRequest(f"file: {entry['id']} is of {entry.get('source_id')!r}, which is none of its sources.")
+            source_id = entry.get("source_id")
+            if not isinstance(source_id, str) or source_id not in known:
+                raise BadRequest(f"file: {entry['id']} is of {source_id!r}, which is none of its sources.")
             if not isinstance(text, str) or not text:
                 loading.left_out.append(f"file {name!r}: has no text ({entry.get('error_message') or 'empty'}).")
                 continue
@@ -182,8 +183,10 @@ async def _store(transaction: Transaction, upload: Upload, data: bytes) -> None:
 
 async def _remember_open(loading: Loading, transaction: Transaction, entry: Mapping[str, Any]) -> None:
     """Note which files the agent had been shown, and where; which are open is settled as they are read."""
+    files = {each["id"] for each in loading.file.section("files")}
     for each in entry.get("files_agents") or ():
-        if each.get("file_id") not in loading.made:
+        file_id = str(each.get("file_id"))
+        if file_id not in files or file_id not in loading.made:
             continue
         lines = {
             name: each.get(name) if isinstance(each.get(name), int) else None for name in ("start_line", "end_line")
@@ -194,7 +197,7 @@ async def _remember_open(loading: Loading, transaction: Transaction, entry: Mapp
             accessed = clock.now()
         row = {
             "agent_id": loading.made[entry["id"]],
-            "file_id": loading.made[each["file_id"]],
+            "file_id": loading.made[file_id],
             "is_open": bool(each.get("is_open")),
             "first_line": lines["start_line"],
             "last_line": lines["end_line"],

@@ -55,7 +55,7 @@ class Identities:
         """Refuse what names no identity of the file."""
         for entry in loading.file.section("agents"):
             for identifier in _identities_of(entry):
-                if identifier not in loading.plans.identities:
+                if not isinstance(identifier, str) or identifier not in loading.plans.identities:
                     raise BadRequest(f"file: agent {entry['id']}: there is no identity {identifier!r} in it.")
 
     async def load(self, loading: Loading, transaction: Transaction) -> None:

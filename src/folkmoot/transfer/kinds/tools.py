@@ -40,7 +40,8 @@ class Tools:
     def prepare(self, loading: Loading) -> None:
         """Read the sources of tools, which are not run."""
         for entry in loading.file.section("tools"):
-            name, kind, fields = entry.get("name"), entry.get("tool_type"), loading.plans.tools.get(entry["id"])
+            name, kind = str(entry.get("name")), entry.get("tool_type")
+            fields = loading.plans.tools.get(entry["id"])
             if name in BUILTIN_TOOLS:
                 if kind == "custom":
                     loading.left_out.append(f"tool {name!r}: a tool of that name comes with the server and is taken.")

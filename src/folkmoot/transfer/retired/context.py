@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from folkmoot.models.embeddings import handle_in
 from folkmoot.store import clock
 from folkmoot.store.engine import Store, Transaction
 from folkmoot.store.sealing import Sealer
-from folkmoot.transfer.message_rows import moment_of
+from folkmoot.transfer.message_rows import clean, moment_of
 from folkmoot.transfer.retired.secrets import decrypt
 from folkmoot.transfer.retired.source import Source
 
@@ -192,19 +191,6 @@ def time_of(row: Mapping[str, Any], column: str = "created_at") -> int:
     """Return a row's time in microseconds; now where it has none."""
     value = row.get(column)
     return clock.now() if value is None else moment_of(value)
-
-
-def clean(value: Any) -> Any:
-    """Return JSON without what a database cannot keep."""
-    if isinstance(value, str):
-        return clean_text(value)
-    if isinstance(value, list):
-        return [clean(each) for each in value]
-    if isinstance(value, dict):
-        return {clean_text(name): clean(each) for name, each in value.items()}
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def object_of(value: Any) -> dict[str, Any]:

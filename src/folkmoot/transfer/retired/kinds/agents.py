@@ -27,8 +27,8 @@ from folkmoot.store.tables import (
     tools,
 )
 from folkmoot.tools.builtin import BUILTIN_TOOLS
-from folkmoot.transfer.message_rows import UnreadableRow
-from folkmoot.transfer.retired.context import Context, clean, text_of, time_of
+from folkmoot.transfer.message_rows import UnreadableRow, clean
+from folkmoot.transfer.retired.context import Context, text_of, time_of
 from folkmoot.transfer.retired.source import Unreadable
 
 LINKS = ("agents_tags", "blocks_agents", "tools_agents", "archives_agents", "sources_agents", "files_agents")

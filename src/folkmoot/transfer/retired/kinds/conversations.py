@@ -22,8 +22,8 @@ from folkmoot.conversations.messages import Message, clean_text, rows_of_message
 from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import agents, blocks, conversation_blocks, conversations, messages
 from folkmoot.transfer.conversation_state import in_order
-from folkmoot.transfer.message_rows import READ, THINKING_ALOUD, RowReader, UnreadableRow
-from folkmoot.transfer.retired.context import Context, clean, text_of, time_of
+from folkmoot.transfer.message_rows import READ, THINKING_ALOUD, RowReader, UnreadableRow, clean
+from folkmoot.transfer.retired.context import Context, text_of, time_of
 from folkmoot.transfer.retired.source import Unreadable
 
 _OF_MESSAGES = ("content", "tool_calls", "tool_returns", "approvals")

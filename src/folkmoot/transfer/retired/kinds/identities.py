@@ -12,7 +12,8 @@ from sqlalchemy import Table, select
 from folkmoot.conversations.messages import clean_text
 from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import agents, blocks, identities, identity_agents, identity_blocks
-from folkmoot.transfer.retired.context import Context, clean, time_of
+from folkmoot.transfer.message_rows import clean
+from folkmoot.transfer.retired.context import Context, time_of
 
 _TYPES = ("org", "user", "other")
 

@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import select
 
 from folkmoot.store.tables import agents, runs, steps
-from folkmoot.transfer.message_rows import UnreadableRow
-from folkmoot.transfer.retired.context import AT_ONCE, Context, clean, object_of, time_of
+from folkmoot.transfer.message_rows import UnreadableRow, clean
+from folkmoot.transfer.retired.context import AT_ONCE, Context, object_of, time_of
 
 _OVER = ("completed", "failed", "cancelled")
 
