@@ -339,8 +339,11 @@ FILL = f"""(place) => {{ {USABLE}
 SHOWN = """() => {
   const copy = document.documentElement.cloneNode(true);
   for (const each of copy.querySelectorAll("head, time, #live, #run-count")) each.remove();
+  for (const each of copy.querySelectorAll("[aria-busy]")) each.removeAttribute("aria-busy");
+  for (const each of copy.querySelectorAll("button[disabled]")) each.removeAttribute("disabled");
   return copy.outerHTML;
 }"""
+"""What is seen of a page; that a form was sent is not yet what became of it."""
 
 CAME = f"""([before, patience]) => new Promise((resolve) => {{
   const look = () => {{
