@@ -14,16 +14,20 @@ from sqlalchemy import func, select
 from folkmoot.agents import deletion
 from folkmoot.agents.agents import find_agent
 from folkmoot.agents.deletion import finish_deletions, remove_agent, remove_messages
+from folkmoot.archives.archives import NewArchive, create_archive, find_archive
+from folkmoot.archives.attachments import attach_archive
 from folkmoot.conversations.conversations import find_conversation, start_conversation
 from folkmoot.conversations.messages import Message, list_messages
 from folkmoot.errors import NotFound
 from folkmoot.identifiers import new_id
+from folkmoot.memory.attachments import attach
 from folkmoot.memory.authors import Author
+from folkmoot.memory.blocks import create_block, find_block
 from folkmoot.store.deletions import unfinished_deletions
 from folkmoot.store.engine import Store, Transaction
 from folkmoot.store.paging import Page
 from folkmoot.store.pieces import ROWS
-from folkmoot.store.tables import agents, messages
+from folkmoot.store.tables import agent_archives, agent_blocks, agents, messages
 from support.scripts import run
 from support.stores import open_default
 
@@ -94,6 +98,44 @@ async def test_an_agent_whose_deletion_was_killed_is_gone_and_swept_later(databa
     await finish_deletions(store)
     assert await stored(store) == 3, "the other agent's"
     assert (await store.read(lambda t: find_agent(t, other))).id == other
+    await store.close()
+
+
+@pytest.mark.parametrize("kind", ["agent", "block", "archive"])
+async def test_what_is_large_is_nobody_s_from_its_first_piece_on(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    store, by = await open_default(database_url), Author("api", name="test")
+    agent_id = await agent_with(store, 1)
+
+    async def make(transaction: Transaction) -> tuple[str, str]:
+        block = await create_block(transaction, {"label": "notes", "value": "", "limit": 100}, by)
+        archive = await create_archive(transaction, NewArchive("lore"))
+        await attach(transaction, agent_id, block.id)
+        await attach_archive(transaction, agent_id, archive.id)
+        return block.id, archive.id
+
+    block_id, archive_id = await store.write(make)
+    which = {"agent": agent_id, "block": block_id, "archive": archive_id}[kind]
+    find: Any = {"agent": find_agent, "block": find_block, "archive": find_archive}[kind]
+    of_others = {"agent": [agent_blocks], "block": [agent_blocks], "archive": [agent_archives]}[kind]
+    piece, looks = deletion._delete_piece, 0
+
+    async def large(transaction: Transaction, what: Any) -> bool:
+        nonlocal looks
+        looks += 1
+        if looks == 1:  # the first piece does not take it all
+            return False
+        with pytest.raises(NotFound):
+            await find(transaction, which)
+        for table in of_others:
+            assert await transaction.all(select(table)) == []
+        return await piece(transaction, what)
+
+    monkeypatch.setattr(deletion, "_delete_piece", large)
+    await getattr(deletion, f"remove_{kind}")(store, which, by)
+    assert looks == 2
+    assert await store.everywhere.read(unfinished_deletions) == []
     await store.close()
 
 

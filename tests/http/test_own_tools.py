@@ -122,6 +122,7 @@ def test_a_schema_that_was_given_stays(client: Letta, http: httpx.Client) -> Non
         ({"description": "x"}, "json_schema: it has no name"),
         ({"name": "a b"}, "json_schema.name"),
         ({"name": "a", "parameters": []}, "json_schema.parameters"),
+        ({"name": "a", "description": 5}, "json_schema.description"),
     ):
         body = {"source_code": greeting(fresh()), "json_schema": broken}
         assert_error(http.post("/v1/tools", json=body), 400, field)
@@ -158,7 +159,21 @@ def test_arguments_that_are_described_by_a_model_are_written_out(client: Letta, 
         },
     }
     loop = {**schema, "$defs": {"Sub": {"type": "object", "properties": {"sub": {"$ref": "#/$defs/Sub"}}}}}
-    for broken, says in (({"nonsense": 1}, "args_json_schema"), (loop, "made of itself")):
+    twice = {
+        f"T{number}": {"properties": {each: {"$ref": f"#/$defs/T{number + 1}"} for each in "xy"}}
+        for number in range(40)
+    }
+    for broken, says in (
+        ({"nonsense": 1}, "args_json_schema"),
+        (loop, "made of itself"),
+        ({**schema, "$defs": {**twice, "Sub": {"$ref": "#/$defs/T0"}, "T40": {"type": "string"}}}, "more than"),
+        ({**schema, "$defs": {}}, "'#/$defs/Sub' names nothing"),
+        ({**schema, "$defs": [1]}, "$defs: it has to be an object"),
+        ({"type": "object", "properties": {"item": 5}}, "properties.item"),
+        ({"type": "object", "properties": {"item": {"anyOf": [5]}}}, "a part of it is no JSON Schema"),
+        ({"type": "object", "properties": {"item": {"type": "string"}}, "required": ["other"]}, "required"),
+        ({"type": "object", "properties": {"item": {"type": "string"}}, "required": "item"}, "required"),
+    ):
         body = {"source_code": source, "args_json_schema": broken}
         assert_error(http.post("/v1/tools", json=body), 400, says)
 

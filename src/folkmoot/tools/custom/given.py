@@ -81,7 +81,12 @@ class _Writer:
     """Writes a schema out: without titles, with what its references name."""
 
     def __init__(self, whole: Mapping[str, Any]) -> None:
-        self._definitions = {**(whole.get("definitions") or {}), **(whole.get("$defs") or {})}
+        self._definitions: dict[str, Any] = {}
+        for place in ("definitions", "$defs"):
+            named = whole.get(place) or {}
+            if not isinstance(named, Mapping):
+                raise BadRequest(f"args_json_schema.{place}: it has to be an object.")
+            self._definitions |= named
         self._parts = 0
 
     def written(self, schema: Any, inside: Sequence[str]) -> dict[str, Any]:
