@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from folkmoot.models.chat_wire import Habits
 from folkmoot.models.exchanges import note_request, note_response
+from folkmoot.models.left_out import leave_out
 from folkmoot.models.providers import Provider, ResolvedModel
 from folkmoot.models.sent_before import SentBefore, going_on
 from folkmoot.outbound.certificates import trusted
@@ -107,6 +108,7 @@ class Connections:
                 await http.aclose()
 
     def _build(self, resolved: ResolvedModel) -> Connection:
+        leave_out()
         from folkmoot.models.usage_rules import read_usage_by_rules
 
         read_usage_by_rules()

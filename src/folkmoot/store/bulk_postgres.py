@@ -8,8 +8,7 @@ from functools import partial
 from typing import Any
 
 import asyncpg
-from sqlalchemy import Connection, Select, func, inspect, select, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import ARRAY, Connection, Select, func, inspect, select, text
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine

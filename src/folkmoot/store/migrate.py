@@ -15,7 +15,7 @@ from folkmoot.store.migrations import HEAD
 
 if TYPE_CHECKING:
     from alembic.config import Config
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, MetaData
 
 logger = logging.getLogger(__name__)
 
@@ -182,6 +182,8 @@ def _create(connection: Connection) -> None:
 
     if connection.dialect.name == "postgresql":  # each with its driver, 4 MB, which the other need not have
         from folkmoot.store.postgres import FULLTEXT
+
+        _limit_indexes(metadata)
     else:
         from folkmoot.store.sqlite import FULLTEXT
     metadata.create_all(connection, checkfirst=False)
@@ -192,6 +194,13 @@ def _create(connection: Connection) -> None:
         "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
     )
     connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": HEAD})
+
+
+def _limit_indexes(metadata: MetaData) -> None:
+    """Limit each index to the rows on PostgreSQL that it is limited to on SQLite, where alone the tables say so."""
+    for table in metadata.sorted_tables:
+        for index in table.indexes:
+            index.dialect_options["postgresql"]["where"] = index.dialect_options["sqlite"]["where"]
 
 
 def knows_schema(revision: str) -> bool:
