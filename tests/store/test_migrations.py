@@ -61,7 +61,7 @@ async def on_connection(url: str, work: Any) -> Any:
 
 
 def described(connection: Connection) -> dict[str, Any]:
-    """Return everything an inspector tells of each table: columns, keys, constraints, indexes."""
+    """Return everything an inspector tells of each table: columns, keys, constraints, indexes and what limits them."""
     inspector = inspect(connection)
     found: dict[str, Any] = {}
     for table in inspector.get_table_names():
@@ -77,7 +77,12 @@ def described(connection: Connection) -> dict[str, Any]:
             ),
             "unique": sorted((u["name"] or "", u["column_names"]) for u in inspector.get_unique_constraints(table)),
             "indexes": sorted(
-                (index["name"], index["column_names"], bool(index["unique"]))
+                (
+                    index["name"],
+                    index["column_names"],
+                    bool(index["unique"]),
+                    [(name, str(option)) for name, option in sorted(index.get("dialect_options", {}).items())],
+                )
                 for index in inspector.get_indexes(table)
                 if not ENGINES_OWN.fullmatch(index["name"] or "")
             ),

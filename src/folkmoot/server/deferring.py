@@ -6,6 +6,7 @@ process that most of its life uses a tenth of them.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import Any
 
@@ -40,5 +41,7 @@ def defer_fields() -> None:
 
     FastAPI has no setting for it. A test fails when what is used of it here is no longer so.
     """
+    # FastAPI refuses models of pydantic 1, and loads all of it, 1.6 MB, to know one; without it there are none.
+    sys.modules.setdefault("pydantic.v1", None)  # type: ignore[arg-type]
     setattr(ModelField, _ADAPTER, _BuiltWhenUsed())
     ModelField.__post_init__ = _wait  # type: ignore[method-assign]
