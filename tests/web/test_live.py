@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -43,8 +44,8 @@ class Heard:
 
 
 @contextmanager
-def hearing(url: str) -> Iterator[Heard]:
-    with httpx.stream("GET", f"{url}/events", timeout=PATIENCE) as response:
+def hearing(url: str, **asked: str) -> Iterator[Heard]:
+    with httpx.stream("GET", f"{url}/events", params=asked, timeout=PATIENCE) as response:
         assert response.headers["content-type"].startswith("text/event-stream")
         heard = Heard(response)
         heard.next("runs")
@@ -62,6 +63,24 @@ def test_an_edit_is_told_with_its_author(http: httpx.Client, new_block: NewBlock
     assert (edit["label"], edit["characters"]) == (block.label, len("first\na\nb"))
     assert edit["colour"] != "c0 p0"
     assert "value" not in edit
+
+
+def test_what_happened_since_a_page_was_asked_for_is_told(
+    http: httpx.Client, new_block: NewBlock, new_agent: NewAgent
+) -> None:
+    block, later = new_block(value="first"), new_block(value="first")
+    found = re.search(r'data-asked-at="(\d+)"', http.get("/blocks").text)
+    assert found is not None
+    http.patch(f"/v1/blocks/{block.id}", json={"value": "second"}).raise_for_status()
+    new_agent()
+    with hearing(str(http.base_url), since=found[1]) as heard:
+        http.patch(f"/v1/blocks/{later.id}", json={"value": "second"}).raise_for_status()
+        told = {edit["block_id"]: edit["version"] for edit in heard.next("edits")["edits"]}
+        assert told[block.id] == 2
+        assert heard.next("shape") == {}
+    with hearing(str(http.base_url), since=str(int(found[1]) - 10**9)) as heard:
+        http.patch(f"/v1/blocks/{later.id}", json={"value": "third"}).raise_for_status()
+        assert block.id not in {edit["block_id"] for edit in heard.next("edits")["edits"]}, "it is too long ago"
 
 
 def test_a_run_is_told_when_it_begins_and_when_it_ends(

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from support.clients import plain_client
 from support.fixtures import NewAgent, NewBlock, StartServer
@@ -71,6 +71,21 @@ def test_a_run_shows_on_its_agent(
         held.release()
     expect(state).to_have_text("")
     expect(page.locator("#run-count")).to_be_hidden()
+
+
+def test_the_map_shows_what_happened_while_it_came(
+    open_page: OpenPage, http: httpx.Client, new_block: NewBlock
+) -> None:
+    block = new_block(value="first")
+    page = open_page("/login")
+
+    def write_first(route: Route) -> None:
+        http.patch(f"/v1/blocks/{block.id}", json={"value": "second"}).raise_for_status()
+        route.continue_()
+
+    page.route("**/events?*", write_first)
+    page.goto(f"/?q={block.label}")
+    expect(page.locator(f"[id='{block.id}'] .version")).to_have_text("2")
 
 
 def test_attaching_and_making_draw_the_map_anew(

@@ -22,6 +22,7 @@ from folkmoot.store.tables import (
     block_readers,
     block_versions,
     blocks,
+    departures,
 )
 
 MOST_ATTACHMENTS = 20_000
@@ -190,6 +191,22 @@ async def moot_shape(transaction: Transaction) -> str:
         row = await transaction.first(statement)
         parts.append(f"{row['count']}-{row['newest']}" if row is not None else "")
     return "/".join(parts)
+
+
+async def changed_since(transaction: Transaction, at: int, most: int) -> tuple[list[str], bool]:
+    """Return which blocks were written from a moment on, `most` at most, and whether agents or blocks came or went.
+
+    Args:
+        transaction: what it is read in.
+        at: the moment, in microseconds.
+        most: blocks at most.
+    """
+    written = select(block_versions.c.block_id).where(block_versions.c.created_at >= at).distinct().limit(most)
+    ids = [row["block_id"] for row in await transaction.all(written)]
+    for table in (agents, blocks, departures):
+        if await transaction.first(select(table.c.id).where(table.c.created_at >= at).limit(1)) is not None:
+            return ids, True
+    return ids, False
 
 
 async def agents_with_tool(transaction: Transaction, tool_id: str) -> list[tuple[str, str]]:

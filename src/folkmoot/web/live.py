@@ -14,13 +14,13 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 from weakref import WeakKeyDictionary
 
-from fastapi import Response
+from fastapi import Query, Response
 
 from folkmoot.agents.listing import AgentFilter, list_agents
-from folkmoot.agents.overview import Newest, agent_names, moot_shape, newest_versions
+from folkmoot.agents.overview import Newest, agent_names, changed_since, moot_shape, newest_versions
 from folkmoot.errors import StoreError
 from folkmoot.files.folders import existing_folders
 from folkmoot.files.open_files import folders_held
@@ -29,6 +29,7 @@ from folkmoot.runs.reading import RunFilter, list_runs
 from folkmoot.runs.runs import UNFINISHED
 from folkmoot.server.event_stream import EventStream, ServerSentEvent
 from folkmoot.server.state import State
+from folkmoot.store import clock
 from folkmoot.store.engine import Engine, Store, Transaction
 from folkmoot.store.paging import Page
 from folkmoot.store.signals import EVERYTHING
@@ -62,15 +63,27 @@ MOST_RUNS = 200
 router = page_router()
 
 
+LONGEST_LOADING = 60_000_000
+"""Microseconds in which a page that was asked for begins to hear. Later it comes back, and looks at everything anew."""
+
+
 @router.get("/events", response_class=EventStream)
-async def events(state: State) -> Response:
-    """Stream edits, runs under way, and whether agents and blocks came or went."""
-    return EventStream(_happenings(state.store, state.services.tools), endless=True)
+async def events(state: State, since: Annotated[int | None, Query(ge=0, le=2**62)] = None) -> Response:
+    """Stream edits, runs under way, and whether agents and blocks came or went.
+
+    Args:
+        state: the server's parts.
+        since: when the page was asked for, in microseconds; what happened from then on is told first.
+    """
+    return EventStream(_happenings(state.store, state.services.tools, since), endless=True)
 
 
-async def _happenings(store: Store, tools: ToolRegistry) -> AsyncIterator[ServerSentEvent]:
+async def _happenings(store: Store, tools: ToolRegistry, since: int | None) -> AsyncIterator[ServerSentEvent]:
     with _joined(store, tools) as (news, reader):
         yield await news.first()
+        if since is not None and since > clock.now() - LONGEST_LOADING:
+            for event in await news.since(since):
+                yield event
         while True:
             await reader.woken.wait()
             for event in reader.take():
@@ -125,6 +138,10 @@ class _News:
         if not self._begun.done():
             self._following.result()
         return self._look.runs_event
+
+    async def since(self, at: int) -> list[ServerSentEvent]:
+        """Return what happened to blocks and agents from a moment on."""
+        return await self._look.since(at)
 
     async def _follow(self, store: Store) -> None:
         with store.signals.hearing_all() as heard:
@@ -208,6 +225,13 @@ class _Look:
         if self.seconds_left() == 0:
             told += await self.around()
         return told
+
+    async def since(self, at: int) -> list[ServerSentEvent]:
+        """Return which blocks were written from a moment on, and whether agents or blocks came or went."""
+        edited, has_reshaped = await self.store.read(lambda transaction: changed_since(transaction, at, BLOCKS_AT_ONCE))
+        found = await self.store.read(lambda transaction: newest_versions(transaction, edited))
+        told = [_event("edits", {"edits": [self._edit(each) for each in found.values()]})] if found else []
+        return [*told, _event("shape", {})] if has_reshaped else told
 
     async def _folders(self, topics: set[str]) -> list[ServerSentEvent]:
         """Return which folders changed: themselves, their files, or what agents have open of them."""

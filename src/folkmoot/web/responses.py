@@ -21,6 +21,7 @@ from folkmoot import __version__
 from folkmoot.access.authentication import Authentication
 from folkmoot.access.principals import Principal, at_least
 from folkmoot.errors import FolkmootError, InvalidInput, MalformedId
+from folkmoot.store import clock
 from folkmoot.web import words
 from folkmoot.web.code import connect
 
@@ -46,6 +47,7 @@ class PageRoute(APIRoute):
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
+            request.state.asked_at = clock.now()
             try:
                 return await handler(request)
             except MalformedId as error:
@@ -87,6 +89,7 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
             is_admin=principal is not None and principal.role == "admin",
             may_act=principal is not None and at_least(principal.role, "member"),
             base_url=str(request.base_url).rstrip("/"),
+            asked_at=getattr(request.state, "asked_at", None) or clock.now(),
             **values,
         )
     )

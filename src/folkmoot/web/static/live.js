@@ -64,7 +64,7 @@ function show(state, words) {
 export function listen() {
   let first = true;
   new Stream(
-    "/events",
+    `/events?since=${document.getElementById("live").dataset.askedAt}`,
     {
       edits: (data) => tell("edits", data),
       runs: (data) => tell("runs", data),
