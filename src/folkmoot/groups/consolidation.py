@@ -192,9 +192,11 @@ async def _is_due(transaction: Transaction, group_id: str) -> bool:
 async def _end(transaction: Transaction, active: ActiveJob, later: int | None) -> None:
     """End the job, and have what is unread worked on in so many microseconds; None when somebody cancelled it.
 
-    Who counts a turn waits for the job's row meanwhile, so that none falls in between.
+    Who counts a turn waits for the job's row meanwhile, so that none falls in between; with one that came just before,
+    there may have been enough, and nobody waits for more.
     """
     group_id = active.job.subject_id
     await end_job(transaction, active.job, "completed")
     if later is not None and await transaction.first(_is_unread, group_id=group_id) is not None:
-        await add_job(transaction, KIND, group_id, parent_id=active.job.parent_id, due_at=clock.now() + later)
+        wait = 0 if await _is_due(transaction, group_id) else later
+        await add_job(transaction, KIND, group_id, parent_id=active.job.parent_id, due_at=clock.now() + wait)

@@ -1,0 +1,65 @@
+"""The end of the job that consolidates, amid turns that are counted."""
+
+from __future__ import annotations
+
+from sqlalchemy import update
+
+from folkmoot.groups.consolidation import _end
+from folkmoot.groups.sleeptime import KIND
+from folkmoot.identifiers import new_id
+from folkmoot.jobs.jobs import add_job, claim_job, unfinished_jobs_of
+from folkmoot.jobs.kinds import ActiveJob, JobKind
+from folkmoot.store import clock
+from folkmoot.store.engine import Transaction
+from folkmoot.store.tables import groups
+from groups.test_sleeptime import new_owl_of
+from runs.talking import say
+from support.clients import plain_client
+from support.fixtures import StartServer
+from support.stores import open_default
+
+LATER = 10**12
+
+
+async def nothing(_: ActiveJob) -> None:
+    """Do nothing."""
+
+
+async def test_enough_turns_just_before_it_ends_are_worked_on_at_once(
+    start_server: StartServer, database_url: str
+) -> None:
+    """They were not yet when it last looked, and the turn finds the job still at work."""
+    server = start_server()
+    with plain_client(server.url) as http:
+        owl = new_owl_of(http, 2)
+        say(http, owl["id"], "the first of two")
+    server.stop()
+    group_id = owl["managed_group"]["id"]
+    store = await open_default(database_url)
+
+    async def begin(transaction: Transaction) -> None:
+        await add_job(transaction, KIND, group_id, due_at=clock.now())
+
+    async def have_enough(transaction: Transaction) -> None:
+        await transaction.run(update(groups).where(groups.c.id == group_id).values(next_run_id=new_id("run")))
+
+    async def due() -> int:
+        (job,) = await store.read(lambda transaction: unfinished_jobs_of(transaction, group_id))
+        assert job.due_at is not None
+        return job.due_at
+
+    async def end_amid(*turns: str) -> int:
+        await store.write(begin)
+        job = await store.everywhere.write(lambda transaction: claim_job(transaction, [KIND], ()))
+        assert job is not None
+        active = ActiveJob(store, job, JobKind(KIND, nothing))
+        for _ in turns:
+            await store.write(have_enough)
+        await active.commit(lambda transaction: _end(transaction, active, LATER))
+        return await due()
+
+    try:
+        assert await end_amid() > clock.now() + LATER // 2, "one turn of two waits for the next, or for a rest"
+        assert await end_amid("the second") <= clock.now()
+    finally:
+        await store.close()
