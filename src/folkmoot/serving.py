@@ -12,7 +12,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -27,6 +27,7 @@ from folkmoot import __version__, tracing
 from folkmoot.application import create_app
 from folkmoot.errors import StartupError
 from folkmoot.models.providers import Provider, configured, install_command, is_installed
+from folkmoot.sandbox.calls import Walls
 from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.server.connections import Connection, make_room
 from folkmoot.server.event_stream import end_endless_streams
@@ -210,7 +211,7 @@ def _serve_with_workers(settings: Settings, listener: socket.socket) -> int:
         **uvicorn_options(settings),
     )
     announce(settings, listener)
-    asyncio.run(_tell_walls(Sandbox(settings.tool_sandbox)))
+    asyncio.run(_tell_walls(Sandbox(settings.tool_sandbox).walls))  # the processes serve only then
     Multiprocess(config, sockets=[listener]).run()
     return 0
 
@@ -271,7 +272,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
         server = _Server(application, uvicorn.Config(application, lifespan="off", **uvicorn_options(settings)))
         _spare_the_collector()
         announce(settings, listener)
-        telling = asyncio.create_task(_tell_walls(application.state.server.services.sandbox))
+        telling = asyncio.create_task(_tell_walls(application.state.server.services.sandbox.walls_behind))
         await server.serve(sockets=[listener])
         telling.cancel()
     return 0
@@ -346,6 +347,6 @@ def _as_shown(provider: Provider) -> str:
     return provider.title + missing
 
 
-async def _tell_walls(sandbox: Sandbox) -> None:
+async def _tell_walls(try_walls: Callable[[], Awaitable[Walls]]) -> None:
     """Show what is enforced when code is run, once it has been tried."""
-    print(f"  sandbox   {(await sandbox.walls_behind()).line}", flush=True)  # noqa: T201 - this is the terminal
+    print(f"  sandbox   {(await try_walls()).line}", flush=True)  # noqa: T201 - this is the terminal
