@@ -211,7 +211,8 @@ def _call_words(call: Mapping[str, str]) -> Text:
     if not isinstance(given, Mapping):
         return Text.assemble((call["name"], "bold"), " ", _clipped(call["arguments"]))
     words = "  ".join(f"{name}={_clipped(json.dumps(value, ensure_ascii=False))}" for name, value in given.items())
-    return Text.assemble((call["name"], "bold"), "  ", words)
+    # Half an emoji, which models write at times, cannot be printed.
+    return Text.assemble((call["name"], "bold"), "  ", words.encode(errors="replace").decode())
 
 
 # -- memory and runs -----------------------------------------------------------------------------------------

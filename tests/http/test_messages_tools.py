@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import httpx
 import pytest
 from letta_client import Letta
 from letta_client.types import AgentState
@@ -165,6 +166,27 @@ def test_text_that_no_store_can_hold_is_mended(
     agent = new_agent()
     scripted_model.reply_next({"content": text})
     assert say(client, agent, "hello").messages[0].content == "a\ufffdb"
+    assert say(client, agent, "ECHO and on").messages[-1].content == "and on"
+
+
+HALF = {
+    "send_message": r'{"message": "hi \ud83d"}',
+    "memory_insert": r'{"label": "human", "new_string": "hi \ud83d"}',
+    "archival_memory_insert": r'{"content": "kept", "tags": "[\"\\ud83d\"]"}',
+}
+
+
+@pytest.mark.parametrize(("tool", "arguments"), HALF.items())
+def test_half_an_emoji_that_a_model_escapes_is_shown_as_none(
+    client: Letta, http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel, tool: str, arguments: str
+) -> None:
+    agent = new_agent(memory_blocks=[{"label": "human", "value": ""}], tools=[tool])
+    scripted_model.reply_next({"content": None, "tool_calls": [call(tool, arguments)]})
+    turn = say(client, agent, "hello")
+    assert [each.status for each in returns(turn)] in ([], ["success"])  # what is sent is shown as words
+    assert tool != "send_message" or turn.messages[0].content == "hi \ufffd"
+    for path in (f"/v1/agents/{agent.id}/messages", f"/agents/{agent.id}", "/activity"):
+        assert http.get(path).status_code == 200, path
     assert say(client, agent, "ECHO and on").messages[-1].content == "and on"
 
 

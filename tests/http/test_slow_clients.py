@@ -184,19 +184,33 @@ def test_too_many_connections_are_told_so(impatient: ServerProcess, http: httpx.
     until(lambda: _status(impatient) == 200)
 
 
-def test_a_connection_at_rest_makes_room_for_another(impatient: ServerProcess) -> None:
+RESTING = {
+    "asked and answered": (b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n", b"", b"200 OK"),
+    "answered before its body had come": (
+        b"POST /v1/nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n",
+        b"ab",
+        b"404 Not Found",
+    ),
+}
+
+
+@pytest.mark.parametrize(("request_", "rest", "status"), RESTING.values(), ids=RESTING)
+def test_a_connection_at_rest_makes_room_for_another(
+    impatient: ServerProcess, request_: bytes, rest: bytes, status: bytes
+) -> None:
     def ask(client: socket.socket) -> bytes:
-        client.sendall(b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        client.sendall(request_)
         answer = b""
         while not answer.endswith(b"}"):
             answer += client.recv(1 << 16)
+        client.sendall(rest)
         return answer.splitlines()[0]
 
     with ExitStack() as stack:
         for _ in range(25):
             client = stack.enter_context(closing(connect(impatient)))
-            assert ask(client) == b"HTTP/1.1 200 OK"
-        assert ask(client) == b"HTTP/1.1 200 OK", "it is not its own that is closed"
+            assert ask(client) == b"HTTP/1.1 " + status
+        assert ask(client) == b"HTTP/1.1 " + status, "it is not its own that is closed"
 
 
 def test_a_connection_rests_longer_than_clients_and_proxies_keep_theirs() -> None:

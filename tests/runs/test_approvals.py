@@ -415,6 +415,7 @@ ODD_CALLS = {
     "nested too deeply": ("memory_insert", f'{{"label": "x", "new_string": {DEEP}'),
     "and no JSON either": ("memory_insert", f'{{"label": NaN, "new_string": {DEEP}'),
     "a line beyond all numbers": ("memory_insert", '{"label": "LABEL", "new_string": "n", "insert_line": 1e999}'),
+    "half an emoji": ("memory_replace", r'{"label": "LABEL", "old_string": "\ud83d", "new_string": "\ud83d"}'),
     "a number for a text": ("memory", '{"command": "str_replace", "path": "/memories/LABEL", "old_string": 5}'),
     "a list for a text": ("memory", '{"command": "insert", "path": "/memories/LABEL", "insert_text": ["n"]}'),
 }

@@ -299,6 +299,11 @@ DAMAGE: tuple[tuple[tuple[str | int, ...], Any, str], ...] = (
     ((*OTHER, "access"), {"block-2": "own"}, "or no access"),
     ((*OTHER, "access"), {"block-2": []}, "or no access"),
     (("groups",), [{"id": "group-0", "manager_config": 5}], "manager_config is an object"),
+    (
+        ("groups",),
+        [{"id": "group-0", "description": "", "agent_ids": [], "manager_config": {"manager_agent_id": {}}}],
+        "not in the file",
+    ),
     (("mcp_servers",), [{"id": "mcp_server-0", "server_url": "https://a.example"}], "no server_name"),
     (("tools",), [{"id": f"tool-{number}"} for number in range(10_001)], "tools are 10,001"),
 )
@@ -322,15 +327,21 @@ def test_wherever_a_file_is_damaged_it_is_refused_by_name(http: httpx.Client, mo
     assert http.get("/v1/agents/count").json() == before
 
 
-def test_what_no_database_can_keep_is_shown_as_such_wherever_it_stands(http: httpx.Client, moving: str) -> None:
+@pytest.mark.parametrize("encoded", ["once", "twice", "in UTF-16"])
+def test_what_no_database_can_keep_is_shown_as_such_wherever_it_stands(
+    http: httpx.Client, moving: str, encoded: str
+) -> None:
     file = exported(http, moving)
     odd = file
     for path in ((*LAST, "author_name"), (*OTHER, "summary"), ("agents", 0, "description")):
         odd = damaged(odd, path, "a\0b\ud800")
     odd["sources"] = [{"id": "source-0", "name": f"shelf \ud800 {uuid4().hex}", "description": "\0"}]
     odd["agents"][0]["source_ids"] = ["source-0"]
-    made = imported(http, odd)["agent_ids"][0]
+    odd["agents"][0].setdefault("metadata", {})["far"] = float("inf")
+    text = json.dumps(json.dumps(odd)) if encoded == "twice" else json.dumps(odd)
+    made = imported(http, text.encode("utf-16" if encoded == "in UTF-16" else "utf-8"))["agent_ids"][0]
     again = exported(http, made)
+    assert "Infinity" not in json.dumps(again)
     assert again["agents"][0]["description"] == "a\ufffdb\ufffd"
     assert again["folkmoot"]["conversations"][0]["summary"] == "a\ufffdb\ufffd"
     assert again["folkmoot"]["histories"][0]["versions"][-1]["author_name"] == "a\ufffdb\ufffd"

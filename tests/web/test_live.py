@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from folkmoot.web.live import MOST_UNTOLD
 from support.clients import plain_client
 from support.fixtures import NewAgent, NewBlock, StartServer
 from support.polling import PATIENCE
@@ -81,6 +82,10 @@ def test_what_happened_since_a_page_was_asked_for_is_told(
     with hearing(str(http.base_url), since=str(int(found[1]) - 10**9)) as heard:
         http.patch(f"/v1/blocks/{later.id}", json={"value": "third"}).raise_for_status()
         assert block.id not in {edit["block_id"] for edit in heard.next("edits")["edits"]}, "it is too long ago"
+    for _ in range(MOST_UNTOLD):
+        new_block(value="")
+    with hearing(str(http.base_url), since=found[1]) as heard:
+        assert heard.next("missed") == {}
 
 
 def test_a_run_is_told_when_it_begins_and_when_it_ends(

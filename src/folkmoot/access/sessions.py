@@ -102,9 +102,13 @@ class Sessions:
 
 
 def _read_cookie(cookies: bytes) -> str:
-    """Return the session's cookie, whatever stands beside it: other programs of the same host have cookies too."""
+    """Return the session's cookie, whatever stands beside it: other programs of the same host have cookies too.
+
+    Of several the last is ours: browsers send those first that are for a part of the host only.
+    """
+    found = ""
     for cookie in cookies.decode("latin-1").split(";"):
         name, _, value = cookie.strip().partition("=")
         if name == COOKIE:
-            return value
-    return ""
+            found = value
+    return found

@@ -193,15 +193,16 @@ async def moot_shape(transaction: Transaction) -> str:
     return "/".join(parts)
 
 
-async def changed_since(transaction: Transaction, at: int, most: int) -> tuple[list[str], bool]:
-    """Return which blocks were written from a moment on, `most` at most, and whether agents or blocks came or went.
+async def changed_since(transaction: Transaction, at: int, edited: int, most: int) -> tuple[list[str], bool]:
+    """Return which blocks were written, and whether agents or blocks came or went.
 
     Args:
         transaction: what it is read in.
-        at: the moment, in microseconds.
+        at: since when they came or went, in microseconds.
+        edited: since when they were written.
         most: blocks at most.
     """
-    written = select(block_versions.c.block_id).where(block_versions.c.created_at >= at).distinct().limit(most)
+    written = select(block_versions.c.block_id).where(block_versions.c.created_at >= edited).distinct().limit(most)
     ids = [row["block_id"] for row in await transaction.all(written)]
     for table in (agents, blocks, departures):
         if await transaction.first(select(table.c.id).where(table.c.created_at >= at).limit(1)) is not None:

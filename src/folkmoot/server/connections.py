@@ -129,18 +129,28 @@ class Connection(HttpToolsProtocol):
         """Wait for nothing more from the client."""
         self._due, self._no_body = None, 0
         super().on_message_complete()
+        if self.cycle.response_complete and self.timeout_keep_alive_task is None:  # answered before its body had come
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def resume_writing(self) -> None:
         """Go on with an answer that the client has read a good part of."""
         self._unread = None
         super().resume_writing()
 
+    @property
+    def rests_until(self) -> float | None:
+        """When it is closed unless a request comes; None amid one, and on the way to its end."""
+        task = self.timeout_keep_alive_task
+        return None if task is None or self._refused or self.transport.is_closing() else task.when()
+
     def _close_resting(self) -> bool:
         """Close the connection that has been longest between two requests, for room; tell if there is one."""
         resting = [
-            (other.timeout_keep_alive_task.when(), number, other)
+            (until, number, other)
             for number, other in enumerate(self.connections)
-            if isinstance(other, Connection) and other.timeout_keep_alive_task and not other.transport.is_closing()
+            if isinstance(other, Connection) and (until := other.rests_until) is not None
         ]
         if resting:
             min(resting)[2].timeout_keep_alive_handler()
@@ -233,6 +243,8 @@ class _WithHead:
         self._begun = False
 
     def write(self, data: bytes) -> None:
+        if self._transport.is_closing():
+            return
         if not self._begun:
             self._begun, self._head = True, data
             self._loop.call_soon(self._write_head)

@@ -95,7 +95,9 @@ def add_error_handlers(application: FastAPI) -> None:
     @application.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> Response:
         logger.error("Unexpected error at %s %s", request.method, request.url.path, exc_info=error)
-        return error_response(FolkmootError("Folkmoot failed at this request; the server's log says where."))
+        response = error_response(FolkmootError("Folkmoot failed at this request; the server's log says where."))
+        response.headers["Connection"] = "close"  # as the server will
+        return response
 
 
 def _about_route(request: Request, error: HTTPException) -> str:

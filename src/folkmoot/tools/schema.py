@@ -28,6 +28,7 @@ from typing import (
     is_typeddict,
 )
 
+from folkmoot.conversations.messages import clean_text
 from folkmoot.errors import ToolFailed
 from folkmoot.models.prompt import ToolSchema
 
@@ -198,7 +199,7 @@ def _load(schema: ToolSchema, text: str) -> Any:
     """Parse JSON; line breaks inside strings are let through, since models write them."""
     fault: str
     try:
-        return _mend(json.loads(text, strict=False, parse_constant=_refuse_constant))
+        return storable(json.loads(text, strict=False, parse_constant=_refuse_constant))
     except json.JSONDecodeError as error:
         near = text[max(0, error.pos - 20) : error.pos + 20]
         fault = f"{error.msg} at line {error.lineno}, column {error.colno}, near {near!r}"
@@ -216,14 +217,17 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _mend(value: Any) -> Any:
-    """Replace NUL and halves of surrogate pairs, which no database can store, by the replacement character."""
+def storable(value: Any) -> Any:
+    """Return JSON's values with NUL and halves of surrogate pairs, which no database can store, shown as U+FFFD.
+
+    Escapes of JSON bring them back: what is read from a text that was cleaned is not clean yet.
+    """
     if isinstance(value, str):
-        return re.sub("[\0\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", value)
+        return clean_text(value)
     if isinstance(value, list):
-        return [_mend(item) for item in value]
+        return [storable(item) for item in value]
     if isinstance(value, dict):
-        return {_mend(key): _mend(item) for key, item in value.items()}
+        return {storable(key): storable(item) for key, item in value.items()}
     return value
 
 
@@ -366,7 +370,7 @@ def _as_list(value: Any, item: Mapping[str, Any]) -> list[Any] | None:
         return None
     if value.lstrip().startswith("["):
         try:
-            packed = json.loads(value)
+            packed = storable(json.loads(value))
         except (ValueError, RecursionError):
             packed = None
         if isinstance(packed, list):
@@ -378,7 +382,7 @@ def _as_object(value: Any) -> dict[str, Any] | None:
     """Return an object as it is, and out of a text that is one as JSON."""
     if isinstance(value, str) and value.lstrip().startswith("{"):
         try:
-            value = json.loads(value)
+            value = storable(json.loads(value))
         except (ValueError, RecursionError):
             return None
     return value if isinstance(value, dict) else None

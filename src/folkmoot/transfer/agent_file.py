@@ -69,10 +69,11 @@ def read_agent_file(data: bytes) -> AgentFile:
         BadRequest: it is of another format, which is named, or something in it does not fit.
     """
     try:
-        content = json.loads(data)
+        text = data.decode(json.detect_encoding(data), "surrogatepass")
+        content = json.loads(text)
         if isinstance(content, str):  # some clients encode the text of the file once more
-            content = json.loads(content)
-        if _UNKEPT.search(data):
+            text, content = content, json.loads(content)
+        if _UNKEPT.search(text):
             content = clean(content)
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"file: {_kind_of(data)}, not an agent file: {error}."[:400]) from error
@@ -100,8 +101,8 @@ def read_agent_file(data: bytes) -> AgentFile:
     return file
 
 
-_UNKEPT = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])|\xed[\xa0-\xbf]")
-"""What stands in the bytes of a file that may have NUL or halves of surrogate pairs in a text."""
+_UNKEPT = re.compile(r"\\u(?:0000|[dD][89a-fA-F])|[\ud800-\udfff]|NaN|Infinity|[eE]\+?\d{3}")
+"""What stands in a file that may have NUL or halves of surrogate pairs in a text, or numbers that JSON has not."""
 
 
 def _check_section(section: str, things: Any) -> None:

@@ -63,6 +63,10 @@ MOST_RUNS = 200
 router = page_router()
 
 
+COMMITTED_WITHIN = 1_000_000
+"""Microseconds from an edit's time to its commit, hardly ever more: a page that was read between the two has not seen
+it. Who was told of it already passes over it."""
+
 LONGEST_LOADING = 60_000_000
 """Microseconds in which a page that was asked for begins to hear. Later it comes back, and looks at everything anew."""
 
@@ -228,7 +232,11 @@ class _Look:
 
     async def since(self, at: int) -> list[ServerSentEvent]:
         """Return which blocks were written from a moment on, and whether agents or blocks came or went."""
-        edited, has_reshaped = await self.store.read(lambda transaction: changed_since(transaction, at, BLOCKS_AT_ONCE))
+        edited, has_reshaped = await self.store.read(
+            lambda transaction: changed_since(transaction, at, at - COMMITTED_WITHIN, MOST_UNTOLD)
+        )
+        if len(edited) == MOST_UNTOLD:
+            return [_event("missed", {})]
         found = await self.store.read(lambda transaction: newest_versions(transaction, edited))
         told = [_event("edits", {"edits": [self._edit(each) for each in found.values()]})] if found else []
         return [*told, _event("shape", {})] if has_reshaped else told

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from folkmoot.agents.standing_approvals import StandingApproval
+from folkmoot.conversations.messages import clean_text
 from folkmoot.memory.authors import Author
 from folkmoot.memory.history import LONGEST_DESCRIPTION, Version
 from folkmoot.runs.summaries import RunSummary
@@ -196,7 +197,7 @@ def clipped(text: str, longest: int = 120) -> str:
 def pretty(text: str) -> str:
     """Return JSON indented, and any other text as it is."""
     try:
-        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+        return clean_text(json.dumps(json.loads(text), indent=2, ensure_ascii=False))
     except (ValueError, RecursionError):
         return text
 

@@ -10,6 +10,7 @@ from typing import Any
 from folkmoot.memory.edits import Append, Edit, Insert, Patch, Replace, Rethink
 from folkmoot.tools.builtin.memory_files import FOLDER
 from folkmoot.tools.builtin.voice_memory import USER_LABEL
+from folkmoot.tools.schema import storable
 
 _WHERE: Mapping[str, Sequence[str]] = {
     "memory_insert": ("label",),
@@ -36,7 +37,7 @@ class Proposal:
 def arguments_of(arguments: str) -> Mapping[str, Any] | None:
     """Return a call's arguments; None when they are no JSON object."""
     try:
-        given = json.loads(arguments)
+        given = storable(json.loads(arguments))
     except (ValueError, RecursionError):
         return None
     return given if isinstance(given, dict) else None

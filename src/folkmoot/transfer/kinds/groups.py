@@ -49,7 +49,7 @@ class Groups:
         for identifier, plan in loading.plans.groups.items():
             manager = plan.manager.get("manager_agent_id")
             named = [*plan.agent_ids, *([manager] if manager is not None else ())]
-            unknown = [f"the agent {each!r}" for each in named if each not in agents]
+            unknown = [f"the agent {each!r}" for each in named if not isinstance(each, str) or each not in agents]
             unknown += [f"the block {each!r}" for each in plan.shared_block_ids if each not in loading.plans.blocks]
             if unknown:
                 loading.refused.append(f"Group {identifier!r}: names {unknown[0]}, which is not in the file.")
