@@ -301,7 +301,14 @@ DAMAGE: tuple[tuple[tuple[str | int, ...], Any, str], ...] = (
     (("groups",), [{"id": "group-0", "manager_config": 5}], "manager_config is an object"),
     (
         ("groups",),
-        [{"id": "group-0", "description": "", "agent_ids": [], "manager_config": {"manager_agent_id": {}}}],
+        [
+            {
+                "id": "group-0",
+                "description": "",
+                "agent_ids": [],
+                "manager_config": {"manager_type": "supervisor", "manager_agent_id": {}},
+            }
+        ],
         "not in the file",
     ),
     (("mcp_servers",), [{"id": "mcp_server-0", "server_url": "https://a.example"}], "no server_name"),
