@@ -29,7 +29,6 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--no-first-run",
-    "--renderer-process-limit=1",
 )
 PATIENCE = 45_000
 """Milliseconds that a page may take to show what is expected."""

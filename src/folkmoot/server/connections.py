@@ -129,7 +129,8 @@ class Connection(HttpToolsProtocol):
         """Wait for nothing more from the client."""
         self._due, self._no_body = None, 0
         super().on_message_complete()
-        if self.cycle.response_complete and self.timeout_keep_alive_task is None:  # answered before its body had come
+        # Answered before its body had come; a request to change the protocol has no cycle.
+        if self.cycle is not None and self.cycle.response_complete and self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
