@@ -265,7 +265,7 @@ def test_what_one_has_begun_to_say_is_not_shown_to_who_signs_in_next(
         page.goto(f"/agents/{agent}")
         page.get_by_label("API key").fill(key)
         page.get_by_role("button", name="Sign in").click()
-        is_live(page)
+        is_bound(page)
 
     sign_in(ada)
     page.locator("#message").fill("what only ada knows")
