@@ -17,6 +17,7 @@ from sqlalchemy import Connection, inspect, text
 from test_migrations import on_connection
 
 from folkmoot import __version__
+from folkmoot.settings import Settings
 from support.clients import plain_client
 from support.fixtures import StartServer
 from support.scripted_model import ScriptedModel
@@ -27,7 +28,11 @@ MEANT = {
 }
 """What may have changed, by the end of its place in an answer, and why."""
 
-KEPT_FOR_LONG = {"FOLKMOOT_KEEP_TRACES": str(10**9), "FOLKMOOT_KEEP_STEPS": str(10**9)}
+KEPT_FOR_LONG = {
+    f"FOLKMOOT_{name.upper()}": str(10**9)
+    for name in Settings.model_fields
+    if name.startswith("keep_") or name == "recent_traces"
+}
 """The databases grow older, and some of what is in them is not kept for ever."""
 
 SUMMARY = "They spoke of this and that"
