@@ -86,8 +86,7 @@ def _tell(span: tracing.Span, reply: Reply) -> None:
         }
     )
     if span.shows_content:
-        answered = AssistantMessage(reply.text, reply.reasoning, reply.tool_calls)
-        span.tell({"gen_ai.output.messages": _json([_message(answered) | {"finish_reason": reply.finish_reason}])})
+        span.tell({"gen_ai.output.messages": _json([_message(reply) | {"finish_reason": reply.finish_reason}])})
 
 
 def _message(message: PromptMessage) -> dict[str, Any]:

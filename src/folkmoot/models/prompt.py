@@ -54,7 +54,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class AssistantMessage:
-    """What the model answered in an earlier step."""
+    """What the model answered."""
 
     text: str = ""
     reasoning: Sequence[Reasoning] = ()
@@ -153,12 +153,12 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """A model's whole answer. `finish_reason` is `stop`, `length`, `content_filter`, `tool_call` or `error`."""
+class Reply(AssistantMessage):
+    """A model's whole answer: the message that later prompts hold, and what its provider says of the call.
 
-    text: str = ""
-    reasoning: Sequence[Reasoning] = ()
-    tool_calls: Sequence[ToolCall] = ()
+    `finish_reason` is `stop`, `length`, `content_filter`, `tool_call` or `error`.
+    """
+
     usage: Usage = Usage()
     finish_reason: str = "stop"
     trace: Mapping[str, str] | None = None
