@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -339,6 +340,30 @@ async def test_no_job_makes_room_before_its_turn_is_over_nor_for_its_own_organis
     await opened.of("org-other").write(lambda transaction: transaction.run(update(jobs).values(due_at=1)))
     await worker._ask_for_a_place({STEP_KIND})
     assert active.is_asked_to_yield
+    await worker.close()
+
+
+async def test_only_one_job_makes_room_for_one_that_waits(opened: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first has made room while it is still looked for who waits: the place is free, and nobody else is asked."""
+    monkeypatch.setattr("folkmoot.jobs.worker.TURN_SECONDS", 0.0)
+    kind = JobKind(STEP_KIND, lambda _: asyncio.sleep(3600), yields=True)
+    worker = JobWorker(opened, {STEP_KIND: kind}, 3600)
+    for _ in range(2):
+        await added(opened)
+        assert await worker._begin_due([STEP_KIND])
+    await added(opened.of("org-other"))
+    (first, _), (_, second) = worker._active.items()
+    read = Store.read
+
+    async def read_slowly(store: Store, work: Any) -> Any:
+        found = await read(store, work)
+        first.cancel()
+        await asyncio.wait([first])
+        return found
+
+    monkeypatch.setattr(Store, "read", read_slowly)
+    await worker._ask_for_a_place({STEP_KIND})
+    assert not second.is_asked_to_yield
     await worker.close()
 
 

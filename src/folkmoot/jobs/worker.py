@@ -149,9 +149,10 @@ class JobWorker:
         Args:
             full: the kinds that have no room.
         """
-        busy = self._busy()
+        busy, before = self._busy(), list(self._active)
         wanted = await self._store.read(lambda transaction: kind_waited_for(transaction, full, busy))
-        if wanted is None or any(active.is_asked_to_yield for active in self._active.values()):
+        made_room = before != list(self._active)  # meanwhile
+        if wanted is None or made_room or any(active.is_asked_to_yield for active in self._active.values()):
             return
         has_room = self._room(wanted) > 0  # but for jobs of all kinds together
         for active in self._active.values():  # the one that was begun first stands first
