@@ -1,6 +1,6 @@
 """A browser for the pages' tests: Debian's Chromium, driven by Playwright, one for all of them.
 
-A test has a context of its own, or one that others had before it and that was emptied behind them (`Contexts`).
+A test has a page of its own, or one that others had before it and that was emptied behind them (`Pages`).
 
 Playwright's synchronous face keeps an event loop running in its thread, so no test in this folder is asynchronous, and
 the browser is closed before tests of another folder run.
@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, ViewportSize, expect, sync_playwright
 
 from support.server import ServerProcess
 
@@ -30,6 +30,8 @@ FLAGS = (
     "--disable-component-update",
     "--no-first-run",
 )
+WINDOW = ViewportSize(width=1280, height=720)
+"""What a page has unless a test asks for another one."""
 PATIENCE = 45_000
 """Milliseconds that a page may take to show what is expected."""
 
@@ -68,36 +70,36 @@ def complaints() -> list[str]:
     return []
 
 
-class Contexts:
-    """Contexts of the browser for pages of one server, lent to one test at a time and emptied behind it.
+class Pages:
+    """Pages of one server, each in a context of its own, lent to one test at a time and emptied behind it.
 
-    A page in a new context costs twice as much as the next one: a process, the styles and scripts of every page.
+    A new page costs more than all that most tests do with it: a process, the styles and scripts of every page.
     """
 
     KEPT = 4
 
     def __init__(self, browser: Browser) -> None:
         self._browser = browser
-        self._free: dict[str, BrowserContext] = {}
+        self._free: dict[str, Page] = {}
 
-    def lend(self, base_url: str, options: dict[str, Any]) -> BrowserContext:
-        """Return an empty context with these options."""
-        context = self._free.pop(_named(base_url, options), None)
-        if context is None:
-            context = self._browser.new_context(base_url=base_url, **options)
-            context.new_page().goto("/static/icon.svg")  # it stays: through it, what pages kept is forgotten
-        return context
+    def lend(self, base_url: str, options: dict[str, Any]) -> Page:
+        """Return a page of an empty context with these options."""
+        page = self._free.pop(_named(base_url, options), None)
+        return page or self._browser.new_context(base_url=base_url, **options).new_page()
 
-    def take_back(self, context: BrowserContext, base_url: str, options: dict[str, Any]) -> None:
-        """Empty a context, for the next test that wants the same options; who waited longest goes."""
-        first, *others = context.pages
-        for page in others:
-            page.close()
+    def take_back(self, page: Page, base_url: str, options: dict[str, Any]) -> None:
+        """Empty a page's context, for the next test that wants the same options; who waited longest goes."""
+        context = page.context
+        for other in context.pages:
+            if other is not page:
+                other.close()
+        visit(page, "/static/icon.svg")
         context.clear_cookies()
-        first.evaluate("localStorage.clear()")
+        page.evaluate("localStorage.clear(), sessionStorage.clear()")
+        page.set_viewport_size(options.get("viewport", WINDOW))
         if len(self._free) == self.KEPT:
-            self._free.pop(next(iter(self._free))).close()
-        self._free[_named(base_url, options)] = context
+            self._free.pop(next(iter(self._free))).context.close()
+        self._free[_named(base_url, options)] = page
 
 
 def _named(base_url: str, options: dict[str, Any]) -> str:
@@ -105,34 +107,51 @@ def _named(base_url: str, options: dict[str, Any]) -> str:
 
 
 @pytest.fixture(scope="package")
-def contexts(browser: Browser) -> Contexts:
-    """The worker's contexts; tests take `open_page`."""
-    return Contexts(browser)
+def pages(browser: Browser) -> Pages:
+    """The worker's pages; tests take `open_page`."""
+    return Pages(browser)
 
 
 @pytest.fixture
-def open_page(browser: Browser, contexts: Contexts, server: ServerProcess, complaints: list[str]) -> Iterator[OpenPage]:
+def open_page(browser: Browser, pages: Pages, server: ServerProcess, complaints: list[str]) -> Iterator[OpenPage]:
     """Open a page of the shared server in a browser of its own: `open_page("/", color_scheme="dark")`.
 
-    The test fails if a script of a page failed or the security policy blocked anything.
+    The test fails if a script of a page failed or the security policy blocked anything. A test that listens to what
+    happens on its page, or changes what it is answered, names the server (`url=server.url`): nobody has it afterwards.
     """
+    listeners: dict[str, Callable[[Any], None]] = {
+        "console": lambda message: _note(message, complaints),
+        "pageerror": lambda error: complaints.append(str(error)),
+    }
     with ExitStack() as given:
 
         def open_at(path: str, *, url: str | None = None, **options: Any) -> Page:
             if url is None:
-                context = contexts.lend(server.url, options)
-                given.callback(contexts.take_back, context, server.url, options)
+                page = pages.lend(server.url, options)
+                given.callback(pages.take_back, page, server.url, options)
             else:
-                context = given.enter_context(browser.new_context(base_url=url, **options))
-            context.set_default_timeout(PATIENCE)
-            page = context.new_page()
-            page.on("console", lambda message: _note(message, complaints))
-            page.on("pageerror", lambda error: complaints.append(str(error)))
+                page = given.enter_context(browser.new_context(base_url=url, **options)).new_page()
+            page.set_default_timeout(PATIENCE)
+            for event, listener in listeners.items():
+                page.on(event, listener)  # type: ignore[call-overload]
+                given.callback(page.remove_listener, event, listener)
             page.goto(path)
             return page
 
         yield open_at
     assert complaints == []
+
+
+def visit(page: Page, path: str, **options: Any) -> None:
+    """Go to a page from one that may still be being led elsewhere, which aborts what a tab is told then."""
+    while True:
+        try:
+            page.goto(path, **options)
+        except Error as error:
+            if "ERR_ABORTED" not in str(error):
+                raise
+        else:
+            return
 
 
 def is_live(page: Page) -> None:

@@ -12,6 +12,7 @@ from playwright.sync_api import expect
 
 from support.fixtures import MODEL, NewAgent, NewBlock, StartServer
 from support.scripted_model import ScriptedModel
+from support.server import ServerProcess
 from web.conftest import OpenPage, is_bound, is_live
 from web.test_agent_page import say
 from web.test_moot_page import QUICK
@@ -57,10 +58,10 @@ GIVE = """([how, name, data]) => {
 
 
 def test_markdown_is_shown_and_neither_loads_nor_runs_anything(
-    open_page: OpenPage, http: httpx.Client, new_agent: NewAgent
+    server: ServerProcess, open_page: OpenPage, http: httpx.Client, new_agent: NewAgent
 ) -> None:
     agent = new_agent()
-    page = open_page(f"/agents/{agent.id}", permissions=["clipboard-read", "clipboard-write"])
+    page = open_page(f"/agents/{agent.id}", url=server.url, permissions=["clipboard-read", "clipboard-write"])
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     say(page, f"ECHO {HOSTILE}")

@@ -29,9 +29,9 @@ def shorten(route: Route) -> None:
 
 
 @pytest.fixture
-def page(open_page: OpenPage) -> Page:
+def page(open_page: OpenPage, server: ServerProcess) -> Page:
     """A page that is given a short description."""
-    page = open_page("/login")
+    page = open_page("/login", url=server.url)
     page.route("**/openapi.json", shorten)
     return page
 

@@ -12,6 +12,7 @@ from playwright.sync_api import Page, Route, expect
 from support.clients import plain_client
 from support.fixtures import NewAgent, NewBlock, StartServer
 from support.scripted_model import ScriptedModel
+from support.server import ServerProcess
 from web.conftest import OpenPage, is_live
 
 pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
@@ -74,10 +75,10 @@ def test_a_run_shows_on_its_agent(
 
 
 def test_the_map_shows_what_happened_while_it_came(
-    open_page: OpenPage, http: httpx.Client, new_block: NewBlock
+    server: ServerProcess, open_page: OpenPage, http: httpx.Client, new_block: NewBlock
 ) -> None:
     block = new_block(value="first")
-    page = open_page("/login")
+    page = open_page("/login", url=server.url)
 
     def write_first(route: Route) -> None:
         http.patch(f"/v1/blocks/{block.id}", json={"value": "second"}).raise_for_status()

@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 from support.clients import plain_client
 from support.fixtures import MODEL, NewAgent, NewBlock, StartServer
 from support.scripted_model import ScriptedModel
+from support.server import ServerProcess
 from web.conftest import OpenPage
 
 ROLES = ("reader", "member", "admin")
@@ -145,10 +146,10 @@ def test_a_change_that_somebody_else_made_is_not_overwritten(
 
 
 def test_what_was_not_saved_is_there_again_and_leaving_asks(
-    open_page: OpenPage, http: httpx.Client, new_agent: NewAgent, new_block: NewBlock
+    server: ServerProcess, open_page: OpenPage, http: httpx.Client, new_agent: NewAgent, new_block: NewBlock
 ) -> None:
     agent, block = new_agent(), new_block(value="first")
-    page = open_page(f"/agents/{agent.id}/settings")
+    page = open_page(f"/agents/{agent.id}/settings", url=server.url)
     asked: list[str] = []
     page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
     page.get_by_label("Description").click()

@@ -16,7 +16,7 @@ from support.fixtures import NewAgent, NewBlock, StartServer
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
 from support.tool_servers import program
-from web.conftest import PATIENCE, OpenPage, is_live
+from web.conftest import PATIENCE, OpenPage, is_live, visit
 from web.test_agent_page import ask_first
 from web.test_folder_page import folder_with_file
 from web.test_moot_page import call
@@ -40,18 +40,16 @@ def server(start_server: StartServer, tmp_path: Path) -> ServerProcess:
 
 @pytest.fixture
 def open_bare(browser: Browser, server: ServerProcess) -> Iterator[OpenPage]:
-    """Open a page whose scripts have not come: `open_bare("/blocks", "own")`."""
+    """Open a page whose scripts have not come: `open_bare("/blocks", "own")`. It is always the same one."""
     context = browser.new_context(base_url=server.url)
+    page = context.new_page()
+    # The browser itself leaves them out: a route would be asked about every request, and nothing would be cached.
+    devtools = context.new_cdp_session(page)
+    devtools.send("Network.enable")
 
     def open_at(path: str, missing: Missing = "all") -> Page:
-        page = context.new_page()
-        for left in context.pages[:-1]:  # a page that is still being led elsewhere would abort the visit
-            left.close()
-        # The browser itself leaves them out: a route would be asked about every request, and nothing would be cached.
-        devtools = context.new_cdp_session(page)
-        devtools.send("Network.enable")
         devtools.send("Network.setBlockedURLs", {"urls": SCRIPTS[missing]})
-        page.goto(path, wait_until="load" if missing == "all" else "domcontentloaded")
+        visit(page, path, wait_until="load" if missing == "all" else "domcontentloaded")
         assert not BOUND[missing].intersection(page.evaluate("[...document.documentElement.classList]"))
         return page
 
