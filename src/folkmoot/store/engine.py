@@ -20,15 +20,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Protocol, TypeAlias, TypeVar, cast, overload
-from weakref import WeakKeyDictionary
 
-from sqlalchemy import Column, ColumnElement, Executable, Select, Table, insert
-from sqlalchemy.engine import Dialect
-from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy import Column, ColumnElement, Executable, Select, Table
 
 from folkmoot import tracing
 from folkmoot.metrics import STORE_SECONDS, add_all, counting
-from folkmoot.store.scoping import COLUMN, PARAMETER, compile_scoped
 from folkmoot.store.signals import Signals
 
 T = TypeVar("T")
@@ -271,75 +267,6 @@ async def _timed(kind: str, waiting: Coroutine[Any, Any, T]) -> T:
 
 def _as_it_is(result: T) -> T:
     return result
-
-
-@dataclass(frozen=True, slots=True)
-class _Compiled:
-    """A statement as text. It must not hold the statement itself, or none would ever be forgotten."""
-
-    text: str
-    names: Sequence[str]
-    given: Mapping[str, Any]
-
-    def in_order(self, parameters: Parameters) -> list[Any]:
-        """Return the parameters' values, those that the statement brings itself where `parameters` has none."""
-        return [parameters[name] if name in parameters else self.given[name] for name in self.names]
-
-
-class Statements:
-    """Statements as text for one dialect, compiled when first used and kept as long as the statement lives."""
-
-    def __init__(self, dialect: Dialect) -> None:
-        """Compile for `dialect`, whose parameters must be positional."""
-        self._dialect = dialect
-        self._scoped: WeakKeyDictionary[Executable, _Compiled] = WeakKeyDictionary()
-        self._wide: WeakKeyDictionary[Executable, _Compiled] = WeakKeyDictionary()
-        self._inserts: dict[tuple[str, tuple[str, ...]], _Compiled] = {}
-
-    def text(self, statement: Executable, parameters: Parameters, organization_id: str | None) -> tuple[str, list[Any]]:
-        """Return the statement's SQL, which reaches one organisation's rows, and its parameters' values in order.
-
-        Args:
-            statement: what to run.
-            parameters: the values of its bindparams.
-            organization_id: whose rows it reaches; None for everybody's.
-        """
-        if organization_id is None:
-            compiled = self._wide.get(statement)
-            if compiled is None:
-                compiled = self._wide[statement] = self._compile(statement)
-            return compiled.text, compiled.in_order(parameters)
-        compiled = self._scoped.get(statement)
-        if compiled is None:
-            compiled = self._scoped[statement] = _compiled(compile_scoped(statement, self._dialect))
-        return compiled.text, compiled.in_order({**parameters, PARAMETER: organization_id})
-
-    def insert(
-        self, table: Table, rows: Sequence[Parameters], organization_id: str | None, *, or_keep: bool
-    ) -> tuple[str, list[list[Any]]]:
-        """Return an INSERT's SQL and each row's values in order; the rows become the organisation's."""
-        if organization_id is not None and COLUMN in table.c:
-            if any(COLUMN in row for row in rows):
-                raise AssertionError("a row belongs to its transaction's organisation")
-            rows = [{COLUMN: organization_id, **row} for row in rows]
-        columns = tuple(rows[0])
-        compiled = self._inserts.get((table.name, columns))
-        if compiled is None:
-            compiled = self._compile(insert(table), column_keys=list(columns))
-            self._inserts[table.name, columns] = compiled
-        text = f"{compiled.text} ON CONFLICT DO NOTHING" if or_keep else compiled.text
-        return text, [compiled.in_order(row) for row in rows]
-
-    def _compile(self, statement: Executable, column_keys: list[str] | None = None) -> _Compiled:
-        compiled = statement.compile(  # type: ignore[attr-defined]
-            dialect=self._dialect, column_keys=column_keys, compile_kwargs={"render_postcompile": True}
-        )
-        assert isinstance(compiled, SQLCompiler)
-        return _compiled(compiled)
-
-
-def _compiled(compiled: SQLCompiler) -> _Compiled:
-    return _Compiled(compiled.string, tuple(compiled.positiontup or ()), dict(compiled.params))
 
 
 def narrowed(current: str | None, organization_id: str) -> str:

@@ -27,12 +27,13 @@ from folkmoot.errors import (
     StoreOverloaded,
     StoreUnavailable,
 )
-from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, S, Statements, T, Transaction, Work, narrowed
+from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, S, T, Transaction, Work, narrowed
 from folkmoot.store.postgres_vectors import by_distance, find_pgvector, make_index, prefer_whole_answers
 from folkmoot.store.postgres_words import matching
 from folkmoot.store.scans import AT_ONCE, LONGEST_SCAN, Scans
 from folkmoot.store.scoping import COLUMN
 from folkmoot.store.signals import Signals
+from folkmoot.store.statements import Statements
 
 logger = logging.getLogger(__name__)
 

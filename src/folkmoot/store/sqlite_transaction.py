@@ -12,7 +12,8 @@ from typing import Any, cast
 from sqlalchemy import Executable, Table
 from sqlalchemy.dialects.sqlite.pysqlite import dialect as sqlite_dialect
 
-from folkmoot.store.engine import Parameters, Row, Statements, narrowed
+from folkmoot.store.engine import Parameters, Row, narrowed
+from folkmoot.store.statements import Statements
 
 LONGEST_WITHOUT_PAUSE = 0.005
 """Seconds of work after which a batch lets the event loop turn to something else."""
