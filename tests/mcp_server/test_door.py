@@ -22,11 +22,14 @@ from folkmoot.access.principals import Errand, Grants
 from folkmoot.agents.deletion import remove_block
 from folkmoot.application import create_app
 from folkmoot.identifiers import ORGANIZATION
-from folkmoot.mcp_server.resources import MOST_SUBSCRIBED
+from folkmoot.mcp_server.member import Member
+from folkmoot.mcp_server.resources import MOST_SUBSCRIBED, look
 from folkmoot.memory.authors import Author
 from folkmoot.memory.blocks import create_block, labels_topic, update_block
+from folkmoot.memory.listing import blocks_labelled
 from folkmoot.settings import Settings
 from folkmoot.store import clock
+from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import mcp_subscriptions
 from support.clients import plain_client
 from support.fixtures import NewBlock, StartServer, one_store
@@ -393,3 +396,23 @@ async def test_a_changed_label_wakes_nobody_of_another_organisation(database_url
             one.clear()
             await remove_block(store, block.id, author)
             assert (one.is_set(), two.is_set()) == (True, False)
+
+
+@on_postgres
+async def test_a_block_that_goes_while_it_is_looked_for_is_not_there(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two statements, as it may on PostgreSQL: it would end the subscription of who hears of it."""
+    application = create_app(Settings(database=database_url, data=tmp_path), {})
+    async with application.router.lifespan_context(application):
+        server = application.state.server
+        state = server.of(server.principal, "")
+        block = await state.store.write(lambda each: create_block(each, {"label": "notes", "value": "x"}, state.author))
+
+        async def find_and_remove(transaction: Transaction, name: str) -> list[str]:
+            found = await blocks_labelled(transaction, name)
+            await remove_block(state.store, block.id, state.author)
+            return found
+
+        monkeypatch.setattr("folkmoot.mcp_server.member.blocks_labelled", find_and_remove)
+        assert await look(Member(state), ["memory://notes"]) == {"memory://notes": None}

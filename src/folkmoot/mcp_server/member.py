@@ -9,7 +9,7 @@ from folkmoot.access.principals import at_least
 from folkmoot.agents.agents import Agent, find_agent
 from folkmoot.agents.listing import agents_named
 from folkmoot.archives.archives import Archive, ArchiveFilter, archives_named, kept_archives, list_archives
-from folkmoot.errors import FolkmootError, Forbidden
+from folkmoot.errors import FolkmootError, Forbidden, NotFound
 from folkmoot.memory.attachments import Access
 from folkmoot.memory.blocks import Block, find_block
 from folkmoot.memory.listing import blocks_labelled, reachable_blocks
@@ -109,7 +109,11 @@ class Member:
         Raises:
             NotReached: there is none that it reaches, or there are several.
         """
-        return await find_block(transaction, await self.block_id(transaction, name))
+        block_id = await self.block_id(transaction, name)
+        try:
+            return await find_block(transaction, block_id)
+        except NotFound as error:  # PostgreSQL shows each statement what was committed before it
+            raise NotReached(f"The block {name!r} has just been deleted.") from error
 
     async def block_id(self, transaction: Transaction, name: str) -> str:
         """Return the identifier of the block of a label or an identifier.
