@@ -181,7 +181,7 @@ def test_turns_call_tools_of_servers_under_rules_and_approval(
 def test_a_model_is_shown_what_a_servers_tool_drew(
     client: Letta, new_server: NewServer, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:
-    agent = new_agent(tool_ids=[new_server.tools(new_server(program(TOOL_SERVER)))["picture"]])
+    agent = new_agent(tool_ids=[new_server.tools(new_server(program()))["picture"]])
     (returned,) = say(client, agent, "CALL picture {}")
     assert returned.tool_return == "(picture 1)"
     drawn = returned.tool_returns[0].tool_return[1].source.data
