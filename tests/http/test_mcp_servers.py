@@ -555,7 +555,7 @@ def test_a_server_that_fails_costs_its_caller_an_error_in_time_and_nobody_else_a
         def go_on() -> None:
             nonlocal answered
             agent = meanwhile.agents.create(name="other", model=MODEL, include_base_tools=True)
-            while not stop.wait(0.05):  # a turn now and then, as long as the others wait for what hangs
+            while not stop.wait(0.2):  # a turn now and then, as long as the others wait for what hangs
                 assert say(meanwhile, agent, "CALL conversation_search {}")[0].status == "success"
                 answered += 1
 
