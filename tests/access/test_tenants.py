@@ -17,6 +17,7 @@ from folkmoot.application import create_app
 from folkmoot.server.gate import OPEN_PATHS
 from folkmoot.settings import Settings
 from support.clients import plain_client
+from support.fixtures import one_store
 from support.polling import PATIENCE
 from support.routes import described, walk
 
@@ -222,6 +223,7 @@ def test_no_route_finds_or_changes_anything_of_another_organisation(new_organiza
     assert listed(owner) == before
 
 
+@one_store
 def test_a_scoped_token_reaches_only_the_routes_and_agents_of_its_policy(new_organization: NewOrganization) -> None:
     owner = new_organization()
     owner.fill()

@@ -27,6 +27,9 @@ from support.polling import PATIENCE
 AWAY = 503
 """The status that a client may get while the store is away."""
 
+PAUSE = 0.1
+"""Seconds until a client that was refused so asks again."""
+
 TAKEN = "taken for dead"
 """Said to a turn whose lease the test has ended (`end_leases`) though its process lives; it stores nothing."""
 
@@ -74,6 +77,8 @@ class Load:
                 (returned,) = tool_returns(answer.json())
                 assert returned["status"] == "success", returned
                 await self._acknowledge(line)
+            else:
+                await asyncio.sleep(PAUSE)
 
     async def _append(self, http: httpx.AsyncClient) -> None:
         while not self.stopped:
@@ -81,6 +86,7 @@ class Load:
             try:
                 now = await http.get(f"/v1/blocks/{self.counted['id']}")
                 if not self._answered(now):
+                    await asyncio.sleep(PAUSE)
                     continue
                 text, version = now.json()["value"], now.json()["version"]
                 answer = await write(http, self.counted, f"{text}\n{line}" if text else line, version)

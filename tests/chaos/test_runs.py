@@ -12,7 +12,7 @@ import pytest
 
 from chaos.conftest import Clients, Connect
 from chaos.moot import assert_whole_turns, call, make_agent, make_agents, ok, rows, say
-from support.fixtures import MODEL, StartServer
+from support.fixtures import MODEL, StartServer, thorough
 from support.polling import PATIENCE
 from support.scripted_model import ScriptedModel
 
@@ -250,11 +250,16 @@ async def test_many_runs_at_once_are_each_run_once(https: Clients, scripted_mode
     await _many_at_once(https, scripted_model, 40)
 
 
-async def test_two_hundred_runs_at_once_on_two_processes(
-    start_server: StartServer, connect: Connect, scripted_model: ScriptedModel, store: str
+@pytest.mark.parametrize(
+    ("store", "count"),
+    [("sqlite", 60), *(pytest.param(store, 200, marks=thorough) for store in ("sqlite", "postgres"))],
+    indirect=["store"],
+)
+async def test_so_many_runs_at_once_on_processes_of_their_own(
+    start_server: StartServer, connect: Connect, scripted_model: ScriptedModel, store: str, count: int
 ) -> None:
     https = [connect(start_server().url) for _ in range(2 if store == "postgres" else 1)]
-    await _many_at_once(https, scripted_model, 200)
+    await _many_at_once(https, scripted_model, count)
 
 
 @pytest.mark.parametrize("store", ["postgres"], indirect=True)

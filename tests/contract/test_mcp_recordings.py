@@ -17,7 +17,7 @@ from recordings import Ids, Recording, load_recordings, make_again
 from support.clients import plain_client
 from support.fixtures import MODEL, StartServer
 from support.openapi import schema_of, violations
-from support.tool_servers import TOOL_SERVER, running
+from support.tool_servers import FORKED_TOOL_SERVER, TOOL_SERVER, running
 
 RECORDINGS = load_recordings("mcp_recordings.jsonl")
 AGENT = "agent-2e5b897d-da36-411d-8ae4-640ac062fac2"
@@ -144,15 +144,17 @@ def _replaced(value: object, texts: dict[str, str]) -> object:
 
 
 def test_recorded_calls_of_servers_of_tools_are_answered_as_recorded(start_server: StartServer) -> None:
-    server = start_server(env={"FOLKMOOT_PRIVATE_MCP_SERVERS": "true"})
+    # without walls, which stand between a program and its fork, and of which no answer tells
+    server = start_server(env={"FOLKMOOT_PRIVATE_MCP_SERVERS": "true", "FOLKMOOT_TOOL_SANDBOX": "trusted"})
     with (
         running(TOOL_SERVER, "older-http") as by_http,
         running(TOOL_SERVER, "sse") as by_sse,
+        running(TOOL_SERVER, "forks") as forks,
         plain_client(server.url) as http,
     ):
         there = {
             '"command": "python"': f'"command": {json.dumps(sys.executable)}',
-            '"args": ["mock_mcp_server.py"]': f'"args": [{json.dumps(str(TOOL_SERVER))}, "stdio"]',
+            '"args": ["mock_mcp_server.py"]': f'"args": {json.dumps([str(FORKED_TOOL_SERVER), forks])}',
             "http://vm:19981/mcp": by_http,
             "http://vm:19982/sse": by_sse,
         }

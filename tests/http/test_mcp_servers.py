@@ -181,7 +181,7 @@ def test_turns_call_tools_of_servers_under_rules_and_approval(
 def test_a_model_is_shown_what_a_servers_tool_drew(
     client: Letta, new_server: NewServer, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:
-    agent = new_agent(tool_ids=[new_server.tools(new_server(program(TOOL_SERVER)))["picture"]])
+    agent = new_agent(tool_ids=[new_server.tools(new_server(program()))["picture"]])
     (returned,) = say(client, agent, "CALL picture {}")
     assert returned.tool_return == "(picture 1)"
     drawn = returned.tool_returns[0].tool_return[1].source.data
@@ -555,7 +555,7 @@ def test_a_server_that_fails_costs_its_caller_an_error_in_time_and_nobody_else_a
         def go_on() -> None:
             nonlocal answered
             agent = meanwhile.agents.create(name="other", model=MODEL, include_base_tools=True)
-            while not stop.wait(0.05):  # a turn now and then, as long as the others wait for what hangs
+            while not stop.wait(0.2):  # a turn now and then, as long as the others wait for what hangs
                 assert say(meanwhile, agent, "CALL conversation_search {}")[0].status == "success"
                 answered += 1
 

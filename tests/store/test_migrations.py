@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import re
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -25,11 +25,12 @@ from sqlalchemy.pool import NullPool
 from folkmoot.conversations.search import MessageSearch, search_for
 from folkmoot.identifiers import ORGANIZATION
 from folkmoot.runs.runs import _dead
-from folkmoot.store.migrate import configuration, migrate_postgres, migrate_sqlite, upgrade
+from folkmoot.store.migrate import LOCK, configuration, migrate_postgres, migrate_sqlite, upgrade
 from folkmoot.store.migrations import HEAD
 from folkmoot.store.opening import open_store
 from folkmoot.store.tables import agents, conversations, messages, metadata, run_events, runs
 from support.polling import PATIENCE
+from support.scripts import start
 
 ENGINES_OWN = re.compile(r"\w+_fulltext.*|alembic_version")
 """What is not in `tables.py`."""
@@ -147,35 +148,27 @@ async def test_migrating_again_changes_nothing(empty_database_url: str) -> None:
 
 
 @pytest.mark.parametrize("store", ["postgres"], indirect=True)
-async def test_several_processes_migrate_one_fresh_database_at_once(empty_database_url: str) -> None:
-    program = (
+async def test_several_processes_migrate_one_fresh_database_at_once(empty_database_url: str, tmp_path: Path) -> None:
+    script, said, errors = (tmp_path / name for name in ("migrate.py", "said", "errors"))
+    script.write_text(
         "import asyncio, sys\n"
         "from folkmoot.store.migrate import migrate_postgres\n"
-        "print('ready', flush=True)\n"
-        "sys.stdin.readline()\n"
         "asyncio.run(migrate_postgres(sys.argv[1]))\n"
     )
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, empty_database_url],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(6)
-    ]
-    for process in started:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in started:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    ended = [process.communicate(timeout=PATIENCE) for process in started]
-    assert [process.returncode for process in started] == [0] * 6, [error for _, error in ended]
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    waiting += " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     connection = await asyncpg.connect(empty_database_url)
     try:
+        await connection.execute(f"SELECT pg_advisory_lock({LOCK})")  # until all of them have seen an empty database
+        started = [
+            start(script, [empty_database_url], environ=os.environ, output=said, errors=errors) for _ in range(6)
+        ]
+        while await connection.fetchval(waiting) < len(started):
+            assert [process.poll() for process in started] == [None] * len(started), errors.read_text()
+            await asyncio.sleep(0.02)
+        await connection.execute(f"SELECT pg_advisory_unlock({LOCK})")
+        ended = [await asyncio.to_thread(process.wait, PATIENCE) for process in started]
+        assert ended == [0] * len(started), errors.read_text()
         assert [row[0] for row in await connection.fetch("SELECT version_num FROM alembic_version")] == [HEAD]
     finally:
         await connection.close()

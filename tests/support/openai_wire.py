@@ -19,7 +19,7 @@ __all__ = ["PATH", "chunks", "completion", "conversation_of", "embeddings", "err
 PATH = "/v1/chat/completions"
 MODELS = ("gpt-4o-mini", "gpt-4o", "gpt-4.1", "gpt-4.1-mini", "text-embedding-3-small")
 PROMPT_TOKENS, COMPLETION_TOKENS = 100, 10
-MOST_CUTS = 1000
+MOST_CUTS = 200
 """Pieces in which a call's arguments are streamed, about."""
 
 ERROR_KINDS = {

@@ -23,6 +23,7 @@ HUGE = 10_000_000
 PROCESS = uuid4().hex
 """Tells processes apart; behind walls each is number one."""
 
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 PLAIN = {"type": "object", "properties": {}}
 
 
@@ -45,6 +46,7 @@ TOOLS: dict[str, Any] = {
     "record_of": takes(name="string"),
     "fails": takes(x="string"),
     "process": PLAIN,
+    "picture": PLAIN,
     "grow": takes(name="string"),
     "shrink": takes(name="string"),
     **dict.fromkeys(("ok", "hang", "flood", "huge", "die", "garbage", "ask", "not_a_result", "input", "packed"), PLAIN),
@@ -91,6 +93,7 @@ WORKING: dict[str, Callable[..., dict[str, Any]]] = {
     "shout": lambda word: text(f"{word.upper()}!"),
     "env_value": lambda key: text(os.environ.get(key, "unset")),
     "record_of": record_of,
+    "picture": lambda: {"content": [{"type": "image", "data": PIXEL, "mimeType": "image/png"}]},
     "fails": lambda x: {**text(f"mock failure {x}"), "isError": True},
     "process": lambda: text(PROCESS),
     "grow": grow,

@@ -1,14 +1,17 @@
-"""A server of tools made with the official SDK: `python tool_server.py stdio|http|older-http|sse`.
+"""A server of tools made with the official SDK: `python tool_server.py stdio|http|older-http|sse|forks`.
 
 Over HTTP it takes any free port and prints it. `older-http` speaks the protocol of 2025 only, with sessions. While the
-file that the variable `TOOL_SERVER_MORE` names is there, the server starts with one tool more, `extra`.
+file that the variable `TOOL_SERVER_MORE` names is there, the server starts with one tool more, `extra`. As `forks` it
+has the SDK loaded once for many: a fork of it speaks as `stdio` does with each program `forked_tool_server.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -127,9 +130,33 @@ def without_discovery(application: Any) -> Any:
 
 def serve(application: Any) -> None:
     """Serve over HTTP, on a port that is printed."""
+    uvicorn.Server(uvicorn.Config(application, log_level="critical")).run(sockets=[listening()])
+
+
+def fork_for_each() -> None:
+    """Speak with each who connects in a process of its own, in the environment that the first line tells."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
+    listener = listening()
+    while True:
+        connection, _ = listener.accept()
+        if not os.fork():
+            listener.close()
+            for descriptor in (0, 1):
+                os.dup2(connection.fileno(), descriptor)
+            connection.close()
+            environ = b"".join(iter(lambda: os.read(0, 1), b"\n"))  # and no byte more
+            os.environ.clear()
+            os.environ.update(json.loads(environ))
+            server.run("stdio")
+            os._exit(0)
+        connection.close()
+
+
+def listening() -> socket.socket:
+    """Return a socket that listens on a port that is printed."""
     listener = socket.create_server(("127.0.0.1", int(os.environ.get("TOOL_SERVER_PORT", "0"))))
     print(listener.getsockname()[1], flush=True)
-    uvicorn.Server(uvicorn.Config(application, log_level="critical")).run(sockets=[listener])
+    return listener
 
 
 if __name__ == "__main__":
@@ -143,6 +170,8 @@ if __name__ == "__main__":
     kind = sys.argv[1]
     if kind == "stdio":
         server.run("stdio")
+    elif kind == "forks":
+        fork_for_each()
     elif kind == "sse":
         serve(server.sse_app())
     else:

@@ -18,14 +18,15 @@ HERE = Path(__file__).parent
 TOOL_SERVER = HERE / "tool_server.py"
 PLAIN_SERVER = HERE / "plain_tool_server.py"
 FASTMCP_SERVER = HERE / "fastmcp_server.py"
+FORKED_TOOL_SERVER = HERE / "forked_tool_server.py"
 SIGN_IN_SERVER = HERE / "sign_in_server.py"
 
-PATHS = {"http": "/mcp", "older-http": "/mcp", "sse": "/sse"}
+PATHS = {"http": "/mcp", "older-http": "/mcp", "sse": "/sse", "forks": ""}
 
 
 @contextmanager
 def running(script: Path, kind: str, env: Mapping[str, str] | None = None) -> Iterator[str]:
-    """Run a server over HTTP and give its address."""
+    """Run a server over HTTP, or one that forks, and give its address."""
     environ = {**os.environ, **(env or {})}
     with TemporaryDirectory() as folder:
         said, errors = Path(folder) / "said", Path(folder) / "errors"

@@ -20,7 +20,8 @@ from folkmoot.tools.mcp.configuration import ServerConfiguration
 from folkmoot.tools.mcp.connection import Connection, ConnectionLost, ConnectionOptions, SessionEnded
 from folkmoot.tools.mcp.pool import ConnectionKey, ConnectionPool
 from folkmoot.tools.mcp.results import tool_result
-from support.polling import PATIENCE
+from support.polling import PATIENCE, until
+from support.scripts import start
 from support.tool_servers import FASTMCP_SERVER, PATHS, PLAIN_SERVER, TOOL_SERVER, running
 
 SANDBOX = Sandbox("strict")
@@ -207,7 +208,7 @@ async def test_private_addresses_are_not_dialled_unless_that_is_allowed(
 
 async def test_a_program_has_an_environment_and_a_home_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OF_THE_SERVER", "secret")
-    async with connected(program(K="v")) as connection:
+    async with connected(program(PLAIN_SERVER, K="v")) as connection:
         values = {key: await said(connection, "env_value", key=key) for key in ("K", "OF_THE_SERVER", "HOME", "PATH")}
     assert values["K"] == "v"
     assert values["OF_THE_SERVER"] == "unset"
@@ -247,7 +248,6 @@ SERVER = """
 import asyncio, sys
 from folkmoot.sandbox.calls import Mode
 from folkmoot.sandbox.sandbox import Sandbox
-from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.tools.mcp.configuration import ServerConfiguration
 from folkmoot.tools.mcp.connection import Connection, ConnectionOptions
 
@@ -263,17 +263,16 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("mode", ["strict", "trusted"])
-async def test_programs_end_with_a_server_that_is_killed(mode: Mode) -> None:
-    server = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", SERVER, str(PLAIN_SERVER), mode), stdout=asyncio.subprocess.PIPE, env=dict(os.environ)
-    )
-    assert server.stdout is not None
-    assert await server.stdout.readline() == b"open\n"
+def test_programs_end_with_a_server_that_is_killed(mode: Mode, tmp_path: Path) -> None:
+    script, said, errors = (tmp_path / name for name in ("server.py", "said", "errors"))
+    script.write_text(SERVER)
+    server = start(script, [str(PLAIN_SERVER), mode], environ=os.environ, output=said, errors=errors)
+    until(lambda: said.exists() and said.read_text() == "open\n")
     family = psutil.Process(server.pid).children(recursive=True)
     assert len(family) == 2, "the guard and the program"
     server.kill()
-    await server.wait()
-    assert all([await asyncio.to_thread(gone, process) for process in family])
+    server.wait()
+    assert all(gone(process) for process in family)
 
 
 def gone(process: psutil.Process) -> bool:

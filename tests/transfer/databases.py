@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, Connection, Integer, LargeBinary, Table, create_engine, select
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Engine,
+    Integer,
+    LargeBinary,
+    Table,
+    create_engine,
+    select,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import Dialect
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from folkmoot.store.opening import open_store
@@ -21,10 +34,22 @@ ROWS = 21
 """Rows of each table: more than are read at once."""
 
 
+_FILES: dict[int, bytes] = {}
+"""SQLite files that were made, by the rows of each table; the next one is a copy."""
+
+
 async def make_database(url: str, rows: int = ROWS) -> None:
     """Make a database with rows in every table of the schema, those of rooms that are new among them."""
+    file = Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite") else None
+    if file is not None and rows in _FILES:
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(_FILES[rows])
+        return
     await (await open_store(url, 5)).close()
     await on_connection(url, lambda connection: _fill(connection, rows))
+    if file is not None:
+        assert not file.with_name(f"{file.name}-wal").exists()
+        _FILES[rows] = file.read_bytes()
 
 
 async def all_rows(url: str) -> dict[str, list[tuple[Any, ...]]]:
@@ -44,12 +69,22 @@ async def all_rows(url: str) -> dict[str, list[tuple[Any, ...]]]:
 async def on_connection(url: str, work: Any) -> Any:
     """Call `work` with a SQLAlchemy connection, in a transaction."""
     if url.startswith("sqlite"):
-        engine = create_engine(url, poolclass=NullPool)
-        with engine.begin() as connection:
+        with _engine(url).begin() as connection:
             return work(connection)
-    asynchronous = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://"), poolclass=NullPool)
-    async with asynchronous.begin() as connection:
+    async with _asynchronous_engine(url).begin() as connection:
         return await connection.run_sync(work)
+
+
+@lru_cache(maxsize=4)
+def _engine(url: str) -> Engine:
+    """Return the engine of a SQLite file; it keeps the statements that it has compiled, and no connection."""
+    return create_engine(url, poolclass=NullPool)
+
+
+@lru_cache(maxsize=4)
+def _asynchronous_engine(url: str) -> AsyncEngine:
+    """Return that of a PostgreSQL database."""
+    return create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://"), poolclass=NullPool)
 
 
 def _fill(connection: Connection, rows: int) -> None:
