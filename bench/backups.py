@@ -48,7 +48,8 @@ class Backups:
             making = asyncio.create_task(self._back_up(self._home / f"{number}.folkmoot"))
             alone += quiet.latencies
             failures += quiet.errors.total()
-            while not making.done():
+            most = len(meanwhile) + self._size.backup_turns
+            while not making.done() and len(meanwhile) < most:
                 busy = await timed(TURNS_AT_ONCE, 1, turn)
                 meanwhile += busy.latencies
                 failures += busy.errors.total()

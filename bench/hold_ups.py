@@ -19,9 +19,6 @@ from bench.measuring import Timing
 from bench.processes import Running
 from bench.work import MODEL, Size
 
-QUIET_SECONDS = 2.0
-"""How long health is asked for without anything else, just before."""
-
 AGENTS_AT_ONCE = 8
 LINE = "what somebody wrote in one line of a block\n"
 
@@ -54,7 +51,7 @@ class HoldUps:
         """Measure health alone, then under each kind of request."""
         prepared = await self._prepare()
         await self._begin()
-        await asyncio.sleep(QUIET_SECONDS)
+        await asyncio.sleep(self._size.quiet_seconds)
         yield await self._end(bars.HEALTH_ALONE, "")
         for name, request in self._requests().items():
             yield await self._under(name, request, prepared)

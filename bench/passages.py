@@ -33,6 +33,8 @@ from folkmoot.store.vectors import similarity, unit
 DIMENSIONS = 1536
 TOPICS = 1000
 MIXED_IN = 500
+"""Directions that are made, at most one for each passage."""
+
 AT_ONCE = 200
 WANTED = 10
 COMPARED = 10
@@ -65,8 +67,8 @@ class Library:
         self._kind = kind
         self._passages = passages
         self._chance = random.Random(1)
-        self._topics = [self._direction() for _ in range(TOPICS)]
-        self._mixed = [self._direction() for _ in range(MIXED_IN)]
+        self._topics = [self._direction() for _ in range(min(TOPICS, passages))]
+        self._mixed = [self._direction() for _ in range(min(MIXED_IN, passages))]
         self._archive_id = ""
 
     async def fill(self) -> Figure:

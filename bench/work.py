@@ -41,6 +41,7 @@ class Size:
     pages: int
     edits: int
     readers: int
+    quiet_seconds: float
     hold_seconds: float
     hold_lines: int
     hold_versions: int
@@ -51,6 +52,7 @@ class Size:
     uploads: int
     upload_bytes: int
     backups: int
+    backup_turns: int
     code_calls: int
     tool_calls: int
     cost_rounds: int
@@ -77,6 +79,7 @@ SIZES = {
         pages=200,
         edits=200,
         readers=10_000,
+        quiet_seconds=2,
         hold_seconds=5,
         hold_lines=150_000,
         hold_versions=200,
@@ -87,6 +90,7 @@ SIZES = {
         uploads=200,
         upload_bytes=150_000,
         backups=3,
+        backup_turns=10_000,
         code_calls=20,
         tool_calls=200,
         cost_rounds=5,
@@ -111,6 +115,7 @@ SIZES = {
         pages=50,
         edits=50,
         readers=300,
+        quiet_seconds=2,
         hold_seconds=2,
         hold_lines=25_000,
         hold_versions=20,
@@ -121,6 +126,7 @@ SIZES = {
         uploads=40,
         upload_bytes=250_000,
         backups=2,
+        backup_turns=10_000,
         code_calls=20,
         tool_calls=200,
         cost_rounds=3,
@@ -145,16 +151,18 @@ SIZES = {
         pages=3,
         edits=3,
         readers=8,
-        hold_seconds=0.1,
+        quiet_seconds=0.1,
+        hold_seconds=0.01,
         hold_lines=200,
         hold_versions=3,
         hold_messages=200,
         hold_agents=3,
-        passages=400,
+        passages=200,
         searches=3,
         uploads=3,
         upload_bytes=2_000,
         backups=1,
+        backup_turns=6,
         code_calls=2,
         tool_calls=5,
         cost_rounds=1,

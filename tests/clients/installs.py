@@ -16,6 +16,9 @@ import pytest
 
 HERE = Path(__file__).parent
 CACHE = HERE.parent.parent / ".venv-clients"
+COMPILED = {"NODE_COMPILE_CACHE": str(CACHE / "compiled")}
+"""A variable by which Node keeps what it has compiled, a third of what a start of Letta Code costs."""
+
 PYTHON_0_1 = "letta-client==0.1.324"
 PYTHON_1_0 = "letta-client==1.0.0"
 LETTA_CODE = "letta==0.34.12"

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from installs import HERE, agentic_learning, letta_code, node_modules
+from installs import COMPILED, HERE, agentic_learning, letta_code, node_modules
 from letta_client import Letta
 
 from support.clients import plain_client
@@ -37,7 +37,7 @@ def run(server: ServerProcess, tmp_path: Path) -> Run:
         done = subprocess.run(
             [str(part) for part in command],
             cwd=cwd,
-            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "FOLKMOOT_BASE_URL": server.url, **env},
+            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "FOLKMOOT_BASE_URL": server.url, **COMPILED, **env},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
