@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from installs import HERE, node_modules, python_0_1
+from installs import COMPILED, HERE, node_modules, python_0_1
 from letta_client import Letta
 
 from support.polling import PATIENCE
 from support.scripted_model import ScriptedModel
+from support.scripts import run as run_script
 from support.server import ServerProcess
 
 EXAMPLES = HERE.parent.parent / "examples"
@@ -44,15 +45,13 @@ def program(request: pytest.FixtureRequest) -> list[str]:
 
 def run(program: list[str], server: ServerProcess, home: Path, **env: str) -> str:
     """Return what the program printed; it must end well and say nothing on its error output."""
-    done = subprocess.run(
-        program,
-        cwd=home,
-        env={"PATH": os.environ["PATH"], "HOME": str(home), "FOLKMOOT_BASE_URL": server.url, **env},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    environ = {"PATH": os.environ["PATH"], "HOME": str(home), "FOLKMOOT_BASE_URL": server.url, **COMPILED, **env}
+    if program[0] == sys.executable:
+        done = run_script(Path(program[1]), program[2:], environ=environ, folder=home)
+    else:
+        done = subprocess.run(
+            program, cwd=home, env=environ, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr + server.log()
     return done.stdout
 

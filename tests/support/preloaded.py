@@ -38,6 +38,7 @@ MODULES = (
     "folkmoot.store.bulk_sqlite",
     "folkmoot.store.migrate",
     "folkmoot.store.postgres",
+    "letta_client",
     "logging.config",
     "mcp.server.auth.provider",
     "mcp.server.mcpserver",
