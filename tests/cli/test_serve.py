@@ -28,6 +28,7 @@ from support.polling import PATIENCE
 from support.ports import free_port
 from support.postgres import PostgresDatabases
 from support.scripted_model import ScriptedModel
+from support.server import ServerProcess
 
 Folkmoot = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -48,6 +49,9 @@ def assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
 @pytest.mark.by_command
 def test_a_public_address_without_a_key_is_refused(folkmoot: Folkmoot) -> None:
     assert_refused(folkmoot("serve", "--host", "0.0.0.0"), "FOLKMOOT_API_KEY", "--insecure")
+
+
+def test_a_public_address_from_a_variable_is_refused_too(folkmoot: Folkmoot) -> None:
     assert_refused(folkmoot("serve", FOLKMOOT_HOST="::"), "FOLKMOOT_API_KEY")
 
 
@@ -210,18 +214,6 @@ def test_variables_come_before_the_env_file_and_options_before_both(start_server
     )
 
 
-@pytest.mark.by_command
-@one_store
-def test_it_says_where_it_is_and_shows_no_secret(start_server: StartServer) -> None:
-    server = start_server(env={"FOLKMOOT_API_KEY": "hush-hush", "FOLKMOOT_SECRET_KEY": "quiet"})
-    server.stop()
-    for shown in (server.url, "sqlite:///", "OpenAI", "needed"):
-        assert shown in server.log()
-    assert "hush" not in server.log()
-    assert "quiet" not in server.log()
-    assert "scripted" not in server.log()
-
-
 # -- how it stops --------------------------------------------------------------------------------------------
 
 
@@ -243,9 +235,24 @@ async def test_a_stop_wakes_a_server_that_would_sleep_for_ever(monkeypatch: pyte
 
 @pytest.mark.by_command
 @one_store
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_idle_server_stops_at_a_signal_with_status_0(start_server: StartServer, number: signal.Signals) -> None:
-    server = start_server()
+def test_it_says_where_it_is_shows_no_secret_and_stops_at_a_signal_with_status_0(start_server: StartServer) -> None:
+    server = start_server(env={"FOLKMOOT_API_KEY": "hush-hush", "FOLKMOOT_SECRET_KEY": "quiet"})
+    assert_stops(server, signal.SIGTERM)
+    for shown in (server.url, "sqlite:///", "OpenAI", "needed"):
+        assert shown in server.log()
+    assert "hush" not in server.log()
+    assert "quiet" not in server.log()
+    assert "scripted" not in server.log()
+
+
+@pytest.mark.by_command
+@one_store
+def test_a_server_without_a_key_stops_at_ctrl_c_with_status_0(start_server: StartServer) -> None:
+    assert_stops(start_server(), signal.SIGINT)
+
+
+def assert_stops(server: ServerProcess, number: signal.Signals) -> None:
+    """The idle server ends well at a signal."""
     server.process.send_signal(number)
     assert server.process.wait(PATIENCE) == 0
     assert "Traceback" not in server.log()
