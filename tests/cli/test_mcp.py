@@ -22,24 +22,30 @@ from folkmoot.mcp_server.clients import CLIENTS, STDIO, USUAL_URL, line_for
 from support.fixtures import NewAgent, NewBlock, one_store
 from support.polling import PATIENCE
 from support.scripted_model import ScriptedModel
+from support.scripts import folkmoot_program
 from support.server import ServerProcess
 
-each_generation = pytest.mark.parametrize("generation", ["2026-07-28", "legacy", "auto"])
+FRESH = (sys.executable, "-c", "from folkmoot.cli import main; main()", "mcp")
+each_generation = pytest.mark.parametrize(
+    "generation", ["2026-07-28", "legacy", pytest.param("auto", marks=pytest.mark.by_command)]
+)
 
 
-def bridge(**variables: str) -> StdioServerParameters:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("FOLKMOOT_")}
-    command = ["-c", "from folkmoot.cli import main; main()", "mcp"]
-    return StdioServerParameters(command=sys.executable, args=command, env={**kept, **variables})
+def environ(**variables: str) -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("FOLKMOOT_")} | variables
 
 
 async def unheard(message: Any) -> None:
     """Take a message that a test does not look at."""
 
 
-def joined(generation: str, hear: Callable[[Any], Awaitable[None]] = unheard, **variables: str) -> Client:
+def joined(
+    generation: str, hear: Callable[[Any], Awaitable[None]] = unheard, *, by_command: bool = False, **variables: str
+) -> Client:
+    program, *arguments = FRESH if by_command else folkmoot_program("mcp")
+    bridge = StdioServerParameters(command=program, args=arguments, env=environ(**variables))
     info = Implementation(name="desk", version="4")
-    return Client(bridge(**variables), mode=generation, client_info=info, message_handler=hear)
+    return Client(bridge, mode=generation, client_info=info, message_handler=hear)
 
 
 async def call(client: Client, tool: str, /, **arguments: Any) -> str:
@@ -51,12 +57,13 @@ async def call(client: Client, tool: str, /, **arguments: Any) -> str:
 @one_store
 @each_generation
 async def test_a_client_that_starts_a_program_joins_the_running_server(
-    server: ServerProcess, http: httpx.Client, new_block: NewBlock, generation: str
+    server: ServerProcess, http: httpx.Client, new_block: NewBlock, generation: str, by_command: bool
 ) -> None:
     block = new_block(value="one", label=f"größe {new_block().label}")
     key = http.post("/v1/keys", json={"name": "desk", "blocks": [{"block": block.id}]}).json()["key"]
     changed: asyncio.Queue[Any] = asyncio.Queue()
-    async with joined(generation, changed.put, FOLKMOOT_URL=server.url, FOLKMOOT_API_KEY=key) as member:
+    variables = {"FOLKMOOT_URL": server.url, "FOLKMOOT_API_KEY": key}
+    async with joined(generation, changed.put, by_command=by_command, **variables) as member:
         answers = await asyncio.gather(
             *(call(member, "insert", label=block.label, new_string=f"line {number}") for number in range(20))
         )
@@ -142,10 +149,9 @@ async def test_help_prints_how_each_client_joins() -> None:
 
 
 async def _start(*arguments: str, **variables: str) -> asyncio.subprocess.Process:
-    started = bridge(**variables)
     pipe = asyncio.subprocess.PIPE
     return await asyncio.create_subprocess_exec(
-        started.command, *started.args[:2], *arguments, stdin=pipe, stdout=pipe, stderr=pipe, env=started.env
+        *folkmoot_program(*arguments), stdin=pipe, stdout=pipe, stderr=pipe, env=environ(**variables)
     )
 
 

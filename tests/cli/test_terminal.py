@@ -18,6 +18,7 @@ from support.clients import plain_client
 from support.fixtures import NewAgent, NewBlock, StartServer, one_store
 from support.polling import PATIENCE, until
 from support.scripted_model import ScriptedModel
+from support.scripts import folkmoot_program
 from support.server import ServerProcess
 
 pytestmark = one_store
@@ -31,7 +32,7 @@ def terminal(environ: Mapping[str, str], server: ServerProcess, home: Path) -> T
 
     def run(*arguments: str, typed: str = "", status: int = 0) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "folkmoot", *arguments],
+            folkmoot_program(*arguments),
             cwd=home,
             env={**environ, "FOLKMOOT_URL": server.url},
             input=typed,

@@ -18,10 +18,10 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, NoReturn
 
 from folkmoot.sandbox import sandbox
 from folkmoot.tools.mcp import connection
@@ -50,6 +50,10 @@ MODULES = (
 )
 """What the rehearsal does not import, what a server loads when it is first needed among it: a fork needs it soon."""
 
+LONGEST_PIECE = 1 << 16
+STREAMS = 3
+"""How many descriptors a question may bring, which become the fork's standard streams."""
+
 TRIAL_SECONDS = 60.0
 """How long after its start a fork tries the sandbox's walls, when most have ended; who needs them has them tried."""
 
@@ -59,12 +63,21 @@ class Client:
     """A process of the tests, and what was forked for it and has not been reaped."""
 
     channel: socket.socket
-    questions: BinaryIO
     living: set[int] = field(default_factory=set)
+
+    def question(self) -> tuple[bytes, list[int]]:
+        """Return the next question, with the descriptors that came with it; nothing when the client has hung up."""
+        line, descriptors = b"", list[int]()
+        while not line.endswith(b"\n"):
+            piece, given, *_ = socket.recv_fds(self.channel, LONGEST_PIECE, STREAMS)
+            if not piece:
+                return b"", descriptors
+            line += piece
+            descriptors += given
+        return line, descriptors
 
     def close(self) -> None:
         """Hang up."""
-        self.questions.close()
         self.channel.close()
 
 
@@ -94,12 +107,12 @@ class ForkServer:
 
     def _welcome(self) -> None:
         channel, _ = self._listener.accept()
-        client = Client(channel, channel.makefile("rb"))
+        client = Client(channel)
         self._clients.add(client)
         self._selector.register(channel, selectors.EVENT_READ, client)
 
     def _answer(self, client: Client) -> None:
-        line = client.questions.readline()
+        line, descriptors = client.question()
         if not line:
             self._selector.unregister(client.channel)
             self._clients.discard(client)
@@ -112,11 +125,13 @@ class ForkServer:
             number = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             client.living.discard(pid)
         else:
-            number = self._fork(question["fork"])
+            number = self._fork(question["fork"], descriptors)
             client.living.add(number)
+            for descriptor in descriptors:
+                os.close(descriptor)
         client.channel.sendall(b"%d\n" % number)
 
-    def _fork(self, order: Mapping[str, Any]) -> int:
+    def _fork(self, order: Mapping[str, Any], streams: Sequence[int]) -> int:
         pid = os.fork()
         if not pid:
             self._selector.close()
@@ -124,7 +139,7 @@ class ForkServer:
                 end.close()
             for client in self._clients:
                 client.close()
-            _become(order)
+            _become(order, streams)
         return pid
 
     def _end_forks(self, client: Client) -> None:
@@ -133,15 +148,18 @@ class ForkServer:
             os.waitpid(pid, 0)
 
 
-def _become(order: Mapping[str, Any]) -> NoReturn:
+def _become(order: Mapping[str, Any], streams: Sequence[int]) -> NoReturn:
     """Be what `python -m folkmoot`, or Python with a script, would be in this folder, with this environment."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    for name, descriptor in (("output", 1), ("errors", 2)):
-        file = os.open(order[name], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-        os.dup2(file, descriptor)
-        os.close(file)
+    if not streams:
+        appending = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        streams = (0, *(os.open(order[name], appending, 0o666) for name in ("output", "errors")))
+    for number, file in enumerate(streams):
+        if file != number:
+            os.dup2(file, number)
+            os.close(file)
     os.environ.clear()
     os.environ.update(order["environ"])
     os.chdir(order["folder"])

@@ -11,6 +11,15 @@ from support.forks import preloaded
 from support.polling import PATIENCE
 from support.server import FORKS, Process
 
+FORKED = Path(__file__).with_name("forked.py")
+
+
+def folkmoot_program(*arguments: str) -> list[str]:
+    """Return how to start `folkmoot ARGUMENTS` where only a command will do: for what talks over standard streams."""
+    if FORKS:
+        return [sys.executable, "-I", "-S", str(FORKED), str(preloaded().address), *arguments]
+    return [sys.executable, "-m", "folkmoot", *arguments]
+
 
 def start(script: Path, arguments: Sequence[str], *, environ: Mapping[str, str], output: Path, errors: Path) -> Process:
     """Start a script in the folder of its output.
