@@ -40,10 +40,12 @@ PACKAGES = Path(sysconfig.get_path("purelib"))
 
 FILLED = """#!/bin/sh
 set -e
-{python} "$@"
+{python} "$@" --without-pip
 echo {packages} > "$3"/{there}/tests.pth
+printf '#!/bin/sh\\nexec "%s" -m pip "$@"\\n' "$3/bin/python" > "$3/bin/pip"
+chmod +x "$3/bin/pip"
 """
-"""Makes an environment which has the tests' packages, so that pip finds there what the lock names."""
+"""Makes an environment which has the tests' packages, pip too, so that pip finds there what the lock names."""
 
 
 @pytest.fixture(scope="module")
