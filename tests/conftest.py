@@ -48,6 +48,9 @@ from support.turns import STORES, out_of_turn
 LONG = ("web", "bench", "clients", "cli", "contract", "transfer", "chaos")
 """The folders with the longest tests, which begin, so that no worker is left alone with one at the end."""
 
+BROWSERS = 2
+"""Workers that share the tests of the pages; the others meanwhile have those that often wait."""
+
 # How long an example takes says nothing on a machine that others use too.
 settings.register_profile("thorough", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", settings.get_profile("thorough"), max_examples=25)
@@ -109,6 +112,23 @@ def pytest_collection() -> Generator[None, object, object]:
 def pytest_xdist_auto_num_workers() -> int:
     """Return two more than there are processors, for the tests that wait: for a lease to run out, for the next try."""
     return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) + 2
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each worker whole files, and two of them all that needs a browser, which takes seconds to start."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Files(LoadFileScheduling):  # type: ignore[misc]
+        browsers: dict[str, int] = {}
+
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            if Path(file).parent.name != "web":
+                return file
+            return f"browser {self.browsers.setdefault(file, len(self.browsers) % BROWSERS)}"
+
+    return Files(config, log)
 
 
 @pytest.hookimpl(optionalhook=True)
