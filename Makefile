@@ -6,7 +6,7 @@ BIN := .venv/bin
 WORKERS := --numprocesses auto --dist loadfile --no-loadscope-reorder
 LOCKED := --quiet --disable-pip-version-check --constraint requirements.lock
 
-.PHONY: demo serve test coverage chaos bench lint format lock clean
+.PHONY: demo serve test coverage chaos bench lint format openapi lock clean
 
 demo: .venv/.demo
 	$(BIN)/folkmoot demo
@@ -43,6 +43,10 @@ lint: .venv/.test
 format: .venv/.test
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+# The description that servers answer with at /openapi.json; a test tells when it is not that of the routes.
+openapi: .venv/.test
+	$(BIN)/python tests/contract/describe.py
 
 # Newer versions of everything, within pyproject.toml's bounds.
 lock:

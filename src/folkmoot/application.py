@@ -50,6 +50,7 @@ from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.schedules.starter import ScheduleStarter
 from folkmoot.server.compression import Compression
 from folkmoot.server.dependencies import give_directly
+from folkmoot.server.description import description
 from folkmoot.server.errors import PROBLEMS, add_error_handlers
 from folkmoot.server.event_stream import readers
 from folkmoot.server.gate import Gate
@@ -211,6 +212,7 @@ def create_app(settings: Settings, environ: Mapping[str, str] | None = None) -> 
         version=__version__,
         lifespan=lifespan,
         redirect_slashes=False,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         origins=settings.allowed_origins,
@@ -224,7 +226,10 @@ def create_app(settings: Settings, environ: Mapping[str, str] | None = None) -> 
     authentication = Authentication(api_key, insecure=settings.insecure)
     application.state.authentication = authentication
     door = application.state.door = Door(settings.max_body)
-    application.router.routes.append(Route(PATH, door, methods=["GET", "POST", "DELETE"], name="mcp"))
+    application.router.routes += (
+        Route(PATH, door, methods=["GET", "POST", "DELETE"], name="mcp"),
+        Route("/openapi.json", description, methods=["GET"]),
+    )
     add_pages(application)
     add_error_handlers(application)
     any_name = settings.insecure and api_key is None and not settings.allowed_hosts

@@ -12,7 +12,9 @@ import pytest
 from fastapi.routing import APIRoute
 from recordings import HERE
 
-from folkmoot.application import ROUTERS
+from folkmoot.application import ROUTERS, create_app
+from folkmoot.server.description import FILE, describe
+from folkmoot.settings import Settings
 from support.fixtures import NewAgent
 from support.openapi import violations
 
@@ -39,6 +41,16 @@ def test_every_route_of_the_contract_is_there_once() -> None:
     assert len(built) == len(set(built))
     wanted = {(method.upper(), anonymous(path)) for path, operations in CONTRACT.items() for method in operations}
     assert wanted - set(built) - ELSEWHERE == set()
+
+
+def test_the_description_that_is_served_is_that_of_the_routes() -> None:
+    assert describe(create_app(Settings(), {})) == FILE.read_text(), "`make openapi` writes it anew"
+
+
+@once
+def test_the_description_is_answered_as_the_file_has_it(http: httpx.Client) -> None:
+    answer = http.get("/openapi.json")
+    assert (answer.text, answer.headers["content-type"]) == (FILE.read_text(), "application/json")
 
 
 @once
