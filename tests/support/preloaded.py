@@ -20,9 +20,13 @@ import threading
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
+import typer.main
+
+from folkmoot import cli
 from folkmoot.sandbox import sandbox
 from folkmoot.tools.mcp import connection
 from support.rehearsal import rehearse
@@ -31,7 +35,6 @@ MODULES = (
     "alembic.command",
     "cryptography.fernet",
     "encodings.idna",
-    "folkmoot.cli",
     "folkmoot.mcp_server.protocol",
     "folkmoot.serving",
     "folkmoot.store.bulk_postgres",
@@ -193,6 +196,9 @@ def main(listener: int, lifeline: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for module in MODULES:
         __import__(module)
+    # Typer makes every command anew for each start, from signatures that it reads again.
+    typer.main.get_command = cache(typer.main.get_command)
+    typer.main.get_command(cli.application)
     rehearse()
     sandbox.BEHIND_SECONDS = TRIAL_SECONDS
     gc.collect()
