@@ -134,33 +134,38 @@ def test_a_provider_that_never_answers_is_waited_for_no_longer_than_set(
 VECTOR = {"object": "embedding", "index": 0, "embedding": [0.1, 0.2]}
 
 
+WRONG = {
+    "limiting": (429, {"error": {"message": "slow down", "type": "rate_limit"}}),
+    "key": (401, {"error": {"message": "bad key"}}),
+    "no model": (404, {"error": {"message": "no such model"}}),
+    "failed": (500, {"error": {"message": "broken"}}),
+    "3 vectors for 1 texts": (200, {"data": [VECTOR, {**VECTOR, "index": 1}, {**VECTOR, "index": 2}]}),
+    "0 vectors for 1 texts": (200, {"data": []}),
+    "finite": (200, {"data": [{**VECTOR, "embedding": [float("nan"), 1.0]}]}),
+    "not all 0": (200, {"data": [{**VECTOR, "embedding": [0.0, 0.0]}]}),
+    "cannot be read": (200, {"data": [{**VECTOR, "embedding": "%%%"}]}),
+    "no list of numbers": (200, {"data": [{**VECTOR, "embedding": ["a"]}]}),
+    "dimensions": (200, {"data": [{**VECTOR, "embedding": []}]}),
+    "no vectors": (200, {"answer": "none"}),
+}
+"""What a provider may get wrong, by a word of how that is told: the status and the body of its answer."""
+
+
 @one_store
-@pytest.mark.parametrize(
-    ("status", "body", "word"),
-    [
-        (429, {"error": {"message": "slow down", "type": "rate_limit"}}, "limiting"),
-        (401, {"error": {"message": "bad key"}}, "key"),
-        (404, {"error": {"message": "no such model"}}, "no model"),
-        (500, {"error": {"message": "broken"}}, "failed"),
-        (200, {"data": [VECTOR, {**VECTOR, "index": 1}, {**VECTOR, "index": 2}]}, "3 vectors for 1 texts"),
-        (200, {"data": []}, "0 vectors for 1 texts"),
-        (200, {"data": [{**VECTOR, "embedding": [float("nan"), 1.0]}]}, "finite"),
-        (200, {"data": [{**VECTOR, "embedding": [0.0, 0.0]}]}, "not all 0"),
-        (200, {"data": [{**VECTOR, "embedding": "%%%"}]}, "cannot be read"),
-        (200, {"data": [{**VECTOR, "embedding": ["a"]}]}, "no list of numbers"),
-        (200, {"data": [{**VECTOR, "embedding": []}]}, "dimensions"),
-        (200, {"answer": "none"}, "no vectors"),
-    ],
-)
-def test_what_a_provider_gets_wrong_is_told_and_tried_again(
-    http: httpx.Client, embeddings: Any, status: int, body: Any, word: str
-) -> None:
-    archive_id = new_archive(http)
-    embeddings.answer_next(status, body, times=2)
-    fill(http, archive_id, "a feline sleeps")
-    assert word in until_failing(http, archive_id)
-    until_embedded(http, archive_id)
-    assert texts(search(http, "cat", archive_id, search_mode="vector")) == ["a feline sleeps"]
+def test_what_a_provider_gets_wrong_is_told_and_tried_again(http: httpx.Client, embeddings: Any) -> None:
+    """All of it at once, since each job rests for a second or more before it is tried again."""
+    archives = {word: new_archive(http) for word in WRONG}
+    told = {word: f"a feline sleeps {place}" for place, word in enumerate(WRONG)}
+    embeddings.wrong = {told[word]: wrong for word, wrong in WRONG.items()}
+    embeddings.wrong["text"] = WRONG["no model"]  # the probe that tells a refused text from a model that is gone
+    for word, archive_id in archives.items():
+        fill(http, archive_id, told[word])
+    for word, archive_id in archives.items():
+        assert word in until_failing(http, archive_id)
+    embeddings.wrong = {}
+    for word, archive_id in archives.items():
+        until_embedded(http, archive_id)
+        assert texts(search(http, "cat", archive_id, search_mode="vector")) == [told[word]]
 
 
 @one_store

@@ -385,8 +385,21 @@ async def test_a_stream_of_another_processs_run_ends_with_its_own_process(
 
 @pytest.mark.by_command
 @pytest.mark.parametrize("store", ["postgres"], indirect=True)
-async def test_workers_stop_like_a_single_process(start_server: StartServer, scripted_model: ScriptedModel) -> None:
-    server = start_server(env={"FOLKMOOT_SHUTDOWN_WAIT": "1"}, args=["--workers", "2"])
+async def test_workers_keep_the_lists_of_names_and_stop_like_a_single_process(
+    start_server: StartServer, scripted_model: ScriptedModel
+) -> None:
+    lists = {
+        "FOLKMOOT_ALLOWED_HOSTS": "a.example,b.example",
+        "FOLKMOOT_ALLOWED_ORIGINS": "http://localhost:3000,https://b.example",
+    }
+    server = start_server(env={"FOLKMOOT_SHUTDOWN_WAIT": "1", **lists}, args=["--workers", "2"])
+    for _ in range(6):  # twelve connections, each of which either worker may take
+        headers = {"origin": "https://b.example"}
+        for host, status in (("b.example", 200), ("evil.example", 421)):
+            async with plain_async_client(server.url, headers={"host": host, **headers}) as other:
+                answer = await other.get("/v1/agents")
+            assert answer.status_code == status
+            assert answer.headers["access-control-allow-origin"] == "https://b.example"
     async with plain_async_client(server.url) as http:
         agent = (await http.post("/v1/agents", json={"model": MODEL})).json()["id"]
         with scripted_model.hold() as held:

@@ -124,6 +124,20 @@ def test_words_before_a_tool_call_and_after_it_are_told_apart(
     assert texts == ["Let me look.\nFound."] * 2
 
 
+@pytest.mark.parametrize("kind", ["memgpt_agent", "memgpt_v2_agent"])
+def test_what_an_agent_of_an_older_kind_says_by_its_tool_is_its_answer(
+    chat: openai.OpenAI, new_agent: NewAgent, kind: Any
+) -> None:
+    agent = new_agent(agent_type=kind)
+    said = 'CALL send_message {"message": "Hello,  you."}'
+    for script, words in ((said, "Hello,  you."), (f"CALL send_message {{}}\nTHEN {said}", "Hello,  you.")):
+        whole = chat.chat.completions.create(model=agent.id, messages=[user(script)])
+        assert (whole.choices[0].message.content, whole.choices[0].finish_reason) == (words, "stop")
+        chunks = list(chat.chat.completions.create(model=agent.id, messages=[user(script)], stream=True))
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == words
+        assert chunks[0].choices[0].delta.role == "assistant"
+
+
 def test_parts_and_pictures(
     chat: openai.OpenAI, client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:

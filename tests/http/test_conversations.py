@@ -116,6 +116,36 @@ def test_a_conversation_is_not_reached_by_way_of_another_agent(http: httpx.Clien
     assert http.get(f"/v1/conversations/{theirs}", params={"agent_id": other.id}).json()["summary"] == "secret"
 
 
+@one_store
+def test_nothing_is_done_in_a_conversation_that_is_named_beside_another_agent(
+    client: Letta, http: httpx.Client, new_agent: NewAgent
+) -> None:
+    agent, other = new_agent(), new_agent()
+    theirs = client.conversations.create(agent_id=other.id, summary="theirs").id
+    say(client, theirs, "ECHO one")
+    before = client.conversations.messages.list(theirs).items
+    for conversation in (theirs, other.id):
+        path = f"/v1/conversations/{conversation}"
+        for method, where, body in (
+            ("PATCH", "", {"summary": "mine"}),
+            ("PATCH", "/reset-messages", {}),
+            ("POST", "/fork", None),
+            ("POST", "/cancel", None),
+            ("DELETE", "", None),
+        ):
+            answer = http.request(method, path + where, params={"agent_id": agent.id}, json=body)
+            assert (answer.status_code, "none of agent" in answer.text) == (404, True), (method, where)
+        for where in ("/messages", "/messages/preview-raw-payload", "/stream", "/compact", "/recompile"):
+            body = {"agent_id": agent.id, **({"input": "ECHO two"} if where.startswith("/messages") else {})}
+            answer = http.post(path + where, json=body)
+            assert (answer.status_code, "none of agent" in answer.text) == (404, True), where
+    assert client.conversations.retrieve(theirs).summary == "theirs"
+    assert client.conversations.messages.list(theirs).items == before
+    assert [each.id for each in client.conversations.list(agent_id=other.id)] == [theirs]
+    turn = whole(client, theirs, input="ECHO two", agent_id=other.id)
+    assert turn.messages[0].content == "two", "its own agent may be named"
+
+
 # -- blocks of their own ---------------------------------------------------------------------------------------
 
 

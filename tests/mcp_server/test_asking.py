@@ -47,9 +47,11 @@ async def test_a_member_asks_an_agent_and_sees_how_far_it_is(
 async def test_only_the_agents_that_were_named_can_be_asked(
     server: ServerProcess, new_agent: NewAgent, new_member: NewMember
 ) -> None:
-    mine, other = new_agent(), new_agent()
-    async with joined(server.url, new_member(agents=[mine.id])) as member:
+    mine, older, other = new_agent(), new_agent(agent_type="memgpt_agent"), new_agent()
+    async with joined(server.url, new_member(agents=[mine.id, older.id])) as member:
         assert await call(member, "ask_agent", agent=mine.id, message="Please:\nECHO hello") == "hello"
+        spoken = 'Please:\nCALL send_message {"message": "By my tool."}'
+        assert await call(member, "ask_agent", agent=older.id, message=spoken) == "By my tool."
         for name in (other.id, other.name, "nobody"):
             assert name in await refused(member, "ask_agent", agent=name, message="Please:\nECHO hello")
     twin = f"twin_{uuid4().hex}"

@@ -13,7 +13,7 @@ import pytest
 from letta_client import Letta
 
 from runs.talking import followed, kinds, ok, say, whole
-from support.fixtures import NewAgent
+from support.fixtures import NewAgent, one_store
 from support.polling import PATIENCE
 from support.scripted_model import ScriptedModel
 
@@ -53,6 +53,15 @@ def test_an_agent_asks_another_and_gets_its_answer(http: httpx.Client, talker: A
     runs = ok(http.get("/v1/runs", params={"agent_id": other.id}))
     assert [run["status"] for run in runs] == ["completed"]
     whole(http, one.id)
+
+
+@one_store
+def test_the_answer_of_an_agent_that_speaks_by_a_tool_is_what_it_says(
+    http: httpx.Client, talker: Any, new_agent: NewAgent
+) -> None:
+    one, other = talker(), new_agent(agent_type="memgpt_agent")
+    turn = say(http, one.id, ask(other.id, 'hello\nCALL send_message {"message": "I am the older one."}'))
+    assert (returned(turn)["status"], returned(turn)["tool_return"]) == ("success", "I am the older one.")
 
 
 def test_a_message_without_waiting_is_answered_in_its_own_time(

@@ -19,6 +19,7 @@ from folkmoot.access.users import row_of_user
 from folkmoot.errors import InvalidInput
 from folkmoot.identifiers import ORGANIZATION
 from folkmoot.schedules.schedules import due_schedules, take
+from folkmoot.schedules.starter import AT_ONCE
 from folkmoot.schedules.times import Timetable
 from folkmoot.store.opening import open_store
 from support.clients import plain_client
@@ -182,6 +183,34 @@ def test_a_schedule_that_cannot_go_on_ends_and_holds_up_no_other(start_server: S
         assert runs_of(http, lost) == []
 
 
+def test_a_schedule_that_fails_at_its_start_is_told_once_put_off_and_holds_up_no_other(
+    start_server: StartServer, database_url: str
+) -> None:
+    """More of them than one look starts, all due before the other; what they say is nothing that can be read."""
+    server = start_server()
+    with plain_client(server.url) as http:
+        broken, other = (http.post("/v1/agents", json={"model": MODEL}).json()["id"] for _ in range(2))
+        once = {"scheduled_at": (time.time() + 3600) * 1000}
+        for agent, times in ((other, DAILY), *((broken, each) for each in (DAILY, once) * AT_ONCE)):
+            made = http.post(f"/v1/agents/{agent}/schedule", json={"messages": SAID, "schedule": times})
+            assert made.status_code == 201, made.text
+    server.stop()
+    _write(database_url, "UPDATE schedules SET due_at = 2000000")
+    of_broken = f"WHERE agent_id = '{broken}'"
+    _write(database_url, f"UPDATE schedules SET due_at = 1000000, said = '[{{}}]' {of_broken}")
+    lost = f"SELECT max(id) FROM schedules {of_broken} AND cron IS NOT NULL"
+    _write(database_url, f"UPDATE schedules SET timezone = 'Mars/Olympus' WHERE id = ({lost})")
+    again = start_server()
+    with plain_client(again.url) as http:
+        until(lambda: runs_of(http, other))
+        assert runs_of(http, broken) == []
+        put_off = http.get(f"/v1/agents/{broken}/schedule").json()["scheduled_messages"]
+        now = datetime.now(UTC).isoformat()
+        assert [each["next_scheduled_time"] > now for each in put_off] == [True] * 2 * AT_ONCE
+        told = again.log()
+        assert [told.count(f"Schedule {each['id']} could not be started") for each in put_off] == [1] * 2 * AT_ONCE
+
+
 @one_store
 def test_a_users_next_key_takes_up_no_schedule_of_the_one_before(start_server: StartServer, database_url: str) -> None:
     """Users who came from another server keep their row, so that what it had made could come back to life."""
@@ -233,14 +262,18 @@ def test_of_those_who_saw_the_same_due_time_one_takes_it(start_server: StartServ
 
 
 def _let_all_be_due(database_url: str, due_at: int) -> None:
+    _write(database_url, f"UPDATE schedules SET due_at = {due_at}")
+
+
+def _write(database_url: str, statement: str) -> None:
     if database_url.startswith("sqlite"):
         with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as connection, connection:
-            connection.execute("UPDATE schedules SET due_at = ?", [due_at])
+            connection.execute(statement)
         return
 
     async def write() -> None:
         connection = await asyncpg.connect(database_url)
-        await connection.execute("UPDATE schedules SET due_at = $1", due_at)
+        await connection.execute(statement)
         await connection.close()
 
     asyncio.run(write())

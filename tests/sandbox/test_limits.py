@@ -189,26 +189,6 @@ async def test_another_system_has_no_walls_yet_and_nothing_is_run(monkeypatch: p
     assert sandbox._forkers == {}
 
 
-def test_two_hundred_calls_at_once_wait_for_a_few_processes(run: Running) -> None:
-    sandbox, most, over = Sandbox("strict", running=4), 0, threading.Event()
-
-    def watch() -> None:
-        nonlocal most
-        while not over.wait(0.02):
-            most = max(most, len(psutil.Process().children(recursive=True)))
-
-    watching = threading.Thread(target=watch)
-    watching.start()
-    try:
-        results = run.all(sandbox, [Call("6 * 7")] * 200)
-    finally:
-        over.set()
-        watching.join()
-    assert [result.value for result in results] == [42] * 200
-    # A forker, and for each call its guard and what is inside; guards that wait, and those that are just ending.
-    assert 4 < most < 150
-
-
 async def test_what_is_expected_is_there_before_the_call_and_ends_when_none_comes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -363,6 +363,9 @@ class EmbeddingScript:
         self.down_for: str | None = None
         """A word in whose texts' requests it is down, and in no others."""
 
+        self.wrong: dict[str, tuple[int, Any]] = {}
+        """What requests for a text are answered, status and body, in the place of its vector."""
+
         self._next: deque[tuple[int, Any]] = deque()
 
     def answer_next(self, status: int, body: Any, times: int = 1) -> None:
@@ -375,6 +378,8 @@ class EmbeddingScript:
         self.texts += texts
         if self._next:
             return self._next.popleft()
+        if wrong := next((self.wrong[text] for text in texts if text in self.wrong), None):
+            return wrong
         if self.is_down or (self.down_for is not None and any(self.down_for in text for text in texts)):
             return 503, openai_wire.error(503, "The embeddings are down.")
         if any(len(text) > (self.longest or len(text)) or (self.refused or "\0") in text for text in texts):

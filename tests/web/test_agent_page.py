@@ -255,3 +255,27 @@ def test_schedules_are_listed_and_deleted(open_page: OpenPage, new_agent: NewAge
     shown.get_by_role("button", name="Delete the schedule").click()
     expect(page.locator("#schedules")).to_be_hidden()
     assert http.get(f"/v1/agents/{agent.id}/schedule").json()["scheduled_messages"] == []
+
+
+def test_a_page_that_was_away_shows_what_happened_meanwhile(
+    open_page: OpenPage, new_agent: NewAgent, new_block: NewBlock, http: httpx.Client
+) -> None:
+    agent, block = new_agent(), new_block(value="given meanwhile")
+    renamed = f"{agent.name} the second"
+    own, of_block, the_map = (
+        open_page(path) for path in (f"/agents/{agent.id}", f"/blocks/{block.id}", f"/?around={agent.id}")
+    )
+    for page in (own, of_block, the_map):
+        is_live(page)
+        page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }))")
+    http.patch(f"/v1/agents/{agent.id}", json={"name": renamed}).raise_for_status()
+    http.patch(f"/v1/agents/{agent.id}/core-memory/blocks/attach/{block.id}").raise_for_status()
+    http.post(f"/v1/agents/{agent.id}/messages", json={"input": "ECHO I am back"}).raise_for_status()
+    for page in (own, of_block, the_map):
+        page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    expect(own.get_by_role("heading", level=1)).to_contain_text(renamed)
+    expect(own.locator(".saying.agent .text")).to_have_text("I am back")
+    expect(own.locator("#memory")).to_contain_text("given meanwhile")
+    expect(of_block.get_by_label(f"Access of {renamed}")).to_be_visible()
+    expect(the_map.locator(f"[id='{agent.id}']")).to_contain_text(renamed)
+    expect(the_map.locator(f"path.line[data-from='{agent.id}'][data-to='{block.id}']")).to_have_count(1)

@@ -27,14 +27,27 @@ class Heard:
 
     def next(self, kind: str) -> Any:
         """Return the data of the next event of a kind."""
+        return next(data for name, data in self.events() if name == kind)
+
+    def events(self) -> Iterator[tuple[str, Any]]:
+        """Yield the kind and the data of each event; the stream must not end."""
         name = ""
         for line in self._lines:
             field, _, value = line.partition(": ")
             if field == "event":
                 name = value
-            elif field == "data" and name == kind:
-                return json.loads(value)
-        raise AssertionError(f"the stream ended before an event {kind!r}")
+            elif field == "data":
+                yield name, json.loads(value)
+        raise AssertionError("the stream ended")
+
+    def before_edit_of(self, block_id: str) -> dict[str, Any]:
+        """Return what else is told before or with the next edit of a block, by kind."""
+        told = {}
+        for kind, data in self.events():
+            told[kind] = data
+            if kind == "edits" and any(edit["block_id"] == block_id for edit in data["edits"]):
+                break
+        return told
 
     def edit_of(self, block_id: str) -> Any:
         """Return the next edit of a block."""
@@ -70,22 +83,63 @@ def test_what_happened_since_a_page_was_asked_for_is_told(
     http: httpx.Client, new_block: NewBlock, new_agent: NewAgent
 ) -> None:
     block, later = new_block(value="first"), new_block(value="first")
-    found = re.search(r'data-asked-at="(\d+)"', http.get("/blocks").text)
-    assert found is not None
+    asked = asked_at(http)
     http.patch(f"/v1/blocks/{block.id}", json={"value": "second"}).raise_for_status()
     new_agent()
-    with hearing(str(http.base_url), since=found[1]) as heard:
+    with hearing(str(http.base_url), since=asked) as heard:
         http.patch(f"/v1/blocks/{later.id}", json={"value": "second"}).raise_for_status()
         told = {edit["block_id"]: edit["version"] for edit in heard.next("edits")["edits"]}
         assert told[block.id] == 2
         assert heard.next("shape") == {}
-    with hearing(str(http.base_url), since=str(int(found[1]) - 10**9)) as heard:
+    with hearing(str(http.base_url), since=str(int(asked) - 10**9)) as heard:
         http.patch(f"/v1/blocks/{later.id}", json={"value": "third"}).raise_for_status()
         assert block.id not in {edit["block_id"] for edit in heard.next("edits")["edits"]}, "it is too long ago"
     for _ in range(MOST_UNTOLD):
-        new_block(value="")
-    with hearing(str(http.base_url), since=found[1]) as heard:
+        http.patch(f"/v1/blocks/{new_block().id}", json={"value": "second"}).raise_for_status()
+    with hearing(str(http.base_url), since=asked) as heard:
         assert heard.next("missed") == {}
+
+
+def asked_at(http: httpx.Client) -> str:
+    """Ask for a page and return when that was."""
+    found = re.search(r'data-asked-at="(\d+)"', http.get("/blocks").text)
+    assert found is not None
+    return found[1]
+
+
+def test_what_agents_were_given_or_called_and_folders_that_changed_since_then_are_told(
+    http: httpx.Client, new_block: NewBlock, new_agent: NewAgent
+) -> None:
+    agent, block, later = new_agent(), new_block(), new_block()
+    folder = http.post("/v1/folders", json={"name": f"folder of {agent.name}"}).raise_for_status().json()["id"]
+    blocks = f"/v1/agents/{agent.id}/core-memory/blocks"
+    for number, (path, body, kind) in enumerate(
+        (
+            (f"{blocks}/attach/{block.id}", None, "shape"),
+            (f"{blocks}/attach/{block.id}", {"access": "read"}, "shape"),
+            (f"{blocks}/detach/{block.id}", None, "shape"),
+            (f"/v1/agents/{agent.id}", {"name": f"{agent.name} the second"}, "shape"),
+            (f"/v1/folders/{folder}", {"name": f"folder of {agent.name} the second"}, "folders"),
+            (f"/v1/agents/{agent.id}/folders/attach/{folder}", None, "folders"),
+        )
+    ):
+        asked = asked_at(http)
+        http.patch(path, json=body).raise_for_status()
+        with hearing(str(http.base_url), since=asked) as heard:
+            http.patch(f"/v1/blocks/{later.id}", json={"value": f"{number}"}).raise_for_status()
+            assert {*heard.before_edit_of(later.id)} - {"edits", "runs"} == {kind}, path
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+def test_a_process_that_began_after_a_page_was_asked_for_says_that_it_may_have_missed_something(
+    start_server: StartServer,
+) -> None:
+    server = start_server()
+    with plain_client(server.url) as http:
+        asked = asked_at(http)
+        server.restart()
+        with hearing(server.url, since=asked) as heard:
+            assert heard.next("missed") == {}
 
 
 def test_a_run_is_told_when_it_begins_and_when_it_ends(
@@ -106,6 +160,13 @@ def test_who_comes_and_goes_is_told(http: httpx.Client, new_block: NewBlock) -> 
         block = new_block()
         heard.next("shape")
         http.delete(f"/v1/blocks/{block.id}").raise_for_status()
+        heard.next("shape")
+
+
+def test_an_agents_new_name_is_told(http: httpx.Client, new_agent: NewAgent) -> None:
+    agent = new_agent()
+    with hearing(str(http.base_url)) as heard:
+        http.patch(f"/v1/agents/{agent.id}", json={"name": f"{agent.name} the second"}).raise_for_status()
         heard.next("shape")
 
 

@@ -175,6 +175,8 @@ async def update_agent(
         await set_system_message(transaction, agent_id, system_content(changes["system"], agent_id, agent_id))
     if "block_ids" in changes:
         await _replace_blocks(transaction, agent_id, changes["block_ids"])
+    if "name" in changes:
+        transaction.signal(attachments.topic(agent_id))  # who shows the agent shows its name
     return await find_agent(transaction, agent_id)
 
 

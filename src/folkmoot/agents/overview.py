@@ -193,21 +193,12 @@ async def moot_shape(transaction: Transaction) -> str:
     return "/".join(parts)
 
 
-async def changed_since(transaction: Transaction, at: int, edited: int, most: int) -> tuple[list[str], bool]:
-    """Return which blocks were written, and whether agents or blocks came or went.
-
-    Args:
-        transaction: what it is read in.
-        at: since when they came or went, in microseconds.
-        edited: since when they were written.
-        most: blocks at most.
-    """
-    written = select(block_versions.c.block_id).where(block_versions.c.created_at >= edited).distinct().limit(most)
-    ids = [row["block_id"] for row in await transaction.all(written)]
+async def has_reshaped(transaction: Transaction, at: int) -> bool:
+    """Tell whether agents or blocks came or went since a moment in microseconds."""
     for table in (agents, blocks, departures):
         if await transaction.first(select(table.c.id).where(table.c.created_at >= at).limit(1)) is not None:
-            return ids, True
-    return ids, False
+            return True
+    return False
 
 
 async def agents_with_tool(transaction: Transaction, tool_id: str) -> list[tuple[str, str]]:

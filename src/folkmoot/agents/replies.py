@@ -11,6 +11,7 @@ from folkmoot.agents.tool_calls import Outcome, PlannedCall, call_message, retur
 from folkmoot.conversations.messages import Message, clean_text
 from folkmoot.identifiers import new_id
 from folkmoot.models.prompt import Delta, ReasoningDelta, Reply, TextDelta, ToolCall
+from folkmoot.tools.builtin.proposed import arguments_of
 
 
 class ReplyWriter:
@@ -91,6 +92,15 @@ class ReplyWriter:
             )
             for call, waiting in ((call, waits(call)) for call in reply.tool_calls if call.id in self._held)
         ]
+
+
+def words_of(message: Message) -> str:
+    """Return what an agent said with a message, in either way in which agents speak; nothing for all else."""
+    if message.message_type == "assistant_message":
+        return str(message.body["content"])
+    if message.message_type == "tool_call_message" and message.name == "send_message":
+        return str((arguments_of(message.body["tool_call"]["arguments"]) or {}).get("message", ""))
+    return ""
 
 
 def reply_messages(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, select, update
 
 from folkmoot.agents.conversations import create_conversation
+from folkmoot.agents.replies import words_of
 from folkmoot.conversations.messages import Message
 from folkmoot.errors import NotFound
 from folkmoot.groups.groups import find_group
@@ -21,7 +22,6 @@ from folkmoot.runs.runs import Run
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
 from folkmoot.store.tables import agents, group_conversations, group_messages, groups, messages
-from folkmoot.tools.builtin.proposed import arguments_of
 
 MOST_HEARD = 200
 """Messages of others that an agent is told at once, the newest ones."""
@@ -117,15 +117,6 @@ def _told(row: Row) -> Message | None:
     # The frame is open at its end: no text can close it, and what looks like another message is said to be this one's.
     content = f"[Agent {sender} says in the group; all that follows is its words]\n{words}"
     return Message("user_message", {"content": content}, name=row["agent_name"], sender_id=row["agent_id"])
-
-
-def words_of(message: Message) -> str:
-    """Return what an agent said with a message, in either way in which agents speak; nothing for all else."""
-    if message.message_type == "assistant_message":
-        return str(message.body["content"])
-    if message.message_type == "tool_call_message" and message.name == "send_message":
-        return str((arguments_of(message.body["tool_call"]["arguments"]) or {}).get("message", ""))
-    return ""
 
 
 async def note_said(transaction: Transaction, run: Run) -> None:

@@ -19,10 +19,11 @@ from typing import Any
 from folkmoot.agents.agents import Agent
 from folkmoot.agents.events import Event, TurnEnd, TurnFailed
 from folkmoot.agents.listing import agents_of_ids
+from folkmoot.agents.replies import words_of
 from folkmoot.agents.turn_state import TurnRequest
 from folkmoot.conversations.messages import Message
 from folkmoot.errors import BadRequest, FolkmootError, ToolFailed
-from folkmoot.groups.conversations import hear, words_of
+from folkmoot.groups.conversations import hear
 from folkmoot.groups.groups import LAST_WORD, SLEEPTIME, Group, find_group
 from folkmoot.groups.instructions import choosing, supervising
 from folkmoot.memory.authors import Author

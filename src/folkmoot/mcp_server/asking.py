@@ -8,6 +8,7 @@ from contextlib import aclosing
 from pydantic import Field
 
 from folkmoot.agents.events import Event, TurnEnd, TurnFailed
+from folkmoot.agents.replies import words_of
 from folkmoot.conversations.messages import Message
 from folkmoot.errors import ToolFailed
 from folkmoot.mcp_server.member import Member
@@ -33,16 +34,16 @@ async def ask_agent(member: Member, wanted: AskAgent, report: Report) -> Answer:
     """
     state = member.state
     agent = await state.store.read(lambda transaction: member.agent(transaction, wanted.agent))
-    said = {"role": "user", "content": wanted.message, "name": member.name}
-    request = read_request(agent.id, agent.id, SendMessages.model_validate({"messages": [said]}), state)
+    message = {"role": "user", "content": wanted.message, "name": member.name}
+    request = read_request(agent.id, agent.id, SendMessages.model_validate({"messages": [message]}), state)
     await check_request(request, state)
     run = await state.runs.start(request)
     words: list[str] = []
     try:
         async with aclosing(state.runs.follow(run.id)) as events:
             async for number, event in events:
-                if isinstance(event, Message) and event.message_type == "assistant_message":
-                    words.append(str(event.body["content"]))
+                if isinstance(event, Message) and (said := words_of(event)):
+                    words.append(said)
                 if doing := _doing(event):
                     await report(number, doing)
                 if isinstance(event, TurnFailed):

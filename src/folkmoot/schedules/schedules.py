@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import bindparam, delete, func, select, update
 
 from folkmoot.agents.agents import find_agent
-from folkmoot.errors import Conflict, NotFound
+from folkmoot.errors import Conflict, InvalidInput, NotFound
 from folkmoot.identifiers import new_id
 from folkmoot.runs.runs import unfinished
 from folkmoot.schedules.times import Timetable
@@ -21,6 +21,9 @@ from folkmoot.store.tables import runs, schedules
 
 TOPIC = "schedules"
 """Signalled when something may be due sooner than it was."""
+
+REST = 3_600_000_000
+"""Microseconds until what could not be started, and has no next time, is tried again."""
 
 MOST_SCHEDULES = 100
 """Schedules that an agent may have."""
@@ -113,6 +116,7 @@ _advance = (
     .where(*_taken)
     .values(due_at=bindparam("next_due_at"), last_due_at=bindparam("seen_due_at"), last_run_id=bindparam("run_id"))
 )
+_put_off = update(schedules).where(*_taken).values(due_at=bindparam("next_due_at"))
 _end = delete(schedules).where(*_taken)
 
 
@@ -214,3 +218,14 @@ async def take(transaction: Transaction, schedule: Schedule, run_id: str) -> boo
     if due_at is None:
         return bool(await transaction.run(_end, **taken))
     return bool(await transaction.run(_advance, **taken, next_due_at=due_at, run_id=run_id))
+
+
+async def put_off(transaction: Transaction, schedule: Schedule) -> None:
+    """Let a schedule that could not be started rest until its next time, or for a while where it has none."""
+    now = clock.now()
+    try:
+        next_time = schedule.timetable.after(max(now, schedule.due_at))
+    except InvalidInput:
+        next_time = None
+    due_at = now + REST if next_time is None else next_time
+    await transaction.run(_put_off, schedule_id=schedule.id, seen_due_at=schedule.due_at, next_due_at=due_at)

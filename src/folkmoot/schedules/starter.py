@@ -10,16 +10,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import ExitStack
+from functools import partial
 
 from folkmoot.access.keys import find_key
 from folkmoot.access.principals import Principal
 from folkmoot.agents.services import Services
 from folkmoot.agents.turn_state import TurnRequest
 from folkmoot.conversations.messages import message_from_json
-from folkmoot.errors import InvalidInput, NotFound
+from folkmoot.errors import InvalidInput, NotFound, StoreError
 from folkmoot.runs.service import RunService
 from folkmoot.runs.supervisor import RunSupervisor
-from folkmoot.schedules.schedules import TOPIC, Schedule, due_schedules, forget, next_due, take
+from folkmoot.schedules.schedules import TOPIC, Schedule, due_schedules, forget, next_due, put_off, take
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 from folkmoot.store.leases import again_and_again
@@ -65,7 +66,13 @@ class ScheduleStarter:
         self._changed.clear()
         found = await self._store.read(lambda transaction: due_schedules(transaction, AT_ONCE))
         for schedule in found:
-            await self._start(schedule)
+            try:
+                await self._start(schedule)
+            except StoreError:
+                raise  # it says nothing of this schedule
+            except Exception:
+                logger.exception("Schedule %s could not be started; it is put off", schedule.id)
+                await self._services.of(schedule.organization_id).store.write(partial(put_off, schedule=schedule))
         if not found:
             await wait_or_look_again(self._changed, await self._seconds_until_due())
 

@@ -11,8 +11,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from folkmoot.store import clock
+
 EVERYTHING = "*"
 """What a listener to all topics hears when wake-ups may have been missed."""
+
+REMEMBERED = 60_000_000
+"""Microseconds for which is known what was heard."""
 
 
 class Heard:
@@ -42,6 +47,8 @@ class Signals:
         """Start with nobody waiting."""
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._hearing: set[Heard] = set()
+        self._lately: dict[str, int] = {EVERYTHING: clock.now()}
+        """When each topic was last heard, the newest last; whatever was before this process."""
 
     @contextmanager
     def listening(self, *topics: str) -> Iterator[asyncio.Event]:
@@ -67,9 +74,14 @@ class Signals:
         finally:
             self._hearing.discard(heard)
 
+    def since(self, at: int) -> set[str]:
+        """Return the topics that were heard from a moment on, in microseconds, no longer ago than is remembered."""
+        return {topic for topic, heard_at in self._lately.items() if heard_at >= at}
+
     def wake(self, topics: Iterable[str]) -> None:
         """Set the events of everybody who waits for one of `topics`."""
         topics = list(topics)
+        self._remember(topics)
         for heard in self._hearing:
             heard.add(topics)
         for topic in topics:
@@ -78,11 +90,20 @@ class Signals:
 
     def wake_all(self) -> None:
         """Set every event: after a lost connection nobody knows what was missed."""
+        self._remember([EVERYTHING])
         for heard in self._hearing:
             heard.add([EVERYTHING])
         for events in self._waiting.values():
             for event in events:
                 event.set()
+
+    def _remember(self, topics: Iterable[str]) -> None:
+        now = clock.now()
+        for topic in topics:
+            self._lately.pop(topic, None)
+            self._lately[topic] = now
+        while (oldest := next(iter(self._lately), None)) is not None and self._lately[oldest] < now - REMEMBERED:
+            del self._lately[oldest]
 
 
 async def wait_or_look_again(event: asyncio.Event, seconds: float) -> bool:

@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 from fastapi import Query, Response
 
 from folkmoot.agents.listing import AgentFilter, list_agents
-from folkmoot.agents.overview import Newest, agent_names, changed_since, moot_shape, newest_versions
+from folkmoot.agents.overview import Newest, agent_names, has_reshaped, moot_shape, newest_versions
 from folkmoot.errors import StoreError
 from folkmoot.files.folders import existing_folders
 from folkmoot.files.open_files import folders_held
@@ -32,7 +32,7 @@ from folkmoot.server.state import State
 from folkmoot.store import clock
 from folkmoot.store.engine import Engine, Store, Transaction
 from folkmoot.store.paging import Page
-from folkmoot.store.signals import EVERYTHING
+from folkmoot.store.signals import EVERYTHING, REMEMBERED
 from folkmoot.tools.registry import ToolRegistry
 from folkmoot.web.colours import Palette, read_palette
 from folkmoot.web.responses import page_router
@@ -63,14 +63,6 @@ MOST_RUNS = 200
 router = page_router()
 
 
-COMMITTED_WITHIN = 1_000_000
-"""Microseconds from an edit's time to its commit, hardly ever more: a page that was read between the two has not seen
-it. Who was told of it already passes over it."""
-
-LONGEST_LOADING = 60_000_000
-"""Microseconds in which a page that was asked for begins to hear. Later it comes back, and looks at everything anew."""
-
-
 @router.get("/events", response_class=EventStream)
 async def events(state: State, since: Annotated[int | None, Query(ge=0, le=2**62)] = None) -> Response:
     """Stream edits, runs under way, and whether agents and blocks came or went.
@@ -85,7 +77,7 @@ async def events(state: State, since: Annotated[int | None, Query(ge=0, le=2**62
 async def _happenings(store: Store, tools: ToolRegistry, since: int | None) -> AsyncIterator[ServerSentEvent]:
     with _joined(store, tools) as (news, reader):
         yield await news.first()
-        if since is not None and since > clock.now() - LONGEST_LOADING:
+        if since is not None and since > clock.now() - REMEMBERED:
             for event in await news.since(since):
                 yield event
         while True:
@@ -144,7 +136,7 @@ class _News:
         return self._look.runs_event
 
     async def since(self, at: int) -> list[ServerSentEvent]:
-        """Return what happened to blocks and agents from a moment on."""
+        """Return what happened to blocks, agents and folders from a moment on."""
         return await self._look.since(at)
 
     async def _follow(self, store: Store) -> None:
@@ -217,13 +209,10 @@ class _Look:
         told: list[ServerSentEvent] = []
         if EVERYTHING in topics:
             told.append(_event("missed", {}))
-        edited = [topic.partition(":")[2] for topic in topics if topic.startswith("block:")]
+        edited = _named(topics, "block:")
         for at in range(0, len(edited), BLOCKS_AT_ONCE):
             told += await self._edits(edited[at : at + BLOCKS_AT_ONCE])
-        attached = [topic.partition(":")[2] for topic in topics if topic.startswith("attachments:")]
-        own = await self.store.read(lambda transaction: agent_names(transaction, attached))
-        if own:  # else they are another organisation's
-            told.append(_event("shape", {}))
+        told += await self._agents(topics)
         told += await self._folders(topics)
         self.is_stale |= any(topic.startswith(("run:", "turn:")) for topic in topics)
         if self.seconds_left() == 0:
@@ -231,20 +220,26 @@ class _Look:
         return told
 
     async def since(self, at: int) -> list[ServerSentEvent]:
-        """Return which blocks were written from a moment on, and whether agents or blocks came or went."""
-        edited, has_reshaped = await self.store.read(
-            lambda transaction: changed_since(transaction, at, at - COMMITTED_WITHIN, MOST_UNTOLD)
-        )
-        if len(edited) == MOST_UNTOLD:
+        """Return what of all that would have been told from a moment on."""
+        topics = self.store.signals.since(at)
+        edited = _named(topics, "block:")
+        if EVERYTHING in topics or len(edited) > MOST_UNTOLD:
             return [_event("missed", {})]
         found = await self.store.read(lambda transaction: newest_versions(transaction, edited))
         told = [_event("edits", {"edits": [self._edit(each) for each in found.values()]})] if found else []
-        return [*told, _event("shape", {})] if has_reshaped else told
+        reshaped = await self.store.read(lambda transaction: has_reshaped(transaction, at))
+        told += [_event("shape", {})] if reshaped else await self._agents(topics)
+        return [*told, *await self._folders(topics)]
+
+    async def _agents(self, topics: set[str]) -> list[ServerSentEvent]:
+        """Return whether agents were given something, lost something or are called something else."""
+        attached = _named(topics, "attachments:")
+        own = await self.store.read(lambda transaction: agent_names(transaction, attached))
+        return [_event("shape", {})] if own else []  # else they are another organisation's
 
     async def _folders(self, topics: set[str]) -> list[ServerSentEvent]:
         """Return which folders changed: themselves, their files, or what agents have open of them."""
-        changed = [topic.partition(":")[2] for topic in topics if topic.startswith("folder:")]
-        readers = [topic.partition(":")[2] for topic in topics if topic.startswith("agent_files:")]
+        changed, readers = _named(topics, "folder:"), _named(topics, "agent_files:")
         if not changed and not readers:
             return []
 
@@ -315,6 +310,11 @@ class _Look:
             "words": edit_words(version),
             "at": iso(version.created_at),
         }
+
+
+def _named(topics: set[str], kind: str) -> list[str]:
+    """Return the identifiers in the topics of a kind."""
+    return [topic.removeprefix(kind) for topic in topics if topic.startswith(kind)]
 
 
 def _event(kind: str, data: dict[str, Any]) -> ServerSentEvent:

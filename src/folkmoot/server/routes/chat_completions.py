@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 
 from folkmoot.agents.agents import Agent, find_agent
 from folkmoot.agents.conversations import conversation_of_session
-from folkmoot.agents.events import Event, TextPiece, TurnEnd, TurnFailed
+from folkmoot.agents.events import CallPiece, Event, TextPiece, TurnEnd, TurnFailed
 from folkmoot.agents.listing import AgentFilter, list_agents
 from folkmoot.agents.turn_state import TurnRequest
 from folkmoot.conversations.messages import Message
@@ -32,9 +32,11 @@ from folkmoot.server.sending import DONE, check_request, read_request
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.common import AgentId, Reply, Request, Text, json_response
 from folkmoot.server.wire.response_input import image_source
+from folkmoot.server.wire.response_output import SPOKEN_BY
 from folkmoot.server.wire.sending import SendMessages
 from folkmoot.store import clock
 from folkmoot.store.paging import LARGEST_PAGE, Page
+from folkmoot.tools.builtin.proposed import arguments_of
 
 router = APIRouter(tags=["messages"], route_class=BodyRoute)
 
@@ -158,7 +160,8 @@ async def create(body: ChatRequest, state: State, session: Session) -> Response:
 
 async def _whole(request: TurnRequest, model: str, state: ServerState) -> Response:
     answer = await state.runs.answer(request)
-    text = "\n".join(each.body["content"] for each in answer.messages if each.message_type == "assistant_message")
+    speech = _Speech()
+    text = "".join(words["content"] for each in answer.messages if (words := speech.words(each)))
     choice = {
         "index": 0,
         "message": {"role": "assistant", "content": text, "refusal": None},
@@ -208,13 +211,30 @@ class _Speech:
 
     def __init__(self) -> None:
         self._spoken: str | None = None
+        self._calls: dict[str, str] = {}
+        """Calls with which agents of the older kinds speak: the arguments of each, as far as they are there."""
 
     def words(self, event: Event) -> Mapping[str, str] | None:
         """Return the delta of an event, or None when nothing is said in it."""
         if isinstance(event, TextPiece):
             return self._delta(event.message_id, event.text)
-        if isinstance(event, Message) and event.message_type == "assistant_message":
-            return self._delta(event.id, event.body["content"])
+        if isinstance(event, CallPiece) and not event.waits:
+            if event.name == SPOKEN_BY or event.call_id in self._calls:
+                self._calls[event.call_id] = self._calls.get(event.call_id, "") + event.arguments
+        elif isinstance(event, Message):
+            return self._words_of(event)
+        return None
+
+    def _words_of(self, message: Message) -> Mapping[str, str] | None:
+        body = message.body
+        if message.message_type == "assistant_message":
+            return self._delta(message.id, body["content"])
+        if message.message_type == "tool_call_message" and message.name == SPOKEN_BY:
+            self._calls[body["tool_call"]["tool_call_id"]] = body["tool_call"]["arguments"]
+        elif message.message_type == "tool_return_message" and body["status"] == "success":
+            arguments = self._calls.pop(body["tool_call_id"], None)  # what failed is said again
+            if arguments is not None:
+                return self._delta(message.id, str((arguments_of(arguments) or {}).get("message", "")))
         return None
 
     def _delta(self, message_id: str, text: str) -> Mapping[str, str]:

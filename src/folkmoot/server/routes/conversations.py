@@ -140,10 +140,10 @@ async def list_all(
 @router.get("/{conversation_id}", response_model=ConversationReply)
 async def retrieve(conversation_id: str, state: State, agent_id: str | None = None) -> Response:
     """Return a conversation."""
-    conversation = named(conversation_id, agent_id)
+    conversation = await _named(conversation_id, agent_id, state)
 
     async def read(transaction: Transaction) -> ConversationReply:
-        return await _shown(transaction, await _find_of(transaction, conversation, agent_id), whole=True)
+        return await _shown(transaction, await find_conversation(transaction, conversation), whole=True)
 
     return json_response(await state.store.read(read))
 
@@ -151,7 +151,7 @@ async def retrieve(conversation_id: str, state: State, agent_id: str | None = No
 @router.patch("/{conversation_id}", response_model=ConversationReply)
 async def update(conversation_id: str, body: UpdateConversation, state: State, agent_id: str | None = None) -> Response:
     """Change a conversation's summary, model and settings; archive it."""
-    conversation = named(conversation_id, agent_id)
+    conversation = await _named(conversation_id, agent_id, state)
     _find_model(body, state)
 
     async def write(transaction: Transaction) -> ConversationReply:
@@ -164,7 +164,7 @@ async def update(conversation_id: str, body: UpdateConversation, state: State, a
 @router.delete("/{conversation_id}")
 async def delete(conversation_id: str, state: State, agent_id: str | None = None) -> Deleted:
     """Delete a conversation with its messages and its copies of blocks; a turn of it that is under way is cancelled."""
-    conversation = named(conversation_id, agent_id)
+    conversation = await _named(conversation_id, agent_id, state)
     if conversation == conversation_id and not conversation.startswith("agent-"):
         await cancel_in_conversation(conversation, state)
     await remove_conversation(state.store, conversation, state.author)
@@ -185,7 +185,7 @@ async def fork(
     All of it is shared, or what is up to `message_id`, or what came before `before_message_id`, which somebody said:
     then that can be said again, differently.
     """
-    source = named(conversation_id, agent_id)
+    source = await _named(conversation_id, agent_id, state)
     if message_id is not None and before_message_id is not None:
         raise BadRequest("before_message_id: name this or message_id, not both.")
 
@@ -201,7 +201,7 @@ async def fork(
 @router.post("/{conversation_id}/messages", response_model=TurnReply)
 async def send(conversation_id: str, body: SendToConversation, state: State) -> Response:
     """Say something in a conversation and return a stream of the turn, or with `streaming: false` the whole turn."""
-    conversation = await _find(named(conversation_id, body.agent_id), state)
+    conversation = await _find(await _named(conversation_id, body.agent_id, state), state)
     if body.streaming is not False or body.background:
         return await begin_stream(conversation.agent_id, conversation.id, body, state)
     return await send_and_wait(conversation.agent_id, conversation.id, body, state)
@@ -210,7 +210,7 @@ async def send(conversation_id: str, body: SendToConversation, state: State) -> 
 @router.post("/{conversation_id}/messages/preview-raw-payload")
 async def preview(conversation_id: str, body: SendToConversation, state: State) -> dict[str, Any]:
     """Return the provider's request with which the message would be sent; no model is asked and nothing is stored."""
-    conversation = await _find(named(conversation_id, body.agent_id), state)
+    conversation = await _find(await _named(conversation_id, body.agent_id, state), state)
     return await preview_request(read_request(conversation.agent_id, conversation.id, body, state), state)
 
 
@@ -218,6 +218,7 @@ async def preview(conversation_id: str, body: SendToConversation, state: State) 
 async def list_of_messages(
     conversation_id: str,
     page: MessagesNewestFirst,
+    state: State,
     scan: Scan,
     agent_id: str | None = None,
     include_return_message_types: Annotated[list[MessageType] | None, Query()] = None,
@@ -226,11 +227,11 @@ async def list_of_messages(
     include_err: IncludeErrors = None,
 ) -> Response:
     """List the conversation's messages, the newest first unless the request says otherwise; none is of a group."""
-    conversation, types = named(conversation_id, agent_id), include_return_message_types
+    conversation, types = await _named(conversation_id, agent_id, state), include_return_message_types
     shape = MessageShape(summaries=include_compaction_messages)
 
     async def read(transaction: Transaction) -> list[Message]:
-        await _find_of(transaction, conversation, agent_id)
+        await find_conversation(transaction, conversation)
         if group_id is not None:
             return []
         return await list_messages(transaction, conversation, page, types, summaries=include_compaction_messages)
@@ -246,7 +247,7 @@ async def list_of_messages(
 async def resume(conversation_id: str, state: State, body: ResumeStream | None = None) -> Response:
     """Stream the events of the conversation's run under way, those that were and those that come, to its end."""
     wanted = body or ResumeStream.model_validate({})
-    conversation = await _find(named(conversation_id, wanted.agent_id), state)
+    conversation = await _find(await _named(conversation_id, wanted.agent_id, state), state)
     run = await _run_to_follow(conversation, wanted, state)
     return EventStream(as_server_sent(state.runs.follow(run.id, wanted.starting_after), StreamShape.of_run(run)))
 
@@ -254,7 +255,7 @@ async def resume(conversation_id: str, state: State, body: ResumeStream | None =
 @router.patch("/{conversation_id}/reset-messages", response_model=ConversationReply)
 async def reset(conversation_id: str, state: State, agent_id: str | None = None) -> Response:
     """Delete the conversation's messages, all but its system message; a turn of it is cancelled."""
-    which = named(conversation_id, agent_id)
+    which = await _named(conversation_id, agent_id, state)
     await _find(which, state)
     await cancel_in_conversation(which, state)
     await remove_messages(state.store, which)
@@ -268,14 +269,15 @@ async def reset(conversation_id: str, state: State, agent_id: str | None = None)
 @router.post("/{conversation_id}/cancel")
 async def cancel(conversation_id: str, state: State, agent_id: str | None = None) -> dict[str, str]:
     """Cancel the conversation's runs that wait or are under way, and say what became of each."""
-    return await cancel_in_conversation(named(conversation_id, agent_id), state)
+    return await cancel_in_conversation(await _named(conversation_id, agent_id, state), state)
 
 
 @router.post("/{conversation_id}/compact", response_model=CompactionReply)
 async def compact(conversation_id: str, state: State, body: CompactionRequest | None = None) -> Response:
     """Let the conversation's oldest messages leave its context, and put a summary in their place."""
     wanted = body or CompactionRequest()
-    return json_response(await compact_conversation(named(conversation_id, wanted.agent_id), wanted, state))
+    conversation = await _named(conversation_id, wanted.agent_id, state)
+    return json_response(await compact_conversation(conversation, wanted, state))
 
 
 @router.post("/{conversation_id}/recompile")
@@ -283,7 +285,7 @@ async def recompile(
     conversation_id: str, state: State, body: CompactionRequest | None = None, dry_run: bool = False
 ) -> str:
     """Renew the conversation's system message, unless it is a dry run, and return what its next turn begins with."""
-    conversation = named(conversation_id, body.agent_id if body is not None else None)
+    conversation = await _named(conversation_id, body.agent_id if body is not None else None, state)
     return await recompile_conversation(conversation, state, dry_run=dry_run)
 
 
@@ -345,12 +347,18 @@ async def _shown(transaction: Transaction, conversation: Conversation, *, whole:
     return ConversationReply.of(conversation, shown, blocks.get(conversation.id, ()))
 
 
-async def _find_of(transaction: Transaction, conversation_id: str, agent_id: str | None) -> Conversation:
-    """Return a conversation, which has to be the agent's when one is named."""
-    found = await find_conversation(transaction, conversation_id)
-    if agent_id not in (None, found.agent_id):
-        raise NotFound(f"Conversation {conversation_id} is none of agent {agent_id}")
-    return found
+async def _named(conversation_id: str, agent_id: str | None, state: ServerState) -> str:
+    """Return the identifier of the conversation that a request names, the agent's where it names one beside.
+
+    Raises:
+        BadRequest: `default` without an agent.
+        MalformedId: it is no such identifier.
+        NotFound: it names a conversation of another agent, or one that is not there.
+    """
+    which = named(conversation_id, agent_id)
+    if agent_id not in (None, which) and (await _find(which, state)).agent_id != agent_id:
+        raise NotFound(f"Conversation {which} is none of agent {agent_id}")
+    return which
 
 
 async def _find(conversation_id: str, state: ServerState) -> Conversation:

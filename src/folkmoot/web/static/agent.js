@@ -28,6 +28,10 @@ let run = null;
 
 const refreshBeside = refresher(["memory", "archives", "folders", "context", "tools", "runs", "schedules"]);
 const refreshFolders = refresher(["folders", "context"], { gap: 2000 });
+const refreshChat = refresher(["agent-head", "messages"], {
+  before: () => chat.isAtEnd(),
+  after: (wasAtEnd) => { if (wasAtEnd) chat.toEnd(); },
+});
 const refreshMessages = refresher(["messages", "context", "runs"], { after: () => chat.toEnd() });
 
 // -- turns -------------------------------------------------------------------------------------------------------
@@ -145,7 +149,10 @@ hear("runs", ({ runs }) => {
   const other = runs.find((each) => each.conversation_id === conversation && each.status === "running");
   if (other && !find("#send")?.disabled) followOther(other.id);
 });
-hear("back", refreshBeside);
+hear("back", () => {
+  refreshBeside();
+  if (!run) refreshChat();
+});
 document.addEventListener("folkmoot:changed", (event) => { event.preventDefault(); refreshBeside(); });
 if (page.dataset.run) followOther(page.dataset.run);
 

@@ -1,7 +1,7 @@
 // A block's page: live while agents write, a slider through its versions, and an editor that overwrites nothing.
 
 import { all, api, bound, find, glow, load, notice, refresher, swap } from "./dom.js";
-import { Stream } from "./live.js";
+import { Stream, hear } from "./live.js";
 import { drafts } from "./unsaved.js";
 
 const id = find("#block-page").dataset.block;
@@ -26,6 +26,7 @@ new Stream(`/v1/blocks/${id}/watch?changes=true`, {
   version: refresh,
   deleted: () => notice("This block was deleted."),
 });
+for (const kind of ["shape", "back"]) hear(kind, refresh);
 document.addEventListener("folkmoot:changed", (event) => { event.preventDefault(); refresh(); });
 
 // -- versions ----------------------------------------------------------------------------------------------------

@@ -52,10 +52,12 @@ export class Chat {
 
   /** Keep the newest in view, unless the reader has scrolled up. */
   keepEnd(change) {
-    const atEnd = this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 60;
+    const wasAtEnd = this.isAtEnd();
     change();
-    if (atEnd) this.toEnd();
+    if (wasAtEnd) this.toEnd();
   }
+
+  isAtEnd() { return this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 60; }
 
   toEnd() { this.log.scrollTop = this.log.scrollHeight; }
 
