@@ -19,6 +19,9 @@ EVERYTHING = "*"
 REMEMBERED = 60_000_000
 """Microseconds for which is known what was heard."""
 
+MOST_REMEMBERED = 5_000
+"""Topics; with more, the oldest are forgotten before their time."""
+
 
 class Heard:
     """What a listener to all topics has heard since it last looked."""
@@ -47,8 +50,9 @@ class Signals:
         """Start with nobody waiting."""
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._hearing: set[Heard] = set()
-        self._lately: dict[str, int] = {EVERYTHING: clock.now()}
-        """When each topic was last heard, the newest last; whatever was before this process."""
+        self._lately: dict[str, int] = {}
+        """When each topic was last heard, the newest last."""
+        self._remembers_from = clock.now()
 
     @contextmanager
     def listening(self, *topics: str) -> Iterator[asyncio.Event]:
@@ -75,8 +79,9 @@ class Signals:
             self._hearing.discard(heard)
 
     def since(self, at: int) -> set[str]:
-        """Return the topics that were heard from a moment on, in microseconds, no longer ago than is remembered."""
-        return {topic for topic, heard_at in self._lately.items() if heard_at >= at}
+        """Return the topics that were heard from a moment on, in microseconds; everything if that is not known."""
+        topics = {topic for topic, heard_at in self._lately.items() if heard_at >= at}
+        return topics if at >= self._remembers_from else topics | {EVERYTHING}
 
     def wake(self, topics: Iterable[str]) -> None:
         """Set the events of everybody who waits for one of `topics`."""
@@ -102,8 +107,12 @@ class Signals:
         for topic in topics:
             self._lately.pop(topic, None)
             self._lately[topic] = now
-        while (oldest := next(iter(self._lately), None)) is not None and self._lately[oldest] < now - REMEMBERED:
+        while self._lately:
+            oldest, heard_at = next(iter(self._lately.items()))
+            if heard_at >= now - REMEMBERED and len(self._lately) <= MOST_REMEMBERED:
+                break
             del self._lately[oldest]
+            self._remembers_from = heard_at + 1
 
 
 async def wait_or_look_again(event: asyncio.Event, seconds: float) -> bool:
