@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anthropic
 import pytest
 
 from support.anthropic_rules import signature_of
 from support.clients import plain_client
 from support.scripted_model import ScriptedModel
+
+if TYPE_CHECKING:  # two seconds of who collects the tests
+    import anthropic
 
 QUESTION = {"role": "user", "content": "hi"}
 
@@ -34,6 +36,8 @@ def results(message: Any) -> list[dict[str, Any]]:
 @pytest.fixture
 def claude(scripted_model: ScriptedModel) -> Iterator[anthropic.Anthropic]:
     """Anthropic's own client; it does not retry, so that a fault shows."""
+    import anthropic
+
     address = scripted_model.base_url.removesuffix("/v1")
     with anthropic.Anthropic(base_url=address, api_key="unused", max_retries=0) as client:
         yield client
@@ -139,6 +143,8 @@ def test_arguments_are_streamed_as_they_were_written(scripted_model: ScriptedMod
     ("status", "kind"), [(400, "invalid_request_error"), (429, "rate_limit_error"), (529, "overloaded_error")]
 )
 def test_errors(ask: Any, scripted_model: ScriptedModel, status: int, kind: str) -> None:
+    import anthropic
+
     scripted_model.fail_next(status, message="no such luck")
     with pytest.raises(anthropic.APIStatusError) as failed:
         ask(QUESTION)
@@ -147,12 +153,16 @@ def test_errors(ask: Any, scripted_model: ScriptedModel, status: int, kind: str)
 
 
 def test_a_prompt_that_is_too_long(ask: Any, scripted_model: ScriptedModel) -> None:
+    import anthropic
+
     scripted_model.window = 10
     with pytest.raises(anthropic.BadRequestError, match=r"prompt is too long: \d+ tokens > 10 maximum"):
         ask(user("word " * 20))
 
 
 def test_a_stream_that_breaks_off(claude: anthropic.Anthropic, scripted_model: ScriptedModel) -> None:
+    import anthropic
+
     scripted_model.break_next(after=2)
     with (
         pytest.raises(anthropic.APIStatusError, match="Overloaded"),

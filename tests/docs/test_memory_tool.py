@@ -6,7 +6,6 @@ from typing import Any
 
 import httpx
 import pytest
-from anthropic.lib.tools import BetaAbstractMemoryTool, ToolError
 from pages import ROOT, examples
 
 from support.fixtures import NewBlock, one_store
@@ -27,6 +26,8 @@ def adapter() -> type[Any]:
 def test_claude_reads_and_writes_a_block_as_its_memory(
     server: ServerProcess, http: httpx.Client, new_block: NewBlock, adapter: type[Any]
 ) -> None:
+    from anthropic.lib.tools import BetaAbstractMemoryTool, ToolError  # two seconds of who collects the tests
+
     block = new_block(value="one\ntwo")
     key = http.post("/v1/keys", json={"name": "claude", "blocks": [{"block": block.id}]}).json()["key"]
     memory = adapter(server.url, key)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
-import fastmcp
 import httpx
-from fastmcp.client.transports import StreamableHttpTransport
 from letta_client import AsyncLetta
 from members import NewMember, call, joined
 
@@ -64,6 +62,9 @@ async def test_all_lines_land_and_each_has_its_author(
 async def test_another_implementations_client_works_too(
     server: ServerProcess, http: httpx.Client, new_block: NewBlock, new_member: NewMember
 ) -> None:
+    import fastmcp  # two seconds of who collects the tests
+    from fastmcp.client.transports import StreamableHttpTransport
+
     block = new_block(value="one")
     transport = StreamableHttpTransport(f"{server.url}/mcp", auth=new_member("fast", blocks=[grant(block.id, "write")]))
     async with fastmcp.Client(transport) as client:
