@@ -28,6 +28,7 @@ from folkmoot.errors import (
     StoreUnavailable,
 )
 from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, S, T, Transaction, Work, narrowed
+from folkmoot.store.postgres_pool import Pool
 from folkmoot.store.postgres_vectors import by_distance, find_pgvector, make_index, prefer_whole_answers
 from folkmoot.store.postgres_words import matching
 from folkmoot.store.scans import AT_ONCE, LONGEST_SCAN, Scans
@@ -51,6 +52,10 @@ def fulltext(table: str) -> tuple[str, ...]:
 
 FULLTEXT = (*fulltext("messages"), *fulltext("passages"), *fulltext("file_chunks"))
 """The full-text indexes."""
+
+FOR_SCANS = {"enable_seqscan": "off", "jit": "off"}
+"""How scans are planned. PostgreSQL takes it for cheap to cut each text of a table into words anew, which takes 50 µs,
+and so leaves the index of words aside for common ones. Every table has an index by organisation."""
 
 RECONNECT_SECONDS = 1.0
 
@@ -77,10 +82,6 @@ _UNAVAILABLE = (
     asyncpg.InternalServerError,
     asyncpg.InternalClientError,  # asyncpg lost track of a connection that was cut in the middle of a commit
 )
-
-
-async def _keep(connection: Any) -> None:
-    """Skip asyncpg's reset on release, a round trip each time: no session state is ever set."""
 
 
 @dataclass(slots=True)
@@ -201,9 +202,7 @@ def unreachable(url: str, error: Exception) -> StartupError:
 class PostgresEngine:
     """A pool of connections to one database."""
 
-    def __init__(
-        self, url: str, pool: asyncpg.Pool[Any], scan_pool: asyncpg.Pool[Any], signals: Signals, wait: float
-    ) -> None:
+    def __init__(self, url: str, pool: Pool, scan_pool: Pool, signals: Signals, wait: float) -> None:
         """Use `pool`, for scans `scan_pool`; wait `wait` seconds for a connection or a lock before work is refused."""
         self.signals = signals
         self.has_pgvector = False
@@ -231,28 +230,22 @@ class PostgresEngine:
             "lock_timeout": str(int(wait * 1000)),
             "idle_in_transaction_session_timeout": "60000",
         }
-        options: dict[str, Any] = {"statement_cache_size": 500, "timeout": wait, "reset": _keep}
+        connect = partial(asyncpg.connect, url, timeout=wait, statement_cache_size=500)
+        longest = {**settings, **FOR_SCANS, "statement_timeout": str(int(LONGEST_SCAN * 1000))}
+
+        async def connect_for_scans() -> asyncpg.Connection[Any]:
+            connection = await connect(server_settings=longest)
+            if has_pgvector:
+                await prefer_whole_answers(connection)
+            return connection
+
+        pool = Pool(partial(connect, server_settings=settings, command_timeout=max(wait * 3, 30)), connections, wait)
         try:
-            pool = await asyncpg.create_pool(
-                url,
-                min_size=1,
-                max_size=connections,
-                command_timeout=max(wait * 3, 30),
-                server_settings=settings,
-                **options,
-            )
-            async with pool.acquire() as connection:
-                has_pgvector = await find_pgvector(cast("asyncpg.Connection[Any]", connection))
-            scan_pool = await asyncpg.create_pool(
-                url,
-                min_size=0,
-                max_size=AT_ONCE,
-                init=prefer_whole_answers if has_pgvector else None,
-                server_settings={**settings, "statement_timeout": str(int(LONGEST_SCAN * 1000))},
-                **options,
-            )
+            async with pool.lend() as connection:
+                has_pgvector = await find_pgvector(connection)
         except (*_UNAVAILABLE, asyncpg.PostgresError, TimeoutError) as error:
             raise unreachable(url, error) from error
+        scan_pool = Pool(connect_for_scans, AT_ONCE, wait)
         engine = cls(url, pool, scan_pool, signals, wait)
         engine.has_pgvector = has_pgvector
         return engine
@@ -402,11 +395,11 @@ class PostgresEngine:
                 pool.terminate()
 
     @asynccontextmanager
-    async def _connection(self, pool: asyncpg.Pool[Any] | None = None) -> AsyncIterator[asyncpg.Connection[Any]]:
+    async def _connection(self, pool: Pool | None = None) -> AsyncIterator[asyncpg.Connection[Any]]:
         """Lend a connection and put the driver's errors into Folkmoot's terms."""
         try:
-            async with (pool or self._pool).acquire(timeout=self._wait) as connection:
-                yield cast("asyncpg.Connection[Any]", connection)
+            async with (pool or self._pool).lend() as connection:
+                yield connection
         except _PASSING:
             raise
         except (*_OVERLOADED, TimeoutError) as error:
