@@ -32,11 +32,14 @@ async def process_of(transaction: Transaction) -> int:
     return int(row["pid"])
 
 
+async def open_few(database: str) -> Store:
+    """Open a database with few connections, which are not waited for long."""
+    return Store(await PostgresEngine.open(database, Signals(), WAIT, MOST), ORGANIZATION)
+
+
 @pytest.fixture
-async def few(opened: Store, database_url: str) -> Store:
-    """The same database with few connections, which are not waited for long."""
-    await opened.close()
-    return Store(await PostgresEngine.open(database_url, Signals(), WAIT, MOST), ORGANIZATION)
+async def few(database_url: str) -> Store:
+    return await open_few(database_url)
 
 
 @pytest.fixture
@@ -82,13 +85,16 @@ async def test_no_more_than_the_most_are_open_and_who_waits_too_long_is_refused(
 async def test_a_statement_that_nobody_waits_for_is_cancelled_and_its_connection_not_lent_again(
     few: Store, watching: asyncpg.Connection
 ) -> None:
+    slept = set()
     for _ in range(2 * MOST):
         waiting = asyncio.create_task(few.read(lambda transaction: transaction.first(_endless)))
         await until_there_are(watching, 1, "query LIKE '%pg_sleep%' AND state = 'active'")
+        slept.add(await watching.fetchval("SELECT pid FROM pg_stat_activity WHERE state = 'active' AND " + OURS))
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
         await until_there_are(watching, 0, "state = 'active'")
-    assert len(await asyncio.gather(*(few.read(process_of) for _ in range(MOST)))) == MOST, "their places are free"
+    assert len(slept) == 2 * MOST
+    assert not slept & set(await asyncio.gather(*(few.read(process_of) for _ in range(MOST)))), "their places are free"
     await few.close()
     await watching.close()
 
@@ -103,9 +109,10 @@ async def test_a_connection_that_the_server_ended_is_not_lent(few: Store, watchi
 
 
 async def test_connections_that_nobody_needs_are_closed(
-    few: Store, watching: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    database_url: str, watching: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres_pool, "REST_SECONDS", 0.01)
+    few = await open_few(database_url)
     await asyncio.gather(*(few.read(process_of) for _ in range(MOST)))
     await until_there_are(watching, 0)
     assert await few.read(process_of)

@@ -6,8 +6,8 @@ asyncpg's own pool starts a task and sets three timers each time it lends one: a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import asyncpg
@@ -32,34 +32,14 @@ class Pool:
         self._closing: set[asyncio.Task[None]] = set()
         self._looking: asyncio.TimerHandle | None = None
 
-    @asynccontextmanager
-    async def lend(self) -> AsyncIterator[Connection]:
-        """Lend a connection that is in no transaction.
+    def lend(self) -> _Loan:
+        """Lend a connection that is in no transaction, for an `async with`.
 
         Raises:
             TimeoutError: none was free in time, or could be opened in time.
             OSError, asyncpg.PostgresError, asyncpg.InterfaceError: none could be opened.
         """
-        await self._wait_for_one()
-        try:
-            connection = self._rested() or await self._connect()
-        except BaseException:
-            self._free.release()
-            raise
-        self._lent.add(connection)
-        unsure = False
-        try:
-            yield connection
-        except (asyncio.CancelledError, TimeoutError):
-            unsure = True  # whether a statement is under way still
-            raise
-        finally:
-            if unsure:
-                closing = asyncio.create_task(self._close(connection))
-                self._closing.add(closing)
-                closing.add_done_callback(self._closing.discard)
-            else:
-                self._take_back(connection)
+        return _Loan(self)
 
     async def close(self) -> None:
         """Wait for what is lent, and close every connection."""
@@ -74,6 +54,16 @@ class Pool:
         """Drop every connection at once, whatever goes on over it."""
         for connection in (*self._lent, *(connection for _, connection in self._resting)):
             connection.terminate()
+
+    async def _take(self) -> Connection:
+        await self._wait_for_one()
+        try:
+            connection = self._rested() or await self._connect()
+        except BaseException:
+            self._free.release()
+            raise
+        self._lent.add(connection)
+        return connection
 
     async def _wait_for_one(self) -> None:
         if not self._free.locked():
@@ -101,6 +91,11 @@ class Pool:
         if self._looking is None:
             self._looking = loop.call_later(REST_SECONDS, self._drop_rested)
 
+    def _close_behind(self, connection: Connection) -> None:
+        closing = asyncio.create_task(self._close(connection))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
     async def _close(self, connection: Connection) -> None:
         """Close a connection when what goes on over it has been cancelled; only then another one may take its place."""
         try:
@@ -116,3 +111,22 @@ class Pool:
         while self._resting and self._resting[0][0] <= loop.time() - REST_SECONDS:
             self._resting.pop(0)[1].terminate()
         self._looking = loop.call_later(REST_SECONDS, self._drop_rested) if self._resting else None
+
+
+class _Loan:
+    """A connection for as long as a block of statements takes. A generator would cost as much again."""
+
+    __slots__ = ("_connection", "_pool")
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def __aenter__(self) -> Connection:
+        self._connection = await self._pool._take()
+        return self._connection
+
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, asyncio.CancelledError | TimeoutError):  # a statement may be under way still
+            self._pool._close_behind(self._connection)
+        else:
+            self._pool._take_back(self._connection)
