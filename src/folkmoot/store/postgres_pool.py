@@ -32,14 +32,14 @@ class Pool:
         self._closing: set[asyncio.Task[None]] = set()
         self._looking: asyncio.TimerHandle | None = None
 
-    def lend(self) -> _Loan:
+    def lend(self) -> Loan:
         """Lend a connection that is in no transaction, for an `async with`.
 
         Raises:
             TimeoutError: none was free in time, or could be opened in time.
             OSError, asyncpg.PostgresError, asyncpg.InterfaceError: none could be opened.
         """
-        return _Loan(self)
+        return Loan(self)
 
     async def close(self) -> None:
         """Wait for what is lent, and close every connection."""
@@ -113,19 +113,22 @@ class Pool:
         self._looking = loop.call_later(REST_SECONDS, self._drop_rested) if self._resting else None
 
 
-class _Loan:
+class Loan:
     """A connection for as long as a block of statements takes. A generator would cost as much again."""
 
     __slots__ = ("_connection", "_pool")
 
     def __init__(self, pool: Pool) -> None:
+        """Lend a connection of `pool`."""
         self._pool = pool
 
     async def __aenter__(self) -> Connection:
+        """Return the connection."""
         self._connection = await self._pool._take()
         return self._connection
 
     async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """Give it back."""
         if isinstance(error, asyncio.CancelledError | TimeoutError):  # a statement may be under way still
             self._pool._close_behind(self._connection)
         else:
