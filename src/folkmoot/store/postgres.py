@@ -1,4 +1,4 @@
-"""The PostgreSQL engine: asyncpg's own pool, any number of processes on one database."""
+"""The PostgreSQL engine: asyncpg's connections, any number of processes on one database."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Connections to one PostgreSQL database, each lent to one piece of work at a time.
 
-asyncpg's own pool starts a task and sets three timers each time it lends one: a fifth of what reading a row takes.
+asyncpg's own pool starts a task and sets three timers each time it lends one, which costs more than to read a row.
 """
 
 from __future__ import annotations
