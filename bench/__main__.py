@@ -9,7 +9,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -29,7 +29,7 @@ from bench.hold_ups import HoldUps
 from bench.http import Client
 from bench.measuring import Timing, timed
 from bench.processes import Running, folkmoot, helper, postgres
-from bench.streams import Streams
+from bench.streams import KINDS, Streams
 from bench.uploads import Uploads
 from bench.work import SIZES, Bench, Size
 
@@ -123,9 +123,12 @@ def run(size: Size, store: StoreChoice, database: str | None) -> tuple[list[Figu
         for kind in ("sqlite", "postgres"):
             if store in (kind, "both"):
                 with _database(kind, database) as (url, folder):
+                    addresses = Addresses(model.url, readers.url, asking.url)
                     with folkmoot(url, folder, model.url) as server:
-                        addresses = Addresses(model.url, readers.url, asking.url)
                         figures += _measure_store(runner, kind, url, folder, server, addresses, size)
+                    for streams in KINDS:
+                        with folkmoot(url, folder, model.url) as server:
+                            figures += runner.run(_measure_streams(streams, kind, server, addresses, size))
                     figures += runner.run(passages.measure(url, kind, size.passages, size.searches))
         figures += code.measure(runner, size.code_calls)
         figures += tool_servers.measure(runner, size.tool_calls)
@@ -169,11 +172,10 @@ def _measure_store(
 
     def add(figure: Figure) -> None:
         figures.append(figure)
-        console.print("[dim]" + "  ".join(filter(None, table.cells(figure))) + "[/]", highlight=False)
+        _print(figure)
 
     async def measure() -> None:
-        client, model, readers = Client(server.url), Client(helpers.model), Client(helpers.readers)
-        asking = Client(helpers.asking)
+        client, model, asking = Client(server.url), Client(helpers.model), Client(helpers.asking)
         bench = Bench(client, model, kind, size)
         async for figure in bench.work():
             add(figure)
@@ -183,8 +185,6 @@ def _measure_store(
                 add(figure)
         async for figure in door_figures(client, kind, size.edits):
             add(figure)
-        async for figure in Streams(client, readers, server, kind, size).figures():
-            add(figure)
         async for figure in Uploads(client, kind, size).figures():
             add(figure)
         async for figure in HoldUps(client, asking, server, kind, size).figures():
@@ -193,13 +193,30 @@ def _measure_store(
             add(figure)
         async for figure in Backups(client, kind, url, folder, size).figures():
             add(figure)
-        for each in (client, model, readers, asking):
+        for each in (client, model, asking):
             await each.aclose()
 
     add(Figure(bars.COLD_START, kind, value=server.cold_start, unit="s", note="empty database"))
     add(Figure(bars.RESIDENT_IDLE, kind, value=server.resident(), unit="MB"))
     runner.run(measure())
     return figures
+
+
+async def _measure_streams(
+    measure: Callable[[Streams], Awaitable[list[Figure]]], kind: str, server: Running, helpers: Addresses, size: Size
+) -> list[Figure]:
+    """Measure one kind of stream on a server that has done nothing else."""
+    client, readers = Client(server.url), Client(helpers.readers)
+    figures = await measure(Streams(client, readers, server, kind, size))
+    for each in (client, readers):
+        await each.aclose()
+    for figure in figures:
+        _print(figure)
+    return figures
+
+
+def _print(figure: Figure) -> None:
+    console.print("[dim]" + "  ".join(filter(None, table.cells(figure))) + "[/]", highlight=False)
 
 
 def _machine() -> str:

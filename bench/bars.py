@@ -238,12 +238,12 @@ EACH_STORE = (
     RESIDENT,
     *COSTS,
     MCP_EDIT,
-    *STREAMS,
     *UPLOADS,
     HEALTH_ALONE,
     *HOLD_UPS,
     *GROWTHS,
     TURN_BACKUP,
+    *STREAMS,
     *PASSAGES,
 )
 """The rows of each store, in the table's order (those of `COMPARED` take a row for each of their two cases besides)."""

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,7 +46,9 @@ class Seen:
 
 
 class Streams:
-    """Measures one server, whose streams are read in a process of their own."""
+    """Measures one server, whose streams are read in a process of their own; one kind of them (`KINDS`), or others see
+    in its memory what those before have left.
+    """
 
     def __init__(self, client: Client, readers: Client, server: Running, store: str, size: Size) -> None:
         """Measure `server` through `client`, its streams through `readers`."""
@@ -56,12 +58,7 @@ class Streams:
         self._store = store
         self._size = size
 
-    async def figures(self) -> AsyncIterator[Figure]:
-        """Measure watches of one block, then runs under way, then open pages."""
-        for figure in (*await self._watches(), *await self._runs(), *await self._pages()):
-            yield figure
-
-    async def _watches(self) -> list[Figure]:
+    async def watches(self) -> list[Figure]:
         """Open watches of one block, leave them idle, then let edits fan out to all of them."""
         size, block = self._size, await self._block()
         latencies = []
@@ -78,10 +75,13 @@ class Streams:
         last = Timing(tuple(sorted(latencies)), sum(latencies) / 1e3)
         return self._rows(bars.WATCHES, seen, Figure(bars.WATCHES.last, self._store, last, failures=failures))
 
-    async def _runs(self) -> list[Figure]:
+    async def runs(self) -> list[Figure]:
         """Let many agents take a turn each, with a model that writes a word now and then."""
         size, agents = self._size, await self._agents()
         words, pause = size.words, size.word_seconds
+        await self._client.need(
+            "POST", f"/v1/agents/{agents[0]}/messages", {"input": "hi"}
+        )  # loads the model's package
         asked = {"messages": [{"role": "user", "content": f"SLOWLY {words} {pause}"}], "stream_tokens": True}
         requests = [("POST", f"/v1/agents/{agent}/messages/stream", json.dumps(asked)) for agent in agents]
         async with self._observed() as seen:
@@ -95,7 +95,7 @@ class Streams:
         last = Figure(bars.RUNS.last, self._store, value=max(late, 0), unit="s", note=note, failures=failures)
         return self._rows(bars.RUNS, seen, last)
 
-    async def _pages(self) -> list[Figure]:
+    async def pages(self) -> list[Figure]:
         """Open the stream of many pages, and edit a block as fast as many agents would."""
         size, block = self._size, await self._block()
         latencies: list[float] = []
@@ -175,6 +175,9 @@ class Streams:
 
         await asyncio.gather(*(make() for _ in range(8)))
         return agents
+
+
+KINDS: Sequence[Callable[[Streams], Awaitable[list[Figure]]]] = (Streams.watches, Streams.runs, Streams.pages)
 
 
 def _failures(told: dict[str, Any], events: int) -> int:

@@ -39,6 +39,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:deprecated")
 
 END = ["stop_reason", "usage_statistics"]
 ASKED = "CALL conversation_search {}\nTHEN ECHO one two three"
+MANY = 25
 TOKENS = pytest.mark.parametrize("tokens", [False, True], ids=["messages", "tokens"])
 
 
@@ -221,6 +222,23 @@ def test_another_process_follows_a_run_that_is_under_way(
         assert everything[-1] == DONE
         assert followed(http, run_id) == followed(other, run_id) == everything
         assert ok(other.get(f"/v1/runs/{run_id}"))["status"] == "completed"
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+def test_another_process_sees_what_many_models_write(start_server: StartServer, scripted_model: ScriptedModel) -> None:
+    """More runs than whose pieces are stored by one statement."""
+    here, there = start_server(), start_server()
+    with plain_client(here.url) as http, plain_client(there.url) as other, scripted_model.hold(after=2) as held:
+        said = {ok(http.post("/v1/agents", json={"model": MODEL}))["id"]: f"n{number}" for number in range(MANY)}
+        runs = {start(http, each, f"ECHO {word} two three", stream_tokens=True): word for each, word in said.items()}
+        held.wait_for(MANY)
+        for run_id, word in runs.items():
+            with following(other, run_id) as reading:
+                while (piece := json.loads(reading.next()))["message_type"] != "assistant_message":
+                    pass
+                assert piece["content"].strip() == word
+        held.release()
+        assert all(followed(other, run_id)[-1] == DONE for run_id in runs)
 
 
 def test_a_run_that_is_over_is_replayed_as_its_own_after_a_fork(http: httpx.Client, new_agent: NewAgent) -> None:

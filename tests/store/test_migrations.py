@@ -7,6 +7,8 @@ import json
 import os
 import re
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -23,6 +25,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from folkmoot.conversations.search import MessageSearch, search_for
+from folkmoot.errors import StartupError
 from folkmoot.identifiers import ORGANIZATION
 from folkmoot.runs.runs import _dead
 from folkmoot.store.migrate import LOCK, configuration, migrate_postgres, migrate_sqlite, upgrade
@@ -30,6 +33,7 @@ from folkmoot.store.migrations import HEAD
 from folkmoot.store.opening import open_store
 from folkmoot.store.tables import agents, conversations, messages, metadata, run_events, runs
 from support.polling import PATIENCE
+from support.postgres import PostgresDatabases
 from support.scripts import start
 
 ENGINES_OWN = re.compile(r"\w+_fulltext.*|alembic_version")
@@ -172,6 +176,29 @@ async def test_several_processes_migrate_one_fresh_database_at_once(empty_databa
         assert [row[0] for row in await connection.fetch("SELECT version_num FROM alembic_version")] == [HEAD]
     finally:
         await connection.close()
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+def test_an_empty_database_is_filled_without_what_only_migrations_need(empty_database_url: str) -> None:
+    """It would stay in the server's memory: 7 MB."""
+    code = (
+        "import asyncio, sys\n"
+        "from folkmoot.store.migrate import migrate_postgres\n"
+        "asyncio.run(migrate_postgres(sys.argv[1]))\n"
+        "print({'alembic', 'sqlalchemy.orm', 'greenlet'} & set(sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, empty_database_url], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+async def test_who_may_not_make_tables_is_told_so(empty_database_url: str, postgres_server: PostgresDatabases) -> None:
+    postgres_server.run_sql("CREATE ROLE reader LOGIN")
+    try:
+        with pytest.raises(StartupError, match=r"could not be made .*: permission denied for schema public\.$"):
+            await migrate_postgres(empty_database_url.replace("postgres@", "reader@"))
+    finally:
+        postgres_server.run_sql("DROP ROLE reader")
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)

@@ -33,7 +33,11 @@ from folkmoot.store.tables import messages, run_events, runs
 
 _AT_ONCE = 500
 
+_RUNS_AT_ONCE = 20
+"""Runs whose events are stored by one statement; always so many are asked for, which is compiled once."""
+
 _is_kept = select(runs.c.id).where(runs.c.id == bindparam("run_id"))
+_are_kept = select(runs.c.id).where(runs.c.id.in_([bindparam(f"run_{place}") for place in range(_RUNS_AT_ONCE)]))
 _last = select(func.max(run_events.c.sequence).label("sequence")).where(run_events.c.run_id == bindparam("run_id"))
 _after = (
     select(run_events.c.sequence, run_events.c.data)
@@ -95,11 +99,24 @@ async def store_events(transaction: Transaction, run_id: str, before: int, event
     """Store events behind `before` others; those that are stored already stay, and a deleted run's are not kept."""
     if not events or await transaction.first(_is_kept, run_id=run_id) is None:
         return
-    rows = [
+    await transaction.insert(run_events, _rows(run_id, before, events), or_keep=True)
+
+
+async def store_pieces(transaction: Transaction, waiting: Sequence[tuple[str, int, Sequence[Event]]]) -> None:
+    """Store events of several runs as `store_events` does, many together; of each its id, what was before, and them."""
+    for start in range(0, len(waiting), _RUNS_AT_ONCE):
+        some = waiting[start : start + _RUNS_AT_ONCE]
+        asked = {f"run_{place}": some[min(place, len(some) - 1)][0] for place in range(_RUNS_AT_ONCE)}
+        kept = {row["id"] for row in await transaction.all(_are_kept, **asked)}
+        rows = [row for run_id, before, events in some if run_id in kept for row in _rows(run_id, before, events)]
+        await transaction.insert(run_events, rows, or_keep=True)
+
+
+def _rows(run_id: str, before: int, events: Sequence[Event]) -> list[dict[str, Any]]:
+    return [
         {"run_id": run_id, "sequence": number, "data": _encode(event)}
         for number, event in enumerate(events, before + 1)
     ]
-    await transaction.insert(run_events, rows, or_keep=True)
 
 
 async def append_last(transaction: Transaction, run_id: str, event: TurnFailed) -> None:

@@ -9,11 +9,12 @@ from contextlib import ExitStack
 from weakref import WeakValueDictionary
 
 from folkmoot.agents.deletion import finish_deletions
+from folkmoot.agents.events import Event
 from folkmoot.agents.services import Services
 from folkmoot.errors import StoreError
 from folkmoot.runs.active import ActiveRun, AfterTurn, Answer
 from folkmoot.runs.callbacks import tell_callback
-from folkmoot.runs.log import store_events
+from folkmoot.runs.log import store_pieces
 from folkmoot.runs.log_reader import LOOK_AGAIN_SECONDS
 from folkmoot.runs.pruning import Pruning
 from folkmoot.runs.runs import (
@@ -214,21 +215,26 @@ class RunSupervisor:
         await asyncio.sleep(STORE_PIECES_SECONDS)
         self.pieces.clear()
         waiting = [
-            (each.log, each.store.organization_id, each.run.id, each.log.stored, each.log.waiting)
+            (each, each.log.stored, each.log.waiting)
             for each in self.active.values()
             if each.logged and each.log.waiting
         ]
         if not waiting:
             return
+        by_organization: dict[str | None, list[tuple[str, int, Sequence[Event]]]] = {}
+        for active, before, events in waiting:
+            of_organization = by_organization.setdefault(active.store.organization_id, [])
+            of_organization.append((active.run_id, before, events))
 
         async def store(transaction: Transaction) -> None:
-            for _, organization_id, run_id, before, events in waiting:
-                await store_events(transaction.within(organization_id or ""), run_id, before, events)
-                transaction.signal(topic(run_id))
+            for organization_id, pieces in by_organization.items():
+                await store_pieces(transaction.within(organization_id or ""), pieces)
+            for active, _, _ in waiting:
+                transaction.signal(topic(active.run_id))
 
         await self._store.everywhere.write(store)
-        for log, _, _, before, events in waiting:
-            log.stored = max(log.stored, before + len(events))
+        for active, before, events in waiting:
+            active.log.stored = max(active.log.stored, before + len(events))
 
     async def _finish_deletions(self) -> None:
         """Finish what processes that are gone were deleting."""

@@ -14,10 +14,13 @@ from folkmoot.store.files import APPLICATION_ID, make_private_file, replace_dura
 from folkmoot.store.migrations import HEAD
 
 if TYPE_CHECKING:
+    import asyncpg
     from alembic.config import Config
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Dialect
 
 logger = logging.getLogger(__name__)
+
+_NOT_MADE = "The tables could not be made or migrated in PostgreSQL: {reason}."
 
 LOCK = 0x666F6C6B
 """The key of the advisory lock that one migrating process holds ("folk")."""
@@ -126,13 +129,33 @@ async def migrate_postgres(url: str) -> None:
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, ValueError) as error:
         raise unreachable(url, error) from error
     try:
-        if await connection.fetchval("SELECT to_regclass('alembic_version')") is not None:
-            found = await connection.fetch("SELECT version_num FROM alembic_version")
-            if [row[0] for row in found] == [HEAD]:
-                return
+        if await _schema_of(connection) is None:
+            await _create_postgres(connection)
+        if await _schema_of(connection) == HEAD:
+            return
+    except asyncpg.PostgresError as error:
+        raise StartupError(_NOT_MADE.format(reason=error)) from error
     finally:
         await connection.close()
     await _upgrade_postgres(url)
+
+
+async def _schema_of(connection: asyncpg.Connection[Any]) -> str | None:
+    """Return the revision of a PostgreSQL database's schema; None when it has none yet."""
+    if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
+        return None
+    revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
+    return revision
+
+
+async def _create_postgres(connection: asyncpg.Connection[Any]) -> None:
+    """Make the tables if there are none, without what migrations need: SQLAlchemy's asyncio layer loads its ORM."""
+    from sqlalchemy.dialects.postgresql.asyncpg import dialect
+
+    async with connection.transaction():
+        await connection.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
+        if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = current_schema())"):
+            await connection.execute(";\n".join(_creation(dialect())))  # type: ignore[no-untyped-call]
 
 
 async def _upgrade_postgres(url: str) -> None:
@@ -152,7 +175,7 @@ async def _upgrade_postgres(url: str) -> None:
             await connection.run_sync(locked_upgrade)
     except DBAPIError as error:
         reason = str(error.orig).rpartition(": ")[2]
-        raise StartupError(f"The tables could not be made or migrated in PostgreSQL: {reason}.") from error
+        raise StartupError(_NOT_MADE.format(reason=reason)) from error
     finally:
         await engine.dispose()
 
@@ -176,22 +199,32 @@ def create_or_upgrade(connection: Connection, revision: str = HEAD) -> None:
 
 
 def _create(connection: Connection) -> None:
-    from sqlalchemy import text
+    for statement in _creation(connection.dialect):
+        connection.exec_driver_sql(statement)
+
+
+def _creation(dialect: Dialect) -> list[str]:
+    """Return the statements that make an empty database's tables, in order."""
+    from sqlalchemy import create_mock_engine
 
     from folkmoot.store.tables import metadata
 
-    if connection.dialect.name == "postgresql":  # each with its driver, 4 MB, which the other need not have
+    if dialect.name == "postgresql":  # each with its driver, 4 MB, which the other need not have
         from folkmoot.store.postgres import FULLTEXT
     else:
         from folkmoot.store.sqlite import FULLTEXT
-    metadata.create_all(connection, checkfirst=False)
-    for statement in FULLTEXT:
-        connection.exec_driver_sql(statement)
-    connection.exec_driver_sql(
-        "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "
-        "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
+    made: list[str] = []
+    maker = create_mock_engine(
+        f"{dialect.name}+{dialect.driver}://", lambda ddl, *_: made.append(str(ddl.compile(dialect=dialect)))
     )
-    connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": HEAD})
+    metadata.create_all(maker, checkfirst=False)
+    version = "version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)"
+    return [
+        *made,
+        *FULLTEXT,
+        f"CREATE TABLE alembic_version ({version})",
+        f"INSERT INTO alembic_version VALUES ('{HEAD}')",  # noqa: S608
+    ]
 
 
 def knows_schema(revision: str) -> bool:

@@ -1,4 +1,4 @@
-"""The PostgreSQL engine: asyncpg's own pool, any number of processes on one database."""
+"""The PostgreSQL engine: asyncpg's connections, any number of processes on one database."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
@@ -28,6 +27,7 @@ from folkmoot.errors import (
     StoreUnavailable,
 )
 from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, S, T, Transaction, Work, narrowed
+from folkmoot.store.postgres_pool import Loan, Pool
 from folkmoot.store.postgres_vectors import by_distance, find_pgvector, make_index, prefer_whole_answers
 from folkmoot.store.postgres_words import matching
 from folkmoot.store.scans import AT_ONCE, LONGEST_SCAN, Scans
@@ -51,6 +51,10 @@ def fulltext(table: str) -> tuple[str, ...]:
 
 FULLTEXT = (*fulltext("messages"), *fulltext("passages"), *fulltext("file_chunks"))
 """The full-text indexes."""
+
+FOR_SCANS = {"enable_seqscan": "off", "jit": "off"}
+"""How scans are planned. PostgreSQL takes it for cheap to cut each text of a table into words anew, which takes 50 µs,
+and so leaves the index of words aside for common ones. Every table has an index by organisation."""
 
 RECONNECT_SECONDS = 1.0
 
@@ -77,10 +81,6 @@ _UNAVAILABLE = (
     asyncpg.InternalServerError,
     asyncpg.InternalClientError,  # asyncpg lost track of a connection that was cut in the middle of a commit
 )
-
-
-async def _keep(connection: Any) -> None:
-    """Skip asyncpg's reset on release, a round trip each time: no session state is ever set."""
 
 
 @dataclass(slots=True)
@@ -198,12 +198,47 @@ def unreachable(url: str, error: Exception) -> StartupError:
     return StartupError(f"PostgreSQL at {where} cannot be reached: {error or type(error).__name__}.")
 
 
+class _InOurTerms:
+    """A loan whose errors are told in Folkmoot's terms. A generator would cost as much as the loan."""
+
+    __slots__ = ("_loan",)
+
+    def __init__(self, loan: Loan) -> None:
+        self._loan = loan
+
+    async def __aenter__(self) -> asyncpg.Connection[Any]:
+        try:
+            return await self._loan.__aenter__()
+        except Exception as error:
+            _raise_in_our_terms(error)
+            raise
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        await self._loan.__aexit__(kind, error, trace)
+        if error is not None:
+            _raise_in_our_terms(error)
+
+
+def _raise_in_our_terms(error: BaseException) -> None:
+    """Raise an error of the driver as one of Folkmoot's; do nothing for any other, or one after which to try again."""
+    if isinstance(error, _PASSING):
+        return
+    if isinstance(error, (*_OVERLOADED, TimeoutError)):
+        raise StoreOverloaded from error
+    if isinstance(error, asyncpg.DataError):
+        raise InvalidInput(f"A value in the request cannot be stored: {error}.") from error
+    if isinstance(error, asyncpg.IntegrityConstraintViolationError):
+        raise Conflict(CHANGED_MEANWHILE) from error
+    if isinstance(error, asyncpg.DiskFullError):
+        raise StoreFull(f"PostgreSQL cannot do this just now: {error}.") from error
+    if isinstance(error, _UNAVAILABLE):
+        raise StoreUnavailable(f"PostgreSQL cannot do this just now: {error}.") from error
+
+
 class PostgresEngine:
     """A pool of connections to one database."""
 
-    def __init__(
-        self, url: str, pool: asyncpg.Pool[Any], scan_pool: asyncpg.Pool[Any], signals: Signals, wait: float
-    ) -> None:
+    def __init__(self, url: str, pool: Pool, scan_pool: Pool, signals: Signals, wait: float) -> None:
         """Use `pool`, for scans `scan_pool`; wait `wait` seconds for a connection or a lock before work is refused."""
         self.signals = signals
         self.has_pgvector = False
@@ -231,42 +266,30 @@ class PostgresEngine:
             "lock_timeout": str(int(wait * 1000)),
             "idle_in_transaction_session_timeout": "60000",
         }
-        options: dict[str, Any] = {"statement_cache_size": 500, "timeout": wait, "reset": _keep}
+        connect = partial(asyncpg.connect, url, timeout=wait, statement_cache_size=500)
+        longest = {**settings, **FOR_SCANS, "statement_timeout": str(int(LONGEST_SCAN * 1000))}
+
+        async def connect_for_scans() -> asyncpg.Connection[Any]:
+            connection = await connect(server_settings=longest)
+            if has_pgvector:
+                await prefer_whole_answers(connection)
+            return connection
+
+        pool = Pool(partial(connect, server_settings=settings, command_timeout=max(wait * 3, 30)), connections, wait)
         try:
-            pool = await asyncpg.create_pool(
-                url,
-                min_size=1,
-                max_size=connections,
-                command_timeout=max(wait * 3, 30),
-                server_settings=settings,
-                **options,
-            )
-            async with pool.acquire() as connection:
-                has_pgvector = await find_pgvector(cast("asyncpg.Connection[Any]", connection))
-            scan_pool = await asyncpg.create_pool(
-                url,
-                min_size=0,
-                max_size=AT_ONCE,
-                init=prefer_whole_answers if has_pgvector else None,
-                server_settings={**settings, "statement_timeout": str(int(LONGEST_SCAN * 1000))},
-                **options,
-            )
+            async with pool.lend() as connection:
+                has_pgvector = await find_pgvector(connection)
         except (*_UNAVAILABLE, asyncpg.PostgresError, TimeoutError) as error:
             raise unreachable(url, error) from error
+        scan_pool = Pool(connect_for_scans, AT_ONCE, wait)
         engine = cls(url, pool, scan_pool, signals, wait)
         engine.has_pgvector = has_pgvector
         return engine
 
     async def read(self, work: Work[T], organization_id: str | None) -> T:
         """Run `work`; each of its statements sees everything that was committed before it."""
-        for attempt in range(_ATTEMPTS):
-            try:
-                async with self._connection() as connection:
-                    return await work(PostgresTransaction(connection, self._statements, organization_id, _Done()))
-            except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, ConnectionError) as error:
-                if attempt + 1 == _ATTEMPTS:
-                    raise StoreUnavailable(f"PostgreSQL cannot be reached: {error}.") from error
-        raise AssertionError("unreachable")
+        async with self._connection() as connection:
+            return await work(PostgresTransaction(connection, self._statements, organization_id, _Done()))
 
     async def scan(self, work: Work[T], organization_id: str | None, then: Callable[[T], S]) -> S:
         """Run `work` on a connection of the scans' own, in one snapshot, and `then` on its result on a thread."""
@@ -401,24 +424,9 @@ class PostgresEngine:
             except TimeoutError:
                 pool.terminate()
 
-    @asynccontextmanager
-    async def _connection(self, pool: asyncpg.Pool[Any] | None = None) -> AsyncIterator[asyncpg.Connection[Any]]:
-        """Lend a connection and put the driver's errors into Folkmoot's terms."""
-        try:
-            async with (pool or self._pool).acquire(timeout=self._wait) as connection:
-                yield cast("asyncpg.Connection[Any]", connection)
-        except _PASSING:
-            raise
-        except (*_OVERLOADED, TimeoutError) as error:
-            raise StoreOverloaded from error
-        except asyncpg.DataError as error:
-            raise InvalidInput(f"A value in the request cannot be stored: {error}.") from error
-        except asyncpg.IntegrityConstraintViolationError as error:
-            raise Conflict(CHANGED_MEANWHILE) from error
-        except asyncpg.DiskFullError as error:
-            raise StoreFull(f"PostgreSQL cannot do this just now: {error}.") from error
-        except _UNAVAILABLE as error:
-            raise StoreUnavailable(f"PostgreSQL cannot do this just now: {error}.") from error
+    def _connection(self, pool: Pool | None = None) -> _InOurTerms:
+        """Lend a connection, for an `async with`, and put the driver's errors into Folkmoot's terms."""
+        return _InOurTerms((pool or self._pool).lend())
 
     def _tell(self, topics: Sequence[str]) -> None:
         """Wake this process at once, the others soon: NOTIFY inside a transaction would make commits queue up."""
