@@ -82,3 +82,17 @@ def test_an_archive_that_is_deleted_while_it_is_embedded_leaves_nothing(
         until(lambda: job(http, archive["id"], EMBED)["status"] == "running")
         http.delete(address).raise_for_status()
         until_nothing_is_left(http, server.database)
+
+
+@one_store
+def test_an_upload_that_is_replaced_before_it_was_read_leaves_nothing(start_server: StartServer) -> None:
+    server = start_server()
+    with plain_client(server.url) as http:
+        address = f"/v1/folders/{http.post('/v1/folders', json={'name': 'a'}).json()['id']}"
+        for data in (LONG, LONG + b"and more", LONG + b"and even more"):
+            replacing = {"duplicate_handling": "replace"}
+            file = http.post(f"{address}/upload", files={"file": ("a", data)}, params=replacing).json()
+        found = follow(http, f"{address}/files/{file['id']}", lambda now: now["processing_status"] == "completed")
+        assert found["file_size"] == len(LONG) + len("and even more")
+        http.delete(f"{address}/{file['id']}").raise_for_status()
+        until_nothing_is_left(http, server.database)
