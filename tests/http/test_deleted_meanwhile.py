@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -11,9 +12,10 @@ import httpx
 import pytest
 from uploading import follow
 
+from chaos.moot import rows
 from folkmoot.archives.archives import EMBED
 from support.clients import plain_client
-from support.fixtures import StartServer, one_store
+from support.fixtures import MODEL, StartServer, one_store
 from support.polling import until
 from support.scripted_model import ScriptedModel
 
@@ -96,3 +98,19 @@ def test_an_upload_that_is_replaced_before_it_was_read_leaves_nothing(start_serv
         assert found["file_size"] == len(LONG) + len("and even more")
         http.delete(f"{address}/{file['id']}").raise_for_status()
         until_nothing_is_left(http, server.database)
+
+
+def test_a_block_that_is_deleted_while_a_model_reads_it_leaves_no_reading(
+    start_server: StartServer, scripted_model: ScriptedModel
+) -> None:
+    server = start_server()
+    with plain_client(server.url) as http, scripted_model.hold() as held:
+        block, kept = (http.post("/v1/blocks", json={"label": label, "value": "v"}).json()["id"] for label in "ab")
+        agent = http.post("/v1/agents", json={"name": "a", "model": MODEL, "block_ids": [block, kept]}).json()["id"]
+        begun = http.post(f"/v1/agents/{agent}/messages/async", json={"input": "hi"}).json()["id"]
+        scripted_model.wait_for_requests(1)
+        http.delete(f"/v1/blocks/{block}").raise_for_status()
+        held.release()
+        follow(http, f"/v1/runs/{begun}", lambda run: run["status"] == "completed")
+    readings = asyncio.run(rows(server.database, "SELECT block_id FROM block_readers"))
+    assert readings == [(kept,)]
