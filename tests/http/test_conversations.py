@@ -256,6 +256,19 @@ def test_a_conversation_has_a_model_and_settings_of_its_own(
         client.conversations.update(conversation.id, model="nobody/nothing")
 
 
+@pytest.mark.parametrize("bad", [r'"\ud800"', '"a\\u0000b"', f'"{"x" * 100_001}"'], ids=["half", "NUL", "too long"])
+def test_settings_that_could_not_be_shown_again_are_refused(
+    client: Letta, http: httpx.Client, new_agent: NewAgent, bad: str
+) -> None:
+    agent = new_agent()
+    conversation = client.conversations.create(agent_id=agent.id)
+    body = f'{{"model_settings": {{"provider_type": "openai", "extra": [{bad}]}}}}'
+    headers = {"content-type": "application/json"}
+    refused = http.patch(f"/v1/conversations/{conversation.id}", content=body, headers=headers)
+    assert (refused.status_code, "model_settings" in refused.json()["detail"]) == (422, True), refused.text
+    assert [one.model_settings for one in client.conversations.list(agent_id=agent.id)] == [None]
+
+
 def test_a_fork_has_the_history_up_to_a_message_and_leaves_the_source_alone(
     client: Letta, http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 from uploading import follow
 
+from chaos.moot import rows
 from folkmoot.archives.archives import EMBED
-from support.clients import plain_client
-from support.fixtures import StartServer, one_store
+from support.clients import plain_async_client, plain_client
+from support.fixtures import MODEL, StartServer, one_store
 from support.polling import until
 from support.scripted_model import ScriptedModel
 
@@ -82,3 +85,59 @@ def test_an_archive_that_is_deleted_while_it_is_embedded_leaves_nothing(
         until(lambda: job(http, archive["id"], EMBED)["status"] == "running")
         http.delete(address).raise_for_status()
         until_nothing_is_left(http, server.database)
+
+
+@one_store
+def test_an_upload_that_is_replaced_before_it_was_read_leaves_nothing(start_server: StartServer) -> None:
+    server = start_server()
+    with plain_client(server.url) as http:
+        address = f"/v1/folders/{http.post('/v1/folders', json={'name': 'a'}).json()['id']}"
+        for data in (LONG, LONG + b"and more", LONG + b"and even more"):
+            replacing = {"duplicate_handling": "replace"}
+            file = http.post(f"{address}/upload", files={"file": ("a", data)}, params=replacing).json()
+        found = follow(http, f"{address}/files/{file['id']}", lambda now: now["processing_status"] == "completed")
+        assert found["file_size"] == len(LONG) + len("and even more")
+        http.delete(f"{address}/{file['id']}").raise_for_status()
+        until_nothing_is_left(http, server.database)
+
+
+def test_a_block_that_is_deleted_while_a_model_reads_it_leaves_no_reading(
+    start_server: StartServer, scripted_model: ScriptedModel
+) -> None:
+    server = start_server()
+    with plain_client(server.url) as http, scripted_model.hold() as held:
+        block, kept = (http.post("/v1/blocks", json={"label": label, "value": "v"}).json()["id"] for label in "ab")
+        agent = http.post("/v1/agents", json={"name": "a", "model": MODEL, "block_ids": [block, kept]}).json()["id"]
+        begun = http.post(f"/v1/agents/{agent}/messages/async", json={"input": "hi"}).json()["id"]
+        scripted_model.wait_for_requests(1)
+        http.delete(f"/v1/blocks/{block}").raise_for_status()
+        held.release()
+        follow(http, f"/v1/runs/{begun}", lambda run: run["status"] == "completed")
+    readings = asyncio.run(rows(server.database, "SELECT block_id FROM block_readers"))
+    assert readings == [(kept,)]
+
+
+COPY = """
+INSERT INTO runs
+SELECT (jsonb_populate_record(NULL::runs, to_jsonb(runs) || '{"id": "run-copy", "status": "created"}')).* FROM runs
+"""
+WAITING = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+async def test_a_run_that_is_stored_while_its_agent_is_deleted_goes_with_it(start_server: StartServer) -> None:
+    """Another process has begun to store the run, and commits when the deletion is under way."""
+    server = start_server()
+    other = await asyncpg.connect(server.database)
+    async with plain_async_client(server.url) as http:
+        agent = (await http.post("/v1/agents", json={"name": "a", "model": MODEL})).json()["id"]
+        (await http.post(f"/v1/agents/{agent}/messages", json={"input": "hi"})).raise_for_status()
+        async with other.transaction():
+            await other.fetch("SELECT id FROM agents WHERE id = $1 FOR KEY SHARE", agent)
+            await other.execute(COPY)
+            deleting = asyncio.create_task(http.delete(f"/v1/agents/{agent}"))
+            while not await rows(server.database, WAITING):
+                pass
+        (await deleting).raise_for_status()
+    await other.close()
+    assert await rows(server.database, "SELECT id FROM runs") == []

@@ -14,6 +14,7 @@ from uploading import NewFolder, Upload, text_of, when_read
 
 from support.clients import plain_client
 from support.fixtures import StartServer, one_store
+from support.polling import until
 
 pytestmark = one_store
 
@@ -255,3 +256,14 @@ def test_without_walls_text_is_read_and_documents_are_not(start_server: StartSer
             assert refused["processing_status"] == "error"
             assert "walls" in refused["error_message"]
             assert "FOLKMOOT_TOOL_SANDBOX=off" in refused["error_message"]
+
+
+def test_a_better_upload_counts_though_the_one_before_it_cannot_be_read(
+    http: httpx.Client, new_folder: NewFolder, upload: Upload
+) -> None:
+    folder = new_folder()
+    damaged = upload(folder, "leaflet.pdf", b"%PDF-1.4\n" + b"garbage " * 20_000, wait=False)
+    until(lambda: any(job["subject_id"] == damaged["id"] for job in http.get("/v1/jobs/active").json()))
+    read = upload(folder, "leaflet.pdf", "better\n", duplicate_handling="replace")
+    assert (read["id"], read["processing_status"], read["error_message"]) == (damaged["id"], "completed", None)
+    assert text_of(http, read) == "better\n"

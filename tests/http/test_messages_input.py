@@ -57,19 +57,27 @@ def test_a_request_that_cannot_be_used_is_422_and_names_the_field(
     assert len(list(client.agents.messages.list(agent.id))) == 1
 
 
-@pytest.mark.parametrize("where", ["content", "name", "otid", "input", "override_system"])
+HALVES = {
+    "content": r'{"messages": [{"role": "user", "content": "a\ud800b"}]}',
+    "name": r'{"messages": [{"role": "user", "content": "a", "name": "\udfff"}]}',
+    "otid": r'{"messages": [{"role": "user", "content": "a", "otid": "\udfff"}]}',
+    "input": r'{"input": "\ud800"}',
+    "override_system": r'{"input": "a", "override_system": "\ud800"}',
+    "assistant_message_tool_name": r'{"input": "a", "assistant_message_tool_name": "\ud800"}',
+    "assistant_message_tool_kwarg": r'{"input": "a", "assistant_message_tool_kwarg": "\ud800"}',
+    "stdout": r"""{"messages": [{"type": "tool_return", "tool_returns": [
+        {"type": "tool", "tool_call_id": "a", "tool_return": "b", "status": "success", "stdout": ["\ud800"]}]}]}""",
+    "stderr": r"""{"messages": [{"type": "approval", "approvals": [
+        {"type": "tool", "tool_call_id": "a", "tool_return": "b", "status": "success", "stderr": ["\ud800"]}]}]}""",
+}
+
+
+@pytest.mark.parametrize("where", HALVES)
 def test_half_a_surrogate_pair_is_422(
     http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel, where: str
 ) -> None:
-    body = {
-        "content": r'{"messages": [{"role": "user", "content": "a\ud800b"}]}',
-        "name": r'{"messages": [{"role": "user", "content": "a", "name": "\udfff"}]}',
-        "otid": r'{"messages": [{"role": "user", "content": "a", "otid": "\udfff"}]}',
-        "input": r'{"input": "\ud800"}',
-        "override_system": r'{"input": "a", "override_system": "\ud800"}',
-    }[where]
     headers = {"content-type": "application/json"}
-    response = http.post(f"/v1/agents/{new_agent().id}/messages", content=body, headers=headers)
+    response = http.post(f"/v1/agents/{new_agent().id}/messages", content=HALVES[where], headers=headers)
     assert response.status_code == 422, response.text
     assert where in response.json()["detail"]
     assert scripted_model.requests == []

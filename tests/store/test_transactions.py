@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sqlite3
 import threading
 from contextlib import closing
@@ -219,6 +220,23 @@ async def test_a_cancelled_request_leaves_the_store_at_work(opened: Store) -> No
     assert [results[number] for number in range(1, 10, 2)] == [f"piece {number}" for number in range(1, 10, 2)]
     await opened.write(inserting("after"))
     assert {"after", *(f"piece {number}" for number in range(1, 10, 2))} <= set(await names(opened))
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_a_refusal_that_nobody_waits_for_any_more_is_not_logged_as_overlooked(opened: Store) -> None:
+    overlooked: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: overlooked.append(context["message"]))
+
+    async def refuse(_: Transaction) -> None:
+        writing.cancel()
+        raise Conflict("refused")
+
+    writing = asyncio.create_task(opened.write(refuse))
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    await opened.write(inserting("after"))
+    gc.collect()
+    assert overlooked == []
 
 
 async def test_what_is_committed_is_there_when_the_store_is_opened_again(opened: Store, database_url: str) -> None:

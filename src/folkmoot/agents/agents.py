@@ -184,10 +184,10 @@ async def delete_agent(transaction: Transaction, agent_id: str) -> None:
     """Delete the agent with what is left of its conversations and runs; what stays is said in `docs/data.md`."""
     await transaction.all(_lock_conversations, agent_id=agent_id)  # as a step does first; then none can begin a run
     await leave_places(transaction, _leaving, agent_id=agent_id)
-    await forget_runs(transaction, runs.c.agent_id == agent_id)
     for row in await transaction.all(_copies_of_conversations, agent_id=agent_id):
         await delete_block(transaction, row["block_id"])
     await transaction.run(delete(agents).where(agents.c.id == agent_id))
+    await forget_runs(transaction, runs.c.agent_id == agent_id)  # now, when none can be stored any more
     transaction.signal(attachments.topic(agent_id))
 
 

@@ -22,10 +22,9 @@ from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.listing import clear_context
 from folkmoot.files import folders
 from folkmoot.files.chunks import OF_FILE
-from folkmoot.files.files import delete_file, find_file, hide_file
+from folkmoot.files.files import TIDYING, delete_file, find_file, hide_file
 from folkmoot.files.folders import find_folder
 from folkmoot.files.pieces import drop_some
-from folkmoot.files.reading import TIDYING
 from folkmoot.jobs.kinds import drop_jobs_of
 from folkmoot.memory import attachments, blocks
 from folkmoot.memory.authors import Author

@@ -16,7 +16,8 @@ from folkmoot.models.prompt import Prompt, Reply, Usage
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
-from folkmoot.store.tables import agents, block_readers, step_traces, steps
+from folkmoot.store.several import Several
+from folkmoot.store.tables import agents, block_readers, blocks, step_traces, steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,15 @@ async def store_step(transaction: Transaction, step: Step, seen: Seen) -> None:
     )
     if step.trace is not None:
         await _store_trace(transaction, step, now)
+    await _store_readings(transaction, step, seen, now)
+
+
+async def _store_readings(transaction: Transaction, step: Step, seen: Seen, now: int) -> None:
+    """Store who read what, but for blocks that were deleted meanwhile: nothing would take those rows away."""
+    if not seen.blocks:
+        return
+    statement, ids = _still_there([block.id for block in seen.blocks])
+    there = {row["id"] for row in await transaction.all(statement, **ids)}
     await transaction.insert(
         block_readers,
         [
@@ -94,8 +104,14 @@ async def store_step(transaction: Transaction, step: Step, seen: Seen) -> None:
                 "created_at": now,
             }
             for block in seen.blocks
+            if block.id in there
         ],
     )
+
+
+_still_there = Several(  # and not deleted before this is committed
+    lambda ids: select(blocks.c.id).where(blocks.c.id.in_(ids)).with_for_update(read=True, key_share=True)
+)
 
 
 async def _store_trace(transaction: Transaction, step: Step, now: int) -> None:

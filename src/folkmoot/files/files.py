@@ -26,6 +26,9 @@ from folkmoot.store.tables import files, folders
 READING = "file"
 """The kind of the job that reads an upload; its subject is the file, its parent the folder."""
 
+TIDYING = "file_tidying"
+"""The kind of the job that deletes what a file does not need any more: earlier texts, bytes that were read."""
+
 Status: TypeAlias = Literal["pending", "parsing", "embedding", "completed", "error"]
 DuplicateHandling: TypeAlias = Literal["skip", "error", "suffix", "replace"]
 
@@ -72,7 +75,7 @@ OF_FOLDER = and_(folders.c.id == files.c.folder_id)
 
 _files = select(*FILE_COLUMNS).join(folders, OF_FOLDER).where(is_kept(files.c.id), is_kept(folders.c.id))
 _by_id = _files.where(files.c.id == bindparam("file_id"))
-_locked = select(files.c.id).where(files.c.id == bindparam("file_id")).with_for_update(key_share=True)
+_locked = select(files.c.upload_id).where(files.c.id == bindparam("file_id")).with_for_update(key_share=True)
 _taken = select(files.c.name).where(
     files.c.folder_id == bindparam("folder_id"), files.c.name.startswith(bindparam("stem"), autoescape=False)
 )
@@ -177,7 +180,10 @@ async def add_file(
     named = await transaction.first(_named, folder_id=folder_id, name=upload.name)
     if named is not None and handling == "replace":
         file_id = named["id"]
-        await transaction.first(_locked, file_id=file_id)
+        before = await transaction.first(_locked, file_id=file_id)
+        if before is not None and before["upload_id"] is not None:  # nobody will read it any more
+            given = {"upload_id": before["upload_id"]}
+            await add_job(transaction, TIDYING, before["upload_id"], parent_id=folder_id, given=given)
         await transaction.run(
             _upload_again,
             file_id=file_id,

@@ -19,7 +19,7 @@ from folkmoot.files.chunks import OF_VERSION, row_of, version_to_forget, write_c
 from folkmoot.files.decoding import decoded, tell_encoding
 from folkmoot.files.documents import Document
 from folkmoot.files.embedding import EMBEDDING, FileEmbedder
-from folkmoot.files.files import READING, File, find_file
+from folkmoot.files.files import READING, TIDYING, File, find_file
 from folkmoot.files.folders import Folder, find_folder, topic
 from folkmoot.files.kinds import HEAD, tell_kind
 from folkmoot.files.open_files import open_for_all
@@ -31,9 +31,6 @@ from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import files
-
-TIDYING = "file_tidying"
-"""The kind of the job that deletes what a file does not need any more: earlier texts, bytes that were read."""
 
 CHUNKS_AT_ONCE = 24
 """Chunks that are made and written together: some milliseconds of work."""
@@ -120,8 +117,12 @@ class FileReader:
                 file, folder = await active.store.read(lambda transaction: _find(transaction, active.job.subject_id))
             except NotFound:  # it was deleted
                 return
-            if file.upload_id is None or await self._read(active, file, folder):
-                return
+            try:
+                if file.upload_id is None or await self._read(active, file, folder):
+                    return
+            except JobFailed:
+                if not await active.store.read(lambda transaction: _is_superseded(transaction, file)):  # noqa: B023
+                    raise
 
     async def _read(self, active: ActiveJob, file: File, folder: Folder) -> bool:
         """Read one upload; tell whether it was still the newest when it was done."""
@@ -264,6 +265,14 @@ class _Writer:
 async def _find(transaction: Transaction, file_id: str) -> tuple[File, Folder]:
     file = await find_file(transaction, file_id)
     return file, await find_folder(transaction, file.folder_id)
+
+
+async def _is_superseded(transaction: Transaction, file: File) -> bool:
+    """Tell whether the file was uploaded again, or deleted, since it was looked at."""
+    try:
+        return (await find_file(transaction, file.id)).upload_id != file.upload_id
+    except NotFound:
+        return True
 
 
 async def _have_tidied(transaction: Transaction, file: File) -> None:

@@ -304,9 +304,9 @@ async def revert_block(
 
 async def delete_block(transaction: Transaction, block_id: str) -> None:
     """Delete the block with what is left of its history; agents lose it from their context."""
-    await transaction.run(delete(block_readers).where(block_readers.c.block_id == block_id))
     await leave_places(transaction, _leaving, block_id=block_id)
     await transaction.run(delete(blocks).where(blocks.c.id == block_id))
+    await transaction.run(delete(block_readers).where(block_readers.c.block_id == block_id))  # now that none is added
     transaction.signal(topic(block_id))
     transaction.signal(labels_topic(transaction.organization_id))
 

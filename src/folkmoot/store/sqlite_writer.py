@@ -61,6 +61,12 @@ class _Pending:
             self.future.set_result(self.result)
 
 
+def _look_at(future: asyncio.Future[Any]) -> None:
+    """Look at an error that nobody waits for any more, or asyncio would log it as one that was overlooked."""
+    if not future.cancelled():
+        future.exception()
+
+
 class SqliteWriter:
     """The one connection of a file that writes, and the work that waits for it."""
 
@@ -105,6 +111,7 @@ class SqliteWriter:
         except asyncio.CancelledError:
             with contextlib.suppress(ValueError):
                 self._queue.remove(pending)
+            pending.future.add_done_callback(_look_at)
             raise
 
     async def index_texts(self) -> None:

@@ -25,7 +25,7 @@ class ConversationSettings(Request):
 
     description: Text | None = None
     model: Text | None = Field(None, description="Handle of the model, in the place of the agent's.")
-    model_settings: dict[str, Any] | None = Field(None, description="Settings in the place of the agent's.")
+    model_settings: JsonObject | None = Field(None, description="Settings in the place of the agent's.")
     context_window_limit: Annotated[int, Field(ge=1024)] | None = None
 
     def configuration(self) -> dict[str, Any]:

@@ -180,8 +180,8 @@ class ClientToolReturn(Request):
     tool_call_id: Text
     tool_return: Text | Parts
     status: Literal["success", "error"] = "success"
-    stdout: list[str] | None = None
-    stderr: list[str] | None = None
+    stdout: list[Text] | None = None
+    stderr: list[Text] | None = None
 
     def to_outcome(self) -> Outcome:
         """Return it as the outcome of its call."""
@@ -298,8 +298,8 @@ class SendMessages(Request):
         None, max_length=MOST_MESSAGES, description="Tools that the client runs itself."
     )
     use_assistant_message: bool = True
-    assistant_message_tool_name: str = "send_message"
-    assistant_message_tool_kwarg: str = "message"
+    assistant_message_tool_name: Text = "send_message"
+    assistant_message_tool_kwarg: Text = "message"
     include_return_message_types: list[MessageType] | None = None
     override_model: Text | None = Field(None, description="Handle of the model for this turn only.")
     override_system: Text | None = Field(None, description="System prompt for this turn only.")
