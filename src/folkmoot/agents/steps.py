@@ -109,9 +109,7 @@ async def _store_readings(transaction: Transaction, step: Step, seen: Seen, now:
     )
 
 
-_still_there = Several(  # and not deleted before this is committed
-    lambda ids: select(blocks.c.id).where(blocks.c.id.in_(ids)).with_for_update(read=True, key_share=True)
-)
+_still_there = Several(lambda ids: select(blocks.c.id).where(blocks.c.id.in_(ids)))
 
 
 async def _store_trace(transaction: Transaction, step: Step, now: int) -> None:
