@@ -152,6 +152,7 @@ async def store_run(transaction: Transaction, run: Run, status: str) -> None:
     now = clock.now()
     if status == "created" and await transaction.first(_shared_lock_of_agent, agent_id=run.agent_id) is None:
         raise NotFound(f"Agent with ID {run.agent_id} not found")
+    transaction.signal(topic(run.id))
     await transaction.insert(
         runs,
         [
