@@ -298,6 +298,14 @@ def test_two_that_tend_each_other_come_to_an_end(http: httpx.Client, new_owl: Ca
     assert ok(http.get("/v1/jobs", params={"source_id": partner["id"]})) == [], "nothing was set off by it"
 
 
+def test_a_memory_that_nobody_tends_any_more_keeps_no_job_busy(http: httpx.Client, new_owl: Callable[..., Owl]) -> None:
+    owl = new_owl()
+    ok(http.delete(f"/v1/agents/{partner_of(http, owl)['id']}"))
+    assert group_of(http, owl)["agent_ids"] == []
+    say(http, owl["id"], "ECHO nobody listens")
+    until(lambda: not [each for each in ok(http.get("/v1/jobs/active")) if each["status"] == "running"])
+
+
 def test_a_consolidation_that_its_process_left_is_done_by_the_next(
     start_server: StartServer, scripted_model: ScriptedModel
 ) -> None:

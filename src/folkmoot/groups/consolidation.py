@@ -108,6 +108,7 @@ async def _begin(transaction: Transaction, group_id: str, principal: Principal) 
     found = await transaction.all(_unread, group_id=group_id)
     said, read_to = _within_limit([(row["conversation_id"], Message.from_row(row)) for row in found])
     if not said or not group.agent_ids or group.manager_agent_id is None:
+        await transaction.run(_take_run_id, group_id=group_id)  # or it would be due for ever
         return Plan()
     manager = await find_agent(transaction, group.manager_agent_id)
     text = _told(group, manager, said)
