@@ -315,8 +315,9 @@ def _filtered(statement: Select[Any], wanted: GroupFilter) -> Select[Any]:
 
 
 async def _check_members(transaction: Transaction, agent_ids: Sequence[str], manager_agent_id: str | None) -> None:
-    for agent_id in dict.fromkeys([*agent_ids, *([manager_agent_id] if manager_agent_id else ())]):
-        await find_agent(transaction, agent_id)
+    # Locked, in one order: shared blocks are attached to them, and to lock them only then would end in deadlocks.
+    for agent_id in sorted({*agent_ids, *([manager_agent_id] if manager_agent_id else ())}):
+        await find_agent(transaction, agent_id, lock=True)
     if manager_agent_id in agent_ids:
         raise InvalidInput(f"agent_ids: {manager_agent_id} manages the group, and is not one of its members too.")
 
