@@ -251,7 +251,8 @@ def test_traces_and_figures_stay_as_long_as_the_settings_say(
 ) -> None:
     server = start_server(env={"FOLKMOOT_TRACE": "true", "FOLKMOOT_KEEP_TRACES": "0.001", "FOLKMOOT_KEEP_STEPS": "60"})
     with plain_client(server.url) as http:
-        agent = http.post("/v1/agents", json={"model": MODEL}).json()["id"]
+        plan = {"model": MODEL, "memory_blocks": [{"label": "human", "value": ""}]}
+        agent = http.post("/v1/agents", json=plan).json()["id"]
         http.post(f"/v1/agents/{agent}/messages", json={"input": "ECHO one"}).raise_for_status()
         (step,) = http.get(f"/v1/steps?agent_id={agent}").json()
         server.restart()  # a server looks for what is too old when it starts, and then every minute
@@ -261,10 +262,19 @@ def test_traces_and_figures_stay_as_long_as_the_settings_say(
         assert http.get(f"/v1/steps/{step['id']}").json() == step
         assert "deleted the agent" in http.get(DELETIONS).text
         server.stop()
+    (read,) = rows_of(database_url)["block_readers"]
+    with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as file, file:
+        columns = "organization_id, {}, version, step_id, run_id, agent_id, created_at"
+        of_no_block = columns.format("'block-gone'")
+        file.execute(
+            f"INSERT INTO block_readers ({columns.format('block_id')}) SELECT {of_no_block} FROM block_readers"
+        )
+    assert len(rows_of(database_url)["block_readers"]) == 2
     brief = start_server(env={"FOLKMOOT_KEEP_STEPS": "0.001"})
     with plain_client(brief.url) as http:
         until(lambda: http.get(f"/v1/steps/{step['id']}").status_code == 404)
         until(lambda: "deleted the agent" not in http.get(DELETIONS).raise_for_status().text)
+    assert rows_of(database_url)["block_readers"] == [read], "of the block that is gone none"
 
 
 @pytest.mark.parametrize("large", [False, True], ids=["small", "large"])

@@ -14,6 +14,7 @@ from folkmoot.errors import NotFound
 from folkmoot.models.exchanges import read_body
 from folkmoot.models.prompt import Prompt, Reply, Usage
 from folkmoot.store import clock
+from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
 from folkmoot.store.several import Several
@@ -109,7 +110,7 @@ async def _store_readings(transaction: Transaction, step: Step, seen: Seen, now:
     )
 
 
-_still_there = Several(lambda ids: select(blocks.c.id).where(blocks.c.id.in_(ids)))
+_still_there = Several(lambda ids: select(blocks.c.id).where(blocks.c.id.in_(ids), is_kept(blocks.c.id)))
 
 
 async def _store_trace(transaction: Transaction, step: Step, now: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 
-from sqlalchemy import Column, bindparam, delete, func, not_, select
+from sqlalchemy import Column, ColumnElement, bindparam, delete, exists, func, not_, select
 
 from folkmoot.agents.trace_keeping import TraceKeeping
 from folkmoot.files.pieces import drop_forgotten
@@ -13,7 +13,7 @@ from folkmoot.runs.runs import unfinished
 from folkmoot.settings import Settings
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Store, Transaction
-from folkmoot.store.tables import departures, run_events, runs, step_traces, steps
+from folkmoot.store.tables import block_readers, blocks, departures, run_events, runs, step_traces, steps
 
 _AT_ONCE = 500
 
@@ -54,6 +54,9 @@ _old_departures = (
     .where(departures.c.created_at < bindparam("before"))
     .limit(_AT_ONCE)
 )
+_of_no_block = ~exists().where(blocks.c.id == block_readers.c.block_id)
+"""A block that was deleted just as a step that had read it was stored."""
+
 _old_steps = (
     select(steps.c.organization_id, steps.c.id).where(steps.c.run_deleted_at < bindparam("before")).limit(_AT_ONCE)
 )
@@ -119,6 +122,7 @@ async def _prune_traces(transaction: Transaction, before: int) -> bool:
 
 async def _prune_steps(transaction: Transaction, before: int) -> bool:
     old = await transaction.all(_old_steps, before=before)
+    await _delete(transaction, block_readers.c.step_id, old, _of_no_block)
     await _delete(transaction, steps.c.id, old)
     return bool(old)
 
@@ -129,10 +133,12 @@ async def _prune_departures(transaction: Transaction, before: int) -> bool:
     return bool(old)
 
 
-async def _delete(transaction: Transaction, column: Column[str], old: Sequence[Row]) -> None:
+async def _delete(
+    transaction: Transaction, column: Column[str], old: Sequence[Row], *conditions: ColumnElement[bool]
+) -> None:
     """Delete the rows that have one of these identifiers, organisation by organisation, as their keys begin."""
     ids: dict[str, list[str]] = defaultdict(list)
     for row in old:
         ids[row["organization_id"]].append(row["id"])
     for organization_id, some in ids.items():
-        await transaction.within(organization_id).run(delete(column.table).where(column.in_(some)))
+        await transaction.within(organization_id).run(delete(column.table).where(column.in_(some), *conditions))
