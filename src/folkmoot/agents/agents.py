@@ -12,6 +12,7 @@ from sqlalchemy import and_, bindparam, delete, select, update
 from folkmoot.agents.instructions import system_content
 from folkmoot.agents.tool_rules import with_default_approvals
 from folkmoot.conversations.conversations import forget_runs, last_run_at
+from folkmoot.conversations.listing import CONVERSATIONS_LEAVING
 from folkmoot.conversations.messages import set_system_message
 from folkmoot.errors import Conflict, NotFound
 from folkmoot.memory import attachments
@@ -30,6 +31,7 @@ from folkmoot.store.tables import (
     blocks,
     conversation_blocks,
     conversations,
+    groups,
     runs,
 )
 from folkmoot.tools.registry import ToolRegistry
@@ -125,6 +127,8 @@ _copies_of_conversations = (
 
 LAST_RUN = last_run_at(runs.c.agent_id == agents.c.id)
 _leaving = leaving(agents, and_(agents.c.id == bindparam("agent_id")), last_run_at=LAST_RUN)
+_groups_leaving = leaving(groups, and_(groups.c.manager_agent_id == bindparam("agent_id")))
+_delete_groups = delete(groups).where(groups.c.manager_agent_id == bindparam("agent_id"))
 
 
 async def find_agent(transaction: Transaction, agent_id: str, *, lock: bool = False) -> Agent:
@@ -184,11 +188,19 @@ async def delete_agent(transaction: Transaction, agent_id: str) -> None:
     """Delete the agent with what is left of its conversations and runs; what stays is said in `docs/data.md`."""
     await transaction.all(_lock_conversations, agent_id=agent_id)  # as a step does first; then none can begin a run
     await leave_places(transaction, _leaving, agent_id=agent_id)
+    await leave_places(transaction, CONVERSATIONS_LEAVING, agent_id=agent_id)
+    await delete_groups_of(transaction, agent_id)
     for row in await transaction.all(_copies_of_conversations, agent_id=agent_id):
         await delete_block(transaction, row["block_id"])
     await transaction.run(delete(agents).where(agents.c.id == agent_id))
     await forget_runs(transaction, runs.c.agent_id == agent_id)  # now, when none can be stored any more
     transaction.signal(attachments.topic(agent_id))
+
+
+async def delete_groups_of(transaction: Transaction, agent_id: str) -> None:
+    """Delete the groups that an agent leads, or whose members tend its memory."""
+    await leave_places(transaction, _groups_leaving, agent_id=agent_id)
+    await transaction.run(_delete_groups, agent_id=agent_id)
 
 
 async def tool_ids_of(transaction: Transaction, agent_id: str) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import bindparam, case, delete, func, select
 
 from folkmoot import tracing
-from folkmoot.agents.agents import delete_agent, find_agent
+from folkmoot.agents.agents import delete_agent, delete_groups_of, find_agent
 from folkmoot.agents.conversations import check_deletable, delete_conversation
 from folkmoot.agents.folders import take_from_all
 from folkmoot.archives.archives import archives_of_agent_only, delete_archive, find_archive
@@ -253,7 +253,7 @@ async def _hide(transaction: Transaction, deletion: Deletion) -> None:
     """Take away what would show a large thing that is being deleted, beside its note."""
     if deletion.kind == "agent":
         await transaction.run(delete(agent_blocks).where(agent_blocks.c.agent_id == deletion.id))
-        await transaction.run(delete(groups).where(groups.c.manager_agent_id == deletion.id))
+        await delete_groups_of(transaction, deletion.id)
         transaction.signal(attachments.topic(deletion.id))
     elif deletion.kind == "block":
         for table in (agent_blocks, conversation_blocks):

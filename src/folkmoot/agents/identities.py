@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import ColumnElement, Select, Table, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, delete, func, select, update
 
 from folkmoot.agents.agents import existing_blocks, find_agent
 from folkmoot.errors import Conflict, NotFound
@@ -21,7 +21,7 @@ from folkmoot.memory.blocks import Block, find_block
 from folkmoot.store import clock
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
-from folkmoot.store.paging import Page, fetch_page
+from folkmoot.store.paging import Page, fetch_page, leave_places, leaving
 from folkmoot.store.projects import is_in_project
 from folkmoot.store.several import Several
 from folkmoot.store.tables import agents, blocks, identities, identity_agents, identity_blocks
@@ -78,6 +78,7 @@ class Holdings:
 
 _by_id = select(identities).where(identities.c.id == bindparam("identity_id"))
 _by_id_locked = _by_id.with_for_update()
+_leaving = leaving(identities, and_(identities.c.id == bindparam("identity_id")))
 _same_key = select(identities.c.id).where(
     identities.c.identifier_key == bindparam("key"), identities.c.project_id == bindparam("project")
 )
@@ -176,6 +177,7 @@ async def delete_identity(transaction: Transaction, identity_id: str) -> None:
         NotFound: there is no such identity.
     """
     await find_identity(transaction, identity_id, lock=True)
+    await leave_places(transaction, _leaving, identity_id=identity_id)
     await transaction.run(delete(identities).where(identities.c.id == identity_id))
 
 

@@ -23,6 +23,12 @@ _leaving = leaving(
     and_(conversations.c.id == bindparam("conversation_id")),
     last_run_at=_LAST_RUN,
 )
+CONVERSATIONS_LEAVING = leaving(
+    conversations,
+    and_(conversations.c.agent_id == bindparam("agent_id"), conversations.c.id != conversations.c.agent_id),
+    last_run_at=_LAST_RUN,
+)
+"""For `leave_places`, where an agent is deleted with its conversations."""
 
 
 @dataclass(frozen=True, slots=True)

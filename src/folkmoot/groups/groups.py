@@ -141,12 +141,13 @@ async def create_group(transaction: Transaction, plan: GroupPlan) -> Group:
         InvalidInput: its manager is a member too.
         Conflict: an agent has another block with the label of a shared one.
     """
-    now = clock.now()
     manager = {name: plan.manager.get(name) for name in MANAGER_FIELDS}
     if plan.manager_type in SLEEPTIME:
         manager["sleeptime_agent_frequency"] = manager["sleeptime_agent_frequency"] or FREQUENCY
     elif plan.manager_type == "dynamic":
         manager["termination_token"] = manager["termination_token"] or LAST_WORD
+    await _check_members(transaction, plan.agent_ids, manager["manager_agent_id"])
+    now = clock.now()
     row: dict[str, Any] = {
         "id": new_id("group"),
         "manager_type": plan.manager_type,
@@ -163,7 +164,6 @@ async def create_group(transaction: Transaction, plan: GroupPlan) -> Group:
         "created_at": now,
         "updated_at": now,
     }
-    await _check_members(transaction, plan.agent_ids, manager["manager_agent_id"])
     await transaction.insert(groups, [row])
     await _write_members(transaction, row["id"], plan.agent_ids)
     for block_id in dict.fromkeys(plan.shared_block_ids):
