@@ -48,6 +48,7 @@ class Elsewhere:
         try:
             path = (await reader.readuntil(b"\r\n\r\n")).split()[1].decode()
             if path == "/hold":
+                writer.write(b"held")
                 await reader.read()
                 return
             status, body = "200 OK", b"reached"
@@ -219,6 +220,7 @@ async def test_connections_end_with_the_call(ask: Ask, elsewhere: Elsewhere) -> 
 import os, socket, time
 held = socket.create_connection(("named.test", {elsewhere.port}))
 held.sendall(b"GET /hold HTTP/1.1\\r\\n\\r\\n")
+held.recv(4)  # it is connected inside before it is dialled outside
 if os.fork() == 0:
     os.setsid()
     time.sleep(1000)
