@@ -81,7 +81,6 @@ _OF_AGENTS = (
         "$*embedding_config.embedding_endpoint: null instead of a string",
         "where vectors come from is the server's affair",
     ),
-    Allowed("*", "$[].message_ids[]: [] instead of 1 elements", "a list's agents come without their messages"),
     Allowed("agent *", "$.tags[]: '*' instead of '*'", "an agent's tags are sorted"),
     *(
         Allowed(

@@ -42,7 +42,6 @@ _OF_AGENTS = (
     Allowed("*", "$*llm_config.max_tokens: null instead of 16384", "OpenAI's list does not tell it"),
     Allowed("*", "$*llm_config.parallel_tool_calls: True instead of False", "Folkmoot runs them, and says so"),
     Allowed("*", "$*compaction_settings.model: * instead of *", "the agent's own model writes its summaries"),
-    Allowed("*", "$[].message_ids[]: [] instead of 1 elements", "a list's agents come without their messages"),
     Allowed("*", "$*.environment: added", "Folkmoot's own: whether the packages of a tool are there"),
     Allowed("* attach*", "$: an object instead of null", "the agent, as with a block"),
     Allowed("attach *", "$: an object instead of null", "the same"),

@@ -53,6 +53,37 @@ def test_by_last_stop_reason(client: Letta, new_agent: NewAgent, tag: str) -> No
     assert client.agents.retrieve(stopped.id).last_stop_reason == "max_steps"
 
 
+def test_each_is_told_its_context_and_how_its_last_run_ended(
+    client: Letta, http: httpx.Client, new_agent: NewAgent, new_block: NewBlock, tag: str
+) -> None:
+    shared = new_block()
+    ended, stopped, _ = (new_agent(tags=[tag], block_ids=[shared.id]) for _ in range(3))
+    for text in ("ECHO first", "ECHO second"):
+        client.agents.messages.create(ended.id, input=text)
+    script = 'CALL memory_insert {"label": "x", "new_string": "y"}\nTHEN ECHO done'
+    client.agents.messages.create(stopped.id, input=script, max_steps=1)
+    elsewhere = client.conversations.create(agent_id=ended.id)
+    assert list(client.conversations.messages.create(elsewhere.id, input="ECHO elsewhere"))
+    found = client.agents.list(tags=[tag]).items
+    assert [len(agent.message_ids or ()) for agent in found] == [1, 4, 5]
+    assert [agent.last_stop_reason for agent in found] == [None, "max_steps", "end_turn"]
+    told = {"message_ids", "last_run_completion", "last_run_duration_ms", "last_stop_reason"}
+    for path in ("/v1/agents", f"/v1/blocks/{shared.id}/agents"):
+        for listed in http.get(path, params={"tags": tag}).json():
+            alone = client.agents.retrieve(listed["id"]).model_dump(mode="json", include=told)
+            assert {name: listed[name] for name in told} == alone
+
+
+def test_one_that_waits_for_an_approval_is_told_with_its_request(client: Letta, new_agent: NewAgent, tag: str) -> None:
+    waits, _ = new_agent(tags=[tag], tools=["memory_insert"]), new_agent(tags=[tag])
+    client.agents.tools.update_approval("memory_insert", agent_id=waits.id, body_requires_approval=True)
+    client.agents.messages.create(waits.id, input='CALL memory_insert {"label": "x", "new_string": "y"}')
+    found = client.agents.list(tags=[tag], include=["agent.pending_approval"]).items
+    asked = client.agents.retrieve(waits.id, include=["agent.pending_approval"]).pending_approval
+    assert asked is not None and [agent.pending_approval for agent in found] == [None, asked]
+    assert [agent.pending_approval for agent in client.agents.list(tags=[tag])] == [None, None]
+
+
 def test_by_project_and_template(client: Letta, new_agent: NewAgent, tag: str) -> None:
     new_agent(name="mine", project_id=tag)
     new_agent(name="other")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Select, bindparam, exists, func, or_, select
+from sqlalchemy import Column, ScalarSelect, Select, exists, func, or_, select
 
 from folkmoot.agents.agents import LAST_RUN, Agent, unknown_tool
 from folkmoot.memory.attachments import BLOCK_COLUMNS, Access
@@ -52,6 +52,20 @@ class AgentFilter:
     order_by: Literal["created_at", "updated_at", "last_run_at"] = "created_at"
 
 
+@dataclass(frozen=True, slots=True)
+class EndedRun:
+    """How a run ended, and when, in microseconds since the epoch."""
+
+    completed_at: int
+    started_at: int | None
+    stop_reason: str | None
+
+    @property
+    def duration(self) -> int | None:
+        """The microseconds that it took; None for a run that ended before it began."""
+        return None if self.started_at is None else self.completed_at - self.started_at
+
+
 DELETE_EPHEMERAL = "delete_ephemeral"
 """The name of the jobs that delete ephemeral conversations with their agents; each works on an agent."""
 
@@ -90,6 +104,17 @@ async def agents_of_ids(transaction: Transaction, agent_ids: Sequence[str]) -> l
     return [found[agent_id] for agent_id in agent_ids if agent_id in found]
 
 
+def _of_newest_run(column: Column[Any]) -> ScalarSelect[Any]:
+    """Return a column of the newest run that has ended, of the agent at hand."""
+    return (
+        select(column)
+        .where(runs.c.agent_id == agents.c.id, runs.c.completed_at.is_not(None))
+        .order_by(runs.c.created_at.desc(), runs.c.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+
+
 _tags = Several(lambda ids: select(agent_tags).where(agent_tags.c.agent_id.in_(ids)).order_by(agent_tags.c.tag))
 _tools = Several(
     lambda ids: (
@@ -104,6 +129,15 @@ _blocks = Several(
         .join(agent_blocks, agent_blocks.c.block_id == blocks.c.id)
         .where(agent_blocks.c.agent_id.in_(ids))
         .order_by(agent_blocks.c.attached_at, agent_blocks.c.block_id)
+    )
+)
+_ended = runs.alias("ended")
+_last_runs = Several(
+    lambda ids: (
+        select(_ended.c.agent_id, _ended.c.completed_at, _ended.c.started_at, _ended.c.stop_reason)
+        .select_from(agents)
+        .join(_ended, _ended.c.id == _of_newest_run(runs.c.id))
+        .where(agents.c.id.in_(ids))
     )
 )
 
@@ -140,9 +174,11 @@ async def blocks_of_agents(
     return _grouped(await transaction.all(statement, **ids), lambda row: (Block.from_row(row), row["access"]))
 
 
-async def last_run(transaction: Transaction, agent_id: str) -> Row | None:
-    """Return the agent's newest run that has ended."""
-    return await transaction.first(_LAST_RUN, agent_id=agent_id)
+async def last_runs(transaction: Transaction, agent_ids: Sequence[str]) -> Mapping[str, EndedRun]:
+    """Return the newest run of each agent that has ended."""
+    statement, ids = _last_runs(agent_ids)
+    rows = await transaction.all(statement, **ids)
+    return {row["agent_id"]: EndedRun(row["completed_at"], row["started_at"], row["stop_reason"]) for row in rows}
 
 
 async def list_tags(transaction: Transaction, page: Page, search: str | None) -> list[str]:
@@ -161,17 +197,6 @@ async def list_tags(transaction: Transaction, page: Page, search: str | None) ->
     return [row["tag"] for row in await transaction.all(statement)]
 
 
-_LAST_RUN = (
-    select(runs.c.completed_at, runs.c.started_at, runs.c.stop_reason)
-    .where(
-        runs.c.agent_id == bindparam("agent_id"),
-        runs.c.completed_at.is_not(None),
-    )
-    .order_by(runs.c.created_at.desc(), runs.c.id.desc())
-    .limit(1)
-)
-
-
 def _filtered(statement: Select[Any], wanted: AgentFilter) -> Select[Any]:
     conditions = [is_kept(agents.c.id), or_(agents.c.hidden.is_not(True), ~_IS_EPHEMERAL)]
     if wanted.agent_id is not None:
@@ -183,15 +208,7 @@ def _filtered(statement: Select[Any], wanted: AgentFilter) -> Select[Any]:
     if wanted.tags:
         conditions.append(agents.c.id.in_(_with_tags(wanted.tags, every=wanted.match_all_tags)))
     if wanted.last_stop_reason is not None:
-        newest = (
-            select(runs.c.stop_reason)
-            .where(runs.c.agent_id == agents.c.id)
-            .where(runs.c.completed_at.is_not(None))
-            .order_by(runs.c.created_at.desc(), runs.c.id.desc())
-            .limit(1)
-            .scalar_subquery()
-        )
-        conditions.append(newest == wanted.last_stop_reason)
+        conditions.append(_of_newest_run(runs.c.stop_reason) == wanted.last_stop_reason)
     if wanted.project_id is not None:
         conditions.append(is_in_project(agents.c.project_id, wanted.project_id))
     for name in ("template_id", "base_template_id"):

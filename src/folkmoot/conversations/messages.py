@@ -31,7 +31,8 @@ from folkmoot.store import clock
 from folkmoot.store.deletions import message_is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
-from folkmoot.store.tables import messages, steps
+from folkmoot.store.several import Several
+from folkmoot.store.tables import conversations, messages, steps
 from folkmoot.store.words import indexed_text
 
 MessageType: TypeAlias = Literal[
@@ -132,14 +133,23 @@ _set_first = (
     )
     .values(body=bindparam("new_body"))
 )
-_context_ids = (
-    select(messages.c.id)
-    .where(
-        messages.c.conversation_id == bindparam("conversation_id"),
-        (messages.c.sequence >= bindparam("context_start")) | (messages.c.sequence == 0),
-        messages.c.message_type != "summary_message",
+_place = (messages.c.conversation_id, messages.c.sequence, messages.c.id)
+_context_ids = Several(
+    lambda ids: (
+        select(*_place)
+        .where(messages.c.conversation_id.in_(ids), messages.c.sequence == 0)
+        .union_all(
+            select(*_place)
+            .join(conversations, conversations.c.id == messages.c.conversation_id)
+            .where(
+                conversations.c.id.in_(ids),
+                messages.c.sequence > 0,
+                messages.c.sequence >= conversations.c.context_start,
+                messages.c.message_type != "summary_message",
+            )
+        )
+        .order_by("sequence")
     )
-    .order_by(messages.c.sequence)
 )
 
 
@@ -223,10 +233,13 @@ async def texts_in_context(transaction: Transaction, conversation_id: str, conte
     return [text for row in rows for text in (row["id"], row["body"])]
 
 
-async def ids_in_context(transaction: Transaction, conversation_id: str, context_start: int) -> list[str]:
-    """Return the identifiers of the system message and of the messages in context, oldest first."""
-    rows = await transaction.all(_context_ids, conversation_id=conversation_id, context_start=context_start)
-    return [row["id"] for row in rows]
+async def ids_in_context(transaction: Transaction, conversation_ids: Sequence[str]) -> Mapping[str, list[str]]:
+    """Return the identifiers of each conversation's system message and of its messages in context, oldest first."""
+    statement, ids = _context_ids(conversation_ids)
+    found: dict[str, list[str]] = {conversation_id: [] for conversation_id in conversation_ids}
+    for row in await transaction.all(statement, **ids):
+        found[row["conversation_id"]].append(row["id"])
+    return found
 
 
 async def list_messages(

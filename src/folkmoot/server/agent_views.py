@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, TypeAlias
 
 from fastapi import Depends, Query, Request
@@ -12,10 +12,10 @@ from folkmoot.agents.abandoned_calls import pending_in
 from folkmoot.agents.agents import Agent, find_agent
 from folkmoot.agents.folders import folders_of_agents
 from folkmoot.agents.identities import identities_of_agents
-from folkmoot.agents.listing import agents_of_ids, blocks_of_agents, last_run, tags_of_agents, tools_of_agents
+from folkmoot.agents.listing import agents_of_ids, blocks_of_agents, last_runs, tags_of_agents, tools_of_agents
 from folkmoot.conversations.conversations import find_conversation
-from folkmoot.conversations.messages import ids_in_context
-from folkmoot.files.shown import ShownFiles, files_at_hand
+from folkmoot.conversations.messages import Message, ids_in_context
+from folkmoot.files.shown import files_at_hand
 from folkmoot.groups.groups import managed_groups
 from folkmoot.server.state import ServerState
 from folkmoot.server.wire.agents import AgentView
@@ -91,37 +91,15 @@ Include: TypeAlias = Annotated[Parts, Depends(read_include)]
 async def view_agent(
     transaction: Transaction, agent_id: str, state: ServerState, parts: frozenset[str] = EVERYTHING
 ) -> AgentView:
-    """Return one agent with its messages in context, its last run, and those parts that belong to it.
+    """Return one agent with those parts that belong to it, the files at hand among its blocks.
 
     Raises:
         NotFound: there is no such agent.
     """
     agent = await find_agent(transaction, agent_id)
     view = (await _views(transaction, [agent], parts, state))[0]
-    conversation = await find_conversation(transaction, agent_id)
-    message_ids = await ids_in_context(transaction, conversation.id, conversation.context_start)
-    waiting = await pending_in(transaction, conversation) if "agent.pending_approval" in parts else None
     has_files = "agent.blocks" in parts and ("agent.sources" not in parts or view.folders)
-    files = await files_at_hand(transaction, agent_id) if has_files else ShownFiles()
-    last = await last_run(transaction, agent_id)
-    return AgentView(
-        always_embedding=state.wants_embedding,
-        agent=agent,
-        model=view.model,
-        message_ids=message_ids,
-        blocks=view.blocks,
-        tools=view.tools,
-        tags=view.tags,
-        folders=view.folders,
-        files=files,
-        identities=view.identities,
-        variables=view.variables,
-        managed_group=view.managed_group,
-        pending_approval=waiting.request if waiting else None,
-        last_completion=last["completed_at"] if last else None,
-        last_duration=last["completed_at"] - last["started_at"] if last and last["started_at"] is not None else None,
-        last_stop_reason=last["stop_reason"] if last else None,
-    )
+    return replace(view, files=await files_at_hand(transaction, agent_id)) if has_files else view
 
 
 async def view_agents(
@@ -149,11 +127,14 @@ async def _views(
     identities = await identities_of_agents(transaction, ids) if "agent.identities" in parts else {}
     managed = await managed_groups(transaction, ids) if "agent.managed_group" in parts else {}
     unseal = state.services.sealer.unseal if "agent.secrets" in parts and state.shows_secrets else lambda _: {}
+    message_ids, ended = await ids_in_context(transaction, ids), await last_runs(transaction, ids)
+    waiting = await _waiting(transaction, ids) if "agent.pending_approval" in parts else {}
     return [
         AgentView(
             always_embedding=state.wants_embedding,
             agent=agent,
             model=state.services.catalogue.describe(agent.model),
+            message_ids=message_ids[agent.id],
             blocks=[BlockReply.of(block, access) for block, access in blocks.get(agent.id, ())],
             tools=tools.get(agent.id, ()),
             tags=tags.get(agent.id, ()),
@@ -161,6 +142,15 @@ async def _views(
             identities=identities.get(agent.id, ()),
             managed_group=next((GroupReply.of(group) for group in managed.get(agent.id, ())), None),
             variables=unseal(agent.configuration.get("sealed_variables")),
+            last_run=ended.get(agent.id),
+            pending_approval=waiting.get(agent.id),
         )
         for agent in agents
     ]
+
+
+async def _waiting(transaction: Transaction, agent_ids: Sequence[str]) -> dict[str, Message]:
+    """Return the request for approval that each agent's own conversation waits with."""
+    conversations = [await find_conversation(transaction, agent_id) for agent_id in agent_ids]
+    pending = [await pending_in(transaction, conversation) for conversation in conversations]
+    return {one.agent_id: found.request for one, found in zip(conversations, pending, strict=True) if found}

@@ -341,7 +341,7 @@ async def _run_to_follow(conversation: Conversation, wanted: ResumeStream, state
 
 async def _shown(transaction: Transaction, conversation: Conversation, *, whole: bool = False) -> ConversationReply:
     """Show a conversation; `whole` with its system message even when nothing was said yet, as the contract has it."""
-    message_ids = await ids_in_context(transaction, conversation.id, conversation.context_start)
+    message_ids = (await ids_in_context(transaction, [conversation.id]))[conversation.id]
     blocks = await isolated_block_ids(transaction, [conversation.id])
     shown = message_ids if whole or len(message_ids) > 1 else ()
     return ConversationReply.of(conversation, shown, blocks.get(conversation.id, ()))

@@ -16,6 +16,7 @@ from folkmoot.agents.agents import Agent
 from folkmoot.agents.compaction import PROMPT, CompactionSettings
 from folkmoot.agents.creation import AgentPlan
 from folkmoot.agents.identities import Identity
+from folkmoot.agents.listing import EndedRun
 from folkmoot.agents.tool_rules import ToolRules
 from folkmoot.conversations.messages import Message
 from folkmoot.files.folders import Folder
@@ -329,9 +330,7 @@ class AgentView:
     tags: Sequence[str] = ()
     folders: Sequence[Folder] = ()
     files: ShownFiles = field(default_factory=ShownFiles)
-    last_completion: int | None = None
-    last_duration: int | None = None
-    last_stop_reason: str | None = None
+    last_run: EndedRun | None = None
     identities: Sequence[Identity] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     pending_approval: Message | None = None
@@ -344,7 +343,7 @@ class AgentView:
 
 def show_agent(view: AgentView) -> AgentReply:
     """Show an agent."""
-    agent, settings = view.agent, view.agent.configuration
+    agent, settings, last = view.agent, view.agent.configuration, view.last_run
     blocks = list(view.blocks)
     secrets = [_secret(agent, name, value) for name, value in view.variables.items()]
     user = user_of(agent.organization_id)
@@ -388,9 +387,9 @@ def show_agent(view: AgentView) -> AgentReply:
         enable_sleeptime=settings.get("enable_sleeptime"),
         multi_agent_group=view.managed_group,
         managed_group=view.managed_group,
-        last_run_completion=None if view.last_completion is None else moment(view.last_completion),
-        last_run_duration_ms=None if view.last_duration is None else view.last_duration // 1000,
-        last_stop_reason=view.last_stop_reason,
+        last_run_completion=None if last is None else moment(last.completed_at),
+        last_run_duration_ms=None if last is None or last.duration is None else last.duration // 1000,
+        last_stop_reason=None if last is None else last.stop_reason,
         timezone=agent.timezone,
         max_files_open=settings.get("max_files_open") or 10,
         per_file_view_window_char_limit=settings.get("per_file_view_window_char_limit") or 25_000,
