@@ -119,6 +119,7 @@ def test_what_agents_were_given_or_called_and_folders_that_changed_since_then_ar
             (f"{blocks}/attach/{block.id}", {"access": "read"}, "shape"),
             (f"{blocks}/detach/{block.id}", None, "shape"),
             (f"/v1/agents/{agent.id}", {"name": f"{agent.name} the second"}, "shape"),
+            (f"/v1/blocks/{block.id}", {"label": f"{block.label}_2"}, "shape"),
             (f"/v1/folders/{folder}", {"name": f"folder of {agent.name} the second"}, "folders"),
             (f"/v1/agents/{agent.id}/folders/attach/{folder}", None, "folders"),
         )
@@ -163,10 +164,12 @@ def test_who_comes_and_goes_is_told(http: httpx.Client, new_block: NewBlock) -> 
         heard.next("shape")
 
 
-def test_an_agents_new_name_is_told(http: httpx.Client, new_agent: NewAgent) -> None:
-    agent = new_agent()
+def test_new_names_are_told(http: httpx.Client, new_agent: NewAgent, new_block: NewBlock) -> None:
+    agent, block = new_agent(), new_block()
     with hearing(str(http.base_url)) as heard:
         http.patch(f"/v1/agents/{agent.id}", json={"name": f"{agent.name} the second"}).raise_for_status()
+        heard.next("shape")
+        http.patch(f"/v1/blocks/{block.id}", json={"label": f"{block.label}_2"}).raise_for_status()
         heard.next("shape")
 
 

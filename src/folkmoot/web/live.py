@@ -24,6 +24,7 @@ from folkmoot.agents.overview import Newest, agent_names, has_reshaped, moot_sha
 from folkmoot.errors import StoreError
 from folkmoot.files.folders import existing_folders
 from folkmoot.files.open_files import folders_held
+from folkmoot.memory.blocks import labels_topic
 from folkmoot.runs.inbox import read_inbox, waiting_runs
 from folkmoot.runs.reading import RunFilter, list_runs
 from folkmoot.runs.runs import UNFINISHED
@@ -52,6 +53,9 @@ GATHER_FOR_EACH = 0.0002
 
 MOST_UNTOLD = 200
 """Events that wait for a page which does not take them."""
+
+RELABELLED = "relabelled"
+"""Stands for what agents and blocks there are, until the next look, when one has another label."""
 
 TOLD_AT_ONCE = 10
 """Pages that are told before the event loop may turn to something else."""
@@ -214,6 +218,8 @@ class _Look:
             told += await self._edits(edited[at : at + BLOCKS_AT_ONCE])
         told += await self._agents(topics)
         told += await self._folders(topics)
+        if labels_topic(self.store.organization_id) in topics:
+            self.shape = RELABELLED
         self.is_stale |= any(topic.startswith(("run:", "turn:")) for topic in topics)
         if self.seconds_left() == 0:
             told += await self.around()
@@ -228,6 +234,7 @@ class _Look:
         found = await self.store.read(lambda transaction: newest_versions(transaction, edited))
         told = [_event("edits", {"edits": [self._edit(each) for each in found.values()]})] if found else []
         reshaped = await self.store.read(lambda transaction: has_reshaped(transaction, at))
+        reshaped |= labels_topic(self.store.organization_id) in topics
         told += [_event("shape", {})] if reshaped else await self._agents(topics)
         return [*told, *await self._folders(topics)]
 
