@@ -13,7 +13,7 @@ import httpx
 import pytest
 from uploading import follow
 
-from chaos.moot import rows
+from chaos.moot import ok, rows
 from folkmoot.archives.archives import EMBED
 from support.clients import plain_async_client, plain_client
 from support.fixtures import MODEL, StartServer, one_store
@@ -141,3 +141,38 @@ async def test_a_run_that_is_stored_while_its_agent_is_deleted_goes_with_it(star
         (await deleting).raise_for_status()
     await other.close()
     assert await rows(server.database, "SELECT id FROM runs") == []
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+async def test_a_file_that_two_open_at_the_same_moment_is_open(start_server: StartServer) -> None:
+    server = start_server()
+    async with plain_async_client(server.url) as http:
+        folder = ok(await http.post("/v1/folders", json={"name": "f"}))["id"]
+        agent = ok(
+            await http.post(
+                "/v1/agents", json={"name": "a", "model": MODEL, "max_files_open": 1, "folder_ids": [folder]}
+            )
+        )["id"]
+        for name in ("first", "second"):
+            file = ok(await http.post(f"/v1/folders/{folder}/upload", files={"file": (name, b"text")}))["id"]
+            while ok(await http.get(f"/v1/folders/{folder}/files/{file}"))["processing_status"] != "completed":
+                await asyncio.sleep(0.02)
+        await rows(server.database, "DELETE FROM agent_files")
+        connection = await asyncpg.connect(server.database)
+        try:
+            async with connection.transaction():
+                await connection.execute(
+                    "INSERT INTO agent_files (organization_id, agent_id, file_id, is_open, accessed_at)"
+                    " SELECT organization_id, $1, id, false, 1 FROM files WHERE id = $2",
+                    agent,
+                    file,
+                )
+                opening = asyncio.create_task(http.patch(f"/v1/agents/{agent}/files/{file}/open"))
+                while not await rows(server.database, WAITING):
+                    await asyncio.sleep(0.02)
+        finally:
+            await connection.close()
+        answer = await opening
+        assert answer.status_code == 200, answer.text
+        opened = ok(await http.get(f"/v1/agents/{agent}/files", params={"is_open": True}))["files"]
+    assert [each["file_id"] for each in opened] == [file]
