@@ -6,15 +6,19 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import httpx
 import pytest
+from starlette.types import Message, Scope
 from uploading import follow
 
 from chaos.moot import ok, rows
+from folkmoot.application import create_app
 from folkmoot.archives.archives import EMBED
+from folkmoot.settings import Settings
 from support.clients import plain_async_client, plain_client
 from support.fixtures import MODEL, StartServer, one_store
 from support.polling import until
@@ -131,7 +135,7 @@ async def test_a_run_that_is_stored_while_its_agent_is_deleted_goes_with_it(star
     other = await asyncpg.connect(server.database)
     async with plain_async_client(server.url) as http:
         agent = (await http.post("/v1/agents", json={"name": "a", "model": MODEL})).json()["id"]
-        (await http.post(f"/v1/agents/{agent}/messages", json={"input": "hi"})).raise_for_status()
+        (ok(await http.post("/v1/responses", json={"model": agent, "input": "hi"}))).raise_for_status()
         async with other.transaction():
             await other.fetch("SELECT id FROM agents WHERE id = $1 FOR KEY SHARE", agent)
             await other.execute(COPY)
@@ -141,6 +145,64 @@ async def test_a_run_that_is_stored_while_its_agent_is_deleted_goes_with_it(star
         (await deleting).raise_for_status()
     await other.close()
     assert await rows(server.database, "SELECT id FROM runs") == []
+
+
+@one_store
+@pytest.mark.parametrize(
+    "path", ["/v1/runs/{run}/stream", "/v1/responses/{response}?stream=true", "/v1/blocks/{block}/watch"]
+)
+async def test_a_stream_of_what_is_deleted_before_its_first_event_just_ends(
+    database_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    """Its head is out by then, so that no status can tell."""
+    app = create_app(Settings(database=database_url, data=tmp_path), {})
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as http,
+    ):
+        block = ok(await http.post("/v1/blocks", json={"label": "b", "value": "v"}))["id"]
+        agent = ok(await http.post("/v1/agents", json={"name": "a", "model": "offline/notetaker"}))["id"]
+        ok(await http.post("/v1/responses", json={"model": agent, "input": "hi"}))
+        (run,) = ok(await http.get("/v1/runs"))
+        ids = {"run": run["id"], "block": block, "response": run["id"].replace("run-", "resp_")}
+        deleted = f"/v1/blocks/{block}" if "block" in path else f"/v1/runs/{run['id']}"
+        said: list[bytes] = []
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                assert message["status"] == 200
+                (await http.delete(deleted)).raise_for_status()
+            said.append(message.get("body", b""))
+
+        url = httpx.URL(f"http://localhost{path.format(**ids)}")
+        await app(scope_of(url), never, send)
+    text = b"".join(said).decode()
+    assert ("event: deleted" in text) == ("block" in path), text
+    assert not [each for each in caplog.records if each.levelname == "ERROR"]
+
+
+def scope_of(url: httpx.URL) -> Scope:
+    """Return a GET request as a server hands it to the application."""
+    return {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": url.path,
+        "raw_path": url.raw_path.partition(b"?")[0],
+        "query_string": url.query,
+        "root_path": "",
+        "headers": [(b"host", b"localhost")],
+        "client": ("127.0.0.1", 1),
+        "server": ("localhost", 80),
+    }
+
+
+async def never() -> Message:
+    """Receive nothing: the reader stays."""
+    await asyncio.Event().wait()
+    raise AssertionError("unreachable")
 
 
 @pytest.mark.parametrize("store", ["postgres"], indirect=True)
