@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ from chaos.moot import ok, rows
 from folkmoot.application import create_app
 from folkmoot.archives.archives import EMBED
 from folkmoot.settings import Settings
+from folkmoot.store.engine import Transaction
+from folkmoot.tools.registry import StoredTools
+from folkmoot.tools.tool import Tool
 from support.clients import plain_async_client, plain_client
 from support.fixtures import MODEL, StartServer, one_store
 from support.polling import until
@@ -238,3 +241,75 @@ async def test_a_file_that_two_open_at_the_same_moment_is_open(start_server: Sta
         assert answer.status_code == 200, answer.text
         opened = ok(await http.get(f"/v1/agents/{agent}/files", params={"is_open": True}))["files"]
     assert [each["file_id"] for each in opened] == [file]
+
+
+TOOL = '''
+def twice(word: str) -> str:
+    """Say a word twice.
+
+    Args:
+        word: Which.
+    """
+    return word * 2
+'''
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+@pytest.mark.parametrize("way", ["attached", "made with", "set"])
+async def test_a_tool_that_is_deleted_while_an_agent_gets_it_is_nobodys(start_server: StartServer, way: str) -> None:
+    server = start_server()
+    async with plain_async_client(server.url) as http:
+        tool = ok(await http.post("/v1/tools", json={"source_code": TOOL}))["id"]
+        agent = ok(await http.post("/v1/agents", json={"name": "a", "model": MODEL}))["id"]
+        path = f"/v1/agents/{agent}"
+        connection = await asyncpg.connect(server.database)
+        try:
+            async with connection.transaction():  # as another process deletes it
+                await connection.execute("SELECT 1 FROM tools WHERE id = $1 FOR UPDATE", tool)
+                await connection.execute("DELETE FROM tools WHERE id = $1", tool)
+                getting = asyncio.create_task(
+                    {
+                        "attached": lambda: http.patch(f"{path}/tools/attach/{tool}"),
+                        "made with": lambda: http.post(
+                            "/v1/agents", json={"name": "b", "model": MODEL, "tool_ids": [tool]}
+                        ),
+                        "set": lambda: http.patch(path, json={"tool_ids": [tool]}),
+                    }[way]()
+                )
+                while not (waits := await rows(server.database, WAITING)) and not getting.done():
+                    await asyncio.sleep(0.02)
+        finally:
+            await connection.close()
+        answer = await getting
+        assert (answer.status_code, bool(waits)) == (404, True), answer.text
+        assert len(ok(await http.get("/v1/agents"))) == 1
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+@pytest.mark.parametrize("path", ["", "/tools", "/messages"])
+async def test_a_tool_that_is_deleted_while_an_agents_tools_are_read_is_none_of_them(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    app = create_app(Settings(database=database_url, data=tmp_path), {})
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as http,
+    ):
+        tool = ok(await http.post("/v1/tools", json={"source_code": TOOL}))["id"]
+        plan = {"name": "a", "model": "offline/notetaker", "tool_ids": [tool]}
+        agent = ok(await http.post("/v1/agents", json=plan))["id"]
+        by_ids = StoredTools.by_ids
+        meanwhile = ["deleted"]
+
+        async def late(self: StoredTools, transaction: Transaction, tool_ids: Sequence[str]) -> Mapping[str, Tool]:
+            if tool in tool_ids and meanwhile:
+                meanwhile.clear()
+                (await http.delete(f"/v1/tools/{tool}")).raise_for_status()
+            return await by_ids(self, transaction, tool_ids)
+
+        monkeypatch.setattr(StoredTools, "by_ids", late)
+        asked = {"method": "POST", "json": {"input": "hi"}} if path == "/messages" else {"method": "GET"}
+        answer = await http.request(url=f"/v1/agents/{agent}{path}", **asked)
+        assert (answer.status_code, meanwhile) == (200, []), answer.text
+        assert tool not in answer.text
