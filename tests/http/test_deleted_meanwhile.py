@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -313,3 +314,49 @@ async def test_a_tool_that_is_deleted_while_an_agents_tools_are_read_is_none_of_
         answer = await http.request(url=f"/v1/agents/{agent}{path}", **asked)
         assert (answer.status_code, meanwhile) == (200, []), answer.text
         assert tool not in answer.text
+
+
+@asynccontextmanager
+async def deleting(database: str, statement: str, *ids: str) -> AsyncIterator[None]:
+    """Delete rows as another process does, and commit as soon as somebody waits for that."""
+    connection = await asyncpg.connect(database)
+    try:
+        async with connection.transaction():
+            await connection.execute(statement, *ids)
+            yield
+            while not await rows(database, WAITING):
+                await asyncio.sleep(0.02)
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+async def test_a_turn_whose_group_is_deleted_as_it_ends_ends_well(start_server: StartServer) -> None:
+    server = start_server()
+    async with plain_async_client(server.url) as http:
+        agent, tender = [ok(await http.post("/v1/agents", json={"name": each, "model": MODEL}))["id"] for each in "ab"]
+        manager = {"manager_type": "sleeptime", "manager_agent_id": agent}
+        group = {"agent_ids": [tender], "description": "", "manager_config": manager}
+        group_id = ok(await http.post("/v1/groups", json=group))["id"]
+        async with deleting(server.database, "DELETE FROM groups WHERE id = $1", group_id):
+            saying = asyncio.create_task(http.post(f"/v1/agents/{agent}/messages", json={"input": "ECHO well"}))
+        assert ok(await saying)["messages"][-1]["content"] == "well"
+        while ok(await http.get("/v1/jobs/active")):  # it finds that there is nothing to do
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+async def test_a_file_that_is_deleted_while_an_agent_opens_it_is_not_there(start_server: StartServer) -> None:
+    server = start_server()
+    async with plain_async_client(server.url) as http:
+        folder = ok(await http.post("/v1/folders", json={"name": "f"}))["id"]
+        file = ok(await http.post(f"/v1/folders/{folder}/upload", files={"file": ("a", b"text")}))["id"]
+        while ok(await http.get(f"/v1/folders/{folder}/files/{file}"))["processing_status"] != "completed":
+            await asyncio.sleep(0.02)
+        agent = ok(await http.post("/v1/agents", json={"name": "a", "model": MODEL, "folder_ids": [folder]}))["id"]
+        await rows(server.database, "DELETE FROM agent_files")
+        opening = f"CALL open_files {json.dumps({'file_requests': [{'file_name': 'a'}]})}"
+        async with deleting(server.database, "DELETE FROM files WHERE id = $1", file):
+            saying = asyncio.create_task(http.post(f"/v1/agents/{agent}/messages", json={"input": opening}))
+        returned = ok(await saying)["messages"][1]
+        assert (returned["status"], "There is no file 'a'" in returned["tool_return"]) == ("error", True)

@@ -76,6 +76,7 @@ OF_FOLDER = and_(folders.c.id == files.c.folder_id)
 _files = select(*FILE_COLUMNS).join(folders, OF_FOLDER).where(is_kept(files.c.id), is_kept(folders.c.id))
 _by_id = _files.where(files.c.id == bindparam("file_id"))
 _locked = select(files.c.upload_id).where(files.c.id == bindparam("file_id")).with_for_update(key_share=True)
+_held = select(files.c.id).where(files.c.id == bindparam("file_id")).with_for_update(read=True, key_share=True)
 _taken = select(files.c.name).where(
     files.c.folder_id == bindparam("folder_id"), files.c.name.startswith(bindparam("stem"), autoescape=False)
 )
@@ -132,6 +133,11 @@ async def find_file(
         where = "" if folder_id is None else f" in folder '{folder_id}'"
         raise NotFound(f"File with id '{file_id}' not found{where}")
     return File.from_row(row)
+
+
+async def hold_file(transaction: Transaction, file_id: str) -> bool:
+    """Let nobody delete the row of a file before the transaction ends; False when it is gone already."""
+    return await transaction.first(_held, file_id=file_id) is not None
 
 
 async def check_duplicate(
