@@ -139,7 +139,7 @@ async def test_a_run_that_is_stored_while_its_agent_is_deleted_goes_with_it(star
     other = await asyncpg.connect(server.database)
     async with plain_async_client(server.url) as http:
         agent = (await http.post("/v1/agents", json={"name": "a", "model": MODEL})).json()["id"]
-        (ok(await http.post("/v1/responses", json={"model": agent, "input": "hi"}))).raise_for_status()
+        (await http.post(f"/v1/agents/{agent}/messages", json={"input": "hi"})).raise_for_status()
         async with other.transaction():
             await other.fetch("SELECT id FROM agents WHERE id = $1 FOR KEY SHARE", agent)
             await other.execute(COPY)
@@ -360,3 +360,28 @@ async def test_a_file_that_is_deleted_while_an_agent_opens_it_is_not_there(start
             saying = asyncio.create_task(http.post(f"/v1/agents/{agent}/messages", json={"input": opening}))
         returned = ok(await saying)["messages"][1]
         assert (returned["status"], "There is no file 'a'" in returned["tool_return"]) == ("error", True)
+
+
+@one_store
+async def test_the_bytes_of_an_upload_go_while_the_one_before_is_still_tidied_behind(start_server: StartServer) -> None:
+    server = start_server()
+    async with plain_async_client(server.url) as http:
+        folder = ok(await http.post("/v1/folders", json={"name": "f"}))["id"]
+
+        async def upload(text: bytes) -> str:
+            address, replacing = f"/v1/folders/{folder}/upload", {"duplicate_handling": "replace"}
+            file_id: str = ok(await http.post(address, files={"file": ("a", text)}, params=replacing))["id"]
+            while ok(await http.get(f"/v1/folders/{folder}/files/{file_id}"))["processing_status"] != "completed":
+                await asyncio.sleep(0.02)
+            return file_id
+
+        file = await upload(b"one")
+        await rows(  # as it is for long behind a large file
+            server.database,
+            "INSERT INTO jobs (organization_id, id, kind, subject_id, status, details, progress, attempts, due_at,"
+            f" created_at, updated_at) SELECT organization_id, 'job-x', 'file_tidying', '{file}', 'running', '{{}}',"
+            f" '{{}}', 1, {2**52}, 1, 1 FROM files WHERE id = '{file}'",
+        )
+        await upload(b"two")
+        while await rows(server.database, "SELECT 1 FROM file_pieces"):
+            await asyncio.sleep(0.02)

@@ -188,8 +188,7 @@ async def add_file(
         file_id = named["id"]
         before = await transaction.first(_locked, file_id=file_id)
         if before is not None and before["upload_id"] is not None:  # nobody will read it any more
-            given = {"upload_id": before["upload_id"]}
-            await add_job(transaction, TIDYING, before["upload_id"], parent_id=folder_id, given=given)
+            await have_dropped(transaction, before["upload_id"], folder_id)
         await transaction.run(
             _upload_again,
             file_id=file_id,
@@ -204,6 +203,11 @@ async def add_file(
     await add_job(transaction, READING, file_id, parent_id=folder_id)
     transaction.signal(topic(folder_id))
     return await find_file(transaction, file_id), True
+
+
+async def have_dropped(transaction: Transaction, upload_id: str, folder_id: str) -> None:
+    """Have the bytes of an upload deleted that nobody will read any more."""
+    await add_job(transaction, TIDYING, upload_id, parent_id=folder_id, given={"upload_id": upload_id})
 
 
 async def _insert(transaction: Transaction, folder: Folder, upload: Upload) -> str:
