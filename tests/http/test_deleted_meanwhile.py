@@ -317,8 +317,8 @@ async def test_a_tool_that_is_deleted_while_an_agents_tools_are_read_is_none_of_
 
 
 @asynccontextmanager
-async def deleting(database: str, statement: str, *ids: str) -> AsyncIterator[None]:
-    """Delete rows as another process does, and commit as soon as somebody waits for that."""
+async def held_back(database: str, statement: str, *ids: str) -> AsyncIterator[None]:
+    """Change rows as another process does, and commit as soon as somebody waits for that."""
     connection = await asyncpg.connect(database)
     try:
         async with connection.transaction():
@@ -338,7 +338,7 @@ async def test_a_turn_whose_group_is_deleted_as_it_ends_ends_well(start_server: 
         manager = {"manager_type": "sleeptime", "manager_agent_id": agent}
         group = {"agent_ids": [tender], "description": "", "manager_config": manager}
         group_id = ok(await http.post("/v1/groups", json=group))["id"]
-        async with deleting(server.database, "DELETE FROM groups WHERE id = $1", group_id):
+        async with held_back(server.database, "DELETE FROM groups WHERE id = $1", group_id):
             saying = asyncio.create_task(http.post(f"/v1/agents/{agent}/messages", json={"input": "ECHO well"}))
         assert ok(await saying)["messages"][-1]["content"] == "well"
         while ok(await http.get("/v1/jobs/active")):  # it finds that there is nothing to do
@@ -356,7 +356,7 @@ async def test_a_file_that_is_deleted_while_an_agent_opens_it_is_not_there(start
         agent = ok(await http.post("/v1/agents", json={"name": "a", "model": MODEL, "folder_ids": [folder]}))["id"]
         await rows(server.database, "DELETE FROM agent_files")
         opening = f"CALL open_files {json.dumps({'file_requests': [{'file_name': 'a'}]})}"
-        async with deleting(server.database, "DELETE FROM files WHERE id = $1", file):
+        async with held_back(server.database, "DELETE FROM files WHERE id = $1", file):
             saying = asyncio.create_task(http.post(f"/v1/agents/{agent}/messages", json={"input": opening}))
         returned = ok(await saying)["messages"][1]
         assert (returned["status"], "There is no file 'a'" in returned["tool_return"]) == ("error", True)
@@ -385,3 +385,20 @@ async def test_the_bytes_of_an_upload_go_while_the_one_before_is_still_tidied_be
         await upload(b"two")
         while await rows(server.database, "SELECT 1 FROM file_pieces"):
             await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+async def test_an_archive_that_another_agent_gets_meanwhile_outlives_its_own(start_server: StartServer) -> None:
+    server = start_server()
+    async with plain_async_client(server.url) as http:
+        own, other = [ok(await http.post("/v1/agents", json={"name": each, "model": MODEL}))["id"] for each in "ab"]
+        ok(await http.post(f"/v1/agents/{own}/archival-memory", json={"text": "The kettle is red."}))
+        attach = (
+            "INSERT INTO agent_archives (organization_id, agent_id, archive_id, access, attached_at)"
+            " SELECT organization_id, $1, id, 'write', 1 FROM archives"
+        )
+        async with held_back(server.database, attach, other):
+            deleting = asyncio.create_task(http.delete(f"/v1/agents/{own}"))
+        (await deleting).raise_for_status()
+        kept = ok(await http.get(f"/v1/agents/{other}/archival-memory"))
+        assert [each["text"] for each in kept] == ["The kettle is red."]
