@@ -19,13 +19,14 @@ from uploading import follow
 from chaos.moot import ok, rows
 from folkmoot.application import create_app
 from folkmoot.archives.archives import EMBED
+from folkmoot.memory import history, watch
 from folkmoot.settings import Settings
 from folkmoot.store.engine import Transaction
 from folkmoot.tools.registry import StoredTools
 from folkmoot.tools.tool import Tool
 from support.clients import plain_async_client, plain_client
 from support.fixtures import MODEL, StartServer, one_store
-from support.polling import until
+from support.polling import PATIENCE, until
 from support.scripted_model import ScriptedModel
 
 EMBEDDING = "openai/text-embedding-3-small"
@@ -402,3 +403,41 @@ async def test_an_archive_that_another_agent_gets_meanwhile_outlives_its_own(sta
         (await deleting).raise_for_status()
         kept = ok(await http.get(f"/v1/agents/{other}/archival-memory"))
         assert [each["text"] for each in kept] == ["The kettle is red."]
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+@pytest.mark.parametrize("late", ["watch.list_versions", "watch.read_texts", "history.LineHistory"])
+async def test_a_block_that_is_deleted_while_its_history_is_read_is_not_there(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, late: str
+) -> None:
+    app = create_app(Settings(database=database_url, data=tmp_path), {})
+    loop = asyncio.get_running_loop()
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as http,
+    ):
+        block = ok(await http.post("/v1/blocks", json={"label": "b", "value": "one"}))["id"]
+        for text in ("two", "three"):
+            ok(await http.post(f"/v1/blocks/{block}/edits", json={"kind": "append", "content": text}))
+
+        async def delete() -> None:
+            (await http.delete(f"/v1/blocks/{block}")).raise_for_status()
+
+        module = history if late.startswith("history") else watch
+        name = late.partition(".")[2]
+        original: Any = getattr(module, name)
+
+        async def behind(*arguments: Any, **more: Any) -> Any:
+            await delete()
+            return await original(*arguments, **more)
+
+        def on_a_thread() -> Any:
+            asyncio.run_coroutine_threadsafe(delete(), loop).result(PATIENCE)
+            return original()
+
+        monkeypatch.setattr(module, name, on_a_thread if module is history else behind)
+        path, headers = ("blame", {}) if module is history else ("watch", {"Last-Event-ID": "1"})
+        answer = await http.get(f"/v1/blocks/{block}/{path}", headers=headers)
+        assert answer.status_code == 404 if path == "blame" else "event: deleted" in answer.text, answer.text
+    assert not [each for each in caplog.records if each.levelname == "ERROR"]

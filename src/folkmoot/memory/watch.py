@@ -245,6 +245,8 @@ async def _news(store: Store, block_id: str, seen: int) -> AsyncIterator[NewVers
                 return []
             some = max(min(VERSIONS_AT_ONCE, CHARACTERS_AT_ONCE // (len(block.value) + 1)), 1)
             found = await list_versions(transaction, block_id, some, after=seen, ascending=True)
+            if not found:  # deleted since it was found
+                raise NotFound(f"Block {block_id} has no version {block.version}.")
             texts = [text for _, text in await read_texts(transaction, block_id, seen, found[-1].number)]
             before = texts[-len(found) - 1 : -1] if len(texts) > len(found) else ["", *texts[:-1]]
             return [
