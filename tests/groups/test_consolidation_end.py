@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import pytest
 from sqlalchemy import update
 
+from chaos.moot import rows
 from folkmoot.groups.consolidation import _end
 from folkmoot.groups.sleeptime import KIND
 from folkmoot.identifiers import new_id
@@ -12,10 +16,12 @@ from folkmoot.jobs.kinds import ActiveJob, JobKind
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import groups
-from groups.test_sleeptime import new_owl_of
-from runs.talking import say
+from groups.test_sleeptime import TENDING, new_owl_of
+from runs.talking import ok, say
 from support.clients import plain_client
-from support.fixtures import StartServer
+from support.fixtures import MODEL, StartServer
+from support.polling import until
+from support.scripted_model import ScriptedModel
 from support.stores import open_default
 
 LATER = 10**12
@@ -63,3 +69,26 @@ async def test_enough_turns_just_before_it_ends_are_worked_on_at_once(
         assert await end_amid("the second") <= clock.now()
     finally:
         await store.close()
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+def test_who_waits_while_another_takes_its_turn_is_not_taken_for_dead(
+    start_server: StartServer, scripted_model: ScriptedModel
+) -> None:
+    """A turn may take longer than a lease, which is over in no time here; a process that starts looks for the dead."""
+    server = start_server()
+    with plain_client(server.url) as http:
+        owl, *both = [ok(http.post("/v1/agents", json={"name": each, "model": MODEL}))["id"] for each in "abc"]
+        manager = {"manager_type": "sleeptime", "manager_agent_id": owl, "sleeptime_agent_frequency": 1}
+        group = {"agent_ids": both, "description": "", "manager_config": manager}
+        ok(http.post("/v1/groups", json=group))
+        with scripted_model.hold(matching=TENDING) as held:
+            say(http, owl, "hello")
+            held.wait_for(1)
+            asyncio.run(rows(server.database, "UPDATE runs SET lease_expires_at = 1 WHERE status = 'created'"))
+            start_server(database=server.database)
+            held.release()
+            until(lambda: ok(http.get("/v1/jobs/active")) == [])
+        for agent_id in both:
+            ended = ok(http.get("/v1/runs", params={"agent_id": agent_id}))
+            assert [run["status"] for run in ended] == ["completed"]

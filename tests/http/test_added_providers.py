@@ -84,6 +84,29 @@ def test_its_models_are_listed_and_asked_in_every_process(
         assert f"{second['name']}/gpt-4o-mini" not in handles(elsewhere)
 
 
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+def test_another_process_knows_one_at_once_before_it_has_heard_of_it(
+    start_server: StartServer, scripted_model: ScriptedModel
+) -> None:
+    env = {"FOLKMOOT_PRIVATE_PROVIDERS": "true", "FOLKMOOT_SECRET_KEY": "the same", **ACCOUNT}
+    servers = [start_server(env=env), start_server(env=env)]
+    with plain_client(servers[0].url) as one, plain_client(servers[1].url) as other:
+        agent = other.post("/v1/agents", json={"model": "offline/notetaker"}).json()["id"]
+        thread = other.post(f"/v1/conversations?agent_id={agent}", json={}).json()["id"]
+        said = {"messages": [{"role": "user", "content": "ECHO at once"}]}
+        for method, path, body, name in (
+            ("POST", "/v1/agents", {}, "model"),
+            ("PATCH", f"/v1/agents/{agent}", {}, "model"),
+            ("PATCH", f"/v1/conversations/{thread}", {}, "model"),
+            ("POST", f"/v1/agents/{agent}/messages", said, "override_model"),
+            ("POST", f"/v1/agents/{agent}/messages/stream", said, "override_model"),
+            ("POST", f"/v1/agents/{agent}/messages/async", said, "override_model"),
+        ) * 3:  # the signal takes some milliseconds, as long as the request
+            handle = f"{add(one, scripted_model)['name']}/gpt-4o-mini"
+            answer = other.request(method, path, json={**body, name: handle})
+            assert answer.status_code == 200, (path, answer.text)
+
+
 @one_store
 def test_a_key_is_answered_and_kept_in_no_readable_form(
     http: httpx.Client, server: ServerProcess, scripted_model: ScriptedModel

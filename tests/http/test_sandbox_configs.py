@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 from uuid import uuid4
 
+import asyncpg
 import httpx
 import pytest
 from assertions import assert_error
 
-from support.fixtures import one_store
+from chaos.moot import ok, rows
+from support.clients import plain_async_client
+from support.fixtures import StartServer, one_store
 from support.server import ServerProcess
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
@@ -31,6 +35,29 @@ def test_there_is_one_set_of_settings_however_it_is_made(http: httpx.Client) -> 
     changed = http.patch(f"{ROOT}/{made['id']}", json={"config": {"pip_requirements": [{"name": "cowsay"}]}}).json()
     assert [each["name"] for each in changed["config"]["pip_requirements"]] == ["cowsay"]
     assert changed["config"]["allowed_hosts"] == []
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+async def test_there_is_one_set_also_when_several_make_it_at_the_same_moment(start_server: StartServer) -> None:
+    server = start_server()
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    connection = await asyncpg.connect(server.database)
+    try:
+        async with plain_async_client(server.url) as http:
+            async with connection.transaction():
+                await connection.execute("LOCK TABLE sandbox_configs IN SHARE MODE")  # both look, and find none
+                hosts = {"allowed_hosts": ["api.example.org"]}
+                makers = [
+                    asyncio.create_task(http.post(f"{ROOT}/{path}", json=body))
+                    for path, body in (("local/default", {}), ("local", hosts))
+                ]
+                while len(await rows(server.database, waiting)) < 2:
+                    await asyncio.sleep(0.02)
+            made = {ok(await each)["id"] for each in makers}
+            (settings,) = ok(await http.get(ROOT))
+            assert ({settings["id"]}, settings["config"]["allowed_hosts"]) == (made, ["api.example.org"])
+    finally:
+        await connection.close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="walls are Linux's")

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import httpx
 import pytest
 from letta_client import Letta
@@ -87,6 +88,30 @@ def test_a_process_whose_run_was_deleted_as_dead_goes_on_with_the_others(
             assert kinds(read(followed(http, long)))[-2:] == ["stop_reason", "usage_statistics"]
         assert ok(other.get(f"/v1/runs/{long}"))["status"] == "completed"
     assert "Traceback" not in here.log()
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+async def test_a_run_that_is_deleted_while_its_pieces_are_stored_is_no_fault(
+    start_server: StartServer, scripted_model: ScriptedModel
+) -> None:
+    server = start_server()
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    connection = await asyncpg.connect(server.database)
+    try:
+        with plain_client(server.url) as http, scripted_model.hold(matching="to be lost") as held:
+            agent = ok(http.post("/v1/agents", json={"model": MODEL}))["id"]
+            run_id = start(http, agent, "ECHO to be lost", stream_tokens=True)
+            held.wait_for(1)
+            async with connection.transaction():  # as another process deletes it
+                await connection.execute("DELETE FROM runs WHERE id = $1", run_id)
+                held.release()
+                while len(await rows(server.database, waiting)) < 2:  # its pieces, and its step
+                    await asyncio.sleep(0.02)
+            assert say(http, agent, "ECHO and on")["messages"][-1]["content"] == "and on"
+            assert http.get(f"/v1/runs/{run_id}").status_code == 404
+    finally:
+        await connection.close()
+    assert "Traceback" not in server.log()
 
 
 # -- runs that ended early -----------------------------------------------------------------------------------

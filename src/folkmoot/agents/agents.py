@@ -35,6 +35,7 @@ from folkmoot.store.tables import (
     runs,
 )
 from folkmoot.tools.registry import ToolRegistry
+from folkmoot.tools.stored import RowTool, hold_tools
 from folkmoot.tools.tool import Tool
 
 
@@ -216,10 +217,11 @@ async def tools_of(transaction: Transaction, agent_id: str, registry: ToolRegist
     """
     tool_ids = await tool_ids_of(transaction, agent_id)
     known = await registry.known(transaction, tool_ids)
-    for tool_id in tool_ids:
-        if tool_id not in known:
-            raise unknown_tool(agent_id, tool_id)
-    return [known[tool_id] for tool_id in tool_ids]
+    if len(known) < len(tool_ids):  # what was deleted between the two looks is the agent's no more
+        for tool_id in await tool_ids_of(transaction, agent_id):
+            if tool_id in tool_ids and tool_id not in known:
+                raise unknown_tool(agent_id, tool_id)
+    return [known[tool_id] for tool_id in tool_ids if tool_id in known]
 
 
 def unknown_tool(agent_id: str, tool_id: str) -> Conflict:
@@ -318,7 +320,12 @@ async def write_tags(transaction: Transaction, agent_id: str, tags: Sequence[str
 
 
 async def write_tools(transaction: Transaction, agent_id: str, tools: Sequence[Tool]) -> None:
-    """Give an agent these tools behind those that it has."""
+    """Give an agent these tools behind those that it has.
+
+    Raises:
+        NotFound: one of them was deleted since it was looked up.
+    """
+    await hold_tools(transaction, [tool.id for tool in tools if isinstance(tool, RowTool)])
     now = clock.now()
     await transaction.insert(
         agent_tools,

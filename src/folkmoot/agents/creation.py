@@ -72,7 +72,7 @@ async def choose_model(plan: AgentPlan, services: Services) -> str:
     Raises:
         NotFound: the model's provider is unknown or not configured.
     """
-    return services.catalogue.handle_of(plan.model or await services.catalogue.default_model())
+    return await services.catalogue.find_handle(plan.model or await services.catalogue.default_model())
 
 
 async def create_agent(

@@ -159,11 +159,13 @@ async def tools_of_agents(
     """
     statement, ids = _tools(agent_ids)
     rows = await transaction.all(statement, **ids)
-    known = await registry.known(transaction, list(dict.fromkeys(row["tool_id"] for row in rows)))
-    for row in rows:
-        if row["tool_id"] not in known:
-            raise unknown_tool(row["agent_id"], row["tool_id"])
-    return _grouped(rows, lambda row: known[row["tool_id"]])
+    tool_ids = list(dict.fromkeys(row["tool_id"] for row in rows))
+    known = await registry.known(transaction, tool_ids)
+    if len(known) < len(tool_ids):  # what was deleted between the two looks is nobody's any more
+        for row in await transaction.all(statement, **ids):
+            if row["tool_id"] in tool_ids and row["tool_id"] not in known:
+                raise unknown_tool(row["agent_id"], row["tool_id"])
+    return _grouped([row for row in rows if row["tool_id"] in known], lambda row: known[row["tool_id"]])
 
 
 async def blocks_of_agents(

@@ -120,6 +120,12 @@ _tags = (
     .order_by(archive_tags.c.count.desc(), archive_tags.c.tag)
     .limit(bindparam("most"))
 )
+_lock_made_for = (
+    select(archives.c.id)
+    .where(archives.c.made_for == bindparam("agent_id"), is_kept(archives.c.id))
+    .order_by(archives.c.id)
+    .with_for_update()
+)
 _of_agent_only = (
     select(archives.c.id)
     .where(archives.c.made_for == bindparam("agent_id"), is_kept(archives.c.id))
@@ -227,7 +233,8 @@ async def delete_archive(transaction: Transaction, archive_id: str) -> None:
 
 
 async def archives_of_agent_only(transaction: Transaction, agent_id: str) -> list[str]:
-    """Return the archives that were made for the agent by itself and that no other agent has."""
+    """Return the archives that were made for the agent by itself and that no other agent has, nor gets meanwhile."""
+    await transaction.all(_lock_made_for, agent_id=agent_id)  # waits for those who are giving them to another
     return [row["id"] for row in await transaction.all(_of_agent_only, agent_id=agent_id)]
 
 

@@ -76,6 +76,7 @@ OF_FOLDER = and_(folders.c.id == files.c.folder_id)
 _files = select(*FILE_COLUMNS).join(folders, OF_FOLDER).where(is_kept(files.c.id), is_kept(folders.c.id))
 _by_id = _files.where(files.c.id == bindparam("file_id"))
 _locked = select(files.c.upload_id).where(files.c.id == bindparam("file_id")).with_for_update(key_share=True)
+_held = select(files.c.id).where(files.c.id == bindparam("file_id")).with_for_update(read=True, key_share=True)
 _taken = select(files.c.name).where(
     files.c.folder_id == bindparam("folder_id"), files.c.name.startswith(bindparam("stem"), autoescape=False)
 )
@@ -134,6 +135,11 @@ async def find_file(
     return File.from_row(row)
 
 
+async def hold_file(transaction: Transaction, file_id: str) -> bool:
+    """Let nobody delete the row of a file before the transaction ends; False when it is gone already."""
+    return await transaction.first(_held, file_id=file_id) is not None
+
+
 async def check_duplicate(
     transaction: Transaction, folder: Folder, name: str, handling: DuplicateHandling
 ) -> File | None:
@@ -182,8 +188,7 @@ async def add_file(
         file_id = named["id"]
         before = await transaction.first(_locked, file_id=file_id)
         if before is not None and before["upload_id"] is not None:  # nobody will read it any more
-            given = {"upload_id": before["upload_id"]}
-            await add_job(transaction, TIDYING, before["upload_id"], parent_id=folder_id, given=given)
+            await have_dropped(transaction, before["upload_id"], folder_id)
         await transaction.run(
             _upload_again,
             file_id=file_id,
@@ -198,6 +203,11 @@ async def add_file(
     await add_job(transaction, READING, file_id, parent_id=folder_id)
     transaction.signal(topic(folder_id))
     return await find_file(transaction, file_id), True
+
+
+async def have_dropped(transaction: Transaction, upload_id: str, folder_id: str) -> None:
+    """Have the bytes of an upload deleted that nobody will read any more."""
+    await add_job(transaction, TIDYING, upload_id, parent_id=folder_id, given={"upload_id": upload_id})
 
 
 async def _insert(transaction: Transaction, folder: Folder, upload: Upload) -> str:

@@ -251,26 +251,18 @@ async def open_file(
         first_line: where its view begins, from 1; at the start when None.
         last_line: where it ends; as far as there is room when None.
     """
-    now = clock.now()
-    changed = await transaction.run(
+    # Somebody else may open it at the same moment, for the first time too: then there is one row, and the later view.
+    row = {"agent_id": agent_id, "file_id": file.id, "is_open": True, "accessed_at": clock.now()}
+    await transaction.insert(agent_files, [row], or_keep=True)
+    await transaction.run(
         _change,
         of_agent=agent_id,
         of_file=file.id,
         now_open=True,
         new_first=first_line,
         new_last=last_line,
-        now=now,
+        now=row["accessed_at"],
     )
-    if not changed:
-        row = {
-            "agent_id": agent_id,
-            "file_id": file.id,
-            "is_open": True,
-            "first_line": first_line,
-            "last_line": last_line,
-            "accessed_at": now,
-        }
-        await transaction.insert(agent_files, [row])
     transaction.signal(topic(agent_id))
     held = await open_files_of(transaction, agent_id)
     beyond = [each for each in held if each.file.id != file.id][max(most - 1, 0) :]

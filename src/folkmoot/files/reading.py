@@ -19,7 +19,7 @@ from folkmoot.files.chunks import OF_VERSION, row_of, version_to_forget, write_c
 from folkmoot.files.decoding import decoded, tell_encoding
 from folkmoot.files.documents import Document
 from folkmoot.files.embedding import EMBEDDING, FileEmbedder
-from folkmoot.files.files import READING, TIDYING, File, find_file
+from folkmoot.files.files import READING, TIDYING, File, find_file, have_dropped
 from folkmoot.files.folders import Folder, find_folder, topic
 from folkmoot.files.kinds import HEAD, tell_kind
 from folkmoot.files.open_files import open_for_all
@@ -194,15 +194,11 @@ class FileReader:
         upload_id = active.job.details["given"].get("upload_id")
         while upload_id and await active.commit(lambda transaction: drop_some(transaction, upload_id)):
             pass
-        while True:
-            try:
-                file, _ = await active.store.read(lambda transaction: _find(transaction, active.job.subject_id))
-            except NotFound:
-                return
-            version = await active.store.read(lambda transaction: version_to_forget(transaction, file))  # noqa: B023
-            if version is None:
-                return
-            await self._forget(active, file, version)
+        file_id = active.job.subject_id
+        while not await active.complete(lambda transaction: _is_tidy(transaction, file_id)):
+            file, version = await active.store.read(lambda transaction: _look(transaction, file_id))
+            if file is not None and version is not None:
+                await self._forget(active, file, version)
 
     async def _forget(self, active: ActiveJob, file: File, version: int) -> None:
         """Delete the chunks of a version, some at a time."""
@@ -276,5 +272,26 @@ async def _is_superseded(transaction: Transaction, file: File) -> bool:
 
 
 async def _have_tidied(transaction: Transaction, file: File) -> None:
-    await add_job(transaction, TIDYING, file.id, parent_id=file.folder_id, given={"upload_id": file.upload_id})
+    """Have deleted what a file does not need any more whose upload was read, or could not be.
+
+    Each upload has a job of its own: the file's may be under way still for one before.
+    """
+    if file.upload_id is not None:
+        await have_dropped(transaction, file.upload_id, file.folder_id)
+    if not await _is_tidy(transaction, file.id):
+        await add_job(transaction, TIDYING, file.id, parent_id=file.folder_id)
     transaction.signal(topic(file.folder_id))
+
+
+async def _is_tidy(transaction: Transaction, file_id: str) -> bool:
+    """Tell whether a file has no text but what it needs; one that was deleted has none."""
+    return (await _look(transaction, file_id))[1] is None
+
+
+async def _look(transaction: Transaction, file_id: str) -> tuple[File | None, int | None]:
+    """Return the file, and a version of its text that it does not need; None for what there is not."""
+    try:
+        file = await find_file(transaction, file_id)
+    except NotFound:
+        return None, None
+    return file, await version_to_forget(transaction, file)

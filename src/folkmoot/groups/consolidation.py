@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from sqlalchemy import bindparam, exists, or_, select, update
@@ -68,7 +69,11 @@ _take_run_id = update(groups).where(groups.c.id == bindparam("group_id")).values
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done: runs that are stored, each with the turn that it takes; and whether more waits behind."""
+    """What is to be done: runs, each with the turn that it takes; and whether more waits behind.
+
+    The first is stored, as those are told who set it off. The others are when it is their turn: nobody works on them
+    before, and a run that nobody works on is taken for a dead process's.
+    """
 
     turns: Sequence[tuple[Run, TurnRequest]] = ()
     more: bool = False
@@ -88,8 +93,12 @@ def consolidation_kind(runs_of: Callable[[Principal], RunService], idle_seconds:
         service, wanted, more = runs_of(principal), True, True
         while wanted and more:
             plan = await active.commit(lambda transaction: _begin(transaction, group_id, principal))
-            for run, request in plan.turns:
-                wanted = wanted and (await service.take_stored(run, request)).end.stop_reason != "cancelled"
+            for place, (run, request) in enumerate(plan.turns):
+                if place:
+                    await active.commit(partial(store_run, run=run, status="created"))
+                if (await service.take_stored(run, request)).end.stop_reason == "cancelled":
+                    wanted = False
+                    break
             more = plan.more or await active.commit(lambda transaction: _is_due(transaction, group_id))
         later = int(idle_seconds * 1e6) if wanted else None
         await active.commit(lambda transaction: _end(transaction, active, later))
@@ -118,8 +127,8 @@ async def _begin(transaction: Transaction, group_id: str, principal: Principal) 
         request = _request(group, agent_id, text, read if place == len(group.agent_ids) else {})
         run_id = group.next_run_id if place == 1 and group.next_run_id is not None else new_id("run")
         run = replace(new_run(request, principal), id=run_id, status="created")
-        await store_run(transaction, run, "created")
         turns.append((run, request))
+    await store_run(transaction, turns[0][0], "created")
     await transaction.run(_take_run_id, group_id=group_id)
     return Plan(turns, more=len(said) < len(found) or len(found) == MESSAGES_AT_ONCE)
 

@@ -16,6 +16,7 @@ from sqlalchemy import bindparam, func, or_, select, update
 from folkmoot.agents.agents import Agent, find_agent
 from folkmoot.agents.creation import AgentPlan, create_agent
 from folkmoot.agents.services import Services
+from folkmoot.errors import NotFound
 from folkmoot.groups.groups import SLEEPTIME, Group, GroupPlan, ManagerType, create_group, find_group, managed_groups
 from folkmoot.groups.instructions import TENDING, TENDING_PERSONA, TENDING_VOICE
 from folkmoot.identifiers import new_id
@@ -174,7 +175,10 @@ async def _count(transaction: Transaction, group_id: str, run: Run, idle: int) -
         return None  # it has memory of its own, which shall not get into that of the others
     # The job's row before the group's, here and where the job ends, so that neither waits for the other.
     await add_job(transaction, KIND, group_id, parent_id=run.agent_id, due_at=clock.now() + idle)
-    group = await find_group(transaction, group_id, lock=True)
+    try:
+        group = await find_group(transaction, group_id, lock=True)
+    except NotFound:  # deleted meanwhile; the job finds nothing to do
+        return None
     first = await transaction.first(_first_of_run, of_run=run.id, conversation_id=run.conversation_id)
     if first is not None and first["place"] is not None:
         row = {"group_id": group_id, "conversation_id": run.conversation_id, "read_to": first["place"]}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,6 +17,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from folkmoot.errors import FolkmootError
+from folkmoot.loading import load
 from folkmoot.mcp_server.lists import lists_of
 from folkmoot.mcp_server.member import Member
 from folkmoot.mcp_server.sessions import HEADER, client_of, new_session_id, session_of, told
@@ -35,6 +35,8 @@ CLIENT = "folkmoot.client"
 
 _STREAMED = (b'"ask_agent"', b'"progressToken"', b'"subscriptions/listen"')
 """What stands in requests whose answer may be a stream: all others are answered at once, as JSON."""
+
+_MODULES = ("mcp.server.streamable_http_manager", "folkmoot.mcp_server.protocol")
 
 
 class Door:
@@ -92,7 +94,7 @@ class Door:
         """Return what answers whole and what answers with streams, loaded at the first request."""
         async with self._opening:
             if self._managers is None:
-                loaded: Any = await asyncio.to_thread(import_module, "folkmoot.mcp_server.protocol")
+                loaded: Any = await asyncio.to_thread(load, *_MODULES)
                 ready: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
                 self._serving = asyncio.create_task(self._serve(loaded, ready))
                 await asyncio.wait((ready, self._serving), return_when=asyncio.FIRST_COMPLETED)

@@ -258,10 +258,16 @@ async def find_version(transaction: Transaction, block_id: str, number: int) -> 
 
 
 async def read_texts(transaction: Transaction, block_id: str, first: int, last: int) -> list[tuple[int, str]]:
-    """Return the texts of versions `first` to `last`, oldest first, replayed from the nearest whole copy."""
+    """Return the texts of versions `first` to `last`, oldest first, replayed from the nearest whole copy.
+
+    Raises:
+        NotFound: they are not all there, as when the block is deleted between two statements.
+    """
     copy = await transaction.first(_nearest_copy, block_id=block_id, number=first)
     start = first if copy is None or copy["number"] is None else copy["number"]
     rows = await transaction.all(_texts, block_id=block_id, first=start, last=last)
+    if [row["version"] for row in rows] != list(range(max(start, 1), last + 1)):
+        raise NotFound(f"Block {block_id} has no versions {first} to {last}.")
     return [(number, text) for number, text in _replay(rows) if number >= first]
 
 
@@ -296,6 +302,7 @@ async def blame_block(
 
     Raises:
         InvalidInput: the history is longer than `MOST_BLAMED_VERSIONS` or `MOST_BLAMED_CHARACTERS`.
+        NotFound: the block was deleted meanwhile.
         StoreOverloaded: it took too long.
     """
 
@@ -321,6 +328,8 @@ async def blame_block(
             named = {f"number_{place}": some[min(place, len(some) - 1)] for place in range(_AUTHORS_AT_ONCE)}
             rows = await transaction.all(_authors, block_id=block_id, **named)
             found |= {row["version"]: Version.from_row(row) for row in rows}
+        if len(found) < len(numbers):  # deleted between the two scans
+            raise NotFound(f"Block {block_id} has no version {last}.")
         return found
 
     return await store.scan(

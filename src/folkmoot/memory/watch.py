@@ -68,28 +68,26 @@ MemoryEvent: TypeAlias = Snapshot | NewVersion | Gone
 async def watch_block(store: Store, block_id: str, seen: int | None = None) -> AsyncIterator[MemoryEvent]:
     """Yield the block as it is, then each new version; with `seen`, each version after that one instead.
 
-    Raises:
-        NotFound: there is no such block when the watch begins.
+    The answer has begun by then, so that a block which is deleted at any moment is an event, too.
     """
-    block = await store.read(lambda transaction: find_block(transaction, block_id))
-    changed = asyncio.Event()
-    with _joined(store, block_id, changed) as feed:
-        if seen is None or seen > block.version:
-            block = await store.read(lambda transaction: find_block(transaction, block_id))
-            yield Snapshot([(block, None)])
-            seen = block.version
-        news = _news(store, block_id, seen)  # its own look at first: the feed may not have heard yet
-        while True:
-            try:
+    try:
+        block = await store.read(lambda transaction: find_block(transaction, block_id))
+        changed = asyncio.Event()
+        with _joined(store, block_id, changed) as feed:
+            if seen is None or seen > block.version:
+                block = await store.read(lambda transaction: find_block(transaction, block_id))
+                yield Snapshot([(block, None)])
+                seen = block.version
+            news = _news(store, block_id, seen)  # its own look at first: the feed may not have heard yet
+            while True:
                 async for event in news:
                     yield event
                     seen = event.version.number
-            except NotFound:
-                yield Gone(block_id)
-                return
-            await changed.wait()
-            changed.clear()
-            news = feed.after(seen)
+                await changed.wait()
+                changed.clear()
+                news = feed.after(seen)
+    except NotFound:
+        yield Gone(block_id)
 
 
 async def watch_agent(store: Store, agent_id: str, seen: Mapping[str, int] | None = None) -> AsyncIterator[MemoryEvent]:
@@ -247,6 +245,8 @@ async def _news(store: Store, block_id: str, seen: int) -> AsyncIterator[NewVers
                 return []
             some = max(min(VERSIONS_AT_ONCE, CHARACTERS_AT_ONCE // (len(block.value) + 1)), 1)
             found = await list_versions(transaction, block_id, some, after=seen, ascending=True)
+            if not found:  # deleted since it was found
+                raise NotFound(f"Block {block_id} has no version {block.version}.")
             texts = [text for _, text in await read_texts(transaction, block_id, seen, found[-1].number)]
             before = texts[-len(found) - 1 : -1] if len(texts) > len(found) else ["", *texts[:-1]]
             return [

@@ -124,6 +124,12 @@ class Catalogue:
                 return handles[0]
         return chosen or f"offline/{OFFLINE.default_model}"
 
+    async def find_handle(self, name: str) -> str:
+        """Return what `handle_of` does, also of a provider that another process has added just now."""
+        if name != DEFAULT_ALIAS:
+            await self._directory.look_for(name)
+        return self.handle_of(name)
+
     def handle_of(self, name: str) -> str:
         """Return the handle of the model that a request names: itself, or the default model's for its alias.
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from folkmoot.loading import LOADING
 from folkmoot.models.chat_wire import Habits
 from folkmoot.models.exchanges import note_request, note_response
 from folkmoot.models.openai_client import openai_client
@@ -107,13 +108,14 @@ class Connections:
                 await http.aclose()
 
     def _build(self, resolved: ResolvedModel) -> Connection:
-        from folkmoot.models.usage_rules import read_usage_by_rules
+        with LOADING:
+            from folkmoot.models.usage_rules import read_usage_by_rules
 
-        read_usage_by_rules()
-        if resolved.is_added not in self._http:
-            self._http[resolved.is_added] = self._client(guarded=resolved.is_added)
-        build = {"anthropic": _anthropic, "bedrock": _bedrock, "google": _google}.get(resolved.dialect, _openai)
-        return replace(build(resolved, self._http[resolved.is_added]), traced=self._traced)
+            read_usage_by_rules()
+            if resolved.is_added not in self._http:
+                self._http[resolved.is_added] = self._client(guarded=resolved.is_added)
+            build = {"anthropic": _anthropic, "bedrock": _bedrock, "google": _google}.get(resolved.dialect, _openai)
+            return replace(build(resolved, self._http[resolved.is_added]), traced=self._traced)
 
     def _client(self, *, guarded: bool) -> httpx2.AsyncClient:
         """Return the HTTP client of the providers' packages; a guarded one judges every address that it dials."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from folkmoot.errors import FolkmootError, NotFound
 from folkmoot.models.added import TOPIC, AddedProvider, all_providers
 from folkmoot.models.providers import Provider, ResolvedModel, configured, resolve
 from folkmoot.store.engine import Store
@@ -95,6 +96,15 @@ class Directory:
             kept = {each.sealed for providers in found.values() for each in providers.values()}
             self._added.providers = dict(found)
             self._added.keys = {sealed: keys for sealed, keys in self._added.keys.items() if sealed in kept}
+
+    async def look_for(self, handle: str) -> None:
+        """Read anew what was added, if nobody is known here whom a handle names: another process may just have it."""
+        try:
+            self.resolve(handle)
+        except NotFound:
+            await self.read()
+        except FolkmootError:
+            return  # whoever resolves it says what is wrong
 
     @property
     def has_added(self) -> bool:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from folkmoot import tracing
 from folkmoot.errors import BadRequest, FolkmootError, InvalidInput, NotFound, ProviderError, ProviderTimeout
+from folkmoot.loading import LOADING
 from folkmoot.models import offline_embedding
 from folkmoot.models.directory import Directory
 from folkmoot.models.observing import model_attributes
@@ -227,10 +228,11 @@ class EmbeddingClient:
         if resolved.provider is OFFLINE:
             return _offline()
         kept = self._kept
-        if resolved.is_added not in kept.http:
-            kept.http[resolved.is_added] = self._client(guarded=resolved.is_added)
-        build = _google if resolved.dialect == "google" else _openai
-        return build(resolved, kept.http[resolved.is_added])
+        with LOADING:
+            if resolved.is_added not in kept.http:
+                kept.http[resolved.is_added] = self._client(guarded=resolved.is_added)
+            build = _google if resolved.dialect == "google" else _openai
+            return build(resolved, kept.http[resolved.is_added])
 
     def _client(self, *, guarded: bool) -> httpx2.AsyncClient:
         """Return an HTTP client; a guarded one judges every address that it dials."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from folkmoot.errors import ProviderAuthentication, ProviderError
+from folkmoot.loading import LOADING
 from folkmoot.models.providers import Provider, ResolvedModel
 from folkmoot.models.windows import (
     dimensions,
@@ -146,9 +147,10 @@ async def _plain(client: httpx2.AsyncClient, resolved: ResolvedModel) -> dict[st
 
 def _bedrock(resolved: ResolvedModel) -> dict[str, dict[str, Any]]:
     """Ask Amazon for its models, in a thread."""
-    import boto3
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError
+    with LOADING:
+        import boto3
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError, ClientError
 
     if not resolved.access_key:
         return {}  # a key of Bedrock's own opens its models, and not their list

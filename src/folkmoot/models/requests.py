@@ -82,7 +82,7 @@ class ModelClient:
             return call.reply
 
     async def _ask(self, handle: str, prompt: Prompt) -> Reply:
-        resolved = self._resolve(handle)
+        resolved = await self._resolve(handle)
         if resolved.provider is OFFLINE:
             return offline.answer(prompt)
         await self._connection(resolved)
@@ -108,7 +108,7 @@ class ModelClient:
                     yield part
 
     async def _stream(self, handle: str, prompt: Prompt) -> AsyncGenerator[Delta | Reply, None]:
-        resolved = self._resolve(handle)
+        resolved = await self._resolve(handle)
         if resolved.provider is OFFLINE:
             reply = offline.answer(prompt)
             for piece in offline.pieces(reply):
@@ -145,7 +145,7 @@ class ModelClient:
 
         Raises what `ask` raises before it asks.
         """
-        resolved = self._resolve(handle)
+        resolved = await self._resolve(handle)
         if resolved.provider is OFFLINE or resolved.dialect == "bedrock":  # whose package lets nobody look before
             return asdict(prompt)
         connection = await self._connection(resolved)
@@ -159,7 +159,7 @@ class ModelClient:
 
     async def prepare(self, handle: str) -> None:
         """Import a provider's package and build its client, so that the first question need not wait."""
-        resolved = self._resolve(handle)
+        resolved = await self._resolve(handle)
         if resolved.provider is not OFFLINE:
             await self._connection(resolved)
 
@@ -167,9 +167,11 @@ class ModelClient:
         """Close the connections to all providers."""
         await self._connections.aclose()
 
-    def _resolve(self, handle: str) -> ResolvedModel:
-        kept = None if self._directory.is_added(handle) else self._connections.kept_of(handle)
-        return kept.resolved if kept else self._directory.resolve(handle)
+    async def _resolve(self, handle: str) -> ResolvedModel:
+        if not self._directory.is_added(handle) and (kept := self._connections.kept_of(handle)):
+            return kept.resolved
+        await self._directory.look_for(handle)
+        return self._directory.resolve(handle)
 
     async def _connection(self, resolved: ResolvedModel) -> Connection:
         if kept := self._connections.kept(resolved):

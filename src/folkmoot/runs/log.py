@@ -36,8 +36,15 @@ _AT_ONCE = 500
 _RUNS_AT_ONCE = 20
 """Runs whose events are stored by one statement; always so many are asked for, which is compiled once."""
 
-_is_kept = select(runs.c.id).where(runs.c.id == bindparam("run_id"))
-_are_kept = select(runs.c.id).where(runs.c.id.in_([bindparam(f"run_{place}") for place in range(_RUNS_AT_ONCE)]))
+_is_kept = select(runs.c.id).where(runs.c.id == bindparam("run_id")).with_for_update(read=True, key_share=True)
+_are_kept = (
+    select(runs.c.id)
+    .where(runs.c.id.in_([bindparam(f"run_{place}") for place in range(_RUNS_AT_ONCE)]))
+    .order_by(runs.c.id)
+    .with_for_update(read=True, key_share=True)
+)
+"""Locked, since a run that is deleted before its events are in would refuse them, and with them those of the others."""
+
 _last = select(func.max(run_events.c.sequence).label("sequence")).where(run_events.c.run_id == bindparam("run_id"))
 _after = (
     select(run_events.c.sequence, run_events.c.data)

@@ -23,20 +23,18 @@ async def follow_stored(
 ) -> AsyncGenerator[tuple[int, Event], None]:
     """Yield the events of a run's stored log behind number `after` with their numbers, as they come, to the last.
 
+    The answer has begun by then, so that one of a run that is deleted meanwhile can only end.
+
     Args:
         store: where the run is kept.
         run_id: which run.
         after: the number of the last event that was seen; 0 for all.
         stopped: set when this process stops; the last event then says so, for the run may go on in another one.
-
-    Raises:
-        NotFound: there is no such run.
     """
 
     async def read(transaction: Transaction) -> tuple[Run, list[tuple[int, Event | None]]]:
         return await find_run(transaction, run_id), await read_events(transaction, run_id, after)
 
-    first = True
     with store.signals.listening(topic(run_id)) as changed:
         last_look = False
         while True:
@@ -44,10 +42,7 @@ async def follow_stored(
             try:
                 run, events = await store.read(read)
             except NotFound:
-                if first:
-                    raise
-                return  # deleted while it was followed: the answer has begun, and can only end
-            first = False
+                return
             for number, event in events:
                 after = number
                 if event is None:  # a message that was deleted since

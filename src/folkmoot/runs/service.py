@@ -185,14 +185,11 @@ class RunService:
         return await preview_turn(request, self._services)
 
     async def follow(self, run_id: str, after: int = 0) -> AsyncGenerator[tuple[int, Event], None]:
-        """Yield the run's events behind number `after`, with their numbers, to the last.
+        """Yield the run's events behind number `after`, with their numbers, to the last; none of a run that is deleted.
 
         Args:
             run_id: which run; of this or another process, under way or over.
             after: the number of the last event that was seen; 0 for all.
-
-        Raises:
-            NotFound: there is no such run.
         """
         active = self.supervisor.active.get(run_id)
         if active is not None and active.logged and active.store == self._store:

@@ -35,11 +35,13 @@ DONE = ServerSentEvent(b"[DONE]")
 
 async def send_and_wait(agent_id: str, conversation_id: str, body: SendMessages, state: ServerState) -> Response:
     """Take the whole turn and answer with it."""
+    await _look_for_model(body, state)
     return json_response(show_turn(await state.runs.answer(read_request(agent_id, conversation_id, body, state)), body))
 
 
 async def begin_stream(agent_id: str, conversation_id: str, body: SendMessages, state: ServerState) -> Response:
     """Begin a turn and answer with a stream of it; what can be refused is refused before the stream begins."""
+    await _look_for_model(body, state)
     request = read_request(agent_id, conversation_id, body, state, "send_message_streaming")
     await check_request(request, state)
     run = await state.runs.start(request)
@@ -48,6 +50,7 @@ async def begin_stream(agent_id: str, conversation_id: str, body: SendMessages, 
 
 async def start_in_background(agent_id: str, conversation_id: str, body: SendMessages, state: ServerState) -> RunReply:
     """Begin a turn that goes on by itself and return its run."""
+    await _look_for_model(body, state)
     body = body.model_copy(update={"background": True})
     request = read_request(agent_id, conversation_id, body, state, "send_message_async")
     await check_request(request, state)
@@ -152,6 +155,11 @@ async def as_server_sent(
             for line in shape.lines(number, event):
                 yield ServerSentEvent(line.encode())
     yield DONE
+
+
+async def _look_for_model(body: SendMessages, state: ServerState) -> None:
+    if body.override_model is not None:
+        await state.services.catalogue.find_handle(body.override_model)
 
 
 async def check_request(request: TurnRequest, state: ServerState) -> None:

@@ -175,6 +175,11 @@ class RowTool:
 _of_ids = Several(lambda ids: select(tools).where(tools.c.id.in_(ids)))
 _by_id = select(tools).where(tools.c.id == bindparam("tool_id"))
 _by_id_locked = _by_id.with_for_update()
+_held = Several(
+    lambda ids: (
+        select(tools.c.id).where(tools.c.id.in_(ids)).order_by(tools.c.id).with_for_update(read=True, key_share=True)
+    )
+)
 _by_name = select(tools).where(tools.c.server_id == bindparam("of_server"), tools.c.name == bindparam("tool_name"))
 _entries = select(tools.c.id, tools.c.name, tools.c.tool_type, tools.c.description, tools.c.created_at).order_by(
     tools.c.created_at.desc(), tools.c.id.desc()
@@ -199,6 +204,19 @@ async def find_stored_tool(transaction: Transaction, tool_id: str, *, lock: bool
     if row is None:
         raise NotFound(f"Tool with id {tool_id} not found")
     return StoredTool.from_row(row)
+
+
+async def hold_tools(transaction: Transaction, tool_ids: Sequence[str]) -> None:
+    """Let nobody delete these stored tools before the transaction ends.
+
+    Raises:
+        NotFound: one of them was deleted meanwhile.
+    """
+    statement, ids = _held(tool_ids)
+    held = {row["id"] for row in await transaction.all(statement, **ids)} if tool_ids else set()
+    for tool_id in tool_ids:
+        if tool_id not in held:
+            raise NotFound(f"Tool with id {tool_id} not found")
 
 
 async def find_tool_named(transaction: Transaction, name: str, server_id: str = "") -> StoredTool | None:

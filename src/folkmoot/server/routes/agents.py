@@ -144,6 +144,8 @@ async def update(agent_id: AgentId, body: UpdateAgent, state: State) -> Response
     """Change an agent."""
     if state.principal.policy is not None:
         _check_policy(body)
+    if (model := body.model_handle()) is not None:
+        await state.services.catalogue.find_handle(model)
 
     async def write(transaction: Transaction) -> AgentView:
         await change_agent(transaction, agent_id, body, state)

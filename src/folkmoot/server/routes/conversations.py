@@ -82,7 +82,7 @@ def named(conversation_id: str, agent_id: str | None = None) -> str:
 async def create(agent_id: AgentId, state: State, body: CreateConversation | None = None) -> Response:
     """Begin a conversation of an agent."""
     wanted = body or CreateConversation.model_validate({})
-    _find_model(wanted, state)
+    await _find_model(wanted, state)
 
     async def write(transaction: Transaction) -> ConversationReply:
         created = await create_conversation(
@@ -152,7 +152,7 @@ async def retrieve(conversation_id: str, state: State, agent_id: str | None = No
 async def update(conversation_id: str, body: UpdateConversation, state: State, agent_id: str | None = None) -> Response:
     """Change a conversation's summary, model and settings; archive it."""
     conversation = await _named(conversation_id, agent_id, state)
-    _find_model(body, state)
+    await _find_model(body, state)
 
     async def write(transaction: Transaction) -> ConversationReply:
         changed = await update_conversation(transaction, conversation, body.columns(), body.configuration())
@@ -365,7 +365,7 @@ async def _find(conversation_id: str, state: ServerState) -> Conversation:
     return await state.store.read(lambda transaction: find_conversation(transaction, conversation_id))
 
 
-def _find_model(body: ConversationFields, state: ServerState) -> None:
+async def _find_model(body: ConversationFields, state: ServerState) -> None:
     """Put the handle of the model that the request names in its place."""
     if body.model is not None:
-        body.model = state.services.catalogue.handle_of(body.model)
+        body.model = await state.services.catalogue.find_handle(body.model)

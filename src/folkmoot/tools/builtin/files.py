@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Required, TypedDict
 
 from folkmoot.errors import ToolFailed
+from folkmoot.files.files import hold_file
 from folkmoot.files.grep import MOST_CONTEXT, Grep, grep
 from folkmoot.files.open_files import AgentFile, close_all, find_named, limits_of, names_of, open_file
 from folkmoot.files.search import search_files
@@ -64,7 +65,7 @@ async def _readable(transaction: Transaction, agent_id: str, request: FileReques
         ToolFailed: there is no such file in the agent's folders, or it could not be read.
     """
     held = await find_named(transaction, agent_id, request["file_name"])
-    if held is None:
+    if held is None or not await hold_file(transaction, held.file.id):
         names = await names_of(transaction, agent_id)
         there = f"Files of your folders: {', '.join(names)}" if names else "There are no files in your folders"
         raise ToolFailed(f"There is no file {request['file_name']!r}. {there}. Nothing was changed.")

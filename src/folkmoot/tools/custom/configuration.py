@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import bindparam, delete, func, select, update
 
 from folkmoot.errors import Conflict, NotFound
-from folkmoot.identifiers import new_id
+from folkmoot.identifiers import derived_id, new_id
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
@@ -96,11 +96,11 @@ async def make_settings(transaction: Transaction, config: Mapping[str, Any] | No
     """Return the organisation's settings, made first where there are none; with `config` they become that."""
     found = await find_settings(transaction)
     if found is None:
-        now = clock.now()
-        found = SandboxConfig(new_id("sandbox"), config or {}, now, now)
-        row = {"id": found.id, "config": json.dumps(found.config), "created_at": now, "updated_at": now}
-        await transaction.insert(sandbox_configs, [row])
-        return found
+        # One identifier for all who make them at the same moment: there are one organisation's settings.
+        made = derived_id("sandbox", transaction.organization_id or "")
+        row = {"id": made, "config": "{}", "created_at": clock.now(), "updated_at": clock.now()}
+        await transaction.insert(sandbox_configs, [row], or_keep=True)
+        found = await find_settings_by_id(transaction, made)
     return found if config is None else await change_settings(transaction, found.id, config)
 
 

@@ -12,13 +12,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import cache, partial
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from folkmoot import __version__
 from folkmoot.errors import FolkmootError, ToolServerFailed
+from folkmoot.loading import load
 from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.tools.mcp.allowance import LARGEST_MESSAGE, MOST_REQUESTS, REQUESTS_A_SECOND, Allowance
 from folkmoot.tools.mcp.configuration import ServerConfiguration
@@ -252,8 +252,7 @@ class Connection:
                 self._session.cancel()
 
     async def _open(self, stack: AsyncExitStack) -> ClientSession:
-        for module in _MODULES:  # a second's work at the first time
-            await asyncio.to_thread(import_module, module)
+        await asyncio.to_thread(load, *_MODULES)  # a second's work at the first time
         from mcp import ClientSession
         from mcp.client._probe import negotiate_auto
         from mcp_types import Implementation

@@ -133,13 +133,22 @@ class McpServers:
     async def delete(self, store: Store, server_id: str) -> None:
         """Delete a server; every agent that has a tool of it loses that.
 
+        The server goes last, so that its deletion can be asked for again when a process dies before it is done.
+
         Raises:
             NotFound: there is no such server.
         """
-        await store.read(lambda transaction: find_server(transaction, server_id, self.sealer))
-        await store.write(lambda transaction: delete_server(transaction, server_id))
+
+        async def end(transaction: Transaction) -> list[StoredTool]:
+            await find_server(transaction, server_id, self.sealer, lock=True)
+            left = await tools_of_server(transaction, server_id)
+            if not left:
+                await delete_server(transaction, server_id)
+            return left
+
+        while left := await store.write(end):
+            await _remove(store, [tool.id for tool in left])
         self._pool.forget(_organization(store), server_id)
-        await _remove(store, [tool.id for tool in await _stored_tools(store, server_id)])
 
     async def look(self, store: Store, server_id: str, variables: Mapping[str, str]) -> Changes:
         """Look at a server's tools, and take on what changed: new ones, other ones, and those that are gone.
@@ -351,10 +360,6 @@ async def _list(connection: Connection, name: str) -> list[ListedTool]:
     except TimeoutError as error:
         raise ToolServerFailed(f"{name}: it did not list its tools within {LOOK_TIMEOUT:g} seconds.") from error
     return await asyncio.to_thread(read_listing, found)
-
-
-async def _stored_tools(store: Store, server_id: str) -> Sequence[StoredTool]:
-    return await store.read(lambda transaction: tools_of_server(transaction, server_id))
 
 
 async def _remove(store: Store, tool_ids: Sequence[str]) -> None:
