@@ -116,12 +116,16 @@ def test_a_trace_shows_what_the_model_was_sent_unless_it_is_not_to_be_kept(
             turn = client.post(f"/v1/agents/{agent['id']}/messages", json={"input": "ECHO traced"}).json()
             step_id, run_id = turn["messages"][0]["step_id"], turn["messages"][0]["run_id"]
             trace = client.get(f"/v1/steps/{step_id}/trace").json()
+            metrics = client.get(f"/v1/steps/{step_id}/metrics").json()
             of_run = client.get(f"/v1/runs/{run_id}/trace").json()
         assert (trace is not None) == kept
         assert len(of_run) == (1 if kept else 0)
         if kept:
             assert {"role": "user", "content": "ECHO traced"} in trace["request_json"]["messages"]
             assert trace["response_json"]["choices"][0]["message"]["content"] == "traced"
+            assert (trace["call_type"], trace["org_id"]) == ("agent_step", metrics["organization_id"])
+            assert trace["latency_ms"] == metrics["llm_request_ns"] // 1_000_000
+            assert trace["created_at"] == trace["updated_at"] >= turn["messages"][0]["date"][:19]
         assert scripted_model.requests[-1]["response_format"] == wanted
 
 
