@@ -26,6 +26,7 @@ from folkmoot.groups.sleeptime import create_with_partner
 from folkmoot.memory.attachments import Access, attached_rows, isolated_rows
 from folkmoot.memory.blocks import Block
 from folkmoot.memory.listing import BlockEntry, BlockFilter, list_entries
+from folkmoot.runs.inbox import waiting_runs
 from folkmoot.runs.reading import RunFilter, list_runs
 from folkmoot.runs.runs import UNFINISHED, Run
 from folkmoot.schedules.schedules import MOST_SCHEDULES, Schedule, list_schedules
@@ -119,6 +120,7 @@ async def list_all(
             "blocks": await blocks_of_agents(transaction, ids),
             "tags": await tags_of_agents(transaction, ids),
             "running": await _running(transaction),
+            "waiting": {run.agent_id for run in await waiting_runs(transaction)},
             "palette": await read_palette(transaction),
         }
 
