@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -70,6 +71,13 @@ def read_grants(
     return grants
 
 
+CLOSED = "From now on this server asks everybody for a key."
+NOBODY_ADMINISTERS = (
+    "This is no admin's: to make one, start the server with FOLKMOOT_API_KEY, "
+    "or run `folkmoot keys create` while it is stopped."
+)
+
+
 async def create_key(
     client: httpx2.AsyncClient,
     name: str,
@@ -84,6 +92,8 @@ async def create_key(
     if expires is not None:
         body["expires_at"] = (datetime.now(UTC) + duration(expires)).isoformat()
     made = await _ask(client, "POST", "/v1/keys", body)
+    if "authorization" not in client.headers and (await client.get("/v1/keys")).status_code == HTTPStatus.UNAUTHORIZED:
+        _note(CLOSED if made["role"] == "admin" else f"{CLOSED} {NOBODY_ADMINISTERS}")
     until = f"until {made['expires_at']}" if made["expires_at"] else "until it is revoked"
     _tell(f"Key {made['id']}, {made['name']!r}, {made['role']} of {made['organization_id']}, lasts {until}.")
     if made["blocks"] is not None:

@@ -59,7 +59,8 @@ def run(model: str | None, example: str | None = None) -> int:
     try:
         from letta_client import Letta
     except ImportError:
-        console.print("The demo talks to the server through the official client: pip install 'folkmoot[demo]'")
+        needed = escape("pip install 'folkmoot[demo]'")
+        console.print(f"The demo talks to the server through the official client: {needed}")
         return 1
     with tempfile.TemporaryDirectory(prefix="folkmoot-demo-") as folder:
         try:

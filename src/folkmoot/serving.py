@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
-import logging
 import math
 import os
 import secrets
@@ -23,7 +22,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 from uvicorn.supervisors import Multiprocess
 
-from folkmoot import __version__, tracing
+from folkmoot import __version__, logs, tracing
 from folkmoot.application import create_app
 from folkmoot.errors import StartupError
 from folkmoot.models.providers import Provider, configured, install_command, is_installed
@@ -59,7 +58,7 @@ def serve(options: Mapping[str, Any]) -> int:
         check_settings(settings)
         listener = listen(settings.host, settings.port)
         settings = settings.model_copy(update={"port": listener.getsockname()[1]})  # 0 has become a real one
-        configure_logging(settings)
+        logs.set_up(settings.log_level)
         if settings.workers > 1:
             return _serve_with_workers(settings, listener)
         return uvloop.run(_serve(settings, listener))
@@ -188,15 +187,6 @@ def begin_to_stop(application: FastAPI, *, at_once: bool = False) -> None:
     server.supervisor.stop_after(0.0 if at_once else server.shared.settings.shutdown_wait)
 
 
-def configure_logging(settings: Settings) -> None:
-    """Log our own lines from the level that is set, the libraries' only from warnings on."""
-    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
-    for library in ("alembic", "httpx2", "mcp", "openai", "anthropic", "google_genai"):
-        logging.getLogger(library).setLevel(logging.WARNING)
-    for library in ("mcp", "client"):  # it tells at length, with what was said, what an error tells us anyway
-        logging.getLogger(library).setLevel(logging.CRITICAL)
-
-
 def _serve_with_workers(settings: Settings, listener: socket.socket) -> int:
     """Serve from several processes on one socket; one that dies is replaced."""
     asyncio.run(_check_database(settings))
@@ -230,7 +220,7 @@ def _as_variable(value: Any) -> str:
 def worker_app() -> FastAPI:
     """Return the application of one of several server processes."""
     settings = read_settings({})
-    configure_logging(settings)
+    logs.set_up(settings.log_level)
     application = create_app(settings)
     open_server = application.router.lifespan_context
 
@@ -295,7 +285,7 @@ async def serve_within(settings: Settings) -> AsyncIterator[tuple[str, SecretStr
     Raises:
         StartupError: the database cannot be opened.
     """
-    configure_logging(settings)
+    logs.set_up(settings.log_level)
     key = SecretStr(secrets.token_urlsafe(32))
     listener = listen("127.0.0.1", 0)
     application = create_app(settings.model_copy(update={"api_key": key, "host": "127.0.0.1"}))

@@ -105,9 +105,7 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = Field(
         None, description="The first admin's key, a bearer token; with it, requests need a key."
     )
-    url: str | None = Field(
-        None, description="Address of the server that `folkmoot keys` and `folkmoot organizations` speak to."
-    )
+    url: str | None = Field(None, description="Address of the running server that the commands speak to.")
     secret_key: SecretStr | None = Field(
         None, description="Key that agents' secrets are encrypted with; a file in the data folder when unset."
     )

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx2
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -29,6 +30,9 @@ LONGEST_SHOWN = 300
 
 WIDE = 240
 """Columns of what no terminal shows, so that programs read whole lines."""
+
+LEAST_OF_OUTCOME = 24
+"""Columns that what became of a run has at least, beside the others."""
 
 COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_cyan", "bright_magenta")
 """Of authors, in the order in which a command first meets them."""
@@ -223,12 +227,12 @@ def blocks(client: httpx2.Client, block: str | None) -> None:
     if block is not None:
         _show_block(client, _the_one(client, "blocks", "label", block))
         return
-    table = _table("label", "characters", "version", "last written by", "when", "id")
+    rows = []
     for each in _pages(client, "/v1/blocks"):
         size = f"{len(each['value']):,} / {each['limit']:,}"
-        by, at = each["updated_by"]["name"], _moment(each["updated_at"])
-        table.add_row(each["label"], size, f"v{each['version']}", by, at, each["id"])
-    console.print(table)
+        by, at = each["updated_by"]["name"] or "", _moment(each["updated_at"])
+        rows.append([Text(cell) for cell in (each["label"], size, f"v{each['version']}", by, at, each["id"])])
+    _show_table(("label", "characters", "version", "last written by", "when", "id"), rows)
 
 
 def _show_block(client: httpx2.Client, block: Mapping[str, Any]) -> None:
@@ -250,16 +254,16 @@ def runs(client: httpx2.Client, agent: str | None, limit: int, *, failed: bool) 
         query["statuses"] = "failed"
     found = _ask(client, "GET", "/v1/runs", params=query)
     names = {id_: _name_of(client, id_) for id_ in dict.fromkeys(each["agent_id"] for each in found)}
-    table = _table("when", "agent", "outcome", "took", "id")
+    rows = []
     for each in found:
         outcome = each["stop_reason"] or each["status"]
         error = (each["error"] or {}).get("message", "") if isinstance(each["error"], Mapping) else each["error"] or ""
-        took = f"{each['total_duration_ns'] / 1e9:.1f} s" if each["total_duration_ns"] else ""
-        words = Text.assemble(
-            (outcome.replace("_", " "), "red" if each["status"] == "failed" else ""), "  ", _clipped(error)
-        )
-        table.add_row(_moment(each["created_at"]), names[each["agent_id"]], words, took, each["id"])
-    console.print(table)
+        words = Text(outcome.replace("_", " "), "red" if each["status"] == "failed" else "")
+        if error:
+            words = Text.assemble(words, "  ", _clipped(error))
+        at, took = _moment(each["created_at"]), _duration(each["total_duration_ns"])
+        rows.append([Text(at), Text(names[each["agent_id"]]), words, Text(took), Text(each["id"])])
+    _show_table(("when", "agent", "outcome", "took", "id"), rows)
 
 
 def watch(client: httpx2.Client, block: str) -> None:
@@ -392,11 +396,33 @@ def _moment(text: str) -> str:
     return f"{datetime.fromisoformat(text).astimezone():%Y-%m-%d %H:%M:%S}"
 
 
-def _table(*columns: str) -> Table:
+def _duration(nanoseconds: int | None) -> str:
+    """Return how long something took.
+
+    >>> _duration(16_000_000), _duration(1_250_000_000), _duration(None)
+    ('16 ms', '1.2 s', '')
+    """
+    if not nanoseconds:
+        return ""
+    return f"{nanoseconds / 1e6:.0f} ms" if nanoseconds < 1e8 else f"{nanoseconds / 1e9:.1f} s"
+
+
+def _show_table(columns: Sequence[str], rows: Sequence[Sequence[Text]]) -> None:
+    """Show rows, each with its identifier last; where they do not fit beside each other, on a line of its own."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, no_wrap=column not in ("outcome", "label"), overflow="fold")
-    return table
+    needed = 2 * (len(columns) - 1)
+    for number, column in enumerate(columns):
+        widest = max(map(cell_len, (column, *(row[number].plain for row in rows))))
+        least = LEAST_OF_OUTCOME if column == "outcome" else widest
+        table.add_column(column, min_width=min(least, widest))
+        needed += min(least, widest)
+    for row in rows:
+        table.add_row(*row)
+    if needed <= console.width or not sys.stdout.isatty():
+        console.print(table, soft_wrap=False)
+        return
+    for *cells, identifier in rows:
+        console.print(Text("  ").join(cells), Text(f"  {identifier}", "dim"), sep="\n")
 
 
 def _failed(message: str) -> int:

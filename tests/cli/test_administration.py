@@ -60,6 +60,22 @@ def test_a_members_key_names_its_blocks(folkmoot: Folkmoot, start_server: StartS
     assert (unknown.returncode, "nowhere" in unknown.stderr) == (1, True)
 
 
+@once
+@pytest.mark.parametrize("role", ["member", "admin"])
+def test_the_key_that_closes_a_server_is_told(folkmoot: Folkmoot, start_server: StartServer, role: str) -> None:
+    server = start_server()
+    asked = {"FOLKMOOT_URL": server.url}
+    httpx.post(f"{server.url}/v1/blocks", json={"label": "notes", "value": ""}).raise_for_status()
+    outsider = folkmoot("keys", "create", "claude-code", "--block", "notes", **asked)
+    assert (outsider.returncode, "asks everybody" in outsider.stderr) == (0, False)
+    first = folkmoot("keys", "create", "ada", "--role", role, **asked)
+    assert first.returncode == 0
+    assert "From now on this server asks everybody for a key." in first.stderr
+    assert ("no admin's" in first.stderr) == (role == "member")
+    assert folkmoot("keys", "list", **asked).returncode == 1
+    assert first.stdout.splitlines()[-1].startswith("fm-")
+
+
 def test_what_cannot_be_done_is_said(folkmoot: Folkmoot) -> None:
     nobody = folkmoot("keys", "list", FOLKMOOT_URL="http://127.0.0.1:9")
     assert (nobody.returncode, "No server answers at http://127.0.0.1:9" in nobody.stderr) == (1, True)

@@ -54,6 +54,14 @@ def test_an_example_that_is_not_there_is_answered_with_those_that_are(folkmoot: 
         assert f"{name:<17}  {words}" in done.stdout
 
 
+@pytest.mark.by_command
+def test_a_demo_without_the_official_client_says_what_brings_it(folkmoot: Folkmoot, tmp_path: Path) -> None:
+    (tmp_path / "letta_client.py").write_text("raise ImportError\n")
+    done = folkmoot("demo", PYTHONPATH=str(tmp_path), COLUMNS="200")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "pip install 'folkmoot[demo]'" in done.stdout
+
+
 def test_an_example_is_run_and_its_blocks_are_shown_with_their_writers(folkmoot: Folkmoot) -> None:
     done = folkmoot("demo", "--example", "task_coordination", "--model", "offline/notetaker")
     assert (done.returncode, done.stderr) == (0, ""), done.stdout

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -45,6 +50,26 @@ def terminal(environ: Mapping[str, str], server: ServerProcess, home: Path) -> T
         return done.stdout + done.stderr
 
     return run
+
+
+def on_screen(width: int, server: ServerProcess, environ: Mapping[str, str], *arguments: str) -> list[str]:
+    """Return the lines that `folkmoot …` shows in a terminal of so many columns, without their colours."""
+    ours, its = pty.openpty()
+    termios.tcsetwinsize(its, (24, width))
+    shown = b""
+    with subprocess.Popen(
+        folkmoot_program(*arguments),
+        env={**environ, "FOLKMOOT_URL": server.url, "TERM": "xterm"},
+        stdin=its,
+        stdout=its,
+    ) as program:
+        os.close(its)
+        with suppress(OSError):  # how Linux says that nobody has the terminal any more
+            while piece := os.read(ours, 65536):
+                shown += piece
+        assert program.wait(PATIENCE) == 0
+    os.close(ours)
+    return re.sub(r"\x1b\[[\d;]*m", "", shown.decode()).splitlines()
 
 
 def heed_interrupts() -> None:
@@ -137,6 +162,30 @@ def test_runs_are_listed_and_failed_ones_alone(
     both = terminal("runs", "--agent", agent.id).splitlines()
     assert ["end turn" in line for line in both[1:]] == [False, True]
     assert len(terminal("runs", "--agent", str(agent.name), "--failed").splitlines()) == 2
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_lists_are_read_on_a_screen_of_any_width(
+    width: int,
+    server: ServerProcess,
+    environ: Mapping[str, str],
+    http: httpx.Client,
+    new_agent: NewAgent,
+    new_block: NewBlock,
+    scripted_model: ScriptedModel,
+) -> None:
+    block = new_block(label=f"a_label_of_many_words_{uuid4().hex[:8]}", value="one")
+    agent = new_agent(name=f"An agent of some words {uuid4().hex[:8]}", block_ids=[block.id])
+    http.post(f"/v1/agents/{agent.id}/messages", json={"input": insertion(block.label, "two")}).raise_for_status()
+    scripted_model.fail_next(401)
+    assert http.post(f"/v1/agents/{agent.id}/messages", json={"input": "ECHO lost"}).status_code >= 400
+    listed = "\n".join(on_screen(width, server, environ, "blocks"))
+    row = rf"{block.label} +7 / 100,000 +v2 +{agent.name} +20\d\d-\d\d-\d\d \d\d:\d\d:\d\d\s+{block.id}"
+    assert re.search(row, listed), listed
+    runs = "\n".join(on_screen(width, server, environ, "runs", "--agent", agent.id))
+    assert re.search(rf"{agent.name} +end turn +\d+(\.\d)? m?s\s+run-[\w-]{{36}}(\s|$)", runs), runs
+    assert re.search(rf"{agent.name} +llm api error  OpenAI", runs), runs
+    assert len(runs.splitlines()) < 12, "not a letter a line"
 
 
 def test_a_watch_shows_each_change_and_goes_on_when_the_stream_drops(

@@ -113,6 +113,10 @@ def test_model_settings_are_kept_and_shown_in_the_older_form_too(client: Letta) 
     shown = plain.to_dict()
     assert (shown["reasoning"], shown["strict"]) == ({"reasoning_effort": "minimal"}, False)
     assert (agent.llm_config.temperature, agent.llm_config.max_tokens) == (0.2, 777)
+    assert (agent.llm_config.reasoning_effort, agent.llm_config.strict) == (None, False), "nobody asked for them"
+    thinking: Any = {"provider_type": "openai", "reasoning": {"reasoning_effort": "low"}, "strict": True}
+    older = client.agents.update(agent.id, model_settings=thinking).llm_config
+    assert (older.reasoning_effort, older.strict) == ("low", True)
 
 
 @pytest.mark.parametrize(
@@ -351,6 +355,7 @@ BAD_AGENTS = {
     "llm_config.context_window": '{"llm_config": {"handle": "openai/gpt-4o-mini", "context_window": "many"}}',
     "embedding_config.embedding_dim": '{"embedding_config": {"embedding_dim": "wide"}}',
     "model_settings.max_output_tokens": '{"model_settings": {"provider_type": "openai", "max_output_tokens": "x"}}',
+    "model_settings.strict": '{"model_settings": {"provider_type": "openai", "strict": "perhaps"}}',
     "model_settings.temperature": '{"model_settings": {"provider_type": "openai", "temperature": "hot"}}',
     "half a surrogate pair in metadata": r'{"metadata": {"k": "\ud800"}}',
     "half a surrogate pair in a key": r'{"metadata": {"\ud800": 1}}',

@@ -10,6 +10,7 @@ import httpx
 import openai
 import pytest
 from letta_client import Letta
+from openai.types import CompletionUsage
 
 from support.fixtures import NewAgent
 from support.scripted_model import ScriptedModel
@@ -25,6 +26,13 @@ def chat(server: ServerProcess) -> Iterator[openai.OpenAI]:
 
 def user(text: Any) -> Any:
     return {"role": "user", "content": text}
+
+
+def parts(usage: CompletionUsage) -> tuple[int | None, int | None]:
+    """Return how many tokens came from the provider's cache, and how many were thoughts."""
+    assert usage.prompt_tokens_details is not None
+    assert usage.completion_tokens_details is not None
+    return usage.prompt_tokens_details.cached_tokens, usage.completion_tokens_details.reasoning_tokens
 
 
 def said(client: Letta, agent_id: str) -> list[tuple[str, Any]]:
@@ -47,6 +55,7 @@ def test_a_whole_answer(chat: openai.OpenAI, new_agent: NewAgent) -> None:
     assert answer.object == "chat.completion"
     assert answer.usage is not None
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens) == (100, 10, 110)
+    assert parts(answer.usage) == (0, 0)
 
 
 def test_a_streamed_answer(chat: openai.OpenAI, new_agent: NewAgent) -> None:
@@ -65,7 +74,7 @@ def test_a_streamed_answer(chat: openai.OpenAI, new_agent: NewAgent) -> None:
     assert spoken[0].choices[0].delta.role == "assistant"
     assert end.choices[0].finish_reason == "stop"
     assert usage.usage is not None
-    assert (usage.choices, usage.usage.total_tokens) == ([], 110)
+    assert (usage.choices, usage.usage.total_tokens, parts(usage.usage)) == ([], 110, (0, 0))
     assert len({chunk.id for chunk in chunks}) == 1
     assert {chunk.object for chunk in chunks} == {"chat.completion.chunk"}
 

@@ -342,6 +342,29 @@ def TOOL(agent_state: "AgentState", agent_id: str = "", text: str = ""):
 
 
 @one_store
+def test_a_call_without_agent_id_is_given_the_agents_own(maker: Maker, scripted_model: ScriptedModel) -> None:
+    source = """
+def TOOL(agent_id: str, note: str):
+    '''Tell who asks.
+
+    Args:
+        agent_id: Whose it is.
+        note: What is said beside it.
+    '''
+    return f"{note}: {agent_id}"
+"""
+    agent, name = maker.agent(source)
+    shown = (agent.tools[0].json_schema or {})["parameters"]["required"]
+    assert shown == ["agent_id", "note"], "as the source has it"
+    assert maker.run(agent, name, {"note": "by request"})["func_return"] == f"by request: {agent.id}"
+    assert maker.turn(agent, name, {"note": "by turn"}).tool_return == f"by turn: {agent.id}"
+    told = scripted_model.requests[-1]["tools"][0]["function"]["parameters"]
+    assert (sorted(told["properties"]), told["required"]) == (["agent_id", "note"], ["note"])
+    assert maker.turn(agent, name, {"agent_id": "agent-x", "note": "of"}).tool_return == "of: agent-x"
+    assert "note is missing" in maker.turn(agent, name).tool_return
+
+
+@one_store
 def test_a_tool_cannot_write_what_its_agent_cannot(maker: Maker, http: httpx.Client) -> None:
     source = """
 def TOOL(agent_state):

@@ -146,7 +146,9 @@ def test_a_provider_that_is_not_there_is_502(start_server: StartServer) -> None:
         agent = client.agents.create(model=MODEL)
         with pytest.raises(APIStatusError) as failed:
             say(client, agent, "hello")
+        (run,) = client.runs.list(agent_id=agent.id)
     assert failed.value.status_code == 502
+    assert f"Run failed: ProviderError, for local (run_id={run.id}, agent_id={agent.id})" in server.log()
     assert "127.0.0.1:1" in failed.value.response.json()["detail"]
     assert "pass" not in failed.value.response.text
     assert "user:pass" not in server.log()

@@ -101,8 +101,10 @@ def test_a_step_without_a_run_of_its_own_settings_is_listed_by_model(
     say(http, agent.id, "ECHO hello")
     handles = [step["model_handle"] for step in ok(http.get("/v1/steps", params={"agent_id": agent.id}))]
     assert handles == ["openai/gpt-4o-mini", "openai/gpt-4.1"]
-    found = list(client.steps.list(agent_id=agent.id, model="openai/gpt-4.1"))
-    assert len(found) == 1
+    for model in ("openai/gpt-4.1", "gpt-4.1"):
+        (found,) = client.steps.list(agent_id=agent.id, model=model)
+        assert (found.model, found.model_handle) == ("gpt-4.1", "openai/gpt-4.1"), "by either of what it shows"
+    assert list(client.steps.list(agent_id=agent.id, model="gpt-4_1")) == []
 
 
 def test_a_trace_shows_what_the_model_was_sent_unless_it_is_not_to_be_kept(
@@ -116,12 +118,16 @@ def test_a_trace_shows_what_the_model_was_sent_unless_it_is_not_to_be_kept(
             turn = client.post(f"/v1/agents/{agent['id']}/messages", json={"input": "ECHO traced"}).json()
             step_id, run_id = turn["messages"][0]["step_id"], turn["messages"][0]["run_id"]
             trace = client.get(f"/v1/steps/{step_id}/trace").json()
+            metrics = client.get(f"/v1/steps/{step_id}/metrics").json()
             of_run = client.get(f"/v1/runs/{run_id}/trace").json()
         assert (trace is not None) == kept
         assert len(of_run) == (1 if kept else 0)
         if kept:
             assert {"role": "user", "content": "ECHO traced"} in trace["request_json"]["messages"]
             assert trace["response_json"]["choices"][0]["message"]["content"] == "traced"
+            assert (trace["call_type"], trace["org_id"]) == ("agent_step", metrics["organization_id"])
+            assert trace["latency_ms"] == metrics["llm_request_ns"] // 1_000_000
+            assert trace["created_at"] == trace["updated_at"] >= turn["messages"][0]["date"][:19]
         assert scripted_model.requests[-1]["response_format"] == wanted
 
 

@@ -107,6 +107,28 @@ def test_enter_behind_a_reason_denies(
     assert http.get(f"/v1/blocks/{block.id}").json()["value"] == "by another"
 
 
+def test_the_map_and_the_list_tell_who_waits_in_whichever_conversation(
+    open_page: OpenPage, http: httpx.Client, new_block: NewBlock, new_agent: NewAgent
+) -> None:
+    block = new_block(value="")
+    agent = new_agent(block_ids=[block.id])
+    ask_first(http, agent.id, "memory_insert")
+    script = call("memory_insert", label=block.label, new_string="a heron")
+    waiting = http.post("/v1/conversations", json={}, params={"agent_id": agent.id}).json()["id"]
+    told = {"messages": [{"role": "user", "content": script}], "streaming": False}
+    http.post(f"/v1/conversations/{waiting}/messages", json=told).raise_for_status()
+    http.post(f"/v1/agents/{agent.id}/messages", json={"input": "ECHO something else"}).raise_for_status()
+    page = open_page(f"/?q={block.label}")
+    is_live(page)
+    expect(page.locator(f"[id='{agent.id}'] .state")).to_have_text("waits for you")
+    page.goto(f"/agents?q={agent.name}")
+    page.get_by_role("row", name=agent.name).get_by_role("link", name="waits for you").click()
+    page.get_by_role("article", name=f"{agent.name} asks").get_by_role("button", name="Approve", exact=True).click()
+    expect(page.get_by_role("article", name=f"{agent.name} asks")).to_have_count(0)
+    page.goto(f"/agents?q={agent.name}")
+    expect(page.get_by_role("row", name=agent.name)).not_to_contain_text("waits for you")
+
+
 def test_a_reader_sees_what_waits_and_decides_nothing(open_page: OpenPage, start_server: StartServer) -> None:
     server = start_server(env={"FOLKMOOT_API_KEY": KEY, **QUICK})
     with plain_client(server.url, headers=bearer(KEY)) as admin:

@@ -8,13 +8,14 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, ViewportSize, expect
 
 from folkmoot.web.views.members import OFFERED
 from support.clients import plain_client
-from support.fixtures import NewBlock, StartServer
+from support.fixtures import MODEL, NewBlock, StartServer
 from support.server import ServerProcess
 from web.conftest import OpenPage, is_live
+from web.test_moot_page import QUICK
 
 pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
@@ -89,6 +90,21 @@ def test_a_member_is_made_and_revoked(
     page.get_by_role("button", name=f"Revoke {name}").click()
     expect(row_of(page, name)).to_contain_text("revoked")
     assert http.get(f"/v1/blocks/{block.id}", headers=bearer).status_code == 401
+
+
+def test_a_long_name_leaves_room_for_the_access_on_a_narrow_screen(
+    start_server: StartServer, open_page: OpenPage
+) -> None:
+    server = start_server(env=QUICK)
+    name = "an agent that somebody has given a name of many words"
+    with plain_client(server.url) as http:
+        for each in (name, "Ada"):
+            made = {"name": each, "model": MODEL, "memory_blocks": [{"label": "persona", "value": ""}]}
+            http.post("/v1/agents", json=made).raise_for_status()
+    page = open_page("/members", url=server.url, viewport=ViewportSize(width=400, height=800))
+    menu = page.get_by_label(f"Access to persona of {name}").bounding_box()
+    assert menu is not None
+    assert menu["x"] + menu["width"] <= 400, menu
 
 
 def test_only_admins_see_members(start_server: StartServer, open_page: OpenPage) -> None:

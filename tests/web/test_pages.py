@@ -7,6 +7,7 @@ import html
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -15,7 +16,8 @@ import pytest
 from folkmoot.application import create_app
 from folkmoot.memory.blocks import Block
 from folkmoot.settings import Settings
-from support.fixtures import NewAgent, NewBlock, StartServer
+from support.clients import plain_client
+from support.fixtures import MODEL, NewAgent, NewBlock, StartServer
 from support.scripted_model import ScriptedModel
 
 pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
@@ -191,6 +193,36 @@ def test_lists_of_blocks_read_no_texts(
 
     with ThreadPoolExecutor(1) as apart:  # the browser of other tests has this thread's event loop
         apart.submit(asyncio.run, ask()).result()
+
+
+def test_blocks_of_one_label_are_told_apart_by_who_has_them(start_server: StartServer) -> None:
+    with plain_client(start_server().url) as http:
+
+        def own(name: str) -> dict[str, str]:
+            made = {"name": name, "model": MODEL, "memory_blocks": [{"label": "persona", "value": ""}]}
+            agent: dict[str, Any] = http.post("/v1/agents", json=made).raise_for_status().json()
+            return {"agent": agent["id"], "block": agent["blocks"][0]["id"]}
+
+        ada, _, reader = own("Ada"), own("Bob"), own("Cy")
+        held = f"/v1/agents/{reader['agent']}/core-memory/blocks"
+        http.patch(f"{held}/detach/{reader['block']}").raise_for_status()
+        http.patch(f"{held}/attach/{ada['block']}").raise_for_status()
+        http.post("/v1/blocks", json={"label": "organization", "value": ""}).raise_for_status()
+        nobodys = f"…{reader['block'][-6:]}"
+        for path, shown in (
+            ("/blocks", "▣ persona {}"),
+            ("/agents/new", "▣ persona {} 0 / 100,000"),
+            ("/members", "▣ persona {}no access"),
+            (f"/agents/{reader['agent']}", "persona · {}"),
+        ):
+            words = re.sub(r"\s+", " ", html.unescape(re.sub("<[^>]*>", "", http.get(path).raise_for_status().text)))
+            expected = ("Bob", nobodys) if path.startswith("/agents/agent") else ("Ada and 1 more", "Bob", nobodys)
+            missing = [each for each in expected if shown.format(each) not in words]
+            assert missing == [], (path, words)
+            assert "organization" in words
+            assert "organization Ada" not in words
+        labelled = [f'aria-label="Access to persona of {each}"' for each in ("Ada and 1 more", "Bob", nobodys)]
+        assert all(label in http.get("/members").text for label in labelled)
 
 
 def test_who_has_a_key_is_called_by_its_name(start_server: StartServer) -> None:

@@ -6,7 +6,7 @@ import re
 
 import httpx
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import ViewportSize, expect
 
 from support.clients import plain_client
 from support.fixtures import NewAgent, NewBlock, StartServer
@@ -15,6 +15,18 @@ from web.conftest import OpenPage
 from web.test_moot_page import QUICK, call, write
 
 pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+
+NARROW = ViewportSize(width=400, height=800)
+
+LINES_OF_FIGURES = """() => [...document.querySelectorAll(".steps tbody tr")].map((row) => {
+  const tops = [...row.querySelectorAll(".figure")].flatMap((cell) => {
+    const range = document.createRange();
+    range.selectNodeContents(cell);
+    return [...range.getClientRects()].map((line) => Math.round(line.top));
+  });
+  return new Set(tops).size;
+})"""
+"""On how many lines the figures of each step stand."""
 
 
 def test_a_run_that_failed_says_what_was_asked_why_and_what_to_do(
@@ -32,7 +44,9 @@ def test_a_run_that_failed_says_what_was_asked_why_and_what_to_do(
     expect(row).to_contain_text("ECHO where is Ada?")
     expect(row.locator(".failed-words")).to_contain_text("did not accept the key")
     expect(row.locator(".remedy")).to_contain_text("Set the provider's key")
-    row.get_by_role("button", name="Retry").click()
+    row.locator("a.prompt").click()
+    expect(page.locator("#about-run")).to_contain_text("No step was stored.")
+    page.get_by_role("button", name="Retry").click()
     expect(page.locator(".saying.agent .text")).to_have_text("where is Ada?")
     page.goto(f"/runs?agent={agent.id}")
     again = page.locator("tbody tr").first
@@ -60,6 +74,22 @@ def test_a_run_says_who_asked_what_it_cost_and_which_blocks_it_changed(
     expect(facts).to_contain_text(asking.name)
     expect(facts).to_contain_text("< $0.0001")
     expect(page.locator(".edits li")).to_have_text(re.compile(f"{block.label}.*v2.*\\+1 line.*a heron"))
+    page.set_viewport_size(NARROW)
+    assert page.evaluate(LINES_OF_FIGURES) == [1, 1], "a figure is read in one line"
+
+
+def test_a_run_leads_to_the_conversation_that_it_belongs_to(
+    open_page: OpenPage, http: httpx.Client, new_agent: NewAgent
+) -> None:
+    agent = new_agent()
+    begun = http.post("/v1/conversations", json={"summary": "about herons"}, params={"agent_id": agent.id}).json()
+    told = {"messages": [{"role": "user", "content": "ECHO a heron"}], "streaming": False}
+    http.post(f"/v1/conversations/{begun['id']}/messages", json=told).raise_for_status()
+    page = open_page(f"/runs?agent={agent.id}")
+    page.locator("a.prompt").click()
+    page.get_by_role("link", name="about herons").click()
+    expect(page).to_have_url(re.compile(f"/agents/{agent.id}\\?conversation={begun['id']}$"))
+    expect(page.locator(".saying.agent .text")).to_have_text("a heron")
 
 
 def test_a_step_is_seen_whole_from_its_message_and_compared(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -273,6 +274,9 @@ def test_the_servers_settings_say_what_it_is_set_to_and_try_a_model(
     expect(page.get_by_role("row", name=re.compile("Seconds that a job which is over"))).to_contain_text(
         "604,800 s (7 days)FOLKMOOT_KEEP_JOBS"
     )
+    port = urlsplit(page.url).port
+    assert port is not None
+    expect(page.get_by_role("row", name=re.compile("Port to listen on"))).to_contain_text(f"{port}FOLKMOOT_PORT")
     page.get_by_label("Model", exact=True).fill(MODEL)
     page.get_by_role("button", name="Ask it whether it is there").click()
     expect(page.get_by_role("status").filter(has_text=f"{MODEL} answered after")).to_be_visible()

@@ -75,6 +75,23 @@ async def holders_of(transaction: Transaction, block_id: str) -> list[tuple[Agen
     return [(Agent.from_row(row), row["access"]) for row in await transaction.all(statement)]
 
 
+async def holder_names(transaction: Transaction, block_ids: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    """Return the names of the agents that have each of these blocks, in the order in which they got it."""
+    if not block_ids:
+        return {}
+    statement = (
+        select(agent_blocks.c.block_id, agents.c.name)
+        .join(agents, agents.c.id == agent_blocks.c.agent_id)
+        .where(agent_blocks.c.block_id.in_(list(block_ids)))
+        .order_by(agent_blocks.c.attached_at, agents.c.id)
+        .limit(MOST_ATTACHMENTS)
+    )
+    names: dict[str, list[str]] = {}
+    for row in await transaction.all(statement):
+        names.setdefault(row["block_id"], []).append(row["name"])
+    return names
+
+
 async def newest_versions(transaction: Transaction, block_ids: Sequence[str]) -> Mapping[str, Newest]:
     """Return the newest version of each of these blocks; one that is gone is left out."""
     if not block_ids:

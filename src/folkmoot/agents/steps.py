@@ -175,6 +175,7 @@ class StepFilter:
     run_id: str | None = None
     agent_id: str | None = None
     model: str | None = None
+    """A model's handle, or its name without its provider."""
     start: int | None = None
     end: int | None = None
     feedback: str | None = None
@@ -197,7 +198,8 @@ async def list_steps(transaction: Transaction, wanted: StepFilter, page: Page) -
     if wanted.agent_id is not None:
         statement = statement.where(steps.c.agent_id == wanted.agent_id)
     if wanted.model is not None:
-        statement = statement.where(steps.c.model == wanted.model)
+        named = steps.c.model.endswith(f"/{wanted.model}", autoescape=True)
+        statement = statement.where(or_(steps.c.model == wanted.model, named))
     if wanted.start is not None:
         statement = statement.where(steps.c.created_at >= wanted.start)
     if wanted.end is not None:

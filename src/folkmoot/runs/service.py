@@ -288,8 +288,8 @@ class RunService:
         run = active.run
         failed, status = _failure(active, error)
         TURNS.add(failed.stop_reason)
-        known = {"run_id": run.id, "agent_id": run.agent_id, "principal": self._principal.name}
-        logger.warning("Run %s: %s, for %s", status, failed.error_type, self._principal.name, extra=known)
+        about = {"run_id": run.id, "agent_id": run.agent_id}
+        logger.warning("Run %s: %s, for %s", status, failed.error_type, self._principal.name, extra=about)
         before, events = active.log.stored, [*active.log.waiting, failed]
         details: dict[str, Any] = {"error": {"type": failed.error_type, "message": failed.message}}
         if partial := unfinished_words(active.log.events, {message.id for message in active.messages}):

@@ -19,7 +19,6 @@ from weakref import WeakKeyDictionary
 
 from fastapi import Query, Response
 
-from folkmoot.agents.listing import AgentFilter, list_agents
 from folkmoot.agents.overview import Newest, agent_names, has_reshaped, moot_shape, newest_versions
 from folkmoot.errors import StoreError
 from folkmoot.files.folders import existing_folders
@@ -27,7 +26,7 @@ from folkmoot.files.open_files import folders_held
 from folkmoot.memory.blocks import labels_topic
 from folkmoot.runs.inbox import read_inbox, waiting_runs
 from folkmoot.runs.reading import RunFilter, list_runs
-from folkmoot.runs.runs import UNFINISHED
+from folkmoot.runs.runs import UNFINISHED, Run
 from folkmoot.server.event_stream import EventStream, ServerSentEvent
 from folkmoot.server.state import State
 from folkmoot.store import clock
@@ -262,7 +261,7 @@ class _Look:
         self.looked_around, self.is_stale = time.monotonic(), False
         told: list[ServerSentEvent] = []
 
-        async def read(transaction: Transaction) -> tuple[str, Palette, list[dict[str, Any]], list[str]]:
+        async def read(transaction: Transaction) -> tuple[str, Palette, list[dict[str, Any]], list[Run]]:
             found = await list_runs(transaction, RunFilter(statuses=UNFINISHED), Page(limit=MOST_RUNS, order="desc"))
             names = await agent_names(transaction, [run.agent_id for run in found])
             runs = [
@@ -275,18 +274,15 @@ class _Look:
                 }
                 for run in found
             ]
-            asked = [run.id for run in await waiting_runs(transaction)]
-            return await moot_shape(transaction), await read_palette(transaction), runs, asked
+            waiting = await waiting_runs(transaction)
+            return await moot_shape(transaction), await read_palette(transaction), runs, waiting
 
-        shape, self.palette, runs, asked = await self.store.scan(read)
-        encoded = json.dumps([runs, asked])
+        shape, self.palette, runs, waiting = await self.store.scan(read)
+        encoded = json.dumps([runs, [run.id for run in waiting]])
         if encoded != self.runs:
             self.runs = encoded
-            waiting = AgentFilter(last_stop_reason="requires_approval")
-            page = Page(limit=MOST_RUNS, order="desc")
-            found = await self.store.scan(lambda transaction: list_agents(transaction, waiting, page))
-            inbox = await self.store.scan(lambda transaction: read_inbox(transaction, self.tools)) if asked else []
-            told_of = {"runs": runs, "waiting": [agent.id for agent in found], "inbox": len(inbox)}
+            inbox = await self.store.scan(lambda transaction: read_inbox(transaction, self.tools)) if waiting else []
+            told_of = {"runs": runs, "waiting": sorted({run.agent_id for run in waiting}), "inbox": len(inbox)}
             self.runs_event = _event("runs", told_of)
             told.append(self.runs_event)
         if shape != self.shape:

@@ -8,7 +8,7 @@ _REMEDIES = {
     "ProviderAuthentication": "Set the provider's key in the server's environment, or correct it, and start it anew.",
     "ProviderRateLimit": "Wait a little and retry, or give the agent a model of another provider.",
     "ProviderTimeout": "Retry; if it happens again raise FOLKMOOT_MODEL_TIMEOUT or choose a faster model.",
-    "ProviderRejected": "The step, if there is one, shows what was sent. Change the model or its settings, and retry.",
+    "ProviderRejected": "Change the model or its settings, and retry.",
     "ProviderError": "Retry; if it happens again look at the provider's status, or choose another model.",
     "ContextOverflow": "Choose a model with a larger context window, or say it in fewer words.",
     "process_died": "The server was stopped in the middle of it. What was stored stands; retry the rest.",

@@ -53,7 +53,8 @@ def server_facts(settings: Settings) -> dict[str, list[Fact]]:
 def _fact(settings: Settings, name: str) -> Fact:
     about = Settings.model_fields[name].description or ""
     value = settings.database_url if name == "database" else getattr(settings, name)
-    return Fact(_words(value, about), PREFIX + name.upper(), about)
+    words = str(value) if name == "port" else _words(value, about)
+    return Fact(words, PREFIX + name.upper(), about)
 
 
 def _words(value: Any, about: str) -> str:

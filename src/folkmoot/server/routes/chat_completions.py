@@ -33,6 +33,7 @@ from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.common import AgentId, Reply, Request, Text, json_response
 from folkmoot.server.wire.response_input import image_source
 from folkmoot.server.wire.response_output import SPOKEN_BY
+from folkmoot.server.wire.runs import RunUsage
 from folkmoot.server.wire.sending import SendMessages
 from folkmoot.store import clock
 from folkmoot.store.paging import LARGEST_PAGE, Page
@@ -94,7 +95,7 @@ class Completion(Reply):
     created: int
     model: str
     choices: list[dict[str, Any]]
-    usage: dict[str, Any]
+    usage: RunUsage
 
 
 class ChatModel(Reply):
@@ -168,14 +169,13 @@ async def _whole(request: TurnRequest, model: str, state: ServerState) -> Respon
         "finish_reason": _finish_reason(answer.end.stop_reason),
         "logprobs": None,
     }
-    usage = answer.end.usage
     return json_response(
         Completion(
             id=f"chatcmpl-{answer.run.id}",
             created=clock.now() // 1_000_000,
             model=model,
             choices=[choice],
-            usage=_usage(usage.prompt_tokens, usage.completion_tokens),
+            usage=RunUsage.of(answer.end.usage),
         )
     )
 
@@ -201,8 +201,7 @@ async def _chunks(
                     yield ServerSentEvent(json.dumps({"error": error}).encode())
                 yield _event(base, [{"index": 0, "delta": {}, "finish_reason": _finish_reason(event.stop_reason)}])
                 if isinstance(event, TurnEnd) and with_usage:
-                    usage = _usage(event.usage.prompt_tokens, event.usage.completion_tokens)
-                    yield _event({**base, "usage": usage}, [])
+                    yield _event({**base, "usage": RunUsage.of(event.usage).model_dump()}, [])
     yield DONE
 
 
@@ -249,10 +248,6 @@ def _event(base: Mapping[str, Any], choices: Sequence[Mapping[str, Any]]) -> Ser
 
 def _finish_reason(stop_reason: str) -> str:
     return FINISH_REASONS.get(stop_reason, "stop")
-
-
-def _usage(prompt: int, completion: int) -> dict[str, int]:
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
 def _content(content: str | Sequence[Mapping[str, Any]]) -> str | list[dict[str, Any]]:

@@ -101,6 +101,7 @@ class ModelSettings(Kept):
     max_output_tokens: int | None = Field(None, ge=1)
     parallel_tool_calls: bool | None = None
     reasoning: Reasoning | None = None
+    strict: bool | None = None
 
 
 class LlmSettings(Kept):
@@ -416,8 +417,13 @@ def _llm_config(agent: Agent, model: ModelDescription) -> LlmConfig:
     )
     kept = {"temperature", "enable_reasoner", "reasoning_effort", "max_reasoning_tokens", "frequency_penalty"}
     overrides = {name: given[name] for name in kept if given.get(name) is not None}
-    if chosen.get("temperature") is not None:
-        overrides["temperature"] = chosen["temperature"]
+    reasoning = chosen.get("reasoning")
+    newer = {
+        "temperature": chosen.get("temperature"),
+        "reasoning_effort": reasoning.get("reasoning_effort") if isinstance(reasoning, dict) else None,
+        "strict": chosen.get("strict"),
+    }
+    overrides |= {name: value for name, value in newer.items() if value is not None}
     return base.model_copy(update=overrides)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -245,17 +245,27 @@ class TraceReply(Reply):
     step_id: str
     run_id: str | None
     agent_id: str | None
+    org_id: str
+    created_at: datetime
+    updated_at: datetime
+    call_type: Literal["agent_step"] = "agent_step"
+    latency_ms: int
     request_json: dict[str, Any]
     response_json: dict[str, Any]
 
     @classmethod
     def of(cls, step: StoredStep, trace: Trace) -> TraceReply:
         """Show a step's trace."""
+        stored_at = moment(step.created_at)
         return cls(
             id=step.id.replace("step-", "provider_trace-", 1),
             step_id=step.id,
             run_id=step.run_id,
             agent_id=step.agent_id,
+            org_id=step.organization_id,
+            created_at=stored_at,
+            updated_at=stored_at,
+            latency_ms=step.duration // 1000,
             request_json=dict(trace.request),
             response_json=dict(trace.response),
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from folkmoot.errors import InvalidInput, ToolFailed
+from folkmoot.models.prompt import ToolSchema
 from folkmoot.sandbox.calls import Network, check_limits
 from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.settings import Settings
@@ -46,6 +47,16 @@ class CustomTool(RowTool):
     """A stored tool of the type `custom`; it runs in the sandbox."""
 
     sealer: Sealer
+
+    @property
+    def schema(self) -> ToolSchema:
+        """What the model is told of it: it may leave out `agent_id`, which is then filled in."""
+        told = super().schema
+        required = told.parameters.get("required", ())
+        if "agent_id" not in required:
+            return told
+        needed = [name for name in required if name != "agent_id"]
+        return replace(told, parameters={**told.parameters, "required": needed})
 
     @property
     def runs_code(self) -> bool:

@@ -26,6 +26,7 @@ from folkmoot.groups.sleeptime import create_with_partner
 from folkmoot.memory.attachments import Access, attached_rows, isolated_rows
 from folkmoot.memory.blocks import Block
 from folkmoot.memory.listing import BlockEntry, BlockFilter, list_entries
+from folkmoot.runs.inbox import waiting_runs
 from folkmoot.runs.reading import RunFilter, list_runs
 from folkmoot.runs.runs import UNFINISHED, Run
 from folkmoot.schedules.schedules import MOST_SCHEDULES, Schedule, list_schedules
@@ -42,6 +43,7 @@ from folkmoot.web.chats import Chat, read_chat
 from folkmoot.web.colours import Palette, read_palette
 from folkmoot.web.context_window import ContextUse, read_context
 from folkmoot.web.forms import choices, problems_of, text_of
+from folkmoot.web.namesakes import told_apart
 from folkmoot.web.pictures import SHARE_OF_BODY
 from folkmoot.web.responses import page_router, read_form, redirect, render
 from folkmoot.web.tables import Format, Row, all_rows, as_file
@@ -66,6 +68,8 @@ class _About:
     isolated: Collection[str]
     """Those of these blocks that are the conversation's own."""
     other_blocks: Sequence[BlockEntry]
+    apart: Mapping[str, str]
+    """What tells those of one label apart."""
     writers: Sequence[str]
     """Who has one of its blocks too."""
     archives: Sequence[AttachedArchive]
@@ -119,6 +123,7 @@ async def list_all(
             "blocks": await blocks_of_agents(transaction, ids),
             "tags": await tags_of_agents(transaction, ids),
             "running": await _running(transaction),
+            "waiting": {run.agent_id for run in await waiting_runs(transaction)},
             "palette": await read_palette(transaction),
         }
 
@@ -280,6 +285,7 @@ async def _read(
     isolated = {row["id"] for row in await isolated_rows(transaction, chat.conversation.id)}
     held = {row["id"] for row in await attached_rows(transaction, agent_id)}
     everything = await list_entries(transaction, BlockFilter(), Page(limit=LARGEST_PAGE, order="desc"))
+    others = [block for block in everything if block.id not in held | isolated]
     archives = await archives_of_agent(transaction, agent_id)
     library = await list_archives(transaction, ArchiveFilter(), Page(limit=LARGEST_PAGE, order="desc"))
     folders = await folders_of_agent(transaction, agent_id)
@@ -294,7 +300,8 @@ async def _read(
         chat=chat,
         blocks=[(Block.from_row(row), row["access"]) for row in rows],
         isolated=isolated,
-        other_blocks=[block for block in everything if block.id not in held | isolated],
+        other_blocks=others,
+        apart=await told_apart(transaction, others),
         writers=list({each.agent_id for each in await all_attachments(transaction) if each.block_id in held}),
         archives=archives,
         other_archives=[each for each in library if each.id not in {held.archive.id for held in archives}],
@@ -328,7 +335,12 @@ async def _form(
     request: Request, state: ServerState, values: Mapping[str, Any], problems: Mapping[str, str], status: int = 200
 ) -> Response:
     newest = Page(limit=LARGEST_PAGE, order="desc")
-    blocks = await state.store.scan(lambda transaction: list_entries(transaction, BlockFilter(), newest))
+
+    async def read(transaction: Transaction) -> tuple[Sequence[BlockEntry], Mapping[str, str]]:
+        found = await list_entries(transaction, BlockFilter(), newest)
+        return found, await told_apart(transaction, found)
+
+    blocks, apart = await state.store.scan(read)
     default = await state.services.catalogue.default_model()
     return render(
         request,
@@ -337,6 +349,7 @@ async def _form(
         values=values,
         problems=problems,
         blocks=blocks,
+        apart=apart,
         models=[model.handle for model in await state.services.catalogue.models()],
         default_model=default,
         all_tools=await state.store.read(state.services.tools.entries),

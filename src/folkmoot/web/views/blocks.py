@@ -39,6 +39,7 @@ from folkmoot.web.colours import Palette, read_palette
 from folkmoot.web.diagrams import MINUTE, bars_per_minute
 from folkmoot.web.diffs import ShownLine, with_blame, with_changes
 from folkmoot.web.forms import choices, problems_of, text_of
+from folkmoot.web.namesakes import told_apart
 from folkmoot.web.responses import page_router, read_form, redirect, render
 from folkmoot.web.tables import Format, Row, all_rows, as_file
 from folkmoot.web.words import author_name, iso
@@ -105,7 +106,13 @@ async def list_all(
         blocks = await list_entries(transaction, wanted, Page(limit=LISTED, after=after, order="desc"))
         holders = Counter(each.block_id for each in await all_attachments(transaction))
         newest = await newest_versions(transaction, [block.id for block in blocks])
-        return {"blocks": blocks, "holders": holders, "newest": newest, "palette": await read_palette(transaction)}
+        return {
+            "blocks": blocks,
+            "apart": await told_apart(transaction, blocks),
+            "holders": holders,
+            "newest": newest,
+            "palette": await read_palette(transaction),
+        }
 
     values: dict[str, Any] = {"q": q, "listed": LISTED, "calls": code.moot_calls()}
     return await scan(read, lambda shown: render(request, "blocks.html", **values, **shown))

@@ -26,6 +26,7 @@ from folkmoot.store.paging import LARGEST_PAGE, Page
 from folkmoot.web import code
 from folkmoot.web.colours import read_palette
 from folkmoot.web.forms import problems_of, text_of
+from folkmoot.web.namesakes import told_apart
 from folkmoot.web.responses import page_router, read_form, redirect, render
 from folkmoot.web.tables import Format, Row, as_file
 from folkmoot.web.words import iso
@@ -137,6 +138,7 @@ async def _page(request: Request, scan: Scanning, status: int = 200, **more: Any
 
 async def _read(transaction: Transaction) -> dict[str, Any]:
     keys, now = await list_keys(transaction), clock.now()
+    blocks = await reachable_blocks(transaction, None, OFFERED)
     asked = {agent_id for key in keys if key.grants is not None for agent_id in key.grants.agents}
     return {
         "members": [key for key in reversed(keys) if key.grants is not None],
@@ -145,7 +147,8 @@ async def _read(transaction: Transaction) -> dict[str, Any]:
         "ended": {key.id for key in keys if not key.is_valid(now)},
         "labels": await labels_for(transaction, keys),
         "names": await agent_names(transaction, sorted(asked)),
-        "blocks": await reachable_blocks(transaction, None, OFFERED),
+        "blocks": blocks,
+        "apart": await told_apart(transaction, blocks),
         "archives": await list_archives(transaction, ArchiveFilter(), Page(limit=OFFERED)),
         "agents": await list_agents(transaction, AgentFilter(), Page(limit=OFFERED)),
         "palette": await read_palette(transaction),

@@ -14,6 +14,7 @@ from folkmoot.agents.overview import Newest, all_attachments, newest_versions
 from folkmoot.errors import NotFound
 from folkmoot.memory.attachments import Attachment
 from folkmoot.memory.listing import BlockEntry, BlockFilter, list_entries
+from folkmoot.runs.inbox import waiting_runs
 from folkmoot.runs.reading import RunFilter, list_runs
 from folkmoot.runs.runs import UNFINISHED, Run
 from folkmoot.server.grants import labels_for
@@ -91,14 +92,13 @@ async def _read(transaction: Transaction, q: str, tag: str, around: str) -> _Moo
     choice = moot_map.choose(*wanted, attachments)
     here = {member.id for member in members} & {each.id for each in wanted[0]}
     running = await list_runs(transaction, RunFilter(statuses=UNFINISHED), EVERY)
-    waiting = await list_agents(transaction, AgentFilter(last_stop_reason="requires_approval"), EVERY)
     return _Moot(
         choice=choice,
         folded_tags=await tags_of_agents(transaction, [agent.id for agent in choice.more_agents]),
         palette=await read_palette(transaction),
         newest=dict(await newest_versions(transaction, [block.id for block in choice.blocks])),
         runs={run.agent_id: run for run in reversed(running)},
-        waiting={agent.id for agent in waiting},
+        waiting={run.agent_id for run in await waiting_runs(transaction)},
         members=here,
         agent_count=len(wanted[0]) - len(here),
         block_count=len(wanted[1]),

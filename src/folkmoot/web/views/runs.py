@@ -13,10 +13,11 @@ from fastapi import Request, Response
 from folkmoot.agents.listing import AgentFilter, list_agents
 from folkmoot.agents.overview import agent_names
 from folkmoot.agents.steps import StepFilter, list_steps
-from folkmoot.errors import Conflict
+from folkmoot.conversations.conversations import find_conversation
+from folkmoot.errors import Conflict, NotFound
 from folkmoot.memory.history import edits_of_run
 from folkmoot.runs.reading import RunFilter, list_runs, messages_of_run
-from folkmoot.runs.runs import UNFINISHED, find_run, note_retry
+from folkmoot.runs.runs import UNFINISHED, Run, find_run, note_retry
 from folkmoot.runs.summaries import RunSummary, summarise
 from folkmoot.server.routes import messages as api
 from folkmoot.server.routes import runs as runs_api
@@ -30,7 +31,7 @@ from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page
 from folkmoot.web import code
-from folkmoot.web.chats import chat_address
+from folkmoot.web.chats import chat_address, title_of
 from folkmoot.web.colours import read_palette
 from folkmoot.web.costs import cost_of_steps
 from folkmoot.web.diagrams import spans_of
@@ -200,6 +201,8 @@ async def _page(
             "edits": await edits_of_run(transaction, run_id),
             "names": {**names, **await agent_names(transaction, [summary.asking_agent or ""])},
             "talk": talk,
+            "conversation": await _conversation(transaction, run),
+            "chat": chat_address(run.agent_id, run.conversation_id),
             "undone": undone,
             "palette": await read_palette(transaction),
         }
@@ -207,6 +210,14 @@ async def _page(
     return await scan(
         read, lambda shown: render(request, "run.html", calls=code.run_calls(run_id, shown["run"].agent_id), **shown)
     )
+
+
+async def _conversation(transaction: Transaction, run: Run) -> str | None:
+    """Return the title of the conversation that a run belongs to; None where that is being deleted."""
+    try:
+        return await title_of(transaction, await find_conversation(transaction, run.conversation_id))
+    except NotFound:
+        return None
 
 
 @router.post("/runs/{run_id}/revert")
