@@ -348,7 +348,7 @@ def _read_figures(supervisor: RunSupervisor, worker: JobWorker) -> None:
     """Let the page of figures read how this process stands."""
 
     def runs() -> dict[tuple[str, ...], float]:
-        begun = sum(run.begun for run in supervisor.active.values())
+        begun = sum(run.began_at is not None for run in supervisor.active.values())
         return {("working",): begun, ("waiting",): len(supervisor.active) - begun}
 
     RUNS.read = runs

@@ -100,3 +100,23 @@ def test_a_run_says_when_its_first_words_came(http: httpx.Client, new_agent: New
     (run,) = ok(http.get("/v1/runs", params={"agent_id": agent.id}))
     created, completed = (datetime.fromisoformat(run[name]) for name in ("created_at", "completed_at"))
     assert 0 < run["ttft_ns"] <= (completed - created).total_seconds() * 1e9 + 1000
+
+
+def test_a_runs_first_words_are_part_of_its_time_however_long_it_waited(
+    http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    agent = new_agent()
+    with scripted_model.hold() as held:
+        runs = [ok(http.post(f"/v1/agents/{agent.id}/messages/async", json={"input": "ECHO one"})) for _ in range(2)]
+        held.wait_for(1)
+    ended = [until(lambda run=run: over(http, run["id"])) for run in runs]
+    for run in ended:
+        assert 0 < run["ttft_ns"] <= run["total_duration_ns"]
+    began, waited = (datetime.fromisoformat(ended[1][name]) for name in ("created_at", "completed_at"))
+    assert ended[1]["total_duration_ns"] < (waited - began).total_seconds() * 1e9, "it waited for the other"
+
+
+def over(http: httpx.Client, run_id: str) -> dict[str, Any] | None:
+    """Return a run that is over; None while it goes on."""
+    run: dict[str, Any] = ok(http.get(f"/v1/runs/{run_id}"))
+    return run if run["completed_at"] else None

@@ -68,8 +68,8 @@ class ActiveRun:
     task: asyncio.Task[Answer] | None = None
     messages: list[Message] = field(default_factory=list)
     state: RunState = RunState.CREATED
-    begun: bool = False
-    """Whether it has had its conversation's lock."""
+    began_at: int | None = None
+    """When it had its conversation to itself, in microseconds; None while it waits."""
 
     cancelled: bool = False
     """Whether somebody wanted it stopped; else it is the server that stops."""
@@ -148,7 +148,8 @@ class ActiveRun:
             await store_events(transaction, self.run.id, self.log.stored, events)
             transaction.signal(topic(self.run.id))
         if (end := recorded.end) is not None:
-            details = end_details(self.run, end, self._answered_at)
+            began_at = self.run.created_at if self.began_at is None else self.began_at
+            details = end_details(end, self._answered_at - began_at)
             await end_run(transaction, self.run, "completed", end.stop_reason, details)
 
     def publish(self, event: Piece | CompactionBegun) -> None:

@@ -144,13 +144,12 @@ def end_of_run(run: Run) -> TurnEnd:
     )
 
 
-def end_details(run: Run, end: TurnEnd, answered_at: int) -> dict[str, Any]:
+def end_details(end: TurnEnd, waited: int | None) -> dict[str, Any]:
     """Return what a run keeps of its turn's end.
 
     Args:
-        run: the run.
         end: why it ended, and what it took.
-        answered_at: when the model's first words were there, in microseconds.
+        waited: how long after its beginning the model's first words were there, in microseconds; None of no model.
     """
     usage = {
         "prompt_tokens": end.usage.prompt_tokens,
@@ -162,4 +161,4 @@ def end_details(run: Run, end: TurnEnd, answered_at: int) -> dict[str, Any]:
         "context_tokens": end.context_tokens,
     }
     set_off = {"run_ids": list(end.run_ids)} if end.run_ids else {}
-    return {"usage": usage, "ttft_ns": (answered_at - run.created_at) * 1000, **set_off}
+    return {"usage": usage, "ttft_ns": None if waited is None else waited * 1000, **set_off}

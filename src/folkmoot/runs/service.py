@@ -163,7 +163,7 @@ class RunService:
             await append_messages(transaction, run.conversation_id, said, run.id)
             end = TurnEnd("end_turn")
             await after_turn(transaction, run, end)
-            await end_run(transaction, run, "completed", end.stop_reason, end_details(run, end, clock.now()))
+            await end_run(transaction, run, "completed", end.stop_reason, end_details(end, None))
 
         self.supervisor.active[run.id] = active  # so that its lease is kept while it waits
         try:
@@ -249,7 +249,7 @@ class RunService:
         try:
             active.enter()
             async with self._locked(run, stored=stored):
-                active.begun = True
+                active.began_at = clock.now()
                 end = await take_turn(active.request, active, self._services)
                 TURNS.add(end.stop_reason)
                 return Answer(run, active.messages, end)
@@ -296,7 +296,7 @@ class RunService:
             details["partial_answer"] = partial
         # Such a refusal comes before anything that was decided is carried out; what was decided can be said again.
         refused = isinstance(error, BadRequest | InvalidInput | NotFound)
-        interrupted = active.begun and active.request.decisions is not None and not refused
+        interrupted = active.began_at is not None and active.request.decisions is not None and not refused
 
         last: list[Event] = [failed]
 
