@@ -12,7 +12,7 @@ from folkmoot.errors import StoreOverloaded
 from folkmoot.identifiers import ORGANIZATION
 from folkmoot.store import postgres_pool
 from folkmoot.store.engine import Store, Transaction
-from folkmoot.store.postgres import PostgresEngine
+from folkmoot.store.postgres import PostgresEngine, PostgresTransaction
 from folkmoot.store.signals import Signals
 from support.polling import PATIENCE
 
@@ -100,9 +100,15 @@ async def test_a_statement_that_nobody_waits_for_is_cancelled_and_its_connection
 
 
 async def test_a_connection_that_the_server_ended_is_not_lent(few: Store, watching: asyncpg.Connection) -> None:
-    ended = await few.read(process_of)
+    noticed = asyncio.Event()
+
+    async def work(transaction: PostgresTransaction) -> int:
+        transaction._connection.add_termination_listener(lambda _: noticed.set())
+        return await process_of(transaction)
+
+    ended = await few.read(work)
     assert await watching.fetchval("SELECT pg_terminate_backend($1, $2)", ended, int(PATIENCE * 1000))
-    await asyncio.sleep(0)
+    await asyncio.wait_for(noticed.wait(), PATIENCE)
     assert await few.read(process_of) != ended
     await few.close()
     await watching.close()

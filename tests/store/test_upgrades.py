@@ -29,6 +29,9 @@ MEANT = {
 }
 """What may have changed, by the end of its place in an answer, and why."""
 
+TOLD_SINCE = frozenset({"message_ids", "last_run_completion", "last_run_duration_ms", "last_stop_reason"})
+"""What an agent of a list was shown without."""
+
 KEPT_FOR_LONG = {
     f"FOLKMOOT_{name.upper()}": str(10**9)
     for name in Settings.model_fields
@@ -100,6 +103,8 @@ def lost(recorded: Any, now: Any, place: str = "") -> Iterator[str]:
         return
     if isinstance(recorded, dict) and isinstance(now, dict):
         for key, value in recorded.items():
+            if value in (None, []) and key in TOLD_SINCE:
+                continue
             yield from lost(value, now.get(key, "nothing"), f"{place}.{key}")
     elif isinstance(recorded, list) and isinstance(now, list) and len(recorded) == len(now):
         for number, (one, other) in enumerate(zip(recorded, now, strict=True)):

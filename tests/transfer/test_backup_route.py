@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import httpx
@@ -93,7 +93,10 @@ def test_one_at_a_time_and_it_ends_with_its_reader(start_server: StartServer) ->
 
 def making(server: ServerProcess) -> list[str]:
     """Return the command lines of a server's processes that make backups."""
-    commands = (" ".join(child.cmdline()) for child in psutil.Process(server.process.pid).children())
+    commands = []
+    for child in psutil.Process(server.process.pid).children():
+        with suppress(psutil.NoSuchProcess):  # it has ended since, and may not have been reaped
+            commands.append(" ".join(child.cmdline()))
     return [command for command in commands if "folkmoot backup -" in command]
 
 
