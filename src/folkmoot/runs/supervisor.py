@@ -247,7 +247,11 @@ class RunSupervisor:
             for active, _, _ in waiting:
                 transaction.signal(topic(active.run_id))
 
-        await self._store.everywhere.write(store)
+        try:
+            await self._store.everywhere.write(store)
+        except Exception:
+            self.pieces.set()  # they still wait, and a model may be long in writing the next
+            raise
         for active, before, events in waiting:
             active.log.stored = max(active.log.stored, before + len(events))
 
