@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import httpx
@@ -19,6 +20,7 @@ from chaos.moot import (
     ok,
     post,
     read,
+    rows,
     say,
     write,
 )
@@ -201,3 +203,27 @@ async def test_a_postgresql_that_goes_away_and_comes_back(
     assert [v["edit"]["kind"] for v in await assert_one_order(http, block)] == ["create", "insert", "insert"]
     assert (await read(http, block))["value"] == "kept\nafter\nafter"
     server.stop()
+
+
+@pytest.mark.chaos
+@sqlite_only  # the address of this database is not used
+async def test_turns_outlive_a_postgresql_that_is_away_for_longer_than_a_lease(
+    start_server: StartServer, connect: Connect, durable_postgres: PostgresServer, scripted_model: ScriptedModel
+) -> None:
+    url = durable_postgres.create_database()
+    https = [connect(start_server(database=url).url) for _ in range(2)]
+    agents = [await make_agent(http) for http in https]
+    with scripted_model.hold(matching="through") as held:
+        turns = [asyncio.create_task(say(*each, "ECHO through")) for each in zip(https, agents, strict=True)]
+        await asyncio.to_thread(held.wait_for, 2)
+        await asyncio.to_thread(durable_postgres.stop)
+        await asyncio.sleep(17)
+        await asyncio.to_thread(durable_postgres.start)
+        # Whoever waits for a turn looks for the dead, and all have a lease that has ended.
+        waiting = asyncio.create_task(post(https[1], agents[0], "ECHO next"))
+        while await rows(url, f"SELECT 1 FROM runs WHERE lease_expires_at < {time.time_ns() // 1000}"):
+            await asyncio.sleep(0.2)
+        held.release()
+        for turn in await asyncio.gather(*turns):
+            assert turn["messages"][-1]["content"] == "through"
+        assert (await waiting).status_code == 200

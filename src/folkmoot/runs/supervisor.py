@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from weakref import WeakValueDictionary
@@ -27,10 +28,13 @@ from folkmoot.runs.runs import (
     topic,
 )
 from folkmoot.store.engine import Store, Transaction, Work
-from folkmoot.store.leases import EXTEND_SECONDS, again_and_again
+from folkmoot.store.leases import EXTEND_SECONDS, LEASE, again_and_again
 from folkmoot.store.signals import wait_or_look_again
 
 logger = logging.getLogger(__name__)
+
+AWAY_SECONDS = 2 * EXTEND_SECONDS
+"""How long a process may have been without the database, or asleep, and still know who has let a lease end."""
 
 STORE_PIECES_SECONDS = 0.1
 """How long pieces of a reply stay in memory only, before readers of other processes can see them."""
@@ -64,6 +68,8 @@ class RunSupervisor:
         self.stopped = asyncio.Event()
         """Set when this process stops what it works on."""
 
+        self._in_touch_at = time.monotonic()
+        self._judges_from = self._in_touch_at
         self._until: float | None = None
         self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._tasks: list[asyncio.Task[None]] = []
@@ -165,9 +171,17 @@ class RunSupervisor:
     async def fail_dead(self, *, every: bool) -> bool:
         """Mark runs as failed whose process is gone; tell whether there was one.
 
+        Whoever was without the database judges nobody until a lease has passed: the others, and it itself, may have
+        been without it as long, and need the time to say that they are still at work.
+
         Args:
             every: all that no process of this database works on, because this is its only one and has just started.
         """
+        now = time.monotonic()
+        if now - self._in_touch_at > AWAY_SECONDS:
+            self._judges_from = now + LEASE / 1e6
+        if now < self._judges_from and not every:
+            return False
         dead = await self._store.everywhere.write(lambda transaction: fail_dead_runs(transaction, every=every))
         for run_id in dead:
             logger.warning("Run was left unfinished by a process that is gone", extra={"run_id": run_id})
@@ -184,6 +198,7 @@ class RunSupervisor:
         await self.fail_dead(every=False)
         for organization_id, run_id in await self._store.everywhere.write(claim_callbacks):
             self.call_back(self._store.of(organization_id), run_id)
+        self._in_touch_at = time.monotonic()
 
     async def _hear_cancels(self) -> None:
         """Stop the runs of this process that another process was asked to cancel."""
@@ -232,7 +247,11 @@ class RunSupervisor:
             for active, _, _ in waiting:
                 transaction.signal(topic(active.run_id))
 
-        await self._store.everywhere.write(store)
+        try:
+            await self._store.everywhere.write(store)
+        except Exception:
+            self.pieces.set()  # they still wait, and a model may be long in writing the next
+            raise
         for active, before, events in waiting:
             active.log.stored = max(active.log.stored, before + len(events))
 
