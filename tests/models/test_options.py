@@ -143,6 +143,7 @@ async def test_claude_takes_no_temperature_above_one_and_its_newer_models_none(t
         ("anthropic/claude-haiku-4-5", "low", None),
     ],
 )
+@pytest.mark.filterwarnings("ignore:The model 'claude-opus-4-5' is deprecated:DeprecationWarning")
 async def test_effort_of_claude(handle: str, given: str, effort: str | None, told: Told) -> None:
     body = await told(handle, effort=given)
     assert (body.get("output_config", {}).get("effort"), "thinking" in body) == (effort, False)
