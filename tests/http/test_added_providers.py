@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -121,7 +122,7 @@ def test_a_key_is_answered_and_kept_in_no_readable_form(
     assert not [each.text for each in shown if SECRET in each.text or OTHER in each.text]
     assert not {name for name, value in made.items() if "key" in name and value is not None}
     database = Path(server.database.removeprefix("sqlite:///"))
-    with sqlite3.connect(database) as connection:
+    with closing(sqlite3.connect(database)) as connection:
         (sealed,) = connection.execute("SELECT sealed FROM model_providers WHERE id = ?", [made["id"]]).fetchone()
     assert sealed
     assert SECRET not in sealed

@@ -64,6 +64,27 @@ def test_memory_of_one_process_is_bounded(run: Running) -> None:
     assert (result.status, result.exceeded) == ("error", "memory")
 
 
+def test_threads_that_take_little_memory_all_run(run: Running) -> None:
+    source = """
+import threading
+def hold():
+    ready.wait()
+    kept = bytearray(100_000)
+    ready.wait()
+    sizes.append(len(kept))
+sizes, ready = [], threading.Barrier(24)
+threads = [threading.Thread(target=hold) for _ in range(24)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+more = [threading.Thread(target=lambda: sizes.append(1)) for _ in range(24)]
+for thread in more: thread.start()
+for thread in more: thread.join()
+sum(sizes)
+"""
+    result = run(Call(source))
+    assert (result.value, result.error) == (24 * 100_000 + 24, None)
+
+
 def test_memory_of_many_processes_is_bounded(run: Running) -> None:
     source = """
 import os, time

@@ -134,7 +134,7 @@ async def test_what_is_written_meanwhile_is_not_in_it(database_url: str, target:
 
     def write_amid(*_: object) -> None:
         if not written:
-            with sqlite3.connect(database_url.removeprefix("sqlite:///")) as database:
+            with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as database, database:
                 for table in metadata.sorted_tables:
                     written.append(database.execute(f"DELETE FROM {table.name}").rowcount)
 

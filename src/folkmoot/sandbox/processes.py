@@ -61,7 +61,8 @@ class Forker:
             with theirs:
                 self._process = subprocess.Popen(  # noqa: S603 - our own interpreter
                     command,
-                    env={"LANG": "C.UTF-8"},
+                    # Or each thread of a call that allocates reserves 64 MB of the addresses that the call may have.
+                    env={"LANG": "C.UTF-8", "MALLOC_ARENA_MAX": "1"},
                     cwd="/",
                     stdin=subprocess.DEVNULL,
                     umask=0o022,  # folders of a call's root, which another user enters
