@@ -24,7 +24,7 @@ from uvicorn.supervisors import Multiprocess
 
 from folkmoot import __version__, logs, tracing
 from folkmoot.application import create_app
-from folkmoot.errors import StartupError
+from folkmoot.errors import StartupError, StoreError
 from folkmoot.models.providers import Provider, configured, install_command, is_installed
 from folkmoot.sandbox.calls import Walls
 from folkmoot.sandbox.sandbox import Sandbox
@@ -62,7 +62,7 @@ def serve(options: Mapping[str, Any]) -> int:
         if settings.workers > 1:
             return _serve_with_workers(settings, listener)
         return uvloop.run(_serve(settings, listener))
-    except StartupError as error:
+    except (StartupError, StoreError) as error:
         print(f"folkmoot: {error.message}", file=sys.stderr)  # noqa: T201 - this is the terminal
         return 1
 

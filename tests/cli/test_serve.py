@@ -172,6 +172,16 @@ def test_a_database_of_a_newer_version_is_told(
 
 
 @one_store
+def test_a_database_that_lacks_a_table_is_told(
+    start_server: StartServer, folkmoot: Folkmoot, database_url: str
+) -> None:
+    start_server().stop()
+    with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as database, database:
+        database.execute("DROP TABLE model_providers")
+    assert_refused(folkmoot("serve", "--port", "0", "--database", database_url), "model_providers")
+
+
+@one_store
 def test_a_second_server_on_one_sqlite_file_is_refused(
     start_server: StartServer, folkmoot: Folkmoot, database_url: str
 ) -> None:
@@ -184,6 +194,15 @@ def test_a_second_server_on_one_sqlite_file_is_refused(
 
 
 # -- how it starts -------------------------------------------------------------------------------------------
+
+
+@one_store
+def test_a_folder_may_have_any_name(start_server: StartServer, tmp_path: Path) -> None:
+    folder = tmp_path / "a b#c?d%20é&'\""
+    folder.mkdir()
+    server = start_server(database=f"sqlite:///{folder / 'moot.sqlite3'}")
+    assert httpx.get(server.url + "/v1/ready", timeout=PATIENCE).status_code == 200
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("a b")] == [folder.name]
 
 
 @one_store

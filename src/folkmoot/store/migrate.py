@@ -92,10 +92,10 @@ def migrate_file(path: Path, revision: str) -> None:
     Raises:
         StartupError: a newer Folkmoot has written it, or it cannot be written.
     """
-    from sqlalchemy import create_engine, event
+    from sqlalchemy import URL, create_engine, event
     from sqlalchemy.exc import DBAPIError
 
-    engine = create_engine(f"sqlite:///{path}")
+    engine = create_engine(URL.create("sqlite", database=str(path)))
 
     @event.listens_for(engine, "connect")
     def no_implicit_transactions(connection: sqlite3.Connection, _: Any) -> None:
