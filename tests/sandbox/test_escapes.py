@@ -71,12 +71,13 @@ def test_the_walls_hold_for_a_server_without_rights(request: pytest.FixtureReque
     assert {name for name, out in outcomes["reaching"].items() if out} <= {"send a datagram"}
     assert "one process" in outcomes["line"]
     assert {name for name, out in outcomes["alone"].items() if out} == set()
+    assert outcomes["threads"] == [20, "processes"], "beside 40 of the server's own"
     reached = {name for name, out in outcomes["trusted"].items() if out}
     assert reached >= (PROBES.keys() | SAME_USER.keys()) - TARGETS_ONLY_ROOT_HAS
 
 
 _AS_NOBODY = """
-import asyncio, json, sys
+import asyncio, json, sys, threading
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from folkmoot.sandbox.calls import Call, Limits, Network
@@ -85,6 +86,28 @@ from folkmoot.sandbox import processes
 from sandbox.probes import PROBES, SAME_USER, targets
 from sandbox.refusing import refusing_boot
 limits = Limits(seconds=20.0, processes=32, folder_size=32_000_000, file_size=100_000_000)
+BEGIN_THREADS = '''
+import threading
+def begin(most):
+    threading.stack_size(1 << 15)
+    end, begun = threading.Event(), 0
+    try:
+        while begun < most:
+            threading.Thread(target=end.wait).start()
+            begun += 1
+    except RuntimeError:
+        pass
+    end.set()
+    return begun
+'''
+async def begin_threads(sandbox):
+    end = threading.Event()
+    for _ in range(40):
+        threading.Thread(target=end.wait).start()
+    calls = [Call(BEGIN_THREADS, "begin", {"most": most}, limits=limits) for most in (20, 200)]
+    few, many = [await sandbox.run(call) for call in calls]
+    end.set()
+    return few.value, many.exceeded
 async def main():
     outcomes = {}
     with targets(Path(sys.argv[2])) as there:
@@ -97,6 +120,7 @@ async def main():
             outcomes[mode] = {}
             if mode == "alone":
                 outcomes["line"] = (await sandbox.walls()).line
+                outcomes["threads"] = await begin_threads(sandbox)
             for name, probe in {**PROBES, **(SAME_USER if mode in ("alone", "trusted") else {})}.items():
                 result = await sandbox.run(Call(there.fill_in(probe), limits=limits, network=network))
                 outcomes[mode][name] = "REACHED" in result.stdout

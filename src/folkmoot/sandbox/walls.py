@@ -10,6 +10,7 @@ import socket
 import stat
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ _ROOM = 256 << 20
 
 _BYTES_A_FILE = 3200
 """Of the call's folder, for each file that it may hold."""
+
+_MEANWHILE = 256
+"""Threads that the server and its other calls may begin while a call runs as their user; its guard counts its own."""
 
 _MOUNT_POINT = "/proc"
 """Where the new root is put together: it is there on every Linux and nothing that is shown inside lies in it."""
@@ -117,6 +121,8 @@ def raise_alone(asked: Numbered, folder: str) -> None:
     """
     with _wall("limits"):
         Path("/proc/self/oom_score_adj").write_text("1000")
+        # The kernel counts those of the whole user, who is the server's.
+        others = _threads_of(os.getuid()) + _MEANWHILE
     with _wall("no rights"):
         linux.drop_capabilities()
         linux.prctl(linux.NO_NEW_PRIVILEGES, 1)
@@ -128,7 +134,7 @@ def raise_alone(asked: Numbered, folder: str) -> None:
         shown = landlock.all_but([Path(path) for path in asked["hidden"]], folders)
         landlock.restrict([*shown, folder], [], [f"/dev/{name}" for name in _DEVICES])
     with _wall("limits"):
-        limit(asked["limits"], addresses=True)
+        limit({**asked["limits"], "processes": asked["limits"]["processes"] + others}, addresses=True)
     with _wall("seccomp"):
         seccomp.install(alone=True)
 
@@ -249,6 +255,15 @@ def _drop(serial: int) -> None:
     linux.drop_capabilities()
     linux.prctl(linux.NO_NEW_PRIVILEGES, 1)
     linux.prctl(linux.PARENT_DEATH_SIGNAL, signal.SIGKILL)  # becoming another user undoes it; seccomp keeps it
+
+
+def _threads_of(user: int) -> int:
+    found = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended
+            if process.stat().st_uid == user:
+                found += len(list(Path(process, "task").iterdir()))
+    return found
 
 
 def limit(limits: Mapping[str, Any], *, addresses: bool) -> None:
