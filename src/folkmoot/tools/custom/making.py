@@ -10,7 +10,7 @@ from folkmoot.errors import BadRequest, Conflict
 from folkmoot.identifiers import new_id
 from folkmoot.memory.authors import Author
 from folkmoot.store import clock
-from folkmoot.store.engine import CHANGED_MEANWHILE, Store, Transaction
+from folkmoot.store.engine import Store, Transaction
 from folkmoot.tools.builtin import BUILTIN_TOOLS, BUILTIN_TOOLS_BY_ID
 from folkmoot.tools.custom.given import check_json_schema, check_name, parameters_of
 from folkmoot.tools.custom.languages import Language, describe_tool, in_turn, read_tool
@@ -97,12 +97,7 @@ async def make_tool(store: Store, fields: Mapping[str, Any], author: Author) -> 
         return await put_tool(transaction, fields, described, author)
 
     refuse_builtin(described.name)
-    try:
-        return await store.write(write)
-    except Conflict as error:
-        if error.message != CHANGED_MEANWHILE:
-            raise
-    return await store.write(write)  # somebody made one of this name at the same moment, which is there now
+    return await store.write(write)
 
 
 async def put_tool(
