@@ -269,9 +269,10 @@ async def set_feedback(transaction: Transaction, step_id: str, feedback: str | N
 
 
 async def usage_of_steps(transaction: Transaction, run_id: str) -> tuple[Usage, int]:
-    """Return what the stored steps of a run took, and how many there are."""
+    """Return what the steps of a run took, and how many of them came to their end."""
     rows = await transaction.all(_of_run, run_id=run_id)
-    return sum((StoredStep.from_row(row).usage for row in rows), Usage()), len(rows)
+    whole = [StoredStep.from_row(row) for row in rows if row["status"] != "failed"]
+    return sum((step.usage for step in whole), Usage()), len(whole)
 
 
 def trace_of(prompt: Prompt, reply: Reply) -> Mapping[str, str]:
