@@ -96,6 +96,7 @@ def test_every_filter_filters(http: httpx.Client, new_agent: NewAgent, new_block
         if value is None:
             continue
         tried += 1
-        answer = http.get(address, params={name: value})
+        own = {"agent_id": agent.id} if name == "feedback" else {}  # other tests give some on the same server
+        answer = http.get(address, params={name: value, **own})
         assert answer.status_code in (400, 404, 422) or answer.json() == [], (path, name, answer.text[:300])
     assert tried > 30

@@ -17,9 +17,9 @@ from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import groups
 from groups.test_sleeptime import TENDING, new_owl_of
-from runs.talking import ok, say
+from runs.talking import kept, ok, say
 from support.clients import plain_client
-from support.fixtures import MODEL, StartServer
+from support.fixtures import MODEL, StartServer, one_store
 from support.polling import until
 from support.scripted_model import ScriptedModel
 from support.stores import open_default
@@ -92,3 +92,33 @@ def test_who_waits_while_another_takes_its_turn_is_not_taken_for_dead(
         for agent_id in both:
             ended = ok(http.get("/v1/runs", params={"agent_id": agent_id}))
             assert [run["status"] for run in ended] == ["completed"]
+
+
+@one_store
+def test_who_waits_for_an_approval_reads_later_and_the_others_read_once(start_server: StartServer) -> None:
+    asking = [{"type": "requires_approval", "tool_name": "conversation_search"}]
+    server = start_server()
+    with plain_client(server.url) as http:
+        owl, first, waiting, last = [
+            ok(http.post("/v1/agents", json={"name": each, "model": MODEL, "tool_rules": asking}))["id"]
+            for each in ("owl", "first", "waiting", "last")
+        ]
+        asked = say(http, waiting, "CALL conversation_search {}")["messages"][-1]
+        manager = {"manager_type": "sleeptime", "manager_agent_id": owl, "sleeptime_agent_frequency": 1}
+        group = {"agent_ids": [first, waiting, last], "description": "", "manager_config": manager}
+        group_id = ok(http.post("/v1/groups", json=group))["id"]
+
+        def told(agent_id: str) -> int:
+            said = [each["content"] for each in kept(http, agent_id) if each["message_type"] == "user_message"]
+            return sum("Ada sails" in each for each in said)
+
+        say(http, owl, "ECHO Ada sails.")
+        until(lambda: any(job["attempts"] > 1 for job in ok(http.get("/v1/jobs/active"))))
+        assert [told(each) for each in (first, waiting, last)] == [1, 0, 1]
+        assert ok(http.get(f"/v1/groups/{group_id}"))["last_processed_message_id"] is None
+        denial = {"type": "approval", "tool_call_id": asked["tool_call"]["tool_call_id"], "approve": False}
+        decision = {"type": "approval", "approvals": [denial]}
+        ok(http.post(f"/v1/agents/{waiting}/messages", json={"messages": [decision]}))
+        until(lambda: ok(http.get("/v1/jobs/active")) == [])
+        assert [told(each) for each in (first, waiting, last)] == [1, 1, 1]
+        assert ok(http.get(f"/v1/groups/{group_id}"))["last_processed_message_id"] is not None

@@ -106,6 +106,14 @@ def test_another_process_knows_one_at_once_before_it_has_heard_of_it(
             handle = f"{add(one, scripted_model)['name']}/gpt-4o-mini"
             answer = other.request(method, path, json={**body, name: handle})
             assert answer.status_code == 200, (path, answer.text)
+        archive = other.post("/v1/archives", json={"name": "a"}).json()["id"]
+        for method, path, body in (
+            ("POST", "/v1/archives", {"name": "b"}),
+            ("PATCH", f"/v1/archives/{archive}", {}),
+        ) * 3:
+            handle = f"{add(one, scripted_model)['name']}/text-embedding-3-small"
+            answer = other.request(method, path, json={**body, "embedding": handle})
+            assert answer.status_code == 200, (path, answer.text)
 
 
 @one_store

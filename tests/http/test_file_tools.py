@@ -79,6 +79,27 @@ def test_open_files_stand_at_the_end_of_the_context_with_numbered_lines(
     assert after.index("line 10") > after.index("CALL open_files"), "behind the messages"
 
 
+@one_store
+def test_files_leave_half_of_a_small_window_to_everything_else(
+    http: httpx.Client, scripted_model: ScriptedModel, new_agent: NewAgent, new_folder: NewFolder, upload: Upload
+) -> None:
+    folder = new_folder()
+    for name in ("a", "b", "c"):
+        upload(folder, name, f"{name} and some words\n" * 2_000)
+    agent = new_agent(folder_ids=[folder["id"]], context_window_limit=8_000)
+    for _ in range(2):
+        http.post(f"/v1/agents/{agent.id}/messages", json={"input": "ECHO hello"}).raise_for_status()
+    first, second = prompts(scripted_model)  # nothing had to leave the context for them
+    for prompt in (first, second):
+        assert len(prompt) < 0.9 * 8_000 * 4
+        for name in ("a", "b", "c"):
+            assert f"1: {name} and some words" in prompt
+        assert prompt.count("There is no room for more than this") == 3
+        assert "with at most 5,333 characters of each" in prompt
+    (held, *_) = http.get(f"/v1/agents/{new_agent(folder_ids=[folder['id']]).id}/files").json()["files"]
+    assert len(held["visible_content"]) > 20_000
+
+
 def test_a_replaced_file_is_seen_at_the_next_step_by_all(
     http: httpx.Client, scripted_model: ScriptedModel, new_agent: NewAgent, new_folder: NewFolder, upload: Upload
 ) -> None:

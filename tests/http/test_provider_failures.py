@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -148,7 +149,10 @@ def test_a_provider_that_is_not_there_is_502(start_server: StartServer) -> None:
             say(client, agent, "hello")
         (run,) = client.runs.list(agent_id=agent.id)
     assert failed.value.status_code == 502
-    assert f"Run failed: ProviderError, for local (run_id={run.id}, agent_id={agent.id})" in server.log()
+    told = re.escape(f"Run failed: ProviderError, for local (run_id={run.id}, agent_id={agent.id})")
+    assert re.search(
+        rf"^\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{{3}}Z WARNING [a-z.]+: {told}$", server.log(), re.MULTILINE
+    )
     assert "127.0.0.1:1" in failed.value.response.json()["detail"]
     assert "pass" not in failed.value.response.text
     assert "user:pass" not in server.log()

@@ -12,7 +12,7 @@ from letta_client import Letta, NotFoundError
 
 from runs.talking import ok, say
 from support.clients import plain_client
-from support.fixtures import MODEL, NewAgent, StartServer
+from support.fixtures import MODEL, NewAgent, StartServer, one_store
 from support.scripted_model import ScriptedModel
 
 ASKED = "CALL conversation_search {}\nTHEN ECHO one two three"
@@ -77,13 +77,42 @@ def test_feedback_is_kept_changed_and_taken_back(client: Letta, http: httpx.Clie
     assert http.patch(f"/v1/steps/{step_id}/feedback", json={"feedback": "meh"}).status_code == 422
 
 
-def test_a_failed_step_is_no_step(
+def test_a_model_call_that_failed_is_a_step_that_says_why(
     client: Letta, http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:
     agent = new_agent()
-    scripted_model.fail_next(400)
+    search = {"name": "conversation_search", "arguments": "{}"}
+    scripted_model.reply_next({"content": None, "tool_calls": [{"id": "c", "type": "function", "function": search}]})
+    scripted_model.fail_next(400, message="no such luck")
     assert http.post(f"/v1/agents/{agent.id}/messages", json={"input": "lost"}).status_code == 502
-    assert list(client.steps.list(agent_id=agent.id)) == []
+    (run,) = client.runs.list(agent_id=agent.id)
+    whole, failed = client.runs.steps.list(run.id, order="asc")
+    assert (whole.status, whole.error_type, whole.error_data) == ("success", None, None)
+    assert (failed.status, failed.stop_reason, failed.error_type) == ("failed", "llm_api_error", "ProviderRejected")
+    assert failed.error_data is not None
+    assert "no such luck" in str(failed.error_data["message"])
+    assert (failed.model, failed.total_tokens) == ("gpt-4o-mini", 0)
+    assert client.steps.retrieve(failed.id) == failed
+    assert next(iter(client.steps.list(agent_id=agent.id))) == failed
+    assert client.steps.messages.list(failed.id).items == []
+    assert client.runs.usage.retrieve(run.id).total_tokens == whole.total_tokens
+    assert http.delete(f"/v1/runs/{run.id}").status_code == 200
+    kept = client.steps.retrieve(failed.id)
+    assert (kept.status, kept.error_type, kept.error_data) == ("failed", "ProviderRejected", None), "no words stay"
+
+
+@one_store
+def test_pieces_of_an_answer_that_broke_off_name_the_step_that_failed(
+    client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    agent = new_agent()
+    scripted_model.break_next(after=3)
+    stream = client.agents.messages.create(
+        agent.id, input="ECHO one two three four", streaming=True, stream_tokens=True
+    )
+    named = {piece.step_id for piece in stream if piece.message_type == "assistant_message"}
+    (failed,) = client.steps.list(agent_id=agent.id)
+    assert (failed.status, named) == ("failed", {failed.id})
 
 
 @pytest.mark.parametrize("part", ["", "/messages", "/metrics"])

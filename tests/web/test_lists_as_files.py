@@ -29,6 +29,15 @@ def rows_of(http: httpx.Client, path: str, name: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(answer.text, newline="")))
 
 
+def test_activity_says_of_a_read_only_block_that_it_can_be_read(
+    http: httpx.Client, new_agent: NewAgent, new_block: NewBlock
+) -> None:
+    policies, notes = new_block(read_only=True), new_block()
+    agent = new_agent(block_ids=[policies.id, notes.id])
+    told = [row["what"] for row in rows_of(http, f"/activity?agent={agent.id}&kind=attachment&format=csv", "activity")]
+    assert told == [f"was given the block {notes.label}, write", f"was given the block {policies.label}, read only"]
+
+
 def test_lists_are_files(http: httpx.Client, new_agent: NewAgent, new_block: NewBlock) -> None:
     mark = f"listed_{uuid4().hex[:8]}"
     block = new_block(label=mark, value="Zoë\nsecond", tags=["a", "b"])

@@ -99,6 +99,7 @@ _is_lent = api_keys.c.id.startswith(f"{_LENT}-")
 _this = api_keys.c.id == bindparam("key_id")
 _by_hash = select(api_keys).where(api_keys.c.hash == bindparam("given"))
 _by_id = select(api_keys).where(_this, ~opens_nothing)
+_by_id_locked = _by_id.with_for_update(key_share=True)
 _keys = select(api_keys).where(~_is_token, ~_is_lent, ~opens_nothing).order_by(api_keys.c.created_at, api_keys.c.id)
 _tokens = select(api_keys).where(_is_token).order_by(api_keys.c.created_at.desc(), api_keys.c.id)
 _count_keys = (
@@ -278,13 +279,13 @@ async def list_tokens(transaction: Transaction) -> list[Key]:
     return [token for token in tokens if token.is_valid(now)]
 
 
-async def find_key(transaction: Transaction, key_id: str) -> Key:
-    """Return a key by its identifier.
+async def find_key(transaction: Transaction, key_id: str, *, lock: bool = False) -> Key:
+    """Return a key by its identifier; with `lock`, nobody else can change it before the transaction ends.
 
     Raises:
         NotFound: there is no such key.
     """
-    row = await transaction.first(_by_id, key_id=key_id)
+    row = await transaction.first(_by_id_locked if lock else _by_id, key_id=key_id)
     if row is None:
         raise NotFound(f"Key with id '{key_id}' not found")
     return Key.from_row(row)

@@ -14,6 +14,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from folkmoot.agents.agents import Agent
+from folkmoot.agents.context_window import Scale
 from folkmoot.agents.files_in_prompt import render_files
 from folkmoot.agents.instructions import metadata_section
 from folkmoot.archives.attachments import ShownArchive, shown_archives
@@ -55,12 +56,13 @@ class Seen:
     files: ShownFiles = field(default_factory=ShownFiles)
 
 
-async def read_seen(transaction: Transaction, agent_id: str, conversation_id: str | None = None) -> Seen:
-    """Return what the agent is shown beside its messages, as it is now."""
+async def read_seen(transaction: Transaction, agent_id: str, conversation_id: str, window: int) -> Seen:
+    """Return what the agent is shown beside its messages, as it is now; of its files half of the window at the most."""
+    room = Scale().size(window) // 2
     return Seen(
         await read_blocks(transaction, agent_id, conversation_id),
         await shown_archives(transaction, agent_id),
-        await shown_files(transaction, agent_id),
+        await shown_files(transaction, agent_id, room),
     )
 
 

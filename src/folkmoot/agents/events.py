@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
+from folkmoot.agents.steps import Step
 from folkmoot.conversations.messages import Message
 from folkmoot.models.prompt import Usage
 from folkmoot.store import clock
@@ -143,3 +144,6 @@ class TurnSink(Protocol):
 
     def publish(self, event: Piece | CompactionBegun) -> None:
         """Show readers something that is not stored with a step."""
+
+    def note_failed(self, step: Step) -> None:
+        """Keep a model call that failed, and the turn with it, to be stored when the run ends."""

@@ -99,11 +99,17 @@ async def create_identity(
         Conflict: there is one of this key in the project.
         NotFound: an agent or a block does not exist.
     """
+    await _refuse_same_key(transaction, {**fields, "project_id": fields["project_id"] or "", "id": ""})
+    return await _make(transaction, fields, properties, holdings)
+
+
+async def _make(
+    transaction: Transaction, fields: Mapping[str, Any], properties: Sequence[Mapping[str, Any]], holdings: Holdings
+) -> Identity:
     now = clock.now()
     row = {**fields, "project_id": fields["project_id"] or "", "id": new_id("identity")}
-    row |= {"created_at": now, "updated_at": now}
-    await _refuse_same_key(transaction, row)
-    await transaction.insert(identities, [{**row, "properties": json.dumps(_by_key([], properties))}])
+    row |= {"created_at": now, "updated_at": now, "properties": json.dumps(_by_key([], properties))}
+    await transaction.insert(identities, [row])
     await _hold(transaction, row["id"], holdings)
     return await find_identity(transaction, row["id"])
 
@@ -115,7 +121,7 @@ async def upsert_identity(
     key, project = fields["identifier_key"], fields.get("project_id") or ""
     row = await transaction.first(_same_key, key=key, project=project)
     if row is None:
-        return await create_identity(transaction, fields, properties or (), holds)
+        return await _make(transaction, fields, properties or (), holds)
     changes = {name: fields[name] for name in ("name", "identity_type")}
     return await update_identity(transaction, row["id"], changes, properties, holds)
 

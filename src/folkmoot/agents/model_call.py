@@ -16,7 +16,6 @@ from folkmoot.agents.turn_state import TurnState
 from folkmoot.conversations.conversations import Counted
 from folkmoot.conversations.messages import Message
 from folkmoot.errors import ContextOverflow
-from folkmoot.identifiers import new_id
 from folkmoot.models.prompt import Delta, Prompt, Reply
 from folkmoot.store import clock
 
@@ -34,8 +33,8 @@ class ModelCall:
     prompt: Prompt
 
 
-async def call_model(turn: TurnState, sink: TurnSink, incoming: Sequence[Message]) -> ModelCall:
-    """Ask the model for one reply, and publish its pieces when they are wanted.
+async def call_model(turn: TurnState, sink: TurnSink, step_id: str, incoming: Sequence[Message]) -> ModelCall:
+    """Ask the model for one reply, the step `step_id`, and publish its pieces when they are wanted.
 
     When messages have to leave the context, that is published first, and then the summary of them. A provider that
     takes less than is known of it is asked again with less, down to the newest messages in short.
@@ -51,7 +50,7 @@ async def call_model(turn: TurnState, sink: TurnSink, incoming: Sequence[Message
             size = context_state.measure(prompt)
         if refused is not None and size >= refused[0]:
             raise refused[1]
-        step_id, started, begun = new_id("step"), clock.now(), False
+        started, begun = clock.now(), False
         writer = ReplyWriter(
             sink.run_id,
             step_id,

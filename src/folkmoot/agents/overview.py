@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import and_, case, false, func, select
 
 from folkmoot.agents.agents import Agent
 from folkmoot.memory.attachments import Access, Attachment
@@ -128,12 +128,14 @@ async def recent_attachments(
 ) -> list[Joined]:
     """Return what agents were given last and still have, up to a moment in microseconds, the newest first."""
     found: list[Joined] = []
-    for kind, table, held, column, name in (
-        ("block", agent_blocks, blocks, agent_blocks.c.block_id, blocks.c.label),
-        ("archive", agent_archives, archives, agent_archives.c.archive_id, archives.c.name),
+    for kind, table, held, column, name, read_only in (
+        ("block", agent_blocks, blocks, agent_blocks.c.block_id, blocks.c.label, blocks.c.read_only),
+        ("archive", agent_archives, archives, agent_archives.c.archive_id, archives.c.name, false()),
     ):
+        access = case((read_only, "read"), else_=table.c.access)
         statement = (
-            select(table.c.agent_id, column.label("id"), name.label("name"), table.c.access, table.c.attached_at)
+            select(table.c.agent_id, column.label("id"), name.label("name"), table.c.attached_at)
+            .add_columns(access.label("access"))
             .join(held, held.c.id == column)
             .where(table.c.attached_at <= before, is_kept(held.c.id), is_kept(table.c.agent_id))
         )

@@ -1,4 +1,7 @@
-"""Steps as they are stored: one model call each, with its usage and the versions of the blocks it was shown."""
+"""Steps as they are stored: one model call each, with its usage and the versions of the blocks it was shown.
+
+A call that failed is one too: it is stored with its run's end, without blocks, since nothing came of them.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
 from folkmoot.store.several import Several
-from folkmoot.store.tables import agents, block_readers, blocks, step_traces, steps
+from folkmoot.store.tables import agents, block_readers, blocks, runs, step_traces, steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class Step:
     duration: int
     tool_duration: int
     trace: KeptTrace | None = None
+    error_type: str | None = None
+    """Of a call that failed; what else is said of that is in its run."""
 
 
 async def store_step(transaction: Transaction, step: Step, seen: Seen) -> None:
@@ -64,7 +69,7 @@ async def store_step(transaction: Transaction, step: Step, seen: Seen) -> None:
                 "run_id": step.run_id,
                 "agent_id": step.agent_id,
                 "model": step.model,
-                "status": "success",
+                "status": "success" if step.error_type is None else "failed",
                 "stop_reason": step.stop_reason,
                 "prompt_tokens": usage.prompt_tokens,
                 "completion_tokens": usage.completion_tokens,
@@ -76,6 +81,7 @@ async def store_step(transaction: Transaction, step: Step, seen: Seen) -> None:
                         "finish_reason": step.finish_reason,
                         "model_microseconds": step.duration,
                         "tool_microseconds": step.tool_duration,
+                        **({"error_type": step.error_type} if step.error_type is not None else {}),
                     }
                 ),
                 "created_at": now,
@@ -139,6 +145,9 @@ class StoredStep:
     duration: int
     tool_duration: int
     created_at: int
+    error_type: str | None
+    error: str | None = None
+    """Why it failed, as long as its run is kept."""
 
     @classmethod
     def from_row(cls, row: Row) -> StoredStep:
@@ -165,6 +174,7 @@ class StoredStep:
             duration=details["model_microseconds"],
             tool_duration=details.get("tool_microseconds", 0),
             created_at=row["created_at"],
+            error_type=details.get("error_type"),
         )
 
 
@@ -216,7 +226,21 @@ async def list_steps(transaction: Transaction, wanted: StepFilter, page: Page) -
     if wanted.tags:
         has = steps.c.feedback_tags.contains
         statement = statement.where(or_(*(has(json.dumps(tag), autoescape=True) for tag in wanted.tags)))
-    return [StoredStep.from_row(row) for row in await fetch_page(transaction, statement, steps, page)]
+    found = [StoredStep.from_row(row) for row in await fetch_page(transaction, statement, steps, page)]
+    return await _with_errors(transaction, found)
+
+
+async def _with_errors(transaction: Transaction, found: list[StoredStep]) -> list[StoredStep]:
+    """Return steps with what their runs say of those that failed: words, which stand in the run and go with it."""
+    failed = list({step.run_id for step in found if step.error_type is not None})
+    if not failed:
+        return found
+    rows = await transaction.all(select(runs.c.id, runs.c.details).where(runs.c.id.in_(failed)))
+    errors = {row["id"]: json.loads(row["details"]).get("error") or {} for row in rows}
+    return [
+        step if step.error_type is None else replace(step, error=errors.get(step.run_id, {}).get("message"))
+        for step in found
+    ]
 
 
 async def find_step(transaction: Transaction, step_id: str) -> StoredStep:
@@ -228,7 +252,8 @@ async def find_step(transaction: Transaction, step_id: str) -> StoredStep:
     row = await transaction.first(_by_id, step_id=step_id)
     if row is None:
         raise NotFound(f"Step with id '{step_id}' not found")
-    return StoredStep.from_row(row)
+    [step] = await _with_errors(transaction, [StoredStep.from_row(row)])
+    return step
 
 
 async def set_feedback(transaction: Transaction, step_id: str, feedback: str | None, tags: Sequence[str]) -> StoredStep:
@@ -244,9 +269,10 @@ async def set_feedback(transaction: Transaction, step_id: str, feedback: str | N
 
 
 async def usage_of_steps(transaction: Transaction, run_id: str) -> tuple[Usage, int]:
-    """Return what the stored steps of a run took, and how many there are."""
+    """Return what the steps of a run took, and how many of them came to their end."""
     rows = await transaction.all(_of_run, run_id=run_id)
-    return sum((StoredStep.from_row(row).usage for row in rows), Usage()), len(rows)
+    whole = [StoredStep.from_row(row) for row in rows if row["status"] != "failed"]
+    return sum((step.usage for step in whole), Usage()), len(whole)
 
 
 def trace_of(prompt: Prompt, reply: Reply) -> Mapping[str, str]:

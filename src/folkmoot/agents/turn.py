@@ -26,9 +26,10 @@ from folkmoot.agents.tool_rules import Called
 from folkmoot.agents.turn_state import TurnRequest, TurnState
 from folkmoot.conversations.conversations import append_messages
 from folkmoot.conversations.messages import Message
+from folkmoot.errors import ProviderError
 from folkmoot.identifiers import new_id
 from folkmoot.models.observing import model_attributes
-from folkmoot.models.prompt import Prompt
+from folkmoot.models.prompt import Prompt, Usage
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 
@@ -94,7 +95,12 @@ async def _take_steps(turn: TurnState, sink: TurnSink) -> TurnEnd:
         turn.services.sandbox.expect()  # by the time the model has answered it is there
     incoming = request.messages
     for number in range(1, request.max_steps + 1):
-        call = await call_model(turn, sink, incoming)
+        step_id, begun = new_id("step"), clock.now()
+        try:
+            call = await call_model(turn, sink, step_id, incoming)
+        except ProviderError as error:
+            sink.note_failed(_failed_step(turn, sink.run_id, step_id, clock.now() - begun, error))
+            raise
         end = await _take_step(turn, sink, call, incoming, number)
         if end is not None:
             return end
@@ -211,4 +217,19 @@ def _step(
         duration=call.duration,
         tool_duration=tool_duration,
         trace=trace,
+    )
+
+
+def _failed_step(turn: TurnState, run_id: str, step_id: str, duration: int, error: ProviderError) -> Step:
+    return Step(
+        id=step_id,
+        run_id=run_id,
+        agent_id=turn.agent.id,
+        model=turn.agent.model,
+        usage=Usage(),
+        stop_reason="llm_api_error",
+        finish_reason="error",
+        duration=duration,
+        tool_duration=0,
+        error_type=type(error).__name__,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from folkmoot.files.open_files import (
     AgentFile,
@@ -53,32 +53,35 @@ class ShownFiles:
     limits: Limits = field(default_factory=Limits)
 
 
-async def shown_files(transaction: Transaction, agent_id: str) -> ShownFiles:
-    """Return what the agent is shown of its folders, as it is now."""
+async def shown_files(transaction: Transaction, agent_id: str, room: int) -> ShownFiles:
+    """Return what the agent is shown of its folders, as it is now; of its open files `room` characters together."""
     held = await folders_of(transaction, agent_id)
     if not held:
         return ShownFiles()
     limits = await limits_of(transaction, agent_id)
+    opened = (await open_files_of(transaction, agent_id))[: limits.most_open]
+    limits = replace(limits, view_characters=min(limits.view_characters, room // max(len(opened), 1)))
     folders = []
     for row in held:
         closed = await closed_names(transaction, agent_id, row["id"], MOST_NAMES)
         folders.append(ShownFolder(row["name"], row["description"], row["instructions"], row["files"], closed))
-    return ShownFiles(folders, await _open(transaction, agent_id, limits), limits)
+    return ShownFiles(folders, await _view(transaction, opened, limits), limits)
 
 
 async def files_at_hand(transaction: Transaction, agent_id: str) -> ShownFiles:
     """Return the files that the agent sees, with what it is shown of them, and its newest others without a text."""
     limits = await limits_of(transaction, agent_id)
-    seen = await _open(transaction, agent_id, limits)
+    opened = (await open_files_of(transaction, agent_id))[: limits.most_open]
+    seen = await _view(transaction, opened, limits)
     has_text = {each.held.file.id for each in seen}
     listed = await list_agent_files(transaction, agent_id, Page(MOST_LISTED, order="desc"))
     others = [ShownFile(each, "") for each in listed if each.file.id not in has_text]
     return ShownFiles((), [*seen, *others], limits)
 
 
-async def _open(transaction: Transaction, agent_id: str, limits: Limits) -> list[ShownFile]:
+async def _view(transaction: Transaction, opened: Sequence[AgentFile], limits: Limits) -> list[ShownFile]:
     shown = []
-    for each in (await open_files_of(transaction, agent_id))[: limits.most_open]:
+    for each in opened:
         view = await view_lines(transaction, each.file, each.first_line, each.last_line, limits.view_characters)
         shown.append(ShownFile(each, view.render()))
     return shown

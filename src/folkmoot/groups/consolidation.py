@@ -1,12 +1,14 @@
 """The job that consolidates: sleep-time agents read what was said since, and work it into memory.
 
 Each of them takes a turn of the one loop, as a run that people read, cancel and undo. It overwrites blocks only as it
-was shown them (`TurnRequest.edits_as_read`). How far was read is noted in the transaction that ends the last run, so
-that what a process left half-done is read again, and nothing twice.
+was shown them (`TurnRequest.edits_as_read`). Each has read what its last completed run was told. How far all have is
+noted in the transaction that ends the last run, so that what a process left half-done, or one of them could not do, is
+read again by who has not, and by nobody twice.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,10 +21,10 @@ from folkmoot.agents.agents import Agent, find_agent
 from folkmoot.agents.turn_state import TurnRequest
 from folkmoot.conversations.conversations import MAIN_CONVERSATION
 from folkmoot.conversations.messages import Message
-from folkmoot.errors import NotFound
+from folkmoot.errors import FolkmootError, NotFound, ServerStopped
 from folkmoot.groups.groups import Group, find_group
 from folkmoot.groups.instructions import said_since
-from folkmoot.groups.sleeptime import KIND, share_blocks
+from folkmoot.groups.sleeptime import KIND, note_consolidated, share_blocks
 from folkmoot.identifiers import new_id
 from folkmoot.jobs.jobs import add_job, end_job
 from folkmoot.jobs.kinds import ActiveJob, JobKind
@@ -31,7 +33,7 @@ from folkmoot.runs.runs import Run, store_run
 from folkmoot.runs.service import RunService, new_run
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
-from folkmoot.store.tables import group_members, group_readings, groups, messages
+from folkmoot.store.tables import group_members, group_readings, groups, messages, runs
 
 MOST_SAID = 60_000
 """Characters of what was said that are worked on at once; what is behind them comes next."""
@@ -46,6 +48,9 @@ MOST_STEPS = 20
 
 RUN_TYPE = "sleeptime_agent_send_message_async"
 """How programs know such runs."""
+
+LOOKED_AT = 20
+"""Runs of a sleep-time agent among which the one that it has read in last is looked for; others may talk to it too."""
 
 _SAID = ("user_message", "assistant_message", "tool_call_message", "tool_return_message")
 
@@ -64,6 +69,12 @@ _unread = (
 _is_unread = _unread.where(
     exists().where(group_members.c.group_id == group_readings.c.group_id)  # without members nobody will read it
 ).limit(1)
+_completed_of_agent = (
+    select(runs.c.details)
+    .where(runs.c.agent_id == bindparam("of_agent"), runs.c.status == "completed")
+    .order_by(runs.c.created_at.desc(), runs.c.id.desc())
+    .limit(LOOKED_AT)
+)
 _take_run_id = update(groups).where(groups.c.id == bindparam("group_id")).values(next_run_id=None)
 
 
@@ -93,18 +104,41 @@ def consolidation_kind(runs_of: Callable[[Principal], RunService], idle_seconds:
         service, wanted, more = runs_of(principal), True, True
         while wanted and more:
             plan = await active.commit(lambda transaction: _begin(transaction, group_id, principal))
-            for place, (run, request) in enumerate(plan.turns):
-                if place:
-                    await active.commit(partial(store_run, run=run, status="created"))
-                if (await service.take_stored(run, request)).end.stop_reason == "cancelled":
-                    wanted = False
-                    break
+            wanted = await _take_turns(active, service, plan)
             more = plan.more or await active.commit(lambda transaction: _is_due(transaction, group_id))
         later = int(idle_seconds * 1e6) if wanted else None
         await active.commit(lambda transaction: _end(transaction, active, later))
         active.is_complete = True
 
     return JobKind(KIND, work)
+
+
+async def _take_turns(active: ActiveJob, service: RunService, plan: Plan) -> bool:
+    """Take the turns of all, whatever becomes of the others'; False when somebody cancelled one.
+
+    Raises:
+        FolkmootError: one of them failed, or cannot be taken while it waits for an approval.
+    """
+    failure: FolkmootError | None = None
+    for place, (run, request) in enumerate(plan.turns):
+        if failure is not None:  # then the last is not the end of it
+            run = replace(run, details=_not_all(run.details))
+        if place:
+            await active.commit(partial(store_run, run=run, status="created"))
+        try:
+            if (await service.take_stored(run, request)).end.stop_reason == "cancelled":
+                return False
+        except ServerStopped:
+            raise
+        except FolkmootError as error:
+            failure = failure or error
+    if failure is not None:
+        raise failure
+    return True
+
+
+def _not_all(details: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**details, "consolidation": {**details["consolidation"], "by_all": False}}
 
 
 async def _begin(transaction: Transaction, group_id: str, principal: Principal) -> Plan:
@@ -120,17 +154,34 @@ async def _begin(transaction: Transaction, group_id: str, principal: Principal) 
         await transaction.run(_take_run_id, group_id=group_id)  # or it would be due for ever
         return Plan()
     manager = await find_agent(transaction, group.manager_agent_id)
-    text = _told(group, manager, said)
-    read = {"read_to": read_to, "last_message_id": said[-1][1].id}
+    read = {"group_id": group.id, "read_to": read_to, "last_message_id": said[-1][1].id}
+    told = {}
+    for agent_id in group.agent_ids:
+        had = await _read_by(transaction, group.id, agent_id)
+        if new := [(each, message) for each, message in said if message.sequence >= had.get(each, 0)]:
+            told[agent_id] = _told(group, manager, new)
     turns = []
-    for place, agent_id in enumerate(group.agent_ids, 1):
-        request = _request(group, agent_id, text, read if place == len(group.agent_ids) else {})
+    for place, (agent_id, text) in enumerate(told.items(), 1):
+        request = _request(group, agent_id, text, {**read, "by_all": place == len(told)})
         run_id = group.next_run_id if place == 1 and group.next_run_id is not None else new_id("run")
         run = replace(new_run(request, principal), id=run_id, status="created")
         turns.append((run, request))
-    await store_run(transaction, turns[0][0], "created")
+    if turns:
+        await store_run(transaction, turns[0][0], "created")
+    else:
+        await note_consolidated(transaction, {**read, "by_all": True})
     await transaction.run(_take_run_id, group_id=group_id)
     return Plan(turns, more=len(said) < len(found) or len(found) == MESSAGES_AT_ONCE)
+
+
+async def _read_by(transaction: Transaction, group_id: str, agent_id: str) -> Mapping[str, int]:
+    """Return how far an agent has read for a group, by conversation: as its last completed run for it was told."""
+    for row in await transaction.all(_completed_of_agent, of_agent=agent_id):
+        about = json.loads(row["details"]).get("consolidation", {})
+        if about.get("group_id") == group_id:
+            read_to: Mapping[str, int] = about.get("read_to", {})
+            return read_to
+    return {}
 
 
 def _told(group: Group, manager: Agent, said: Sequence[tuple[str, Message]]) -> str:
@@ -143,7 +194,7 @@ def _told(group: Group, manager: Agent, said: Sequence[tuple[str, Message]]) -> 
 
 
 def _request(group: Group, agent_id: str, text: str, read: Mapping[str, Any]) -> TurnRequest:
-    """Return what an agent is asked; `read` is what will have been read with its end, nothing unless it is the last."""
+    """Return what an agent is asked; `read` is what will have been read with its end, as `note_consolidated` has it."""
     about = {"run_type": RUN_TYPE, "group_id": group.id, "manager_agent_id": group.manager_agent_id}
     return TurnRequest(
         agent_id=agent_id,
@@ -152,7 +203,7 @@ def _request(group: Group, agent_id: str, text: str, read: Mapping[str, Any]) ->
         max_steps=MOST_STEPS,
         background=True,
         edits_as_read=True,
-        details={"metadata": about, "consolidation": {"group_id": group.id, **read}},
+        details={"metadata": about, "consolidation": read},
     )
 
 

@@ -197,9 +197,10 @@ async def note_consolidated(transaction: Transaction, consolidated: Mapping[str,
 
     Args:
         transaction: where to write.
-        consolidated: `group_id`; of the last run also `read_to` by conversation, and `last_message_id`.
+        consolidated: `group_id`, `read_to` by conversation, `last_message_id`, and `by_all`: whether all who tend the
+            memory have read that then; else nothing is noted.
     """
-    if "read_to" not in consolidated:
+    if not consolidated["by_all"]:
         return
     group_id = consolidated["group_id"]
     for conversation_id, place in consolidated["read_to"].items():

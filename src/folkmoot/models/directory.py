@@ -106,11 +106,6 @@ class Directory:
         except FolkmootError:
             return  # whoever resolves it says what is wrong
 
-    @property
-    def has_added(self) -> bool:
-        """Whether the organisation has added a provider."""
-        return bool(self._added.providers.get(self._organization_id))
-
     def is_added(self, handle: str) -> bool:
         """Tell whether a handle names a provider that the organisation has added."""
         return self._find(handle.partition("/")[0]) is not None

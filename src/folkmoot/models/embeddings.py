@@ -85,8 +85,6 @@ class _Kept:
     loop: asyncio.AbstractEventLoop | None = None
     http: dict[bool, httpx2.AsyncClient] = field(default_factory=dict)
     askers: dict[tuple[str, str], tuple[ResolvedModel, _Asker]] = field(default_factory=dict)
-    clients: dict[str | None, EmbeddingClient] = field(default_factory=dict)
-    """By the organisation whose providers they know; None for those of the server alone."""
 
 
 class EmbeddingClient:
@@ -99,16 +97,16 @@ class EmbeddingClient:
         self._kept = _Kept()
 
     def of(self, organization_id: str | None) -> EmbeddingClient:
-        """Return what asks the models of an organisation, over the same connections; the same object each time.
+        """Return what asks the models of an organisation, over the same connections."""
+        found = copy.copy(self)
+        found._directory = self._directory.of(organization_id)
+        return found
 
-        Organisations that have added no provider share one, and what others keep of its vectors.
-        """
-        directory = self._directory.of(organization_id)
-        whose = organization_id if directory.has_added else None
-        if whose not in self._kept.clients:
-            found = self._kept.clients[whose] = copy.copy(self)
-            found._directory = self._directory.of(whose)
-        return self._kept.clients[whose]
+    async def find_handle(self, named: str | None) -> str | None:
+        """Return what `handle_of` does, also of a provider that another process has added just now."""
+        if named is not None and named != DEFAULT_ALIAS:
+            await self._look_for(named)
+        return self.handle_of(named)
 
     def handle_of(self, named: str | None) -> str | None:
         """Return the handle of the model that a request names, or else the server's default; None for none.
@@ -160,6 +158,7 @@ class EmbeddingClient:
             NotFound: the handle's provider is not configured, or the offline model is not installed.
             ProviderError: the provider failed, or what it answered cannot be used; its subclasses say how.
         """
+        await self._look_for(handle)
         resolved = self._resolve(handle)
         with tracing.span(
             f"embeddings {resolved.model}",
@@ -195,6 +194,10 @@ class EmbeddingClient:
         if self._kept.loop is asyncio.get_running_loop():
             for http in kept.values():
                 await http.aclose()
+
+    async def _look_for(self, handle: str) -> None:
+        if handle.partition("/")[0] != OFFLINE.name:
+            await self._directory.look_for(handle)
 
     def _resolve(self, handle: str) -> ResolvedModel:
         """Return the model of a handle.

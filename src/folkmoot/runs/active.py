@@ -9,6 +9,7 @@ from enum import Enum, auto
 from typing import TypeAlias, TypeVar
 
 from folkmoot.agents.events import CompactionBegun, Event, Piece, Recorded, RunBegun, TurnEnd
+from folkmoot.agents.steps import Step
 from folkmoot.agents.turn_state import TurnRequest
 from folkmoot.conversations.messages import Message
 from folkmoot.runs.log import RunLog, store_events
@@ -76,6 +77,9 @@ class ActiveRun:
 
     pieces: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever its log has events that are not stored yet."""
+
+    failed_step: Step | None = None
+    """The model call that failed, and the run with it."""
 
     _answered_at: int | None = None
     _in_pieces: set[str] = field(default_factory=set)
@@ -160,6 +164,10 @@ class ActiveRun:
             self._answered_at = self._answered_at or clock.now()
             self._in_pieces.add(event.message_id)
         self._add([event])
+
+    def note_failed(self, step: Step) -> None:
+        """Keep a model call that failed, to be stored when the run ends."""
+        self.failed_step = step
 
     def fail(self) -> None:
         """Say that the run has failed; nothing is left to stop while that is being stored."""

@@ -90,6 +90,7 @@ _shared_lock_of_agent = (
     select(agents.c.id).where(agents.c.id == bindparam("agent_id")).with_for_update(read=True, key_share=True)
 )
 _by_id = select(runs).where(runs.c.id == bindparam("run_id"))
+_by_id_locked = _by_id.with_for_update(key_share=True)
 unfinished = or_(*(runs.c.status == status for status in UNFINISHED))
 _end = (
     update(runs)
@@ -131,13 +132,13 @@ def topic(run_id: str) -> str:
     return f"run:{run_id}"
 
 
-async def find_run(transaction: Transaction, run_id: str) -> Run:
-    """Return the run.
+async def find_run(transaction: Transaction, run_id: str, *, lock: bool = False) -> Run:
+    """Return the run; with `lock`, nobody else can change it before the transaction ends.
 
     Raises:
         NotFound: there is no such run.
     """
-    row = await transaction.first(_by_id, run_id=run_id)
+    row = await transaction.first(_by_id_locked if lock else _by_id, run_id=run_id)
     if row is None:
         raise NotFound(f"Run with id '{run_id}' not found")
     return Run.from_row(row)
@@ -234,13 +235,13 @@ async def cancel_requests(transaction: Transaction, run_ids: Sequence[str]) -> l
 
 async def note_retry(transaction: Transaction, run_id: str, retry_id: str) -> None:
     """Note which run was begun with what was said to this one in vain."""
-    run = await find_run(transaction, run_id)
+    run = await find_run(transaction, run_id, lock=True)
     await transaction.run(_set_details, run_id=run_id, new_details=json.dumps({**run.details, "retried_by": retry_id}))
 
 
 async def store_callback(transaction: Transaction, run_id: str, details: Mapping[str, Any]) -> None:
     """Store what came of calling a run's `callback_url`."""
-    run = await find_run(transaction, run_id)
+    run = await find_run(transaction, run_id, lock=True)
     await transaction.run(_called_back, run_id=run_id, new_details=json.dumps({**run.details, **details}))
 
 

@@ -15,8 +15,10 @@ from typing import Any
 
 from folkmoot.access.principals import Principal
 from folkmoot.agents.abandoned_calls import INTERRUPTED, settle_abandoned
+from folkmoot.agents.context import Seen
 from folkmoot.agents.events import STOPPED, Event, TurnEnd, TurnFailed
 from folkmoot.agents.services import Services
+from folkmoot.agents.steps import store_step
 from folkmoot.agents.turn import preview_turn, take_turn
 from folkmoot.agents.turn_state import TurnRequest
 from folkmoot.conversations.conversations import append_messages, lock_topic
@@ -305,6 +307,8 @@ class RunService:
                 with suppress(NotFound):  # it had ended, whatever we were told, or was deleted
                     last[:] = [last_event(await find_run(transaction, run.id))]
                 return
+            if active.failed_step is not None:
+                await store_step(transaction, active.failed_step, Seen())
             if active.logged:
                 await store_events(transaction, run.id, before, events)
             if interrupted:

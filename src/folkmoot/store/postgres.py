@@ -69,6 +69,9 @@ _read_only = select(func.current_setting("transaction_read_only").label("read_on
 _ATTEMPTS = 5
 _COLLECT = 0.005
 _PASSING = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+_OVERTAKEN = asyncpg.IntegrityConstraintViolationError
+"""What work has looked for was deleted, or made, by somebody else before it wrote: done again, it sees that."""
+
 _OVERLOADED = (asyncpg.LockNotAvailableError, asyncpg.TooManyConnectionsError, asyncpg.QueryCanceledError)
 _UNAVAILABLE = (
     OSError,
@@ -221,14 +224,12 @@ class _InOurTerms:
 
 def _raise_in_our_terms(error: BaseException) -> None:
     """Raise an error of the driver as one of Folkmoot's; do nothing for any other, or one after which to try again."""
-    if isinstance(error, _PASSING):
+    if isinstance(error, (*_PASSING, _OVERTAKEN)):
         return
     if isinstance(error, (*_OVERLOADED, TimeoutError)):
         raise StoreOverloaded from error
     if isinstance(error, asyncpg.DataError):
         raise InvalidInput(f"A value in the request cannot be stored: {error}.") from error
-    if isinstance(error, asyncpg.IntegrityConstraintViolationError):
-        raise Conflict(CHANGED_MEANWHILE) from error
     if isinstance(error, asyncpg.DiskFullError):
         raise StoreFull(f"PostgreSQL cannot do this just now: {error}.") from error
     if isinstance(error, _UNAVAILABLE):
@@ -302,7 +303,10 @@ class PostgresEngine:
             return await self._scans.run(lambda: then(result))
 
     async def write(self, work: Work[T], organization_id: str | None, together: str | None = None) -> T:
-        """Run `work` in one transaction, with other work on the same thing if it names one; after a deadlock, again."""
+        """Run `work` in one transaction, with other work on the same thing if it names one.
+
+        After a deadlock it is run again, and once more when what it had seen was not so any more as it wrote.
+        """
         if together is None:
             return await self._write(work, organization_id)
         pending = _Pending(work, organization_id, asyncio.get_running_loop().create_future())
@@ -346,6 +350,9 @@ class PostgresEngine:
                         result = await work(transaction)
                 self._tell(transaction.done.topics)
                 return result
+            except _OVERTAKEN as error:
+                if attempt:
+                    raise Conflict(CHANGED_MEANWHILE) from error
             except _PASSING as error:
                 if attempt + 1 == _ATTEMPTS:
                     raise StoreOverloaded from error

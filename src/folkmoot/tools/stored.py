@@ -181,6 +181,7 @@ _held = Several(
     )
 )
 _by_name = select(tools).where(tools.c.server_id == bindparam("of_server"), tools.c.name == bindparam("tool_name"))
+_by_name_locked = _by_name.with_for_update()
 _entries = select(tools.c.id, tools.c.name, tools.c.tool_type, tools.c.description, tools.c.created_at).order_by(
     tools.c.created_at.desc(), tools.c.id.desc()
 )
@@ -219,9 +220,14 @@ async def hold_tools(transaction: Transaction, tool_ids: Sequence[str]) -> None:
             raise NotFound(f"Tool with id {tool_id} not found")
 
 
-async def find_tool_named(transaction: Transaction, name: str, server_id: str = "") -> StoredTool | None:
-    """Return a server's tool of this name, one's own without a server; None when there is none."""
-    row = await transaction.first(_by_name, of_server=server_id, tool_name=name)
+async def find_tool_named(
+    transaction: Transaction, name: str, server_id: str = "", *, lock: bool = False
+) -> StoredTool | None:
+    """Return a server's tool of this name, one's own without a server; None when there is none.
+
+    With `lock`, nobody else can change it before the transaction ends.
+    """
+    row = await transaction.first(_by_name_locked if lock else _by_name, of_server=server_id, tool_name=name)
     return StoredTool.from_row(row) if row is not None else None
 
 

@@ -10,8 +10,11 @@ from folkmoot.server.state import ServerState
 
 
 def cost_of_steps(steps: Sequence[StoredStep], state: ServerState) -> float | None:
-    """Return what steps cost together, in dollars; None where there are none, or a model's price is not known."""
+    """Return what steps cost together, in dollars; None where there are none, or a model's price is not known.
+
+    What a provider took for a call that failed is not known, and not counted.
+    """
     prices = state.services.catalogue.prices
-    costs = [cost_of(prices, step.model, step.usage) for step in steps]
+    costs = [cost_of(prices, step.model, step.usage) for step in steps if step.status != "failed"]
     known = [cost for cost in costs if cost is not None]
     return sum(known) if known and len(known) == len(costs) else None

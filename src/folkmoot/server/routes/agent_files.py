@@ -106,7 +106,7 @@ async def import_file(
         leave_out=leave_out,
         project_id=project_id or None,
         model=model or override_model_handle or None,
-        embedding=_embedding(embedding or override_embedding_handle or x_override_embedding_model, state),
+        embedding=await _embedding(embedding or override_embedding_handle or x_override_embedding_model, state),
         variables=read_variables(("env_vars_json", env_vars_json), ("secrets", secrets)),
     )
     imported = await take_in(await file.read(), options, state)
@@ -138,7 +138,7 @@ def read_file(data: bytes) -> tuple[AgentFile, Plans]:
     return file, read_plans(file)
 
 
-def _embedding(handle: str | None, state: ServerState) -> str | None:
+async def _embedding(handle: str | None, state: ServerState) -> str | None:
     """Return the handle of an embedding model whose provider is known.
 
     Raises:
@@ -146,4 +146,4 @@ def _embedding(handle: str | None, state: ServerState) -> str | None:
     """
     if not handle:
         return None
-    return state.services.embeddings.handle_of(handle)
+    return await state.services.embeddings.find_handle(handle)

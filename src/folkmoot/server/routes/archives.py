@@ -83,7 +83,7 @@ async def make(body: CreateArchive, state: ServerState) -> Archive:
     new = NewArchive(
         name=body.name,
         description=body.description,
-        embedding=state.services.embeddings.handle_of(body.named_embedding),
+        embedding=await state.services.embeddings.find_handle(body.named_embedding),
         embedding_config=body.config,
         metadata=body.metadata or {},
     )
@@ -122,7 +122,7 @@ async def update(archive_id: ArchiveId, body: UpdateArchive, state: State) -> Re
     changes = body.changes()
     if body.names_embedding:
         named = body.named_embedding
-        handle = None if named is None else state.services.embeddings.handle_of(named)
+        handle = None if named is None else await state.services.embeddings.find_handle(named)
         changes |= {"embedding": handle, "embedding_config": body.config}
     return json_response(
         ArchiveReply.of(await state.store.write(lambda transaction: update_archive(transaction, archive_id, changes)))

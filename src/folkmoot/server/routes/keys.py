@@ -66,7 +66,7 @@ async def change(key_id: str, body: MemberGrants, state: State, organization: Te
     store = await _store_of(state, organization)
 
     async def write(transaction: Transaction) -> KeyReply:
-        key = await find_key(transaction, key_id)
+        key = await find_key(transaction, key_id, lock=True)
         grants = await read_grants(transaction, body, key.grants or Grants({}))
         key = await set_grants(transaction, key_id, grants or Grants({}))
         return KeyReply.of(key, await labels_for(transaction, [key]))

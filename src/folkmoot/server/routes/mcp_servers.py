@@ -16,6 +16,7 @@ from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.common import AgentId, json_response
 from folkmoot.server.wire.mcp import (
     CreateServer,
+    OldUpdate,
     RunTool,
     ServerReply,
     UpdateServer,
@@ -23,6 +24,7 @@ from folkmoot.server.wire.mcp import (
     show_server,
 )
 from folkmoot.server.wire.tools import ToolReply, ToolRunReply
+from folkmoot.tools.mcp.configuration import ServerConfiguration
 from folkmoot.tools.mcp.servers import ToolServer, find_server, list_servers
 from folkmoot.tools.mcp.service import McpTool
 from folkmoot.tools.mcp.tools import Changes, find_tool_of_server, tools_of_server
@@ -57,11 +59,25 @@ async def retrieve(mcp_server_id: str, state: State) -> Response:
 @router.patch("/{mcp_server_id}", response_model=ServerReply)
 async def update(mcp_server_id: str, body: UpdateServer, state: State) -> Response:
     """Change a server; what is left out stays, and so does a secret that is sent back as it was shown."""
-    server = await _find(state, mcp_server_id)
-    configuration = body.configuration(server.configuration)
-    check_may_start(state, server.configuration, configuration)
-    name = body.server_name or server.name
-    return _show(state, await state.mcp.update(state.store, server, name, configuration, state.author))
+    return _show(state, await change_server(state, mcp_server_id, body))
+
+
+async def change_server(state: ServerState, server_id: str, body: UpdateServer | OldUpdate) -> ToolServer:
+    """Change what a request names of a server.
+
+    Raises:
+        NotFound: there is no such server.
+        Forbidden: it is a program, or becomes one, and the principal may not start any.
+        InvalidInput: the configuration cannot be used.
+        Conflict: another server has the name.
+    """
+
+    def configure(stored: ServerConfiguration) -> ServerConfiguration:
+        changed = body.configuration(stored)
+        check_may_start(state, stored, changed)
+        return changed
+
+    return await state.mcp.update(state.store, server_id, body.server_name or None, configure, state.author)
 
 
 @router.delete("/{mcp_server_id}", status_code=204)

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Response
 from folkmoot.errors import NotFound, ToolServerFailed
 from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.mcp_access import check_may_start, sees_all
-from folkmoot.server.routes.mcp_servers import OfAgent, show_changes, show_tool, variables_of
+from folkmoot.server.routes.mcp_servers import OfAgent, change_server, show_changes, show_tool, variables_of
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.common import json_response
 from folkmoot.server.wire.mcp import (
@@ -65,10 +65,7 @@ async def try_out(body: OldServer, state: State) -> dict[str, Any]:
 async def update(mcp_server_name: str, body: OldUpdate, state: State) -> dict[str, Any]:
     """Change a server; what is left out stays."""
     server = await _find(state, mcp_server_name)
-    configuration = body.configuration(server.configuration)
-    check_may_start(state, server.configuration, configuration)
-    name = body.server_name or server.name
-    return _show(state, await state.mcp.update(state.store, server, name, configuration, state.author))
+    return _show(state, await change_server(state, server.id, body))
 
 
 @router.delete("/{mcp_server_name}")

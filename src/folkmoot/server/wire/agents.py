@@ -485,4 +485,7 @@ def _secret(agent: Agent, name: str, value: str) -> dict[str, Any]:
         "value": value,
         "description": None,
         "agent_id": agent.id,
+        "organization_id": agent.organization_id,
+        "value_enc": None,
+        **dict.fromkeys(("created_at", "updated_at", "created_by_id", "last_updated_by_id")),
     }

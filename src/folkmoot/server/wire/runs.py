@@ -234,6 +234,8 @@ class StepReply(Reply):
             stop_reason=step.stop_reason,
             tags=step.feedback_tags,
             feedback=step.feedback,
+            error_type=step.error_type,
+            error_data=None if step.error is None else {"message": step.error},
             status=step.status,
         )
 

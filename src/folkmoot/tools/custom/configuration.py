@@ -77,7 +77,9 @@ _count = (
 _named = select(sandbox_variables).where(
     sandbox_variables.c.config_id == bindparam("of_config"), sandbox_variables.c.name == bindparam("variable")
 )
+_named_locked = _named.with_for_update()
 _variable = select(sandbox_variables).where(sandbox_variables.c.id == bindparam("variable_id"))
+_variable_locked = _variable.with_for_update()
 _set_variable = (
     update(sandbox_variables)
     .where(sandbox_variables.c.id == bindparam("variable_id"))
@@ -164,7 +166,7 @@ async def put_variable(
         Conflict: there are too many variables.
     """
     await find_settings_by_id(transaction, config_id)
-    row = await transaction.first(_named, of_config=config_id, variable=name)
+    row = await transaction.first(_named_locked, of_config=config_id, variable=name)
     if row is not None:
         found = SandboxVariable.from_row(row)
         changed = replace(found, sealed_value=sealed_value, description=description or found.description)
@@ -191,7 +193,7 @@ async def change_variable(transaction: Transaction, variable_id: str, changes: M
         NotFound: there is no such variable.
         Conflict: there is another one of the name.
     """
-    changed = replace(await find_variable(transaction, variable_id), **changes)
+    changed = replace(await find_variable(transaction, variable_id, lock=True), **changes)
     other = await transaction.first(_named, of_config=changed.config_id, variable=changed.name)
     if other is not None and other["id"] != variable_id:
         raise Conflict(f"key: there is another variable {changed.name!r}, {other['id']}.")
@@ -199,13 +201,13 @@ async def change_variable(transaction: Transaction, variable_id: str, changes: M
     return changed
 
 
-async def find_variable(transaction: Transaction, variable_id: str) -> SandboxVariable:
-    """Return a variable.
+async def find_variable(transaction: Transaction, variable_id: str, *, lock: bool = False) -> SandboxVariable:
+    """Return a variable; with `lock`, nobody else can change it before the transaction ends.
 
     Raises:
         NotFound: there is no such variable.
     """
-    row = await transaction.first(_variable, variable_id=variable_id)
+    row = await transaction.first(_variable_locked if lock else _variable, variable_id=variable_id)
     if row is None:
         raise NotFound(f"Variable with id '{variable_id}' not found")
     return SandboxVariable.from_row(row)

@@ -10,7 +10,7 @@ from folkmoot.errors import BadRequest, Conflict
 from folkmoot.identifiers import new_id
 from folkmoot.memory.authors import Author
 from folkmoot.store import clock
-from folkmoot.store.engine import CHANGED_MEANWHILE, Store, Transaction
+from folkmoot.store.engine import Store, Transaction
 from folkmoot.tools.builtin import BUILTIN_TOOLS, BUILTIN_TOOLS_BY_ID
 from folkmoot.tools.custom.given import check_json_schema, check_name, parameters_of
 from folkmoot.tools.custom.languages import Language, describe_tool, in_turn, read_tool
@@ -97,12 +97,7 @@ async def make_tool(store: Store, fields: Mapping[str, Any], author: Author) -> 
         return await put_tool(transaction, fields, described, author)
 
     refuse_builtin(described.name)
-    try:
-        return await store.write(write)
-    except Conflict as error:
-        if error.message != CHANGED_MEANWHILE:
-            raise
-    return await store.write(write)  # somebody made one of this name at the same moment, which is there now
+    return await store.write(write)
 
 
 async def put_tool(
@@ -120,7 +115,7 @@ async def put_tool(
         Conflict: there are too many tools, or there is too much source.
     """
     now = clock.now()
-    before = await find_tool_named(transaction, described.name)
+    before = await find_tool_named(transaction, described.name, lock=True)
     if before is not None:
         changed = _changed(before, fields, described, author)
         await replace_tool(transaction, changed)
@@ -145,19 +140,25 @@ async def change_tool(store: Store, tool_id: str, fields: Mapping[str, Any], aut
         NotFound: there is no such tool.
         BadRequest: the source or a schema cannot be read.
         InvalidInput: a package cannot be read.
-        Conflict: another tool has the name, there is too much source, or somebody changed it at the same moment.
+        Conflict: another tool has the name, or there is too much source.
     """
-    before = await store.read(lambda transaction: find_stored_tool(transaction, tool_id))
     _check_packages(fields)
+    while (changed := await _try_to_change(store, tool_id, fields, author)) is None:
+        pass  # somebody changed it meanwhile, and it is described anew as it is now
+    return changed
+
+
+async def _try_to_change(store: Store, tool_id: str, fields: Mapping[str, Any], author: Author) -> StoredTool | None:
+    """Change a tool; None when it is not any more what it was described by."""
+    before = await store.read(lambda transaction: find_stored_tool(transaction, tool_id))
     described: Described | None = None
     if any(name in fields for name in ("source_code", "source_type", "json_schema", "args_json_schema")):
         described = await in_turn(describe, _together(before, fields))
         refuse_builtin(described.name)
 
-    async def write(transaction: Transaction) -> StoredTool:
-        now = await find_stored_tool(transaction, tool_id, lock=True)
-        if now != before:
-            raise Conflict(CHANGED_MEANWHILE)
+    async def write(transaction: Transaction) -> StoredTool | None:
+        if await find_stored_tool(transaction, tool_id, lock=True) != before:
+            return None
         changed = _changed(before, fields, described, author)
         await replace_tool(transaction, changed)
         return changed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,26 +107,40 @@ class McpServers:
         return server
 
     async def update(
-        self, store: Store, server: ToolServer, name: str, configuration: ServerConfiguration, author: Author
+        self,
+        store: Store,
+        server_id: str,
+        name: str | None,
+        configure: Callable[[ServerConfiguration], ServerConfiguration],
+        author: Author,
     ) -> ToolServer:
         """Change a server; under another configuration it is looked at again.
+
+        Args:
+            store: the organisation's.
+            server_id: which server.
+            name: its new name; None where it stays.
+            configure: makes its new configuration of what it is then.
+            author: who changes it.
 
         Raises:
             InvalidInput: the configuration cannot be used.
             Conflict: another server has the name.
-            NotFound: the server was deleted meanwhile.
+            NotFound: there is no such server.
         """
-        self.check(configuration)
 
-        async def change(transaction: Transaction) -> ToolServer:
-            current = await find_server(transaction, server.id, self.sealer, lock=True)
-            if name != current.name:
-                await rename_server(transaction, server.id, current.name, name)
-            return await update_server(transaction, current, name, configuration, author, self.sealer)
+        async def change(transaction: Transaction) -> tuple[ToolServer, ToolServer]:
+            current = await find_server(transaction, server_id, self.sealer, lock=True)
+            configuration = configure(current.configuration)
+            self.check(configuration)
+            if name is not None and name != current.name:
+                await rename_server(transaction, server_id, current.name, name)
+            new_name = name or current.name
+            return current, await update_server(transaction, current, new_name, configuration, author, self.sealer)
 
-        changed = await store.write(change)
-        if configuration != server.configuration:
-            self._pool.forget(_organization(store), server.id)
+        before, changed = await store.write(change)
+        if changed.configuration != before.configuration:
+            self._pool.forget(_organization(store), server_id)
             await self._try_look(store, changed)
         return changed
 
