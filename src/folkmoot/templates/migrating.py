@@ -16,7 +16,7 @@ from folkmoot.jobs.jobs import Progress, add_job
 from folkmoot.jobs.kinds import ActiveJob, JobKind
 from folkmoot.memory.authors import Author
 from folkmoot.store import clock
-from folkmoot.store.engine import Transaction
+from folkmoot.store.engine import CHANGED_MEANWHILE, Transaction
 from folkmoot.store.tables import deployments, templates
 from folkmoot.templates.deployments import Deployment, Migration, migrate
 from folkmoot.templates.templates import Template
@@ -86,6 +86,8 @@ class _Migrating:
         self._services = services
         self._template_id = active.job.subject_id
         self._done = 0
+        self._tried: tuple[str, int] | None = None
+        """The deployment that is being led, and to which version."""
 
     async def run(self) -> None:
         """Lead one deployment after the other, until none is behind."""
@@ -98,13 +100,20 @@ class _Migrating:
                 return
 
     async def _lead(self) -> bool:
-        """Lead the next deployment, or say of it why it cannot be led; False when none is behind."""
+        """Lead the next deployment, or say of it why it cannot be led; False when none is behind.
+
+        Raises:
+            StoreError: the database did not take it, which says nothing of the deployment.
+            Conflict: somebody changed something at the same moment, which does not either.
+        """
         try:
             return await self._active.commit(self._lead_next)
         except StoreError:
             raise
         except FolkmootError as error:
             why = error.message
+            if why == CHANGED_MEANWHILE:
+                raise
         return await self._active.commit(lambda transaction: self._give_up_next(transaction, why))
 
     async def _lead_next(self, transaction: Transaction) -> bool:
@@ -115,6 +124,7 @@ class _Migrating:
             return False
         author, how = Author.from_json(wanted.author), Migration(**wanted.migration)
         deployment = Deployment.from_row(row)
+        self._tried = (deployment.id, wanted.version)
         services = self._services.of(self._active.job.organization_id)
         await migrate(transaction, template, deployment, str(wanted.version), how, services, author)
         return True
@@ -125,6 +135,8 @@ class _Migrating:
         row = None if wanted is None else await transaction.first(_next, of=self._template_id, **wanted.behind)
         if wanted is None or row is None:
             return False
+        if (row["id"], wanted.version) != self._tried:  # somebody led it meanwhile, or wants another version
+            return True
         logger.warning("A deployment of a template was not migrated: %s", why, extra={"id": row["id"]})
         await transaction.run(_set_error, failed=row["id"], number=wanted.version, why=why)
         return True
