@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import httpx
 
 from support.clients import plain_client
 from support.fixtures import MODEL, StartServer, one_store
-from support.polling import PATIENCE
+from support.polling import PATIENCE, until
 from support.server import ServerProcess
 from support.tool_servers import PLAIN_SERVER, SIGN_IN_SERVER, program, running
 
@@ -103,6 +104,47 @@ def test_tokens_are_renewed_and_another_process_learns_of_it(start_server: Start
             run(each, server_id, "forget")
         numbers = [int(token.rpartition("-")[2]) for token in tokens]
         assert numbers == sorted(set(numbers)), "each time a newer one, whose last was renewed elsewhere"
+
+
+def test_tokens_are_renewed_once_by_whoever_needs_them_at_the_same_moment(
+    start_server: StartServer, store: str
+) -> None:
+    """For many servers take a second use of a token for theft."""
+    one = start_server(env=ENV)
+    other = start_server(env=ENV) if store == "postgres" else one
+    with (
+        running(SIGN_IN_SERVER, "http") as address,
+        plain_client(one.url) as http,
+        plain_client(other.url) as there,
+        ThreadPoolExecutor(4) as threads,
+    ):
+        server_id = add(http, address)
+        sign_in(http, server_id)
+        for number in range(3, 9):
+            run(http, server_id, "forget")
+            tokens = list(threads.map(lambda each: run(each, server_id), (http, there) * 2))
+            assert set(tokens) == {f"access-token-{number}"}
+
+
+@one_store
+def test_tokens_outlive_who_needed_them_when_they_were_renewed(start_server: StartServer, tmp_path: Path) -> None:
+    hold = tmp_path / "hold"
+    with (
+        running(SIGN_IN_SERVER, "http", {"SIGN_IN_HOLD": str(hold)}) as address,
+        plain_client(start_server(env=ENV).url) as http,
+    ):
+        server_id = add(http, address)
+        sign_in(http, server_id)
+        tool = next(each for each in http.get(f"/v1/mcp-servers/{server_id}/tools").json() if each["name"] == "whoami")
+        agent = http.post("/v1/agents", json={"model": MODEL, "tool_ids": [tool["id"]]}).json()["id"]
+        run(http, server_id, "forget")
+        hold.touch()
+        http.post(f"/v1/agents/{agent}/messages/async", json={"input": "CALL whoami {}"}).raise_for_status()
+        until(hold.with_suffix(".asked").exists)
+        cancelled = http.post(f"/v1/agents/{agent}/messages/cancel", json={}).json()
+        until(lambda: all(http.get(f"/v1/runs/{each}").json()["status"] == "cancelled" for each in cancelled))
+        hold.unlink()
+        assert run(http, server_id) == "access-token-3"
 
 
 def test_tokens_are_sealed_and_never_told(start_server: StartServer, database_url: str) -> None:
