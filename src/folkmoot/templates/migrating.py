@@ -16,7 +16,7 @@ from folkmoot.jobs.jobs import Progress, add_job
 from folkmoot.jobs.kinds import ActiveJob, JobKind
 from folkmoot.memory.authors import Author
 from folkmoot.store import clock
-from folkmoot.store.engine import CHANGED_MEANWHILE, Transaction
+from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import deployments, templates
 from folkmoot.templates.deployments import Deployment, Migration, migrate
 from folkmoot.templates.templates import Template
@@ -102,18 +102,15 @@ class _Migrating:
     async def _lead(self) -> bool:
         """Lead the next deployment, or say of it why it cannot be led; False when none is behind.
 
-        Raises:
-            StoreError: the database did not take it, which says nothing of the deployment.
-            Conflict: somebody changed something at the same moment, which does not either.
+        What fails is tried once more: something that it has may have been deleted at that moment.
         """
-        try:
-            return await self._active.commit(self._lead_next)
-        except StoreError:
-            raise
-        except FolkmootError as error:
-            why = error.message
-            if why == CHANGED_MEANWHILE:
+        for _ in range(2):
+            try:
+                return await self._active.commit(self._lead_next)
+            except StoreError:
                 raise
+            except FolkmootError as error:
+                why = error.message
         return await self._active.commit(lambda transaction: self._give_up_next(transaction, why))
 
     async def _lead_next(self, transaction: Transaction) -> bool:
