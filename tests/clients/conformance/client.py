@@ -66,9 +66,10 @@ async def _play(scenario: str, address: str, context: Mapping[str, Any], store: 
 
     async def auth() -> Any:
         person = Person(store, sealer, server.id)
-        authorization = Authorization(store, sealer, server.id, "", Renewals(allow_private=True))
+        renewals = Renewals(allow_private=True)
+        authorization = Authorization(store, sealer, server.id, "", address, renewals, REDIRECT)
         await authorization.load()
-        return authorization.auth(address, REDIRECT, person.show, person.wait)
+        return authorization.auth(person.show, person.wait)
 
     options = ConnectionOptions(allow_private=True, auth=auth if scenario.startswith("auth/") else None)
     connection = Connection("conformance", configuration, options, lambda: None)

@@ -95,9 +95,30 @@ class Authorization:
     anything. So who renews them says so first beside them, and everybody else, here and in other processes, waits.
     """
 
-    def __init__(self, store: Store, sealer: Sealer, server_id: str, subject: str, renewals: Renewals) -> None:
-        """Keep tokens in the store, for whoever the subject is (`ServerConfiguration.subject`)."""
+    def __init__(
+        self,
+        store: Store,
+        sealer: Sealer,
+        server_id: str,
+        subject: str,
+        server_url: str,
+        renewals: Renewals,
+        redirect_uri: str | None = None,
+    ) -> None:
+        """Keep tokens in the store.
+
+        Args:
+            store: where, as the organisation sees it.
+            sealer: seals them.
+            server_id: for which server.
+            subject: for whom (`ServerConfiguration.subject`).
+            server_url: the server's address; tokens for another one are none.
+            renewals: what renews them.
+            redirect_uri: where the browser comes back to from a sign-in; the one that was used last when None.
+        """
         self._store = store
+        self._server_url = server_url
+        self._redirect_uri = redirect_uri
         self._sealer = sealer
         self._place = {"of_server": server_id, "whose": subject}
         self._renewals = renewals
@@ -110,7 +131,11 @@ class Authorization:
     async def load(self) -> bool:
         """Read what is kept; tell whether there are tokens."""
         row = await self._store.read(lambda transaction: transaction.first(_find, **self._place))
-        self._kept = json.loads(self._sealer.unseal(row["sealed_tokens"])["tokens"]) if row is not None else {}
+        kept = json.loads(self._sealer.unseal(row["sealed_tokens"])["tokens"]) if row is not None else {}
+        is_for_us = kept.get("server_url", self._server_url) == self._server_url
+        # A client is registered with where browsers come back to.
+        is_same_client = self._redirect_uri in (None, kept.get("redirect_uri"))
+        self._kept = kept if is_for_us and is_same_client else {}
         self._read_at = row["updated_at"] if row is not None else 0
         return "tokens" in self._kept
 
@@ -178,16 +203,12 @@ class Authorization:
 
     def auth(
         self,
-        server_url: str,
-        redirect_uri: str | None = None,
         show: Callable[[str], Awaitable[None]] | None = None,
         wait: Callable[[], Awaitable[AuthorizationCodeResult]] | None = None,
     ) -> SignedIn:
         """Return what adds a token to requests and renews it; with `show` and `wait`, also what gets the first one.
 
         Args:
-            server_url: the server's address.
-            redirect_uri: where the browser comes back to; the one that was used last when None.
             show: shows somebody the address to sign in at.
             wait: waits for what the browser comes back with.
         """
@@ -197,16 +218,14 @@ class Authorization:
 
         from folkmoot.tools.mcp.http import SignedIn
 
-        redirect_uri = redirect_uri or self._kept.get("redirect_uri", "http://127.0.0.1/")
-        if self._kept.get("redirect_uri") != redirect_uri:
-            self._kept = {"redirect_uri": redirect_uri}  # a client is registered with where browsers come back to
+        redirect_uri = self._redirect_uri or self._kept.get("redirect_uri", "http://127.0.0.1/")
         local = urlsplit(redirect_uri).hostname in ("localhost", "127.0.0.1", "::1")
         metadata = OAuthClientMetadata(
             client_name=CLIENT_NAME,
             redirect_uris=[AnyUrl(redirect_uri)],
             application_type="native" if local else "web",
         )
-        provider = OAuthClientProvider(server_url, metadata, self, show, wait)
+        provider = OAuthClientProvider(self._server_url, metadata, self, show, wait)
         context = provider.context
         context.token_expiry_time = self._kept.get("expires_at")
         if (told := self._kept.get("oauth_metadata")) is not None:
@@ -249,6 +268,9 @@ class Authorization:
         await self._save()
 
     async def _save(self) -> None:
+        self._kept["server_url"] = self._server_url
+        if self._redirect_uri is not None:
+            self._kept["redirect_uri"] = self._redirect_uri
         row = {**self._place, "sealed": self._sealed(self._kept), "now": max(clock.now(), self._read_at + 1)}
 
         async def save(transaction: Transaction) -> None:

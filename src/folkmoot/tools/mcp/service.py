@@ -209,11 +209,12 @@ class McpServers:
         filled = server.configuration.filled(variables)
         way = SignIn(store, self.sealer, server.id)
         subject = server.configuration.subject(variables)
-        authorization = Authorization(store, self.sealer, server.id, subject, self._renewals)
+        address = filled.server_url or ""
+        kept = Authorization(store, self.sealer, server.id, subject, address, self._renewals, redirect_uri)
 
         async def auth() -> Any:
-            await authorization.load()
-            return authorization.auth(filled.server_url or "", redirect_uri, way.show, way.wait)
+            await kept.load()
+            return kept.auth(way.show, way.wait)
 
         options = ConnectionOptions(
             allow_private=self._settings.private_mcp_servers, auth=auth, open_timeout=SIGN_IN_SECONDS + OPEN_TIMEOUT
@@ -313,8 +314,8 @@ class McpServers:
         subject = server.configuration.subject(variables)
 
         async def auth() -> Any:
-            authorization = Authorization(store, self.sealer, server.id, subject, self._renewals)
-            return authorization.auth(filled.server_url or "") if await authorization.load() else None
+            kept = Authorization(store, self.sealer, server.id, subject, filled.server_url or "", self._renewals)
+            return kept.auth() if await kept.load() else None
 
         options = ConnectionOptions(
             allow_private=self._settings.private_mcp_servers,
