@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -14,6 +16,7 @@ from chaos.moot import rows
 from support.clients import plain_client
 from support.fixtures import MODEL, StartServer
 from support.polling import until
+from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
 
 pytestmark = pytest.mark.parametrize("store", ["postgres"], indirect=True)
@@ -29,14 +32,14 @@ def ok(answer: httpx.Response) -> Any:
 class Shop:
     """A template of two agents, with a second version that has a block more, and what was made of the first."""
 
-    def __init__(self, http: httpx.Client, database: str) -> None:
+    def __init__(self, http: httpx.Client, database: str, deployments: int = 2) -> None:
         self.http, self._database = http, database
         single = ok(http.post("/v1/agents", json={"model": MODEL}))
         self.folder_id = ok(http.post("/v1/folders", json={"name": "papers"}))["id"]
         ok(http.post("/v1/templates", json={"type": "agent", "agent_id": single["id"], "name": "shop"}))
         self._plan()
         self.save()
-        self.made = [ok(http.post("/v1/templates/shop:2/agents", json={})) for _ in range(2)]
+        self.made = [ok(http.post("/v1/templates/shop:2/agents", json={})) for _ in range(deployments)]
 
     def _plan(self, **fields: Any) -> None:
         agents = [{"entityId": each, "name": each, "model": MODEL, "systemPrompt": "s"} for each in ("boss", "clerk")]
@@ -125,3 +128,37 @@ async def test_what_befell_one_deployment_is_not_said_of_another_one(shop: Shop,
     await one.close()
     await two.close()
     assert [(each["version"], each["error"]) for each in shop.deployments()] == [("3", None)] * 2
+
+
+SHORT_TURNS = """
+import runpy, sys
+import folkmoot.jobs.worker
+folkmoot.jobs.worker.TURN_SECONDS = 0.0
+sys.argv = sys.argv[3:]
+runpy.run_module("folkmoot", run_name="__main__")
+"""
+
+
+async def test_agents_of_one_organisation_do_not_wait_for_the_many_of_another(
+    database_url: str, tmp_path: Path, scripted_model: ScriptedModel
+) -> None:
+    through, env = [sys.executable, "-c", SHORT_TURNS], {"FOLKMOOT_API_KEY": "admin"}
+    url = scripted_model.base_url
+    with (
+        ServerProcess(database=database_url, home=tmp_path / "own", model_url=url, env=env, through=through) as server,
+        plain_client(server.url, headers={"authorization": "Bearer admin"}) as http,
+    ):
+        ok(http.post("/v1/organizations", json={"name": "others"}))
+        key = ok(http.post("/v1/keys", json={"name": "other", "role": "admin", "organization": "others"}))["key"]
+        with plain_client(server.url, headers={"authorization": f"Bearer {key}"}) as theirs:
+            many, single = Shop(http, database_url, 8), Shop(theirs, database_url, 1)
+            other = await asyncpg.connect(database_url)
+            async with other.transaction():
+                await other.fetch("SELECT id FROM agents WHERE id = $1 FOR UPDATE", many.made[0]["agent_ids"][0])
+                many.save(systemPrompt="new")
+                await many.wait_for_locks(1)
+                single.save(systemPrompt="new")
+            await other.close()
+            assert [each["version"] for each in many.deployments() + single.deployments()] == ["3"] * 9
+            ended = [ok(each.get("/v1/jobs"))[0]["completed_at"] for each in (theirs, http)]
+            assert ended == sorted(ended)

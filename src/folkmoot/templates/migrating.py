@@ -75,7 +75,7 @@ def migrate_kind(services: Services) -> JobKind:
     async def work(active: ActiveJob) -> None:
         await _Migrating(active, services).run()
 
-    return JobKind(MIGRATE, work, at_once=1)
+    return JobKind(MIGRATE, work, at_once=1, yields=True)
 
 
 class _Migrating:
@@ -92,6 +92,7 @@ class _Migrating:
     async def run(self) -> None:
         """Lead one deployment after the other, until none is behind."""
         while True:
+            self._active.yield_if_asked()
             led = await self._lead()
             if led:
                 self._done += 1
