@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection
 from contextlib import ExitStack
 
 from folkmoot import tracing
-from folkmoot.errors import FolkmootError, JobDelayed, JobFailed, StoreError
+from folkmoot.errors import FolkmootError, JobDelayed, JobFailed, ServerStopped, StoreError
 from folkmoot.jobs.jobs import (
     ADDED_TOPIC,
     ENDED_TOPIC,
@@ -63,13 +63,16 @@ def delay_after(attempts: int) -> float:
 class JobWorker:
     """Works on jobs of any organisation, for as long as the process lives."""
 
-    def __init__(self, store: Store, kinds: JobKinds, keep: float) -> None:
+    def __init__(
+        self, store: Store, kinds: JobKinds, keep: float, is_stopping: Callable[[], bool] = lambda: False
+    ) -> None:
         """Work on `store`.
 
         Args:
             store: any view of the database.
             kinds: what this process can do.
             keep: seconds for which a job that is over stays listed.
+            is_stopping: whether this process is about to stop, so that it would only take jobs from others.
         """
         self._store = store.everywhere
         self._kinds = kinds
@@ -77,6 +80,7 @@ class JobWorker:
         self._active: dict[asyncio.Task[None], ActiveJob] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._listening = ExitStack()
+        self._is_stopping = is_stopping
         self._added = asyncio.Event()
         self._ended = asyncio.Event()
 
@@ -118,6 +122,8 @@ class JobWorker:
     async def _take(self) -> None:
         """Take a job that is due and begin with it, or wait for one."""
         self._added.clear()
+        if self._is_stopping():
+            await asyncio.Event().wait()  # until it is closed
         kinds = self._kinds_with_room()
         if kinds and await self._begin_due(kinds):
             return
@@ -220,7 +226,7 @@ class JobWorker:
                 await active.complete(_yes)
         except JobLost:
             logger.info("A job was ended or taken over", extra={"job_id": job.id})
-        except JobYielded:
+        except (JobYielded, ServerStopped):
             await self._put_back(job)
         except JobFailed as error:
             span.fail(type(error).__name__)
