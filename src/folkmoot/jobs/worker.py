@@ -44,6 +44,9 @@ LOOK_AGAIN_SECONDS = 2.0
 TURN_SECONDS = 30.0
 """How long a job goes on, at least, while one of an organisation for which nothing is done waits for its place."""
 
+LONG_SECONDS = 60.0
+"""What has gone on for so long takes no place from an organisation for which nothing is done."""
+
 PRUNE_SECONDS = 60.0
 """How often is looked for jobs that need not be kept any longer."""
 
@@ -128,6 +131,8 @@ class JobWorker:
         if kinds and await self._begin_due(kinds):
             return
         if full := self._kinds.keys() - kinds:
+            if await self._begin_beside():
+                return
             await self._ask_for_a_place(full)
         await wait_or_look_again(self._added, await self._seconds_until_due(kinds))
 
@@ -140,7 +145,26 @@ class JobWorker:
         if due is None or due > clock.now():
             return False
         busy = self._busy()
-        job = await self._store.write(lambda transaction: claim_job(transaction, kinds, busy))
+        return self._begin(await self._store.write(lambda transaction: claim_job(transaction, kinds, busy)))
+
+    async def _begin_beside(self) -> bool:
+        """Begin with a job of an organisation for which nothing is done, beside jobs that go on for long; tell whether.
+
+        Some work cannot be let go of, such as a turn whose model takes its time.
+        """
+        since = time.monotonic() - LONG_SECONDS
+        shorter = Counter(active.job.kind for active in self._active.values() if active.begun_at > since)
+        has_room = shorter.total() < min(AT_ONCE, len(self._active)) and len(self._active) < 2 * AT_ONCE
+        if not has_room:
+            return False
+        kinds, busy = [name for name, kind in self._kinds.items() if shorter[name] < kind.at_once], self._busy()
+        if await self._store.read(lambda transaction: kind_waited_for(transaction, kinds, busy)) is None:
+            return False
+        return self._begin(
+            await self._store.write(lambda transaction: claim_job(transaction, kinds, busy, only_others=True))
+        )
+
+    def _begin(self, job: Job | None) -> bool:
         if job is None:
             return False
         active = ActiveJob(self._store.of(job.organization_id), job, self._kinds[job.kind])
