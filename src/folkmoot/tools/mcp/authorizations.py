@@ -80,7 +80,9 @@ class Renewals:
     async def close(self) -> None:
         """Wait for those under way: a token is used up once it was sent, and what came in its place has to be kept."""
         if self._tasks:
-            await asyncio.wait(self._tasks)
+            await asyncio.wait(self._tasks, timeout=RENEW_SECONDS / 2)
+        for task in self._tasks:  # which wait for another process
+            task.cancel()
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -164,10 +166,12 @@ class Authorization:
         Args:
             like: the request that they are for.
         """
-        assert self._provider is not None
+        await self._renewals.run(self._renew_once(like))
+
+    async def _renew_once(self, like: httpx2.Request) -> None:
         async with self._lock:
-            if not self._provider.context.is_token_valid() and await self._may_renew():
-                await self._renewals.run(self._renew_alone(like))
+            if await self._may_renew():
+                await self._renew_alone(like)
 
     async def _may_renew(self) -> bool:
         """Say to everybody that the tokens are being renewed here; False when that need not or cannot be."""
