@@ -314,7 +314,7 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     supervisor = RunSupervisor(services, after_turn(settings.sleeptime_idle))
     kinds[BATCH] = batch_kind(services, supervisor)
     starter = ScheduleStarter(services, supervisor)
-    worker = JobWorker(store, kinds, settings.keep_jobs)
+    worker = JobWorker(store, kinds, settings.keep_jobs, lambda: supervisor.is_stopping)
     state = ServerState(services, supervisor, LOCAL if settings.api_key is None else ADMIN)
     kinds[KIND] = consolidation_kind(lambda principal: state.of(principal, "").runs, settings.sleeptime_idle)
     tracing.begin()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any, Protocol
 from uuid import uuid4
@@ -17,6 +18,7 @@ from folkmoot.server.gate import is_open
 from folkmoot.settings import Settings
 from support.clients import plain_client
 from support.fixtures import StartServer
+from support.polling import PATIENCE
 from support.routes import walk
 from support.server import ServerProcess
 
@@ -145,6 +147,26 @@ def test_what_a_member_reaches_is_changed_for_its_next_request(
     organization.ask("DELETE", path)
     assert member.get(f"/v1/blocks/{other['id']}").status_code == 401
     assert organization.http.patch(path, json={"blocks": []}).status_code == 409
+
+
+def test_a_watch_ends_when_its_block_is_taken_from_the_member(
+    organization: Organization, new_member: NewMember
+) -> None:
+    taken, kept = new_block(organization), new_block(organization)
+    member = new_member(organization, blocks=[{"block": each["id"], "access": "read"} for each in (taken, kept)])
+    with (
+        member.stream("GET", f"/v1/blocks/{taken['id']}/watch", timeout=PATIENCE) as ending,
+        member.stream("GET", f"/v1/blocks/{kept['id']}/watch", timeout=PATIENCE) as going_on,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        path = f"/v1/keys/{member.headers['x-key-id']}"
+        organization.ask("PATCH", path, json={"blocks": [{"block": kept["id"], "access": "read"}]})
+        try:
+            thread.submit(ending.read).result(PATIENCE)
+        finally:
+            organization.ask("DELETE", f"/v1/blocks/{taken['id']}")  # which ends it in any case
+        organization.ask("PATCH", f"/v1/blocks/{kept['id']}", json={"value": "two"})
+        assert next(line for line in going_on.iter_lines() if "two" in line)
 
 
 @once

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from chaos.moot import rows
 from support import polling
 from support.callbacks import listening
 from support.clients import plain_client
@@ -260,3 +263,30 @@ def test_what_cannot_be_a_batch_is_refused(http: httpx.Client, new_agent: NewAge
     for job_id in ("job-123e4567-e89b-42d3-8456-426614174000",):
         assert http.get(f"/v1/messages/batches/{job_id}").status_code == 404
         assert http.patch(f"/v1/messages/batches/{job_id}/cancel").status_code == 404
+
+
+@one_store
+def test_a_process_that_stops_leaves_the_batches_that_wait_to_others(
+    start_server: StartServer, scripted_model: ScriptedModel
+) -> None:
+    server = start_server(env={"FOLKMOOT_SHUTDOWN_WAIT": str(PATIENCE)})
+    with plain_client(server.url) as http:
+        agents = [ok(http.post("/v1/agents", json={"model": MODEL}))["id"] for _ in range(3)]
+        with scripted_model.hold("alone") as alone, scripted_model.hold("batch") as held:
+            ok(http.post(f"/v1/agents/{agents[0]}/messages/async", json={"input": "ECHO alone"}))
+            alone.wait_for(1)
+            batches = []
+            for number in range(6):
+                said = asked((agents[1 + number % 2], f"ECHO batch {number}"))
+                batches.append(ok(http.post("/v1/messages/batches", json=said))["id"])
+            held.wait_for(2)
+            server.process.send_signal(signal.SIGTERM)
+            held.release()
+            done = "SELECT count(*) FROM jobs WHERE status = 'completed'"
+            polling.until(lambda: asyncio.run(rows(server.database, done))[0][0] >= 2)
+            alone.release()
+            assert server.process.wait(PATIENCE) == 0
+    assert "tried again" not in server.log()
+    server.start()
+    with plain_client(server.url) as http:
+        assert {until(http, each, is_over)["status"] for each in batches} == {"completed"}

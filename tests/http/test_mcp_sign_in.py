@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import httpx
 
 from support.clients import plain_client
 from support.fixtures import MODEL, StartServer, one_store
-from support.polling import PATIENCE
+from support.polling import PATIENCE, until
 from support.server import ServerProcess
 from support.tool_servers import PLAIN_SERVER, SIGN_IN_SERVER, program, running
 
@@ -105,6 +107,98 @@ def test_tokens_are_renewed_and_another_process_learns_of_it(start_server: Start
         assert numbers == sorted(set(numbers)), "each time a newer one, whose last was renewed elsewhere"
 
 
+def test_tokens_are_renewed_once_by_whoever_needs_them_at_the_same_moment(
+    start_server: StartServer, store: str
+) -> None:
+    """For many servers take a second use of a token for theft."""
+    one = start_server(env=ENV)
+    other = start_server(env=ENV) if store == "postgres" else one
+    with (
+        running(SIGN_IN_SERVER, "http") as address,
+        plain_client(one.url) as http,
+        plain_client(other.url) as there,
+        ThreadPoolExecutor(4) as threads,
+    ):
+        server_id = add(http, address)
+        sign_in(http, server_id)
+        for number in range(3, 9):
+            run(http, server_id, "forget")
+            tokens = list(threads.map(lambda each: run(each, server_id), (http, there) * 2))
+            assert set(tokens) == {f"access-token-{number}"}
+
+
+@one_store
+def test_one_signs_in_under_another_name_of_the_server_than_before(start_server: StartServer) -> None:
+    """For a client is registered with the address that browsers come back to."""
+    server = start_server(env=ENV)
+    with (
+        running(SIGN_IN_SERVER, "http") as address,
+        plain_client(server.url) as http,
+        plain_client(server.url.replace("127.0.0.1", "localhost")) as there,
+    ):
+        server_id = add(http, address)
+        with connecting(http, server_id) as events:
+            assert kinds([next(events) for _ in range(4)])[-1] == "waiting_for_auth"  # and nobody comes
+        assert kinds(sign_in(there, server_id))[-1] == "success"
+        run(http, server_id, "forget")
+        assert run(http, server_id).startswith("access-token")
+
+
+@one_store
+def test_tokens_outlive_who_needed_them_when_they_were_renewed(start_server: StartServer, tmp_path: Path) -> None:
+    hold = tmp_path / "hold"
+    with (
+        running(SIGN_IN_SERVER, "http", {"SIGN_IN_HOLD": str(hold)}) as address,
+        plain_client(start_server(env=ENV).url) as http,
+    ):
+        server_id = add(http, address)
+        sign_in(http, server_id)
+        tool = next(each for each in http.get(f"/v1/mcp-servers/{server_id}/tools").json() if each["name"] == "whoami")
+        agent = http.post("/v1/agents", json={"model": MODEL, "tool_ids": [tool["id"]]}).json()["id"]
+        run(http, server_id, "forget")
+        hold.touch()
+        http.post(f"/v1/agents/{agent}/messages/async", json={"input": "CALL whoami {}"}).raise_for_status()
+        until(hold.with_suffix(".asked").exists)
+        cancelled = http.post(f"/v1/agents/{agent}/messages/cancel", json={}).json()
+        until(lambda: all(http.get(f"/v1/runs/{each}").json()["status"] == "cancelled" for each in cancelled))
+        hold.unlink()
+        assert run(http, server_id) == "access-token-3"
+
+
+@one_store
+def test_tokens_that_were_being_renewed_for_a_former_address_go_to_no_other(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    hold, sent = tmp_path / "hold", []
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            sent.append(self.headers["Authorization"])
+            self.send_error(401)
+
+    with (
+        running(SIGN_IN_SERVER, "http", {"SIGN_IN_HOLD": str(hold)}) as address,
+        ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as elsewhere,
+        plain_client(start_server(env=ENV).url) as http,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        Thread(target=elsewhere.serve_forever, daemon=True).start()
+        server_id = add(http, address)
+        sign_in(http, server_id)
+        run(http, server_id, "forget")
+        hold.touch()
+        renewing = thread.submit(run, http, server_id)
+        until(hold.with_suffix(".asked").exists)
+        moved = {"mcp_server_type": "streamable_http", "server_url": f"http://127.0.0.1:{elsewhere.server_port}/"}
+        http.patch(f"/v1/mcp-servers/{server_id}", json={"config": moved}).raise_for_status()
+        hold.unlink()
+        assert renewing.result() == "access-token-3"
+        http.patch(f"/v1/mcp-servers/{server_id}/refresh")
+        elsewhere.shutdown()
+    assert sent
+    assert set(sent) == {None}
+
+
 def test_tokens_are_sealed_and_never_told(start_server: StartServer, database_url: str) -> None:
     server = start_server(env=ENV)
     with running(SIGN_IN_SERVER, "http") as address, plain_client(server.url) as http:
@@ -177,7 +271,7 @@ def test_a_sign_in_to_a_server_that_is_deleted_meanwhile_ends(start_server: Star
     with running(SIGN_IN_SERVER, "http") as address, plain_client(server.url) as http:
         server_id = add(http, address)
         seen: list[dict[str, Any]] = []
-        waiting, done = threading.Event(), threading.Event()
+        waiting, done = Event(), Event()
 
         def watch() -> None:
             with closing(plain_client(server.url)) as other, connecting(other, server_id) as events:
@@ -187,7 +281,7 @@ def test_a_sign_in_to_a_server_that_is_deleted_meanwhile_ends(start_server: Star
                         waiting.set()
             done.set()
 
-        thread = threading.Thread(target=watch)
+        thread = Thread(target=watch)
         thread.start()
         assert waiting.wait(PATIENCE)
         assert http.delete(f"/v1/mcp-servers/{server_id}").status_code == 204

@@ -369,3 +369,73 @@ def test_a_sleep_time_agent_is_made_from_a_template_with_who_tends_its_memory(
         client.agents.delete(agent_id)
     for agent_id in (*partner, *group["agent_ids"]):
         assert http.get(f"/v1/agents/{agent_id}").status_code == 404
+
+
+def test_settings_that_a_version_has_no_more_go_and_what_the_agent_has_for_itself_stays(
+    client: Letta, http: httpx.Client, new_agent: NewAgent, name: str
+) -> None:
+    source = new_agent(
+        tools=["conversation_search"],
+        include_base_tools=False,
+        tool_rules=[{"type": "run_first", "tool_name": "conversation_search"}],
+        model_settings={"provider_type": "openai", "temperature": 0.3},
+        context_window_limit=20_000,
+        timezone="Europe/Berlin",
+    )
+    client.templates.create(type="agent", agent_id=source.id, name=name)
+    made = client.templates.agents.create(f"{name}:1")
+    (agent_id,) = made.agent_ids
+    ok(http.patch(f"/v1/agents/{agent_id}", json={"metadata": {"customer": 7}, "enable_sleeptime": False}))
+    like = {"tool_name": "conversation_search", "arguments": {"query": "a"}}
+    ok(http.post(f"/v1/agents/{agent_id}/standing-approvals", json=like))
+    snapshot = ok(http.get(f"/v1/templates/p/{name}:1/snapshot"))
+    snapshot["agents"][0].update(toolRules=[], configuration={}, properties={}, timezone="Asia/Tokyo")
+    ok(http.put(f"/v1/templates/p/{name}:current/snapshot", json=snapshot))
+    client.templates.save(name)
+    path = f"/v1/templates/p/{name}/deployments/{made.deployment_id}/migrate"
+    ok(http.post(path, json={"version": "2"}))
+    led, fresh = (
+        client.agents.retrieve(each) for each in (agent_id, client.templates.agents.create(f"{name}:2").agent_ids[0])
+    )
+    assert (led.tool_rules, led.timezone) == (fresh.tool_rules, fresh.timezone) == ([], "Asia/Tokyo")
+    assert (led.model_settings, led.llm_config) == (fresh.model_settings, fresh.llm_config)
+    assert (led.metadata, led.enable_sleeptime) == ({"customer": 7}, False)
+    assert len(ok(http.get(f"/v1/agents/{agent_id}/standing-approvals"))) == 1
+    ok(http.post(path, json={"version": "1"}))
+    back = client.agents.retrieve(agent_id)
+    assert (back.tool_rules, back.model_settings, back.timezone) == (
+        source.tool_rules,
+        source.model_settings,
+        "Europe/Berlin",
+    )
+
+
+def test_blocks_swap_labels_and_a_new_one_takes_the_label_of_one_that_goes(
+    client: Letta, http: httpx.Client, name: str
+) -> None:
+    blocks_then = {"a": ("plan", "A"), "b": ("notes", "B"), "c": ("rules", "C")}
+    blocks_now = {"a": ("notes", "A"), "b": ("plan", "B"), "d": ("rules", "D")}
+
+    def save(planned: dict[str, tuple[str, str]]) -> None:
+        agents = [{"entityId": each, "name": each, "model": MODEL, "systemPrompt": "s"} for each in ("one", "two")]
+        of_one = [{"agentEntityId": "one", "blockEntityId": each} for each in planned]
+        of_two = [{"agentEntityId": "two", "blockEntityId": each} for each in ("a", "b")]  # shared with the first
+        blocks = [{"entityId": key, "label": label, "value": value} for key, (label, value) in planned.items()]
+        body = {"agents": agents, "blocks": blocks, "relationships": [*of_one, *of_two]}
+        ok(http.put(f"/v1/templates/p/{name}:current/snapshot", json=body))
+        ok(http.post(f"/v1/templates/{name}/save", json={}))
+
+    single = ok(http.post("/v1/agents", json={"model": MODEL}))
+    client.templates.create(type="agent", agent_id=single["id"], name=name)
+    save(blocks_then)
+    made = client.templates.agents.create(f"{name}:2")
+    save(blocks_now)
+    path = f"/v1/templates/p/{name}/deployments/{made.deployment_id}/migrate"
+    refused = http.post(path, json={"version": "3"})  # what the version has no more stays, with its label
+    assert (refused.status_code, "already has a block labelled 'rules'" in refused.text) == (409, True)
+    assert blocks(client, made.agent_ids[0]) == {"plan": "A", "notes": "B", "rules": "C"}
+    ok(http.post(path, json={"version": "3", "block_reconciliation_strategy": "reconcile-all"}))
+    assert [blocks(client, each) for each in made.agent_ids] == [
+        {"plan": "B", "notes": "A", "rules": "D"},
+        {"plan": "B", "notes": "A"},
+    ]

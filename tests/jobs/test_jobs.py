@@ -324,6 +324,30 @@ async def test_one_organisation_with_many_jobs_does_not_hold_up_another(
     assert [job.attempts for job in ended] == [1, 1, 1] and begun.count(many[0].id) == 2
 
 
+@pytest.mark.parametrize("at_once", [1, 4], ids=["places of its kind", "all places"])
+async def test_jobs_that_go_on_for_long_hold_up_their_own_organisation_only(
+    opened: Store, working: Work, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr("folkmoot.jobs.worker.LONG_SECONDS", 0.0)
+    taken, go_on = asyncio.Semaphore(0), asyncio.Event()
+
+    async def work(active: ActiveJob) -> None:
+        if active.job.organization_id == ORGANIZATION:
+            taken.release()
+            await go_on.wait()
+
+    many = [await added(opened) for _ in range(at_once + 1)]
+    await working(JobKind(STEP_KIND, work, at_once=at_once))
+    for _ in range(at_once):
+        await asyncio.wait_for(taken.acquire(), PATIENCE)
+    other = opened.of("org-other")
+    await until(other, await added(other), "completed")
+    assert taken.locked(), "its own wait for their places"
+    go_on.set()
+    for job in many:
+        await until(opened, job, "completed")
+
+
 async def test_no_job_makes_room_before_its_turn_is_over_nor_for_its_own_organisation(opened: Store) -> None:
     kind = JobKind(STEP_KIND, lambda _: asyncio.sleep(3600), at_once=1, yields=True)
     for store in (opened, opened, opened.of("org-other")):

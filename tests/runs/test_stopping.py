@@ -16,7 +16,7 @@ from folkmoot.application import run_server
 from folkmoot.conversations.messages import Message
 from folkmoot.errors import ProviderError, ServerStopped
 from folkmoot.runs.log import is_last, read_events
-from folkmoot.runs.runs import _fail_dead, find_run
+from folkmoot.runs.runs import Run, _fail_dead, end_run, find_run
 from folkmoot.runs.service import RunService
 from folkmoot.runs.supervisor import RunSupervisor
 from folkmoot.server.state import ServerState
@@ -113,6 +113,29 @@ async def test_the_end_of_the_wait_is_set_once(
         await state.runs.supervisor.close()
     ended = await state.store.read(lambda transaction: find_run(transaction, run.id))
     assert (ended.status, ended.details["error"]["type"]) == ("failed", "server_stopped")
+
+
+async def test_the_end_of_each_of_many_waiting_runs_is_stored_once(
+    state: ServerState, agent_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking, ended = asyncio.Event(), []
+
+    async def no_answer(*_: Any, **__: Any) -> Any:
+        asking.set()
+        await asyncio.Event().wait()
+
+    async def counted(transaction: Transaction, run: Run, *end: Any) -> bool:
+        ended.append(run.id)
+        return await end_run(transaction, run, *end)
+
+    monkeypatch.setattr(type(state.services.models), "ask", no_answer)
+    monkeypatch.setattr("folkmoot.runs.service.end_run", counted)
+    begun = [await state.runs.start(asked(agent_id)) for _ in range(20)]
+    await asking.wait()
+    state.runs.supervisor.stop_after(0)
+    async with asyncio.timeout(PATIENCE):
+        await state.runs.supervisor.close()
+    assert sorted(ended) == sorted(run.id for run in begun)
 
 
 async def test_a_run_that_begins_when_the_time_is_over_is_stopped(state: ServerState, agent_id: str) -> None:

@@ -49,6 +49,7 @@ TOOLS: dict[str, Any] = {
     "picture": PLAIN,
     "grow": takes(name="string"),
     "shrink": takes(name="string"),
+    "after": takes(path="string"),
     **dict.fromkeys(("ok", "hang", "flood", "huge", "die", "garbage", "ask", "not_a_result", "input", "packed"), PLAIN),
     "lying_result": PLAIN,
     "lies_deep": deep(60),
@@ -87,6 +88,13 @@ def record_of(name: str) -> dict[str, Any]:
     return {**text(json.dumps(record)), "structuredContent": record}
 
 
+def after(path: str) -> dict[str, Any]:
+    Path(f"{path}.asked").touch()
+    while not Path(path).exists():
+        time.sleep(0.01)
+    return text("fine")
+
+
 WORKING: dict[str, Callable[..., dict[str, Any]]] = {
     "ok": lambda: text("fine"),
     "mcp_add": lambda a, b: text(str(a + b)),
@@ -96,6 +104,7 @@ WORKING: dict[str, Callable[..., dict[str, Any]]] = {
     "picture": lambda: {"content": [{"type": "image", "data": PIXEL, "mimeType": "image/png"}]},
     "fails": lambda x: {**text(f"mock failure {x}"), "isError": True},
     "process": lambda: text(PROCESS),
+    "after": after,
     "grow": grow,
     "shrink": shrink,
 }

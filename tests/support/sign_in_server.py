@@ -1,11 +1,13 @@
 """A server of tools that wants somebody to sign in: `python sign_in_server.py http`, with the SDK's OAuth server.
 
 Whoever opens its address is let in at once, unless the file that `SIGN_IN_DENY` names is there. Its tokens are
-numbered; one that renews others works once, and the tool `forget` ends all others.
+numbered; one that renews others works once, and the tool `forget` ends all others. While the file that `SIGN_IN_HOLD`
+names is there, who renews tokens waits, and `SIGN_IN_HOLD.asked` is there.
 """
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import socket
@@ -67,6 +69,10 @@ class Provider:
 
     async def exchange_refresh_token(self, client: Any, refresh_token: RefreshToken, scopes: list[str]) -> OAuthToken:
         del self.refresh[refresh_token.token]
+        hold = os.environ.get("SIGN_IN_HOLD")
+        while hold is not None and Path(hold).exists():
+            Path(f"{hold}.asked").touch()
+            await asyncio.sleep(0.01)
         return self.issue(refresh_token.client_id, refresh_token.resource)
 
     async def load_access_token(self, token: str) -> AccessToken | None:

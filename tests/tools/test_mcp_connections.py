@@ -337,6 +337,31 @@ async def test_a_connection_in_use_is_not_closed_for_being_old() -> None:
     await pool.pool.close()
 
 
+async def test_who_waits_gets_the_answer_though_somebody_else_gave_up(
+    pool: Pool, addresses: Callable[[str], str], tmp_path: Path
+) -> None:
+    configuration = configured("faulty", addresses)
+
+    def connection() -> Connection:
+        return pool.pool.connection(ConnectionKey("o", "s", ""), "server", configuration, PRIVATE)
+
+    async def asked(path: Path) -> asyncio.Task[str]:
+        task = asyncio.create_task(said(connection(), "after", path=str(path)))
+        while not path.with_suffix(".asked").exists():
+            await asyncio.sleep(0.01)
+        return task
+
+    first = connection()
+    answered, in_vain = await asked(tmp_path / "answered"), await asked(tmp_path / "in_vain")
+    in_vain.cancel()
+    await asyncio.gather(in_vain, return_exceptions=True)
+    assert connection() is not first
+    assert await said(connection(), "ok") == "fine"
+    (tmp_path / "answered").touch()
+    assert await answered == "fine"
+    (tmp_path / "in_vain").touch()
+
+
 async def test_there_are_only_so_many(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("folkmoot.tools.mcp.pool.MOST_OF_ONE", 2)
     first, second = pool.connection(A="1"), pool.connection(A="2")

@@ -300,22 +300,24 @@ async def kind_waited_for(transaction: Transaction, kinds: Collection[str], busy
     return None if row is None else str(row["kind"])
 
 
-async def claim_job(transaction: Transaction, kinds: Collection[str], busy: Collection[str]) -> Job | None:
+async def claim_job(
+    transaction: Transaction, kinds: Collection[str], busy: Collection[str], *, only_others: bool = False
+) -> Job | None:
     """Take a job that is due: a new one, one to be tried again, or that of a process that says nothing any more.
 
     Args:
         transaction: where to write, in every organisation.
         kinds: which ones this process can do.
         busy: organisations that it works for already; the others come first.
+        only_others: whether only the others come.
     """
     now, token = clock.now(), str(uuid4())
+    wanted = [jobs.c.due_at <= now, jobs.c.kind.in_(list(kinds))]
+    if only_others:
+        wanted.append(jobs.c.organization_id.not_in(list(busy)))
     others_first = case((jobs.c.organization_id.in_(list(busy)), 1), else_=0)
     row = await transaction.first(
-        select(jobs)
-        .where(jobs.c.due_at <= now, jobs.c.kind.in_(list(kinds)))
-        .order_by(others_first, jobs.c.due_at)
-        .limit(1)
-        .with_for_update(skip_locked=True)
+        select(jobs).where(*wanted).order_by(others_first, jobs.c.due_at).limit(1).with_for_update(skip_locked=True)
     )
     if row is None:
         return None

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection
 from contextlib import ExitStack
 
 from folkmoot import tracing
-from folkmoot.errors import FolkmootError, JobDelayed, JobFailed, StoreError
+from folkmoot.errors import FolkmootError, JobDelayed, JobFailed, ServerStopped, StoreError
 from folkmoot.jobs.jobs import (
     ADDED_TOPIC,
     ENDED_TOPIC,
@@ -44,6 +44,9 @@ LOOK_AGAIN_SECONDS = 2.0
 TURN_SECONDS = 30.0
 """How long a job goes on, at least, while one of an organisation for which nothing is done waits for its place."""
 
+LONG_SECONDS = 60.0
+"""What has gone on for so long takes no place from an organisation for which nothing is done."""
+
 PRUNE_SECONDS = 60.0
 """How often is looked for jobs that need not be kept any longer."""
 
@@ -63,13 +66,16 @@ def delay_after(attempts: int) -> float:
 class JobWorker:
     """Works on jobs of any organisation, for as long as the process lives."""
 
-    def __init__(self, store: Store, kinds: JobKinds, keep: float) -> None:
+    def __init__(
+        self, store: Store, kinds: JobKinds, keep: float, is_stopping: Callable[[], bool] = lambda: False
+    ) -> None:
         """Work on `store`.
 
         Args:
             store: any view of the database.
             kinds: what this process can do.
             keep: seconds for which a job that is over stays listed.
+            is_stopping: whether this process is about to stop, so that it would only take jobs from others.
         """
         self._store = store.everywhere
         self._kinds = kinds
@@ -77,6 +83,7 @@ class JobWorker:
         self._active: dict[asyncio.Task[None], ActiveJob] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._listening = ExitStack()
+        self._is_stopping = is_stopping
         self._added = asyncio.Event()
         self._ended = asyncio.Event()
 
@@ -118,10 +125,14 @@ class JobWorker:
     async def _take(self) -> None:
         """Take a job that is due and begin with it, or wait for one."""
         self._added.clear()
+        if self._is_stopping():
+            await asyncio.Event().wait()  # until it is closed
         kinds = self._kinds_with_room()
         if kinds and await self._begin_due(kinds):
             return
         if full := self._kinds.keys() - kinds:
+            if await self._begin_beside():
+                return
             await self._ask_for_a_place(full)
         await wait_or_look_again(self._added, await self._seconds_until_due(kinds))
 
@@ -134,7 +145,26 @@ class JobWorker:
         if due is None or due > clock.now():
             return False
         busy = self._busy()
-        job = await self._store.write(lambda transaction: claim_job(transaction, kinds, busy))
+        return self._begin(await self._store.write(lambda transaction: claim_job(transaction, kinds, busy)))
+
+    async def _begin_beside(self) -> bool:
+        """Begin with a job of an organisation for which nothing is done, beside jobs that go on for long; tell whether.
+
+        Some work cannot be let go of, such as a turn whose model takes its time.
+        """
+        since = time.monotonic() - LONG_SECONDS
+        shorter = Counter(active.job.kind for active in self._active.values() if active.begun_at > since)
+        has_room = shorter.total() < min(AT_ONCE, len(self._active)) and len(self._active) < 2 * AT_ONCE
+        if not has_room:
+            return False
+        kinds, busy = [name for name, kind in self._kinds.items() if shorter[name] < kind.at_once], self._busy()
+        if await self._store.read(lambda transaction: kind_waited_for(transaction, kinds, busy)) is None:
+            return False
+        return self._begin(
+            await self._store.write(lambda transaction: claim_job(transaction, kinds, busy, only_others=True))
+        )
+
+    def _begin(self, job: Job | None) -> bool:
         if job is None:
             return False
         active = ActiveJob(self._store.of(job.organization_id), job, self._kinds[job.kind])
@@ -220,7 +250,7 @@ class JobWorker:
                 await active.complete(_yes)
         except JobLost:
             logger.info("A job was ended or taken over", extra={"job_id": job.id})
-        except JobYielded:
+        except (JobYielded, ServerStopped):
             await self._put_back(job)
         except JobFailed as error:
             span.fail(type(error).__name__)

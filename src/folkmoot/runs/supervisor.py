@@ -148,16 +148,21 @@ class RunSupervisor:
     async def end(self, store: Store, run: Run, work: Work[None]) -> None:
         """Store the end of a run that failed, later if the database cannot take it now."""
         self._unsettled[run.id] = store, run.conversation_id, work
-        await self.settle(run.conversation_id)
+        await self._settle([run.id])
 
     async def settle(self, conversation_id: str | None = None) -> None:
         """Store the ends of failed runs, only those in one conversation when it is named.
 
         Those that a database in trouble does not take are tried again later.
         """
-        for run_id, (store, where, work) in list(self._unsettled.items()):
-            if conversation_id not in (None, where):
+        unsettled = self._unsettled.items()
+        await self._settle([run_id for run_id, (_, where, _) in unsettled if conversation_id in (None, where)])
+
+    async def _settle(self, run_ids: Sequence[str]) -> None:
+        for run_id in run_ids:
+            if run_id not in self._unsettled:  # somebody else was faster
                 continue
+            store, _, work = self._unsettled[run_id]
             try:
                 await store.write(work)
             except StoreError as error:

@@ -156,7 +156,7 @@ class Gate:
         scope["principal"] = principal
 
     def _while_known(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> Receive:
-        """Return `receive`, which also takes the client for gone once its key or session is over: streams end then."""
+        """Return `receive`, which also takes the client for gone once its key does not open this: streams end then."""
         has_body = True
 
         async def receive_or_leave() -> Message:
@@ -170,13 +170,24 @@ class Gate:
                 leaving = asyncio.ensure_future(receive())
                 try:
                     while not await _done_or_changed(leaving, changed):
-                        if await self._authentication.identify(headers, store) is None:
+                        if not await self._may_still(scope, headers, store):
                             return {"type": "http.disconnect"}
                     return leaving.result()
                 finally:
                     leaving.cancel()
 
         return receive_or_leave
+
+    async def _may_still(self, scope: Scope, headers: Mapping[bytes, bytes], store: Store) -> bool:
+        """Tell whether a request would pass again: its key or session lasts, and reaches what it did."""
+        principal = await self._authentication.identify(headers, store)
+        if principal is None:
+            return False
+        try:
+            authorize(principal, scope["method"], scope["path"])
+        except Forbidden:
+            return False
+        return True
 
     def _lets_in(self, principal: Principal | None, headers: Mapping[bytes, bytes]) -> bool:
         """Tell whether another site's page may change something without the key; never with a session's cookie."""

@@ -25,9 +25,11 @@ from folkmoot.memory.authors import Author
 from folkmoot.memory.blocks import Block, create_block, delete_block, edit_text, update_block
 from folkmoot.memory.edits import Rethink
 from folkmoot.store import clock
+from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.tables import agent_blocks, agents, deployments
 from folkmoot.templates.forming import form_group
+from folkmoot.templates.gathering import ITS_OWN
 from folkmoot.templates.plan import Filling, PlannedAgent, PlannedBlock, TemplatePlan
 from folkmoot.templates.templates import Template, plan_of
 from folkmoot.tools.builtin import BUILTIN_TOOLS, FILE_TOOLS
@@ -92,9 +94,10 @@ _by_id_locked = _by_id.with_for_update()
 _of_template = select(deployments).where(deployments.c.template_id == bindparam("of"))
 _agents = (
     select(agents.c.id, agents.c.deployment_id, agents.c.entity_id)
-    .where(agents.c.deployment_id == bindparam("of"))
+    .where(agents.c.deployment_id == bindparam("of"), is_kept(agents.c.id))
     .order_by(agents.c.created_at, agents.c.id)
 )
+_agents_locked = _agents.with_for_update()
 _other_holder = (
     select(agent_blocks.c.agent_id)
     .join(agents, agents.c.id == agent_blocks.c.agent_id)
@@ -227,15 +230,17 @@ async def migrate(
     plan.check_variables(migration.memory_variables)
     values = {**deployment.memory_variables, **migration.memory_variables}
     making = _Making(transaction, plan, deployment, Filling(plan, values), services, author)
-    planned = {agent.entity_id: agent for agent in plan.agents}
-    held = await transaction.all(_agents, of=deployment.id)
-    for row in held:
-        if row["entity_id"] in planned:
-            await making.lead(row["id"], planned[row["entity_id"]], migration)
-    there = {row["entity_id"]: row["id"] for row in held}
-    await form_group(transaction, plan, deployment.id, there, making.blocks, services, author)
+    await transaction.all(_agents_locked, of=deployment.id)
+    held = await transaction.all(_agents, of=deployment.id)  # without those that were deleted before they were locked
     if migration.delete_blocks:
         await making.drop_blocks([row["id"] for row in held])
+    agents_planned = {agent.entity_id: agent for agent in plan.agents}
+    wanted = {row["id"]: agents_planned[row["entity_id"]] for row in held if row["entity_id"] in agents_planned}
+    await making.free_labels(wanted)
+    for agent_id, planned in wanted.items():
+        await making.lead(agent_id, planned, migration)
+    there = {row["entity_id"]: row["id"] for row in held}
+    await form_group(transaction, plan, deployment.id, there, making.blocks, services, author)
     await transaction.run(_set_version, of=deployment.id, number=number, variables=json.dumps(values))
     return number
 
@@ -305,12 +310,27 @@ class _Making:
             "model": self.services.catalogue.handle_of(planned.model),
             "description": planned.description,
             "embedding": planned.embedding,
+            "timezone": planned.timezone or agent.timezone,
             "tools": tools,
         }
-        await update_agent(
-            self.transaction, agent_id, changes, {**planned.configuration, **self._sealed(agent, planned, migration)}
-        )
+        no_more = dict.fromkeys(agent.configuration.keys() - {*ITS_OWN, "metadata", "enable_sleeptime"})
+        configuration = {**no_more, **planned.configuration, **self._sealed(agent, planned, migration)}
+        await update_agent(self.transaction, agent_id, changes, configuration)
         await set_folders(self.transaction, agent_id, folder_ids)
+
+    async def free_labels(self, wanted: Mapping[str, PlannedAgent]) -> None:
+        """Take their labels from blocks that are to get others, where another block is to have what they have now.
+
+        Args:
+            wanted: what each agent is to be led to, by the agent's identifier.
+        """
+        labels = {block.entity_id: block.label for block in self.plan.blocks}
+        for agent_id, planned in wanted.items():
+            for block in await self._blocks_from_template(agent_id):
+                entity_id = str(block.template.get("entity_id"))
+                is_led = entity_id in planned.blocks and labels[entity_id] != block.label
+                if is_led and block.label in labels.values():
+                    await update_block(self.transaction, block.id, {"label": new_id("label")}, self.author)
 
     async def drop_blocks(self, agent_ids: Sequence[str]) -> None:
         """Delete the deployment's blocks that the plan has no more, but for those that other agents share."""

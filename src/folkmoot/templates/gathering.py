@@ -25,7 +25,7 @@ from folkmoot.transfer.kinds.tools import Tools
 
 _SECRETS = "sealed_variables"
 
-_ITS_OWN = (_SECRETS, standing_approvals.KEY)
+ITS_OWN = (_SECRETS, standing_approvals.KEY)
 """Of an agent's configuration what no template keeps: its variables, and what it need not ask for."""
 
 
@@ -100,7 +100,7 @@ async def _plan_agent(
         tool_ids=await tool_ids_of(transaction, agent_id),
         folder_ids=[folder.id for folder in await folders_of_agent(transaction, agent_id)],
         tags=list((await tags_of_agents(transaction, [agent_id])).get(agent_id, ())),
-        configuration={name: value for name, value in agent.configuration.items() if name not in _ITS_OWN},
+        configuration={name: value for name, value in agent.configuration.items() if name not in ITS_OWN},
         tool_variables=[Variable(key) for key in variables],
         blocks={blocks[row["id"]].entity_id: row["access"] for row in rows},
     )

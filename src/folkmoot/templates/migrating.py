@@ -75,7 +75,7 @@ def migrate_kind(services: Services) -> JobKind:
     async def work(active: ActiveJob) -> None:
         await _Migrating(active, services).run()
 
-    return JobKind(MIGRATE, work, at_once=1)
+    return JobKind(MIGRATE, work, at_once=1, yields=True)
 
 
 class _Migrating:
@@ -86,10 +86,13 @@ class _Migrating:
         self._services = services
         self._template_id = active.job.subject_id
         self._done = 0
+        self._tried: tuple[str, int] | None = None
+        """The deployment that is being led, and to which version."""
 
     async def run(self) -> None:
         """Lead one deployment after the other, until none is behind."""
         while True:
+            self._active.yield_if_asked()
             led = await self._lead()
             if led:
                 self._done += 1
@@ -98,13 +101,17 @@ class _Migrating:
                 return
 
     async def _lead(self) -> bool:
-        """Lead the next deployment, or say of it why it cannot be led; False when none is behind."""
-        try:
-            return await self._active.commit(self._lead_next)
-        except StoreError:
-            raise
-        except FolkmootError as error:
-            why = error.message
+        """Lead the next deployment, or say of it why it cannot be led; False when none is behind.
+
+        What fails is tried once more: something that it has may have been deleted at that moment.
+        """
+        for _ in range(2):
+            try:
+                return await self._active.commit(self._lead_next)
+            except StoreError:
+                raise
+            except FolkmootError as error:
+                why = error.message
         return await self._active.commit(lambda transaction: self._give_up_next(transaction, why))
 
     async def _lead_next(self, transaction: Transaction) -> bool:
@@ -115,6 +122,7 @@ class _Migrating:
             return False
         author, how = Author.from_json(wanted.author), Migration(**wanted.migration)
         deployment = Deployment.from_row(row)
+        self._tried = (deployment.id, wanted.version)
         services = self._services.of(self._active.job.organization_id)
         await migrate(transaction, template, deployment, str(wanted.version), how, services, author)
         return True
@@ -125,6 +133,8 @@ class _Migrating:
         row = None if wanted is None else await transaction.first(_next, of=self._template_id, **wanted.behind)
         if wanted is None or row is None:
             return False
+        if (row["id"], wanted.version) != self._tried:  # somebody led it meanwhile, or wants another version
+            return True
         logger.warning("A deployment of a template was not migrated: %s", why, extra={"id": row["id"]})
         await transaction.run(_set_error, failed=row["id"], number=wanted.version, why=why)
         return True

@@ -15,7 +15,7 @@ from folkmoot.errors import BadRequest, ToolServerFailed
 from folkmoot.memory.authors import Author
 from folkmoot.store.engine import Store
 from folkmoot.store.sealing import Sealer
-from folkmoot.tools.mcp.authorizations import Authorization, SignIn, take_answer
+from folkmoot.tools.mcp.authorizations import Authorization, Renewals, SignIn, take_answer
 from folkmoot.tools.mcp.configuration import ServerConfiguration
 from folkmoot.tools.mcp.connection import Connection, ConnectionOptions
 from folkmoot.tools.mcp.servers import create_server
@@ -66,9 +66,10 @@ async def _play(scenario: str, address: str, context: Mapping[str, Any], store: 
 
     async def auth() -> Any:
         person = Person(store, sealer, server.id)
-        authorization = Authorization(store, sealer, server.id, "")
+        renewals = Renewals(allow_private=True)
+        authorization = Authorization(store, sealer, server.id, "", address, renewals, REDIRECT)
         await authorization.load()
-        return authorization.auth(address, REDIRECT, person.show, person.wait)
+        return authorization.auth(person.show, person.wait)
 
     options = ConnectionOptions(allow_private=True, auth=auth if scenario.startswith("auth/") else None)
     connection = Connection("conformance", configuration, options, lambda: None)

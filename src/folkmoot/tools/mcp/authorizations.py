@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,6 +22,7 @@ from folkmoot.store.sealing import Sealer
 from folkmoot.store.tables import mcp_authorizations, mcp_sign_ins
 
 if TYPE_CHECKING:
+    import httpx2
     from mcp.client.auth import OAuthClientProvider
     from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthToken
 
@@ -33,14 +34,20 @@ SIGN_IN_SECONDS = 600.0
 LOOK_AGAIN = 5.0
 """Seconds between two looks for the answer, where no wake-up came through."""
 
+RENEW_SECONDS = 30.0
+"""How long it may take to renew tokens; then somebody else tries it."""
+
 CLIENT_NAME = "Folkmoot"
 
+_RENEWING = "renewing_until"
+"""Beside tokens that are being renewed: until when nobody else does that."""
+
 _this = (mcp_authorizations.c.server_id == bindparam("of_server"), mcp_authorizations.c.subject == bindparam("whose"))
-_find = select(mcp_authorizations.c.sealed_tokens).where(*_this)
+_find = select(mcp_authorizations.c.sealed_tokens, mcp_authorizations.c.updated_at).where(*_this)
 _update = (
     update(mcp_authorizations).where(*_this).values(sealed_tokens=bindparam("sealed"), updated_at=bindparam("now"))
 )
-_forget = delete(mcp_authorizations).where(*_this)
+_swap = _update.where(mcp_authorizations.c.updated_at == bindparam("read_at"))
 _sign_in = select(mcp_sign_ins).where(mcp_sign_ins.c.id == bindparam("sign_in_id"))
 _answer = (
     update(mcp_sign_ins)
@@ -55,21 +62,83 @@ _end = delete(mcp_sign_ins).where(mcp_sign_ins.c.id == bindparam("sign_in_id"))
 _forget_old = delete(mcp_sign_ins).where(mcp_sign_ins.c.expires_at <= bindparam("now"))
 
 
-class Authorization:
-    """What is kept for one server and subject; the SDK reads and writes it as its `TokenStorage`."""
+class Renewals:
+    """What renews tokens in this process; it goes on when who needed them does not wait any more."""
 
-    def __init__(self, store: Store, sealer: Sealer, server_id: str, subject: str) -> None:
-        """Keep tokens in the store, for whoever the subject is (`ServerConfiguration.subject`)."""
+    def __init__(self, *, allow_private: bool) -> None:
+        """Start with none; `allow_private` has addresses asked that are not public, too."""
+        self.allow_private = allow_private
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self, renewing: Coroutine[Any, Any, None]) -> None:
+        """Renew in a task of its own, and wait for it."""
+        task = asyncio.create_task(renewing)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """Wait for those under way: a token is used up once it was sent, and what came in its place has to be kept."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=RENEW_SECONDS / 2)
+        for task in self._tasks:  # which wait for another process
+            task.cancel()
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # nobody may be waiting any more
+
+
+class Authorization:
+    """What is kept for one server and subject; the SDK reads and writes it as its `TokenStorage`.
+
+    Many servers renew tokens once by each token, and take a second use for theft, after which none of them is worth
+    anything. So who renews them says so first beside them, and everybody else, here and in other processes, waits.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        sealer: Sealer,
+        server_id: str,
+        subject: str,
+        server_url: str,
+        renewals: Renewals,
+        redirect_uri: str | None = None,
+    ) -> None:
+        """Keep tokens in the store.
+
+        Args:
+            store: where, as the organisation sees it.
+            sealer: seals them.
+            server_id: for which server.
+            subject: for whom (`ServerConfiguration.subject`).
+            server_url: the server's address; tokens for another one are none.
+            renewals: what renews them.
+            redirect_uri: where the browser comes back to from a sign-in; the one that was used last when None.
+        """
         self._store = store
+        self._server_url = server_url
+        self._redirect_uri = redirect_uri
         self._sealer = sealer
         self._place = {"of_server": server_id, "whose": subject}
+        self._renewals = renewals
+        self._topic = f"mcp-tokens-{server_id}"
         self._kept: dict[str, Any] = {}
+        self._read_at = 0
+        self._lock = asyncio.Lock()  # of what is kept, which requests renew beside each other
         self._provider: OAuthClientProvider | None = None
 
     async def load(self) -> bool:
         """Read what is kept; tell whether there are tokens."""
         row = await self._store.read(lambda transaction: transaction.first(_find, **self._place))
-        self._kept = json.loads(self._sealer.unseal(row["sealed_tokens"])["tokens"]) if row is not None else {}
+        kept = json.loads(self._sealer.unseal(row["sealed_tokens"])["tokens"]) if row is not None else {}
+        is_for_us = kept.get("server_url", self._server_url) == self._server_url
+        # A client is registered with where browsers come back to.
+        is_same_client = self._redirect_uri in (None, kept.get("redirect_uri"))
+        self._kept = kept if is_for_us and is_same_client else {}
+        self._read_at = row["updated_at"] if row is not None else 0
         return "tokens" in self._kept
 
     async def _reload(self) -> bool:
@@ -83,18 +152,67 @@ class Authorization:
         context.token_expiry_time = self._kept.get("expires_at")
         return True
 
+    async def _look(self, sent: OAuthToken | None) -> None:
+        """Give the SDK the tokens that are kept; if it has only the ones that were sent in vain, they are over."""
+        assert self._provider is not None
+        context = self._provider.context
+        async with self._lock:
+            if context.current_tokens is sent and not await self._reload() and sent is not None:
+                context.token_expiry_time = 1.0  # whatever it said
+
+    async def _renew(self, like: httpx2.Request) -> None:
+        """Have tokens renewed that are over, or wait for who does it; the SDK then has what came of it.
+
+        Args:
+            like: the request that they are for.
+        """
+        await self._renewals.run(self._renew_once(like))
+
+    async def _renew_once(self, like: httpx2.Request) -> None:
+        async with self._lock:
+            if await self._may_renew():
+                await self._renew_alone(like)
+
+    async def _may_renew(self) -> bool:
+        """Say to everybody that the tokens are being renewed here; False when that need not or cannot be."""
+        assert self._provider is not None
+        context = self._provider.context
+        with self._store.signals.listening(self._topic) as written:
+            while True:
+                written.clear()
+                if context.is_token_valid() or await self._reload() or "tokens" not in self._kept:
+                    return False
+                if self._kept.get(_RENEWING, 0) <= clock.now():
+                    if await self._swap({**self._kept, _RENEWING: clock.now() + int(RENEW_SECONDS * 1e6)}):
+                        return True
+                    continue  # somebody else was faster
+                try:
+                    async with asyncio.timeout(LOOK_AGAIN):
+                        await written.wait()
+                except TimeoutError:
+                    continue
+
+    async def _renew_alone(self, like: httpx2.Request) -> None:
+        from folkmoot.tools.mcp.http import renew_tokens
+
+        assert self._provider is not None
+        try:
+            async with asyncio.timeout(RENEW_SECONDS / 2):
+                await renew_tokens(self._provider, like, allow_private=self._renewals.allow_private)
+        except TimeoutError as error:
+            raise ToolServerFailed("The tokens of the sign-in could not be renewed in time.") from error
+        finally:
+            if _RENEWING in self._kept:  # it was refused, or did not work
+                await self._swap({name: value for name, value in self._kept.items() if name != _RENEWING})
+
     def auth(
         self,
-        server_url: str,
-        redirect_uri: str | None = None,
         show: Callable[[str], Awaitable[None]] | None = None,
         wait: Callable[[], Awaitable[AuthorizationCodeResult]] | None = None,
     ) -> SignedIn:
         """Return what adds a token to requests and renews it; with `show` and `wait`, also what gets the first one.
 
         Args:
-            server_url: the server's address.
-            redirect_uri: where the browser comes back to; the one that was used last when None.
             show: shows somebody the address to sign in at.
             wait: waits for what the browser comes back with.
         """
@@ -104,16 +222,14 @@ class Authorization:
 
         from folkmoot.tools.mcp.http import SignedIn
 
-        redirect_uri = redirect_uri or self._kept.get("redirect_uri", "http://127.0.0.1/")
-        if self._kept.get("redirect_uri") != redirect_uri:
-            self._kept = {"redirect_uri": redirect_uri}  # a client is registered with where browsers come back to
+        redirect_uri = self._redirect_uri or self._kept.get("redirect_uri", "http://127.0.0.1/")
         local = urlsplit(redirect_uri).hostname in ("localhost", "127.0.0.1", "::1")
         metadata = OAuthClientMetadata(
             client_name=CLIENT_NAME,
             redirect_uris=[AnyUrl(redirect_uri)],
             application_type="native" if local else "web",
         )
-        provider = OAuthClientProvider(server_url, metadata, self, show, wait)
+        provider = OAuthClientProvider(self._server_url, metadata, self, show, wait)
         context = provider.context
         context.token_expiry_time = self._kept.get("expires_at")
         if (told := self._kept.get("oauth_metadata")) is not None:
@@ -122,7 +238,7 @@ class Authorization:
             context.protected_resource_metadata = ProtectedResourceMetadata.model_validate(told)
         context.auth_server_url = self._kept.get("auth_server_url")
         self._provider = provider
-        return SignedIn(provider, self._reload)
+        return SignedIn(provider, self._look, self._renew)
 
     async def get_tokens(self) -> OAuthToken | None:
         """Return the tokens."""
@@ -134,6 +250,7 @@ class Authorization:
         """Keep tokens, and what was found out about where to renew them."""
         assert self._provider is not None
         context = self._provider.context
+        self._kept.pop(_RENEWING, None)
         self._kept |= {
             "tokens": tokens.model_dump(mode="json"),
             "expires_at": context.token_expiry_time,
@@ -155,16 +272,37 @@ class Authorization:
         await self._save()
 
     async def _save(self) -> None:
-        sealed = self._sealer.seal({"tokens": json.dumps(self._kept)})
-        now = clock.now()
+        self._kept["server_url"] = self._server_url
+        if self._redirect_uri is not None:
+            self._kept["redirect_uri"] = self._redirect_uri
+        row = {**self._place, "sealed": self._sealed(self._kept), "now": max(clock.now(), self._read_at + 1)}
 
         async def save(transaction: Transaction) -> None:
-            if not await transaction.run(_update, **self._place, sealed=sealed, now=now):
-                server_id, subject = self._place["of_server"], self._place["whose"]
-                row = {"server_id": server_id, "subject": subject, "sealed_tokens": sealed, "updated_at": now}
-                await transaction.insert(mcp_authorizations, [row], or_keep=True)
+            if not await transaction.run(_update, **row):
+                made = {"server_id": row["of_server"], "subject": row["whose"]}
+                made |= {"sealed_tokens": row["sealed"], "updated_at": row["now"]}
+                await transaction.insert(mcp_authorizations, [made], or_keep=True)
+            transaction.signal(self._topic)
 
         await self._store.write(save)
+        self._read_at = row["now"]
+
+    async def _swap(self, kept: dict[str, Any]) -> bool:
+        """Keep this in the place of what was read, unless somebody else has written meanwhile; tell which."""
+        now = max(clock.now(), self._read_at + 1)
+        row = {**self._place, "sealed": self._sealed(kept), "now": now, "read_at": self._read_at}
+
+        async def swap(transaction: Transaction) -> int:
+            transaction.signal(self._topic)
+            return await transaction.run(_swap, **row)
+
+        if not await self._store.write(swap):
+            return False
+        self._kept, self._read_at = kept, now
+        return True
+
+    def _sealed(self, kept: dict[str, Any]) -> Any:
+        return self._sealer.seal({"tokens": json.dumps(kept)})
 
 
 class SignIn:

@@ -183,6 +183,12 @@ class Connection:
                 break
         return found[:MOST_TOOLS]
 
+    async def finish(self) -> None:
+        """End it once nobody waits for an answer any more."""
+        while self._calls and not self._ending.is_set():
+            await asyncio.wait(self._calls)
+        await self.close()
+
     async def close(self) -> None:
         """End it: who still waits for an answer gets an error."""
         self._ending.set()

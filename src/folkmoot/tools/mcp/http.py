@@ -22,6 +22,8 @@ from folkmoot.tools.mcp.allowance import LARGEST_MESSAGE, LINE, Allowance
 if TYPE_CHECKING:
     import ssl
 
+    from mcp.shared.auth import OAuthToken
+
 CONNECT_TIMEOUT = 10.0
 """Seconds to connect; how long an answer may take is for who waits for it to say."""
 
@@ -112,32 +114,49 @@ class ToolServerClient(httpx2.AsyncClient):
 
 
 class SignedIn(httpx2.Auth):
-    """Adds the token that is kept, and leaves to the SDK what it takes to get or renew one.
+    """Adds the token that is kept, and leaves to the SDK what it takes to get one.
 
     The SDK lets one request after the other through, each until it is answered; with a token that is valid there is
     nothing to wait for. Another process may have renewed it, so what is kept is looked at before that is done again.
     """
 
-    def __init__(self, provider: OAuthClientProvider, reload: Callable[[], Awaitable[bool]]) -> None:
-        """Add the tokens of `provider`; `reload` gives it those that are kept and tells whether they are other ones."""
+    def __init__(
+        self,
+        provider: OAuthClientProvider,
+        look: Callable[[OAuthToken | None], Awaitable[None]],
+        renew: Callable[[httpx2.Request], Awaitable[None]],
+    ) -> None:
+        """Add tokens to requests.
+
+        Args:
+            provider: has them.
+            look: gives it those that are kept; told which were sent in vain, it lets these not be sent again.
+            renew: has those renewed that are over, with which a request would be sent.
+        """
         self._provider = provider
-        self._reload = reload
+        self._look = look
+        self._renew = renew
 
     async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
-        """Send a request with the token; without a valid one, or when that is refused, as the SDK does."""
-        context = self._provider.context
+        """Send a request with the token, renewed once if it is over; without one, or when it is refused, as the SDK."""
+        context, is_renewed = self._provider.context, False
         if not context.is_token_valid():
-            await self._reload()
-        while context.is_token_valid():
+            await self._look(context.current_tokens)
+        while context.is_token_valid() or (context.can_refresh_token() and not is_renewed):
+            if not context.is_token_valid():
+                is_renewed = True
+                await self._renew(request)
+                continue
             assert context.current_tokens is not None
-            request.headers["Authorization"] = f"Bearer {context.current_tokens.access_token}"
+            sent = context.current_tokens
+            request.headers["Authorization"] = f"Bearer {sent.access_token}"
             response = yield request
             if response.status_code not in (httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN):
                 return
-            if response.status_code == httpx2.codes.UNAUTHORIZED and not await self._reload():
-                context.token_expiry_time = 1.0  # whatever it said, it is over; the SDK renews it
-            elif response.status_code == httpx2.codes.FORBIDDEN:
+            if response.status_code == httpx2.codes.FORBIDDEN:
                 break
+            await self._look(sent)
+        context.token_expiry_time = None  # the SDK shall not renew it, too
         flow = self._provider.async_auth_flow(request)
         try:
             outgoing = await anext(flow)
@@ -146,6 +165,28 @@ class SignedIn(httpx2.Auth):
                 outgoing = await flow.asend(response)
         except StopAsyncIteration:
             return
+        finally:
+            await flow.aclose()
+
+
+async def renew_tokens(provider: OAuthClientProvider, like: httpx2.Request, *, allow_private: bool) -> None:
+    """Have the SDK renew a provider's tokens, or find that it cannot.
+
+    It has a client for this once, so that no connection's end breaks it off.
+
+    Args:
+        provider: has tokens that are over, and one to renew them with.
+        like: a request to the server; it is not sent.
+        allow_private: connect to addresses that are not public, too.
+    """
+    request = httpx2.Request(like.method, like.url, headers=like.headers)
+    flow = provider.async_auth_flow(request)
+    transport = _BoundedTransport(Allowance(), allow_private, None)
+    async with httpx2.AsyncClient(transport=transport, timeout=None, trust_env=False) as client:
+        try:
+            outgoing = await anext(flow)
+            while outgoing is not request:
+                outgoing = await flow.asend(await client.send(outgoing))
         finally:
             await flow.aclose()
 

@@ -39,7 +39,7 @@ class ConnectionPool:
         self._idle_seconds = idle_seconds
         self._tools_changed = tools_changed
         self._connections: dict[ConnectionKey, Connection] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing: dict[asyncio.Task[None], tuple[ConnectionKey, Connection]] = {}
         self._sweeper: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -65,7 +65,7 @@ class ConnectionPool:
         return connection
 
     def forget(self, organization_id: str, server_id: str) -> None:
-        """Close every connection to a server."""
+        """Use no connection to a server any more; who waits for an answer gets it."""
         for key in [each for each in self._connections if each.organization_id == organization_id]:
             if key.server_id == server_id:
                 self._let_go(key)
@@ -77,21 +77,22 @@ class ConnectionPool:
             self._sweeper.cancel()
         for key in list(self._connections):
             self._let_go(key)
-        if self._closing:
-            await asyncio.wait(self._closing)
+        await asyncio.gather(*(connection.close() for _, connection in self._closing.values()))
 
     def _let_go(self, key: ConnectionKey) -> None:
+        """Use a connection no more, and close it once nobody waits for an answer of it."""
         connection = self._connections.pop(key, None)
         if connection is not None:
-            task = asyncio.create_task(connection.close())
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+            task = asyncio.create_task(connection.finish())
+            self._closing[task] = (key, connection)
+            task.add_done_callback(self._closing.pop)
 
     def _make_room(self, organization_id: str) -> None:
         own = [key for key in self._connections if key.organization_id == organization_id]
-        if len(own) >= MOST_OF_ONE:
+        closing = [key for key, connection in self._closing.values() if connection.is_busy]
+        if len(own) + sum(key.organization_id == organization_id for key in closing) >= MOST_OF_ONE:
             self._let_go_of_idlest(own)
-        elif len(self._connections) >= MOST_CONNECTIONS:
+        elif len(self._connections) + len(closing) >= MOST_CONNECTIONS:
             self._let_go_of_idlest(list(self._connections))
 
     def _let_go_of_idlest(self, keys: list[ConnectionKey]) -> None:

@@ -23,7 +23,7 @@ from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.settings import Settings
 from folkmoot.store.engine import Store, Transaction
 from folkmoot.store.sealing import Sealer
-from folkmoot.tools.mcp.authorizations import SIGN_IN_SECONDS, Authorization, SignIn
+from folkmoot.tools.mcp.authorizations import SIGN_IN_SECONDS, Authorization, Renewals, SignIn
 from folkmoot.tools.mcp.configuration import ServerConfiguration
 from folkmoot.tools.mcp.connection import OPEN_TIMEOUT, Connection, ConnectionOptions, NeedsAuthorization, SessionEnded
 from folkmoot.tools.mcp.listing import ListedTool, read_listing
@@ -67,6 +67,7 @@ class McpServers:
         self.sealer = sealer
         self._sandbox = sandbox
         self._pool = ConnectionPool(settings.mcp_idle, self._tools_changed)
+        self._renewals = Renewals(allow_private=settings.private_mcp_servers)
         self._behind: set[asyncio.Task[None]] = set()
         self._looking: dict[tuple[str, str], asyncio.Task[None]] = {}
 
@@ -75,6 +76,7 @@ class McpServers:
         for task in (*self._looking.values(), *self._behind):
             task.cancel()
         await self._pool.close()
+        await self._renewals.close()
 
     def check(self, configuration: ServerConfiguration) -> None:
         """See whether a configuration may be used, as far as one can tell without using it.
@@ -220,11 +222,13 @@ class McpServers:
         """
         filled = server.configuration.filled(variables)
         way = SignIn(store, self.sealer, server.id)
-        authorization = Authorization(store, self.sealer, server.id, server.configuration.subject(variables))
+        subject = server.configuration.subject(variables)
+        address = filled.server_url or ""
+        kept = Authorization(store, self.sealer, server.id, subject, address, self._renewals, redirect_uri)
 
         async def auth() -> Any:
-            await authorization.load()
-            return authorization.auth(filled.server_url or "", redirect_uri, way.show, way.wait)
+            await kept.load()
+            return kept.auth(way.show, way.wait)
 
         options = ConnectionOptions(
             allow_private=self._settings.private_mcp_servers, auth=auth, open_timeout=SIGN_IN_SECONDS + OPEN_TIMEOUT
@@ -324,8 +328,8 @@ class McpServers:
         subject = server.configuration.subject(variables)
 
         async def auth() -> Any:
-            authorization = Authorization(store, self.sealer, server.id, subject)
-            return authorization.auth(filled.server_url or "") if await authorization.load() else None
+            kept = Authorization(store, self.sealer, server.id, subject, filled.server_url or "", self._renewals)
+            return kept.auth() if await kept.load() else None
 
         options = ConnectionOptions(
             allow_private=self._settings.private_mcp_servers,
