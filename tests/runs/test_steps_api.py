@@ -95,6 +95,10 @@ def test_a_model_call_that_failed_is_a_step_that_says_why(
     assert client.steps.retrieve(failed.id) == failed
     assert next(iter(client.steps.list(agent_id=agent.id))) == failed
     assert client.steps.messages.list(failed.id).items == []
+    trace = http.get(f"/v1/steps/{failed.id}/trace").json()
+    assert trace["request_json"] == {**scripted_model.requests[-1], **trace["request_json"]}
+    assert {"role": "user", "content": "lost"} in trace["request_json"]["messages"]
+    assert "no such luck" in trace["response_json"]["error"]["message"]
     assert client.runs.usage.retrieve(run.id).total_tokens == whole.total_tokens
     assert http.delete(f"/v1/runs/{run.id}").status_code == 200
     kept = client.steps.retrieve(failed.id)

@@ -48,6 +48,7 @@ def test_a_run_that_failed_says_what_was_asked_why_and_what_to_do(
     expect(page.locator("#about-run .steps .tag")).to_have_text("failed")
     page.get_by_role("link", name="Step 1").click()
     expect(page.locator(".failed-words")).to_contain_text("did not accept the key")
+    expect(page.locator("#sent")).to_contain_text("ECHO where is Ada?")
     page.go_back()
     page.get_by_role("button", name="Retry").click()
     expect(page.locator(".saying.agent .text")).to_have_text("where is Ada?")

@@ -50,6 +50,7 @@ async def call_model(turn: TurnState, sink: TurnSink, step_id: str, incoming: Se
             size = context_state.measure(prompt)
         if refused is not None and size >= refused[0]:
             raise refused[1]
+        turn.asked = prompt
         started, begun = clock.now(), False
         writer = ReplyWriter(
             sink.run_id,

@@ -64,12 +64,28 @@ class TraceKeeping:
             prompt: what was asked, where the provider's own request is not known.
             reply: what was answered, with the provider's request.
         """
-        if self._which == "off":
+        if not self.keeps_any:
             return None
         trace = trace_of(prompt, reply)
-        if self._which == "recent" and len(trace["request"]) + len(trace["response"]) > LARGEST:
+        return self.kept_as_sent(organization_id, conversation_id, trace["request"], trace["response"])
+
+    @property
+    def keeps_any(self) -> bool:
+        """Whether there are traces at all."""
+        return self._which != "off"
+
+    def kept_as_sent(self, organization_id: str, conversation_id: str, request: str, response: str) -> KeptTrace | None:
+        """Return a trace as it is to be stored, or None when it is not to be kept.
+
+        Args:
+            organization_id: whose it is.
+            conversation_id: in which conversation the call was made.
+            request: what was sent, as JSON.
+            response: what was answered, as JSON.
+        """
+        if self._which == "recent" and len(request) + len(response) > LARGEST:
             return None
-        kept = self._without_shared(conversation_id, trace["request"], trace["response"])
+        kept = self._without_shared(conversation_id, request, response)
         if self._which == "recent":
             if self._added[organization_id] + kept.size > self._most:
                 return None

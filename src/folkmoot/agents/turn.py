@@ -8,8 +8,9 @@ Until then nothing of it is stored.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from folkmoot import tracing
 from folkmoot.agents.abandoned_calls import settle_run
@@ -26,7 +27,7 @@ from folkmoot.agents.tool_rules import Called
 from folkmoot.agents.turn_state import TurnRequest, TurnState
 from folkmoot.conversations.conversations import append_messages
 from folkmoot.conversations.messages import Message
-from folkmoot.errors import ProviderError
+from folkmoot.errors import FolkmootError, ProviderError
 from folkmoot.identifiers import new_id
 from folkmoot.models.observing import model_attributes
 from folkmoot.models.prompt import Prompt, Usage
@@ -99,7 +100,7 @@ async def _take_steps(turn: TurnState, sink: TurnSink) -> TurnEnd:
         try:
             call = await call_model(turn, sink, step_id, incoming)
         except ProviderError as error:
-            sink.note_failed(_failed_step(turn, sink.run_id, step_id, clock.now() - begun, error))
+            sink.note_failed(await _failed_step(turn, sink.run_id, step_id, clock.now() - begun, error))
             raise
         end = await _take_step(turn, sink, call, incoming, number)
         if end is not None:
@@ -220,7 +221,21 @@ def _step(
     )
 
 
-def _failed_step(turn: TurnState, run_id: str, step_id: str, duration: int, error: ProviderError) -> Step:
+async def _failed_trace(turn: TurnState, error: ProviderError) -> KeptTrace | None:
+    """Return what the model was sent in vain; the provider's package has not told us, and is asked once more."""
+    traces, asked = turn.services.traces, turn.asked
+    if asked is None or not traces.keeps_any:
+        return None
+    try:
+        sent = await turn.services.models.preview(turn.agent.model, asked)
+    except FolkmootError:
+        sent = asdict(asked)
+    answer = {"error": {"type": type(error).__name__, "message": error.message}}
+    conversation_id = turn.request.conversation_id
+    return traces.kept_as_sent(turn.agent.organization_id, conversation_id, json.dumps(sent), json.dumps(answer))
+
+
+async def _failed_step(turn: TurnState, run_id: str, step_id: str, duration: int, error: ProviderError) -> Step:
     return Step(
         id=step_id,
         run_id=run_id,
@@ -231,5 +246,6 @@ def _failed_step(turn: TurnState, run_id: str, step_id: str, duration: int, erro
         finish_reason="error",
         duration=duration,
         tool_duration=0,
+        trace=await _failed_trace(turn, error),
         error_type=type(error).__name__,
     )

@@ -78,6 +78,8 @@ class TurnState:
     rules: ToolRules
     called: list[Called] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
+    asked: Prompt | None = None
+    """What the model was asked last."""
 
     @property
     def schemas(self) -> list[ToolSchema]:
