@@ -362,6 +362,16 @@ async def test_who_waits_gets_the_answer_though_somebody_else_gave_up(
     (tmp_path / "in_vain").touch()
 
 
+async def test_who_waits_for_a_connection_that_is_used_no_more_is_answered(
+    pool: Pool, addresses: Callable[[str], str]
+) -> None:
+    key = ConnectionKey("o", "s", "")
+    connection = pool.pool.connection(key, "server", configured("faulty", addresses), PRIVATE)
+    asking = asyncio.create_task(said(connection, "ok"))
+    pool.pool.forget("o", "s")  # while it is being opened
+    assert await asking == "fine"
+
+
 async def test_there_are_only_so_many(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("folkmoot.tools.mcp.pool.MOST_OF_ONE", 2)
     first, second = pool.connection(A="1"), pool.connection(A="2")
