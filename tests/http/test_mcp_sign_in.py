@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from html import unescape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
@@ -142,6 +144,31 @@ def test_one_signs_in_under_another_name_of_the_server_than_before(start_server:
         assert kinds(sign_in(there, server_id))[-1] == "success"
         run(http, server_id, "forget")
         assert run(http, server_id).startswith("access-token")
+
+
+@one_store
+def test_tokens_last_until_somebody_has_signed_in_under_another_name_of_the_server(start_server: StartServer) -> None:
+    server = start_server(env=ENV)
+    with (
+        running(SIGN_IN_SERVER, "http") as address,
+        plain_client(server.url) as http,
+        plain_client(server.url.replace("127.0.0.1", "localhost")) as there,
+    ):
+        server_id = add(http, address)
+        sign_in(http, server_id)
+
+        def begin() -> str:
+            run(http, server_id, "forget")
+            page = there.post(f"/tools/servers/{server_id}/connect").raise_for_status().text
+            (found,) = re.findall(r'href="([^"]+/authorize[^"]+)"', page)
+            return unescape(found)
+
+        begin()  # and nobody comes
+        assert run(http, server_id) == "access-token-3"
+        assert "Signed in" in httpx.get(begin(), follow_redirects=True).text
+        until(lambda: run(http, server_id) == "access-token-5")
+        run(http, server_id, "forget")
+        assert run(http, server_id) == "access-token-6", "renewed by the client that signed in then"
 
 
 @one_store

@@ -135,9 +135,9 @@ class Authorization:
         row = await self._store.read(lambda transaction: transaction.first(_find, **self._place))
         kept = json.loads(self._sealer.unseal(row["sealed_tokens"])["tokens"]) if row is not None else {}
         is_for_us = kept.get("server_url", self._server_url) == self._server_url
-        # A client is registered with where browsers come back to.
-        is_same_client = self._redirect_uri in (None, kept.get("redirect_uri"))
-        self._kept = kept if is_for_us and is_same_client else {}
+        self._kept = kept if is_for_us else {}
+        if self._redirect_uri not in (None, kept.get("redirect_uri")):
+            self._kept.pop("client", None)  # which is registered with where browsers come back to
         self._read_at = row["updated_at"] if row is not None else 0
         return "tokens" in self._kept
 
@@ -267,9 +267,10 @@ class Authorization:
         return OAuthClientInformationFull.model_validate(self._kept["client"]) if "client" in self._kept else None
 
     async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
-        """Keep as what client the server knows us."""
+        """Keep as what client the server knows us; where there are tokens, these need theirs until others come."""
         self._kept["client"] = client_info.model_dump(mode="json")
-        await self._save()
+        if "tokens" not in self._kept:
+            await self._save()
 
     async def _save(self) -> None:
         self._kept["server_url"] = self._server_url
