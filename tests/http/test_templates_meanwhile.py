@@ -94,6 +94,19 @@ async def test_agents_are_led_though_another_of_their_deployment_is_deleted_just
     assert ok(shop.http.get(f"/v1/agents/{boss}"))["system"] == "new"
 
 
+async def test_who_names_an_agent_does_not_wait_until_it_is_led(shop: Shop, server: ServerProcess) -> None:
+    boss, _ = shop.made[0]["agent_ids"]
+    other = await asyncpg.connect(server.database)
+    async with other.transaction():
+        await other.fetch("SELECT id FROM folders WHERE id = $1 FOR UPDATE", shop.folder_id)
+        shop.save(sourceIds=[shop.folder_id])
+        await shop.wait_for_locks(1)
+        # As whoever tells it something, or gives it something.
+        await other.fetch("SELECT id FROM agents WHERE id = $1 FOR KEY SHARE NOWAIT", boss)
+    await other.close()
+    assert [each["version"] for each in shop.deployments()] == ["3", "3"]
+
+
 async def test_agents_for_whom_something_was_changed_at_the_same_moment_are_led_again(
     shop: Shop, server: ServerProcess
 ) -> None:
