@@ -80,20 +80,26 @@ def test_open_files_stand_at_the_end_of_the_context_with_numbered_lines(
 
 
 @one_store
+@pytest.mark.parametrize("words", ["and some words", "我们的船明天离开"], ids=["narrow", "wide"])
 def test_files_leave_half_of_a_small_window_to_everything_else(
-    http: httpx.Client, scripted_model: ScriptedModel, new_agent: NewAgent, new_folder: NewFolder, upload: Upload
+    http: httpx.Client,
+    scripted_model: ScriptedModel,
+    new_agent: NewAgent,
+    new_folder: NewFolder,
+    upload: Upload,
+    words: str,
 ) -> None:
     folder = new_folder()
     for name in ("a", "b", "c"):
-        upload(folder, name, f"{name} and some words\n" * 2_000)
+        upload(folder, name, f"{name} {words}\n" * 2_000)
     agent = new_agent(folder_ids=[folder["id"]], context_window_limit=8_000)
     for _ in range(2):
         http.post(f"/v1/agents/{agent.id}/messages", json={"input": "ECHO hello"}).raise_for_status()
     first, second = prompts(scripted_model)  # nothing had to leave the context for them
     for prompt in (first, second):
-        assert len(prompt) < 0.9 * 8_000 * 4
+        assert len(prompt.encode()) < 0.9 * 8_000 * 4
         for name in ("a", "b", "c"):
-            assert f"1: {name} and some words" in prompt
+            assert f"1: {name} {words}" in prompt
         assert prompt.count("There is no room for more than this") == 3
         assert "with at most 5,333 characters of each" in prompt
     (held, *_) = http.get(f"/v1/agents/{new_agent(folder_ids=[folder['id']]).id}/files").json()["files"]

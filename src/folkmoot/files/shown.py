@@ -54,18 +54,19 @@ class ShownFiles:
 
 
 async def shown_files(transaction: Transaction, agent_id: str, room: int) -> ShownFiles:
-    """Return what the agent is shown of its folders, as it is now; of its open files `room` characters together."""
+    """Return what the agent is shown of its folders, as it is now; of its open files `room` bytes together at most."""
     held = await folders_of(transaction, agent_id)
     if not held:
         return ShownFiles()
     limits = await limits_of(transaction, agent_id)
     opened = (await open_files_of(transaction, agent_id))[: limits.most_open]
-    limits = replace(limits, view_characters=min(limits.view_characters, room // max(len(opened), 1)))
+    share = room // max(len(opened), 1)
+    limits = replace(limits, view_characters=min(limits.view_characters, share))
     folders = []
     for row in held:
         closed = await closed_names(transaction, agent_id, row["id"], MOST_NAMES)
         folders.append(ShownFolder(row["name"], row["description"], row["instructions"], row["files"], closed))
-    return ShownFiles(folders, await _view(transaction, opened, limits), limits)
+    return ShownFiles(folders, await _view(transaction, opened, limits, share), limits)
 
 
 async def files_at_hand(transaction: Transaction, agent_id: str) -> ShownFiles:
@@ -79,9 +80,16 @@ async def files_at_hand(transaction: Transaction, agent_id: str) -> ShownFiles:
     return ShownFiles((), [*seen, *others], limits)
 
 
-async def _view(transaction: Transaction, opened: Sequence[AgentFile], limits: Limits) -> list[ShownFile]:
+async def _view(
+    transaction: Transaction, opened: Sequence[AgentFile], limits: Limits, share: int | None = None
+) -> list[ShownFile]:
     shown = []
     for each in opened:
-        view = await view_lines(transaction, each.file, each.first_line, each.last_line, limits.view_characters)
+        characters, size = limits.view_characters, None
+        while size is None or (share is not None and size > share):
+            if size is not None and share is not None:  # many characters are of several bytes
+                characters = characters * share // size
+            view = await view_lines(transaction, each.file, each.first_line, each.last_line, characters)
+            size = len(view.text.encode())
         shown.append(ShownFile(each, view.render()))
     return shown
