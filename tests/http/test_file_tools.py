@@ -11,7 +11,7 @@ import pytest
 from uploading import NewFolder, Upload
 
 from support.fixtures import NewAgent, each_wire, one_store
-from support.scripted_model import ScriptedModel
+from support.scripted_model import ScriptedModel, tokens_of
 
 
 def call(http: httpx.Client, agent_id: str, tool: str, **arguments: Any) -> dict[str, Any]:
@@ -104,6 +104,22 @@ def test_files_leave_half_of_a_small_window_to_everything_else(
         assert "with at most 5,333 characters of each" in prompt
     (held, *_) = http.get(f"/v1/agents/{new_agent(folder_ids=[folder['id']]).id}/files").json()["files"]
     assert len(held["visible_content"]) > 20_000
+
+
+@one_store
+def test_files_take_half_of_a_window_as_the_provider_counts_it(
+    http: httpx.Client, scripted_model: ScriptedModel, new_agent: NewAgent, new_folder: NewFolder, upload: Upload
+) -> None:
+    folder = new_folder()
+    for name in ("a", "b", "c"):
+        upload(folder, name, f"{name} 我们的船明天离开\n" * 2_000)
+    agent = new_agent(folder_ids=[folder["id"]], context_window_limit=8_000)
+    scripted_model.window = 10_000  # it counts two bytes of these words as a token, not four
+    for _ in range(3):
+        http.post(f"/v1/agents/{agent.id}/messages", json={"input": "ECHO hello"}).raise_for_status()
+    first, *others = scripted_model.requests
+    assert len(others) == 2, "nothing had to leave the context"
+    assert all(tokens_of(each) < 0.9 * 8_000 < tokens_of(first) for each in others)
 
 
 def test_a_replaced_file_is_seen_at_the_next_step_by_all(
