@@ -33,6 +33,18 @@ def connecting(http: httpx.Client, server_id: str, **query: str) -> Iterator[Ite
         yield (json.loads(line) for line in lines)
 
 
+@contextmanager
+def under_two_names(start_server: StartServer) -> Iterator[tuple[str, httpx.Client, httpx.Client]]:
+    """Give the address of a server that wants a sign-in, and clients of a Folkmoot under two of its names."""
+    server = start_server(env=ENV)
+    with (
+        running(SIGN_IN_SERVER, "http") as address,
+        plain_client(server.url) as http,
+        plain_client(server.url.replace("127.0.0.1", "localhost")) as there,
+    ):
+        yield address, http, there
+
+
 def add(http: httpx.Client, address: str, **config: Any) -> str:
     body = {"server_name": "signed", "config": {"server_url": address, **config}}
     answer = http.post("/v1/mcp-servers", json=body)
@@ -132,12 +144,7 @@ def test_tokens_are_renewed_once_by_whoever_needs_them_at_the_same_moment(
 @one_store
 def test_one_signs_in_under_another_name_of_the_server_than_before(start_server: StartServer) -> None:
     """For a client is registered with the address that browsers come back to."""
-    server = start_server(env=ENV)
-    with (
-        running(SIGN_IN_SERVER, "http") as address,
-        plain_client(server.url) as http,
-        plain_client(server.url.replace("127.0.0.1", "localhost")) as there,
-    ):
+    with under_two_names(start_server) as (address, http, there):
         server_id = add(http, address)
         with connecting(http, server_id) as events:
             assert kinds([next(events) for _ in range(4)])[-1] == "waiting_for_auth"  # and nobody comes
@@ -148,12 +155,7 @@ def test_one_signs_in_under_another_name_of_the_server_than_before(start_server:
 
 @one_store
 def test_tokens_last_until_somebody_has_signed_in_under_another_name_of_the_server(start_server: StartServer) -> None:
-    server = start_server(env=ENV)
-    with (
-        running(SIGN_IN_SERVER, "http") as address,
-        plain_client(server.url) as http,
-        plain_client(server.url.replace("127.0.0.1", "localhost")) as there,
-    ):
+    with under_two_names(start_server) as (address, http, there):
         server_id = add(http, address)
         sign_in(http, server_id)
 
