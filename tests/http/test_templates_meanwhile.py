@@ -126,20 +126,29 @@ async def test_what_befell_one_deployment_is_not_said_of_another_one(shop: Shop,
     boss, _ = shop.made[0]["agent_ids"]
     block = ok(shop.http.post("/v1/blocks", json={"label": "goals", "value": "its own"}))["id"]
     ok(shop.http.patch(f"/v1/agents/{boss}/core-memory/blocks/attach/{block}"))
-    one, two = [await asyncpg.connect(server.database) for _ in range(2)]
-    async with two.transaction():
-        async with one.transaction():
-            await one.fetch("SELECT id FROM agents WHERE id = $1 FOR UPDATE", boss)
-            shop.save(systemPrompt="new")
+    connections = [await asyncpg.connect(server.database) for _ in range(4)]
+    job = "SELECT id FROM jobs WHERE kind = 'migrate_template' FOR UPDATE"
+
+    async def begin() -> None:
+        shop.save(systemPrompt="new")
+
+    for holder, waiter in (connections[:2], connections[2:]):  # it is tried twice
+        async with holder.transaction():
+            await holder.fetch("SELECT id FROM agents WHERE id = $1 FOR UPDATE", boss)
+            await begin()
             await shop.wait_for_locks(1)
-            taking = asyncio.create_task(two.fetch("SELECT id FROM jobs WHERE kind = 'migrate_template' FOR UPDATE"))
+            holding = waiter.transaction()
+            await holding.start()
+            taking = asyncio.create_task(waiter.fetch(job))
             await shop.wait_for_locks(2)
-        await taking
-        ok(shop.http.patch(f"/v1/agents/{boss}/core-memory/blocks/detach/{block}"))
-        path = f"/v1/templates/p/shop/deployments/{shop.made[0]['deployment_id']}/migrate"
-        ok(shop.http.post(path, json={"version": "3"}))
-    await one.close()
-    await two.close()
+        await taking  # it has failed, and waits before it goes on
+        begin = holding.commit
+    ok(shop.http.patch(f"/v1/agents/{boss}/core-memory/blocks/detach/{block}"))
+    path = f"/v1/templates/p/shop/deployments/{shop.made[0]['deployment_id']}/migrate"
+    ok(shop.http.post(path, json={"version": "3"}))
+    await holding.commit()
+    for each in connections:
+        await each.close()
     assert [(each["version"], each["error"]) for each in shop.deployments()] == [("3", None)] * 2
 
 
