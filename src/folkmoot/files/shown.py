@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from folkmoot.files.open_files import (
     AgentFile,
@@ -85,11 +86,9 @@ async def _view(
 ) -> list[ShownFile]:
     shown = []
     for each in opened:
-        characters, size = limits.view_characters, None
-        while size is None or (share is not None and size > share):
-            if size is not None and share is not None:  # many characters are of several bytes
-                characters = characters * share // size
-            view = await view_lines(transaction, each.file, each.first_line, each.last_line, characters)
-            size = len(view.text.encode())
+        look = partial(view_lines, transaction, each.file, each.first_line, each.last_line)
+        view = await look(limits.view_characters)
+        while share is not None and (size := len(view.text.encode())) > share:  # some characters are of several bytes
+            view = await look(len(view.text) * share // size)
         shown.append(ShownFile(each, view.render()))
     return shown
