@@ -37,6 +37,9 @@ LOOK_AGAIN = 5.0
 RENEW_SECONDS = 30.0
 """How long it may take to renew tokens; then somebody else tries it."""
 
+LEAVE_SECONDS = 3.0
+"""How long a process that stops waits for tokens that it is renewing; whoever answers slowly shall not hold it up."""
+
 CLIENT_NAME = "Folkmoot"
 
 _RENEWING = "renewing_until"
@@ -78,11 +81,13 @@ class Renewals:
         await asyncio.shield(task)
 
     async def close(self) -> None:
-        """Wait for those under way: a token is used up once it was sent, and what came in its place has to be kept."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=RENEW_SECONDS / 2)
-        for task in self._tasks:  # which wait for another process
+        """Wait a while for those under way: a token that was sent is used up, and what comes instead has to be kept."""
+        tasks = list(self._tasks)
+        if tasks:
+            await asyncio.wait(tasks, timeout=LEAVE_SECONDS)
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)  # each says that it renews no more
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
