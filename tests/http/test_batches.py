@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -265,6 +266,14 @@ def test_what_cannot_be_a_batch_is_refused(http: httpx.Client, new_agent: NewAge
         assert http.patch(f"/v1/messages/batches/{job_id}/cancel").status_code == 404
 
 
+def takes_connections(server: ServerProcess) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
 @one_store
 def test_a_process_that_stops_leaves_the_batches_that_wait_to_others(
     start_server: StartServer, scripted_model: ScriptedModel
@@ -281,12 +290,15 @@ def test_a_process_that_stops_leaves_the_batches_that_wait_to_others(
                 batches.append(ok(http.post("/v1/messages/batches", json=said))["id"])
             held.wait_for(2)
             server.process.send_signal(signal.SIGTERM)
+            polling.until(lambda: not takes_connections(server))
             held.release()
             done = "SELECT count(*) FROM jobs WHERE status = 'completed'"
             polling.until(lambda: asyncio.run(rows(server.database, done))[0][0] >= 2)
             alone.release()
             assert server.process.wait(PATIENCE) == 0
     assert "tried again" not in server.log()
+    never_begun = "SELECT count(*) FROM jobs WHERE started_at IS NULL"
+    assert asyncio.run(rows(server.database, never_begun))[0][0] == 4
     server.start()
     with plain_client(server.url) as http:
         assert {until(http, each, is_over)["status"] for each in batches} == {"completed"}

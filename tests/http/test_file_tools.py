@@ -11,7 +11,7 @@ import pytest
 from uploading import NewFolder, Upload
 
 from support.fixtures import NewAgent, each_wire, one_store
-from support.scripted_model import ScriptedModel
+from support.scripted_model import ScriptedModel, tokens_of
 
 
 def call(http: httpx.Client, agent_id: str, tool: str, **arguments: Any) -> dict[str, Any]:
@@ -80,24 +80,46 @@ def test_open_files_stand_at_the_end_of_the_context_with_numbered_lines(
 
 
 @one_store
+@pytest.mark.parametrize("words", ["and some words", "我们的船明天离开"], ids=["narrow", "wide"])
 def test_files_leave_half_of_a_small_window_to_everything_else(
-    http: httpx.Client, scripted_model: ScriptedModel, new_agent: NewAgent, new_folder: NewFolder, upload: Upload
+    http: httpx.Client,
+    scripted_model: ScriptedModel,
+    new_agent: NewAgent,
+    new_folder: NewFolder,
+    upload: Upload,
+    words: str,
 ) -> None:
     folder = new_folder()
     for name in ("a", "b", "c"):
-        upload(folder, name, f"{name} and some words\n" * 2_000)
+        upload(folder, name, f"{name} {words}\n" * 2_000)
     agent = new_agent(folder_ids=[folder["id"]], context_window_limit=8_000)
     for _ in range(2):
         http.post(f"/v1/agents/{agent.id}/messages", json={"input": "ECHO hello"}).raise_for_status()
     first, second = prompts(scripted_model)  # nothing had to leave the context for them
     for prompt in (first, second):
-        assert len(prompt) < 0.9 * 8_000 * 4
+        assert len(prompt.encode()) < 0.9 * 8_000 * 4
         for name in ("a", "b", "c"):
-            assert f"1: {name} and some words" in prompt
+            assert f"1: {name} {words}" in prompt
         assert prompt.count("There is no room for more than this") == 3
         assert "with at most 5,333 characters of each" in prompt
     (held, *_) = http.get(f"/v1/agents/{new_agent(folder_ids=[folder['id']]).id}/files").json()["files"]
     assert len(held["visible_content"]) > 20_000
+
+
+@one_store
+def test_files_take_half_of_a_window_as_the_provider_counts_it(
+    http: httpx.Client, scripted_model: ScriptedModel, new_agent: NewAgent, new_folder: NewFolder, upload: Upload
+) -> None:
+    folder = new_folder()
+    for name in ("a", "b", "c"):
+        upload(folder, name, f"{name} 我们的船明天离开\n" * 2_000)
+    agent = new_agent(folder_ids=[folder["id"]], context_window_limit=8_000)
+    scripted_model.window = 10_000  # it counts two bytes of these words as a token, not four
+    for _ in range(3):
+        http.post(f"/v1/agents/{agent.id}/messages", json={"input": "ECHO hello"}).raise_for_status()
+    first, *others = scripted_model.requests
+    assert len(others) == 2, "nothing had to leave the context"
+    assert all(tokens_of(each) < 0.9 * 8_000 < tokens_of(first) for each in others)
 
 
 def test_a_replaced_file_is_seen_at_the_next_step_by_all(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from html import unescape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
@@ -29,6 +31,18 @@ def connecting(http: httpx.Client, server_id: str, **query: str) -> Iterator[Ite
         assert response.status_code == 200
         lines = (line.removeprefix("data: ") for line in response.iter_lines() if line.startswith("data: "))
         yield (json.loads(line) for line in lines)
+
+
+@contextmanager
+def under_two_names(start_server: StartServer) -> Iterator[tuple[str, httpx.Client, httpx.Client]]:
+    """Give the address of a server that wants a sign-in, and clients of a Folkmoot under two of its names."""
+    server = start_server(env=ENV)
+    with (
+        running(SIGN_IN_SERVER, "http") as address,
+        plain_client(server.url) as http,
+        plain_client(server.url.replace("127.0.0.1", "localhost")) as there,
+    ):
+        yield address, http, there
 
 
 def add(http: httpx.Client, address: str, **config: Any) -> str:
@@ -130,18 +144,33 @@ def test_tokens_are_renewed_once_by_whoever_needs_them_at_the_same_moment(
 @one_store
 def test_one_signs_in_under_another_name_of_the_server_than_before(start_server: StartServer) -> None:
     """For a client is registered with the address that browsers come back to."""
-    server = start_server(env=ENV)
-    with (
-        running(SIGN_IN_SERVER, "http") as address,
-        plain_client(server.url) as http,
-        plain_client(server.url.replace("127.0.0.1", "localhost")) as there,
-    ):
+    with under_two_names(start_server) as (address, http, there):
         server_id = add(http, address)
         with connecting(http, server_id) as events:
             assert kinds([next(events) for _ in range(4)])[-1] == "waiting_for_auth"  # and nobody comes
         assert kinds(sign_in(there, server_id))[-1] == "success"
         run(http, server_id, "forget")
         assert run(http, server_id).startswith("access-token")
+
+
+@one_store
+def test_tokens_last_until_somebody_has_signed_in_under_another_name_of_the_server(start_server: StartServer) -> None:
+    with under_two_names(start_server) as (address, http, there):
+        server_id = add(http, address)
+        sign_in(http, server_id)
+
+        def begin() -> str:
+            run(http, server_id, "forget")
+            page = there.post(f"/tools/servers/{server_id}/connect").raise_for_status().text
+            (found,) = re.findall(r'href="([^"]+/authorize[^"]+)"', page)
+            return unescape(found)
+
+        begin()  # and nobody comes
+        assert run(http, server_id) == "access-token-3"
+        assert "Signed in" in httpx.get(begin(), follow_redirects=True).text
+        until(lambda: run(http, server_id) == "access-token-5")
+        run(http, server_id, "forget")
+        assert run(http, server_id) == "access-token-6", "renewed by the client that signed in then"
 
 
 @one_store

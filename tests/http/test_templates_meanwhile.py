@@ -94,6 +94,19 @@ async def test_agents_are_led_though_another_of_their_deployment_is_deleted_just
     assert ok(shop.http.get(f"/v1/agents/{boss}"))["system"] == "new"
 
 
+async def test_who_names_an_agent_does_not_wait_until_it_is_led(shop: Shop, server: ServerProcess) -> None:
+    boss, _ = shop.made[0]["agent_ids"]
+    other = await asyncpg.connect(server.database)
+    async with other.transaction():
+        await other.fetch("SELECT id FROM folders WHERE id = $1 FOR UPDATE", shop.folder_id)
+        shop.save(sourceIds=[shop.folder_id])
+        await shop.wait_for_locks(1)
+        # As whoever tells it something, or gives it something.
+        await other.fetch("SELECT id FROM agents WHERE id = $1 FOR KEY SHARE NOWAIT", boss)
+    await other.close()
+    assert [each["version"] for each in shop.deployments()] == ["3", "3"]
+
+
 async def test_agents_for_whom_something_was_changed_at_the_same_moment_are_led_again(
     shop: Shop, server: ServerProcess
 ) -> None:
@@ -113,20 +126,29 @@ async def test_what_befell_one_deployment_is_not_said_of_another_one(shop: Shop,
     boss, _ = shop.made[0]["agent_ids"]
     block = ok(shop.http.post("/v1/blocks", json={"label": "goals", "value": "its own"}))["id"]
     ok(shop.http.patch(f"/v1/agents/{boss}/core-memory/blocks/attach/{block}"))
-    one, two = [await asyncpg.connect(server.database) for _ in range(2)]
-    async with two.transaction():
-        async with one.transaction():
-            await one.fetch("SELECT id FROM agents WHERE id = $1 FOR UPDATE", boss)
-            shop.save(systemPrompt="new")
+    connections = [await asyncpg.connect(server.database) for _ in range(4)]
+    job = "SELECT id FROM jobs WHERE kind = 'migrate_template' FOR UPDATE"
+
+    async def begin() -> None:
+        shop.save(systemPrompt="new")
+
+    for holder, waiter in (connections[:2], connections[2:]):  # it is tried twice
+        async with holder.transaction():
+            await holder.fetch("SELECT id FROM agents WHERE id = $1 FOR UPDATE", boss)
+            await begin()
             await shop.wait_for_locks(1)
-            taking = asyncio.create_task(two.fetch("SELECT id FROM jobs WHERE kind = 'migrate_template' FOR UPDATE"))
+            holding = waiter.transaction()
+            await holding.start()
+            taking = asyncio.create_task(waiter.fetch(job))
             await shop.wait_for_locks(2)
-        await taking
-        ok(shop.http.patch(f"/v1/agents/{boss}/core-memory/blocks/detach/{block}"))
-        path = f"/v1/templates/p/shop/deployments/{shop.made[0]['deployment_id']}/migrate"
-        ok(shop.http.post(path, json={"version": "3"}))
-    await one.close()
-    await two.close()
+        await taking  # it has failed, and waits before it goes on
+        begin = holding.commit
+    ok(shop.http.patch(f"/v1/agents/{boss}/core-memory/blocks/detach/{block}"))
+    path = f"/v1/templates/p/shop/deployments/{shop.made[0]['deployment_id']}/migrate"
+    ok(shop.http.post(path, json={"version": "3"}))
+    await holding.commit()
+    for each in connections:
+        await each.close()
     assert [(each["version"], each["error"]) for each in shop.deployments()] == [("3", None)] * 2
 
 

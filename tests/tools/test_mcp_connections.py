@@ -16,6 +16,7 @@ import pytest
 from folkmoot.errors import ToolServerFailed
 from folkmoot.sandbox.calls import Mode
 from folkmoot.sandbox.sandbox import Sandbox
+from folkmoot.tools.mcp.authorizations import Renewals
 from folkmoot.tools.mcp.configuration import ServerConfiguration
 from folkmoot.tools.mcp.connection import Connection, ConnectionLost, ConnectionOptions, SessionEnded
 from folkmoot.tools.mcp.pool import ConnectionKey, ConnectionPool
@@ -360,6 +361,37 @@ async def test_who_waits_gets_the_answer_though_somebody_else_gave_up(
     (tmp_path / "answered").touch()
     assert await answered == "fine"
     (tmp_path / "in_vain").touch()
+
+
+async def test_who_waits_for_a_connection_that_is_used_no_more_is_answered(
+    pool: Pool, addresses: Callable[[str], str]
+) -> None:
+    key = ConnectionKey("o", "s", "")
+    connection = pool.pool.connection(key, "server", configured("faulty", addresses), PRIVATE)
+    asking = asyncio.create_task(said(connection, "ok"))
+    pool.pool.forget("o", "s")  # while it is being opened
+    assert await asking == "fine"
+
+
+async def test_a_process_that_stops_waits_until_renewals_that_take_too_long_are_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("folkmoot.tools.mcp.authorizations.LEAVE_SECONDS", 0.0)
+    renewals, begun, told = Renewals(allow_private=True), asyncio.Event(), []
+
+    async def renew() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)  # as it writes that nobody renews them any more
+            told.append("given up")
+
+    waiting = asyncio.create_task(renewals.run(renew()))
+    await begun.wait()
+    await renewals.close()
+    assert told == ["given up"]
+    await asyncio.gather(waiting, return_exceptions=True)
 
 
 async def test_there_are_only_so_many(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:

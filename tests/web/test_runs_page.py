@@ -136,6 +136,29 @@ def test_a_step_is_seen_whole_from_its_message_and_compared(
     expect(page.locator(".compared .added", has_text="ECHO and again")).to_be_visible()
 
 
+def test_steps_are_compared_with_those_that_came_to_their_end(
+    http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    agent = new_agent()
+
+    def pages_of_steps(said: str, status: int = 200) -> list[str]:
+        assert http.post(f"/v1/agents/{agent.id}/messages", json={"input": said}).status_code == status
+        (run,) = http.get("/v1/runs", params={"agent_id": agent.id, "limit": 1, "order": "desc"}).json()
+        numbers = range(1, len(http.get(f"/v1/runs/{run['id']}/steps").json()) + 1)
+        return [http.get(f"/runs/{run['id']}/steps/{number}").text for number in numbers]
+
+    before, compared = "with the run before, its last step", 'id="compare"'
+    (first,) = pages_of_steps("ECHO one")
+    assert compared not in first
+    (second,) = pages_of_steps("ECHO two")
+    assert before in second
+    scripted_model.fail_next(400)
+    (failed,) = pages_of_steps("ECHO three", 502)
+    assert compared not in failed
+    (third,) = pages_of_steps("ECHO four")
+    assert compared not in third
+
+
 def test_where_nothing_is_kept_the_step_says_so(
     open_page: OpenPage, start_server: StartServer, scripted_model: ScriptedModel
 ) -> None:

@@ -18,7 +18,7 @@ from folkmoot.agents.context_window import Scale
 from folkmoot.agents.files_in_prompt import render_files
 from folkmoot.agents.instructions import metadata_section
 from folkmoot.archives.attachments import ShownArchive, shown_archives
-from folkmoot.conversations.conversations import Conversation
+from folkmoot.conversations.conversations import Conversation, Counted
 from folkmoot.conversations.messages import Message
 from folkmoot.files.shown import ShownFiles, shown_files
 from folkmoot.memory.attachments import attached_rows
@@ -56,9 +56,20 @@ class Seen:
     files: ShownFiles = field(default_factory=ShownFiles)
 
 
-async def read_seen(transaction: Transaction, agent_id: str, conversation_id: str, window: int) -> Seen:
-    """Return what the agent is shown beside its messages, as it is now; of its files half of the window at the most."""
-    room = Scale().size(window) // 2
+async def read_seen(
+    transaction: Transaction, agent_id: str, conversation_id: str, window: int, counted: Counted
+) -> Seen:
+    """Return what the agent is shown beside its messages, as it is now; of its files half of the window at the most.
+
+    Args:
+        transaction: where to read.
+        agent_id: which agent.
+        conversation_id: in which conversation.
+        window: the tokens of its model.
+        counted: what a provider counted last in the conversation.
+    """
+    # Where many bytes make a token, the provider may have left some out.
+    room = min(Scale.of(counted).size(window), Scale().size(window)) // 2
     return Seen(
         await read_blocks(transaction, agent_id, conversation_id),
         await shown_archives(transaction, agent_id),

@@ -210,8 +210,8 @@ class TurnState:
 
     async def look(self, transaction: Transaction) -> Seen:
         """Return what the agent is shown beside its messages, as it is now."""
-        window = self.context_state.window
-        return await read_seen(transaction, self.agent.id, self.request.conversation_id, window)
+        state = self.context_state
+        return await read_seen(transaction, self.agent.id, self.request.conversation_id, state.window, state.counted)
 
     def tool_context(self, sink: TurnSink, step_id: str, seen: Seen) -> ToolContext:
         """Return what a step's tools may use; the model was shown `seen`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from folkmoot.files.open_files import (
     AgentFile,
@@ -54,18 +55,19 @@ class ShownFiles:
 
 
 async def shown_files(transaction: Transaction, agent_id: str, room: int) -> ShownFiles:
-    """Return what the agent is shown of its folders, as it is now; of its open files `room` characters together."""
+    """Return what the agent is shown of its folders, as it is now; of its open files `room` bytes together at most."""
     held = await folders_of(transaction, agent_id)
     if not held:
         return ShownFiles()
     limits = await limits_of(transaction, agent_id)
     opened = (await open_files_of(transaction, agent_id))[: limits.most_open]
-    limits = replace(limits, view_characters=min(limits.view_characters, room // max(len(opened), 1)))
+    share = room // max(len(opened), 1)
+    limits = replace(limits, view_characters=min(limits.view_characters, share))
     folders = []
     for row in held:
         closed = await closed_names(transaction, agent_id, row["id"], MOST_NAMES)
         folders.append(ShownFolder(row["name"], row["description"], row["instructions"], row["files"], closed))
-    return ShownFiles(folders, await _view(transaction, opened, limits), limits)
+    return ShownFiles(folders, await _view(transaction, opened, limits, share), limits)
 
 
 async def files_at_hand(transaction: Transaction, agent_id: str) -> ShownFiles:
@@ -79,9 +81,14 @@ async def files_at_hand(transaction: Transaction, agent_id: str) -> ShownFiles:
     return ShownFiles((), [*seen, *others], limits)
 
 
-async def _view(transaction: Transaction, opened: Sequence[AgentFile], limits: Limits) -> list[ShownFile]:
+async def _view(
+    transaction: Transaction, opened: Sequence[AgentFile], limits: Limits, share: int | None = None
+) -> list[ShownFile]:
     shown = []
     for each in opened:
-        view = await view_lines(transaction, each.file, each.first_line, each.last_line, limits.view_characters)
+        look = partial(view_lines, transaction, each.file, each.first_line, each.last_line)
+        view = await look(limits.view_characters)
+        while share is not None and (size := len(view.text.encode())) > share:  # some characters are of several bytes
+            view = await look(len(view.text) * share // size)
         shown.append(ShownFile(each, view.render()))
     return shown

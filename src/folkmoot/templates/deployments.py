@@ -97,7 +97,7 @@ _agents = (
     .where(agents.c.deployment_id == bindparam("of"), is_kept(agents.c.id))
     .order_by(agents.c.created_at, agents.c.id)
 )
-_agents_locked = _agents.with_for_update()
+_agents_locked = _agents.with_for_update(key_share=True)
 _other_holder = (
     select(agent_blocks.c.agent_id)
     .join(agents, agents.c.id == agent_blocks.c.agent_id)

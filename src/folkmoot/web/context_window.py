@@ -45,7 +45,8 @@ async def read_context(
 ) -> ContextUse:
     """Return how full the agent's context window is in a conversation of its."""
     messages = await messages_in_context(transaction, conversation.id, conversation.context_start)
-    memory = memory_text(agent, conversation.id, await read_seen(transaction, agent.id, conversation.id, window))
+    seen = await read_seen(transaction, agent.id, conversation.id, window, conversation.counted)
+    memory = memory_text(agent, conversation.id, seen)
     schemas = sum(len(tool.schema.description) + len(json.dumps(tool.schema.parameters)) for tool in tools)
     sizes = (
         ("system", len(agent.system)),

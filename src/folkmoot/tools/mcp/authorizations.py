@@ -37,6 +37,9 @@ LOOK_AGAIN = 5.0
 RENEW_SECONDS = 30.0
 """How long it may take to renew tokens; then somebody else tries it."""
 
+LEAVE_SECONDS = 3.0
+"""How long a process that stops waits for tokens that it is renewing; whoever answers slowly shall not hold it up."""
+
 CLIENT_NAME = "Folkmoot"
 
 _RENEWING = "renewing_until"
@@ -78,11 +81,13 @@ class Renewals:
         await asyncio.shield(task)
 
     async def close(self) -> None:
-        """Wait for those under way: a token is used up once it was sent, and what came in its place has to be kept."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=RENEW_SECONDS / 2)
-        for task in self._tasks:  # which wait for another process
+        """Wait a while for those under way: a token that was sent is used up, and what comes instead has to be kept."""
+        tasks = list(self._tasks)
+        if tasks:
+            await asyncio.wait(tasks, timeout=LEAVE_SECONDS)
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)  # each says that it renews no more
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -135,9 +140,9 @@ class Authorization:
         row = await self._store.read(lambda transaction: transaction.first(_find, **self._place))
         kept = json.loads(self._sealer.unseal(row["sealed_tokens"])["tokens"]) if row is not None else {}
         is_for_us = kept.get("server_url", self._server_url) == self._server_url
-        # A client is registered with where browsers come back to.
-        is_same_client = self._redirect_uri in (None, kept.get("redirect_uri"))
-        self._kept = kept if is_for_us and is_same_client else {}
+        self._kept = kept if is_for_us else {}
+        if self._redirect_uri not in (None, kept.get("redirect_uri")):
+            self._kept.pop("client", None)  # which is registered with where browsers come back to
         self._read_at = row["updated_at"] if row is not None else 0
         return "tokens" in self._kept
 
@@ -267,9 +272,10 @@ class Authorization:
         return OAuthClientInformationFull.model_validate(self._kept["client"]) if "client" in self._kept else None
 
     async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
-        """Keep as what client the server knows us."""
+        """Keep as what client the server knows us; where there are tokens, these need theirs until others come."""
         self._kept["client"] = client_info.model_dump(mode="json")
-        await self._save()
+        if "tokens" not in self._kept:
+            await self._save()
 
     async def _save(self) -> None:
         self._kept["server_url"] = self._server_url

@@ -184,7 +184,8 @@ class Connection:
         return found[:MOST_TOOLS]
 
     async def finish(self) -> None:
-        """End it once nobody waits for an answer any more."""
+        """End it once nobody waits for an answer any more, or for its opening."""
+        await asyncio.wait([self._session])
         while self._calls and not self._ending.is_set():
             await asyncio.wait(self._calls)
         await self.close()

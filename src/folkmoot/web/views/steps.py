@@ -81,10 +81,18 @@ class _About:
     """The step that it is compared with."""
 
     step_before: str | None
-    """The last step of the run before, which it can be compared with too."""
+    """The last step of the run before that came to its end, which it can be compared with too."""
 
     names: Mapping[str, str]
     palette: Palette
+
+    @property
+    def others(self) -> list[int]:
+        """The numbers of the steps of its run that it can be compared with: of one that failed too little is kept."""
+        if self.shown.step.error_type is not None:
+            return []
+        whole = [number for number, step in enumerate(self.steps, 1) if step.error_type is None]
+        return [number for number in whole if number != self.shown.number]
 
 
 @router.get("/runs/{run_id}/steps/{number}")
@@ -114,7 +122,7 @@ async def _page(
             of, place = await _place(transaction, check_id("step", compare, "compare"))
             other = await _read(transaction, await _steps_of(transaction, of), place)
         names = await agent_names(transaction, [run.agent_id])
-        before = await _step_before(transaction, run)
+        before = await _step_before(transaction, run) if shown.step.error_type is None else None
         return _About(run, steps, shown, other, before, names, await read_palette(transaction))
 
     def show(about: _About) -> Response:
@@ -151,11 +159,11 @@ async def _place(transaction: Transaction, step_id: str) -> tuple[str, int]:
 
 
 async def _step_before(transaction: Transaction, run: Run) -> str | None:
-    """Return the last step of the run before this one in its conversation."""
+    """Return the last step that came to its end, of the run before this one in its conversation."""
     wanted = RunFilter(conversation_id=run.conversation_id, end=run.created_at)
     for earlier in await list_runs(transaction, wanted, Page(limit=1, order="desc")):
-        newest = await list_steps(transaction, StepFilter(run_id=earlier.id), Page(limit=1, order="desc"))
-        return newest[0].id if newest else None
+        newest = await list_steps(transaction, StepFilter(run_id=earlier.id), Page(limit=2, order="desc"))
+        return next((step.id for step in newest if step.error_type is None), None)  # only the last can have failed
     return None
 
 
