@@ -314,6 +314,10 @@ def delete_organization(
 
 def main() -> None:
     """Run the command."""
+    if sys.flags.optimize > 1:
+        sys.exit(
+            "folkmoot: Python leaves out docstrings, which tools are described by; unset PYTHONOPTIMIZE, or set it to 1."
+        )
     # What is loaded stays: to look for garbage in it, again and again as it grows, is a seventh of a start.
     gc.set_threshold(100_000, 50, 100)
     application()

@@ -27,6 +27,13 @@ def test_version_is_told(folkmoot: Folkmoot) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, f"folkmoot {__version__}\n", "")
 
 
+@pytest.mark.by_command
+def test_python_without_docstrings_is_told_of_in_a_line(folkmoot: Folkmoot) -> None:
+    done = folkmoot("serve", PYTHONOPTIMIZE="2")
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1), done.stderr
+    assert "unset PYTHONOPTIMIZE" in done.stderr
+
+
 def test_help_names_the_commands(folkmoot: Folkmoot) -> None:
     done = folkmoot("--help")
     assert (done.returncode, done.stderr) == (0, "")
