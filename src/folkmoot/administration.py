@@ -19,8 +19,8 @@ from urllib.parse import quote
 import httpx2
 from pydantic import SecretStr
 
-from folkmoot.errors import StartupError
-from folkmoot.outbound.certificates import trusted
+from folkmoot.errors import ProxyUnusable, StartupError
+from folkmoot.outbound.proxies import client_for
 from folkmoot.settings import Settings, read_settings
 
 USUAL_ADDRESS = "http://localhost:8283"
@@ -39,7 +39,7 @@ def run(command: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> i
     """Run a command of this module and return the process's exit code."""
     try:
         asyncio.run(_with_client(command, *arguments))
-    except StartupError as error:
+    except (StartupError, ProxyUnusable) as error:
         return _failed(error.message)
     except Refused as error:
         return _failed(str(error))
@@ -177,8 +177,8 @@ async def _client(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
     """
     address = settings.url or USUAL_ADDRESS
     headers = _bearer(settings.api_key)
-    async with httpx2.AsyncClient(
-        base_url=address, headers=headers, timeout=ANSWER_SECONDS, verify=trusted()
+    async with client_for(
+        address, httpx2.AsyncClient, base_url=address, headers=headers, timeout=ANSWER_SECONDS
     ) as client:
         try:
             await client.get("/v1/health")

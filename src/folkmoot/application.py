@@ -288,14 +288,14 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     Raises:
         StartupError: the database cannot be used, or code would run without walls among several organisations.
     """
-    close_data_folder(settings.data.expanduser())
+    close_data_folder(settings.data_folder)
     store = await open_store(settings.database_url, settings.store_wait)
     if settings.tool_sandbox == "trusted":
         await _refuse_strangers(store)
     directory = Directory(environ)
     client = ModelClient(settings, environ, directory=directory)
     secret = settings.secret_key.get_secret_value() if settings.secret_key is not None else None
-    sealer = Sealer(secret, settings.data.expanduser())
+    sealer = Sealer(secret, settings.data_folder)
     catalogue = Catalogue(settings, environ, directory=directory)
 
     sandbox = _make_sandbox(settings)
@@ -375,7 +375,7 @@ def _make_sandbox(settings: Settings) -> Sandbox:
     own = _own_files(settings)
     installer = Installer(settings.tool_sandbox == "strict", tuple(str(path.resolve()) for path in own))
     environments = Environments(
-        settings.data.expanduser() / "environments",
+        settings.data_folder / "environments",
         installer,
         keep=settings.keep_tool_packages,
         most_bytes=settings.tool_packages_size,
@@ -399,7 +399,7 @@ def _own_files(settings: Settings) -> list[Path]:
     file = database.database if database.drivername.startswith("sqlite") else None
     beside = [Path(f"{file}{ending}") for ending in ("", "-wal", "-shm", "-journal", ".lock") if file]
     copies = copies_beside(Path(file)) if file else ()
-    return [settings.data.expanduser(), *beside, *copies, Path(ENV_FILE)]
+    return [settings.data_folder, *beside, *copies, Path(ENV_FILE)]
 
 
 async def _warm_up(client: ModelClient, settings: Settings, environ: Mapping[str, str]) -> None:

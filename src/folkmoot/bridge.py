@@ -19,8 +19,8 @@ import httpx2
 import uvloop
 from pydantic import SecretStr
 
-from folkmoot.errors import StartupError
-from folkmoot.outbound.certificates import trusted
+from folkmoot.errors import ProxyUnusable, StartupError
+from folkmoot.outbound.proxies import client_for
 from folkmoot.settings import Settings, read_settings
 
 USUAL_ADDRESS = "http://localhost:8283"
@@ -45,7 +45,7 @@ def run() -> int:
     """Bridge until stdin ends, and return the process's exit code."""
     try:
         uvloop.run(_run(read_settings({})))
-    except StartupError as error:
+    except (StartupError, ProxyUnusable) as error:
         print(f"folkmoot: {error.message}", file=sys.stderr)  # noqa: T201 - this is the terminal
         return 1
     return 0
@@ -56,8 +56,8 @@ async def _run(settings: Settings) -> None:
         headers = {"authorization": f"Bearer {key.get_secret_value()}"} if key is not None else {}
         timeout = httpx2.Timeout(30, read=None)
         limits = httpx2.Limits(max_connections=None)
-        async with httpx2.AsyncClient(
-            base_url=address, headers=headers, timeout=timeout, limits=limits, verify=trusted()
+        async with client_for(
+            address, httpx2.AsyncClient, base_url=address, headers=headers, timeout=timeout, limits=limits
         ) as client:
             await Bridge(client, sys.stdout.buffer).run(_lines(sys.stdin.buffer))
 
@@ -206,7 +206,7 @@ async def _server(settings: Settings) -> AsyncIterator[tuple[str, SecretStr | No
         StartupError: no server is at the address that was set, or the database cannot be opened.
     """
     address = settings.url or USUAL_ADDRESS
-    async with httpx2.AsyncClient(base_url=address, timeout=30, verify=trusted()) as client:
+    async with client_for(address, httpx2.AsyncClient, base_url=address, timeout=30) as client:
         try:
             await client.get("/v1/health")
         except httpx2.TransportError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from datetime import datetime
 from enum import StrEnum
@@ -312,8 +313,20 @@ def delete_organization(
     sys.exit(administration.run(administration.delete_organization, organization))
 
 
+def _open_streams() -> None:
+    """Open the standard streams that were closed, to nowhere: libuv aborts when a connection in their place ends."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = Path(os.devnull).open(mode)  # noqa: SIM115 - it stays; the lowest free number is its own
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
+
+
 def main() -> None:
     """Run the command."""
+    if sys.flags.optimize > 1:
+        sys.exit("folkmoot: Python leaves out docstrings, which describe tools; unset PYTHONOPTIMIZE, or set it to 1.")
+    _open_streams()
     # What is loaded stays: to look for garbage in it, again and again as it grows, is a seventh of a start.
     gc.set_threshold(100_000, 50, 100)
     application()

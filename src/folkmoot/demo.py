@@ -41,6 +41,9 @@ EXAMPLES = {
 }
 """The programs in `examples/` that the demo runs, and what each shows."""
 
+PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+"""Variables that an example's client would heed, though it asks nobody but the server on this machine."""
+
 console = Console(highlight=False)
 
 
@@ -57,7 +60,7 @@ def run(model: str | None, example: str | None = None) -> int:
             console.print(f"  [bold]{name:<17}[/]  {words}")
         return 2
     try:
-        from letta_client import Letta
+        from letta_client import DefaultHttpxClient, Letta
     except ImportError:
         needed = escape("pip install 'folkmoot[demo]'")
         console.print(f"The demo talks to the server through the official client: {needed}")
@@ -66,7 +69,8 @@ def run(model: str | None, example: str | None = None) -> int:
         try:
             with running_server(Path(folder)) as address:
                 console.print(f"[bold]Folkmoot[/] is running at {address}, its database in {folder}\n")
-                client = Letta(base_url=address, api_key="not-needed", timeout=300, max_retries=0)
+                straight = DefaultHttpxClient(trust_env=False)  # the server is of this machine: no proxy leads to it
+                client = Letta(base_url=address, api_key="not-needed", timeout=300, max_retries=0, http_client=straight)
                 return tutorial(client, model) if example is None else run_example(client, example, address, model)
         except StartupError as error:
             console.print(f"[red]The server did not start:[/] {escape(error.message)}")
@@ -136,7 +140,8 @@ def run_example(client: Letta, name: str, address: str, model: str | None) -> in
 
     The texts of blocks that it prints at its end are left out: they are shown with who wrote each line.
     """
-    environ = {**os.environ, "FOLKMOOT_BASE_URL": address, "LETTA_API_KEY": "not-needed", "PYTHONUNBUFFERED": "1"}
+    own = {name: value for name, value in os.environ.items() if name.lower() not in PROXIES}
+    environ = {**own, "FOLKMOOT_BASE_URL": address, "LETTA_API_KEY": "not-needed", "PYTHONUNBUFFERED": "1"}
     if model:
         environ["FOLKMOOT_MODEL"] = model
     else:

@@ -29,6 +29,7 @@
     │   ├── ProviderTimeout          504
     │   ├── ProviderRejected         502  the provider refused the request itself
     │   └── ContextOverflow          400  the prompt is longer than the model's context window
+    ├── ProxyUnusable                502  the environment names a proxy through which nothing can be asked
     ├── ToolServerFailed             502  a server of tools cannot be reached, or does not do what it should
     ├── SandboxUnavailable           503  code cannot be run on this server
     ├── SandboxBusy                  503  too much code waits to be run
@@ -236,6 +237,12 @@ class ContextOverflow(ProviderError):
     """The prompt is longer than the model's context window."""
 
     status = 400
+
+
+class ProxyUnusable(FolkmootError):
+    """The environment names a proxy through which nothing can be asked."""
+
+    status = 502
 
 
 class ToolServerFailed(FolkmootError):

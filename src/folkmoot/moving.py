@@ -77,7 +77,7 @@ async def restore(file: Path, database: str | None, *, replace: bool) -> None:
     with _progress() as progress:
         if replace and await has_rows(settings.database_url):
             await refuse_served(settings.database_url)
-            kept = settings.data.expanduser() / f"before-restore-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}.folkmoot"
+            kept = settings.data_folder / f"before-restore-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}.folkmoot"
             await backup.back_up(settings.database_url, kept.absolute(), _fingerprint(settings), progress)
             _note(f"What was there is kept in {kept}.")
         moved = await backup.restore(file, settings.database_url, replace=replace, progress=progress)
@@ -112,7 +112,7 @@ async def take_over(
         since = since.replace(tzinfo=UTC)
     settings, environ = _settings(database), read_environ()
     secret = settings.secret_key.get_secret_value() if settings.secret_key is not None else None
-    sealer, directory = Sealer(secret, settings.data.expanduser()), Directory(environ)
+    sealer, directory = Sealer(secret, settings.data_folder), Directory(environ)
     catalogue = Catalogue(settings, environ, directory=directory)
     store = await open_store(settings.database_url, settings.store_wait)
     try:
@@ -164,7 +164,7 @@ def _settings(database: str | None) -> Settings:
 
 def _fingerprint(settings: Settings) -> str | None:
     secret = settings.secret_key.get_secret_value() if settings.secret_key is not None else None
-    return Sealer(secret, settings.data.expanduser()).fingerprint()
+    return Sealer(secret, settings.data_folder).fingerprint()
 
 
 @contextmanager

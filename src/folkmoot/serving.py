@@ -26,11 +26,11 @@ from folkmoot import __version__, logs, tracing
 from folkmoot.application import create_app
 from folkmoot.errors import StartupError, StoreError
 from folkmoot.models.providers import Provider, configured, install_command, is_installed
+from folkmoot.outbound.addresses import is_loopback
 from folkmoot.sandbox.calls import Walls
 from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.server.connections import Connection, make_room
 from folkmoot.server.event_stream import end_endless_streams
-from folkmoot.server.hosts import is_loopback
 from folkmoot.settings import Settings, read_environ, read_settings, unknown_variables, without_password
 from folkmoot.store.opening import open_store
 

@@ -228,7 +228,19 @@ class Settings(BaseSettings):
     @property
     def database_url(self) -> str:
         """The database's address: the one that was set, else the embedded database in the data folder."""
-        return self.database or f"sqlite:///{self.data.expanduser() / 'folkmoot.sqlite3'}"
+        return self.database or f"sqlite:///{self.data_folder / 'folkmoot.sqlite3'}"
+
+    @property
+    def data_folder(self) -> Path:
+        """The folder of the embedded database and the secrets' key.
+
+        Raises:
+            StartupError: it is to be in the user's home folder, and there is none.
+        """
+        try:
+            return self.data.expanduser()
+        except RuntimeError as error:
+            raise StartupError(f"{self.data}: this user has no home folder. Set FOLKMOOT_DATA, or HOME.") from error
 
 
 def read_settings(options: Mapping[str, Any]) -> Settings:

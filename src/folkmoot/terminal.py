@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from folkmoot.errors import StartupError
-from folkmoot.outbound.certificates import trusted
+from folkmoot.errors import ProxyUnusable, StartupError
+from folkmoot.outbound.proxies import client_for
 from folkmoot.settings import read_settings
 
 USUAL_ADDRESS = "http://localhost:8283"
@@ -50,13 +50,13 @@ def run(command: Callable[..., None], *arguments: Any) -> int:
         settings = read_settings({})
         address = settings.url or USUAL_ADDRESS
         headers = {"authorization": f"Bearer {settings.api_key.get_secret_value()}"} if settings.api_key else {}
-        with httpx2.Client(base_url=address, headers=headers, timeout=ANSWER_SECONDS, verify=trusted()) as client:
+        with client_for(address, httpx2.Client, base_url=address, headers=headers, timeout=ANSWER_SECONDS) as client:
             command(client, *arguments)
     except httpx2.ConnectError:
         return _failed(f"no server answers at {address}. Start one with `folkmoot serve`, or set FOLKMOOT_URL.")
     except httpx2.TransportError as error:
         return _failed(f"the server did not answer: {error or type(error).__name__}.")
-    except StartupError as error:
+    except (StartupError, ProxyUnusable) as error:
         return _failed(error.message)
     except Refused as error:
         return _failed(str(error))

@@ -27,6 +27,13 @@ def test_version_is_told(folkmoot: Folkmoot) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, f"folkmoot {__version__}\n", "")
 
 
+@pytest.mark.by_command
+def test_python_without_docstrings_is_told_of_in_a_line(folkmoot: Folkmoot) -> None:
+    done = folkmoot("serve", PYTHONOPTIMIZE="2")
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1), done.stderr
+    assert "unset PYTHONOPTIMIZE" in done.stderr
+
+
 def test_help_names_the_commands(folkmoot: Folkmoot) -> None:
     done = folkmoot("--help")
     assert (done.returncode, done.stderr) == (0, "")
@@ -63,7 +70,8 @@ def test_a_demo_without_the_official_client_says_what_brings_it(folkmoot: Folkmo
 
 
 def test_an_example_is_run_and_its_blocks_are_shown_with_their_writers(folkmoot: Folkmoot) -> None:
-    done = folkmoot("demo", "--example", "task_coordination", "--model", "offline/notetaker")
+    elsewhere = {"ALL_PROXY": "socks5://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"}  # no way to this machine
+    done = folkmoot("demo", "--example", "task_coordination", "--model", "offline/notetaker", **elsewhere)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert "6 of 6 tasks are done" in done.stdout
     assert "tasks, version 13: who wrote what" in done.stdout

@@ -22,7 +22,7 @@ from folkmoot.errors import StartupError
 from folkmoot.serving import check_settings
 from folkmoot.settings import Settings
 from folkmoot.store.opening import open_store
-from support.clients import official_async_client, plain_async_client
+from support.clients import official_async_client, plain_async_client, plain_client
 from support.fixtures import MODEL, StartServer, one_store
 from support.polling import PATIENCE
 from support.ports import free_port
@@ -268,6 +268,17 @@ def test_it_says_where_it_is_shows_no_secret_and_stops_at_a_signal_with_status_0
 @one_store
 def test_a_server_without_a_key_stops_at_ctrl_c_with_status_0(start_server: StartServer) -> None:
     assert_stops(start_server(), signal.SIGINT)
+
+
+@one_store
+def test_standard_streams_may_be_closed(database_url: str, tmp_path: Path) -> None:
+    closed = ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh")
+    with ServerProcess(database=database_url, home=tmp_path / "own", through=closed) as server:
+        with plain_client(server.url) as http:
+            source = 'def hello() -> str:\n    """Say hello."""\n    print(\'out\')\n    return \'hello\''
+            ran = http.post("/v1/tools/run", json={"source_code": source, "args": {}}).json()
+        assert (ran["status"], ran["tool_return"]) == ("success", "hello"), ran
+        assert server.stop() == 0
 
 
 def assert_stops(server: ServerProcess, number: signal.Signals) -> None:

@@ -22,7 +22,7 @@ from folkmoot.application import create_app
 from folkmoot.server import connections, event_stream
 from folkmoot.server.event_stream import EventStream, ServerSentEvent
 from folkmoot.settings import Settings
-from support.fixtures import StartServer
+from support.fixtures import StartServer, one_store
 from support.polling import PATIENCE, until
 from support.ports import free_port
 
@@ -365,6 +365,13 @@ async def test_a_silent_stream_sends_comments(monkeypatch: pytest.MonkeyPatch) -
     stream = b"".join(sent)
     assert stream.startswith(b"event: version\nid: 1\ndata: 1\n\n: heartbeat\n\n")
     assert stream.endswith(b"event: version\nid: 2\ndata: 2\n\n")
+
+
+@one_store
+async def test_a_watch_that_goes_on_says_something_before_there_is_news(async_http: httpx.AsyncClient) -> None:
+    block = (await async_http.post("/v1/blocks", json={"label": "a", "value": "x"})).json()["id"]
+    async with async_http.stream("GET", f"/v1/blocks/{block}/watch", headers={"Last-Event-ID": "1"}) as response:
+        assert await anext(response.aiter_raw()) == b":\n\n"
 
 
 async def test_a_stream_with_much_to_tell_lets_others_have_their_turn() -> None:

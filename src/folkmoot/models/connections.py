@@ -18,7 +18,7 @@ from folkmoot.models.exchanges import note_request, note_response
 from folkmoot.models.openai_client import openai_client
 from folkmoot.models.providers import Provider, ResolvedModel
 from folkmoot.models.sent_before import SentBefore, going_on
-from folkmoot.outbound.certificates import trusted
+from folkmoot.outbound.proxies import client_for, is_this_machine
 
 if TYPE_CHECKING:
     import httpx2
@@ -65,7 +65,7 @@ class Connections:
         self._allow_private = allow_private
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connections: dict[tuple[str, str], Connection] = {}
-        self._http: dict[bool, httpx2.AsyncClient] = {}
+        self._http: dict[tuple[bool, bool], httpx2.AsyncClient] = {}
         self._building: asyncio.Lock | None = None
 
     def kept_of(self, handle: str) -> Connection | None:
@@ -112,13 +112,14 @@ class Connections:
             from folkmoot.models.usage_rules import read_usage_by_rules
 
             read_usage_by_rules()
-            if resolved.is_added not in self._http:
-                self._http[resolved.is_added] = self._client(guarded=resolved.is_added)
+            way = resolved.is_added, is_this_machine(resolved.address)
+            if way not in self._http:
+                self._http[way] = self._client(resolved)
             build = {"anthropic": _anthropic, "bedrock": _bedrock, "google": _google}.get(resolved.dialect, _openai)
-            return replace(build(resolved, self._http[resolved.is_added]), traced=self._traced)
+            return replace(build(resolved, self._http[way]), traced=self._traced)
 
-    def _client(self, *, guarded: bool) -> httpx2.AsyncClient:
-        """Return the HTTP client of the providers' packages; a guarded one judges every address that it dials."""
+    def _client(self, resolved: ResolvedModel) -> httpx2.AsyncClient:
+        """Return the HTTP client of the providers' packages; that of added ones judges every address that it dials."""
         import httpx2
 
         from folkmoot.models.wire_client import WireClient
@@ -128,10 +129,11 @@ class Connections:
         patience = httpx2.Timeout(self._timeout + 1, connect=CONNECT_SECONDS)
         limits = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)
         hooks: Any = {"request": [note_request], "response": [note_response]}
-        if guarded:
+        if resolved.is_added:
             transport = guarded_transport(allow_private=self._allow_private, limits=limits)
             return WireClient(transport=transport, timeout=patience, trust_env=False, event_hooks=hooks)
-        return WireClient(verify=trusted(), timeout=patience, limits=limits, follow_redirects=True, event_hooks=hooks)
+        options: Any = {"timeout": patience, "limits": limits, "event_hooks": hooks}
+        return client_for(resolved.address, WireClient, follow_redirects=True, **options)
 
 
 def _key(resolved: ResolvedModel) -> tuple[str, str]:

@@ -25,8 +25,8 @@ from folkmoot.models.directory import Directory
 from folkmoot.models.observing import model_attributes
 from folkmoot.models.openai_client import openai_client
 from folkmoot.models.providers import DEFAULT_ALIAS, OFFLINE, ResolvedModel
-from folkmoot.outbound.certificates import trusted
 from folkmoot.outbound.connections import guarded_transport
+from folkmoot.outbound.proxies import client_for, is_this_machine
 from folkmoot.settings import Settings
 from folkmoot.store.engine import Row
 from folkmoot.store.vectors import unit, unpacked
@@ -83,7 +83,7 @@ class _Kept:
     """The connections of a process to the providers of all organisations."""
 
     loop: asyncio.AbstractEventLoop | None = None
-    http: dict[bool, httpx2.AsyncClient] = field(default_factory=dict)
+    http: dict[tuple[bool, bool], httpx2.AsyncClient] = field(default_factory=dict)
     askers: dict[tuple[str, str], tuple[ResolvedModel, _Asker]] = field(default_factory=dict)
 
 
@@ -232,18 +232,19 @@ class EmbeddingClient:
             return _offline()
         kept = self._kept
         with LOADING:
-            if resolved.is_added not in kept.http:
-                kept.http[resolved.is_added] = self._client(guarded=resolved.is_added)
+            way = resolved.is_added, is_this_machine(resolved.address)
+            if way not in kept.http:
+                kept.http[way] = self._client(resolved)
             build = _google if resolved.dialect == "google" else _openai
-            return build(resolved, kept.http[resolved.is_added])
+            return build(resolved, kept.http[way])
 
-    def _client(self, *, guarded: bool) -> httpx2.AsyncClient:
-        """Return an HTTP client; a guarded one judges every address that it dials."""
+    def _client(self, resolved: ResolvedModel) -> httpx2.AsyncClient:
+        """Return an HTTP client; that of added providers judges every address that it dials."""
         import httpx2
 
         patience = httpx2.Timeout(self._settings.model_timeout + 1, connect=_CONNECT_SECONDS)
-        if not guarded:
-            return httpx2.AsyncClient(timeout=patience, follow_redirects=True, verify=trusted())
+        if not resolved.is_added:
+            return client_for(resolved.address, httpx2.AsyncClient, timeout=patience, follow_redirects=True)
         limits = httpx2.Limits(max_connections=100, max_keepalive_connections=20)
         transport = guarded_transport(allow_private=self._settings.private_providers, limits=limits)
         return httpx2.AsyncClient(transport=transport, timeout=patience, trust_env=False)

@@ -20,7 +20,7 @@ from folkmoot.models.windows import (
     told_output,
     told_window,
 )
-from folkmoot.outbound.certificates import trusted
+from folkmoot.outbound.proxies import client_for
 
 if TYPE_CHECKING:
     import httpx2
@@ -124,7 +124,7 @@ def _client(resolved: ResolvedModel, allow_private: bool) -> httpx2.AsyncClient:
     patience = httpx2.Timeout(10, connect=3)
     if resolved.is_added:
         return guarded_client(allow_private=allow_private, timeout=patience)
-    return httpx2.AsyncClient(timeout=patience, follow_redirects=True, verify=trusted())
+    return client_for(resolved.address, httpx2.AsyncClient, timeout=patience, follow_redirects=True)
 
 
 async def _plain(client: httpx2.AsyncClient, resolved: ResolvedModel) -> dict[str, dict[str, Any]]:

@@ -91,6 +91,16 @@ def is_public(address: str) -> bool:
     return ip in PUBLIC_IPV6 and not _in_any(ip, NOT_PUBLIC_IPV6)
 
 
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine reaches an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def is_plainly_private(host: str) -> bool:
     """Tell whether a host is this machine or written as an address that is not public, such as 127.1 or 0x7f000001."""
     host = host.rstrip(".").lower()

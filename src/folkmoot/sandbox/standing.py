@@ -173,10 +173,11 @@ def _without_steps_up(path: Path) -> Path:
 
 def _package_of(path: Path) -> list[Path]:
     """Return the folder of the package that a file belongs to: of an environment, or with its list of dependencies."""
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home() fails for a user who has none
     for folder in path.parents:
         if folder.name == "node_modules":
             return [folder]
-        if any((folder / mark).is_file() for mark in _MARKS) and folder not in (Path.home(), Path("/")):
+        if any((folder / mark).is_file() for mark in _MARKS) and folder not in (home, Path("/")):
             return [folder]
     return []
 

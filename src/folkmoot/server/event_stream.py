@@ -54,6 +54,8 @@ class EventStream(Response):
         super().__init__(status_code=status_code, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._events = events
+        # An endless stream may be silent for long; nginx sends a browser, by HTTP/2, no head before a body.
+        self._first = b":\n\n" if endless else b""
         self._stopping: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if endless:
             _endless.add(self)
@@ -64,7 +66,7 @@ class EventStream(Response):
         sender = _Sender(send)
         _read.add(self)
         try:
-            await sender.send(b"")
+            await sender.send(self._first)
             await self._send_while_read(sender, receive)
         finally:
             _read.discard(self)

@@ -21,9 +21,10 @@ from folkmoot.access.keys import CHANGED
 from folkmoot.access.principals import Principal
 from folkmoot.errors import BadRequest, CrossSite, FolkmootError, Forbidden, Misdirected, TooLarge, Unauthorized
 from folkmoot.metrics import REQUEST_SECONDS, REQUESTS
+from folkmoot.outbound.addresses import is_loopback
 from folkmoot.server.authorization import METRICS, authorize
 from folkmoot.server.errors import error_response
-from folkmoot.server.hosts import Hosts, host_name, is_loopback
+from folkmoot.server.hosts import Hosts, host_name
 from folkmoot.server.origins import comes_from_elsewhere, origin_of
 from folkmoot.store.engine import Store
 from folkmoot.tracing import NO_SPAN, Span

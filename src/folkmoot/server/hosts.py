@@ -64,16 +64,6 @@ class Hosts:
         return self._all_addresses or address.is_loopback or str(address) == own_address
 
 
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine reaches an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def host_name(host: bytes) -> str:
     """Return the name or address of a `Host` header, in small letters, without port and brackets.
 

@@ -37,7 +37,7 @@ async def stream_backup(settings: Settings) -> AsyncIterator[bytes]:
         Conflict: another one is under way on this machine.
         StoreUnavailable: it failed, or took longer than an hour; what was yielded before is no backup.
     """
-    with _alone(settings.data.expanduser()):
+    with _alone(settings.data_folder):
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "folkmoot", "backup", "-"),
@@ -103,7 +103,7 @@ def _alone(data: Path) -> Iterator[None]:
 
 def _variables(settings: Settings) -> dict[str, str]:
     """Return the variables by which the process finds the same database and key."""
-    found = {"DATABASE": settings.database_url, "DATA": str(settings.data.expanduser())}
+    found = {"DATABASE": settings.database_url, "DATA": str(settings.data_folder)}
     if settings.secret_key is not None:
         found["SECRET_KEY"] = settings.secret_key.get_secret_value()
     return {f"{PREFIX}{name}": value for name, value in found.items()}

@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx2
 
-from folkmoot.errors import ToolFailed
-from folkmoot.outbound.certificates import trusted
+from folkmoot.errors import ProxyUnusable, ToolFailed
+from folkmoot.outbound.proxies import client_for
 from folkmoot.tools.search.query import SEARCH_TIMEOUT, SearchQuery, SearchResult
 
 EXA_ADDRESS = "https://api.exa.ai"
@@ -64,7 +64,7 @@ class ExaSearch:
         try:
             async with (
                 asyncio.timeout(self._timeout),
-                httpx2.AsyncClient(timeout=self._timeout, verify=trusted()) as client,
+                client_for(self._address, httpx2.AsyncClient, timeout=self._timeout) as client,
                 client.stream(
                     "POST", f"{self._address}/search", json=body, headers={"x-api-key": self._key}
                 ) as response,
@@ -78,6 +78,8 @@ class ExaSearch:
             raise ToolFailed(f"Exa did not answer within {self._timeout:g} seconds.") from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise ToolFailed(f"Exa could not be reached ({type(error).__name__}).") from error
+        except ProxyUnusable as error:
+            raise ToolFailed(error.message) from error
         except UnicodeEncodeError as error:
             raise ToolFailed("EXA_API_KEY holds characters that no key has.") from error
         text = content.decode(errors="replace")

@@ -97,7 +97,7 @@ _COMMON = frozenset(
 )
 
 # bm25() is lower for a better match.
-_RANKED = "SELECT rowid, bm25(passage, ?2, 1.0) AS score FROM passage WHERE passage MATCH ?1 ORDER BY score, rowid"
+_RANKED = "SELECT rowid, bm25(passage, ?, 1.0) AS score FROM passage WHERE passage MATCH ? ORDER BY score, rowid"
 
 log = logging.getLogger(__name__)
 
@@ -267,7 +267,7 @@ def _rank(index: _Index, terms: list[str]) -> dict[int, list[int]]:
     match = " OR ".join(f'"{term}"' for term in terms)
     found: dict[int, list[int]] = {}
     scores: dict[int, float] = {}
-    for row, score in index.table.execute(_RANKED, (match, TITLE_WEIGHT)):
+    for row, score in index.table.execute(_RANKED, (TITLE_WEIGHT, match)):
         number, passage = index.rows[row]
         passages = found.setdefault(number, [])
         if len(passages) < PASSAGES_SHOWN:

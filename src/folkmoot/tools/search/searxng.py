@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from folkmoot.errors import ToolFailed
-from folkmoot.outbound.certificates import trusted
+from folkmoot.errors import ProxyUnusable, ToolFailed
+from folkmoot.outbound.proxies import client_for
 from folkmoot.tools.search.query import SEARCH_TIMEOUT, SearchQuery, SearchResult
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class SearxngSearch:
         try:
             async with (
                 asyncio.timeout(self._timeout),
-                httpx2.AsyncClient(timeout=self._timeout, follow_redirects=True, verify=trusted()) as client,
+                client_for(self._address, httpx2.AsyncClient, timeout=self._timeout, follow_redirects=True) as client,
                 client.stream("GET", f"{self._address}/search", params=parameters) as response,
             ):
                 self._check(response.status_code)
@@ -79,6 +79,8 @@ class SearxngSearch:
             raise ToolFailed(
                 f"{self._name()} could not be reached ({type(error).__name__}); FOLKMOOT_SEARCH_URL sets its address."
             ) from error
+        except ProxyUnusable as error:
+            raise ToolFailed(error.message) from error
         try:
             answer = json.loads(body)
         except (ValueError, RecursionError) as error:
