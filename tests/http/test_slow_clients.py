@@ -159,7 +159,7 @@ def test_what_is_alive_stays(impatient: ServerProcess, http: httpx.Client) -> No
     block = http.post("/v1/blocks", json={"label": uuid4().hex, "value": "one"}).json()["id"]
     with http.stream("GET", f"/v1/blocks/{block}/watch") as watch:
         lines = lines_of(watch.iter_lines())
-        assert next(lines) == "event: snapshot"
+        assert "event: snapshot" in lines
         for _ in range(2):
             with closing(connect(impatient)) as silent:
                 assert read_to_end(silent) == b""
