@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import sqlite3
@@ -155,6 +156,13 @@ def test_a_folder_in_the_place_of_the_file_is_told(folkmoot: Folkmoot, home: Pat
 def test_a_data_folder_that_cannot_be_made_is_told(folkmoot: Folkmoot, home: Path) -> None:
     (home / "file").write_text("")
     assert_refused(folkmoot("serve", "--port", "0", "--data", str(home / "file")), "file")
+
+
+def test_a_user_without_a_home_folder_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 0x7A000000)  # nobody knows that one, as in OpenShift
+    with pytest.raises(StartupError, match="FOLKMOOT_DATA"):
+        _ = Settings().database_url
 
 
 def test_a_database_of_a_newer_version_is_told(
