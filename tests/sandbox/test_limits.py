@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -269,6 +270,35 @@ if os.fork() == 0:
         os.execvp("sleep", ["sleep", "{seconds}"])
     os._exit(0)
 """
+
+
+async def test_a_call_that_is_given_up_as_its_guard_begins_leaves_no_socket(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[socket.socket] = []
+    begun, pair = asyncio.Event(), socket.socketpair
+
+    def noted() -> tuple[socket.socket, socket.socket]:
+        made.extend(two := pair())
+        return two
+
+    async def never(*, sock: socket.socket) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            sock.close()
+
+    sandbox = Sandbox("strict")
+    monkeypatch.setattr(socket, "socketpair", noted)
+    monkeypatch.setattr(asyncio, "open_unix_connection", never)
+    call = asyncio.create_task(sandbox.run(Call("1")))
+    await begun.wait()
+    call.cancel()
+    with suppress(asyncio.CancelledError):
+        await call
+    await sandbox.close()
+    assert [each.fileno() for each in made] == [-1] * 8
 
 
 @BOTH

@@ -161,7 +161,12 @@ class Forker:
                 for each in (ours, way, asking):
                     each.close()
                 raise
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        try:
+            reader, writer = await asyncio.open_unix_connection(sock=ours)
+        except BaseException:  # whoever wanted it has given up
+            way.close()
+            asking.close()
+            raise
         guard = Guard(reader, writer, way, asking)
         guard.send(json.dumps({**asked, "serial": next_serial()}).encode())
         return guard
