@@ -18,7 +18,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from folkmoot.errors import StartupError
-from folkmoot.settings import read_environ
+from folkmoot.settings import check_temporary_folder, read_environ
 
 if TYPE_CHECKING:
     from letta_client import Letta
@@ -65,16 +65,19 @@ def run(model: str | None, example: str | None = None) -> int:
         needed = escape("pip install 'folkmoot[demo]'")
         console.print(f"The demo talks to the server through the official client: {needed}")
         return 1
-    with tempfile.TemporaryDirectory(prefix="folkmoot-demo-") as folder:
-        try:
-            with running_server(Path(folder)) as address:
-                console.print(f"[bold]Folkmoot[/] is running at {address}, its database in {folder}\n")
-                straight = DefaultHttpxClient(trust_env=False)  # the server is of this machine: no proxy leads to it
-                client = Letta(base_url=address, api_key="not-needed", timeout=300, max_retries=0, http_client=straight)
-                return tutorial(client, model) if example is None else run_example(client, example, address, model)
-        except StartupError as error:
-            console.print(f"[red]The server did not start:[/] {escape(error.message)}")
-            return 1
+    try:
+        check_temporary_folder()
+        with (
+            tempfile.TemporaryDirectory(prefix="folkmoot-demo-") as folder,
+            running_server(Path(folder)) as address,
+        ):
+            console.print(f"[bold]Folkmoot[/] is running at {address}, its database in {folder}\n")
+            straight = DefaultHttpxClient(trust_env=False)  # the server is of this machine: no proxy leads to it
+            client = Letta(base_url=address, api_key="not-needed", timeout=300, max_retries=0, http_client=straight)
+            return tutorial(client, model) if example is None else run_example(client, example, address, model)
+    except StartupError as error:
+        console.print(f"[red]The server did not start:[/] {escape(error.message)}")
+        return 1
 
 
 @contextmanager

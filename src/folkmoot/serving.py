@@ -31,7 +31,14 @@ from folkmoot.sandbox.calls import Walls
 from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.server.connections import Connection, make_room
 from folkmoot.server.event_stream import end_endless_streams
-from folkmoot.settings import Settings, read_environ, read_settings, unknown_variables, without_password
+from folkmoot.settings import (
+    Settings,
+    check_temporary_folder,
+    read_environ,
+    read_settings,
+    unknown_variables,
+    without_password,
+)
 from folkmoot.store.opening import open_store
 
 SWITCH_SECONDS = 0.0005
@@ -56,6 +63,7 @@ def serve(options: Mapping[str, Any]) -> int:
         refuse_misspelt(read_environ())
         settings = read_settings(options)
         check_settings(settings)
+        check_temporary_folder()
         listener = listen(settings.host, settings.port)
         settings = settings.model_copy(update={"port": listener.getsockname()[1]})  # 0 has become a real one
         logs.set_up(settings.log_level)

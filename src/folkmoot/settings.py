@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import tempfile
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -254,6 +255,21 @@ def read_settings(options: Mapping[str, Any]) -> Settings:
     except ValidationError as error:
         problems = "; ".join(f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())
         raise StartupError(f"A setting cannot be used: {problems}.") from error
+
+
+def check_temporary_folder() -> None:
+    """Find the folder of this process's temporary files, as Python does: TMPDIR, /tmp, /var/tmp, where it was started.
+
+    Raises:
+        StartupError: none of them can be written, as in a container whose root is read-only.
+    """
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise StartupError(
+            "No folder for temporary files can be written, which uploads, documents and programs of servers of tools need. "
+            "Mount one at /tmp (docker run --tmpfs /tmp), or set TMPDIR."
+        ) from error
 
 
 def unknown_variables(environ: Mapping[str, str]) -> Mapping[str, str | None]:

@@ -9,6 +9,7 @@ import signal
 import socket
 import sqlite3
 import subprocess
+import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from folkmoot import serving
+from folkmoot import demo, serving
 from folkmoot.errors import StartupError
 from folkmoot.serving import check_settings
 from folkmoot.settings import Settings
@@ -163,6 +164,21 @@ def test_a_user_without_a_home_folder_is_told_what_to_set(monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "getuid", lambda: 0x7A000000)  # nobody knows that one, as in OpenShift
     with pytest.raises(StartupError, match="FOLKMOOT_DATA"):
         _ = Settings().database_url
+
+
+@pytest.mark.parametrize(
+    "start",
+    [lambda: serving.serve({"host": "no-host.invalid", "insecure": True}), lambda: demo.run(None)],
+    ids=["serve", "demo"],
+)
+def test_a_machine_without_a_place_for_temporary_files_is_told_what_to_do(
+    start: Callable[[], int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)  # not looked for yet
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc"])  # as where the root is read-only
+    monkeypatch.setattr(os, "umask", lambda mask: mask)
+    assert start() == 1
+    assert "TMPDIR" in "".join(capsys.readouterr())
 
 
 def test_a_database_of_a_newer_version_is_told(
