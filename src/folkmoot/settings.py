@@ -267,7 +267,7 @@ def check_temporary_folder() -> None:
         tempfile.gettempdir()
     except FileNotFoundError as error:
         raise StartupError(
-            "No folder for temporary files can be written, which uploads, documents and programs of servers of tools need. "
+            "No folder for temporary files can be written; uploads, documents and servers of tools need one. "
             "Mount one at /tmp (docker run --tmpfs /tmp), or set TMPDIR."
         ) from error
 
