@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -14,6 +16,7 @@ import pytest
 from folkmoot.errors import AddressRefused, InvalidInput
 from folkmoot.outbound import dialling
 from folkmoot.outbound.connections import guarded_client
+from support.certificates import certificate
 
 
 @pytest.fixture
@@ -43,7 +46,9 @@ def only_one_is_public(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def serving(location: str = "", host: str = "0.0.0.0") -> AsyncIterator[tuple[int, list[str]]]:
+async def serving(
+    location: str = "", host: str = "0.0.0.0", tls: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[int, list[str]]]:
     """Answer on every address of this machine, with a redirect if told so; keeps each request's first line and host."""
     asked: list[str] = []
 
@@ -55,7 +60,7 @@ async def serving(location: str = "", host: str = "0.0.0.0") -> AsyncIterator[tu
         await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(reply, host, 0)
+    server = await asyncio.start_server(reply, host, 0, ssl=tls)
     async with server:
         yield server.sockets[0].getsockname()[1], asked
 
@@ -113,6 +118,19 @@ async def test_a_redirect_is_judged_like_the_first_address(names: dict[str, list
     ):
         with pytest.raises(AddressRefused, match=r"the host b\.test"):
             await client.get(f"http://a.test:{port}/", follow_redirects=True)
+    assert len(asked) == 1
+
+
+async def test_a_host_with_a_dot_at_its_end_shows_the_certificate_without_it(
+    names: dict[str, list[list[str]]], tmp_path: Path
+) -> None:
+    names["a.test"] = [["127.0.0.1"]]
+    shown, trusted = certificate(tmp_path, "a.test")
+    async with (
+        serving(tls=shown) as (port, asked),
+        guarded_client(allow_private=True, timeout=5, tls=trusted) as client,
+    ):
+        await client.get(f"https://a.test.:{port}/")
     assert len(asked) == 1
 
 

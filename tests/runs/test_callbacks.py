@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import hashlib
 import hmac
 import json
@@ -16,14 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from folkmoot.errors import InvalidInput
 from folkmoot.runs import callbacks
 from folkmoot.runs.callbacks import CallbackResult, check_callback_url, send_callback
 from folkmoot.store import clock
+from support.certificates import certificate
 from support.polling import PATIENCE
 
 BODY = {"run_id": "run-1", "status": "completed", "text": "Grüße 👋"}
@@ -309,29 +306,6 @@ async def test_impossible_name_is_an_error_not_an_exception(send: Send) -> None:
     result = await send(f"http://{'a' * 64}.test/")
     assert result.error is not None
     assert "is not a host's name" in result.error
-
-
-def certificate(folder: Path, name: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Return what serves, and what trusts, a certificate that is good for one name alone."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = made.public_bytes(serialization.Encoding.PEM)
-    path = folder / "both.pem"
-    path.write_bytes(
-        pem
-        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    server.load_cert_chain(path)
-    return server, ssl.create_default_context(cadata=pem.decode())
 
 
 @pytest.mark.parametrize(("name", "status"), [("localhost", 200), ("other.test", None)])
