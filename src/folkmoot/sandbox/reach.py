@@ -33,6 +33,8 @@ class Host:
 
         >>> Host("*.example.org").fits("api.example.org"), Host("*.example.org").fits("example.org")
         (True, False)
+        >>> Host("example.org").fits("example.org"), Host("example.org").fits("an-example.org")
+        (True, False)
         """
         if self.name == "*":
             return True
