@@ -288,7 +288,7 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
         StartupError: the database cannot be used, or code would run without walls among several organisations.
     """
     close_data_folder(settings.data_folder)
-    store = await open_store(settings.database_url, settings.store_wait)
+    store = await open_store(settings.database_url, settings.store_wait, settings.database_connections)
     if settings.tool_sandbox == "trusted":
         await _refuse_strangers(store)
     directory = Directory(environ)

@@ -15,6 +15,7 @@ from folkmoot.store.files import (
     make_private_file,
     make_private_folder,
 )
+from folkmoot.store.scans import AT_ONCE
 from folkmoot.store.signals import Signals
 
 _PLACE = re.compile(r"(?!:$)(?:\[[^\]]*\]|[^:\[\]]*)(?::(?P<port>\d{0,5}))?")
@@ -78,12 +79,13 @@ def _check_places(rest: str) -> None:
         raise StartupError("database: behind ? the address needs parameters as in sslmode=require&…") from error
 
 
-async def open_store(url: str, wait: float) -> Store:
+async def open_store(url: str, wait: float, connections: int = 21) -> Store:
     """Migrate the database at `url` and return its store, as it is for every organisation.
 
     Args:
         url: its address, as `read_address` takes it.
         wait: seconds that work waits for the database before it is refused.
+        connections: how many are opened to PostgreSQL at most: of five one for scans, up to four, and one that listens.
 
     Raises:
         StartupError: the address, the database or its schema cannot be used.
@@ -95,7 +97,9 @@ async def open_store(url: str, wait: float) -> Store:
     from folkmoot.store.postgres import PostgresEngine
 
     await migrate_postgres(address.url)
-    return Store(await PostgresEngine.open(address.url, Signals(), wait))
+    for_scans = min(connections // 5, AT_ONCE)
+    engine = await PostgresEngine.open(address.url, Signals(), wait, connections - for_scans - 1, for_scans)
+    return Store(engine)
 
 
 def _open_sqlite(path: Path, wait: float) -> Store:

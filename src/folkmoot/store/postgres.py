@@ -74,7 +74,7 @@ _PASSING = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 _OVERTAKEN = asyncpg.IntegrityConstraintViolationError
 """What work has looked for was deleted, or made, by somebody else before it wrote: done again, it sees that."""
 
-_OVERLOADED = (asyncpg.LockNotAvailableError, asyncpg.TooManyConnectionsError, asyncpg.QueryCanceledError)
+_OVERLOADED = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
 _UNAVAILABLE = (
     OSError,
     asyncpg.PostgresConnectionError,
@@ -217,6 +217,11 @@ def _raise_in_our_terms(error: BaseException) -> None:
     """Raise an error of the driver as one of Folkmoot's; do nothing for any other, or one after which to try again."""
     if isinstance(error, (*_PASSING, _OVERTAKEN)):
         return
+    if isinstance(error, asyncpg.TooManyConnectionsError):
+        raise StoreUnavailable(
+            f"PostgreSQL takes no more connections: {in_one_line(error)}. Let it take more, or set "
+            "FOLKMOOT_DATABASE_CONNECTIONS to fewer."
+        ) from error
     if isinstance(error, (*_OVERLOADED, TimeoutError)):
         raise StoreOverloaded from error
     if isinstance(error, asyncpg.DataError):
@@ -253,8 +258,10 @@ class PostgresEngine:
         self._listening = asyncio.create_task(self._listen())
 
     @classmethod
-    async def open(cls, url: str, signals: Signals, wait: float, connections: int = 16) -> PostgresEngine:
-        """Connect to `url`, which has been migrated.
+    async def open(
+        cls, url: str, signals: Signals, wait: float, connections: int = 16, for_scans: int = AT_ONCE
+    ) -> PostgresEngine:
+        """Connect to `url`, which has been migrated, by so many connections at most, and one more that listens.
 
         Raises:
             StartupError: the database cannot be reached.
@@ -275,7 +282,7 @@ class PostgresEngine:
                 has_pgvector = await find_pgvector(connection)
         except NO_ANSWER as error:
             raise unreachable(url, error) from error
-        scan_pool = Pool(connect_for_scans, AT_ONCE, wait)
+        scan_pool = Pool(connect_for_scans, for_scans, wait)
         engine = cls(url, pool, scan_pool, signals, wait)
         engine.has_pgvector = has_pgvector
         return engine
