@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 from sqlalchemy import select, update
 
-from folkmoot.errors import StartupError
+from folkmoot.errors import StartupError, StoreUnavailable
 from folkmoot.store.bulk_opening import open_loading
 from folkmoot.store.engine import Transaction
 from folkmoot.store.migrate import LOCK, migrate_postgres
@@ -76,6 +76,7 @@ def test_an_address_whose_hosts_cannot_be_read_is_refused_without_its_password(a
         ("sslmode=require&channel_binding=require", "channel_binding=require in the address cannot be kept"),
         ("sslmode=verify-full&sslrootcert=/no/such.crt", "sslrootcert in the address: there is no file /no/such.crt"),
         ("sslrootcert=system", "rejected SSL upgrade"),  # and does not go on without
+        ("target_session_attrs=standby", "None of the hosts match"),
         ("sslmode", "needs parameters as in sslmode=require"),
         ("colour=red", 'unrecognized configuration parameter "colour"'),
     ],
@@ -141,6 +142,23 @@ async def test_who_waits_for_another_process_that_migrates_waits_longer_than_sta
     assert not migrating.done()
     await watching.close()
     await migrating
+
+
+async def test_a_database_that_takes_no_writes_is_told_at_the_start_and_when_it_is_asked(
+    empty_database_url: str, postgres_server: PostgresDatabases
+) -> None:
+    alter(postgres_server, empty_database_url, "default_transaction_read_only = on")
+    with pytest.raises(
+        StartupError, match="PostgreSQL is read-only: it is a standby, or default_transaction_read_only"
+    ):
+        await open_store(empty_database_url, 5.0)
+    alter(postgres_server, empty_database_url, "default_transaction_read_only = off")
+    await migrate_postgres(empty_database_url)
+    alter(postgres_server, empty_database_url, "default_transaction_read_only = on")
+    store = await open_default(empty_database_url)
+    with pytest.raises(StoreUnavailable, match="default_transaction_read_only is on"):
+        await store.engine.check()
+    await store.close()
 
 
 async def test_who_listens_is_not_cut_off_for_being_idle(database_url: str, postgres_server: PostgresDatabases) -> None:

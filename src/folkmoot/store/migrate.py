@@ -150,6 +150,7 @@ async def migrate_postgres(url: str) -> None:
     from folkmoot.store.postgres_connections import (
         FOR_LONG_WORK,
         NO_ANSWER,
+        READ_ONLY,
         connect,
         in_one_line,
         refuse_mixed_connections,
@@ -170,8 +171,11 @@ async def migrate_postgres(url: str) -> None:
         if await schema_of(connection) == HEAD:
             return
     except asyncpg.PostgresError as error:
-        in_no_schema = isinstance(error, asyncpg.InsufficientPrivilegeError | asyncpg.InvalidSchemaNameError)
-        remedy = _NO_SCHEMA if in_no_schema else ""
+        remedy = ""
+        if isinstance(error, asyncpg.InsufficientPrivilegeError | asyncpg.InvalidSchemaNameError):
+            remedy = _NO_SCHEMA
+        elif isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+            remedy = f" PostgreSQL is read-only: {READ_ONLY}."
         raise StartupError(_NOT_MADE.format(reason=in_one_line(error), remedy=remedy)) from error
     finally:
         await connection.close()

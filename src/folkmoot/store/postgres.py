@@ -25,7 +25,7 @@ from folkmoot.errors import (
     StoreUnavailable,
 )
 from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, S, T, Transaction, Work, narrowed
-from folkmoot.store.postgres_connections import NO_ANSWER, SERVER, connect, in_one_line, unreachable
+from folkmoot.store.postgres_connections import NO_ANSWER, READ_ONLY, SERVER, connect, in_one_line, unreachable
 from folkmoot.store.postgres_pool import Loan, Pool
 from folkmoot.store.postgres_vectors import by_distance, find_pgvector, make_index, prefer_whole_answers
 from folkmoot.store.postgres_words import matching
@@ -235,7 +235,11 @@ def _raise_in_our_terms(error: BaseException) -> None:
 def _reason(error: BaseException) -> str:
     """Return why a connection cannot be used; of one that was cut, the driver complains of its own state last."""
     first = error.__context__ if isinstance(error.__context__, _UNAVAILABLE) else error
-    return "the connection was cut" if isinstance(first, asyncpg.InternalClientError) else in_one_line(first)
+    if isinstance(first, asyncpg.InternalClientError) and not isinstance(
+        first, asyncpg.TargetServerAttributeNotMatched
+    ):
+        return "the connection was cut"
+    return in_one_line(first)
 
 
 class PostgresEngine:
@@ -371,10 +375,7 @@ class PostgresEngine:
 
         row = await self.read(ask, None)
         if row is not None and row["read_only"] == "on":
-            raise StoreUnavailable(
-                "PostgreSQL is read-only: it is a standby, or default_transaction_read_only is on for this database or "
-                "user. Name the primary, or have that set to off."
-            )
+            raise StoreUnavailable(f"PostgreSQL is read-only: {READ_ONLY}.")
 
     async def index_texts(self) -> None:
         """Do nothing: the index is part of each transaction."""

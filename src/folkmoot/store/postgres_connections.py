@@ -18,8 +18,20 @@ from folkmoot.errors import StartupError
 SERVER = "folkmoot"
 """What PostgreSQL shows of servers' connections, by which it is known that a database is served."""
 
-NO_ANSWER = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, ValueError)
+NO_ANSWER = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # none of the hosts is as target_session_attrs wants it
+    TimeoutError,
+    ValueError,
+)
 """What comes of it when nothing can be reached, it does not let one in, or the address makes no sense."""
+
+READ_ONLY = (
+    "it is a standby, or default_transaction_read_only is on for this database or user. Name the primary, or have that "
+    "set to off"
+)
 
 FOR_LONG_WORK = {
     "statement_timeout": "0",
@@ -79,7 +91,7 @@ async def connect(
 
     Raises:
         StartupError: the address has a parameter that cannot be kept.
-        OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, ValueError: see `NO_ANSWER`.
+        Exception: one of `NO_ANSWER`.
     """
     connection = await _open(url, timeout=timeout, server_settings={"application_name": name}, **options)
     version = connection.get_server_version().major
@@ -158,7 +170,7 @@ async def refuse_mixed_connections(url: str) -> None:
 
     Raises:
         StartupError: it is one.
-        OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, ValueError: see `NO_ANSWER`.
+        Exception: one of `NO_ANSWER`.
     """
     one = await _open(url, timeout=10, statement_cache_size=0)
     try:
