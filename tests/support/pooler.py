@@ -52,6 +52,7 @@ class Pooler:
         self._free: list[_Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._opened: list[asyncio.StreamWriter] = []
+        self._forgotten: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> Self:
         self._listener = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -71,13 +72,18 @@ class Pooler:
         port = self._listener.sockets[0].getsockname()[1]
         return f"postgresql://{self._parts.username}@127.0.0.1:{port}{self._parts.path}"
 
+    def forget(self) -> None:
+        """Hand nothing on any more over the connections that there are, and say nothing of it, as some firewalls do."""
+        self._forgotten.update(self._opened)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._opened.append(writer)
         server: _Server | None = None
         try:
-            if await self._refuses(reader, writer):
+            asked = await self._greet(reader, writer)
+            if asked is None:
                 return
-            server = await self._take()
+            server = await self._take(asked.get("application_name", ""))
             writer.write(b"".join(server.greeting) + message(b"Z", b"I"))
             if self._mode == "transaction":
                 self._free.append(server)
@@ -91,7 +97,8 @@ class Pooler:
                     server = await self._take()
                     server.client = writer
                 assert server is not None
-                server.writer.write(message(kind, body))
+                if writer not in self._forgotten:
+                    server.writer.write(message(kind, body))
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # the client is gone
         finally:
@@ -99,8 +106,8 @@ class Pooler:
             if server is not None and server.client is writer:
                 server.writer.close()
 
-    async def _refuses(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Read how a client begins, and refuse it when it asks for more than a pooler takes."""
+    async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> dict[str, str] | None:
+        """Read how a client begins; refuse it, and return None, when it asks for more than a pooler takes."""
         while True:
             (length,) = struct.unpack(">I", await reader.readexactly(4))
             body = await reader.readexactly(length - 4)
@@ -108,19 +115,25 @@ class Pooler:
                 break
             writer.write(b"N")
         words = body[4:].decode().split("\0")
-        for key in words[0 : words.index("") : 2]:
-            if key not in TAKEN:
+        asked = dict(zip(words[::2], words[1::2], strict=False))
+        for key in asked:
+            if key and key not in TAKEN:
                 writer.write(message(b"E", f"SFATAL\0C08P01\0Munsupported startup parameter: {key}\0\0".encode()))
-                return True
-        return False
+                return None
+        return asked
 
-    async def _take(self) -> _Server:
+    async def _take(self, name: str = "") -> _Server:
         if self._free:
             return self._free.pop()
         server = _Server(*await asyncio.open_connection(self._parts.hostname, self._parts.port))
         self._opened.append(server.writer)
         server.writer.write(
-            startup(user=str(self._parts.username), database=self._parts.path[1:], client_encoding="UTF8")
+            startup(
+                user=str(self._parts.username),
+                database=self._parts.path[1:],
+                client_encoding="UTF8",
+                application_name=name,
+            )
         )
         while (told := await read_message(server.reader))[0] != b"Z":
             kind, body = told
@@ -138,5 +151,5 @@ class Pooler:
             if kind == b"Z" and body == b"I" and self._mode == "transaction":
                 server.client = None
                 self._free.append(server)
-            if client is not None:
+            if client is not None and client not in self._forgotten:
                 client.write(message(kind, body))

@@ -60,6 +60,12 @@ and so leaves the index of words aside for common ones. Every table has an index
 
 RECONNECT_SECONDS = 1.0
 
+ASK_SECONDS = 60.0
+"""After so long it is asked whether the connection that listens is there still: one that was forgotten says nothing."""
+
+LATER = 5.0
+"""Seconds after which a scan is given up that PostgreSQL should have ended, since nothing is heard of it."""
+
 LARGEST_BATCH = 50
 """Pieces of work on one thing that share a transaction at the most."""
 
@@ -225,9 +231,9 @@ def _raise_in_our_terms(error: BaseException) -> None:
     if isinstance(error, (*_OVERLOADED, TimeoutError)):
         raise StoreOverloaded from error
     if isinstance(error, asyncpg.DataError):
-        raise InvalidInput(f"A value in the request cannot be stored: {error}.") from error
+        raise InvalidInput(f"A value in the request cannot be stored: {in_one_line(error)}.") from error
     if isinstance(error, asyncpg.DiskFullError):
-        raise StoreFull(f"PostgreSQL cannot do this just now: {error}.") from error
+        raise StoreFull(f"PostgreSQL cannot do this just now: {in_one_line(error)}.") from error
     if isinstance(error, _UNAVAILABLE):
         raise StoreUnavailable(f"PostgreSQL cannot do this just now: {_reason(error)}.") from error
 
@@ -275,7 +281,7 @@ class PostgresEngine:
         longest = {**settings, **FOR_SCANS, "statement_timeout": str(int(LONGEST_SCAN * 1000))}
 
         async def connect_for_scans() -> asyncpg.Connection[Any]:
-            connection = await opened(longest)
+            connection = await opened(longest, command_timeout=LONGEST_SCAN + LATER)
             if has_pgvector:
                 await prefer_whole_answers(connection)
             return connection
@@ -470,7 +476,11 @@ class PostgresEngine:
                     connection.add_termination_listener(lambda _, closed=closed: closed.set())
                     await connection.add_listener(CHANNEL, lambda *heard: self.signals.wake([str(heard[-1])]))
                     self.signals.wake_all()
-                    await closed.wait()
+                    while not closed.is_set():
+                        try:
+                            await asyncio.wait_for(closed.wait(), ASK_SECONDS)
+                        except TimeoutError:
+                            await connection.execute("SELECT 1", timeout=self._wait)
                 finally:
                     await connection.close(timeout=5)
             except (*_UNAVAILABLE, asyncpg.PostgresError, TimeoutError) as error:

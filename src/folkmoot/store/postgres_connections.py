@@ -41,9 +41,13 @@ FOR_LONG_WORK = {
 }
 """Settings for what reads or writes a whole database, or waits for who does: limits are meant for requests."""
 
-_EVERYWHERE = {"default_transaction_isolation": "read committed", "idle_session_timeout": "0"}
+_EVERYWHERE = {
+    "default_transaction_isolation": "read committed",
+    "idle_session_timeout": "0",
+    "tcp_keepalives_idle": "60",
+}
 """Whatever the database or the user is set to. Row locks are enough: a stricter level would only have work done again.
-Who listens is idle."""
+Who listens is idle, and what is between must not forget a connection for that: many do after four minutes."""
 
 _SINCE = {"idle_session_timeout": 14, "transaction_timeout": 17}
 """PostgreSQL's version from which on it has a setting."""
