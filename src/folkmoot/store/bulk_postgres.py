@@ -20,12 +20,10 @@ from folkmoot.store.bulk import NOT_EMPTY, ROWS, Loading, Snapshot, TableShape, 
 from folkmoot.store.migrate import LOCK, create_or_upgrade, refuse_encoding, schema_of, upgrade
 from folkmoot.store.migrations import HEAD
 from folkmoot.store.postgres_connections import (
-    FOR_LONG_WORK,
     NO_ANSWER,
     SERVER,
-    connect,
+    connect_first,
     in_one_line,
-    refuse_mixed_connections,
     unreachable,
 )
 from folkmoot.store.tables import metadata
@@ -215,8 +213,7 @@ async def postgres_refuse_served(url: str) -> None:
 
 async def _connect(url: str) -> asyncpg.Connection[Any]:
     try:
-        await refuse_mixed_connections(url)
-        return await connect(url, FOR_LONG_WORK, name="folkmoot transfer")
+        return await connect_first(url, name="folkmoot transfer")
     except NO_ANSWER as error:
         raise unreachable(url, error) from error
 

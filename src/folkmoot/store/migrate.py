@@ -148,18 +148,15 @@ async def migrate_postgres(url: str) -> None:
     import asyncpg
 
     from folkmoot.store.postgres_connections import (
-        FOR_LONG_WORK,
         NO_ANSWER,
         READ_ONLY,
-        connect,
+        connect_first,
         in_one_line,
-        refuse_mixed_connections,
         unreachable,
     )
 
     try:
-        await refuse_mixed_connections(url)
-        connection = await connect(url, FOR_LONG_WORK, name=_NAME)
+        connection = await connect_first(url, name=_NAME)
     except NO_ANSWER as error:
         raise unreachable(url, error) from error
     try:

@@ -98,14 +98,43 @@ async def connect(
         Exception: one of `NO_ANSWER`.
     """
     connection = await _open(url, timeout=timeout, server_settings={"application_name": name}, **options)
-    version = connection.get_server_version().major
-    known = {key: value for key, value in {**_EVERYWHERE, **settings}.items() if _SINCE.get(key, 0) <= version}
     try:
-        await connection.execute("; ".join(f"SET {key} = '{value}'" for key, value in known.items()), timeout=timeout)
+        await _set(connection, settings, timeout)
     except BaseException:
         connection.terminate()
         raise
     return connection
+
+
+async def connect_first(url: str, *, name: str) -> asyncpg.Connection[Any]:
+    """Open a connection for long work, and see that what answers gives each connection a session of its own.
+
+    A pooler in transaction mode has each transaction go where there is room. What a connection listens to, has locked,
+    prepared or set would be another one's.
+
+    Args:
+        url: the database's address.
+        name: what PostgreSQL shows of who is connected.
+
+    Raises:
+        StartupError: it is such a pooler, or the address has a parameter that cannot be kept.
+        Exception: one of `NO_ANSWER`.
+    """
+    # Without a cache, statements are prepared without a name, which such a pooler may have for somebody else.
+    connection = await _open(url, timeout=10, statement_cache_size=0, server_settings={"application_name": name})
+    try:
+        await _refuse_mixed_connections(url, connection)
+        await _set(connection, FOR_LONG_WORK, 10)
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
+
+
+async def _set(connection: asyncpg.Connection[Any], settings: Mapping[str, str], timeout: float) -> None:
+    version = connection.get_server_version().major
+    known = {key: value for key, value in {**_EVERYWHERE, **settings}.items() if _SINCE.get(key, 0) <= version}
+    await connection.execute("; ".join(f"SET {key} = '{value}'" for key, value in known.items()), timeout=timeout)
 
 
 async def _open(url: str, **options: Any) -> asyncpg.Connection[Any]:
@@ -167,30 +196,19 @@ def _place(url: str) -> str:
     return place if has_port else f"{place}:{asked.get('port', ['5432'])[-1]}"
 
 
-async def refuse_mixed_connections(url: str) -> None:
-    """Refuse a pooler that has each transaction of a connection go where there is room, as it does in transaction mode.
-
-    What a connection listens to, has locked, prepared or set would be another one's.
-
-    Raises:
-        StartupError: it is one.
-        Exception: one of `NO_ANSWER`.
-    """
-    one = await _open(url, timeout=10, statement_cache_size=0)
+async def _refuse_mixed_connections(url: str, one: asyncpg.Connection[Any]) -> None:
+    """Refuse a pooler over which the transactions of `one` and of another connection meet."""
+    mine = await _process(one)
+    if mine == one.get_server_pid():  # a pooler says another number than that of the process that it goes to
+        return
+    other = await _open(url, timeout=10, statement_cache_size=0)
     try:
-        mine = await _process(one)
-        if mine == one.get_server_pid():  # a pooler says another number than the process that it goes to
-            return
-        other = await _open(url, timeout=10, statement_cache_size=0)
-        try:
-            for _ in range(_ROUNDS):
-                async with other.transaction():
-                    if await _process(other) == mine or await _process(one) != mine:
-                        raise StartupError(_MIXED.format(place=_place(url)))
-        finally:
-            await other.close()
+        for _ in range(_ROUNDS):
+            async with other.transaction():
+                if await _process(other) == mine or await _process(one) != mine:
+                    raise StartupError(_MIXED.format(place=_place(url)))
     finally:
-        await one.close()
+        await other.close()
 
 
 async def _process(connection: asyncpg.Connection[Any]) -> int:
