@@ -13,7 +13,6 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
-from sqlalchemy import make_url
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp
@@ -112,7 +111,7 @@ from folkmoot.settings import ENV_FILE, Settings, read_environ
 from folkmoot.store.engine import Store
 from folkmoot.store.files import close_data_folder
 from folkmoot.store.migrate import copies_beside
-from folkmoot.store.opening import open_store
+from folkmoot.store.opening import SqliteAddress, open_store, read_address
 from folkmoot.store.sealing import Sealer
 from folkmoot.templates.migrating import MIGRATE, migrate_kind
 from folkmoot.tools.custom.custom_tool import CustomTool
@@ -289,7 +288,7 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
         StartupError: the database cannot be used, or code would run without walls among several organisations.
     """
     close_data_folder(settings.data_folder)
-    store = await open_store(settings.database_url, settings.store_wait)
+    store = await open_store(settings.database_url, settings.store_wait, settings.database_connections)
     if settings.tool_sandbox == "trusted":
         await _refuse_strangers(store)
     directory = Directory(environ)
@@ -395,10 +394,10 @@ def _make_sandbox(settings: Settings) -> Sandbox:
 
 def _own_files(settings: Settings) -> list[Path]:
     """Return where the server keeps what no code of others may see."""
-    database = make_url(settings.database_url)
-    file = database.database if database.drivername.startswith("sqlite") else None
+    address = read_address(settings.database_url)
+    file = address.path if isinstance(address, SqliteAddress) else None
     beside = [Path(f"{file}{ending}") for ending in ("", "-wal", "-shm", "-journal", ".lock") if file]
-    copies = copies_beside(Path(file)) if file else ()
+    copies = copies_beside(file) if file else ()
     return [settings.data_folder, *beside, *copies, Path(ENV_FILE)]
 
 

@@ -114,7 +114,7 @@ async def take_over(
     secret = settings.secret_key.get_secret_value() if settings.secret_key is not None else None
     sealer, directory = Sealer(secret, settings.data_folder), Directory(environ)
     catalogue = Catalogue(settings, environ, directory=directory)
-    store = await open_store(settings.database_url, settings.store_wait)
+    store = await open_store(settings.database_url, settings.store_wait, settings.database_connections)
     try:
         await directory.open(store, sealer)
         with _progress() as progress:

@@ -259,7 +259,7 @@ async def _check_database(settings: Settings) -> None:
     Raises:
         StartupError: it cannot be used.
     """
-    store = await open_store(settings.database_url, settings.store_wait)
+    store = await open_store(settings.database_url, settings.store_wait, settings.database_connections)
     await store.close()
 
 

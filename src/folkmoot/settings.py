@@ -103,6 +103,9 @@ class Settings(BaseSettings):
         None,
         description="`sqlite:///path` or `postgresql://…`; the embedded database in the data folder when unset.",
     )
+    database_connections: int = Field(
+        21, ge=5, le=1000, description="Connections that a server process opens to PostgreSQL at most."
+    )
     api_key: SecretStr | None = Field(
         None, description="The first admin's key, a bearer token; with it, requests need a key."
     )

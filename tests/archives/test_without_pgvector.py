@@ -47,3 +47,20 @@ def test_passages_are_found_by_meaning_without_pgvector(
     assert "0" in postgres_server.run_sql(INSTALLED, database_url.rpartition("/")[2]).split()
     assert server.log().count("PostgreSQL has no pgvector") == 1
     assert "CREATE EXTENSION vector" in server.log()
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+def test_passages_are_found_by_meaning_where_pgvector_is_in_a_schema_that_is_not_looked_in(
+    database_url: str, postgres_server: PostgresDatabases, start_server: StartServer, scripted_model: ScriptedModel
+) -> None:
+    there = "CREATE SCHEMA extensions; CREATE EXTENSION vector SCHEMA extensions"
+    postgres_server.run_sql(there, database_url.rpartition("/")[2])
+    scripted_model.embeddings.meanings = {"feline": "cat"}
+    server = start_server(database=database_url)
+    with plain_client(server.url) as http:
+        archive_id = new_archive(http)
+        fill(http, archive_id, "a feline sleeps", "the hound runs")
+        until_embedded(http, archive_id)
+        assert texts(search(http, "cat", archive_id, search_mode="vector", limit=1)) == ["a feline sleeps"]
+    assert "in a schema that this user does not look in" in server.log()
+    assert "search_path" in server.log()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -15,6 +16,7 @@ from folkmoot.store.engine import Store, Transaction
 from folkmoot.store.postgres import PostgresEngine, PostgresTransaction
 from folkmoot.store.signals import Signals
 from support.polling import PATIENCE
+from support.postgres import PostgresDatabases
 
 pytestmark = pytest.mark.parametrize("store", ["postgres"], indirect=True)
 
@@ -23,6 +25,7 @@ WAIT = 0.2
 OURS = "datname = current_database() AND pid <> pg_backend_pid() AND query NOT LIKE 'LISTEN%'"
 
 _process = select(func.pg_backend_pid().label("pid"))
+_moment = select(func.pg_sleep(0.01))
 _endless = select(func.pg_sleep(PATIENCE))
 
 
@@ -124,3 +127,20 @@ async def test_connections_that_nobody_needs_are_closed(
     assert await few.read(process_of)
     await few.close()
     await watching.close()
+
+
+async def test_where_postgresql_has_fewer_connections_work_waits_for_those(
+    database_url: str, postgres_server: PostgresDatabases
+) -> None:
+    role = f"few_{uuid4().hex[:8]}"
+    postgres_server.run_sql(f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 2")
+    url = database_url.replace("postgres@", f"{role}@")
+    store = Store(await PostgresEngine.open(url, Signals(), PATIENCE, 8), ORGANIZATION)
+
+    async def work(transaction: Transaction) -> int:
+        await transaction.first(_moment)
+        return await process_of(transaction)
+
+    assert len(set(await asyncio.gather(*(store.read(work) for _ in range(20))))) <= 2
+    await store.close()
+    postgres_server.run_sql(f"DROP ROLE {role}")

@@ -104,7 +104,7 @@ def check_schema(place: str | Path, found: str | None) -> str:
         StartupError: it is another one, or there is none.
     """
     if found is None:
-        raise StartupError(f"There is no Folkmoot database in {place}: it has no tables.")
+        raise StartupError(f"The database {place} is no Folkmoot database: it has no tables.")
     if found != HEAD:
         raise StartupError(
             f"The database {place} has schema {found}, and this Folkmoot knows {HEAD}. Start this version's server on "

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import asyncpg
-from sqlalchemy import Connection, Select, func, inspect, select, text
+from sqlalchemy import Connection, Select, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.exc import DBAPIError
@@ -17,8 +17,15 @@ from sqlalchemy.pool import NullPool
 
 from folkmoot.errors import StartupError
 from folkmoot.store.bulk import NOT_EMPTY, ROWS, Loading, Snapshot, TableShape, any_row, check_schema
-from folkmoot.store.migrate import LOCK, create_or_upgrade, upgrade
+from folkmoot.store.migrate import LOCK, create_or_upgrade, refuse_encoding, schema_of, upgrade
 from folkmoot.store.migrations import HEAD
+from folkmoot.store.postgres_connections import (
+    NO_ANSWER,
+    SERVER,
+    connect_first,
+    in_one_line,
+    unreachable,
+)
 from folkmoot.store.tables import metadata
 from folkmoot.store.vectors import packed, unpacked
 
@@ -30,8 +37,8 @@ _VECTORS = {
 }
 """Columns that hold vectors: arrays here, bytes in a file and in SQLite."""
 
-_SERVERS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'folkmoot' AND datname = current_database()"
-"""How many connections servers have to this database; `store/postgres.py` names them so."""
+_SERVERS = f"SELECT count(*) FROM pg_stat_activity WHERE application_name = '{SERVER}' AND datname = current_database()"  # noqa: S608 - our own name
+"""How many connections servers have to this database."""
 
 _SERVED = "A Folkmoot server works with this database; stop it first."
 
@@ -84,10 +91,7 @@ async def postgres_snapshot(url: str) -> AsyncIterator[Snapshot]:
         connection = await _connect(url)
         try:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
-                schema = None
-                if await connection.fetchval("SELECT to_regclass('alembic_version')") is not None:
-                    schema = await connection.fetchval("SELECT version_num FROM alembic_version")
-                yield PostgresSnapshot(connection, check_schema("in PostgreSQL", schema))
+                yield PostgresSnapshot(connection, check_schema("in PostgreSQL", await schema_of(connection)))
         finally:
             await connection.close()
 
@@ -134,9 +138,13 @@ async def postgres_loading(url: str, schema: str, *, replace: bool) -> AsyncIter
     try:
         with _postgres_errors():
             async with engine.begin() as connection:
-                await connection.run_sync(partial(_make_empty, schema=schema, replace=replace))
+                await connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
                 raw = (await connection.get_raw_connection()).driver_connection
                 assert raw is not None
+                refuse_encoding(raw)
+                await connection.run_sync(
+                    partial(_make_empty, found=await schema_of(raw), schema=schema, replace=replace)
+                )
                 later = await _take_away(raw)
                 yield PostgresLoading(raw)
                 for statement in later:
@@ -147,12 +155,11 @@ async def postgres_loading(url: str, schema: str, *, replace: bool) -> AsyncIter
         await engine.dispose()
 
 
-def _make_empty(connection: Connection, *, schema: str, replace: bool) -> None:
+def _make_empty(connection: Connection, *, found: str | None, schema: str, replace: bool) -> None:
     """Remove this application's tables, if they are there, and make those of `schema`."""
-    connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
     if connection.execute(text(_SERVERS)).scalar():
         raise StartupError(_SERVED)
-    if inspect(connection).has_table("alembic_version"):
+    if found is not None:
         upgrade(connection)  # so that the tables are those that this version knows
         for table in () if replace else metadata.sorted_tables:
             if connection.execute(any_row(table)).first() is not None:
@@ -205,7 +212,10 @@ async def postgres_refuse_served(url: str) -> None:
 
 
 async def _connect(url: str) -> asyncpg.Connection[Any]:
-    return await asyncpg.connect(url, timeout=10, server_settings={"application_name": "folkmoot transfer"})
+    try:
+        return await connect_first(url, name="folkmoot transfer")
+    except NO_ANSWER as error:
+        raise unreachable(url, error) from error
 
 
 @contextmanager
@@ -220,4 +230,4 @@ def _postgres_errors() -> Iterator[None]:
     except DBAPIError as error:
         raise StartupError(f"PostgreSQL cannot do this: {str(error.orig).rpartition(': ')[2]}.") from error
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
-        raise StartupError(f"PostgreSQL cannot do this: {error or type(error).__name__}.") from error
+        raise StartupError(f"PostgreSQL cannot do this: {in_one_line(error)}.") from error

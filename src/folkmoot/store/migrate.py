@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sqlite3
 from contextlib import closing
 from glob import escape
@@ -20,7 +21,31 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_NOT_MADE = "The tables could not be made or migrated in PostgreSQL: {reason}."
+_NOT_MADE = "The tables could not be made or migrated in PostgreSQL: {reason}.{remedy}"
+
+_NO_SCHEMA = (
+    " The user needs a schema to make them in: let it own the database, or run GRANT USAGE, CREATE ON SCHEMA public "
+    "TO it; search_path=NAME in the address names another schema."
+)
+
+_OF_ANOTHER = (
+    "What is in this PostgreSQL database is another application's (its alembic_version says {found}); nothing was "
+    "changed. Give Folkmoot a database of its own, or a schema: search_path=NAME in the address."
+)
+
+_NOT_UNICODE = (
+    "The database's encoding is {encoding}, and texts are Unicode: make one with createdb --encoding UTF8 --template "
+    "template0 NAME."
+)
+
+_NAME = "folkmoot migration"
+"""What PostgreSQL shows of connections that migrate."""
+
+UNICODE = "UTF8"
+"""The encoding of a PostgreSQL database that holds every text."""
+
+_REVISION = re.compile(r"\d{4}")
+"""How Folkmoot names the revisions of its schema; other applications that use Alembic name theirs otherwise."""
 
 LOCK = 0x666F6C6B
 """The key of the advisory lock that one migrating process holds ("folk")."""
@@ -122,30 +147,62 @@ async def migrate_postgres(url: str) -> None:
     """
     import asyncpg
 
-    from folkmoot.store.postgres import unreachable
+    from folkmoot.store.postgres_connections import (
+        NO_ANSWER,
+        READ_ONLY,
+        connect_first,
+        in_one_line,
+        unreachable,
+    )
 
     try:
-        connection = await asyncpg.connect(url, timeout=10)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, ValueError) as error:
+        connection = await connect_first(url, name=_NAME)
+    except NO_ANSWER as error:
         raise unreachable(url, error) from error
     try:
-        if await _schema_of(connection) is None:
+        if await schema_of(connection) is None:
+            refuse_encoding(connection)
             await _create_postgres(connection)
-        if await _schema_of(connection) == HEAD:
+        elif connection.get_settings().server_encoding != UNICODE:  # made by a version that did not look
+            logger.warning("The database's encoding is not UTF8: not every text can be kept. Move by `folkmoot copy`")
+        if await schema_of(connection) == HEAD:
             return
     except asyncpg.PostgresError as error:
-        raise StartupError(_NOT_MADE.format(reason=error)) from error
+        remedy = ""
+        if isinstance(error, asyncpg.InsufficientPrivilegeError | asyncpg.InvalidSchemaNameError):
+            remedy = _NO_SCHEMA
+        elif isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+            remedy = f" PostgreSQL is read-only: {READ_ONLY}."
+        raise StartupError(_NOT_MADE.format(reason=in_one_line(error), remedy=remedy)) from error
     finally:
         await connection.close()
     await _upgrade_postgres(url)
 
 
-async def _schema_of(connection: asyncpg.Connection[Any]) -> str | None:
-    """Return the revision of a PostgreSQL database's schema; None when it has none yet."""
-    if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
+async def schema_of(connection: asyncpg.Connection[Any]) -> str | None:
+    """Return the revision of a PostgreSQL database's schema; None when it has none yet.
+
+    Raises:
+        StartupError: the tables are another application's.
+    """
+    table = "to_regclass(quote_ident(current_schema()) || '.alembic_version')"  # one behind in the path is another's
+    if await connection.fetchval(f"SELECT {table}") is None:
         return None
     revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
+    if revision is not None and not _REVISION.fullmatch(revision):
+        raise StartupError(_OF_ANOTHER.format(found=revision))
     return revision
+
+
+def refuse_encoding(connection: asyncpg.Connection[Any]) -> None:
+    """Refuse to make tables that could not hold every text.
+
+    Raises:
+        StartupError: the database's encoding is not UTF-8.
+    """
+    encoding = connection.get_settings().server_encoding
+    if encoding != UNICODE:
+        raise StartupError(_NOT_UNICODE.format(encoding=encoding))
 
 
 async def _create_postgres(connection: asyncpg.Connection[Any]) -> None:
@@ -159,12 +216,12 @@ async def _create_postgres(connection: asyncpg.Connection[Any]) -> None:
 
 
 async def _upgrade_postgres(url: str) -> None:
-    import asyncpg
     from sqlalchemy.exc import DBAPIError
     from sqlalchemy.ext.asyncio import create_async_engine
 
-    # asyncpg reads the address itself, so that it takes the same options here as everywhere.
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(url))
+    from folkmoot.store.postgres_connections import FOR_LONG_WORK, connect
+
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda: connect(url, FOR_LONG_WORK, name=_NAME))
 
     def locked_upgrade(connection: Connection) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
@@ -175,7 +232,7 @@ async def _upgrade_postgres(url: str) -> None:
             await connection.run_sync(locked_upgrade)
     except DBAPIError as error:
         reason = str(error.orig).rpartition(": ")[2]
-        raise StartupError(_NOT_MADE.format(reason=reason)) from error
+        raise StartupError(_NOT_MADE.format(reason=reason, remedy="")) from error
     finally:
         await engine.dispose()
 
@@ -192,7 +249,9 @@ def create_or_upgrade(connection: Connection, revision: str = HEAD) -> None:
     """
     from sqlalchemy import inspect
 
-    if revision != HEAD or inspect(connection).get_table_names():
+    inspector = inspect(connection)
+    # Where PostgreSQL looks for tables, those of others may be behind the schema in which it makes them.
+    if revision != HEAD or inspector.get_table_names(inspector.default_schema_name):
         upgrade(connection, revision)
     else:
         _create(connection)

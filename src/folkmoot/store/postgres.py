@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 import asyncpg
 from sqlalchemy import Column, ColumnElement, Executable, Select, Table, func, select
@@ -20,13 +19,13 @@ from folkmoot.errors import (
     Conflict,
     FolkmootError,
     InvalidInput,
-    StartupError,
     StoreError,
     StoreFull,
     StoreOverloaded,
     StoreUnavailable,
 )
 from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, S, T, Transaction, Work, narrowed
+from folkmoot.store.postgres_connections import NO_ANSWER, READ_ONLY, SERVER, connect, in_one_line, unreachable
 from folkmoot.store.postgres_pool import Loan, Pool
 from folkmoot.store.postgres_vectors import by_distance, find_pgvector, make_index, prefer_whole_answers
 from folkmoot.store.postgres_words import matching
@@ -39,6 +38,9 @@ logger = logging.getLogger(__name__)
 
 STATEMENTS = Statements(asyncpg_dialect())  # type: ignore[no-untyped-call]
 """For every connection of this process."""
+
+LISTENER = "folkmoot listener"
+"""What PostgreSQL shows of the connection that hears the other processes; all others of a server are `SERVER`."""
 
 CHANNEL = "folkmoot"
 """The LISTEN/NOTIFY channel; a payload is a topic."""
@@ -58,6 +60,12 @@ and so leaves the index of words aside for common ones. Every table has an index
 
 RECONNECT_SECONDS = 1.0
 
+ASK_SECONDS = 60.0
+"""After so long it is asked whether the connection that listens is there still: one that was forgotten says nothing."""
+
+LATER = 5.0
+"""Seconds after which a scan is given up that PostgreSQL should have ended, since nothing is heard of it."""
+
 LARGEST_BATCH = 50
 """Pieces of work on one thing that share a transaction at the most."""
 
@@ -72,7 +80,7 @@ _PASSING = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 _OVERTAKEN = asyncpg.IntegrityConstraintViolationError
 """What work has looked for was deleted, or made, by somebody else before it wrote: done again, it sees that."""
 
-_OVERLOADED = (asyncpg.LockNotAvailableError, asyncpg.TooManyConnectionsError, asyncpg.QueryCanceledError)
+_OVERLOADED = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
 _UNAVAILABLE = (
     OSError,
     asyncpg.PostgresConnectionError,
@@ -190,17 +198,6 @@ def _settle(pending: _Pending, outcome: Any) -> None:
         pending.future.set_result(outcome)
 
 
-def unreachable(url: str, error: Exception) -> StartupError:
-    """Return the error that says which PostgreSQL cannot be reached, without its password, and why.
-
-    >>> unreachable("postgresql://ada:secret@db/moot", OSError("Connection refused")).message
-    'PostgreSQL at db:5432 cannot be reached: Connection refused.'
-    """
-    parts = urlsplit(url)
-    where = f"{parts.hostname or 'localhost'}:{parts.port or 5432}"
-    return StartupError(f"PostgreSQL at {where} cannot be reached: {error or type(error).__name__}.")
-
-
 class _InOurTerms:
     """A loan whose errors are told in Folkmoot's terms. A generator would cost as much as the loan."""
 
@@ -226,14 +223,29 @@ def _raise_in_our_terms(error: BaseException) -> None:
     """Raise an error of the driver as one of Folkmoot's; do nothing for any other, or one after which to try again."""
     if isinstance(error, (*_PASSING, _OVERTAKEN)):
         return
+    if isinstance(error, asyncpg.TooManyConnectionsError):
+        raise StoreUnavailable(
+            f"PostgreSQL takes no more connections: {in_one_line(error)}. Let it take more, or set "
+            "FOLKMOOT_DATABASE_CONNECTIONS to fewer."
+        ) from error
     if isinstance(error, (*_OVERLOADED, TimeoutError)):
         raise StoreOverloaded from error
     if isinstance(error, asyncpg.DataError):
-        raise InvalidInput(f"A value in the request cannot be stored: {error}.") from error
+        raise InvalidInput(f"A value in the request cannot be stored: {in_one_line(error)}.") from error
     if isinstance(error, asyncpg.DiskFullError):
-        raise StoreFull(f"PostgreSQL cannot do this just now: {error}.") from error
+        raise StoreFull(f"PostgreSQL cannot do this just now: {in_one_line(error)}.") from error
     if isinstance(error, _UNAVAILABLE):
-        raise StoreUnavailable(f"PostgreSQL cannot do this just now: {error}.") from error
+        raise StoreUnavailable(f"PostgreSQL cannot do this just now: {_reason(error)}.") from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return why a connection cannot be used; of one that was cut, the driver complains of its own state last."""
+    first = error.__context__ if isinstance(error.__context__, _UNAVAILABLE) else error
+    if isinstance(first, asyncpg.InternalClientError) and not isinstance(
+        first, asyncpg.TargetServerAttributeNotMatched
+    ):
+        return "the connection was cut"
+    return in_one_line(first)
 
 
 class PostgresEngine:
@@ -256,33 +268,31 @@ class PostgresEngine:
         self._listening = asyncio.create_task(self._listen())
 
     @classmethod
-    async def open(cls, url: str, signals: Signals, wait: float, connections: int = 16) -> PostgresEngine:
-        """Connect to `url`, which has been migrated.
+    async def open(
+        cls, url: str, signals: Signals, wait: float, connections: int = 16, for_scans: int = AT_ONCE
+    ) -> PostgresEngine:
+        """Connect to `url`, which has been migrated, by so many connections at most, and one more that listens.
 
         Raises:
             StartupError: the database cannot be reached.
         """
-        settings = {
-            "application_name": "folkmoot",
-            "lock_timeout": str(int(wait * 1000)),
-            "idle_in_transaction_session_timeout": "60000",
-        }
-        connect = partial(asyncpg.connect, url, timeout=wait, statement_cache_size=500)
+        settings = {"lock_timeout": str(int(wait * 1000)), "idle_in_transaction_session_timeout": "60000"}
+        opened = partial(connect, url, name=SERVER, timeout=wait, statement_cache_size=500)
         longest = {**settings, **FOR_SCANS, "statement_timeout": str(int(LONGEST_SCAN * 1000))}
 
         async def connect_for_scans() -> asyncpg.Connection[Any]:
-            connection = await connect(server_settings=longest)
+            connection = await opened(longest, command_timeout=LONGEST_SCAN + LATER)
             if has_pgvector:
                 await prefer_whole_answers(connection)
             return connection
 
-        pool = Pool(partial(connect, server_settings=settings, command_timeout=max(wait * 3, 30)), connections, wait)
+        pool = Pool(partial(opened, settings, command_timeout=max(wait * 3, 30)), connections, wait)
         try:
             async with pool.lend() as connection:
                 has_pgvector = await find_pgvector(connection)
-        except (*_UNAVAILABLE, asyncpg.PostgresError, TimeoutError) as error:
+        except NO_ANSWER as error:
             raise unreachable(url, error) from error
-        scan_pool = Pool(connect_for_scans, AT_ONCE, wait)
+        scan_pool = Pool(connect_for_scans, for_scans, wait)
         engine = cls(url, pool, scan_pool, signals, wait)
         engine.has_pgvector = has_pgvector
         return engine
@@ -371,7 +381,7 @@ class PostgresEngine:
 
         row = await self.read(ask, None)
         if row is not None and row["read_only"] == "on":
-            raise StoreUnavailable("PostgreSQL is read-only, as a standby is; point the database at the primary.")
+            raise StoreUnavailable(f"PostgreSQL is read-only: {READ_ONLY}.")
 
     async def index_texts(self) -> None:
         """Do nothing: the index is part of each transaction."""
@@ -461,12 +471,16 @@ class PostgresEngine:
         while True:
             closed = asyncio.Event()
             try:
-                connection = await asyncpg.connect(self._url, timeout=self._wait)
+                connection = await connect(self._url, {}, name=LISTENER, timeout=self._wait)
                 try:
                     connection.add_termination_listener(lambda _, closed=closed: closed.set())
                     await connection.add_listener(CHANNEL, lambda *heard: self.signals.wake([str(heard[-1])]))
                     self.signals.wake_all()
-                    await closed.wait()
+                    while not closed.is_set():
+                        try:
+                            await asyncio.wait_for(closed.wait(), ASK_SECONDS)
+                        except TimeoutError:
+                            await connection.execute("SELECT 1", timeout=self._wait)
                 finally:
                     await connection.close(timeout=5)
             except (*_UNAVAILABLE, asyncpg.PostgresError, TimeoutError) as error:

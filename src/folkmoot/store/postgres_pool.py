@@ -15,6 +15,9 @@ import asyncpg
 REST_SECONDS = 300.0
 """How long a connection stays open that nobody needs."""
 
+SHORT_SECONDS = 5.0
+"""How long fewer connections are lent after PostgreSQL had no more."""
+
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 
 
@@ -27,6 +30,8 @@ class Pool:
         self._most = most
         self._wait = wait
         self._free = asyncio.Semaphore(most)
+        self._withheld: list[asyncio.TimerHandle] = []
+        self._opening = 0
         self._lent: set[Connection] = set()
         self._resting: list[tuple[float, Connection]] = []  # with since when, the longest first
         self._closing: set[asyncio.Task[None]] = set()
@@ -37,12 +42,16 @@ class Pool:
 
         Raises:
             TimeoutError: none was free in time, or could be opened in time.
-            OSError, asyncpg.PostgresError, asyncpg.InterfaceError: none could be opened.
+            OSError, asyncpg.PostgresError, asyncpg.InterfaceError: none could be opened. Where PostgreSQL has no more,
+                and others have some of this pool, one of those is waited for.
         """
         return Loan(self)
 
     async def close(self) -> None:
         """Wait for what is lent, and close every connection."""
+        while self._withheld:
+            self._withheld.pop().cancel()
+            self._free.release()
         for _ in range(self._most):
             await self._free.acquire()
         if self._looking is not None:
@@ -57,13 +66,40 @@ class Pool:
 
     async def _take(self) -> Connection:
         await self._wait_for_one()
-        try:
-            connection = self._rested() or await self._connect()
-        except BaseException:
-            self._free.release()
-            raise
+        connection = self._rested()
+        if connection is None:
+            async with asyncio.timeout(self._wait):
+                connection = await self._open()
         self._lent.add(connection)
         return connection
+
+    async def _open(self) -> Connection:
+        """Open a connection, or take one that others give back where PostgreSQL has no more."""
+        while True:
+            self._opening += 1
+            try:
+                return self._rested() or await self._connect()
+            except asyncpg.TooManyConnectionsError:
+                if not self._lent and self._opening == 1:  # nobody will give one back
+                    self._free.release()
+                    raise
+            except BaseException:
+                self._free.release()
+                raise
+            finally:
+                self._opening -= 1
+            self._withhold()
+            await self._free.acquire()
+
+    def _withhold(self) -> None:
+        """Let nobody have the place of a connection that cannot be opened, for a while."""
+
+        def give_back() -> None:
+            self._withheld.remove(timer)
+            self._free.release()
+
+        timer = asyncio.get_running_loop().call_later(SHORT_SECONDS, give_back)
+        self._withheld.append(timer)
 
     async def _wait_for_one(self) -> None:
         if not self._free.locked():

@@ -13,6 +13,8 @@ from sqlalchemy import Column, ColumnElement, Select, Table, Text, bindparam, ca
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import UserDefinedType
 
+from folkmoot.store.postgres_connections import FOR_LONG_WORK, SERVER, connect
+
 logger = logging.getLogger(__name__)
 
 LEAST = (0, 8, 4)
@@ -30,7 +32,9 @@ CANDIDATES = 200
 _LOCK = 0x766563
 """The advisory lock of the one process that makes an index ("vec")."""
 
-_INSTALLED = "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
+_INSTALLED = "SELECT extversion, to_regtype('halfvec') IS NOT NULL FROM pg_extension WHERE extname = 'vector'"
+"""Which version there is, and whether `search_path` leads to its types."""
+
 _AVAILABLE = "SELECT default_version FROM pg_available_extensions WHERE name = 'vector'"
 _MORE_ROOM = (
     "SELECT set_config('maintenance_work_mem', '262144', false) FROM pg_settings "
@@ -100,21 +104,22 @@ async def find_pgvector(connection: asyncpg.Connection[Any]) -> bool:
 
     That it cannot is said once, at the start: searches by meaning work without it, and slower.
     """
-    version = await connection.fetchval(_INSTALLED)
+    version, in_sight = await connection.fetchrow(_INSTALLED) or (None, False)
     if version is None and _numbers(await connection.fetchval(_AVAILABLE)) >= LEAST:
         try:
             await connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
-        except (asyncpg.InsufficientPrivilegeError, asyncpg.UniqueViolationError) as error:
+        except asyncpg.PostgresError as error:  # whoever runs the database decides who may, and when
             logger.debug("pgvector could not be added: %s", error)
-        version = await connection.fetchval(_INSTALLED)
-    if _numbers(version) >= LEAST:
+        version, in_sight = await connection.fetchrow(_INSTALLED) or (None, False)
+    if _numbers(version) >= LEAST and in_sight:
         return True
-    least = ".".join(map(str, LEAST))
+    what = "no pgvector" if version is None else f"pgvector {version}"
+    remedy = f"With pgvector {'.'.join(map(str, LEAST))} or later a superuser runs: CREATE EXTENSION vector"
+    if _numbers(version) >= LEAST:
+        what += " in a schema that this user does not look in"
+        remedy = "It is used when that schema is in the user's search_path and the user has USAGE on it"
     logger.info(
-        "PostgreSQL has %s: archives are searched by meaning in this process, which takes longer. With pgvector %s or "
-        "later a superuser runs: CREATE EXTENSION vector",
-        "no pgvector" if version is None else f"pgvector {version}",
-        least,
+        "PostgreSQL has %s: archives are searched by meaning in this process, which takes longer. %s", what, remedy
     )
     return False
 
@@ -174,7 +179,7 @@ async def make_index(url: str, table: Table, dimensions: int) -> None:
     """
     order = _Order(dimensions)
     name = order.index_name(table.name)
-    connection = await asyncpg.connect(url, server_settings={"application_name": "folkmoot"})
+    connection = await connect(url, FOR_LONG_WORK, name=SERVER)
     try:
         if await connection.fetchval(_IS_VALID, name):
             return

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from folkmoot.settings import PREFIX, Settings, without_password
 
 GROUPS: Mapping[str, Sequence[str]] = {
-    "Store": ("database", "data", "workers", "store_wait", "secret_key"),
+    "Store": ("database", "database_connections", "data", "workers", "store_wait", "secret_key"),
     "Access": (
         *("host", "port", "api_key", "insecure", "allowed_hosts", "allowed_origins", "trusted_proxies"),
         *("max_connections", "request_timeout", "max_body", "max_file"),
