@@ -17,7 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from folkmoot.errors import StartupError
 from folkmoot.store.bulk import NOT_EMPTY, ROWS, Loading, Snapshot, TableShape, any_row, check_schema
-from folkmoot.store.migrate import LOCK, create_or_upgrade, upgrade
+from folkmoot.store.migrate import LOCK, SERVERS, create_or_upgrade, upgrade
 from folkmoot.store.migrations import HEAD
 from folkmoot.store.tables import metadata
 from folkmoot.store.vectors import packed, unpacked
@@ -30,11 +30,7 @@ _VECTORS = {
 }
 """Columns that hold vectors: arrays here, bytes in a file and in SQLite."""
 
-_SERVERS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'folkmoot' AND datname = current_database()"
-"""How many connections servers have to this database; `store/postgres.py` names them so."""
-
 _SERVED = "A Folkmoot server works with this database; stop it first."
-
 
 _TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
 
@@ -150,7 +146,7 @@ async def postgres_loading(url: str, schema: str, *, replace: bool) -> AsyncIter
 def _make_empty(connection: Connection, *, schema: str, replace: bool) -> None:
     """Remove this application's tables, if they are there, and make those of `schema`."""
     connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
-    if connection.execute(text(_SERVERS)).scalar():
+    if connection.execute(text(SERVERS)).first():
         raise StartupError(_SERVED)
     if inspect(connection).has_table("alembic_version"):
         upgrade(connection)  # so that the tables are those that this version knows
@@ -198,7 +194,7 @@ async def postgres_refuse_served(url: str) -> None:
     with _postgres_errors():
         connection = await _connect(url)
         try:
-            if await connection.fetchval(_SERVERS):
+            if await connection.fetchval(SERVERS):
                 raise StartupError(_SERVED)
         finally:
             await connection.close()

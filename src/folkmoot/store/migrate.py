@@ -25,6 +25,15 @@ _NOT_MADE = "The tables could not be made or migrated in PostgreSQL: {reason}."
 LOCK = 0x666F6C6B
 """The key of the advisory lock that one migrating process holds ("folk")."""
 
+SERVERS = """
+SELECT DISTINCT coalesce(host(client_addr), 'this machine') AS address
+FROM pg_stat_activity WHERE application_name = 'folkmoot' AND datname = current_database() ORDER BY address
+"""
+"""From where servers are connected to this database; `store/postgres.py` names their connections so."""
+
+ENDING_LOOKS = 20
+"""How often, a tenth of a second apart, it is looked whether they are gone: PostgreSQL notices an end a little later."""
+
 
 def migrate_sqlite(path: Path) -> None:
     """Migrate the SQLite file at `path`, which this process has locked; it is made when missing.
@@ -118,7 +127,7 @@ async def migrate_postgres(url: str) -> None:
     """Migrate the PostgreSQL database at `url`; of several processes one does it and the others wait.
 
     Raises:
-        StartupError: a newer Folkmoot has written it, or it cannot be reached.
+        StartupError: a newer Folkmoot has written it, servers of an older one work with it, or it cannot be reached.
     """
     import asyncpg
 
@@ -168,6 +177,7 @@ async def _upgrade_postgres(url: str) -> None:
 
     def locked_upgrade(connection: Connection) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
+        _refuse_under_servers(connection)
         create_or_upgrade(connection)
 
     try:
@@ -178,6 +188,38 @@ async def _upgrade_postgres(url: str) -> None:
         raise StartupError(_NOT_MADE.format(reason=reason)) from error
     finally:
         await engine.dispose()
+
+
+def _refuse_under_servers(connection: Connection) -> None:
+    """Refuse to upgrade a database that servers of the version before work with: they do not know its new rows.
+
+    Whoever waited for the lock finds the upgrade done, and other servers of this version at work.
+
+    Raises:
+        StartupError: there are such servers.
+    """
+    from sqlalchemy import inspect
+
+    if not inspect(connection).has_table("alembic_version"):
+        return
+    found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    if found is None or found == HEAD or not knows_schema(found):
+        return
+    if addresses := _servers(connection):
+        raise StartupError(
+            f"The database needs an upgrade from schema {found} to {HEAD}, and other Folkmoot processes work with it "
+            f"(from {', '.join(addresses)}). Stop them first; nothing was changed."
+        )
+    logger.info("The database is upgraded from schema %s to %s", found, HEAD)
+
+
+def _servers(connection: Connection) -> list[str]:
+    """Return from where servers are connected; those that have just ended have a moment to be gone."""
+    for _ in range(ENDING_LOOKS):
+        if not (addresses := list(connection.exec_driver_sql(SERVERS).scalars())):
+            break
+        connection.exec_driver_sql("SELECT pg_sleep(0.1), pg_stat_clear_snapshot()")
+    return addresses
 
 
 def create_or_upgrade(connection: Connection, revision: str = HEAD) -> None:
