@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import asyncpg
     from alembic.config import Config
     from sqlalchemy import Connection, Dialect
+    from sqlalchemy.exc import DBAPIError
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ FROM pg_stat_activity WHERE application_name = 'folkmoot' AND datname = current_
 """From where servers are connected to this database; `store/postgres.py` names their connections so."""
 
 ENDING_LOOKS = 20
-"""How often, a tenth of a second apart, it is looked whether they are gone: PostgreSQL notices an end a little later."""
+"""How often, a tenth of a second apart, it is looked whether they are gone: PostgreSQL notices an end a bit later."""
 
 
 def migrate_sqlite(path: Path) -> None:
@@ -78,7 +79,7 @@ def _keep_copy(path: Path, schema: str) -> None:
     copy = path.with_name(f"{path.name}.schema-{schema}")
     begun = path.with_name(f"{copy.name}.part")
     try:
-        begun.unlink(missing_ok=True)
+        _remove_begun(begun)
         make_private_file(begun)
         with closing(sqlite3.connect(path)) as database, closing(sqlite3.connect(begun)) as target:
             database.backup(target)
@@ -87,12 +88,19 @@ def _keep_copy(path: Path, schema: str) -> None:
             if earlier != copy:
                 earlier.unlink()
     except (OSError, sqlite3.Error) as error:
+        with suppress(OSError):
+            _remove_begun(begun)  # it may be what has filled the disk
         reason = error.strerror if isinstance(error, OSError) else error
         raise StartupError(
             f"The database {path} needs an upgrade, and cannot be copied to {copy} before: {reason}. Nothing was "
             "changed."
         ) from error
     logger.info("The database is upgraded from schema %s to %s; as it was, it is kept in %s", schema, HEAD, copy)
+
+
+def _remove_begun(copy: Path) -> None:
+    for each in (copy, copy.with_name(f"{copy.name}-journal")):
+        each.unlink(missing_ok=True)
 
 
 def migrate_file(path: Path, revision: str) -> None:
@@ -118,9 +126,21 @@ def migrate_file(path: Path, revision: str) -> None:
         with engine.begin() as locked:
             create_or_upgrade(locked, revision)
     except DBAPIError as error:
-        raise StartupError(f"The database {path} cannot be written: {error.orig}.") from error
+        raise StartupError(f"The database {path} cannot be written: {_first(error).orig}.") from error
     finally:
         engine.dispose()
+
+
+def _first(error: DBAPIError) -> DBAPIError:
+    """Return what went wrong first: with a full disk SQLite ends the transaction, and then Alembic misses a table."""
+    from sqlalchemy.exc import DBAPIError
+
+    first, each = error, error.__cause__
+    while each is not None:
+        if isinstance(each, DBAPIError):
+            first = each
+        each = each.__cause__ or each.__context__
+    return first
 
 
 async def migrate_postgres(url: str) -> None:
