@@ -26,13 +26,14 @@ from folkmoot.errors import (
     StoreOverloaded,
     StoreUnavailable,
 )
+from folkmoot.store import clock
 from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, S, T, Transaction, Work, narrowed
 from folkmoot.store.postgres_pool import Loan, Pool
 from folkmoot.store.postgres_vectors import by_distance, find_pgvector, make_index, prefer_whole_answers
 from folkmoot.store.postgres_words import matching
 from folkmoot.store.scans import AT_ONCE, LONGEST_SCAN, Scans
 from folkmoot.store.scoping import COLUMN
-from folkmoot.store.signals import Signals
+from folkmoot.store.signals import Signals, wait_or_look_again
 from folkmoot.store.statements import Statements
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,14 @@ FOR_SCANS = {"enable_seqscan": "off", "jit": "off"}
 and so leaves the index of words aside for common ones. Every table has an index by organisation."""
 
 RECONNECT_SECONDS = 1.0
+
+CLOCK_SECONDS = 5.0
+"""How often the database is asked for the time; a process that slept is soon right again."""
+
+CLOCK_PATIENCE = 30.0
+"""Seconds after which a connection that does not tell it counts as lost."""
+
+_CLOCK = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
 LARGEST_BATCH = 50
 """Pieces of work on one thing that share a transaction at the most."""
@@ -236,6 +245,12 @@ def _raise_in_our_terms(error: BaseException) -> None:
         raise StoreUnavailable(f"PostgreSQL cannot do this just now: {error}.") from error
 
 
+async def _follow_clock(connection: asyncpg.Connection[Any]) -> None:
+    """Go by the database's clock, which all processes share: one with another would take their runs for dead ones."""
+    since = clock.monotonic()
+    clock.follow(await connection.fetchval(_CLOCK, timeout=CLOCK_PATIENCE), since)
+
+
 class PostgresEngine:
     """A pool of connections to one database."""
 
@@ -280,6 +295,7 @@ class PostgresEngine:
         try:
             async with pool.lend() as connection:
                 has_pgvector = await find_pgvector(connection)
+                await _follow_clock(connection)
         except (*_UNAVAILABLE, asyncpg.PostgresError, TimeoutError) as error:
             raise unreachable(url, error) from error
         scan_pool = Pool(connect_for_scans, AT_ONCE, wait)
@@ -419,6 +435,7 @@ class PostgresEngine:
     async def close(self) -> None:
         """Send what is to be told and close every connection."""
         self._listening.cancel()
+        clock.follow_nobody()
         if self._writing:
             await asyncio.wait(self._writing)
         if self._sending is not None:
@@ -466,7 +483,9 @@ class PostgresEngine:
                     connection.add_termination_listener(lambda _, closed=closed: closed.set())
                     await connection.add_listener(CHANNEL, lambda *heard: self.signals.wake([str(heard[-1])]))
                     self.signals.wake_all()
-                    await closed.wait()
+                    while not closed.is_set():
+                        await _follow_clock(connection)
+                        await wait_or_look_again(closed, CLOCK_SECONDS)
                 finally:
                     await connection.close(timeout=5)
             except (*_UNAVAILABLE, asyncpg.PostgresError, TimeoutError) as error:
