@@ -13,6 +13,7 @@ USER folkmoot
 ENV FOLKMOOT_HOST=0.0.0.0 FOLKMOOT_DATA=/data
 VOLUME /data
 EXPOSE 8283
-HEALTHCHECK CMD ["/opt/folkmoot/bin/python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8283/v1/health')"]
+# An upgrade of a large database takes minutes; Swarm would end a container that is called unhealthy amid it.
+HEALTHCHECK --start-period=10m CMD ["/opt/folkmoot/bin/python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8283/v1/health')"]
 ENTRYPOINT ["/opt/folkmoot/bin/folkmoot"]
 CMD ["serve"]

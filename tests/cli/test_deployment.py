@@ -32,7 +32,7 @@ PREFIX = "/opt/folkmoot"
 def instructions() -> dict[str, str]:
     """Return the last instruction of each kind of the Dockerfile's last stage."""
     stage = (ROOT / "Dockerfile").read_text().rpartition("\nFROM ")[2].splitlines()[1:]
-    return dict(line.split(" ", 1) for line in stage)
+    return dict(line.split(" ", 1) for line in stage if not line.startswith("#"))
 
 
 PACKAGES = Path(sysconfig.get_path("purelib"))
@@ -76,6 +76,10 @@ def installed(request: pytest.FixtureRequest) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+def test_a_start_that_upgrades_may_take_minutes_before_the_image_counts_as_unhealthy() -> None:
+    assert "--start-period=10m " in instructions()["HEALTHCHECK"]
+
+
 def test_the_image_serves_as_a_user_without_rights_and_is_healthy(installed: Path) -> None:
     said = instructions()
     port, data = free_port(), Path(tempfile.mkdtemp(prefix="folkmoot-data-"))
@@ -87,7 +91,7 @@ def test_the_image_serves_as_a_user_without_rights_and_is_healthy(installed: Pat
     environ |= {"FOLKMOOT_DATA": str(data), "HOME": str(data), "FOLKMOOT_PORT": str(port), "PATH": os.environ["PATH"]}
 
     def command(instruction: str) -> list[str]:
-        words: list[str] = json.loads(said[instruction].removeprefix("CMD "))
+        words: list[str] = json.loads(said[instruction].rpartition("CMD ")[2])
         return [word.replace(PREFIX, str(installed)).replace(":8283", f":{port}") for word in words]
 
     served = [*command("ENTRYPOINT"), *command("CMD")]

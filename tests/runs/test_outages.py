@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from chaos.moot import end_leases
+from chaos.moot import end_leases, rows
 from folkmoot.agents.creation import AgentPlan, create_agent
 from folkmoot.agents.events import Event, TextPiece
 from folkmoot.agents.turn_state import TurnRequest
@@ -22,8 +22,10 @@ from folkmoot.runs.log_reader import follow_stored
 from folkmoot.runs.runs import find_run
 from folkmoot.server.state import ServerState
 from folkmoot.settings import Settings
+from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
-from support.fixtures import MODEL
+from support.clients import plain_client
+from support.fixtures import MODEL, StartServer
 from support.polling import PATIENCE
 from support.scripted_model import ScriptedModel
 
@@ -59,6 +61,41 @@ async def test_a_process_that_was_away_judges_nobody_at_first(
         async for _ in state.runs.follow(run.id):
             pass
         assert (await state.store.read(lambda transaction: find_run(transaction, run.id))).status == "completed"
+
+
+async def test_a_process_whose_clock_is_set_does_not_take_its_own_runs_for_dead(
+    database_url: str, scripted_model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So does a laptop that wakes up: the leases are over before they could be extended."""
+    async with run_server(Settings(database=database_url), environ_of(scripted_model)) as state:
+        agent = await new_agent(state)
+        with scripted_model.hold() as held:
+            said = [Message("user_message", {"content": "ECHO still here"})]
+            run = await state.runs.start(TurnRequest(agent, agent, said, 5))
+            await asyncio.to_thread(held.wait_for, 1)
+            now = clock.now
+            monkeypatch.setattr(clock, "now", lambda: now() + 3600 * 10**6)
+            assert not await state.runs.supervisor.fail_dead(every=False)
+        async for _ in state.runs.follow(run.id):
+            pass
+        assert (await state.store.read(lambda transaction: find_run(transaction, run.id))).status == "completed"
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_a_server_whose_clock_was_set_back_fails_what_it_left_when_it_starts(
+    start_server: StartServer, scripted_model: ScriptedModel
+) -> None:
+    server = start_server()
+    with plain_client(server.url) as http, scripted_model.hold() as held:
+        agent = http.post("/v1/agents", json={"name": "a", "model": MODEL}).json()["id"]
+        run = http.post(f"/v1/agents/{agent}/messages/async", json={"input": "ECHO held"}).json()["id"]
+        held.wait_for(1)
+        server.kill()
+        await rows(server.database, "UPDATE runs SET lease_expires_at = lease_expires_at + 3600000000")
+        server.restart()
+        assert http.get(f"/v1/runs/{run}").json()["status"] == "failed"
+        held.release()
+        assert http.post(f"/v1/agents/{agent}/messages", json={"input": "ECHO on"}).status_code == 200
 
 
 async def test_pieces_that_the_database_did_not_take_are_offered_again(

@@ -28,7 +28,7 @@ from folkmoot.conversations.search import MessageSearch, search_for
 from folkmoot.errors import StartupError
 from folkmoot.identifiers import ORGANIZATION
 from folkmoot.runs.runs import _dead
-from folkmoot.store.migrate import LOCK, configuration, migrate_postgres, migrate_sqlite, upgrade
+from folkmoot.store.migrate import LOCK, configuration, copies_beside, migrate_postgres, migrate_sqlite, upgrade
 from folkmoot.store.migrations import HEAD
 from folkmoot.store.opening import open_store
 from folkmoot.store.tables import agents, conversations, messages, metadata, run_events, runs
@@ -211,6 +211,44 @@ async def test_a_migration_that_fails_leaves_no_half_schema(empty_database_url: 
     with closing(sqlite3.connect(path)) as database:
         tables = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     assert tables == ["messages"]
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_a_migration_that_finds_no_room_says_so_and_changes_nothing(
+    empty_database_url: str, tmp_path: Path
+) -> None:
+    """The table that is being copied goes with the transaction; that it is missed then is not what went wrong."""
+    path = Path(empty_database_url.removeprefix("sqlite:///"))
+    await on_connection(empty_database_url, lambda connection: upgrade(connection, "0003"))
+    await on_connection(empty_database_url, insert_old)
+    with closing(sqlite3.connect(path)) as database, database:
+        database.executemany(
+            "INSERT INTO messages SELECT 'o', 'agent-1', ?, ?, 'agent-1', 'user_message', '', ?, ?, "
+            "NULL, NULL, NULL, NULL, NULL, 1",
+            ((number, f"message-{number}", number, "x" * 4000) for number in range(2000)),
+        )
+    script, said, errors = (tmp_path / name for name in ("migrate.py", "said", "errors"))
+    script.write_text(
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from folkmoot.errors import StartupError\n"
+        "from folkmoot.store.migrate import migrate_sqlite\n"
+        "path = Path(sys.argv[1])\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(path.stat().st_size * float(sys.argv[2])),) * 2)\n"
+        "try:\n"
+        "    migrate_sqlite(path)\n"
+        "except StartupError as error:\n"
+        "    print(error.message)\n"
+    )
+    for room, reason in (("0.5", "cannot be copied to .*: .*disk"), ("1.25", "cannot be written: .*disk")):
+        process = start(script, [str(path), room], environ=os.environ, output=said, errors=errors)
+        assert await asyncio.to_thread(process.wait, PATIENCE) == 0, errors.read_text()
+        assert re.search(reason, said.read_text()), said.read_text()
+        assert not [each for each in copies_beside(path) if ".part" in each.name]
+        with closing(sqlite3.connect(path)) as database:
+            assert database.execute("SELECT version_num FROM alembic_version").fetchone() == ("0003",)
+            assert database.execute("SELECT count(*) FROM messages").fetchone() == (2000,)
+    migrate_sqlite(path)
 
 
 OLD = {

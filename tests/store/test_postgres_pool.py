@@ -22,7 +22,8 @@ pytestmark = pytest.mark.parametrize("store", ["postgres"], indirect=True)
 
 MOST = 3
 WAIT = 0.2
-OURS = "datname = current_database() AND pid <> pg_backend_pid() AND query NOT LIKE 'LISTEN%'"
+OURS = "datname = current_database() AND application_name = 'folkmoot'"
+"""Not the one that listens, which is in no pool."""
 
 _process = select(func.pg_backend_pid().label("pid"))
 _moment = select(func.pg_sleep(0.01))

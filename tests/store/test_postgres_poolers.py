@@ -14,6 +14,7 @@ from folkmoot.store.bulk_opening import open_snapshot
 from folkmoot.store.engine import Transaction
 from folkmoot.store.migrations import HEAD
 from folkmoot.store.opening import open_store
+from folkmoot.store.postgres_connections import LISTENER
 from folkmoot.store.tables import organizations
 from support.clients import official_async_client
 from support.fixtures import MODEL, StartServer
@@ -50,13 +51,12 @@ async def test_a_pooler_in_transaction_mode_is_refused_before_anything_is_done(d
 async def test_connections_that_something_between_forgot_are_given_up(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres, "ASK_SECONDS", 0.05)
+    monkeypatch.setattr(postgres, "CLOCK_SECONDS", 0.05)
+    monkeypatch.setattr(postgres, "CLOCK_PATIENCE", 0.5)
     monkeypatch.setattr(postgres, "LONGEST_SCAN", 0.1)
     monkeypatch.setattr(postgres, "LATER", 0.1)
     watching = await asyncpg.connect(database_url)
-    listeners = (
-        f"SELECT pid FROM pg_stat_activity WHERE application_name = '{postgres.LISTENER}' AND query LIKE 'SELECT%'"
-    )
+    listeners = f"SELECT pid FROM pg_stat_activity WHERE application_name = '{LISTENER}' AND query LIKE 'SELECT%'"
 
     async def found(transaction: Transaction) -> object:
         return await transaction.first(select(func.count()).select_from(organizations))

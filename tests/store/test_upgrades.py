@@ -16,12 +16,14 @@ from released_data import FOLDER, SECRET_KEY, VERSIONS, answers_of, restore, say
 from sqlalchemy import Connection, inspect, text
 from test_migrations import on_connection
 
-from chaos.moot import end_leases
+from chaos.moot import end_leases, rows
 from folkmoot import __version__
 from folkmoot.settings import Settings
+from folkmoot.store.migrations import HEAD
 from support.clients import plain_client
 from support.fixtures import StartServer
 from support.scripted_model import ScriptedModel
+from support.server import ServerFailed
 
 MEANT = {
     ".model_endpoint": "where the scripted model is",
@@ -41,6 +43,9 @@ KEPT_FOR_LONG = {
 
 SUMMARY = "They spoke of this and that"
 """What the scripted model summarises a conversation to."""
+
+BEFORE = f"{int(HEAD) - 1:04}"
+"""The schema before today's."""
 
 LOGS = "run_events"
 """How runs were streamed: a migration may forget it, since a stream can show their messages."""
@@ -70,6 +75,25 @@ async def test_a_database_of_an_earlier_version_is_carried_over(
     server.stop()
     after = await on_connection(empty_database_url, stored_keys)
     assert {table: keys - after[table] for table, keys in before.items() if keys - after[table]} == {}
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+async def test_a_database_is_not_upgraded_under_a_server_of_the_version_before(
+    empty_database_url: str, start_server: StartServer
+) -> None:
+    """Today's servers stand for both: the one that runs has the schema of which the other one is told it is older."""
+    running = start_server(database=empty_database_url)
+    await rows(empty_database_url, f"UPDATE alembic_version SET version_num = '{BEFORE}'")
+    with pytest.raises(ServerFailed, match=rf"schema {BEFORE} to {HEAD}, .* \(from 127\.0\.0\.1\)\. Stop"):
+        start_server(database=empty_database_url)
+    assert await rows(empty_database_url, "SELECT version_num FROM alembic_version") == [(BEFORE,)]
+    with plain_client(running.url) as http:
+        assert http.get("/v1/agents").status_code == 200
+    running.stop()
+    upgraded = start_server(database=empty_database_url)
+    assert await rows(empty_database_url, "SELECT version_num FROM alembic_version") == [(HEAD,)]
+    assert f"is upgraded from schema {BEFORE} to {HEAD}" in upgraded.log()
+    start_server(database=empty_database_url)  # which has nothing to upgrade
 
 
 def test_each_release_has_its_databases() -> None:

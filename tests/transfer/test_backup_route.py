@@ -109,6 +109,7 @@ def test_what_cannot_begin_is_an_error_and_no_file(start_server: StartServer) ->
     answer = httpx.post(server.url + PATH, timeout=PATIENCE)
     assert answer.status_code == 503
     assert "has schema 9999" in answer.json()["detail"]
+    assert "A newer Folkmoot has written it" in answer.json()["detail"]
 
 
 async def test_one_that_says_much_is_not_held_up_and_its_last_line_is_the_reason(

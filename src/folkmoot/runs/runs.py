@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -263,15 +263,16 @@ async def extend_leases(transaction: Transaction, run_ids: Sequence[str]) -> lis
     return [row["id"] for row in extended]
 
 
-async def fail_dead_runs(transaction: Transaction, *, every: bool) -> list[str]:
+async def fail_dead_runs(transaction: Transaction, own: Collection[str], *, every: bool) -> list[str]:
     """Mark as failed the runs whose process is gone, and return their identifiers.
 
     Args:
         transaction: where to write, in every organisation.
-        every: all that are running, because no other process can be at work on this database.
+        own: those that this process works on. It knows, whatever their leases say: its clock may have been set.
+        every: all others that are running, because no other process can be at work on this database.
     """
-    found = await transaction.all(_dead, now=clock.now() + (2 * LEASE if every else 0))
-    dead = [Run.from_row(row) for row in found]
+    found = await transaction.all(_dead, now=clock.LAST if every else clock.now())
+    dead = [Run.from_row(row) for row in found if row["id"] not in own]
     return [run.id for run in dead if await _fail_dead(transaction.within(run.organization_id or ""), run)]
 
 

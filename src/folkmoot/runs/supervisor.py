@@ -187,7 +187,8 @@ class RunSupervisor:
             self._judges_from = now + LEASE / 1e6
         if now < self._judges_from and not every:
             return False
-        dead = await self._store.everywhere.write(lambda transaction: fail_dead_runs(transaction, every=every))
+        own = self.active
+        dead = await self._store.everywhere.write(lambda transaction: fail_dead_runs(transaction, own, every=every))
         for run_id in dead:
             logger.warning("Run was left unfinished by a process that is gone", extra={"run_id": run_id})
         return bool(dead)

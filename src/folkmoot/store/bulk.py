@@ -106,8 +106,10 @@ def check_schema(place: str | Path, found: str | None) -> str:
     if found is None:
         raise StartupError(f"The database {place} is no Folkmoot database: it has no tables.")
     if found != HEAD:
-        raise StartupError(
-            f"The database {place} has schema {found}, and this Folkmoot knows {HEAD}. Start this version's server on "
-            "it once, which brings it up to date, or use the Folkmoot that wrote it."
+        remedy = (
+            "Start this version's server on it once, which brings it up to date, or use the Folkmoot that wrote it."
         )
+        if found > HEAD:
+            remedy = "A newer Folkmoot has written it; use that one."
+        raise StartupError(f"The database {place} has schema {found}, and this Folkmoot knows {HEAD}. {remedy}")
     return found

@@ -21,7 +21,7 @@ from folkmoot.store.migrate import LOCK, create_or_upgrade, refuse_encoding, sch
 from folkmoot.store.migrations import HEAD
 from folkmoot.store.postgres_connections import (
     NO_ANSWER,
-    SERVER,
+    SERVERS,
     connect_first,
     in_one_line,
     unreachable,
@@ -37,11 +37,7 @@ _VECTORS = {
 }
 """Columns that hold vectors: arrays here, bytes in a file and in SQLite."""
 
-_SERVERS = f"SELECT count(*) FROM pg_stat_activity WHERE application_name = '{SERVER}' AND datname = current_database()"  # noqa: S608 - our own name
-"""How many connections servers have to this database."""
-
 _SERVED = "A Folkmoot server works with this database; stop it first."
-
 
 _TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
 
@@ -157,7 +153,7 @@ async def postgres_loading(url: str, schema: str, *, replace: bool) -> AsyncIter
 
 def _make_empty(connection: Connection, *, found: str | None, schema: str, replace: bool) -> None:
     """Remove this application's tables, if they are there, and make those of `schema`."""
-    if connection.execute(text(_SERVERS)).scalar():
+    if connection.execute(text(SERVERS)).first():
         raise StartupError(_SERVED)
     if found is not None:
         upgrade(connection)  # so that the tables are those that this version knows
@@ -205,7 +201,7 @@ async def postgres_refuse_served(url: str) -> None:
     with _postgres_errors():
         connection = await _connect(url)
         try:
-            if await connection.fetchval(_SERVERS):
+            if await connection.fetchval(SERVERS):
                 raise StartupError(_SERVED)
         finally:
             await connection.close()

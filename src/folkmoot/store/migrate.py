@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import asyncpg
     from alembic.config import Config
     from sqlalchemy import Connection, Dialect
+    from sqlalchemy.exc import DBAPIError
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,9 @@ _REVISION = re.compile(r"\d{4}")
 
 LOCK = 0x666F6C6B
 """The key of the advisory lock that one migrating process holds ("folk")."""
+
+ENDING_LOOKS = 20
+"""How often, a tenth of a second apart, it is looked whether they are gone: PostgreSQL notices an end a bit later."""
 
 
 def migrate_sqlite(path: Path) -> None:
@@ -94,7 +98,7 @@ def _keep_copy(path: Path, schema: str) -> None:
     copy = path.with_name(f"{path.name}.schema-{schema}")
     begun = path.with_name(f"{copy.name}.part")
     try:
-        begun.unlink(missing_ok=True)
+        _remove_begun(begun)
         make_private_file(begun)
         with closing(sqlite3.connect(path)) as database, closing(sqlite3.connect(begun)) as target:
             database.backup(target)
@@ -103,12 +107,19 @@ def _keep_copy(path: Path, schema: str) -> None:
             if earlier != copy:
                 earlier.unlink()
     except (OSError, sqlite3.Error) as error:
+        with suppress(OSError):
+            _remove_begun(begun)  # it may be what has filled the disk
         reason = error.strerror if isinstance(error, OSError) else error
         raise StartupError(
             f"The database {path} needs an upgrade, and cannot be copied to {copy} before: {reason}. Nothing was "
             "changed."
         ) from error
     logger.info("The database is upgraded from schema %s to %s; as it was, it is kept in %s", schema, HEAD, copy)
+
+
+def _remove_begun(copy: Path) -> None:
+    for each in (copy, copy.with_name(f"{copy.name}-journal")):
+        each.unlink(missing_ok=True)
 
 
 def migrate_file(path: Path, revision: str) -> None:
@@ -134,16 +145,28 @@ def migrate_file(path: Path, revision: str) -> None:
         with engine.begin() as locked:
             create_or_upgrade(locked, revision)
     except DBAPIError as error:
-        raise StartupError(f"The database {path} cannot be written: {error.orig}.") from error
+        raise StartupError(f"The database {path} cannot be written: {_first(error).orig}.") from error
     finally:
         engine.dispose()
+
+
+def _first(error: DBAPIError) -> DBAPIError:
+    """Return what went wrong first: with a full disk SQLite ends the transaction, and then Alembic misses a table."""
+    from sqlalchemy.exc import DBAPIError
+
+    first, each = error, error.__cause__
+    while each is not None:
+        if isinstance(each, DBAPIError):
+            first = each
+        each = each.__cause__ or each.__context__
+    return first
 
 
 async def migrate_postgres(url: str) -> None:
     """Migrate the PostgreSQL database at `url`; of several processes one does it and the others wait.
 
     Raises:
-        StartupError: a newer Folkmoot has written it, or it cannot be reached.
+        StartupError: a newer Folkmoot has written it, servers of an older one work with it, or it cannot be reached.
     """
     import asyncpg
 
@@ -225,6 +248,7 @@ async def _upgrade_postgres(url: str) -> None:
 
     def locked_upgrade(connection: Connection) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
+        _refuse_under_servers(connection)
         create_or_upgrade(connection)
 
     try:
@@ -235,6 +259,40 @@ async def _upgrade_postgres(url: str) -> None:
         raise StartupError(_NOT_MADE.format(reason=reason, remedy="")) from error
     finally:
         await engine.dispose()
+
+
+def _refuse_under_servers(connection: Connection) -> None:
+    """Refuse to upgrade a database that servers of the version before work with: they do not know its new rows.
+
+    Whoever waited for the lock finds the upgrade done, and other servers of this version at work.
+
+    Raises:
+        StartupError: there are such servers.
+    """
+    from sqlalchemy import inspect
+
+    if not inspect(connection).has_table("alembic_version"):
+        return
+    found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    if found is None or found == HEAD or not knows_schema(found):
+        return
+    if addresses := _servers(connection):
+        raise StartupError(
+            f"The database needs an upgrade from schema {found} to {HEAD}, and other Folkmoot processes work with it "
+            f"(from {', '.join(addresses)}). Stop them first; nothing was changed."
+        )
+    logger.info("The database is upgraded from schema %s to %s", found, HEAD)
+
+
+def _servers(connection: Connection) -> list[str]:
+    """Return from where servers are connected; those that have just ended have a moment to be gone."""
+    from folkmoot.store.postgres_connections import SERVERS
+
+    for _ in range(ENDING_LOOKS):
+        if not (addresses := list(connection.exec_driver_sql(SERVERS).scalars())):
+            break
+        connection.exec_driver_sql("SELECT pg_sleep(0.1), pg_stat_clear_snapshot()")
+    return addresses
 
 
 def create_or_upgrade(connection: Connection, revision: str = HEAD) -> None:

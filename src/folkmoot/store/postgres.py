@@ -24,23 +24,29 @@ from folkmoot.errors import (
     StoreOverloaded,
     StoreUnavailable,
 )
+from folkmoot.store import clock
 from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, S, T, Transaction, Work, narrowed
-from folkmoot.store.postgres_connections import NO_ANSWER, READ_ONLY, SERVER, connect, in_one_line, unreachable
+from folkmoot.store.postgres_connections import (
+    LISTENER,
+    NO_ANSWER,
+    READ_ONLY,
+    SERVER,
+    connect,
+    in_one_line,
+    unreachable,
+)
 from folkmoot.store.postgres_pool import Loan, Pool
 from folkmoot.store.postgres_vectors import by_distance, find_pgvector, make_index, prefer_whole_answers
 from folkmoot.store.postgres_words import matching
 from folkmoot.store.scans import AT_ONCE, LONGEST_SCAN, Scans
 from folkmoot.store.scoping import COLUMN
-from folkmoot.store.signals import Signals
+from folkmoot.store.signals import Signals, wait_or_look_again
 from folkmoot.store.statements import Statements
 
 logger = logging.getLogger(__name__)
 
 STATEMENTS = Statements(asyncpg_dialect())  # type: ignore[no-untyped-call]
 """For every connection of this process."""
-
-LISTENER = "folkmoot listener"
-"""What PostgreSQL shows of the connection that hears the other processes; all others of a server are `SERVER`."""
 
 CHANNEL = "folkmoot"
 """The LISTEN/NOTIFY channel; a payload is a topic."""
@@ -60,11 +66,16 @@ and so leaves the index of words aside for common ones. Every table has an index
 
 RECONNECT_SECONDS = 1.0
 
-ASK_SECONDS = 60.0
-"""After so long it is asked whether the connection that listens is there still: one that was forgotten says nothing."""
-
 LATER = 5.0
 """Seconds after which a scan is given up that PostgreSQL should have ended, since nothing is heard of it."""
+
+CLOCK_SECONDS = 5.0
+"""How often the database is asked for the time; a process that slept is soon right again."""
+
+CLOCK_PATIENCE = 30.0
+"""Seconds after which a connection that does not tell it counts as lost."""
+
+_CLOCK = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
 LARGEST_BATCH = 50
 """Pieces of work on one thing that share a transaction at the most."""
@@ -248,6 +259,12 @@ def _reason(error: BaseException) -> str:
     return in_one_line(first)
 
 
+async def _follow_clock(connection: asyncpg.Connection[Any]) -> None:
+    """Go by the database's clock, which all processes share: one with another would take their runs for dead ones."""
+    since = clock.monotonic()
+    clock.follow(await connection.fetchval(_CLOCK, timeout=CLOCK_PATIENCE), since)
+
+
 class PostgresEngine:
     """A pool of connections to one database."""
 
@@ -290,6 +307,7 @@ class PostgresEngine:
         try:
             async with pool.lend() as connection:
                 has_pgvector = await find_pgvector(connection)
+                await _follow_clock(connection)
         except NO_ANSWER as error:
             raise unreachable(url, error) from error
         scan_pool = Pool(connect_for_scans, for_scans, wait)
@@ -429,6 +447,7 @@ class PostgresEngine:
     async def close(self) -> None:
         """Send what is to be told and close every connection."""
         self._listening.cancel()
+        clock.follow_nobody()
         if self._writing:
             await asyncio.wait(self._writing)
         if self._sending is not None:
@@ -477,10 +496,8 @@ class PostgresEngine:
                     await connection.add_listener(CHANNEL, lambda *heard: self.signals.wake([str(heard[-1])]))
                     self.signals.wake_all()
                     while not closed.is_set():
-                        try:
-                            await asyncio.wait_for(closed.wait(), ASK_SECONDS)
-                        except TimeoutError:
-                            await connection.execute("SELECT 1", timeout=self._wait)
+                        await _follow_clock(connection)
+                        await wait_or_look_again(closed, CLOCK_SECONDS)
                 finally:
                     await connection.close(timeout=5)
             except (*_UNAVAILABLE, asyncpg.PostgresError, TimeoutError) as error:

@@ -16,7 +16,17 @@ import asyncpg
 from folkmoot.errors import StartupError
 
 SERVER = "folkmoot"
-"""What PostgreSQL shows of servers' connections, by which it is known that a database is served."""
+"""What PostgreSQL shows of servers' connections."""
+
+LISTENER = "folkmoot listener"
+"""What it shows of the one by which a server hears the others; a server that rests may have no other."""
+
+SERVERS = f"""
+SELECT DISTINCT coalesce(host(client_addr), 'this machine') AS address
+FROM pg_stat_activity
+WHERE application_name IN ('{SERVER}', '{LISTENER}') AND datname = current_database() ORDER BY address
+"""  # noqa: S608 - our own names
+"""From where servers are connected to this database."""
 
 NO_ANSWER = (
     OSError,
