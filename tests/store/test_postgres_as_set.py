@@ -13,6 +13,7 @@ from folkmoot.store.bulk_opening import open_loading
 from folkmoot.store.engine import Transaction
 from folkmoot.store.migrate import LOCK, migrate_postgres
 from folkmoot.store.opening import open_store, read_address
+from folkmoot.store.postgres_connections import LISTENER
 from folkmoot.store.tables import organizations
 from support.clients import official_client
 from support.fixtures import StartServer
@@ -165,7 +166,7 @@ async def test_who_listens_is_not_cut_off_for_being_idle(database_url: str, post
     alter(postgres_server, database_url, "idle_session_timeout = 100")
     store, watching = await open_default(database_url), await asyncpg.connect(database_url)
     await watching.execute("SET idle_session_timeout = 0")
-    await until(watching, "query LIKE 'LISTEN%' AND now() - state_change > '0.3 s'")
+    await until(watching, f"application_name = '{LISTENER}' AND now() - state_change > '0.3 s'")
     await watching.close()
     await store.close()
 
