@@ -371,13 +371,17 @@ class PostgresEngine:
 
     async def _write(self, work: Work[T], organization_id: str | None) -> T:
         for attempt in range(_ATTEMPTS):
+            done = _Done()
             try:
                 async with self._connection() as connection:
-                    transaction = PostgresTransaction(connection, self._statements, organization_id, _Done())
+                    transaction = PostgresTransaction(connection, self._statements, organization_id, done)
                     async with connection.transaction():
                         result = await work(transaction)
-                self._tell(transaction.done.topics)
+                self._tell(done.topics)
                 return result
+            except asyncio.CancelledError:
+                self._tell(done.topics)  # it may have been committed, and a wake-up too many does no harm
+                raise
             except _OVERTAKEN as error:
                 if attempt:
                     raise Conflict(CHANGED_MEANWHILE) from error
