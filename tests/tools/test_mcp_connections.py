@@ -373,6 +373,25 @@ async def test_who_waits_for_a_connection_that_is_used_no_more_is_answered(
     assert await asking == "fine"
 
 
+async def test_a_connection_that_is_being_opened_is_closed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For it may be somebody's sign-in, which would be waited for."""
+    monkeypatch.setattr("folkmoot.tools.mcp.connection.CLOSE_TIMEOUT", 10 * PATIENCE)
+    asked = asyncio.Event()
+
+    async def hang() -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    configuration = ServerConfiguration("streamable_http", server_url="http://127.0.0.1:1/")
+    connection = Connection("server", configuration, ConnectionOptions(auth=hang, open_timeout=10 * PATIENCE), print)
+    waiting = asyncio.create_task(connection.opened())
+    await asked.wait()
+    async with asyncio.timeout(PATIENCE):
+        await connection.close()
+        with pytest.raises(ConnectionLost, match="closed before it was open"):
+            await waiting
+
+
 async def test_a_process_that_stops_waits_until_renewals_that_take_too_long_are_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

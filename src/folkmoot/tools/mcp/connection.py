@@ -191,8 +191,11 @@ class Connection:
         await self.close()
 
     async def close(self) -> None:
-        """End it: who still waits for an answer gets an error."""
+        """End it: who still waits for an answer, or for its opening, gets an error."""
         self._ending.set()
+        if not self._session.done():
+            self._fail(ConnectionLost(f"{self._name}: the connection was closed before it was open."))
+            self._task.cancel()
         await asyncio.wait([self._task], timeout=CLOSE_TIMEOUT)
         if not self._task.done():
             self._task.cancel()
@@ -251,12 +254,13 @@ class Connection:
             if self._session.done():
                 logger.info("The connection to an MCP server ended: %s", failure.message)
             else:
-                self._session.set_exception(failure)
-                self._session.exception()  # nobody may be waiting any more
+                self._fail(failure)
         finally:
             self._ending.set()
-            if not self._session.done():
-                self._session.cancel()
+
+    def _fail(self, failure: ToolServerFailed) -> None:
+        self._session.set_exception(failure)
+        self._session.exception()  # nobody may be waiting any more
 
     async def _open(self, stack: AsyncExitStack) -> ClientSession:
         await asyncio.to_thread(load, *_MODULES)  # a second's work at the first time
