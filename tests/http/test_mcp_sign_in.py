@@ -14,6 +14,7 @@ from threading import Event, Thread
 from typing import Any
 
 import httpx
+import pytest
 
 from support.clients import plain_client
 from support.fixtures import MODEL, StartServer, one_store
@@ -34,11 +35,13 @@ def connecting(http: httpx.Client, server_id: str, **query: str) -> Iterator[Ite
 
 
 @contextmanager
-def under_two_names(start_server: StartServer) -> Iterator[tuple[str, httpx.Client, httpx.Client]]:
-    """Give the address of a server that wants a sign-in, and clients of a Folkmoot under two of its names."""
+def under_two_names(
+    start_server: StartServer, env: dict[str, str] | None = None
+) -> Iterator[tuple[str, httpx.Client, httpx.Client]]:
+    """Give the address of a server that wants a sign-in (with `env`), and clients of a Folkmoot by two of its names."""
     server = start_server(env=ENV)
     with (
-        running(SIGN_IN_SERVER, "http") as address,
+        running(SIGN_IN_SERVER, "http", env) as address,
         plain_client(server.url) as http,
         plain_client(server.url.replace("127.0.0.1", "localhost")) as there,
     ):
@@ -141,6 +144,14 @@ def test_tokens_are_renewed_once_by_whoever_needs_them_at_the_same_moment(
             assert set(tokens) == {f"access-token-{number}"}
 
 
+def begin(there: httpx.Client, server_id: str) -> str:
+    """End all tokens and begin a sign-in on the page; return the address that it leads to."""
+    run(there, server_id, "forget")
+    page = there.post(f"/tools/servers/{server_id}/connect").raise_for_status().text
+    (found,) = re.findall(r'href="([^"]+/authorize[^"]+)"', page)
+    return unescape(found)
+
+
 @one_store
 def test_one_signs_in_under_another_name_of_the_server_than_before(start_server: StartServer) -> None:
     """For a client is registered with the address that browsers come back to."""
@@ -158,19 +169,38 @@ def test_tokens_last_until_somebody_has_signed_in_under_another_name_of_the_serv
     with under_two_names(start_server) as (address, http, there):
         server_id = add(http, address)
         sign_in(http, server_id)
-
-        def begin() -> str:
-            run(http, server_id, "forget")
-            page = there.post(f"/tools/servers/{server_id}/connect").raise_for_status().text
-            (found,) = re.findall(r'href="([^"]+/authorize[^"]+)"', page)
-            return unescape(found)
-
-        begin()  # and nobody comes
+        begin(there, server_id)  # and nobody comes
         assert run(http, server_id) == "access-token-3"
-        assert "Signed in" in httpx.get(begin(), follow_redirects=True).text
-        until(lambda: run(http, server_id) == "access-token-5")
+        address = begin(there, server_id)
+        assert run(http, server_id) == "access-token-4"
+        assert "Signed in" in httpx.get(address, follow_redirects=True).text
+        until(lambda: run(http, server_id) == "access-token-6")
         run(http, server_id, "forget")
-        assert run(http, server_id) == "access-token-6", "renewed by the client that signed in then"
+        assert run(http, server_id) == "access-token-7", "renewed by the client that signed in then"
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+def test_who_signs_in_while_tokens_are_renewed_elsewhere_stays_signed_in(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    """And what was renewed for who was signed in before is not put in the place of that."""
+    hold, elsewhere = tmp_path / "hold", start_server(env=ENV)
+    with (
+        under_two_names(start_server, {"SIGN_IN_HOLD": str(hold)}) as (address, http, there),
+        plain_client(elsewhere.url) as renewing,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        server_id = add(http, address)
+        sign_in(http, server_id)
+        way = begin(there, server_id)
+        hold.touch()
+        renewed = thread.submit(run, renewing, server_id)
+        until(hold.with_suffix(".asked").exists)
+        assert "Signed in" in httpx.get(way, follow_redirects=True).text
+        assert run(http, server_id) == "access-token-4"
+        hold.unlink()
+        assert renewed.result() == "access-token-4"
+        assert run(http, server_id) == "access-token-4"
 
 
 @one_store

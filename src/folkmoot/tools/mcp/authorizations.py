@@ -133,6 +133,7 @@ class Authorization:
         self._kept: dict[str, Any] = {}
         self._read_at = 0
         self._lock = asyncio.Lock()  # of what is kept, which requests renew beside each other
+        self._renews = False
         self._provider: OAuthClientProvider | None = None
 
     async def load(self) -> bool:
@@ -201,12 +202,14 @@ class Authorization:
         from folkmoot.tools.mcp.http import renew_tokens
 
         assert self._provider is not None
+        self._renews = True
         try:
             async with asyncio.timeout(RENEW_SECONDS / 2):
                 await renew_tokens(self._provider, like, allow_private=self._renewals.allow_private)
         except TimeoutError as error:
             raise ToolServerFailed("The tokens of the sign-in could not be renewed in time.") from error
         finally:
+            self._renews = False
             if _RENEWING in self._kept:  # it was refused, or did not work
                 await self._swap({name: value for name, value in self._kept.items() if name != _RENEWING})
 
@@ -252,18 +255,24 @@ class Authorization:
         return OAuthToken.model_validate(self._kept["tokens"]) if "tokens" in self._kept else None
 
     async def set_tokens(self, tokens: OAuthToken) -> None:
-        """Keep tokens, and what was found out about where to renew them."""
+        """Keep tokens, and what was found out about where to renew them.
+
+        Who signed in while others' tokens were being renewed stays signed in: theirs are kept then, and used.
+        """
         assert self._provider is not None
         context = self._provider.context
-        self._kept.pop(_RENEWING, None)
-        self._kept |= {
+        kept = {name: value for name, value in self._kept.items() if name != _RENEWING} | {
             "tokens": tokens.model_dump(mode="json"),
             "expires_at": context.token_expiry_time,
             "oauth_metadata": _plain(context.oauth_metadata),
             "resource_metadata": _plain(context.protected_resource_metadata),
             "auth_server_url": context.auth_server_url,
         }
-        await self._save()
+        if not self._renews:
+            self._kept = kept
+            await self._save()
+        elif not await self._swap(kept):
+            await self._reload()
 
     async def get_client_info(self) -> OAuthClientInformationFull | None:
         """Return as what client the server knows us."""
@@ -372,7 +381,7 @@ class SignIn:
             raise ToolServerFailed(f"Nobody signed in within {SIGN_IN_SECONDS:g} seconds.") from error
 
     async def _answered(self) -> dict[str, str]:
-        with self._store.signals.listening(_topic(self._id)) as answered:
+        with self._store.signals.listening(sign_ins_topic(self._server_id)) as answered:
             while True:
                 answered.clear()
                 row = await self._store.read(lambda transaction: transaction.first(_sign_in, sign_in_id=self._id))
@@ -385,6 +394,11 @@ class SignIn:
                         await answered.wait()
                 except TimeoutError:
                     continue
+
+
+def sign_ins_topic(server_id: str) -> str:
+    """Return what is signalled when a sign-in to a server is answered or given up."""
+    return f"mcp-sign-ins-{server_id}"
 
 
 async def take_answer(store: Store, sealer: Sealer, answer: dict[str, str]) -> None:
@@ -406,7 +420,7 @@ async def take_answer(store: Store, sealer: Sealer, answer: dict[str, str]) -> N
         if row is None:
             return False
         own = transaction.within(row["organization_id"])
-        own.signal(_topic(sign_in_id))
+        own.signal(sign_ins_topic(row["server_id"]))
         return bool(await own.run(_answer, sign_in_id=sign_in_id, sealed=sealed, now=clock.now()))
 
     if not await store.write(take):
@@ -424,10 +438,6 @@ def _result(answer: Mapping[str, str]) -> AuthorizationCodeResult:
 
 def _hash(state: str) -> str:
     return hashlib.sha256(state.encode()).hexdigest()
-
-
-def _topic(sign_in_id: str) -> str:
-    return f"mcp-sign-in-{sign_in_id[:32]}"
 
 
 def _plain(model: Any) -> Any:

@@ -16,6 +16,7 @@ from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.sealing import Sealer
 from folkmoot.store.tables import mcp_authorizations, mcp_servers, mcp_sign_ins
+from folkmoot.tools.mcp.authorizations import sign_ins_topic
 from folkmoot.tools.mcp.configuration import ServerConfiguration
 
 MOST_SERVERS = 200
@@ -149,12 +150,14 @@ async def update_server(
     if configuration.server_url != server.configuration.server_url:
         await transaction.run(_forget_authorizations, server_id=server.id)
         await transaction.run(_forget_sign_ins, server_id=server.id)
+        transaction.signal(sign_ins_topic(server.id))
     return changed
 
 
 async def delete_server(transaction: Transaction, server_id: str) -> None:
     """Delete a server with what was kept of signing in to it; its tools are deleted before."""
     await transaction.run(_delete, server_id=server_id)
+    transaction.signal(sign_ins_topic(server_id))
 
 
 async def note_look(transaction: Transaction, server_id: str, error: str | None, lost: Any = None) -> None:

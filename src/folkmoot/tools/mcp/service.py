@@ -264,6 +264,7 @@ class McpServers:
             failure = error.message
             await store.write(lambda transaction: note_look(transaction, server.id, failure))
         else:
+            self._pool.forget(_organization(store), server.id)  # what is open has others' tokens
             await self._try_look(store, server)
         finally:
             await connection.close()
