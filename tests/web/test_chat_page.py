@@ -8,7 +8,7 @@ from base64 import b64decode, b64encode
 
 import httpx
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from support.fixtures import MODEL, NewAgent, NewBlock, StartServer
 from support.scripted_model import ScriptedModel
@@ -103,6 +103,20 @@ def test_what_is_not_sent_is_kept_and_a_stop_says_so(
         expect(page.locator("#chat-state")).to_have_text("stopped")
     page.reload()
     expect(message).to_have_value("")
+
+
+def test_a_stop_before_the_server_has_the_message_stops_it_all_the_same(
+    open_page: OpenPage, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    page = open_page(f"/agents/{new_agent().id}")
+    held: list[Route] = []
+    page.route("**/messages", lambda route: held.append(route), times=1)
+    with scripted_model.hold(after=1):
+        with page.expect_request("**/messages"):
+            say(page, "ECHO one two three")
+        page.get_by_role("button", name="Stop").click()
+        held[0].continue_()
+        expect(page.locator("#chat-state")).to_have_text("stopped")
 
 
 def test_what_is_refused_comes_back_whole_and_goes_with_who_signs_out(

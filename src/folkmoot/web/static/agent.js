@@ -25,6 +25,7 @@ const draft = `draft ${conversation}`;
 const followed = new Set();
 const IN_VAIN = new Set([null, "error", "llm_api_error", "cancelled"]);
 let run = null;
+let sending = null;  // the request of a turn, whose answer begins once the server has the turn
 
 const refreshBeside = refresher(["memory", "archives", "folders", "context", "tools", "runs", "schedules"]);
 const refreshFolders = refresher(["folders", "context"], { gap: 2000 });
@@ -62,8 +63,8 @@ async function turn(messages) {
   problem("");
   try {
     const body = { messages, stream_tokens: true };
-    const response = await api("POST", `/v1/conversations/${conversation}/messages`, body);
-    ended = await showTurn(response);
+    sending = api("POST", `/v1/conversations/${conversation}/messages`, body);
+    ended = await showTurn(await sending);
     return true;
   } catch (error) {
     problem(error.message);
@@ -137,6 +138,7 @@ find("#stop")?.addEventListener("click", async (event) => {
   event.preventDefault();
   find("#stop").disabled = true;
   try {
+    await sending?.catch(() => { /* it has not begun, which who sent it says */ });
     await api("POST", `/v1/conversations/${conversation}/cancel`);
   } catch (error) { problem(error.message); }
 });
