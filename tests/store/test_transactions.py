@@ -9,6 +9,7 @@ import threading
 from contextlib import closing
 from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import bindparam, func, select, update
 
@@ -311,6 +312,38 @@ async def test_a_signal_reaches_other_processes(opened: Store, database_url: str
 
             await opened.write(work)
             await asyncio.wait_for(heard.wait(), 30)
+    finally:
+        await other.close()
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+async def test_who_waits_hears_of_a_commit_that_was_cancelled_too_late(
+    opened: Store, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute = asyncpg.Connection.execute
+
+    async def cancel_once_committed(connection: asyncpg.Connection, query: str, *arguments: Any, **options: Any) -> str:
+        status: str = await execute(connection, query, *arguments, **options)
+        if query.startswith("COMMIT") and asyncio.current_task() is writing:
+            writing.cancel()
+            await asyncio.Event().wait()
+        return status
+
+    async def work(transaction: Transaction) -> None:
+        await transaction.insert(blocks, [block("a")])
+        transaction.signal("topic")
+
+    other = await open_default(database_url)
+    try:
+        with other.signals.listening("topic") as heard:
+            await asyncio.wait_for(heard.wait(), PATIENCE)  # it begins to listen
+            heard.clear()
+            monkeypatch.setattr(asyncpg.Connection, "execute", cancel_once_committed)
+            writing = asyncio.create_task(opened.write(work))
+            with pytest.raises(asyncio.CancelledError):
+                await writing
+            assert await names(opened) == ["a"]
+            await asyncio.wait_for(heard.wait(), PATIENCE)
     finally:
         await other.close()
 
