@@ -15,27 +15,12 @@ import asyncpg
 from sqlalchemy import Column, ColumnElement, Executable, Select, Table, func, select
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 
-from folkmoot.errors import (
-    Conflict,
-    FolkmootError,
-    InvalidInput,
-    StoreError,
-    StoreFull,
-    StoreOverloaded,
-    StoreUnavailable,
-)
+from folkmoot.errors import Conflict, FolkmootError, StoreError, StoreOverloaded, StoreUnavailable
 from folkmoot.store import clock
 from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, S, T, Transaction, Work, narrowed
-from folkmoot.store.postgres_connections import (
-    LISTENER,
-    NO_ANSWER,
-    READ_ONLY,
-    SERVER,
-    connect,
-    in_one_line,
-    unreachable,
-)
-from folkmoot.store.postgres_pool import Loan, Pool
+from folkmoot.store.postgres_connections import LISTENER, NO_ANSWER, READ_ONLY, SERVER, connect, unreachable
+from folkmoot.store.postgres_errors import OVERTAKEN, PASSING, UNAVAILABLE, InOurTerms
+from folkmoot.store.postgres_pool import Pool
 from folkmoot.store.postgres_vectors import by_distance, find_pgvector, make_index, prefer_whole_answers
 from folkmoot.store.postgres_words import matching
 from folkmoot.store.scans import AT_ONCE, LONGEST_SCAN, Scans
@@ -87,22 +72,6 @@ _read_only = select(func.current_setting("transaction_read_only").label("read_on
 
 _ATTEMPTS = 5
 _COLLECT = 0.005
-_PASSING = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
-_OVERTAKEN = asyncpg.IntegrityConstraintViolationError
-"""What work has looked for was deleted, or made, by somebody else before it wrote: done again, it sees that."""
-
-_OVERLOADED = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
-_UNAVAILABLE = (
-    OSError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.PostgresSystemError,
-    asyncpg.InternalServerError,
-    asyncpg.InternalClientError,  # asyncpg lost track of a connection that was cut in the middle of a commit
-)
 
 
 @dataclass(slots=True)
@@ -207,56 +176,6 @@ def _settle(pending: _Pending, outcome: Any) -> None:
         pending.future.set_exception(outcome)
     else:
         pending.future.set_result(outcome)
-
-
-class _InOurTerms:
-    """A loan whose errors are told in Folkmoot's terms. A generator would cost as much as the loan."""
-
-    __slots__ = ("_loan",)
-
-    def __init__(self, loan: Loan) -> None:
-        self._loan = loan
-
-    async def __aenter__(self) -> asyncpg.Connection[Any]:
-        try:
-            return await self._loan.__aenter__()
-        except Exception as error:
-            _raise_in_our_terms(error)
-            raise
-
-    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        await self._loan.__aexit__(kind, error, trace)
-        if error is not None:
-            _raise_in_our_terms(error)
-
-
-def _raise_in_our_terms(error: BaseException) -> None:
-    """Raise an error of the driver as one of Folkmoot's; do nothing for any other, or one after which to try again."""
-    if isinstance(error, (*_PASSING, _OVERTAKEN)):
-        return
-    if isinstance(error, asyncpg.TooManyConnectionsError):
-        raise StoreUnavailable(
-            f"PostgreSQL takes no more connections: {in_one_line(error)}. Let it take more, or set "
-            "FOLKMOOT_DATABASE_CONNECTIONS to fewer."
-        ) from error
-    if isinstance(error, (*_OVERLOADED, TimeoutError)):
-        raise StoreOverloaded from error
-    if isinstance(error, asyncpg.DataError):
-        raise InvalidInput(f"A value in the request cannot be stored: {in_one_line(error)}.") from error
-    if isinstance(error, asyncpg.DiskFullError):
-        raise StoreFull(f"PostgreSQL cannot do this just now: {in_one_line(error)}.") from error
-    if isinstance(error, _UNAVAILABLE):
-        raise StoreUnavailable(f"PostgreSQL cannot do this just now: {_reason(error)}.") from error
-
-
-def _reason(error: BaseException) -> str:
-    """Return why a connection cannot be used; of one that was cut, the driver complains of its own state last."""
-    first = error.__context__ if isinstance(error.__context__, _UNAVAILABLE) else error
-    if isinstance(first, asyncpg.InternalClientError) and not isinstance(
-        first, asyncpg.TargetServerAttributeNotMatched
-    ):
-        return "the connection was cut"
-    return in_one_line(first)
 
 
 async def _follow_clock(connection: asyncpg.Connection[Any]) -> None:
@@ -382,10 +301,10 @@ class PostgresEngine:
             except asyncio.CancelledError:
                 self._tell(done.topics)  # it may have been committed, and a wake-up too many does no harm
                 raise
-            except _OVERTAKEN as error:
+            except OVERTAKEN as error:
                 if attempt:
                     raise Conflict(CHANGED_MEANWHILE) from error
-            except _PASSING as error:
+            except PASSING as error:
                 if attempt + 1 == _ATTEMPTS:
                     raise StoreOverloaded from error
                 await asyncio.sleep(random.random() * RETRY_PAUSE * 2**attempt)
@@ -437,7 +356,7 @@ class PostgresEngine:
         if self.has_pgvector:
             try:
                 await make_index(self._url, table, dimensions)
-            except (*_UNAVAILABLE, asyncpg.PostgresError, TimeoutError) as error:
+            except (*UNAVAILABLE, asyncpg.PostgresError, TimeoutError) as error:
                 logger.warning("The index over vectors of %d dimensions could not be made: %s", dimensions, error)
 
     def write_vector(self, values: Sequence[float]) -> list[float]:
@@ -464,9 +383,9 @@ class PostgresEngine:
             except TimeoutError:
                 pool.terminate()
 
-    def _connection(self, pool: Pool | None = None) -> _InOurTerms:
+    def _connection(self, pool: Pool | None = None) -> InOurTerms:
         """Lend a connection, for an `async with`, and put the driver's errors into Folkmoot's terms."""
-        return _InOurTerms((pool or self._pool).lend())
+        return InOurTerms((pool or self._pool).lend())
 
     def _tell(self, topics: Sequence[str]) -> None:
         """Wake this process at once, the others soon: NOTIFY inside a transaction would make commits queue up."""
@@ -504,6 +423,6 @@ class PostgresEngine:
                         await wait_or_look_again(closed, CLOCK_SECONDS)
                 finally:
                     await connection.close(timeout=5)
-            except (*_UNAVAILABLE, asyncpg.PostgresError, TimeoutError) as error:
+            except (*UNAVAILABLE, asyncpg.PostgresError, TimeoutError) as error:
                 logger.warning("Not listening to other processes: %s", error)
             await asyncio.sleep(RECONNECT_SECONDS)
