@@ -28,7 +28,7 @@ AUTHOR = Author("api", name="test")
 async def test_who_waits_for_a_sign_in_hears_at_once_that_it_is_given_up(
     what: str, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("folkmoot.tools.mcp.authorizations.LOOK_AGAIN", 10 * PATIENCE)
+    monkeypatch.setattr("folkmoot.tools.mcp.authorizations.LOOK_AGAIN_SECONDS", 10 * PATIENCE)
     store, sealer = await open_default(database_url), Sealer("k", tmp_path)
     configuration = ServerConfiguration("streamable_http", server_url="https://example.com/mcp")
     server = await store.write(lambda transaction: create_server(transaction, "s", configuration, AUTHOR, sealer))

@@ -19,6 +19,7 @@ from folkmoot.errors import BadRequest, ToolServerFailed
 from folkmoot.store import clock
 from folkmoot.store.engine import Store, Transaction
 from folkmoot.store.sealing import Sealer
+from folkmoot.store.signals import wait_or_look_again
 from folkmoot.store.tables import mcp_authorizations, mcp_sign_ins
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 SIGN_IN_SECONDS = 600.0
 """How long somebody has to sign in, from when the address is shown."""
 
-LOOK_AGAIN = 5.0
+LOOK_AGAIN_SECONDS = 5.0
 """Seconds between two looks for the answer, where no wake-up came through."""
 
 RENEW_SECONDS = 30.0
@@ -192,11 +193,7 @@ class Authorization:
                     if await self._swap({**self._kept, _RENEWING: clock.now() + int(RENEW_SECONDS * 1e6)}):
                         return True
                     continue  # somebody else was faster
-                try:
-                    async with asyncio.timeout(LOOK_AGAIN):
-                        await written.wait()
-                except TimeoutError:
-                    continue
+                await wait_or_look_again(written, LOOK_AGAIN_SECONDS)
 
     async def _renew_alone(self, like: httpx2.Request) -> None:
         from folkmoot.tools.mcp.http import renew_tokens
@@ -389,11 +386,7 @@ class SignIn:
                     raise ToolServerFailed("The sign-in was given up: the MCP server was changed or deleted.")
                 if row["sealed_answer"] is not None:
                     return self._sealer.unseal(row["sealed_answer"])
-                try:
-                    async with asyncio.timeout(LOOK_AGAIN):
-                        await answered.wait()
-                except TimeoutError:
-                    continue
+                await wait_or_look_again(answered, LOOK_AGAIN_SECONDS)
 
 
 def sign_ins_topic(server_id: str) -> str:
