@@ -352,6 +352,21 @@ async def test_who_waits_hears_of_a_commit_that_was_cancelled_too_late(
 
 
 @pytest.mark.parametrize("store", ["postgres"], indirect=True)
+async def test_what_was_overtaken_after_a_deadlock_is_done_again(opened: Store) -> None:
+    failures = [asyncpg.DeadlockDetectedError("in each other's way"), asyncpg.UniqueViolationError("made meanwhile")]
+
+    async def work(_: Transaction) -> str:
+        if failures:
+            raise failures.pop(0)
+        return "done"
+
+    assert await opened.write(work) == "done"
+    failures += [asyncpg.UniqueViolationError("made meanwhile")] * 2
+    with pytest.raises(Conflict):
+        await opened.write(work)
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
 async def test_a_lock_that_is_held_too_long_is_an_overload(database_url: str) -> None:
     first, second = await open_default(database_url), await open_default(database_url, 0.2)
     holding, refused = asyncio.Event(), asyncio.Event()

@@ -289,6 +289,7 @@ class PostgresEngine:
             return error
 
     async def _write(self, work: Work[T], organization_id: str | None) -> T:
+        overtaken = False
         for attempt in range(_ATTEMPTS):
             done = _Done()
             try:
@@ -302,8 +303,9 @@ class PostgresEngine:
                 self._tell(done.topics)  # it may have been committed, and a wake-up too many does no harm
                 raise
             except OVERTAKEN as error:
-                if attempt:
+                if overtaken or attempt + 1 == _ATTEMPTS:
                     raise Conflict(CHANGED_MEANWHILE) from error
+                overtaken = True
             except PASSING as error:
                 if attempt + 1 == _ATTEMPTS:
                     raise StoreOverloaded from error
