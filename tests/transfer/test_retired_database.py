@@ -598,7 +598,7 @@ async def test_another_database_is_refused_with_what_was_expected(
 ) -> None:
     url = postgres_server.create_database()
     with pytest.raises(StartupError, match=r"lacks organizations\.id.*releases 0\.8"):
-        await taken(url, database_url)
+        await taken(f"{url}?connect_timeout=5&channel_binding=prefer", database_url)
     postgres_server.drop_database(url)
     with pytest.raises(StartupError, match="cannot be reached"):
         await taken("postgresql://127.0.0.1:9/nothing", database_url)

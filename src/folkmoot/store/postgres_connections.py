@@ -107,7 +107,7 @@ async def connect(
         StartupError: the address has a parameter that cannot be kept.
         Exception: one of `NO_ANSWER`.
     """
-    connection = await _open(url, timeout=timeout, server_settings={"application_name": name}, **options)
+    connection = await dial(url, timeout=timeout, server_settings={"application_name": name}, **options)
     try:
         await _set(connection, settings, timeout)
     except BaseException:
@@ -131,7 +131,7 @@ async def connect_first(url: str, *, name: str) -> asyncpg.Connection[Any]:
         Exception: one of `NO_ANSWER`.
     """
     # Without a cache, statements are prepared without a name, which such a pooler may have for somebody else.
-    connection = await _open(url, timeout=10, statement_cache_size=0, server_settings={"application_name": name})
+    connection = await dial(url, timeout=10, statement_cache_size=0, server_settings={"application_name": name})
     try:
         await _refuse_mixed_connections(url, connection)
         await _set(connection, FOR_LONG_WORK, 10)
@@ -147,7 +147,17 @@ async def _set(connection: asyncpg.Connection[Any], settings: Mapping[str, str],
     await connection.execute("; ".join(f"SET {key} = '{value}'" for key, value in known.items()), timeout=timeout)
 
 
-async def _open(url: str, **options: Any) -> asyncpg.Connection[Any]:
+async def dial(url: str, **options: Any) -> asyncpg.Connection[Any]:
+    """Open a connection as it comes, to an address that may have what libpq knows and the driver does not.
+
+    Args:
+        url: the database's address.
+        options: the driver's.
+
+    Raises:
+        StartupError: the address has a parameter that cannot be kept.
+        Exception: one of `NO_ANSWER`.
+    """
     plain, certificates = _for_driver(url)
     if certificates is not None:
         options["ssl"] = certificates
@@ -211,7 +221,7 @@ async def _refuse_mixed_connections(url: str, one: asyncpg.Connection[Any]) -> N
     mine = await _process(one)
     if mine == one.get_server_pid():  # a pooler says another number than that of the process that it goes to
         return
-    other = await _open(url, timeout=10, statement_cache_size=0)
+    other = await dial(url, timeout=10, statement_cache_size=0)
     try:
         for _ in range(_ROUNDS):
             async with other.transaction():

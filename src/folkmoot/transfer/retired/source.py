@@ -12,6 +12,7 @@ from typing import Any
 import asyncpg
 
 from folkmoot.errors import StartupError
+from folkmoot.store.postgres_connections import NO_ANSWER, dial, in_one_line
 
 ROWS = 500
 """Rows that are fetched at once."""
@@ -207,13 +208,13 @@ async def _connect(url: str) -> asyncpg.Connection[Any]:
     plain = f"postgresql://{url.partition('://')[2]}"
     settings = {"application_name": "folkmoot import"}
     try:
-        connection = await asyncpg.connect(plain, timeout=10, server_settings=settings)
+        connection = await dial(plain, timeout=10, server_settings=settings)
         if await connection.fetchval("SHOW server_encoding") == "SQL_ASCII":  # then bytes of any encoding may be there
             await connection.close()
             settings["client_encoding"] = "SQL_ASCII"
-            connection = await asyncpg.connect(plain, timeout=10, server_settings=settings)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, ValueError) as error:
-        raise StartupError(f"The database to import cannot be reached: {error or type(error).__name__}.") from error
+            connection = await dial(plain, timeout=10, server_settings=settings)
+    except NO_ANSWER as error:
+        raise StartupError(f"The database to import cannot be reached: {in_one_line(error)}.") from error
     return connection
 
 
