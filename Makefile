@@ -29,7 +29,7 @@ coverage: .venv/.test
 	$(BIN)/coverage report
 
 chaos: .venv/.test
-	$(BIN)/pytest -m chaos --numprocesses 0 tests/chaos
+	$(BIN)/pytest -m chaos --numprocesses 0 --timeout 0 tests/chaos
 
 bench: .venv/.test
 	$(BIN)/python -m bench $(BENCH)
