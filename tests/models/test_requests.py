@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -25,6 +25,7 @@ from folkmoot.models.prompt import (
     Image,
     ModelOptions,
     Prompt,
+    PromptMessage,
     Reasoning,
     ReasoningDelta,
     Reply,
@@ -307,7 +308,54 @@ async def test_server_that_wants_system_messages_first_gets_memory_as_user_text(
     assert len(provider.asked) == 3
     last = provider.asked[-1].body["messages"]
     assert [message["role"] for message in last] == ["system", "user"]
-    assert [part["text"] for part in last[1]["content"]] == ["Hello?", "<memory/>"]
+    assert last[1]["content"] == "Hello?\n\n<memory/>"
+
+
+def in_mistrals_order(asked: Any) -> Answer:
+    """Refuse what Mistral refuses: after what a tool returned only the model may speak."""
+    follows = {"tool": ("assistant", "tool"), "assistant": ("assistant", "user", "tool")}
+    roles = [message["role"] for message in asked.body["messages"]]
+    for before, role in pairwise(roles):
+        if role not in follows.get(before, ("assistant", "system", "user")):
+            return failure(400, f"Unexpected role '{role}' after role '{before}'", "3230")
+    return chat()
+
+
+def in_turns(asked: Any) -> Answer:
+    """Refuse what many chat templates do: users and model have to take turns; calls and returns do not count."""
+    first, *rest = asked.body["messages"]
+    said = [message["role"] for message in rest if message["role"] != "tool" and not message.get("tool_calls")]
+    if first["role"] != "system" or said != (["user", "assistant"] * len(said))[: len(said)]:
+        return failure(500, "After the optional system message, conversation roles must alternate user/assistant")
+    return chat()
+
+
+CALLED = (AssistantMessage("", tool_calls=(ToolCall("abcdefghi", "look", "{}"),)), ToolReturn("abcdefghi", "look", "x"))
+IN_TURNS = [
+    # the turns of a conversation, then what is sent of them behind the instructions
+    ((UserMessage("q"), *CALLED), ["q", None, "x\n\n<memory/>"]),
+    (
+        (UserMessage("q"), *CALLED, UserMessage("a"), UserMessage("b")),
+        ["q", None, "x", "(the conversation continues)", "a\n\nb\n\n<memory/>"],
+    ),
+    (
+        (UserMessage("q"), AssistantMessage("a"), AssistantMessage("b"), SystemMessage("s")),
+        ["q", "a", "(the conversation continues)", "b", "<system>\ns\n</system>\n\n<memory/>"],
+    ),
+]
+
+
+@pytest.mark.parametrize("server", [in_mistrals_order, in_turns])
+@pytest.mark.parametrize(("turns", "sent"), IN_TURNS)
+async def test_server_that_wants_roles_to_take_turns(
+    server: Any, turns: Sequence[PromptMessage], sent: list[str], client_for: ClientFor
+) -> None:
+    async with FakeProvider(server) as provider:
+        client = client_for(provider.address)
+        for _ in range(2):
+            assert (await client.ask("mistral/small", prompt(*turns, tools=[TOOL]))).text == "Hello."
+    assert len(provider.asked) == 3, "it is known from the first refusal on"
+    assert [message["content"] for message in provider.asked[-1].body["messages"][1:]] == sent
 
 
 # --- what comes back

@@ -43,7 +43,7 @@ _OVERFLOW = re.compile(
 )
 _MISPLACED_SYSTEM = re.compile(
     r"system (message|role|prompt)\b.{0,60}\b(begin|first|start|only|support|not)|roles? must alternate"
-    r"|conversation roles|unexpected role .?system|only (user|the user)",
+    r"|conversation roles|unexpected role|expected last role|only (user|the user)",
     re.IGNORECASE | re.DOTALL,
 )
 _UNUSABLE_REASONING = re.compile(
