@@ -241,6 +241,41 @@ async def test_an_odd_answer_is_read(client_for: NewClient, name: str) -> None:
             assert len({call.id for call in heard.reply.tool_calls} - {""}) == len(calls)
 
 
+def used(prompt: Any, completion: Any) -> dict[str, Any]:
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": 0}
+
+
+NO_CHOICE = {**chunk(), "choices": []}
+USAGE: dict[str, Answer] = {
+    # name: an answer that took 5 tokens for its prompt and 2 for itself
+    "so far, with every chunk": stream(
+        {**chunk(content="h"), "usage": used(5, 1)}, {**chunk(content="i"), "usage": used(5, 2)}
+    ),
+    "so far, and once more at the end": stream(
+        {**chunk(content="hi"), "usage": used(5, 1)},
+        {**chunk("stop"), "usage": used(5, 2)},
+        {**NO_CHOICE, "usage": used(5, 2)},
+        finish=None,
+    ),
+    "none before the end": stream({**chunk(content="hi"), "usage": used(0, 0)}, {**NO_CHOICE, "usage": used(5, 2)}),
+    "none at the end": stream({**chunk(content="hi"), "usage": used(5, 2)}, {**NO_CHOICE, "usage": used(0, 0)}),
+    "with the choice": stream(
+        {**NO_CHOICE, "choices": [{"index": 0, "delta": {"content": "hi"}, "usage": used(5, 2)}]}
+    ),
+    "in a place of Groq's": stream(chunk(content="hi"), {**NO_CHOICE, "x_groq": {"id": "r", "usage": used(5, 2)}}),
+    "as fractions": stream({**chunk(content="hi"), "usage": used(5.0, 2.0)}),
+    "as fractions, whole": with_body(chat("hi"), usage=used(5.0, 2.0)),
+}
+
+
+@pytest.mark.parametrize("name", USAGE)
+async def test_what_an_answer_took_is_counted_once(client_for: NewClient, name: str) -> None:
+    answer = USAGE[name]
+    async with FakeProvider([answer]) as fake:
+        heard = await ask(client_for(fake.address), "openai/m", streamed=answer.events is not None)
+    assert (heard.text, heard.reply.usage.prompt_tokens, heard.reply.usage.completion_tokens) == ("hi", 5, 2)
+
+
 async def test_a_server_whose_thoughts_end_in_a_lone_tag_is_known_from_its_first_answer_on(
     client_for: NewClient,
 ) -> None:

@@ -18,6 +18,7 @@ from folkmoot.models.wire import UNREADABLE, error_in, status_of_error
 BROKEN_OFF = frozenset({"error", "abort", "aborted", "cancelled", "failed", "insufficient_system_resource"})
 """Finish reasons of answers that are not whole."""
 
+_HEAD = {"id": "", "object": "chat.completion.chunk", "created": 0, "model": ""}
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 _DETAILS = ("prompt_tokens_details", "completion_tokens_details")
 _TELLING = frozenset(
@@ -101,27 +102,36 @@ def _choice(answer: dict[str, Any]) -> dict[str, Any] | None:
     return first if isinstance(first, dict) else None
 
 
-def _mend_usage(answer: dict[str, Any]) -> bool:
-    """Make every figure of the usage a count; tell whether anything was none."""
+def _mend_usage(answer: dict[str, Any]) -> None:
+    """Make every figure of the usage a count."""
     usage = answer.get("usage")
-    if usage is None:
-        return False
     if not isinstance(usage, dict):
         answer["usage"] = None
-        return True
+        return
     mended = {**usage, **{name: _count(usage.get(name)) for name in _COUNTS}}
     for name in _DETAILS:
         details = usage.get(name)
         if isinstance(details, dict):
-            mended[name] = {key: value for key, value in details.items() if value == _count(value)}
+            mended[name] = {key: _count(value) for key, value in details.items() if value == _count(value)}
         elif name in usage:
             mended[name] = None
     answer["usage"] = mended
-    return mended != usage
 
 
 def _count(value: Any) -> int:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def _usage_in(event: dict[str, Any], choice: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the usage that a chunk tells, there or where Moonshot and Groq have told it, made of counts."""
+    beside = event.get("x_groq")
+    places = (event, choice, beside if isinstance(beside, dict) else {})
+    told = {"usage": next((place["usage"] for place in places if place.get("usage")), None)}
+    _mend_usage(told)
+    usage = told["usage"]
+    return usage if usage and any(usage[name] for name in _COUNTS) else None
 
 
 def _mended_call(call: Any) -> Any:
@@ -178,6 +188,7 @@ class ChatMender:
         self._assumed: list[str] | None = [] if habits.begins_in_thought else None
         self._calls: dict[Any, list[_Call]] = {}
         self._count = 0
+        self._usage: dict[str, Any] | None = None
         self._finished = False
         self._failed = False
 
@@ -187,10 +198,10 @@ class ChatMender:
             return []
         if error := failure_in(event):
             return [self._failure(error)]
-        odd_usage = event.get("usage") is not None and _mend_usage(event)
         choice = _choice(event)
+        told = self._take_usage(event, choice or {})
         if choice is None:
-            return [event] if odd_usage else None
+            return [event] if told else None
         delta, reason = choice.get("delta"), choice.get("finish_reason")
         if not isinstance(delta, dict):
             delta = {}
@@ -201,21 +212,35 @@ class ChatMender:
         if reason and not self._finished:
             self._finished = True
             last = self._last_texts()
-        if pieces == [content] and not (odd_calls or odd_usage or last):
+        if pieces == [content] and not (odd_calls or told or last):
             return None
         return self._chunks(event, choice, delta, [*pieces, *last])
 
     def end(self) -> list[dict[str, Any]]:
-        """Return an error where no finish reason has come: the answer is not whole."""
-        if self._finished or self._failed:
+        """Return the usage; an error where no finish reason has come: the answer is not whole."""
+        if self._failed:
             return []
-        return [self._failure({"message": "The answer broke off: its stream ended without a finish reason."})]
+        if not self._finished:
+            return [self._failure({"message": "The answer broke off: its stream ended without a finish reason."})]
+        usage, self._usage = self._usage, None
+        return [{**_HEAD, "choices": [], "usage": usage}] if usage else []
 
     def lost(self, data: bytes) -> list[dict[str, Any]]:
         """Return an error for a chunk that cannot be read: a piece of the answer would be missing."""
         if self._failed or b'"choices"' not in data:
             return []
         return [self._failure({"message": "A piece of the answer cannot be read."})]
+
+    def _take_usage(self, event: dict[str, Any], choice: dict[str, Any]) -> bool:
+        """Take the usage out of a chunk, if any; the last that counts is told at the end.
+
+        Some servers tell with every chunk what was taken so far, and who reads the chunks adds it up.
+        """
+        if not (event.get("usage") or "x_groq" in event or choice.get("usage")):
+            return False
+        self._usage = _usage_in(event, choice) or self._usage
+        event["usage"] = None
+        return True
 
     def _failure(self, error: dict[str, Any]) -> dict[str, Any]:
         self._failed = True
