@@ -91,6 +91,7 @@ async def ask(client: ModelClient, model: str, *, streamed: bool) -> Heard:
 
 
 LOOK = ("look", '{"at": 1}')
+LOOK_ON = ("look", '{"at": 2}')
 OBJECT = {"name": "look", "arguments": {"at": 1}}
 
 READABLE: dict[str, tuple[Answer, str, str, Sequence[tuple[str, str]]]] = {
@@ -159,6 +160,69 @@ READABLE: dict[str, tuple[Answer, str, str, Sequence[tuple[str, str]]]] = {
     ),
     "an id of its own for every piece": (
         stream(piece(0, "", id="c1", name="look"), piece(0, '{"at"', id="c2"), piece(0, ": 1}", id="c3")),
+        "",
+        "",
+        [LOOK],
+    ),
+    "one id for two calls": (
+        stream(piece(0, '{"at": 1}', id="c", name="look"), piece(0, '{"at": 2}', id="c", name="look")),
+        "",
+        "",
+        [LOOK, LOOK_ON],
+    ),
+    "one id for two calls with an index each": (
+        stream(
+            piece(0, '{"at": 1}', id="c", name="look"), piece(1, '{"at"', id="c", name="look"), piece(1, ": 2}", id="c")
+        ),
+        "",
+        "",
+        [LOOK, LOOK_ON],
+    ),
+    "a call that comes again under another index": (
+        stream(
+            piece(0, '{"at"', id="c", name="look"),
+            piece(0, ": 1}", id="c"),
+            piece(1, "", id="c", name="look"),
+            piece(1, '{"at": 1}', id="c"),
+        ),
+        "",
+        "",
+        [LOOK],
+    ),
+    "a call whose rest comes under another index": (
+        stream(piece(0, '{"at"', id="c", name="look"), piece(1, '{"at": 1}', id="c", name="look")),
+        "",
+        "",
+        [LOOK],
+    ),
+    "all arguments again at the end": (
+        stream(piece(0, '{"at"', id="c", name="look"), piece(0, ": 1}"), piece(0, '{"at": 1}', id="c", name="look")),
+        "",
+        "",
+        [LOOK],
+    ),
+    "no arguments, and then some": (
+        stream(piece(0, "{}", id="c", name="look"), piece(0, '{"at"'), piece(0, ": 1}")),
+        "",
+        "",
+        [LOOK],
+    ),
+    "no arguments": (stream(piece(0, "", id="c", name="look")), "", "", [("look", "{}")]),
+    "arguments of null": (stream(piece(0, None, id="c", name="look")), "", "", [("look", "{}")]),
+    "calls without arguments and ids": (
+        stream(piece(None, "{}", name="look"), piece(None, "{}", name="see")),
+        "",
+        "",
+        [("look", "{}"), ("see", "{}")],
+    ),
+    "a name with what gpt-oss writes around it": (
+        odd_call(function={"name": "functions.look<|channel|>commentary", "arguments": '{"at": 1}'}),
+        "",
+        "",
+        [LOOK],
+    ),
+    "a streamed name with what gpt-oss writes around it": (
+        stream(piece(0, '{"at": 1}', id="c", name="look<|channel|>commentary")),
         "",
         "",
         [LOOK],

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
+from folkmoot.models.streamed_calls import StreamedCalls
 from folkmoot.models.thoughts import CLOSING, OPENING, TagCutter, with_sound_tags
 from folkmoot.models.wire import UNREADABLE, error_in, status_of_error
 
@@ -154,29 +155,8 @@ def _text(arguments: Any) -> str:
     return "{}" if arguments is None else json.dumps(arguments)
 
 
-@dataclass(slots=True)
-class _Call:
-    """A call that is being streamed."""
-
-    index: int
-    id: str | None = None
-    name: str = ""
-    arguments: list[str] = field(default_factory=list)
-
-    def learn(self, name: str) -> str:
-        """Return what a name adds to the one that is known; some servers send the whole of it with every piece."""
-        if self.arguments or name == self.name:
-            return ""
-        more = name.removeprefix(self.name)
-        self.name += more
-        return more
-
-    def is_whole(self) -> bool:
-        """Tell whether the arguments so far are a JSON object."""
-        try:
-            return isinstance(json.loads("".join(self.arguments)), dict)
-        except (ValueError, RecursionError):
-            return False
+def _chunk(delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
+    return {**_HEAD, "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}
 
 
 class ChatMender:
@@ -186,8 +166,7 @@ class ChatMender:
         self._habits = habits
         self._cutter = TagCutter()
         self._assumed: list[str] | None = [] if habits.begins_in_thought else None
-        self._calls: dict[Any, list[_Call]] = {}
-        self._count = 0
+        self._calls = StreamedCalls()
         self._usage: dict[str, Any] | None = None
         self._finished = False
         self._failed = False
@@ -222,8 +201,9 @@ class ChatMender:
             return []
         if not self._finished:
             return [self._failure({"message": "The answer broke off: its stream ended without a finish reason."})]
-        usage, self._usage = self._usage, None
-        return [{**_HEAD, "choices": [], "usage": usage}] if usage else []
+        calls = self._calls.rest()
+        held = [_chunk({"tool_calls": calls})] if calls else []
+        return [*held, {**_HEAD, "choices": [], "usage": self._usage}] if self._usage else held
 
     def lost(self, data: bytes) -> list[dict[str, Any]]:
         """Return an error for a chunk that cannot be read: a piece of the answer would be missing."""
@@ -281,45 +261,8 @@ class ChatMender:
         return texts
 
     def _mend_calls(self, delta: dict[str, Any]) -> bool:
-        """Give each call an index of its own and each piece of it a form that adds up; tell whether that was needed."""
-        calls = delta["tool_calls"] if isinstance(delta["tool_calls"], list) else [delta["tool_calls"]]
-        pieces = [self._call_piece(call) for call in calls if isinstance(call, dict)]
+        """Make the pieces of calls add up; tell whether that was needed."""
+        pieces = self._calls.mended(delta["tool_calls"])
         odd: bool = pieces != delta["tool_calls"]
         delta["tool_calls"] = pieces
         return odd
-
-    def _call_piece(self, piece: dict[str, Any]) -> dict[str, Any]:
-        function = piece.get("function")
-        if not isinstance(function, dict):
-            function = {}
-        name, arguments = function.get("name") or "", function.get("arguments")
-        text = arguments if isinstance(arguments, str) or arguments is None else json.dumps(arguments)
-        call_id = str(piece["id"]) if piece.get("id") not in (None, "") else None
-        call = self._call_of(piece.get("index"), call_id, name, text or "")
-        mended = {**piece, "index": call.index}
-        call.id = call.id or call_id
-        if call_id is not None:
-            mended["id"] = call_id if call_id == call.id else None
-        if function:
-            mended["function"] = {**function, "arguments": text}
-        if name:
-            mended["function"]["name"] = call.learn(name) or None
-        if text:
-            call.arguments.append(text)
-        return mended
-
-    def _call_of(self, place: Any, call_id: str | None, name: str, arguments: str) -> _Call:
-        """Return the call that a piece belongs to; new is one with a name and another id, or behind a whole one."""
-        calls = self._calls.setdefault(place if isinstance(place, int) else None, [])
-        known = [call for call in calls if call_id is not None and call.id == call_id]
-        if known:
-            return known[-1]
-        newest = calls[-1] if calls else None
-        if newest is not None:
-            another = name and call_id is not None and newest.id is not None
-            follows = name and call_id is None and arguments and newest.arguments and newest.is_whole()
-            if not (another or follows):
-                return newest
-        calls.append(_Call(self._count))
-        self._count += 1
-        return calls[-1]
