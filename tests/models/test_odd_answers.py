@@ -32,8 +32,8 @@ def piece(index: int | None, arguments: Any, **rest: Any) -> dict[str, Any]:
     return chunk(tool_calls=[{**place, **rest, "function": {**name, "arguments": arguments}}])
 
 
-def stream(*events: Any, finish: str | None = "stop") -> Answer:
-    return Answer(events=(*events, *([chunk(finish)] if finish else []), "[DONE]"))
+def stream(*events: Any, finish: str | None = "stop", done: bool = True) -> Answer:
+    return Answer(events=(*events, *([chunk(finish)] if finish else []), *(["[DONE]"] if done else [])))
 
 
 def odd_call(**changes: Any) -> Answer:
@@ -45,6 +45,10 @@ def odd_call(**changes: Any) -> Answer:
         if value is None:
             del call[name]
     return answer
+
+
+def odd_message(**message: Any) -> Answer:
+    return with_choice(chat(None), message={"role": "assistant", "content": None, **message})
 
 
 def with_body(answer: Answer, **changes: Any) -> Answer:
@@ -93,6 +97,8 @@ async def ask(client: ModelClient, model: str, *, streamed: bool) -> Heard:
 LOOK = ("look", '{"at": 1}')
 LOOK_ON = ("look", '{"at": 2}')
 OBJECT = {"name": "look", "arguments": {"at": 1}}
+NO_CHOICE = {**chunk(), "choices": []}
+PARTS = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "hi"}]
 
 READABLE: dict[str, tuple[Answer, str, str, Sequence[tuple[str, str]]]] = {
     # name: the answer, then its text, thought and calls
@@ -281,6 +287,46 @@ READABLE: dict[str, tuple[Answer, str, str, Sequence[tuple[str, str]]]] = {
         "",
         [],
     ),
+    "a finish reason of nothing": (with_choice(chat("hi"), finish_reason=""), "hi", "", []),
+    "no finish reason, and the end is told": (stream(chunk(content="hi <b"), finish=None), "hi <b", "", []),
+    "no finish reason but of nothing": (stream(chunk("", content="hi"), finish=""), "hi", "", []),
+    "no finish reason behind a call": (stream(piece(0, '{"at": 1}', id="c", name="look"), finish=None), "", "", [LOOK]),
+    "content of parts": (chat(PARTS), "hi", "hm", []),
+    "streamed content of parts": (stream(*(chunk(content=[part]) for part in PARTS)), "hi", "hm", []),
+    "a call that is no list": (odd_message(tool_calls={"id": "c", "function": OBJECT}), "", "", [LOOK]),
+    "a call in the form that calls had first": (odd_message(function_call=OBJECT), "", "", [LOOK]),
+    "a streamed call in the form that calls had first": (
+        stream(chunk(function_call={"name": "look", "arguments": ""}), chunk(function_call={"arguments": '{"at": 1}'})),
+        "",
+        "",
+        [LOOK],
+    ),
+    "a message in the place of a delta": (
+        stream(*({**NO_CHOICE, "choices": [{"message": {"content": text}}]} for text in "ab")),
+        "ab",
+        "",
+        [],
+    ),
+    "a message beside a delta": (
+        stream(*({**NO_CHOICE, "choices": [{"delta": {"content": t}, "message": {"content": "ab"}}]} for t in "ab")),
+        "ab",
+        "",
+        [],
+    ),
+    "a whole answer as an event": (
+        Answer(events=(chat("hi", [("c1", "look", '{"at": 1}')]).body, "[DONE]")),
+        "hi",
+        "",
+        [LOOK],
+    ),
+    "a whole answer as text": (
+        Answer(chat("hi").body, headers={"content-type": "text/plain"}),
+        "hi",
+        "",
+        [],
+    ),
+    "an odd head": (with_body(with_choice(chat("hi"), index=None), created="now", id=None, model=7), "hi", "", []),
+    "a role of its own": (odd_message(role="model", content="hi"), "hi", "", []),
     "a whole answer to the wish for a stream": (
         Answer(chat("hi", [("c1", "look", '{"at": 1}')]).body, streamed=None),
         "hi",
@@ -309,7 +355,6 @@ def used(prompt: Any, completion: Any) -> dict[str, Any]:
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": 0}
 
 
-NO_CHOICE = {**chunk(), "choices": []}
 USAGE: dict[str, Answer] = {
     # name: an answer that took 5 tokens for its prompt and 2 for itself
     "so far, with every chunk": stream(
@@ -358,7 +403,17 @@ SAID = chunk(content="so far")
 
 BROKEN: dict[str, tuple[Answer, bool, str]] = {
     # name: the answer, whether it is asked for again, and what the error says
-    "no finish reason": (stream(SAID, finish=None), False, "without a finish reason"),
+    "no finish reason": (stream(SAID, finish=None, done=False), False, "without a finish reason"),
+    "no finish reason amid a call": (
+        stream(piece(0, '{"at"', id="c", name="look"), finish=None),
+        False,
+        "without a finish reason",
+    ),
+    "no finish reason and only a thought": (
+        stream(chunk(reasoning_content="hm"), finish=None),
+        False,
+        "without a finish reason",
+    ),
     "no finish reason and no words": (stream(finish=None), True, "without a finish reason"),
     "an empty stream": (Answer(events=()), True, "without a finish reason"),
     "finish reason error, streamed": (stream(SAID, finish="error"), False, "broke off"),
@@ -378,6 +433,22 @@ BROKEN: dict[str, tuple[Answer, bool, str]] = {
     "used up, streamed": (stream(CREDIT), False, "your credit is used up"),
     "refused inside a 200": (Answer({"object": "error", "code": 400, "message": "no such thing"}), False, "no such"),
     "an error that is a text": (Answer({"error": "the model is loading"}), True, "the model is loading"),
+    "details in the place of an answer": (Answer({"detail": "no GPU"}), True, "no GPU"),
+    "details in the place of a chunk": (stream({"detail": [{"msg": "no GPU"}]}, finish=None), True, "no GPU"),
+    "a message in the place of a chunk": (stream({"message": "no GPU", "code": 503}, finish=None), True, "no GPU"),
+    "an error under a name of its own": (
+        stream(b'error: {"code": 503, "message": "no GPU"}\n\n', finish=None, done=False),
+        True,
+        "no GPU",
+    ),
+    "an error in a list": (Answer([{"error": {"code": 400, "message": "no such thing"}}]), False, "no such"),
+    "a page": (Answer("<!DOCTYPE html>", headers={"content-type": "text/html"}), False, "web page.*/v1"),
+    "no room for an answer": (
+        with_choice(chat(""), finish_reason="model_context_window_exceeded"),
+        False,
+        "leaves no room",
+    ),
+    "no room for an answer, streamed": (stream(finish="model_context_window_exceeded"), False, "leaves no room"),
     "a chunk that cannot be read": (stream(SAID, '{"choices": [{"index": 0, "delta": {"con'), False, "cannot be read"),
 }
 

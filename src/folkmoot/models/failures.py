@@ -34,6 +34,7 @@ from folkmoot.errors import (
 )
 from folkmoot.models.chat_wire import Habits
 from folkmoot.models.providers import ResolvedModel, how_to_set
+from folkmoot.models.wire import words_in
 
 _OVERFLOW = re.compile(
     r"context_length_exceeded|context length|context window|context size|exceed_context|prompt is too long"
@@ -195,18 +196,12 @@ def status_of(exc: Exception) -> int | None:
 
 
 def _raw_words(exc: Exception) -> str:
-    body = exc.body if isinstance(exc, ModelAPIError) else None
-    if isinstance(body, dict):
-        inner = body.get("error", body)
-        said = inner.get("message") if isinstance(inner, dict) else inner
-        if isinstance(said, str) and said:
-            return said
-    if isinstance(body, str) and body:
-        return body
-    return str(exc)
+    return (words_in(exc.body) if isinstance(exc, ModelAPIError) else "") or str(exc)
 
 
 def _words(exc: ModelAPIError, resolved: ResolvedModel) -> str:
+    if isinstance(exc, ModelHTTPError) and not exc.body:
+        return "It did not say why."
     return f"It said: {_short(_raw_words(exc), resolved)}"
 
 

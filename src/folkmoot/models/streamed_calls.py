@@ -6,6 +6,7 @@ Each call gets an index of its own, and its pieces a form that adds up, with or 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,10 +66,14 @@ class StreamedCalls:
         self._at: dict[Any, list[_Call]] = {}
         self._all: list[_Call] = []
 
-    def mended(self, pieces: Any) -> list[dict[str, Any]]:
+    @property
+    def begun(self) -> bool:
+        """Whether there are any."""
+        return bool(self._all)
+
+    def mended(self, pieces: Sequence[Any]) -> list[dict[str, Any]]:
         """Return the pieces of a chunk, mended; those of a call that is held back are left out."""
-        given = pieces if isinstance(pieces, list) else [pieces]
-        mended = [self._piece(piece) for piece in given if isinstance(piece, dict)]
+        mended = [self._piece(piece) for piece in pieces if isinstance(piece, dict)]
         return [piece for piece in mended if piece is not None]
 
     def rest(self) -> list[dict[str, Any]]:
@@ -86,8 +91,8 @@ class StreamedCalls:
         return pieces
 
     def are_whole(self) -> bool:
-        """Tell whether there are calls, and nothing is missing of any."""
-        return bool(self._all) and all(call.name and (not call.pieces or call.is_whole()) for call in self._all)
+        """Tell whether nothing is missing of any."""
+        return all(call.name and (not call.pieces or call.is_whole()) for call in self._all)
 
     def _piece(self, piece: dict[str, Any]) -> dict[str, Any] | None:
         function = piece.get("function")

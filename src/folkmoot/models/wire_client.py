@@ -11,7 +11,7 @@ import httpx2
 
 from folkmoot.models.chat_wire import ChatMender, Habits, as_chunks, failure_in, mend_completion
 from folkmoot.models.translation import clean_json
-from folkmoot.models.wire import EventStream, PlainMender, error_in, read_json, status_of_error
+from folkmoot.models.wire import A_PAGE, EventStream, PlainMender, error_in, read_json, status_of_error
 
 chat_of: ContextVar[Habits | None] = ContextVar("chat_of", default=None)
 """Set while Chat Completions are asked: what is known of the server that is asked."""
@@ -56,7 +56,11 @@ def _whole(response: httpx2.Response, body: bytes, habits: Habits | None, *, str
     try:
         answer, sound = read_json(body)
     except ValueError:
+        if body.lstrip()[:5].lower() in (b"<html", b"<!doc"):
+            return _again(response, 404, content=json.dumps({"error": A_PAGE}).encode())
         return response
+    if isinstance(answer, list) and len(answer) == 1:  # as Gemini answers who speaks OpenAI's API, with an error
+        answer = answer[0]
     if not isinstance(answer, dict):
         return response
     if error := (error_in(answer) if habits is None else failure_in(answer)):
