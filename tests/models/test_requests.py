@@ -361,6 +361,49 @@ async def test_server_that_wants_roles_to_take_turns(
 # --- what comes back
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Answer(
+            {
+                "detail": [
+                    {
+                        "loc": ["body", "messages", 2, "assistant", "reasoning_content"],
+                        "msg": "Extra inputs are not permitted",
+                    }
+                ]
+            },
+            422,
+        ),
+        failure(400, "'messages.2' : for 'role:assistant' ... property 'reasoning_content' is unsupported"),
+    ],
+)
+async def test_server_that_does_not_take_thoughts_back_is_asked_without_them(
+    refusal: Answer, client_for: ClientFor
+) -> None:
+    def strict(asked: Any) -> Answer:
+        return refusal if b"reasoning_content" in asked.raw else chat("Done.", reasoning_content="Hm.")
+
+    async with FakeProvider(strict) as provider:
+        client = client_for(provider.address)
+        thought = await client.ask("mistral/magistral", prompt())
+        assert thought.reasoning
+        for _ in range(2):
+            turns = (UserMessage("a"), thought, UserMessage("b"))
+            assert (await client.ask("mistral/magistral", prompt(*turns))).text == "Done."
+    assert len(provider.asked) == 4, "it is known from the first refusal on"
+
+
+async def test_server_that_lets_its_model_choose_is_not_told_to_force_a_call(client_for: ClientFor) -> None:
+    def strict(asked: Any) -> Answer:
+        fault = {"loc": ["body", "tool_choice"], "msg": "Input should be 'none' or 'auto'"}
+        return Answer({"detail": [fault]}, 422) if asked.body.get("tool_choice") == "required" else chat()
+
+    async with FakeProvider(strict) as provider:
+        asked = prompt(tools=[TOOL], options=ModelOptions(tool_choice="required"))
+        assert (await client_for(provider.address).ask("vllm/any", asked)).text == "Hello."
+
+
 async def test_tool_calls_come_back_as_written(client_for: ClientFor) -> None:
     async with FakeProvider([chat(None, [("a", "look", '{"q": "x"'), ("b", "look", "{}")])]) as provider:
         reply = await client_for(provider.address).ask(OPENAI, prompt(tools=[TOOL]))
@@ -512,10 +555,16 @@ async def test_passing_faults_are_retried(handle: str, fault: Any, client_for: C
     assert len(pauses.seconds) == 1
 
 
-async def test_retry_after_is_honoured(client_for: ClientFor, pauses: Any) -> None:
-    async with FakeProvider([failure(429, "slow down", retry_after="7"), chat()]) as provider:
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [({"retry_after": "7"}, 7.0), ({"retry_after": "7.5"}, 7.5), ({"retry_after_ms": "7500"}, 7.5)],
+)
+async def test_retry_after_is_honoured(
+    header: dict[str, str], seconds: float, client_for: ClientFor, pauses: Any
+) -> None:
+    async with FakeProvider([failure(429, "slow down", **header), chat()]) as provider:
         await client_for(provider.address).ask(OPENAI, prompt())
-    assert pauses.seconds == [7.0]
+    assert pauses.seconds == [seconds]
 
 
 async def test_retry_after_too_long_to_wait_for(client_for: ClientFor, pauses: Any) -> None:
@@ -602,6 +651,62 @@ async def test_context_overflow(handle: str, fault: Answer, client_for: ClientFo
         with pytest.raises(ContextOverflow):
             await client_for(provider.address).ask(handle, prompt())
     assert len(provider.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "The decoder prompt (length 5000) is longer than the maximum model length of 4096.",
+        "Input length (265330 tokens) exceeds the maximum allowed length (262138 tokens). Use a shorter input.",
+        "Input length 877338 exceeds the maximum allowed input length of 639968 tokens",
+        "Prompt exceeds max length",
+        "Prompt length 5000 is greater than max_seq_len 4096",
+        "Invalid request: Your request exceeded model token limit: 262144 (requested: 300000)",
+        "tokens in request more than max tokens allowed",
+        "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens",
+        "Input validation error: `inputs` must have less than 4095 tokens. Given: 5000",
+        "<400> InternalError.Algo.InvalidParameter: Range of input length should be [1, 98304]",
+    ],
+)
+def test_words_for_a_prompt_that_is_too_long(words: str) -> None:
+    from pydantic_ai.exceptions import ModelHTTPError
+
+    from folkmoot.models.failures import is_overflow
+
+    refused = ModelHTTPError(400, "m", {"message": words})
+    assert is_overflow(refused, 400, words)
+    assert not is_overflow(ModelHTTPError(429, "m", {"message": words}), 429, words)
+
+
+@pytest.mark.parametrize(
+    "body", ["", "<html>413 Request Entity Too Large</html>", {"error": "Request too large (TPM)"}]
+)
+async def test_a_request_that_is_too_large_is_too_long(body: Any, client_for: ClientFor) -> None:
+    async with FakeProvider([Answer(body, 413)]) as provider:
+        with pytest.raises(ContextOverflow):
+            await client_for(provider.address).ask(OPENAI, prompt())
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"detail": "no such thing"}, "no such thing"),
+        ({"detail": [{"loc": ["body", "messages", 1], "msg": "not allowed"}]}, "body.messages.1: not allowed"),
+        ([{"error": {"code": 400, "message": "no such thing"}}], "no such thing"),
+        ({"errors": [{"message": "no such thing"}]}, "no such thing"),
+    ],
+)
+async def test_errors_are_told_in_their_words_whatever_their_form(body: Any, words: str, client_for: ClientFor) -> None:
+    async with FakeProvider([Answer(body, 400)]) as provider:
+        with pytest.raises(ProviderRejected) as caught:
+            await client_for(provider.address).ask(OPENAI, prompt())
+    assert caught.value.message.endswith(f"It said: {words}")
+
+
+async def test_what_is_forbidden_is_told_without_the_key(client_for: ClientFor) -> None:
+    async with FakeProvider([failure(403, "Your country is not served; key house-of-cards.")]) as provider:
+        with pytest.raises(ProviderAuthentication, match="Your country is not served; key \\*\\*\\*"):
+            await client_for(provider.address).ask(OPENAI, prompt())
 
 
 async def test_refused_request_says_why_without_the_key(client_for: ClientFor) -> None:

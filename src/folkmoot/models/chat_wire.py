@@ -49,6 +49,9 @@ class Habits:
     refused: set[str] = field(default_factory=set)
     """Parameters that it does not know, not sent any more."""
 
+    forgets_thoughts: bool = False
+    """It does not take back what its model thought, which is not sent any more."""
+
     begins_in_thought: bool = False
     """Its answers begin with a thought that no tag opens."""
 

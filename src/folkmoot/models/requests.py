@@ -189,6 +189,8 @@ class ModelClient:
         attempt = 0
         while True:
             connection = await self._connection(resolved)
+            if connection.habits.forgets_thoughts:
+                prompt = _without_reasoning(prompt) or prompt
             try:
                 return await call(connection, prompt)
             except FolkmootError as exc:
@@ -197,6 +199,7 @@ class ModelClient:
                 raise translated(exc, resolved) from exc
             except Exception as exc:
                 from folkmoot.models.failures import (
+                    knows_no_reasoning,
                     refused_parameter,
                     refuses_late_system_message,
                     refuses_pictures,
@@ -214,6 +217,10 @@ class ModelClient:
                 if refuses_reasoning(exc) and (bare := _without_reasoning(prompt)):
                     log.info("%s cannot use earlier reasoning; asking without it", resolved.handle)
                     prompt = bare
+                    continue
+                if knows_no_reasoning(exc) and _without_reasoning(prompt):
+                    log.info("%s does not take earlier reasoning; asking without it from now on", resolved.handle)
+                    connection.habits.forgets_thoughts = True
                     continue
                 if unknown := refused_parameter(exc, connection.habits):
                     log.info("%s does not know %s; asking without it from now on", resolved.handle, unknown)
