@@ -531,6 +531,42 @@ async def test_junk_amid_another_apis_stream_is_passed_over(client_for: NewClien
         assert (await ask(client_for(fake.address), model, streamed=True)).text == "hi"
 
 
+def claude_stream(change: Callable[[dict[str, Any]], Any]) -> Answer:
+    """Return a streamed answer of Claude's with a text and a call, its events changed; None leaves one out."""
+    call = {"type": "tool_use", "id": "c1", "name": "look", "input": {"at": 1}}
+    events = claude({"type": "text", "text": "hi"}, call, stop="tool_use").streamed or ()
+    changed = (change(json.loads(json.dumps(event))) for event in events)
+    return Answer(events=tuple(event for event in changed if event is not None))
+
+
+def without_reason(event: dict[str, Any]) -> dict[str, Any]:
+    return {**event, "delta": {"stop_reason": None}} if event["type"] == "message_delta" else event
+
+
+def without_usage(event: dict[str, Any]) -> dict[str, Any]:
+    event.get("message", event).pop("usage", None)
+    return event
+
+
+LIKE_CLAUDE: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "no names of events": lambda event: b"data: " + json.dumps(event).encode() + b"\n\n",
+    "no usage": without_usage,
+    "usage of nulls": lambda event: (
+        event | ({"message": event["message"] | {"usage": {"input_tokens": None}}} if "message" in event else {})
+    ),
+    "no stop reason": without_reason,
+    "no event for the stop reason": lambda event: None if event["type"] == "message_delta" else event,
+}
+
+
+@pytest.mark.parametrize("name", LIKE_CLAUDE)
+async def test_what_servers_like_claudes_leave_out_is_put_in(client_for: NewClient, name: str) -> None:
+    async with FakeProvider([claude_stream(LIKE_CLAUDE[name])]) as fake:
+        heard = await ask(client_for(fake.address), CLAUDE, streamed=True)
+    assert (heard.text, heard.calls, heard.reply.finish_reason) == ("hi", [LOOK], "tool_call")
+    assert len(fake.asked) == 1
+
+
 # -- parameters that a server does not know ------------------------------------------------------------------------
 
 REFUSALS = [

@@ -214,6 +214,8 @@ def _text(arguments: Any) -> str:
 class ChatMender:
     """Mends the chunks of one streamed answer."""
 
+    names_events = False
+
     def __init__(self, habits: Habits) -> None:
         self._habits = habits
         self._cutter = TagCutter()

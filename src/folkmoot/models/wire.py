@@ -106,6 +106,9 @@ def read_json(body: bytes) -> tuple[Any, bool]:
 class Mender(Protocol):
     """Mends the events of one stream of an API."""
 
+    names_events: bool
+    """Whether who reads the stream goes by the names of its events, which some servers leave out."""
+
     def mend(self, event: dict[str, Any]) -> list[dict[str, Any]] | None:
         """Return what to pass on in place of an event; None passes it on as it is."""
         ...
@@ -121,6 +124,8 @@ class Mender(Protocol):
 
 class PlainMender:
     """Passes the events of an API on that needs no mending of its own."""
+
+    names_events = False
 
     def mend(self, event: dict[str, Any]) -> list[dict[str, Any]] | None:
         """Pass the event on."""
@@ -204,11 +209,17 @@ class EventStream:
         if not isinstance(event, dict):
             return
         mended = self._mender.mend(event)
-        head = b"".join(field + b"\n" for field in fields)
+        if self._mender.names_events:
+            fields = [field for field in fields if not field.startswith(b"event:")]
+        rest = b"".join(field + b"\n" for field in fields)
         if mended is None:
-            yield head + b"data: " + (data.replace(b"\n", b" ") if sound else json.dumps(event).encode()) + b"\n\n"
+            whole = data.replace(b"\n", b" ") if sound else json.dumps(event).encode()
+            yield self._name(event) + rest + b"data: " + whole + b"\n\n"
         else:
-            yield from (head + _written(piece) for piece in mended)
+            yield from (self._name(piece) + rest + _written(piece) for piece in mended)
+
+    def _name(self, event: dict[str, Any]) -> bytes:
+        return b"event: %s\n" % str(event.get("type")).encode() if self._mender.names_events else b""
 
     def _finish(self, *, told: bool) -> Iterable[bytes]:
         if not self._done:

@@ -10,8 +10,9 @@ from typing import Any
 import httpx2
 
 from folkmoot.models.chat_wire import ChatMender, Habits, as_chunks, failure_in, mend_completion
+from folkmoot.models.messages_wire import MessagesMender
 from folkmoot.models.translation import clean_json
-from folkmoot.models.wire import A_PAGE, EventStream, PlainMender, error_in, read_json, status_of_error
+from folkmoot.models.wire import A_PAGE, EventStream, Mender, PlainMender, error_in, read_json, status_of_error
 
 chat_of: ContextVar[Habits | None] = ContextVar("chat_of", default=None)
 """Set while Chat Completions are asked: what is known of the server that is asked."""
@@ -30,8 +31,13 @@ class WireClient(httpx2.AsyncClient):
         habits = chat_of.get()
         if not stream or "json" in response.headers.get("content-type", ""):
             return _whole(response, await response.aread(), habits, streams=stream)
-        events = EventStream(ChatMender(habits) if habits is not None else PlainMender())
-        return _again(response, 200, stream=_Mended(response, events))
+        return _again(response, 200, stream=_Mended(response, EventStream(_mender(request, habits))))
+
+
+def _mender(request: httpx2.Request, habits: Habits | None) -> Mender:
+    if habits is not None:
+        return ChatMender(habits)
+    return MessagesMender() if request.url.path.endswith("/v1/messages") else PlainMender()
 
 
 class _Mended(httpx2.AsyncByteStream):
