@@ -376,6 +376,7 @@ async def test_server_that_wants_roles_to_take_turns(
             422,
         ),
         failure(400, "'messages.2' : for 'role:assistant' ... property 'reasoning_content' is unsupported"),
+        failure(500, "Cannot pass both content and thinking in an assistant message with tool calls!"),
     ],
 )
 async def test_server_that_does_not_take_thoughts_back_is_asked_without_them(
@@ -392,6 +393,25 @@ async def test_server_that_does_not_take_thoughts_back_is_asked_without_them(
             turns = (UserMessage("a"), thought, UserMessage("b"))
             assert (await client.ask("mistral/magistral", prompt(*turns))).text == "Done."
     assert len(provider.asked) == 4, "it is known from the first refusal on"
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Answer({"detail": [{"loc": ["body", "messages", 2, "content"], "msg": "none is not an allowed value"}]}, 422),
+        Answer({"error": "Error rendering prompt with jinja template: Cannot perform operation on null values"}, 400),
+        failure(500, "Value is not callable: null at row 1, column 7"),
+    ],
+)
+async def test_server_that_wants_a_text_in_every_message(refusal: Answer, client_for: ClientFor) -> None:
+    def strict(asked: Any) -> Answer:
+        return refusal if None in [message["content"] for message in asked.body["messages"]] else chat()
+
+    async with FakeProvider(strict) as provider:
+        client = client_for(provider.address)
+        for _ in range(2):
+            assert (await client.ask("vllm/any", prompt(UserMessage("q"), *CALLED, tools=[TOOL]))).text == "Hello."
+    assert len(provider.asked) == 3, "it is known from the first refusal on"
 
 
 async def test_server_that_lets_its_model_choose_is_not_told_to_force_a_call(client_for: ClientFor) -> None:

@@ -52,6 +52,9 @@ class Habits:
     forgets_thoughts: bool = False
     """It does not take back what its model thought, which is not sent any more."""
 
+    wants_texts: bool = False
+    """It takes no null for the text of a message: one that only calls tools gets an empty one."""
+
     begins_in_thought: bool = False
     """Its answers begin with a thought that no tag opens."""
 

@@ -55,6 +55,12 @@ _UNUSABLE_REASONING = re.compile(
 )
 _UNKNOWN_REASONING = re.compile(r"\breasoning(_content|_details)?\b")
 _IN_A_MESSAGE = re.compile(r"\bmessages?\b|\bassistant\b")
+_ONE_OF_BOTH = re.compile(r"both content and thinking", re.IGNORECASE)
+_NO_NULL = re.compile(
+    r"none is not an allowed value|\bnull\b|null ?(value|type)|none ?type|content.{0,40}(valid|be an?) string"
+    r"|missing field .?content",
+    re.IGNORECASE | re.DOTALL,
+)
 _UNSEEN_PICTURE = re.compile(r"image|vision|multi-?modal|mmproj", re.IGNORECASE)
 _LOOKS_LIKE_A_KEY = re.compile(r"\b(?:sk|gsk|xai|key|pk|AIza|Bearer)[-_ ][\w*-]{6,}|\bAIza[\w-]{10,}")
 _IN_A_KEYS_PLACE = r"(?i:\b(?:api[ _-]?key|key|bearer|token|authorization)\b(?: provided)?\W{1,4})"
@@ -165,15 +171,20 @@ def refuses_reasoning(exc: Exception) -> bool:
     return status_of(exc) in (400, 404) and _UNUSABLE_REASONING.search(_raw_words(exc)) is not None
 
 
-def knows_no_reasoning(exc: Exception) -> bool:
-    """Tell whether a server does not know the field of a message in which it is sent back what its model thought."""
-    said = _raw_words(exc)
-    return (
-        status_of(exc) in (400, 422)
-        and _UNKNOWN.search(said) is not None
-        and _UNKNOWN_REASONING.search(said) is not None
-        and _IN_A_MESSAGE.search(said) is not None
-    )
+def forgets_reasoning(exc: Exception) -> bool:
+    """Tell whether a server does not take back what its model thought: it knows no field for that in a message, or
+    its template, such as that of gpt-oss, wants no other text beside.
+    """
+    said, status = _raw_words(exc), status_of(exc)
+    if status in (400, 422, 500) and _ONE_OF_BOTH.search(said):
+        return True
+    wanted = (_UNKNOWN, _UNKNOWN_REASONING, _IN_A_MESSAGE)
+    return status in (400, 422) and all(pattern.search(said) for pattern in wanted)
+
+
+def refuses_null(exc: Exception) -> bool:
+    """Tell whether a server, or its model's template, wants a text in every message, be it an empty one."""
+    return status_of(exc) in (400, 422, 500) and _NO_NULL.search(_raw_words(exc)) is not None
 
 
 def refuses_pictures(exc: Exception) -> bool:

@@ -199,9 +199,10 @@ class ModelClient:
                 raise translated(exc, resolved) from exc
             except Exception as exc:
                 from folkmoot.models.failures import (
-                    knows_no_reasoning,
+                    forgets_reasoning,
                     refused_parameter,
                     refuses_late_system_message,
+                    refuses_null,
                     refuses_pictures,
                     refuses_reasoning,
                     translated,
@@ -218,9 +219,13 @@ class ModelClient:
                     log.info("%s cannot use earlier reasoning; asking without it", resolved.handle)
                     prompt = bare
                     continue
-                if knows_no_reasoning(exc) and _without_reasoning(prompt):
+                if forgets_reasoning(exc) and _without_reasoning(prompt):
                     log.info("%s does not take earlier reasoning; asking without it from now on", resolved.handle)
                     connection.habits.forgets_thoughts = True
+                    continue
+                if refuses_null(exc) and _has_calls_alone(prompt, connection):
+                    log.info("%s wants a text in every message; sending empty ones from now on", resolved.handle)
+                    connection.habits.wants_texts = True
                     continue
                 if unknown := refused_parameter(exc, connection.habits):
                     log.info("%s does not know %s; asking without it from now on", resolved.handle, unknown)
@@ -256,6 +261,13 @@ def _without_reasoning(prompt: Prompt) -> Prompt | None:
         return None
     turns = [replace(turn, reasoning=()) if isinstance(turn, AssistantMessage) else turn for turn in prompt.messages]
     return replace(prompt, messages=turns)
+
+
+def _has_calls_alone(prompt: Prompt, connection: Connection) -> bool:
+    """Tell whether a chat's server was sent calls with null for a text."""
+    if connection.manner.dialect != "openai" or connection.habits.wants_texts:
+        return False
+    return any(isinstance(turn, AssistantMessage) and turn.tool_calls and not turn.text for turn in prompt.messages)
 
 
 def _without_pictures(prompt: Prompt) -> Prompt | None:
