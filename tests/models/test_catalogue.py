@@ -84,7 +84,10 @@ async def test_anthropic_google_and_compatible_lists() -> None:
 async def test_ollama_tells_windows_one_by_one() -> None:
     def script(asked: Asked) -> Step:
         if asked.path == "/api/tags":
-            return Answer({"models": [{"name": "qwen3:8b"}, {"name": "small:1b"}, {"name": "nomic-embed-text:latest"}]})
+            names = ("qwen3:8b", "small:1b", "hf.co/some/model:Q4", "nomic-embed-text:latest")
+            return Answer({"models": [{"name": name} for name in names]})
+        if asked.path == "/api/ps":
+            return Answer({"models": [{"name": "hf.co/some/model:Q4", "context_length": 4096}]})
         model = asked.body["model"]
         if model == "small:1b":
             return Answer({"parameters": "stop x\nnum_ctx 9000", "model_info": {"llama.context_length": 131072}})
@@ -98,6 +101,7 @@ async def test_ollama_tells_windows_one_by_one() -> None:
     assert [(model.name, model.context_window) for model in models[:-1]] == [
         ("qwen3:8b", 40960),
         ("small:1b", 9000),
+        ("hf.co/some/model:Q4", 4096),
     ]
     assert [(model.name, model.embedding_dimensions) for model in embeddings] == [
         ("nomic-embed-text:latest", 768),
@@ -111,6 +115,18 @@ async def test_lm_studio_tells_the_loaded_window() -> None:
         catalogue = Catalogue(SETTINGS, {"LMSTUDIO_BASE_URL": f"{provider.address}/v1"})
         assert (await catalogue.models())[0].context_window == 8192
     assert provider.asked[0].path == "/api/v0/models"
+
+
+async def test_llama_cpp_tells_its_window_among_what_else_it_knows() -> None:
+    files = [("running", {"n_ctx": 8192, "n_ctx_train": 40960}), ("older", {"n_ctx_train": 40960})]
+    listed = [{"id": f"/models/{name}.gguf", "object": "model", "meta": meta} for name, meta in files]
+    async with FakeProvider([Answer({"models": [], "data": [*listed, "only-a-name"]})]) as provider:
+        models = await Catalogue(SETTINGS, {"OPENAI_BASE_URL": f"{provider.address}/v1"}).models()
+    assert [(model.handle, model.context_window) for model in models[:-1]] == [
+        ("openai//models/running.gguf", 8192),
+        ("openai//models/older.gguf", 40960),
+        ("openai/only-a-name", SETTINGS.context_window),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,24 @@ async def test_a_text_that_is_refused_is_told_from_a_provider_that_is_away(wire:
     assert not isinstance(away.value, ProviderRejected)
 
 
+async def test_a_server_that_knows_no_encoding_format_is_asked_without_it() -> None:
+    def strict(asked: Asked) -> Step:
+        known = "encoding_format" not in asked.body
+        return Answer(_of_openai(VECTORS)) if known else Answer({"detail": "encoding_format: Extra inputs"}, 422)
+
+    async with FakeProvider(strict) as provider:
+        client = EmbeddingClient(SETTINGS, {"OPENAI_BASE_URL": f"{provider.address}/v1"})
+        for _ in range(2):
+            assert await client.embed("openai/m", TEXTS) == UNIT
+        await client.aclose()
+    assert len(provider.asked) == 3, "it is known from the first refusal on"
+
+
+async def test_an_error_in_the_place_of_vectors_is_told() -> None:
+    with pytest.raises(ProviderError, match="the model is loading"):
+        await embedded(WIRES["mistral"], Answer({"error": {"message": "the model is loading"}}))
+
+
 async def test_a_query_waits_for_a_silent_provider_less_long_than_a_document(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embeddings, "QUERY_SECONDS", 0.05)
     wire = WIRES["mistral"]

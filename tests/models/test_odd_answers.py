@@ -32,8 +32,8 @@ def piece(index: int | None, arguments: Any, **rest: Any) -> dict[str, Any]:
     return chunk(tool_calls=[{**place, **rest, "function": {**name, "arguments": arguments}}])
 
 
-def stream(*events: Any, finish: str | None = "stop") -> Answer:
-    return Answer(events=(*events, *([chunk(finish)] if finish else []), "[DONE]"))
+def stream(*events: Any, finish: str | None = "stop", done: bool = True) -> Answer:
+    return Answer(events=(*events, *([chunk(finish)] if finish else []), *(["[DONE]"] if done else [])))
 
 
 def odd_call(**changes: Any) -> Answer:
@@ -45,6 +45,10 @@ def odd_call(**changes: Any) -> Answer:
         if value is None:
             del call[name]
     return answer
+
+
+def odd_message(**message: Any) -> Answer:
+    return with_choice(chat(None), message={"role": "assistant", "content": None, **message})
 
 
 def with_body(answer: Answer, **changes: Any) -> Answer:
@@ -91,7 +95,10 @@ async def ask(client: ModelClient, model: str, *, streamed: bool) -> Heard:
 
 
 LOOK = ("look", '{"at": 1}')
+LOOK_ON = ("look", '{"at": 2}')
 OBJECT = {"name": "look", "arguments": {"at": 1}}
+NO_CHOICE = {**chunk(), "choices": []}
+PARTS = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "hi"}]
 
 READABLE: dict[str, tuple[Answer, str, str, Sequence[tuple[str, str]]]] = {
     # name: the answer, then its text, thought and calls
@@ -163,6 +170,69 @@ READABLE: dict[str, tuple[Answer, str, str, Sequence[tuple[str, str]]]] = {
         "",
         [LOOK],
     ),
+    "one id for two calls": (
+        stream(piece(0, '{"at": 1}', id="c", name="look"), piece(0, '{"at": 2}', id="c", name="look")),
+        "",
+        "",
+        [LOOK, LOOK_ON],
+    ),
+    "one id for two calls with an index each": (
+        stream(
+            piece(0, '{"at": 1}', id="c", name="look"), piece(1, '{"at"', id="c", name="look"), piece(1, ": 2}", id="c")
+        ),
+        "",
+        "",
+        [LOOK, LOOK_ON],
+    ),
+    "a call that comes again under another index": (
+        stream(
+            piece(0, '{"at"', id="c", name="look"),
+            piece(0, ": 1}", id="c"),
+            piece(1, "", id="c", name="look"),
+            piece(1, '{"at": 1}', id="c"),
+        ),
+        "",
+        "",
+        [LOOK],
+    ),
+    "a call whose rest comes under another index": (
+        stream(piece(0, '{"at"', id="c", name="look"), piece(1, '{"at": 1}', id="c", name="look")),
+        "",
+        "",
+        [LOOK],
+    ),
+    "all arguments again at the end": (
+        stream(piece(0, '{"at"', id="c", name="look"), piece(0, ": 1}"), piece(0, '{"at": 1}', id="c", name="look")),
+        "",
+        "",
+        [LOOK],
+    ),
+    "no arguments, and then some": (
+        stream(piece(0, "{}", id="c", name="look"), piece(0, '{"at"'), piece(0, ": 1}")),
+        "",
+        "",
+        [LOOK],
+    ),
+    "no arguments": (stream(piece(0, "", id="c", name="look")), "", "", [("look", "{}")]),
+    "arguments of null": (stream(piece(0, None, id="c", name="look")), "", "", [("look", "{}")]),
+    "calls without arguments and ids": (
+        stream(piece(None, "{}", name="look"), piece(None, "{}", name="see")),
+        "",
+        "",
+        [("look", "{}"), ("see", "{}")],
+    ),
+    "a name with what gpt-oss writes around it": (
+        odd_call(function={"name": "functions.look<|channel|>commentary", "arguments": '{"at": 1}'}),
+        "",
+        "",
+        [LOOK],
+    ),
+    "a streamed name with what gpt-oss writes around it": (
+        stream(piece(0, '{"at": 1}', id="c", name="look<|channel|>commentary")),
+        "",
+        "",
+        [LOOK],
+    ),
     "an emoji cut in two": (stream(chunk(content="a \ud83d"), chunk(content="\ude00 b")), f"a {GRIN} b", "", []),
     "an emoji cut in a thought": (
         stream(chunk(reasoning_content="\ud83d"), chunk(reasoning_content="\ude00"), chunk(content="b")),
@@ -217,6 +287,46 @@ READABLE: dict[str, tuple[Answer, str, str, Sequence[tuple[str, str]]]] = {
         "",
         [],
     ),
+    "a finish reason of nothing": (with_choice(chat("hi"), finish_reason=""), "hi", "", []),
+    "no finish reason, and the end is told": (stream(chunk(content="hi <b"), finish=None), "hi <b", "", []),
+    "no finish reason but of nothing": (stream(chunk("", content="hi"), finish=""), "hi", "", []),
+    "no finish reason behind a call": (stream(piece(0, '{"at": 1}', id="c", name="look"), finish=None), "", "", [LOOK]),
+    "content of parts": (chat(PARTS), "hi", "hm", []),
+    "streamed content of parts": (stream(*(chunk(content=[part]) for part in PARTS)), "hi", "hm", []),
+    "a call that is no list": (odd_message(tool_calls={"id": "c", "function": OBJECT}), "", "", [LOOK]),
+    "a call in the form that calls had first": (odd_message(function_call=OBJECT), "", "", [LOOK]),
+    "a streamed call in the form that calls had first": (
+        stream(chunk(function_call={"name": "look", "arguments": ""}), chunk(function_call={"arguments": '{"at": 1}'})),
+        "",
+        "",
+        [LOOK],
+    ),
+    "a message in the place of a delta": (
+        stream(*({**NO_CHOICE, "choices": [{"message": {"content": text}}]} for text in "ab")),
+        "ab",
+        "",
+        [],
+    ),
+    "a message beside a delta": (
+        stream(*({**NO_CHOICE, "choices": [{"delta": {"content": t}, "message": {"content": "ab"}}]} for t in "ab")),
+        "ab",
+        "",
+        [],
+    ),
+    "a whole answer as an event": (
+        Answer(events=(chat("hi", [("c1", "look", '{"at": 1}')]).body, "[DONE]")),
+        "hi",
+        "",
+        [LOOK],
+    ),
+    "a whole answer as text": (
+        Answer(chat("hi").body, headers={"content-type": "text/plain"}),
+        "hi",
+        "",
+        [],
+    ),
+    "an odd head": (with_body(with_choice(chat("hi"), index=None), created="now", id=None, model=7), "hi", "", []),
+    "a role of its own": (odd_message(role="model", content="hi"), "hi", "", []),
     "a whole answer to the wish for a stream": (
         Answer(chat("hi", [("c1", "look", '{"at": 1}')]).body, streamed=None),
         "hi",
@@ -241,6 +351,40 @@ async def test_an_odd_answer_is_read(client_for: NewClient, name: str) -> None:
             assert len({call.id for call in heard.reply.tool_calls} - {""}) == len(calls)
 
 
+def used(prompt: Any, completion: Any) -> dict[str, Any]:
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": 0}
+
+
+USAGE: dict[str, Answer] = {
+    # name: an answer that took 5 tokens for its prompt and 2 for itself
+    "so far, with every chunk": stream(
+        {**chunk(content="h"), "usage": used(5, 1)}, {**chunk(content="i"), "usage": used(5, 2)}
+    ),
+    "so far, and once more at the end": stream(
+        {**chunk(content="hi"), "usage": used(5, 1)},
+        {**chunk("stop"), "usage": used(5, 2)},
+        {**NO_CHOICE, "usage": used(5, 2)},
+        finish=None,
+    ),
+    "none before the end": stream({**chunk(content="hi"), "usage": used(0, 0)}, {**NO_CHOICE, "usage": used(5, 2)}),
+    "none at the end": stream({**chunk(content="hi"), "usage": used(5, 2)}, {**NO_CHOICE, "usage": used(0, 0)}),
+    "with the choice": stream(
+        {**NO_CHOICE, "choices": [{"index": 0, "delta": {"content": "hi"}, "usage": used(5, 2)}]}
+    ),
+    "in a place of Groq's": stream(chunk(content="hi"), {**NO_CHOICE, "x_groq": {"id": "r", "usage": used(5, 2)}}),
+    "as fractions": stream({**chunk(content="hi"), "usage": used(5.0, 2.0)}),
+    "as fractions, whole": with_body(chat("hi"), usage=used(5.0, 2.0)),
+}
+
+
+@pytest.mark.parametrize("name", USAGE)
+async def test_what_an_answer_took_is_counted_once(client_for: NewClient, name: str) -> None:
+    answer = USAGE[name]
+    async with FakeProvider([answer]) as fake:
+        heard = await ask(client_for(fake.address), "openai/m", streamed=answer.events is not None)
+    assert (heard.text, heard.reply.usage.prompt_tokens, heard.reply.usage.completion_tokens) == ("hi", 5, 2)
+
+
 async def test_a_server_whose_thoughts_end_in_a_lone_tag_is_known_from_its_first_answer_on(
     client_for: NewClient,
 ) -> None:
@@ -259,7 +403,17 @@ SAID = chunk(content="so far")
 
 BROKEN: dict[str, tuple[Answer, bool, str]] = {
     # name: the answer, whether it is asked for again, and what the error says
-    "no finish reason": (stream(SAID, finish=None), False, "without a finish reason"),
+    "no finish reason": (stream(SAID, finish=None, done=False), False, "without a finish reason"),
+    "no finish reason amid a call": (
+        stream(piece(0, '{"at"', id="c", name="look"), finish=None),
+        False,
+        "without a finish reason",
+    ),
+    "no finish reason and only a thought": (
+        stream(chunk(reasoning_content="hm"), finish=None),
+        False,
+        "without a finish reason",
+    ),
     "no finish reason and no words": (stream(finish=None), True, "without a finish reason"),
     "an empty stream": (Answer(events=()), True, "without a finish reason"),
     "finish reason error, streamed": (stream(SAID, finish="error"), False, "broke off"),
@@ -279,6 +433,22 @@ BROKEN: dict[str, tuple[Answer, bool, str]] = {
     "used up, streamed": (stream(CREDIT), False, "your credit is used up"),
     "refused inside a 200": (Answer({"object": "error", "code": 400, "message": "no such thing"}), False, "no such"),
     "an error that is a text": (Answer({"error": "the model is loading"}), True, "the model is loading"),
+    "details in the place of an answer": (Answer({"detail": "no GPU"}), True, "no GPU"),
+    "details in the place of a chunk": (stream({"detail": [{"msg": "no GPU"}]}, finish=None), True, "no GPU"),
+    "a message in the place of a chunk": (stream({"message": "no GPU", "code": 503}, finish=None), True, "no GPU"),
+    "an error under a name of its own": (
+        stream(b'error: {"code": 503, "message": "no GPU"}\n\n', finish=None, done=False),
+        True,
+        "no GPU",
+    ),
+    "an error in a list": (Answer([{"error": {"code": 400, "message": "no such thing"}}]), False, "no such"),
+    "a page": (Answer("<!DOCTYPE html>", headers={"content-type": "text/html"}), False, "web page.*/v1"),
+    "no room for an answer": (
+        with_choice(chat(""), finish_reason="model_context_window_exceeded"),
+        False,
+        "leaves no room",
+    ),
+    "no room for an answer, streamed": (stream(finish="model_context_window_exceeded"), False, "leaves no room"),
     "a chunk that cannot be read": (stream(SAID, '{"choices": [{"index": 0, "delta": {"con'), False, "cannot be read"),
 }
 
@@ -359,6 +529,42 @@ async def test_junk_amid_another_apis_stream_is_passed_over(client_for: NewClien
     assert events is not None
     async with FakeProvider([Answer(events=(b"data:\n\n", "PROCESSING", *events))]) as fake:
         assert (await ask(client_for(fake.address), model, streamed=True)).text == "hi"
+
+
+def claude_stream(change: Callable[[dict[str, Any]], Any]) -> Answer:
+    """Return a streamed answer of Claude's with a text and a call, its events changed; None leaves one out."""
+    call = {"type": "tool_use", "id": "c1", "name": "look", "input": {"at": 1}}
+    events = claude({"type": "text", "text": "hi"}, call, stop="tool_use").streamed or ()
+    changed = (change(json.loads(json.dumps(event))) for event in events)
+    return Answer(events=tuple(event for event in changed if event is not None))
+
+
+def without_reason(event: dict[str, Any]) -> dict[str, Any]:
+    return {**event, "delta": {"stop_reason": None}} if event["type"] == "message_delta" else event
+
+
+def without_usage(event: dict[str, Any]) -> dict[str, Any]:
+    event.get("message", event).pop("usage", None)
+    return event
+
+
+LIKE_CLAUDE: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "no names of events": lambda event: b"data: " + json.dumps(event).encode() + b"\n\n",
+    "no usage": without_usage,
+    "usage of nulls": lambda event: (
+        event | ({"message": event["message"] | {"usage": {"input_tokens": None}}} if "message" in event else {})
+    ),
+    "no stop reason": without_reason,
+    "no event for the stop reason": lambda event: None if event["type"] == "message_delta" else event,
+}
+
+
+@pytest.mark.parametrize("name", LIKE_CLAUDE)
+async def test_what_servers_like_claudes_leave_out_is_put_in(client_for: NewClient, name: str) -> None:
+    async with FakeProvider([claude_stream(LIKE_CLAUDE[name])]) as fake:
+        heard = await ask(client_for(fake.address), CLAUDE, streamed=True)
+    assert (heard.text, heard.calls, heard.reply.finish_reason) == ("hi", [LOOK], "tool_call")
+    assert len(fake.asked) == 1
 
 
 # -- parameters that a server does not know ------------------------------------------------------------------------

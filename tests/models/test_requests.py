@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -25,6 +25,7 @@ from folkmoot.models.prompt import (
     Image,
     ModelOptions,
     Prompt,
+    PromptMessage,
     Reasoning,
     ReasoningDelta,
     Reply,
@@ -307,10 +308,120 @@ async def test_server_that_wants_system_messages_first_gets_memory_as_user_text(
     assert len(provider.asked) == 3
     last = provider.asked[-1].body["messages"]
     assert [message["role"] for message in last] == ["system", "user"]
-    assert [part["text"] for part in last[1]["content"]] == ["Hello?", "<memory/>"]
+    assert last[1]["content"] == "Hello?\n\n<memory/>"
+
+
+def in_mistrals_order(asked: Any) -> Answer:
+    """Refuse what Mistral refuses: after what a tool returned only the model may speak."""
+    follows = {"tool": ("assistant", "tool"), "assistant": ("assistant", "user", "tool")}
+    roles = [message["role"] for message in asked.body["messages"]]
+    for before, role in pairwise(roles):
+        if role not in follows.get(before, ("assistant", "system", "user")):
+            return failure(400, f"Unexpected role '{role}' after role '{before}'", "3230")
+    return chat()
+
+
+def in_turns(asked: Any) -> Answer:
+    """Refuse what many chat templates do: users and model have to take turns; calls and returns do not count."""
+    first, *rest = asked.body["messages"]
+    said = [message["role"] for message in rest if message["role"] != "tool" and not message.get("tool_calls")]
+    if first["role"] != "system" or said != (["user", "assistant"] * len(said))[: len(said)]:
+        return failure(500, "After the optional system message, conversation roles must alternate user/assistant")
+    return chat()
+
+
+CALLED = (AssistantMessage("", tool_calls=(ToolCall("abcdefghi", "look", "{}"),)), ToolReturn("abcdefghi", "look", "x"))
+IN_TURNS = [
+    # the turns of a conversation, then what is sent of them behind the instructions
+    ((UserMessage("q"), *CALLED), ["q", None, "x\n\n<memory/>"]),
+    (
+        (UserMessage("q"), *CALLED, UserMessage("a"), UserMessage("b")),
+        ["q", None, "x", "(the conversation continues)", "a\n\nb\n\n<memory/>"],
+    ),
+    (
+        (UserMessage("q"), AssistantMessage("a"), AssistantMessage("b"), SystemMessage("s")),
+        ["q", "a", "(the conversation continues)", "b", "<system>\ns\n</system>\n\n<memory/>"],
+    ),
+]
+
+
+@pytest.mark.parametrize("server", [in_mistrals_order, in_turns])
+@pytest.mark.parametrize(("turns", "sent"), IN_TURNS)
+async def test_server_that_wants_roles_to_take_turns(
+    server: Any, turns: Sequence[PromptMessage], sent: list[str], client_for: ClientFor
+) -> None:
+    async with FakeProvider(server) as provider:
+        client = client_for(provider.address)
+        for _ in range(2):
+            assert (await client.ask("mistral/small", prompt(*turns, tools=[TOOL]))).text == "Hello."
+    assert len(provider.asked) == 3, "it is known from the first refusal on"
+    assert [message["content"] for message in provider.asked[-1].body["messages"][1:]] == sent
 
 
 # --- what comes back
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Answer(
+            {
+                "detail": [
+                    {
+                        "loc": ["body", "messages", 2, "assistant", "reasoning_content"],
+                        "msg": "Extra inputs are not permitted",
+                    }
+                ]
+            },
+            422,
+        ),
+        failure(400, "'messages.2' : for 'role:assistant' ... property 'reasoning_content' is unsupported"),
+        failure(500, "Cannot pass both content and thinking in an assistant message with tool calls!"),
+    ],
+)
+async def test_server_that_does_not_take_thoughts_back_is_asked_without_them(
+    refusal: Answer, client_for: ClientFor
+) -> None:
+    def strict(asked: Any) -> Answer:
+        return refusal if b"reasoning_content" in asked.raw else chat("Done.", reasoning_content="Hm.")
+
+    async with FakeProvider(strict) as provider:
+        client = client_for(provider.address)
+        thought = await client.ask("mistral/magistral", prompt())
+        assert thought.reasoning
+        for _ in range(2):
+            turns = (UserMessage("a"), thought, UserMessage("b"))
+            assert (await client.ask("mistral/magistral", prompt(*turns))).text == "Done."
+    assert len(provider.asked) == 4, "it is known from the first refusal on"
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Answer({"detail": [{"loc": ["body", "messages", 2, "content"], "msg": "none is not an allowed value"}]}, 422),
+        Answer({"error": "Error rendering prompt with jinja template: Cannot perform operation on null values"}, 400),
+        failure(500, "Value is not callable: null at row 1, column 7"),
+    ],
+)
+async def test_server_that_wants_a_text_in_every_message(refusal: Answer, client_for: ClientFor) -> None:
+    def strict(asked: Any) -> Answer:
+        return refusal if None in [message["content"] for message in asked.body["messages"]] else chat()
+
+    async with FakeProvider(strict) as provider:
+        client = client_for(provider.address)
+        for _ in range(2):
+            assert (await client.ask("vllm/any", prompt(UserMessage("q"), *CALLED, tools=[TOOL]))).text == "Hello."
+    assert len(provider.asked) == 3, "it is known from the first refusal on"
+
+
+async def test_server_that_lets_its_model_choose_is_not_told_to_force_a_call(client_for: ClientFor) -> None:
+    def strict(asked: Any) -> Answer:
+        fault = {"loc": ["body", "tool_choice"], "msg": "Input should be 'none' or 'auto'"}
+        return Answer({"detail": [fault]}, 422) if asked.body.get("tool_choice") == "required" else chat()
+
+    async with FakeProvider(strict) as provider:
+        asked = prompt(tools=[TOOL], options=ModelOptions(tool_choice="required"))
+        assert (await client_for(provider.address).ask("vllm/any", asked)).text == "Hello."
 
 
 async def test_tool_calls_come_back_as_written(client_for: ClientFor) -> None:
@@ -464,10 +575,16 @@ async def test_passing_faults_are_retried(handle: str, fault: Any, client_for: C
     assert len(pauses.seconds) == 1
 
 
-async def test_retry_after_is_honoured(client_for: ClientFor, pauses: Any) -> None:
-    async with FakeProvider([failure(429, "slow down", retry_after="7"), chat()]) as provider:
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [({"retry_after": "7"}, 7.0), ({"retry_after": "7.5"}, 7.5), ({"retry_after_ms": "7500"}, 7.5)],
+)
+async def test_retry_after_is_honoured(
+    header: dict[str, str], seconds: float, client_for: ClientFor, pauses: Any
+) -> None:
+    async with FakeProvider([failure(429, "slow down", **header), chat()]) as provider:
         await client_for(provider.address).ask(OPENAI, prompt())
-    assert pauses.seconds == [7.0]
+    assert pauses.seconds == [seconds]
 
 
 async def test_retry_after_too_long_to_wait_for(client_for: ClientFor, pauses: Any) -> None:
@@ -554,6 +671,62 @@ async def test_context_overflow(handle: str, fault: Answer, client_for: ClientFo
         with pytest.raises(ContextOverflow):
             await client_for(provider.address).ask(handle, prompt())
     assert len(provider.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "The decoder prompt (length 5000) is longer than the maximum model length of 4096.",
+        "Input length (265330 tokens) exceeds the maximum allowed length (262138 tokens). Use a shorter input.",
+        "Input length 877338 exceeds the maximum allowed input length of 639968 tokens",
+        "Prompt exceeds max length",
+        "Prompt length 5000 is greater than max_seq_len 4096",
+        "Invalid request: Your request exceeded model token limit: 262144 (requested: 300000)",
+        "tokens in request more than max tokens allowed",
+        "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens",
+        "Input validation error: `inputs` must have less than 4095 tokens. Given: 5000",
+        "<400> InternalError.Algo.InvalidParameter: Range of input length should be [1, 98304]",
+    ],
+)
+def test_words_for_a_prompt_that_is_too_long(words: str) -> None:
+    from pydantic_ai.exceptions import ModelHTTPError
+
+    from folkmoot.models.failures import is_overflow
+
+    refused = ModelHTTPError(400, "m", {"message": words})
+    assert is_overflow(refused, 400, words)
+    assert not is_overflow(ModelHTTPError(429, "m", {"message": words}), 429, words)
+
+
+@pytest.mark.parametrize(
+    "body", ["", "<html>413 Request Entity Too Large</html>", {"error": "Request too large (TPM)"}]
+)
+async def test_a_request_that_is_too_large_is_too_long(body: Any, client_for: ClientFor) -> None:
+    async with FakeProvider([Answer(body, 413)]) as provider:
+        with pytest.raises(ContextOverflow):
+            await client_for(provider.address).ask(OPENAI, prompt())
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"detail": "no such thing"}, "no such thing"),
+        ({"detail": [{"loc": ["body", "messages", 1], "msg": "not allowed"}]}, "body.messages.1: not allowed"),
+        ([{"error": {"code": 400, "message": "no such thing"}}], "no such thing"),
+        ({"errors": [{"message": "no such thing"}]}, "no such thing"),
+    ],
+)
+async def test_errors_are_told_in_their_words_whatever_their_form(body: Any, words: str, client_for: ClientFor) -> None:
+    async with FakeProvider([Answer(body, 400)]) as provider:
+        with pytest.raises(ProviderRejected) as caught:
+            await client_for(provider.address).ask(OPENAI, prompt())
+    assert caught.value.message.endswith(f"It said: {words}")
+
+
+async def test_what_is_forbidden_is_told_without_the_key(client_for: ClientFor) -> None:
+    async with FakeProvider([failure(403, "Your country is not served; key house-of-cards.")]) as provider:
+        with pytest.raises(ProviderAuthentication, match="Your country is not served; key \\*\\*\\*"):
+            await client_for(provider.address).ask(OPENAI, prompt())
 
 
 async def test_refused_request_says_why_without_the_key(client_for: ClientFor) -> None:

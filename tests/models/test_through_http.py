@@ -15,6 +15,7 @@ from support.fixtures import StartServer
 
 MODEL = "openai/gpt-5-mini"
 CALL = ("same", "conversation_search", '{"query": "x"}')
+ANOTHER = ("same", "conversation_search", '{"query": "y"}')
 
 
 @pytest.fixture
@@ -33,10 +34,10 @@ async def provider() -> AsyncIterator[FakeProvider]:
                 responses(thought("rs_2"), said("msg_1", "Done.")) if returned else responses(thought("rs_1"), search)
             )
         if not body.get("stream"):
-            return chat("Done.") if returned else chat(None, [CALL, CALL])
+            return chat("Done.") if returned else chat(None, [CALL, ANOTHER])
         pieces = [
             {"index": place, "type": "function", "id": name, "function": {"name": tool, "arguments": arguments}}
-            for place, (name, tool, arguments) in enumerate([CALL, CALL])
+            for place, (name, tool, arguments) in enumerate([CALL, ANOTHER])
         ]
         return chat_stream({"content": "Done."}) if returned else chat_stream(*({"tool_calls": [p]} for p in pieces))
 

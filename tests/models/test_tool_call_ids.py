@@ -20,9 +20,14 @@ Calls = list[tuple[str, str, str]]
 
 ODD: dict[str, Calls] = {
     "one id twice": [("same", "look", '{"q": 1}'), ("same", "look", '{"q": 2}')],
-    "one id thrice": [("same", "look", "{}"), ("same", "other", "{}"), ("b", "look", "{}"), ("same", "look", "{}")],
+    "one id thrice": [
+        ("same", "look", '{"q": 1}'),
+        ("same", "other", "{}"),
+        ("b", "look", "{}"),
+        ("same", "look", '{"q": 2}'),
+    ],
     "no ids": [("", "look", '{"q": 1}'), ("", "look", '{"q": 2}')],
-    "NUL": [("nul\0", "look", "{}"), ("nul\0", "look", "{}")],
+    "NUL": [("nul\0", "look", "{}"), ("nul\0", "see", "{}")],
     "half a pair": [("half\ud800", "look", "{}")],
     "odd names": [("a", "no such tool!", "{}"), ("b", "", "{}"), ("c", "n" * 200, "{}"), ("d", "nul\0\ud800", "{}")],
 }
@@ -106,9 +111,9 @@ def test_the_calls_of_a_whole_reply_go_by_their_order() -> None:
 
 
 def test_mended_names() -> None:
-    assert [mended_name(name) for name in ("look", "functions.look", "ünknown", "", "n" * 70)] == [
+    assert [mended_name(name) for name in ("look", " functions.look\n", "ünknown", "", "n" * 70)] == [
         "look",
-        "functions_look",
+        "look",
         "_nknown",
         "unnamed",
         "n" * 64,

@@ -24,8 +24,11 @@ def chunk(finish: str | None = None, **delta: Any) -> Chunk:
     return {"id": "c", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
 
 
+DONE = b"data: [DONE]\n\n"
+
+
 def stream(*chunks: Chunk) -> bytes:
-    return b"".join(b"data: %s\n\n" % json.dumps(each).encode() for each in chunks) + b"data: [DONE]\n\n"
+    return b"".join(b"data: %s\n\n" % json.dumps(each).encode() for each in chunks) + DONE
 
 
 def completion(finish: str | None = "stop", **message: Any) -> Chunk:
@@ -34,7 +37,7 @@ def completion(finish: str | None = "stop", **message: Any) -> Chunk:
 
 ERROR = {"error": {"code": 402, "message": "your credit is used up"}}
 CUT = {
-    "no finish reason": (stream(chunk(content="so far")), "without a finish reason"),
+    "no finish reason": (stream(chunk(content="so far")).removesuffix(DONE), "without a finish reason"),
     "finish reason error": (stream(chunk(content="so far"), chunk("error")), "broke off"),
     "an error amid it": (stream(chunk(content="so far"), ERROR), "your credit is used up"),
 }

@@ -16,7 +16,7 @@ from folkmoot.models.connections import Connection
 from folkmoot.models.exchanges import Exchange, noting, read_body
 from folkmoot.models.failures import AnswerBroken
 from folkmoot.models.options import parameters_of, settings_of
-from folkmoot.models.prompt import Delta, Prompt, Reply, TextDelta
+from folkmoot.models.prompt import Delta, Prompt, Reply, TextDelta, ToolCallDelta
 from folkmoot.models.sent_before import continued
 from folkmoot.models.tool_call_ids import CallIds
 from folkmoot.models.translation import messages_of
@@ -111,6 +111,7 @@ class ReplyStream:
         self._reader = DeltaReader(self._ids)
         self._waiting: list[Delta] = []
         self._said: list[str] = []
+        self._with_arguments: set[str] = set()
         self._reply: Reply | None = None
         self._ended = False
 
@@ -147,10 +148,17 @@ class ReplyStream:
             self._waiting.append(delta)
             if isinstance(delta, TextDelta):
                 self._said.append(delta.text)
+            elif isinstance(delta, ToolCallDelta) and delta.arguments:
+                self._with_arguments.add(delta.id)
 
     def _end(self) -> None:
-        """Read the whole answer; what of its text came by no event, such as a refusal, is a last delta."""
+        """Read the whole answer; what of it came by no event, such as a refusal or `{}`, makes the last deltas."""
         self._reply = reply_of(_sound(self._response.get(), streamed=True), self._manner, self._ids)
         said = "".join(self._said)
         if len(self._reply.text) > len(said) and self._reply.text.startswith(said):
             self._waiting.append(TextDelta(self._reply.text[len(said) :]))
+        self._waiting += [
+            ToolCallDelta(call.id, None, call.arguments)
+            for call in self._reply.tool_calls
+            if call.id not in self._with_arguments
+        ]

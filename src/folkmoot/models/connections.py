@@ -279,6 +279,8 @@ def _plainly(client: AsyncOpenAI, habits: Habits, path: str, whole: Any, stream_
             options["timeout"] = timeout
         if continuing := going_on.get():
             body["messages"] = continuing.whole(body["messages"])
+        if habits.wants_texts:
+            body["messages"] = [message | {"content": message.get("content") or ""} for message in body["messages"]]
         post: Any = client.post
         token = chat_of.set(chat)
         try:

@@ -25,6 +25,7 @@ from folkmoot.models.directory import Directory
 from folkmoot.models.observing import model_attributes
 from folkmoot.models.openai_client import openai_client
 from folkmoot.models.providers import DEFAULT_ALIAS, OFFLINE, ResolvedModel
+from folkmoot.models.wire import error_in, words_in
 from folkmoot.outbound.connections import guarded_transport
 from folkmoot.outbound.proxies import client_for, is_this_machine
 from folkmoot.settings import Settings
@@ -303,12 +304,19 @@ def _openai(resolved: ResolvedModel, http: httpx2.AsyncClient) -> _Asker:
     from pydantic_ai.exceptions import ModelConnectionError, ModelHTTPError
 
     client = openai_client(resolved, http)
+    options: dict[str, Any] = {"encoding_format": "float"}
 
     async def ask(texts: Sequence[str], purpose: Purpose) -> list[Sequence[float]]:
         post: Any = client.post
-        body = {"model": resolved.model, "input": list(texts), "encoding_format": "float"}
+        body = {"model": resolved.model, "input": list(texts)}
         try:
-            answer = await post("/embeddings", cast_to=object, body=body)
+            try:
+                answer = await post("/embeddings", cast_to=object, body=body | options)
+            except APIStatusError as error:
+                if error.status_code not in (400, 422) or "encoding_format" not in f"{error.body}" or not options:
+                    raise
+                options.clear()  # a server that knows no such option, or another value of it
+                answer = await post("/embeddings", cast_to=object, body=body)
         except APITimeoutError as error:
             raise TimeoutError from error
         except APIConnectionError as error:
@@ -324,6 +332,8 @@ def _openai(resolved: ResolvedModel, http: httpx2.AsyncClient) -> _Asker:
 
 def _in_order(answer: Any) -> list[Sequence[float]]:
     """Return the vectors of an answer in OpenAI's form, in the order of their texts."""
+    if error := error_in(answer):
+        raise ProviderError(f"The provider sent an error in the place of vectors: {words_in(error) or error}")
     entries = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ProviderError("The provider's answer holds no vectors.")

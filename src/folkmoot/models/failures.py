@@ -34,21 +34,32 @@ from folkmoot.errors import (
 )
 from folkmoot.models.chat_wire import Habits
 from folkmoot.models.providers import ResolvedModel, how_to_set
+from folkmoot.models.wire import words_in
 
 _OVERFLOW = re.compile(
     r"context_length_exceeded|context length|context window|context size|exceed_context|prompt is too long"
     r"|input is too long|token count.{0,40}exceeds|maximum prompt length|too many (input )?tokens"
-    r"|reduce the length of (the|your)|n_ctx|greater than the context|model_context_window_exceeded",
+    r"|reduce the length of (the|your)|n_ctx|greater than the context|model_context_window_exceeded"
+    r"|(input|prompt)\b.{0,60}\b(exceeds|longer than|greater than)\b.{0,30}\b(max|limit|length)|model token limit"
+    r"|more than max tokens|inputs`? (tokens|must have less)|range of input length",
     re.IGNORECASE | re.DOTALL,
 )
 _MISPLACED_SYSTEM = re.compile(
     r"system (message|role|prompt)\b.{0,60}\b(begin|first|start|only|support|not)|roles? must alternate"
-    r"|conversation roles|unexpected role .?system|only (user|the user)",
+    r"|conversation roles|unexpected role|expected last role|only (user|the user)",
     re.IGNORECASE | re.DOTALL,
 )
 _UNUSABLE_REASONING = re.compile(
     r"encrypted[_ ]content|item (with id )?'(rs|msg|fc)_|without its required .{0,12}(reasoning|following)",
     re.IGNORECASE,
+)
+_UNKNOWN_REASONING = re.compile(r"\breasoning(_content|_details)?\b")
+_IN_A_MESSAGE = re.compile(r"\bmessages?\b|\bassistant\b")
+_ONE_OF_BOTH = re.compile(r"both content and thinking", re.IGNORECASE)
+_NO_NULL = re.compile(
+    r"none is not an allowed value|\bnull\b|null ?(value|type)|none ?type|content.{0,40}(valid|be an?) string"
+    r"|missing field .?content",
+    re.IGNORECASE | re.DOTALL,
 )
 _UNSEEN_PICTURE = re.compile(r"image|vision|multi-?modal|mmproj", re.IGNORECASE)
 _LOOKS_LIKE_A_KEY = re.compile(r"\b(?:sk|gsk|xai|key|pk|AIza|Bearer)[-_ ][\w*-]{6,}|\bAIza[\w-]{10,}")
@@ -58,13 +69,17 @@ _UNKNOWN = re.compile(
     r"|extra[_ ](forbidden|fields?|inputs?|params?)|not permitted|not allowed|no such (field|param)|cannot find field",
     re.IGNORECASE,
 )
+_FORCED = re.compile(r"tool_choice.{0,80}(input should be|must be|invalid|incompatible)", re.IGNORECASE | re.DOTALL)
+"""What servers say that let their models choose."""
+
 _ESSENTIAL = frozenset(
     {"model", "messages", "input", "contents", "stream", "tools", "system", "instructions", "extra_body", "betas"}
 )
 """What a request cannot do without."""
 
+_FRACTION = re.compile(r"\d{1,6}\.\d{1,9}")
 _PASSING = frozenset({408, 409, 429})
-_OVERFLOW_STATUS = frozenset({400, 413, 422, 500})
+_OVERFLOW_STATUS = frozenset({400, 422, 500})
 
 
 class AnswerBroken(Exception):
@@ -100,14 +115,16 @@ def _refused(exc: ModelAPIError, resolved: ResolvedModel, said: str) -> Folkmoot
     if is_overflow(exc, status, said):
         return ContextOverflow(f"The prompt is longer than the context window of {resolved.handle}. {said}")
     if isinstance(exc, ModelAuthenticationError) or status in (401, 403):
+        why = f" {said}" if status == 403 else ""  # which may be about a region, a model or a policy
         return ProviderAuthentication(
             f"{title} did not accept the key for {resolved.handle} ({status or 'refused'}). "
-            f"{how_to_set(resolved.provider)}"
+            f"{how_to_set(resolved.provider)}{why}"
         )
     if isinstance(exc, ModelQuotaExceededError):
         return ProviderRateLimit(f"The quota or credit at {title} is used up; see your account there. {said}")
     if isinstance(exc, ModelRateLimitError) or status == 429:
-        wait = f" Try again in {exc.retry_after:.0f} s." if exc.retry_after else " Try again in a moment."
+        seconds = retry_after(exc)
+        wait = f" Try again in {seconds:.0f} s." if seconds else " Try again in a moment."
         return ProviderRateLimit(f"{title} is limiting requests.{wait}")
     if isinstance(exc, ModelNotFoundError) or status == 404:
         return ProviderRejected(f"{title} has no model {resolved.model!r}, or not at {_place(resolved)}. {said}")
@@ -120,8 +137,8 @@ def is_overflow(exc: ModelAPIError, status: int | None, said: str) -> bool:
     """Tell whether a provider says that the prompt is too long, in whatever words."""
     if isinstance(exc, ModelContextWindowExceededError):
         return True
-    if status is not None and status not in _OVERFLOW_STATUS:
-        return False
+    if status == 413 or (status is not None and status not in _OVERFLOW_STATUS):
+        return status == 413
     return _OVERFLOW.search(f"{said} {exc.provider_error_code or ''} {exc.body or ''}") is not None
 
 
@@ -154,6 +171,22 @@ def refuses_reasoning(exc: Exception) -> bool:
     return status_of(exc) in (400, 404) and _UNUSABLE_REASONING.search(_raw_words(exc)) is not None
 
 
+def forgets_reasoning(exc: Exception) -> bool:
+    """Tell whether a server does not take back what its model thought: it knows no field for that in a message, or
+    its template, such as that of gpt-oss, wants no other text beside.
+    """
+    said, status = _raw_words(exc), status_of(exc)
+    if status in (400, 422, 500) and _ONE_OF_BOTH.search(said):
+        return True
+    wanted = (_UNKNOWN, _UNKNOWN_REASONING, _IN_A_MESSAGE)
+    return status in (400, 422) and all(pattern.search(said) for pattern in wanted)
+
+
+def refuses_null(exc: Exception) -> bool:
+    """Tell whether a server, or its model's template, wants a text in every message, be it an empty one."""
+    return status_of(exc) in (400, 422, 500) and _NO_NULL.search(_raw_words(exc)) is not None
+
+
 def refuses_pictures(exc: Exception) -> bool:
     """Tell whether a model cannot see pictures, or not those that it was sent."""
     status = status_of(exc)
@@ -166,6 +199,8 @@ def refused_parameter(exc: Exception, habits: Habits) -> str | None:
         return None
     body = exc.body if isinstance(exc, ModelAPIError) else None
     said = f"{body} {exc}"
+    if _FORCED.search(said) and "tool_choice" in habits.sent - habits.refused:
+        return "tool_choice"
     if not _UNKNOWN.search(said) or re.search("invalid schema", said, re.IGNORECASE):
         return None
     candidates = sorted(habits.sent - habits.refused - _ESSENTIAL)
@@ -186,7 +221,11 @@ def _names(parameter: str, said: str) -> bool:
 
 def retry_after(exc: Exception) -> float | None:
     """Return the seconds that the provider asked to wait."""
-    return exc.retry_after if isinstance(exc, ModelAPIError) else None
+    told = exc.retry_after if isinstance(exc, ModelAPIError) else None
+    if told is None and isinstance(exc, ModelHTTPError) and exc.headers:
+        fraction = _FRACTION.fullmatch(exc.headers.get("retry-after", ""))  # which pydantic-ai does not read
+        return float(fraction[0]) if fraction else None
+    return told
 
 
 def status_of(exc: Exception) -> int | None:
@@ -195,18 +234,12 @@ def status_of(exc: Exception) -> int | None:
 
 
 def _raw_words(exc: Exception) -> str:
-    body = exc.body if isinstance(exc, ModelAPIError) else None
-    if isinstance(body, dict):
-        inner = body.get("error", body)
-        said = inner.get("message") if isinstance(inner, dict) else inner
-        if isinstance(said, str) and said:
-            return said
-    if isinstance(body, str) and body:
-        return body
-    return str(exc)
+    return (words_in(exc.body) if isinstance(exc, ModelAPIError) else "") or str(exc)
 
 
 def _words(exc: ModelAPIError, resolved: ResolvedModel) -> str:
+    if isinstance(exc, ModelHTTPError) and not exc.body:
+        return "It did not say why."
     return f"It said: {_short(_raw_words(exc), resolved)}"
 
 

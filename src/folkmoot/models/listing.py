@@ -141,8 +141,11 @@ async def _plain(client: httpx2.AsyncClient, resolved: ResolvedModel) -> dict[st
     if resolved.provider.kind == "azure":
         url = f"{address}/openai/models?api-version={resolved.api_version}"
         return _entries(await _json(client, url, {"api-key": key or ""}))
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    return _entries(await _json(client, f"{address}/models", headers))
+    return _entries(await _json(client, f"{address}/models", _bearer(resolved)))
+
+
+def _bearer(resolved: ResolvedModel) -> dict[str, str]:
+    return {"Authorization": f"Bearer {resolved.key}"} if resolved.key else {}
 
 
 def _bedrock(resolved: ResolvedModel) -> dict[str, dict[str, Any]]:
@@ -173,21 +176,24 @@ async def _lmstudio(client: httpx2.AsyncClient, resolved: ResolvedModel) -> dict
     """Prefer LM Studio's own list, which tells windows and kinds, to the compatible one of bare ids."""
     try:
         own = f"{resolved.address.removesuffix('/v1')}/api/v0/models"
-        return _entries(await _json(client, own, {}))
+        return _entries(await _json(client, own, _bearer(resolved)))
     except ProviderError:
         return await _plain(client, resolved)
 
 
 async def _ollama(client: httpx2.AsyncClient, resolved: ResolvedModel) -> dict[str, dict[str, Any]]:
-    root = resolved.address.removesuffix("/v1")
+    """Return Ollama's models. A window is at most that with which a model has been loaded: prompts are cut to it, and
+    nobody is told.
+    """
+    root, headers = resolved.address.removesuffix("/v1"), _bearer(resolved)
     try:
-        entries = _entries(await _json(client, f"{root}/api/tags", {}))
+        entries = _entries(await _json(client, f"{root}/api/tags", headers))
     except ProviderError:
         return await _plain(client, resolved)
 
     async def show(model: str) -> None:
         try:
-            shown = await _json(client, f"{root}/api/show", {}, {"model": model})
+            shown = await _json(client, f"{root}/api/show", headers, {"model": model})
         except ProviderError:
             return
         about = shown if isinstance(shown, dict) else {}
@@ -199,6 +205,12 @@ async def _ollama(client: httpx2.AsyncClient, resolved: ResolvedModel) -> dict[s
         }
 
     await asyncio.gather(*(show(model) for model in list(entries)[:MOST_SHOWN]))
+    try:
+        loaded = _entries(await _json(client, f"{root}/api/ps", headers))
+    except ProviderError:  # an older one, which does not tell
+        loaded = {}
+    for model in entries.keys() & loaded.keys():
+        entries[model] = {**entries[model], "loaded_context_length": loaded[model].get("context_length")}
     return entries
 
 
@@ -208,7 +220,9 @@ async def _json(
     import httpx2
 
     try:
-        answer = await (client.get(url, headers=headers) if body is None else client.post(url, json=body))
+        answer = await (
+            client.get(url, headers=headers) if body is None else client.post(url, json=body, headers=headers)
+        )
         if answer.status_code in (401, 403):
             raise ProviderAuthentication(f"The key was not accepted ({answer.status_code}).")
         answer.raise_for_status()
@@ -236,6 +250,8 @@ def _entries(answer: Any) -> dict[str, dict[str, Any]]:
         raise ProviderError("The list of models cannot be read.")
     entries = {}
     for item in found:
+        if isinstance(item, str):
+            item = {"id": item}
         if not isinstance(item, dict):
             continue
         name = item.get("id") or item.get("name") or item.get("model")

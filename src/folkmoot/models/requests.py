@@ -189,6 +189,8 @@ class ModelClient:
         attempt = 0
         while True:
             connection = await self._connection(resolved)
+            if connection.habits.forgets_thoughts:
+                prompt = _without_reasoning(prompt) or prompt
             try:
                 return await call(connection, prompt)
             except FolkmootError as exc:
@@ -196,28 +198,10 @@ class ModelClient:
 
                 raise translated(exc, resolved) from exc
             except Exception as exc:
-                from folkmoot.models.failures import (
-                    refused_parameter,
-                    refuses_late_system_message,
-                    refuses_pictures,
-                    refuses_reasoning,
-                    translated,
-                )
+                from folkmoot.models.failures import translated
 
-                if refuses_pictures(exc) and (told := _without_pictures(prompt)):
-                    log.info("%s cannot see what tools returned; asking without their pictures", resolved.handle)
-                    prompt = told
-                    continue
-                if refuses_late_system_message(exc) and self._connections.avoid_late_system(resolved):
-                    log.info("%s takes a system message only first; sending memory as user text", resolved.handle)
-                    continue
-                if refuses_reasoning(exc) and (bare := _without_reasoning(prompt)):
-                    log.info("%s cannot use earlier reasoning; asking without it", resolved.handle)
-                    prompt = bare
-                    continue
-                if unknown := refused_parameter(exc, connection.habits):
-                    log.info("%s does not know %s; asking without it from now on", resolved.handle, unknown)
-                    connection.habits.refused.add(unknown)
+                if (again := self._as_taken(exc, connection, prompt)) is not None:
+                    prompt = again
                     continue
                 wait = self._wait(exc, attempt)
                 if wait is None:
@@ -225,6 +209,44 @@ class ModelClient:
                 log.info("asking %s again in %.1f s: %s", resolved.handle, wait, type(exc).__name__)
             await self._pause(wait)
             attempt += 1
+
+    def _as_taken(self, exc: Exception, connection: Connection, prompt: Prompt) -> Prompt | None:
+        """Return the prompt with which a server that has refused one is asked at once again; None when nothing helps.
+
+        What goes for all prompts is learnt: the server is asked in that way from now on.
+        """
+        from folkmoot.models.failures import (
+            forgets_reasoning,
+            refused_parameter,
+            refuses_late_system_message,
+            refuses_null,
+            refuses_pictures,
+            refuses_reasoning,
+        )
+
+        resolved, habits = connection.resolved, connection.habits
+        if refuses_pictures(exc) and (told := _without_pictures(prompt)):
+            log.info("%s cannot see what tools returned; asking without their pictures", resolved.handle)
+            return told
+        if refuses_late_system_message(exc) and self._connections.avoid_late_system(resolved):
+            log.info("%s takes a system message only first; sending memory as user text", resolved.handle)
+            return prompt
+        if refuses_reasoning(exc) and (bare := _without_reasoning(prompt)):
+            log.info("%s cannot use earlier reasoning; asking without it", resolved.handle)
+            return bare
+        if forgets_reasoning(exc) and (bare := _without_reasoning(prompt)):
+            log.info("%s does not take earlier reasoning; asking without it from now on", resolved.handle)
+            habits.forgets_thoughts = True
+            return bare
+        if refuses_null(exc) and _has_calls_alone(prompt, connection):
+            log.info("%s wants a text in every message; sending empty ones from now on", resolved.handle)
+            habits.wants_texts = True
+            return prompt
+        if unknown := refused_parameter(exc, habits):
+            log.info("%s does not know %s; asking without it from now on", resolved.handle, unknown)
+            habits.refused.add(unknown)
+            return prompt
+        return None
 
     def _wait(self, exc: Exception, attempt: int) -> float | None:
         """Return the seconds until the next attempt; None when there is to be none."""
@@ -249,6 +271,13 @@ def _without_reasoning(prompt: Prompt) -> Prompt | None:
         return None
     turns = [replace(turn, reasoning=()) if isinstance(turn, AssistantMessage) else turn for turn in prompt.messages]
     return replace(prompt, messages=turns)
+
+
+def _has_calls_alone(prompt: Prompt, connection: Connection) -> bool:
+    """Tell whether a chat's server was sent calls with null for a text."""
+    if connection.manner.dialect != "openai" or connection.habits.wants_texts:
+        return False
+    return any(isinstance(turn, AssistantMessage) and turn.tool_calls and not turn.text for turn in prompt.messages)
 
 
 def _without_pictures(prompt: Prompt) -> Prompt | None:

@@ -16,7 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from pydantic_ai.messages import (
@@ -74,6 +74,11 @@ class Manner:
     call_id: re.Pattern[str] | None = None
     call_id_length: int = 40
 
+    @property
+    def takes_turns(self) -> bool:
+        """Whether user and model have to take turns: servers that refuse a late system message mostly want that too."""
+        return self.system_as_user and self.dialect == "openai"
+
 
 def messages_of(prompt: Prompt, manner: Manner, calls: Mapping[str, int] | None = None) -> list[ModelMessage]:
     """Return the turns and the memory; the instructions travel with `options.parameters_of`.
@@ -90,9 +95,9 @@ def messages_of(prompt: Prompt, manner: Manner, calls: Mapping[str, int] | None 
     for turn in with_pictures_apart(turns) if manner.dialect == "openai" else turns:
         if isinstance(turn, AssistantMessage):
             if parts:
-                messages.append(ModelRequest(parts=parts))
+                messages += _requests(parts, manner)
                 parts = []
-            elif not messages and manner.system_as_user:
+            elif manner.takes_turns or (not messages and manner.system_as_user):
                 messages.append(ModelRequest(parts=[UserPromptPart(_EARLIER)]))
             ids.begin(turn.tool_calls)
             messages.append(_response(turn, manner, ids))
@@ -105,9 +110,40 @@ def messages_of(prompt: Prompt, manner: Manner, calls: Mapping[str, int] | None 
         memory = f"{memory}\n\n{_IN_JSON}".strip()  # OpenAI refuses the option where no message speaks of JSON
     if memory:
         _add_memory(parts, memory, manner)
-    if parts:
-        messages.append(ModelRequest(parts=parts))
+    return [*messages, *_requests(parts, manner)]
+
+
+def _requests(parts: Sequence[ModelRequestPart], manner: Manner) -> list[ModelMessage]:
+    """Return the request of these parts.
+
+    Where user and model have to take turns, a user's messages in a row are one, and the model says a word between what
+    a tool returned and what a user says behind it.
+    """
+    if not manner.takes_turns:
+        return [ModelRequest(parts=parts)] if parts else []
+    requests: list[list[ModelRequestPart]] = [[]]
+    for part in parts:
+        before = requests[-1][-1] if requests[-1] else None
+        if isinstance(part, UserPromptPart) and isinstance(before, UserPromptPart):
+            requests[-1][-1] = _one(before, part)
+        elif isinstance(part, UserPromptPart) and isinstance(before, ToolReturnPart):
+            requests.append([part])
+        else:
+            requests[-1].append(part)
+    messages: list[ModelMessage] = []
+    for request in filter(None, requests):
+        if messages:
+            messages.append(ModelResponse(parts=[TextPart(_EARLIER)]))
+        messages.append(ModelRequest(parts=request))
     return messages
+
+
+def _one(first: UserPromptPart, second: UserPromptPart) -> UserPromptPart:
+    """Return two messages of a user's as one, of text alone where both are."""
+    if isinstance(first.content, str) and isinstance(second.content, str):
+        return UserPromptPart(f"{first.content}\n\n{second.content}")
+    items = ([part.content] if isinstance(part.content, str) else part.content for part in (first, second))
+    return UserPromptPart([*chain.from_iterable(items)])
 
 
 class _SentIds:
@@ -166,11 +202,10 @@ def _system_part(text: str, manner: Manner, *, tagged: bool = False) -> ModelReq
 
 
 def _add_memory(parts: list[ModelRequestPart], memory: str, manner: Manner) -> None:
+    """Add the memory; it joins what a tool returned, behind which no user may speak where they take turns."""
     last = parts[-1] if parts else None
-    if manner.dialect in _OPENAI and manner.system_as_user and isinstance(last, UserPromptPart):
-        # Such servers want user and assistant to take turns: the memory joins the message before it.
-        before = [last.content] if isinstance(last.content, str) else last.content
-        parts[-1] = UserPromptPart([*before, clean(memory)])
+    if manner.takes_turns and isinstance(last, ToolReturnPart):
+        parts[-1] = ToolReturnPart(last.tool_name, f"{last.content}\n\n{clean(memory)}", last.tool_call_id)
     else:
         parts.append(_system_part(memory, manner))
 

@@ -88,8 +88,10 @@ def family_window(model: str) -> int | None:
 
 
 def told_window(description: Mapping[str, Any]) -> int | None:
-    """Return the context window that an endpoint's own description of a model tells."""
-    return _figure(description, WINDOW_KEYS)
+    """Return the context window that an endpoint's own description of a model tells; llama.cpp tells it in `meta`."""
+    about = description.get("meta")
+    inner = _figure(about, ("n_ctx", "n_ctx_train")) if isinstance(about, Mapping) else None
+    return _figure(description, WINDOW_KEYS) or inner
 
 
 def told_output(description: Mapping[str, Any]) -> int | None:

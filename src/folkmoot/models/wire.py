@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 UNREADABLE = 502
 """The status of a failure whose own code says nothing: it may pass."""
 
+A_PAGE = {"code": 404, "message": "A web page, where an answer should be. The address of most servers ends in /v1."}
+"""The error of an answer that is a page."""
+
 _STATUS_OF_CODE = {
     400: r"context_length_exceeded|invalid_request|invalid_argument|bad_request|string_above_max|request_too_large",
     401: r"invalid_api_key|authentication|unauthenticated|unauthorized",
@@ -46,6 +49,25 @@ def error_in(value: Any) -> dict[str, Any] | None:
     if isinstance(error, dict):
         return error
     return {"message": str(error)} if error else None
+
+
+def words_in(said: Any) -> str:
+    """Return the words of an error, in whatever form its server gives them.
+
+    >>> words_in([{"error": {"message": "no"}}]), words_in({"detail": [{"loc": ["body", "n"], "msg": "too big"}]})
+    ('no', 'body.n: too big')
+    """
+    if isinstance(said, str):
+        return said
+    if isinstance(said, list):
+        return "; ".join(filter(None, map(words_in, said)))
+    if not isinstance(said, dict):
+        return ""
+    words = next(
+        filter(None, (words_in(said.get(name)) for name in ("error", "message", "detail", "msg", "errors"))), ""
+    )
+    place = said.get("loc")
+    return f"{'.'.join(map(str, place))}: {words}" if words and isinstance(place, list) else words
 
 
 def status_of_error(error: dict[str, Any]) -> int:
@@ -84,12 +106,15 @@ def read_json(body: bytes) -> tuple[Any, bool]:
 class Mender(Protocol):
     """Mends the events of one stream of an API."""
 
+    names_events: bool
+    """Whether who reads the stream goes by the names of its events, which some servers leave out."""
+
     def mend(self, event: dict[str, Any]) -> list[dict[str, Any]] | None:
         """Return what to pass on in place of an event; None passes it on as it is."""
         ...
 
-    def end(self) -> list[dict[str, Any]]:
-        """Return what is still to be said when the stream ends."""
+    def end(self, *, told: bool) -> list[dict[str, Any]]:
+        """Return what is still to be said at the end of the stream, of which its server has told or not."""
         ...
 
     def lost(self, data: bytes) -> list[dict[str, Any]]:
@@ -100,11 +125,13 @@ class Mender(Protocol):
 class PlainMender:
     """Passes the events of an API on that needs no mending of its own."""
 
+    names_events = False
+
     def mend(self, event: dict[str, Any]) -> list[dict[str, Any]] | None:
         """Pass the event on."""
         return None
 
-    def end(self) -> list[dict[str, Any]]:
+    def end(self, *, told: bool) -> list[dict[str, Any]]:
         """Add nothing."""
         return []
 
@@ -140,18 +167,23 @@ class EventStream:
         """Return what is left when the last byte has come."""
         rest = b"".join(self._parts)
         self._parts = []
-        return b"".join([*self._line(rest), *self._line(b""), *self._finish()])
+        return b"".join([*self._line(rest), *self._line(b""), *self._finish(told=False)])
 
     def _line(self, line: bytes) -> Iterable[bytes]:
         if self._done:
-            return ()
+            return
         if not line:
-            return self._event()
-        if line.startswith(b"data:"):
+            yield from self._event()
+        elif line.startswith(b"data:"):
             self._data.append(line[5:].strip())
         elif line.startswith((b"event:", b"id:", b"retry:")):
             self._fields.append(line)
-        return ()
+        elif line.startswith(b"error:"):  # as older llama.cpp tells what went wrong amid a stream
+            self._data.append(b'{"error":%s}' % line[6:])
+        elif line.startswith(b"{"):  # lines of JSON, or a whole answer of another content type
+            self._data.append(line)
+        elif line.lstrip()[:5].lower() in (b"<html", b"<!doc"):
+            yield from map(_written, self._mender.mend({"error": A_PAGE}) or ())
 
     def _event(self) -> Iterable[bytes]:
         lines, fields = self._data, self._fields
@@ -160,7 +192,7 @@ class EventStream:
         if not data:
             return
         if data.startswith(b"[DONE]"):
-            yield from self._finish()
+            yield from self._finish(told=True)
             yield b"data: [DONE]\n\n"
             return
         try:
@@ -177,16 +209,22 @@ class EventStream:
         if not isinstance(event, dict):
             return
         mended = self._mender.mend(event)
-        head = b"".join(field + b"\n" for field in fields)
+        if self._mender.names_events:
+            fields = [field for field in fields if not field.startswith(b"event:")]
+        rest = b"".join(field + b"\n" for field in fields)
         if mended is None:
-            yield head + b"data: " + (data.replace(b"\n", b" ") if sound else json.dumps(event).encode()) + b"\n\n"
+            whole = data.replace(b"\n", b" ") if sound else json.dumps(event).encode()
+            yield self._name(event) + rest + b"data: " + whole + b"\n\n"
         else:
-            yield from (head + _written(piece) for piece in mended)
+            yield from (self._name(piece) + rest + _written(piece) for piece in mended)
 
-    def _finish(self) -> Iterable[bytes]:
+    def _name(self, event: dict[str, Any]) -> bytes:
+        return b"event: %s\n" % str(event.get("type")).encode() if self._mender.names_events else b""
+
+    def _finish(self, *, told: bool) -> Iterable[bytes]:
         if not self._done:
             self._done = True
-            yield from map(_written, self._mender.end())
+            yield from map(_written, self._mender.end(told=told))
 
 
 def _written(event: dict[str, Any]) -> bytes:

@@ -10,8 +10,9 @@ from typing import Any
 import httpx2
 
 from folkmoot.models.chat_wire import ChatMender, Habits, as_chunks, failure_in, mend_completion
+from folkmoot.models.messages_wire import MessagesMender
 from folkmoot.models.translation import clean_json
-from folkmoot.models.wire import EventStream, PlainMender, error_in, read_json, status_of_error
+from folkmoot.models.wire import A_PAGE, EventStream, Mender, PlainMender, error_in, read_json, status_of_error
 
 chat_of: ContextVar[Habits | None] = ContextVar("chat_of", default=None)
 """Set while Chat Completions are asked: what is known of the server that is asked."""
@@ -30,8 +31,13 @@ class WireClient(httpx2.AsyncClient):
         habits = chat_of.get()
         if not stream or "json" in response.headers.get("content-type", ""):
             return _whole(response, await response.aread(), habits, streams=stream)
-        events = EventStream(ChatMender(habits) if habits is not None else PlainMender())
-        return _again(response, 200, stream=_Mended(response, events))
+        return _again(response, 200, stream=_Mended(response, EventStream(_mender(request, habits))))
+
+
+def _mender(request: httpx2.Request, habits: Habits | None) -> Mender:
+    if habits is not None:
+        return ChatMender(habits)
+    return MessagesMender() if request.url.path.endswith("/v1/messages") else PlainMender()
 
 
 class _Mended(httpx2.AsyncByteStream):
@@ -56,7 +62,11 @@ def _whole(response: httpx2.Response, body: bytes, habits: Habits | None, *, str
     try:
         answer, sound = read_json(body)
     except ValueError:
+        if body.lstrip()[:5].lower() in (b"<html", b"<!doc"):
+            return _again(response, 404, content=json.dumps({"error": A_PAGE}).encode())
         return response
+    if isinstance(answer, list) and len(answer) == 1:  # as Gemini answers who speaks OpenAI's API, with an error
+        answer = answer[0]
     if not isinstance(answer, dict):
         return response
     if error := (error_in(answer) if habits is None else failure_in(answer)):
