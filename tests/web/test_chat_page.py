@@ -406,6 +406,27 @@ def test_what_was_said_is_said_again_differently_in_a_fork_with_its_pictures(
     expect(page.locator(".saying.agent .text")).to_have_text(["first", "two birds"])
 
 
+def test_a_picture_that_is_still_being_read_goes_with_the_message(
+    server: ServerProcess, open_page: OpenPage, new_agent: NewAgent
+) -> None:
+    page = open_page(f"/agents/{new_agent().id}", url=server.url)
+    is_bound(page)
+    page.evaluate(
+        """() => {
+            const whole = createImageBitmap;
+            const held = new Promise((done) => { window.release = done; });
+            window.createImageBitmap = (file) => held.then(() => whole(file));
+        }"""
+    )
+    page.evaluate(GIVE, ["paste", "heron.png", PNG])
+    say(page, "ECHO a heron")
+    page.locator("#message").press("Enter")
+    page.evaluate("release()")
+    expect(page.locator(".saying.user img")).to_have_count(1)
+    expect(page.locator(".saying.agent .text")).to_have_text("a heron")
+    expect(page.locator("#pictures canvas")).to_have_count(0)
+
+
 def test_what_one_has_begun_to_say_is_not_shown_to_who_signs_in_next(
     open_page: OpenPage, start_server: StartServer
 ) -> None:

@@ -167,6 +167,7 @@ if (area && !edits && !area.value) area.value = drafts.get(draft) ?? "";
 composer?.addEventListener("submit", async (event) => {
   if (edits) return;  // the server answers with the fork
   event.preventDefault();
+  await pictures.read;
   const words = area.value.trim();
   if (!(words || pictures.waiting.length) || find("#send").disabled) return;
   const taken = pictures.takeAll();
