@@ -6,9 +6,10 @@ import re
 
 import httpx
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from support.fixtures import NewAgent, NewBlock
+from support.server import ServerProcess
 from web.conftest import OpenPage, is_live
 from web.test_agent_page import say
 from web.test_moot_page import write
@@ -119,6 +120,87 @@ def test_an_edit_that_conflicts_overwrites_nothing(
     page.get_by_role("button", name="Save").click()
     page.get_by_role("button", name="Drop mine").click()
     expect(page.locator(".line-of-text")).to_have_text(["again"])
+
+
+def test_an_edit_is_saved_once_and_nothing_is_written_that_would_not_be_saved(
+    server: ServerProcess, open_page: OpenPage, http: httpx.Client, new_block: NewBlock
+) -> None:
+    block = new_block(value="start")
+    page = open_page(f"/blocks/{block.id}", url=server.url)
+    is_live(page)
+    text = page.get_by_role("textbox", name="Text")
+    held: list[Route] = []
+    page.route("**/v1/blocks/*", lambda route: held.append(route), times=1)
+    page.get_by_role("button", name="Edit", exact=True).click()
+    text.fill("mine")
+    with page.expect_request("**/v1/blocks/*"):
+        text.press("Control+Enter")
+    text.press("Control+Enter")
+    text.press("!")
+    text.press("Escape")
+    expect(text).to_have_value("mine")
+    held[0].continue_()
+    expect(page.locator(".line-of-text")).to_have_text(["mine"])
+    expect(page.get_by_role("button", name="Edit", exact=True)).to_be_focused()
+
+    page.route("**/v1/blocks/*", lambda route: (route.fetch(), route.abort()), times=1)
+    page.get_by_role("button", name="Edit", exact=True).click()
+    text.fill("mine again")
+    text.press("Control+Enter")
+    expect(page.locator("#edit-problem")).to_contain_text("cannot be reached")
+    text.press("Control+Enter")
+    expect(page.locator(".line-of-text")).to_have_text(["mine again"])
+    now = http.get(f"/v1/blocks/{block.id}").json()
+    assert (now["value"], now["version"]) == ("mine again", 3)
+
+
+def test_what_a_blocks_page_cannot_load_it_says(
+    server: ServerProcess, open_page: OpenPage, http: httpx.Client, new_block: NewBlock
+) -> None:
+    block = new_block(value="one", limit=200_000)
+    edit(http, block.id, "two")
+    page = open_page(f"/blocks/{block.id}", url=server.url)
+    is_live(page)
+    said = page.locator("#notice")
+
+    def forget() -> None:
+        said.evaluate("(box) => { box.hidden = true; }")
+
+    page.route(re.compile("version="), lambda route: route.abort())
+    page.get_by_role("slider", name="Version").press("ArrowLeft")
+    expect(said).to_contain_text("cannot be reached")
+    expect(page.get_by_role("slider", name="Version")).to_have_value("2")
+    expect(page.locator("output")).to_have_text("v2")
+    forget()
+    page.locator(".line-of-text").click()
+    expect(said).to_contain_text("cannot be reached")
+
+    page.get_by_role("button", name="Edit", exact=True).click()
+    page.get_by_role("textbox", name="Text").fill("mine")
+    edit(http, block.id, "three")
+    expect(page.get_by_text("Somebody has written version 3")).to_be_visible()
+    page.route("**/v1/blocks/*", lambda route: route.abort() if route.request.method == "GET" else route.continue_())
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#edit-problem")).to_contain_text("cannot be reached")
+    page.get_by_role("button", name="Leave without saving").click()
+
+    failed: list[Route] = []
+
+    def fail_once(route: Route) -> None:
+        if failed or route.request.resource_type != "fetch":
+            route.continue_()
+        else:
+            failed.append(route)
+            route.fulfill(status=503)
+
+    expect(page.locator(".line-of-text")).to_have_text(["three"])
+    page.route(f"{server.url}/blocks/{block.id}", fail_once)
+    edit(http, block.id, "a line\n" * 20_000)
+    expect(page.locator(".line-of-text").first).to_have_text("a line")
+    assert failed
+    forget()
+    page.get_by_role("button", name="Edit", exact=True).click()
+    expect(said).to_contain_text("cannot be reached")
 
 
 def test_an_edit_over_the_limit_says_so_where_the_person_looks(

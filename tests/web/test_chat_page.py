@@ -14,8 +14,8 @@ from support.fixtures import MODEL, NewAgent, NewBlock, StartServer
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
 from web.conftest import OpenPage, is_bound, is_live
-from web.test_agent_page import say
-from web.test_moot_page import QUICK
+from web.test_agent_page import ask_first, say
+from web.test_moot_page import QUICK, call
 
 pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
@@ -117,6 +117,147 @@ def test_a_stop_before_the_server_has_the_message_stops_it_all_the_same(
         page.get_by_role("button", name="Stop").click()
         held[0].continue_()
         expect(page.locator("#chat-state")).to_have_text("stopped")
+
+
+CUT = """const whole = window.fetch;
+window.fetch = async (path, options) => {
+  const response = await whole(path, options);
+  if (!/messages$|stream/.test(path) || window.cut) return response;
+  window.cut = true;
+  const reader = response.body.getReader();
+  let held = "";
+  return new Response(new ReadableStream({ async pull(to) {
+    const { value } = await reader.read();
+    held += new TextDecoder().decode(value);
+    to.enqueue(value);
+    if (held.includes("two")) to.error(new TypeError("network error"));
+  } }));
+}"""
+"""Break the connection by which a turn is told first, once it has said "two"."""
+
+
+@pytest.mark.parametrize("whose", ["one's own", "somebody else's"])
+def test_a_turn_is_shown_to_its_end_where_its_connection_breaks(
+    server: ServerProcess,
+    open_page: OpenPage,
+    http: httpx.Client,
+    new_agent: NewAgent,
+    scripted_model: ScriptedModel,
+    whose: str,
+) -> None:
+    agent = new_agent()
+    page = open_page("/login", url=server.url)
+    page.add_init_script(CUT)
+    page.goto(f"/agents/{agent.id}")
+    is_live(page)
+    with scripted_model.hold("ECHO", after=4) as held:
+        if whose == "one's own":
+            say(page, "ECHO one two three four")
+        else:
+            said = {"input": "ECHO one two three four", "stream_tokens": True}
+            http.post(f"/v1/agents/{agent.id}/messages/async", json=said).raise_for_status()
+        expect(page.locator("#chat-state")).to_have_text("working…")
+        page.locator("#message").fill("written meanwhile")
+        page.locator("#search").focus()
+        held.release()
+    expect(page.locator(".saying.agent .text")).to_have_text("one two three four")
+    expect(page.locator("#send")).to_be_enabled()
+    expect(page.locator(".saying.user .text")).to_have_text("ECHO one two three four")
+    expect(page.locator("#message")).to_have_value("written meanwhile")
+    expect(page.locator("#send-problem")).to_be_hidden()
+    expect(page.locator("#search")).to_be_focused()
+
+
+def test_a_turn_and_its_run_are_followed_through_a_server_that_dies(
+    open_page: OpenPage, start_server: StartServer, scripted_model: ScriptedModel
+) -> None:
+    server = start_server(env=QUICK)
+    with httpx.Client(base_url=server.url, timeout=60) as http:
+        agent = http.post("/v1/agents", json={"model": MODEL}).raise_for_status().json()["id"]
+        page = open_page(f"/agents/{agent}", url=server.url)
+        with scripted_model.hold(after=4):
+            say(page, "ECHO one two three four")
+            expect(page.locator(".saying.agent .text")).to_contain_text("two")
+            (run,) = http.get("/v1/runs", params={"agent_id": agent}).json()
+            follower = open_page(f"/runs/{run['id']}", url=server.url)
+            expect(follower.locator("#messages")).to_contain_text("two")
+            server.kill()
+            expect(page.locator("#chat-state")).to_contain_text("The server cannot be reached.")
+            expect(page.locator("#message")).to_have_value("")
+            with follower.expect_event("requestfailed"):
+                pass
+            server.start()
+            expect(page.locator(".in-vain .user .text")).to_have_text("ECHO one two three four")
+            expect(page.locator("#send")).to_be_enabled()
+            expect(follower.locator(".status-failed").first).to_be_visible()
+
+
+def test_what_the_server_has_is_not_said_again_where_its_answer_is_lost(
+    server: ServerProcess, open_page: OpenPage, http: httpx.Client, new_agent: NewAgent
+) -> None:
+    agent = new_agent()
+    page = open_page(f"/agents/{agent.id}", url=server.url)
+    page.route("**/messages", lambda route: (route.fetch(), route.abort()), times=1)
+    say(page, "ECHO once")
+    expect(page.locator(".saying.agent .text")).to_have_text("once")
+    expect(page.locator("#message")).to_have_value("")
+    page.route("**/messages", lambda route: route.fulfill(content_type="text/event-stream", body=""), times=1)
+    say(page, "ECHO never")
+    expect(page.locator("#send-problem")).to_contain_text("did not reach the server")
+    expect(page.locator("#message")).to_have_value("ECHO never")
+    page.route(re.compile("/messages$|/stream$"), lambda route: route.abort())
+    say(page, "ECHO nowhere")
+    expect(page.locator("#chat-state")).to_contain_text("cannot be reached")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#send-problem")).to_contain_text("cannot be reached")
+    expect(page.locator("#message")).to_have_value("ECHO nowhere")
+    said = [each.get("content") for each in http.get(f"/v1/agents/{agent.id}/messages").json()]
+    assert (said.count("ECHO once"), said.count("ECHO never"), said.count("ECHO nowhere")) == (1, 0, 0)
+
+
+def test_what_is_refused_comes_back_before_what_was_written_since_and_a_stop_can_be_tried_again(
+    server: ServerProcess, open_page: OpenPage, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    page = open_page(f"/agents/{new_agent().id}", url=server.url)
+    held: list[Route] = []
+    page.route("**/messages", lambda route: held.append(route), times=1)
+    with page.expect_request("**/messages"):
+        say(page, "what was sent")
+    page.locator("#message").fill("what was written since")
+    held[0].fulfill(status=503)
+    expect(page.locator("#message")).to_have_value("what was sent\n\nwhat was written since")
+    expect(page.locator("#send-problem")).to_contain_text("503")
+    with scripted_model.hold(after=3):
+        say(page, "ECHO one two three")
+        expect(page.locator(".saying.agent .text")).to_contain_text("one")
+        page.route("**/cancel", lambda route: route.fulfill(status=503), times=1)
+        stop = page.get_by_role("button", name="Stop")
+        stop.click()
+        expect(page.locator("#send-problem")).to_contain_text("503")
+        expect(stop).to_be_focused()
+        stop.press("Enter")
+        expect(page.locator("#chat-state")).to_have_text("stopped")
+        expect(page.locator("#message")).to_be_focused()
+
+
+def test_a_decision_that_did_not_arrive_can_be_taken_again(
+    server: ServerProcess, open_page: OpenPage, http: httpx.Client, new_agent: NewAgent, new_block: NewBlock
+) -> None:
+    block = new_block(value="first")
+    agent = new_agent(block_ids=[block.id])
+    ask_first(http, agent.id, "memory_insert")
+    page = open_page(f"/agents/{agent.id}", url=server.url)
+    say(page, call("memory_insert", label=block.label, new_string="second"))
+    reason = page.locator(".reason:visible")
+    reason.fill("not now")
+    page.route("**/messages", lambda route: route.fulfill(status=503), times=1)
+    reason.press("Enter")
+    expect(page.locator("#send-problem")).to_contain_text("503")
+    expect(page.locator(".saying.tool summary")).to_be_focused()
+    expect(reason).to_have_value("not now")
+    reason.press("Enter")
+    expect(page.locator(".saying.tool .tool-state")).to_have_text("✗ failed")
+    expect(page.locator("#send-problem")).to_be_hidden()
 
 
 def test_what_is_refused_comes_back_whole_and_goes_with_who_signs_out(
@@ -263,6 +404,27 @@ def test_what_was_said_is_said_again_differently_in_a_fork_with_its_pictures(
     assert "two birds" not in str(sent)
     page.get_by_role("link", name="main").click()
     expect(page.locator(".saying.agent .text")).to_have_text(["first", "two birds"])
+
+
+def test_a_picture_that_is_still_being_read_goes_with_the_message(
+    server: ServerProcess, open_page: OpenPage, new_agent: NewAgent
+) -> None:
+    page = open_page(f"/agents/{new_agent().id}", url=server.url)
+    is_bound(page)
+    page.evaluate(
+        """() => {
+            const whole = createImageBitmap;
+            const held = new Promise((done) => { window.release = done; });
+            window.createImageBitmap = (file) => held.then(() => whole(file));
+        }"""
+    )
+    page.evaluate(GIVE, ["paste", "heron.png", PNG])
+    say(page, "ECHO a heron")
+    page.locator("#message").press("Enter")
+    page.evaluate("release()")
+    expect(page.locator(".saying.user img")).to_have_count(1)
+    expect(page.locator(".saying.agent .text")).to_have_text("a heron")
+    expect(page.locator("#pictures canvas")).to_have_count(0)
 
 
 def test_what_one_has_begun_to_say_is_not_shown_to_who_signs_in_next(

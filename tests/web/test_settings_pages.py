@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from support.clients import plain_client
 from support.fixtures import MODEL, NewAgent, NewBlock, StartServer
@@ -188,6 +188,111 @@ def test_what_was_not_saved_is_there_again_and_leaving_asks(
     page.get_by_role("button", name="Drop mine").click()
     page.get_by_role("button", name="Edit", exact=True).click()
     expect(text).to_have_value("theirs")
+
+
+def test_what_was_sent_and_not_taken_is_there_again(
+    open_page: OpenPage, start_server: StartServer, scripted_model: ScriptedModel
+) -> None:
+    """Where the session is over, the answer is no answer of ours, or the form was about something that is gone."""
+    server = start_server(env={"FOLKMOOT_API_KEY": "the-key"})
+    with httpx.Client(base_url=server.url, timeout=60, headers={"authorization": "Bearer the-key"}) as http:
+        agent, other = (http.post("/v1/agents", json={"model": MODEL}).json()["id"] for _ in range(2))
+        archive = http.post("/v1/archives", json={"name": "birds"}).json()["id"]
+        http.post(f"/v1/agents/{agent}/messages", json={"input": "ECHO of herons"}).raise_for_status()
+    page = open_page("/login", url=server.url)
+    kept = page.get_by_text("what you had not saved")
+
+    def sign_in() -> None:
+        page.get_by_label("API key").fill("the-key")
+        page.get_by_role("button", name="Sign in").click()
+
+    sign_in()
+    page.goto(f"/agents/{agent}/settings")
+    page.get_by_label("Description").fill("mine")
+    page.context.clear_cookies()
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator("#problem-key")).to_contain_text("Sign in, then do it again.")
+    sign_in()
+    expect(kept).to_be_visible()
+    expect(page.get_by_label("Description")).to_have_value("mine")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("Saved.", exact=True)).to_be_visible()
+
+    page.goto(f"/archives/{archive}")
+    passage = page.get_by_role("textbox", name="Add a passage")
+    passage.fill("Herons stand on one leg.")
+    page.route("**/passages", lambda route: route.fulfill(status=502, body="No server."), times=1)
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(page.get_by_text("No server.")).to_be_visible()
+    page.goto("/blocks")
+    page.goto(f"/archives/{archive}")
+    expect(passage).to_have_value("Herons stand on one leg.")
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(page.locator(".passage-text")).to_have_text("Herons stand on one leg.")
+    expect(passage).to_have_value("")
+
+    page.goto(f"/agents/{agent}")
+    page.locator(".saying.user").hover()
+    page.get_by_role("link", name="Edit and send again").click()
+    editing = page.url
+    page.locator("#message").fill("ECHO of storks")
+    page.context.clear_cookies()
+    page.locator("#message").press("Enter")
+    expect(page.locator("#problem-key")).to_be_visible()
+    sign_in()
+    expect(page).to_have_url(editing)
+    expect(page.locator("#message")).to_have_value("ECHO of storks")
+    page.locator("#message").press("Enter")
+    expect(page.locator(".saying.agent .text")).to_have_text("of storks")
+    page.goto(editing)
+    expect(page.locator("#message")).to_have_value("ECHO of herons")
+
+    page.goto(f"/agents/{other}/settings")
+    page.get_by_label("Description").fill("for nobody")
+    page.evaluate(f"fetch('/v1/agents/{other}', {{ method: 'DELETE' }})")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("heading", name="There is nothing here")).to_be_visible()
+    assert "for nobody" in page.evaluate("JSON.stringify(localStorage)")
+
+
+PRESS_TWICE = """() => {
+  const press = () => document.querySelector(".make-form [type=submit]").click();
+  setTimeout(press);
+  setTimeout(() => { press(); fetch(`/static/icon.svg?${document.querySelector("#notice").textContent}`); }, 300);
+}"""
+"""Send the page's form again before its answer is there, and ask for what the page says: Playwright awaits answers."""
+
+
+def test_a_form_that_is_sent_twice_does_it_once(
+    server: ServerProcess, open_page: OpenPage, http: httpx.Client, new_block: NewBlock
+) -> None:
+    page = open_page("/blocks/new", url=server.url)
+    block = new_block(value="one")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if route.request.method == "POST":
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route(re.compile("/blocks/new$|/revert$"), hold)
+    page.get_by_label("Label").fill(block.label)
+    with page.expect_request("**/icon.svg?*") as told:
+        page.evaluate(PRESS_TWICE)
+    assert "This%20was%20sent." in told.value.url
+    held.pop().continue_()
+    expect(page).to_have_url(re.compile("/blocks/block-"))
+    assert held == []
+    assert len(http.get("/v1/blocks", params={"label": block.label}).json()) == 2
+
+    http.patch(f"/v1/blocks/{block.id}", json={"value": "two"}).raise_for_status()
+    page.goto(f"/blocks/{block.id}?version=1")
+    page.get_by_role("button", name="Revert to v1…").click()
+    page.get_by_role("button", name="Revert", exact=True).dblclick()
+    held.pop().continue_()
+    expect(page.locator("output")).to_have_text("v3")
+    assert held == []
 
 
 def test_a_key_press_on_a_menu_changes_nothing_by_itself(

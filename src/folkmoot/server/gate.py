@@ -11,9 +11,10 @@ import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from time import perf_counter
 from typing import Any, TypeAlias
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
 
 from starlette.responses import Response
+from starlette.routing import Match
 
 from folkmoot import tracing
 from folkmoot.access.authentication import LOOK_AGAIN_SECONDS, Authentication
@@ -253,12 +254,26 @@ def _lead_to_sign_in(scope: Scope, headers: Mapping[bytes, bytes], error: Unauth
         return error_response(error, scope["path"])
     query = scope["query_string"].decode("latin-1")
     wanted = {"next": quote(scope["path"]) + (f"?{query}" if query else "")}
-    if not reads:  # a form whose session has ended: back to the page that it stands on
-        wanted = {"next": quote(scope["path"].rpartition("/")[0] or "/"), "ended": "true"}
+    if not reads:  # a form whose session has ended
+        wanted = {"next": _page_of_form(scope, headers), "ended": "true"}
     address = "/login?" + urlencode(wanted)
     if inside_page:
         return Response(status_code=204, headers={"HX-Redirect": address})
     return Response(status_code=303, headers={"Location": address})
+
+
+def _page_of_form(scope: Scope, headers: Mapping[bytes, bytes]) -> str:
+    """Return the page that a form stands on: what the browser says, else its address without what it does."""
+    try:
+        page = urlsplit(headers.get(b"referer", b"").decode("latin-1"))
+    except ValueError:
+        page = urlsplit("")
+    asked = {**scope, "method": "GET", "path": unquote(page.path)}
+    is_ours = page.netloc.encode("latin-1") == headers.get(b"host")
+    # A form that was refused once stands at the address that it was sent to, which may be no page.
+    if is_ours and any(route.matches(asked)[0] is Match.FULL for route in scope["app"].routes):
+        return urlunsplit(("", "", page.path, page.query, ""))
+    return quote(scope["path"].rpartition("/")[0] or "/")
 
 
 class _Answer:

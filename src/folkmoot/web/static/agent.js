@@ -1,7 +1,7 @@
 // An agent's page: the chat, its blocks beside it as they change, and the rest rendered anew after each turn.
 
 import { Chat } from "./chat.js";
-import { all, api, bound, colour, find, notice, refresher } from "./dom.js";
+import { all, api, bound, colour, find, notice, pause, reached, refresher } from "./dom.js";
 import { Stream, hear } from "./live.js";
 import { Pictures } from "./pictures.js";
 import { drafts } from "./unsaved.js";
@@ -26,6 +26,8 @@ const followed = new Set();
 const IN_VAIN = new Set([null, "error", "llm_api_error", "cancelled"]);
 let run = null;
 let sending = null;  // the request of a turn, whose answer begins once the server has the turn
+let unsent = "";  // the words of a turn that the server may not have
+let giveUp = null;  // what ends the waiting for a server that may not have them
 
 const refreshBeside = refresher(["memory", "archives", "folders", "context", "tools", "runs", "schedules"]);
 const refreshFolders = refresher(["folders", "context"], { gap: 2000 });
@@ -39,11 +41,18 @@ const refreshMessages = refresher(["messages", "context", "runs"], { after: () =
 
 function busy(yes, words = "") {
   if (!composer) return;
+  if (yes && document.activeElement === find("#send")) area.focus();  // a button that cannot be used loses the focus
   find("#send").disabled = yes;
   find("#stop").hidden = !yes;
   find("#stop").disabled = false;
   find("#chat-state").textContent = words;
   find("#log").setAttribute("aria-busy", String(yes));
+}
+
+function over(words = "") {
+  [run, sending] = [null, null];
+  busy(false, words);
+  refreshBeside();
 }
 
 function problem(words) {
@@ -56,31 +65,76 @@ function problem(words) {
   box.hidden = !words;
 }
 
-/** Take a turn: send, show what comes, and render the rest anew. Returns whether it began. */
-async function turn(messages) {
-  let ended = "";
+/** Take a turn: send, show what comes, and render the rest anew. Returns why it did not begin, or null. */
+async function turn(message) {
+  const otid = newName();
+  let [response, ended] = [null, ""];
   busy(true, "thinking…");
   problem("");
   try {
-    const body = { messages, stream_tokens: true };
-    sending = api("POST", `/v1/conversations/${conversation}/messages`, body);
-    ended = await showTurn(await sending);
-    return true;
+    sending = begin({ ...message, otid });
+    response = await sending;
+    ended = await showTurn(response, otid);
+    return null;
   } catch (error) {
-    problem(error.message);
-    return false;
-  } finally {
-    run = null;
-    busy(false, ended);
-    refreshBeside();
+    const isLost = response && !run;  // somebody between has answered, and the server knows nothing of it
+    problem(isLost ? "This did not reach the server. Send it again." : error.message);
+    return run ? null : error;
+  } finally { over(ended); }
+}
+
+/** A name for a message, by which one can ask whether the server has it. */
+const newName = () => [...crypto.getRandomValues(new Uint32Array(4))].map((part) => part.toString(36)).join("-");
+
+/** Send a message; where it is not known whether the server has it, ask. Returns the answer, which has begun then. */
+async function begin(message) {
+  try {
+    return await api("POST", `/v1/conversations/${conversation}/messages`, { messages: [message], stream_tokens: true });
+  } catch (error) {
+    if (error.status < 500) throw error;
+    return reached(() => behind(0, message.otid), inDoubt).catch(() => { throw error; });
   }
 }
 
+/** Ask for what comes behind an event of the turn that is followed, or of the one that answers a message. */
+function behind(seen, otid) {
+  const which = run ? { run_id: run } : { otid };
+  return api("POST", `/v1/conversations/${conversation}/stream`, { ...which, starting_after: seen });
+}
+
+/** Wait for a server that may not have a message, unless somebody gives it up. */
+function inDoubt(error) {
+  busy(true, "The server cannot be reached. It is asked again whether it has this.");
+  return new Promise((done, fail) => {
+    giveUp = () => fail(error);
+    pause().then(done);
+  }).finally(() => { giveUp = null; });
+}
+
+function lost() {
+  busy(true, "The server cannot be reached. What comes is shown when it is back.");
+  return pause();
+}
+
 /** Show a turn as it happens; one that came to nothing is then shown as what it is. Returns how it ended, in words. */
-async function showTurn(response) {
-  const reason = await chat.follow(response, (id) => { followed.add(id); run = id; });
+async function showTurn(response, otid) {
+  const rest = async (seen) => {
+    const more = await reached(() => behind(seen, otid), lost);
+    busy(true, "working…");
+    return more;
+  };
+  const reason = await chat.follow(response, rest, began);
   if (IN_VAIN.has(reason)) refreshMessages();
   return reason === "cancelled" ? "stopped" : "";
+}
+
+/** The server has the turn, and with it what was said. */
+function began(id) {
+  if (run === id) return;
+  followed.add(id);
+  run = id;
+  unsent = "";
+  keepDraft();
 }
 
 /** Follow a turn that somebody else began. */
@@ -91,44 +145,45 @@ async function followOther(id) {
   let ended = "";
   busy(true, "working for somebody else…");
   try {
-    ended = await showTurn(await api("GET", `/v1/runs/${id}/stream`));
-  } catch { /* it is over; what was said is rendered below */ }
-  run = null;
-  busy(false, ended);
+    ended = await showTurn(await reached(() => behind(0), lost));
+  } catch { /* it is there no more; what was said is rendered below */ }
+  over(ended);
   refreshMessages();
-  refreshBeside();
 }
 
 /** Keep what is written and not sent, until it is or somebody signs out. */
 function keepDraft() {
-  if (area.value) drafts.set(draft, area.value);
+  if (!area || edits) return;
+  const words = joined(unsent, area.value);
+  if (words) drafts.set(draft, words);
   else drafts.drop(draft);
 }
+
+/** What was not sent, with what was written since behind it. */
+function joined(...texts) { return texts.filter(Boolean).join("\n\n"); }
 
 if (area && !edits && !area.value) area.value = drafts.get(draft) ?? "";
 
 composer?.addEventListener("submit", async (event) => {
-  if (edits) {
-    find("#send").disabled = true;  // once; the server answers with the fork
-    return;
-  }
+  if (edits) return;  // the server answers with the fork
   event.preventDefault();
+  await pictures.read;
   const words = area.value.trim();
   if (!(words || pictures.waiting.length) || find("#send").disabled) return;
   const taken = pictures.takeAll();
   area.value = "";
-  keepDraft();
+  unsent = words;
   const said = chat.say(words, taken);
   const parts = [...taken.map((each) => each.part), ...(words ? [{ type: "text", text: words }] : [])];
-  if (!(await turn([{ role: "user", content: taken.length ? parts : words }]))) {
+  if (await turn({ role: "user", content: taken.length ? parts : words })) {
     said.remove();
-    pictures.put(taken);
-    area.value = words;
+    pictures.put([...taken, ...pictures.waiting]);
+    area.value = joined(words, area.value);
+    unsent = "";
     keepDraft();
   }
-  area.focus();
 });
-if (!edits) area?.addEventListener("input", keepDraft);
+area?.addEventListener("input", keepDraft);
 area?.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();
@@ -136,11 +191,22 @@ area?.addEventListener("keydown", (event) => {
 });
 find("#stop")?.addEventListener("click", async (event) => {
   event.preventDefault();
+  if (giveUp) {
+    giveUp();
+    return;
+  }
+  area.focus();
   find("#stop").disabled = true;
+  find("#chat-state").textContent = "stopping…";
   try {
-    await sending?.catch(() => { /* it has not begun, which who sent it says */ });
-    await api("POST", `/v1/conversations/${conversation}/cancel`);
-  } catch (error) { problem(error.message); }
+    const has = sending ? await sending.then(() => true, () => false) : true;
+    if (has) await api("POST", `/v1/conversations/${conversation}/cancel`);
+  } catch (error) {
+    problem(error.message);
+    find("#chat-state").textContent = "";
+    find("#stop").disabled = false;
+    find("#stop").focus();
+  }
 });
 
 hear("runs", ({ runs }) => {
@@ -176,18 +242,30 @@ document.addEventListener("click", (event) => {
   const approve = button.dataset.decide === "approve";
   const reason = find(".reason", card).value.trim();
   decided.set(card.dataset.call, { type: "approval", tool_call_id: card.dataset.call, approve, ...(reason && { reason }) });
-  card.classList.remove("waits");
-  find(".decide", card).hidden = true;
-  find(".tool-state", card).textContent = approve ? "approved" : "denied";
-  const open = all(".tool.waits").length;
-  if (open) {
-    find("#chat-state").textContent = `${open} more to decide`;
-    return;
-  }
+  ask(card, false, approve ? "approved" : "denied");
+  const open = all(".tool.waits");
+  find("summary", open[0] ?? card).focus({ preventScroll: true });
+  if (open.length) find("#chat-state").textContent = `${open.length} more to decide`;
+  else answer();
+});
+
+/** Let a call wait for a decision, or no longer. */
+function ask(card, waits, words) {
+  card.classList.toggle("waits", waits);
+  find(".decide", card).hidden = !waits;
+  find(".tool-state", card).textContent = words;
+}
+
+/** Send what was decided; what the server has not taken can be decided again. */
+async function answer() {
   const approvals = [...decided.values()];
   decided.clear();
-  turn([{ type: "approval", approvals }]).then((began) => { if (!began) refreshMessages(); });
-});
+  const refusal = await turn({ type: "approval", approvals });
+  if (!refusal) return;
+  const cards = all("[data-call]").filter((card) => approvals.some((each) => each.tool_call_id === card.dataset.call));
+  for (const card of cards) ask(card, true, "waits for you");
+  if (refusal.status < 500) refreshMessages();
+}
 
 // -- folders -----------------------------------------------------------------------------------------------------
 

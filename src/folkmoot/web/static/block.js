@@ -33,10 +33,22 @@ document.addEventListener("folkmoot:changed", (event) => { event.preventDefault(
 
 let asked = 0;
 
-async function go(address, { parts = PARTS, push = true } = {}) {
+async function go(address, options) {
   const mine = ++asked;
-  const { status, page } = await load(address);
-  if (mine !== asked || status !== 200) return;
+  try {
+    const { status, page } = await load(address);
+    if (mine !== asked) return;
+    if (status !== 200) throw new Error("This version is not there any more.");
+    show(page, address, options);
+  } catch (error) {
+    if (mine !== asked) return;
+    notice(error.message);
+    showNumber(text().dataset.version);
+    find("#version").value = text().dataset.version;
+  }
+}
+
+function show(page, address, { parts = PARTS, push = true } = {}) {
   if (push) history.pushState(null, "", address);
   else history.replaceState(null, "", address);
   swap(page, parts);
@@ -45,9 +57,11 @@ async function go(address, { parts = PARTS, push = true } = {}) {
 
 const addressOf = (version) => `/blocks/${id}?version=${version}`;
 
+function showNumber(version) { find("output[for=version]").textContent = `v${version}`; }
+
 document.addEventListener("input", (event) => {
   if (event.target.id !== "version") return;
-  find("output[for=version]").textContent = `v${event.target.value}`;
+  showNumber(event.target.value);
   go(addressOf(event.target.value), { parts: ["text", "beside"], push: false });
 });
 document.addEventListener("change", (event) => {
@@ -66,12 +80,12 @@ addEventListener("popstate", () => go(location.href, { push: false }));
 const dialog = find("#why-dialog");
 
 async function showWhy(link) {
-  const { status, page } = await load(link.href);
-  if (status !== 200) return notice("This line is not there any more.");
-  const why = page.getElementById("why");
-  find("#why-here").replaceChildren(why);
-  dialog.showModal();
-  return undefined;
+  try {
+    const { status, page } = await load(link.href);
+    if (status !== 200) throw new Error("This line is not there any more.");
+    find("#why-here").replaceChildren(page.getElementById("why"));
+    if (!dialog.open) dialog.showModal();
+  } catch (error) { notice(error.message); }
 }
 
 /** One line takes the focus; the arrows go on from there. */
@@ -106,11 +120,13 @@ const area = find("#edited");
 const begun = find("#edited-version");
 const draft = `draft block ${id}`;
 
+const read = async () => (await api("GET", `/v1/blocks/${id}`)).json();
+
 async function openEditor() {
   const raw = find("#raw"); // a long text is not in the page
-  const now = raw
-    ? { value: raw.value, version: text().dataset.version }
-    : await (await api("GET", `/v1/blocks/${id}`)).json();
+  let now = raw && { value: raw.value, version: text().dataset.version };
+  try { now ??= await read(); } catch (error) { return notice(error.message); }
+  if (!editor.hidden) return undefined;  // opened while the text was on its way
   const kept = drafts.get(draft);
   area.value = kept?.text ?? now.value;
   begun.value = kept?.version ?? now.version;
@@ -118,6 +134,7 @@ async function openEditor() {
   find("#kept").hidden = !kept;
   count();
   area.focus();
+  return undefined;
 }
 
 function showEditor(open) {
@@ -147,20 +164,36 @@ function tellEditor() {
   moved.textContent = `Somebody has written version ${now} since you began with version ${mine}. Saving will ask you.`;
 }
 
-async function save(version) {
-  const problem = find("#edit-problem");
-  problem.hidden = true;
+/** Save, once; meanwhile nothing is written, since it would not be saved. */
+async function save() {
+  if (area.readOnly) return;
+  area.readOnly = true;
+  editor.setAttribute("aria-busy", "true");
+  find("#edit-problem").hidden = true;
   try {
-    await api("PATCH", `/v1/blocks/${id}`, { value: area.value }, { "If-Match": `"${version}"` });
+    if (await isSaved()) close();
   } catch (error) {
-    if (error.status === 412) return conflict();
-    problem.textContent = error.message;
-    problem.hidden = false;
-    return undefined;
+    find("#edit-problem").textContent = error.message;
+    find("#edit-problem").hidden = false;
+  } finally {
+    area.readOnly = false;
+    editor.removeAttribute("aria-busy");
   }
-  forget();
-  showEditor(false);
-  return refresh();
+}
+
+/** Write the text over the version that it was begun with; return whether it stands there now. */
+async function isSaved() {
+  try {
+    await api("PATCH", `/v1/blocks/${id}`, { value: area.value }, { "If-Match": `"${begun.value}"` });
+    return true;
+  } catch (error) {
+    if (error.status !== 412) throw error;
+  }
+  const block = await read();
+  // It was saved before, and the answer did not come.
+  if (block.value === area.value) return true;
+  conflict(block);
+  return false;
 }
 
 function forget() {
@@ -168,8 +201,7 @@ function forget() {
   delete editor.dataset.unsaved;
 }
 
-async function conflict() {
-  const block = await (await api("GET", `/v1/blocks/${id}`)).json();
+function conflict(block) {
   const { type, name } = block.updated_by;
   const writer = type === "api" ? `API (${name})` : name ?? "Somebody";
   find("#conflict-title").textContent = `${writer} has written version ${block.version} since you began`;
@@ -181,11 +213,15 @@ async function conflict() {
   find("#write-mine").focus();
 }
 
-function leave(event) {
-  event.preventDefault();
+function close() {
   forget();
   showEditor(false);
   refresh();
+}
+
+function leave(event) {
+  event.preventDefault();
+  if (!area.readOnly) close();
 }
 
 document.addEventListener("click", (event) => {
@@ -198,12 +234,12 @@ editor.addEventListener("submit", (event) => {
   event.preventDefault();
   find("#conflict").hidden = true;
   find("#edit-buttons").hidden = false;
-  save(begun.value);
+  save();
 });
 find("#take-theirs").addEventListener("click", leave);
 find("#leave-edit").addEventListener("click", leave);
 editor.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") showEditor(false);
+  if (event.key === "Escape" && !area.readOnly) showEditor(false);
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && find("#conflict").hidden) editor.requestSubmit();
 });
 area.addEventListener("input", () => {

@@ -1,13 +1,13 @@
 // A turn as it happens: the events of a run's stream become what was said, thought and done.
 
-import { all, find, load, setTime } from "./dom.js";
+import { all, find, load, pause, setTime } from "./dom.js";
 
-/** Yield the events of a response of server-sent events. */
+/** Yield the events of a response of server-sent events, as far as they come: a connection that breaks ends them. */
 export async function* eventsOf(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
-    const { value, done } = await reader.read();
+    const { value, done } = await reader.read().catch(() => ({ done: true }));
     if (done) return;
     const pieces = (rest + value).split("\n\n");
     rest = pieces.pop();
@@ -103,13 +103,26 @@ export class Chat {
     return saying;
   }
 
-  /** Show the events of a stream to its end; return why it ended. */
-  async follow(response, begun = () => {}) {
-    let reason = null;
-    for await (const event of eventsOf(response)) {
-      if (event.run_id) begun(event.run_id);
-      if (event.message_type === "stop_reason") reason = event.stop_reason;
-      this.keepEnd(() => this.show(event));
+  /**
+   * Show a run's events to its end; return why it ended. A run goes on where the connection breaks: `rest` is then asked
+   * for what comes behind the last event that was seen.
+   */
+  async follow(response, rest, begun = () => {}) {
+    let [stream, reason, seen] = [response, null, 0];
+    while (!reason) {
+      let [told, failure] = [0, null];
+      for await (const event of eventsOf(stream)) {
+        told += 1;
+        seen = event.seq_id ?? seen;
+        if (event.run_id) begun(event.run_id);
+        if (event.message_type === "error_message") failure = event;
+        else if (event.message_type === "stop_reason") reason = event.stop_reason;
+        else this.keepEnd(() => this.show(event));
+      }
+      // Without the end behind it, a failure is of the server that told of the run, not of the run.
+      if (reason && failure) this.keepEnd(() => this.show(failure));
+      if (!reason && !told) await pause();
+      if (!reason) stream = await rest(seen);
     }
     this.openDecisions(reason);
     this.settle().catch(() => { /* what came in pieces stays; it has the same words */ });

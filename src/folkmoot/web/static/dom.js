@@ -9,6 +9,9 @@ export const all = (selector, root = document) => [...root.querySelectorAll(sele
  */
 export function bound(name) { document.documentElement.classList.add(`${name}-bound`); }
 
+const UNREACHED = "The server cannot be reached. Try again when it is back.";
+const answered = (status) => `The server answered with status ${status}.`;
+
 /** Send a request to the API; an answer that is an error is thrown with its words and its `detail`. */
 export async function api(method, path, body, headers = {}) {
   const options = { method, headers: { Accept: "application/json", ...headers } };
@@ -20,16 +23,37 @@ export async function api(method, path, body, headers = {}) {
   try {
     response = await fetch(path, options);
   } catch {
-    throw new Error("The server cannot be reached. Try again when it is back.");
+    throw new Error(UNREACHED);
   }
   if (response.ok) return response;
-  if (response.status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+  if (response.status === 401) toSignIn(method);
   const answer = await response.json().catch(() => ({}));
   const words = typeof answer.detail === "string" ? answer.detail : answer.detail?.message;
-  throw Object.assign(new Error(words ?? `The server answered with status ${response.status}.`), {
+  throw Object.assign(new Error(words ?? answered(response.status)), {
     status: response.status,
     answer,
   });
+}
+
+const RETRY = 3000;
+
+/** Wait until it is worth while to ask again a server that could not be reached. */
+export const pause = () => new Promise((done) => setTimeout(done, RETRY));
+
+/** Lead to the sign-in; who has done something reads that it was not done. */
+function toSignIn(method) {
+  const next = encodeURIComponent(location.pathname + location.search);
+  location.assign(`/login?next=${next}${method === "GET" ? "" : "&ended=true"}`);
+}
+
+/** Ask until the server itself answers; `waits` is what is done before it is asked again. */
+export async function reached(ask, waits = pause) {
+  for (;;) {
+    try { return await ask(); } catch (error) {
+      if (error.status < 500) throw error;
+      await waits(error);
+    }
+  }
 }
 
 /** Give an element an author's colour: the classes that the server gives it too. */
@@ -86,7 +110,7 @@ export function swap(fresh, ids) {
   for (const id of ids) {
     const [old, next] = [document.getElementById(id), fresh.getElementById(id)];
     if (!old || !next || old.isEqualNode(next)) continue;
-    if (old.querySelector("dialog[open], [data-unsent]")) continue;
+    if (old.querySelector("dialog[open], [data-unsent], [data-unsaved]")) continue;
     const used = document.activeElement;
     if (old.contains(used) && used.matches("select, textarea, input:not([type=range])")) continue;
     const hadFocus = old.contains(used);
@@ -110,9 +134,9 @@ function refocus(used, part) {
 }
 
 export async function load(address) {
-  const response = await fetch(address, { headers: { Accept: "text/html" } });
+  const response = await fetch(address, { headers: { Accept: "text/html" } }).catch(() => { throw new Error(UNREACHED); });
   if (response.redirected && new URL(response.url).pathname === "/login") location.reload();
-  if (!response.ok && response.status !== 404) throw new Error(`status ${response.status}`);
+  if (!response.ok && response.status !== 404) throw new Error(answered(response.status));
   return { status: response.status, page: new DOMParser().parseFromString(await response.text(), "text/html") };
 }
 
@@ -126,7 +150,7 @@ export function refresher(ids, { gap = 250, before = () => {}, after = () => {} 
     busy = true;
     while (wanted) {
       wanted = false;
-      const pause = new Promise((done) => setTimeout(done, gap));
+      const rest = new Promise((done) => setTimeout(done, gap));
       try {
         const { status, page } = await load(location.href);
         if (status === 200) {
@@ -134,8 +158,11 @@ export function refresher(ids, { gap = 250, before = () => {}, after = () => {} 
           swap(page, ids);
           after(kept);
         }
-      } catch { /* the stream says when the server is back, and then this is asked for again */ }
-      await pause;
+      } catch {
+        wanted = true;  // what the page missed may be all that happens for long
+        await pause();
+      }
+      await rest;
     }
     busy = false;
   };

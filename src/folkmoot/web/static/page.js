@@ -57,6 +57,7 @@ function bodyOf(form, path) {
 }
 
 async function submit(form) {
+  if (form.hasAttribute("aria-busy")) return undefined;  // pressed twice
   const [method, template] = form.dataset.api.split(" ");
   const [path, body] = bodyOf(form, template);
   const problem = find(".problem", form);
@@ -65,17 +66,17 @@ async function submit(form) {
   try {
     await api(method, path, body);
   } catch (error) {
+    form.removeAttribute("aria-busy");
     if (!problem) return notice(error.message);
     problem.textContent = error.message;
     problem.hidden = false;
     return undefined;
-  } finally {
-    form.removeAttribute("aria-busy");
   }
   delete form.dataset.unsent;
   form.closest("dialog")?.close();
   if (form.dataset.then === "reload") location.reload();
   else if (form.dataset.then === "refresh") {
+    form.removeAttribute("aria-busy");
     // What is being used is not rendered anew; what was sent may be, and swap() finds the place again.
     const used = document.activeElement;
     if (form.contains(used) && !used.matches("button")) find("button:not([hidden])", form)?.focus({ preventScroll: true });
@@ -85,16 +86,38 @@ async function submit(form) {
   return undefined;
 }
 
+// A list that is filtered as one types stays what it was where its answer does not come, which is said.
+for (const failure of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) {
+  document.addEventListener(failure, ({ detail }) => {
+    const status = detail.xhr?.status;
+    notice(status ? `The server answered with status ${status}. This is what was shown before.`
+      : "The server cannot be reached. This is what was shown before.");
+  });
+}
+
 document.addEventListener("submit", (event) => {
   const form = event.target;
   if (event.submitter?.formMethod === "dialog") return;
   if (form.matches("[data-api]")) {
     event.preventDefault();
     submit(form);
-  } else if (form.matches(".once")) {
-    find("button", form).disabled = true;
-  }
+  } else if (form.method === "post" && !event.defaultPrevented) sendOnce(event);
 });
+
+const SENDING = 30000;
+let sent = new WeakMap();
+
+/**
+ * What a form sends may take long, and pressed again it would be done twice. That its answer came, or nobody waits for
+ * it any more, is told only where it is another page; so it can be sent again after a while.
+ */
+function sendOnce(event) {
+  if (performance.now() - (sent.get(event.target) ?? -SENDING) < SENDING) {
+    event.preventDefault();
+    notice("This was sent. Its answer is on its way.");
+  } else sent.set(event.target, performance.now());
+}
+addEventListener("pageshow", () => { sent = new WeakMap(); });
 // What somebody has begun to say is not rendered away.
 document.addEventListener("input", (event) => event.target.closest(".request")?.setAttribute("data-unsent", ""));
 // A choice does nothing by itself: with it comes the button that does.
@@ -173,7 +196,8 @@ if (current) pages.scrollLeft = current.offsetLeft + current.offsetWidth / 2 - p
 
 // What was asked for in the address, before scripts were there, is open; the address is the page's again.
 const address = new URL(location.href);
-for (const name of ["ask", "edit", "saved"]) address.searchParams.delete(name);
+for (const name of ["ask", "saved"]) address.searchParams.delete(name);
+address.searchParams.delete("edit", "yes");  // of a block; a message that is edited has a page of its own
 if (address.href !== location.href) history.replaceState(null, "", address);
 guardForms();
 bound("page");

@@ -33,9 +33,9 @@ function base64(file) {
 /** The pictures of a message that is being written; `refuse` is told in words what cannot be sent. */
 export class Pictures {
   constructor({ chat, area, chooser, largest, refuse }) {
-    Object.assign(this, { area, largest, refuse, waiting: [] });
+    Object.assign(this, { area, largest, refuse, waiting: [], read: Promise.resolve() });
     this.list = find("#pictures");
-    chooser.addEventListener("change", () => { this.add([...chooser.files]); chooser.value = ""; });
+    chooser.addEventListener("change", () => { this.choose([...chooser.files]); chooser.value = ""; });
     area.addEventListener("paste", (event) => this.take(event, event.clipboardData));
     chat.addEventListener("dragover", (event) => {
       if (!event.dataTransfer.types.includes("Files")) return;
@@ -54,8 +54,11 @@ export class Pictures {
   take(event, data) {
     if (!data.files.length) return;
     event.preventDefault();
-    this.add([...data.files]);
+    this.choose([...data.files]);
   }
+
+  /** Add files, behind those that are still being read; `read` is when all of them are there. */
+  choose(files) { this.read = this.read.then(() => this.add(files)); }
 
   async add(files) {
     this.refuse("");

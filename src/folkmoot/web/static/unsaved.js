@@ -37,7 +37,7 @@ if (whose && drafts.get(WHOSE) !== whose) {
 
 const fields = (form) => all("[name]:not([type=submit], button)", form).filter((field) => !field.matches(SECRET));
 const read = (field) => (field.type === "checkbox" ? field.checked : field.value);
-const name = (form) => KEPT + new URL(form.action).pathname;
+const name = (form) => [KEPT + new URL(form.action).pathname, form.dataset.guard].filter(Boolean).join(" ");
 const values = (form) => fields(form).map((field) => [field.name, field.type === "checkbox" ? field.value : "", read(field)]);
 const seen = (form) => fields(form).filter((field) => field.type !== "hidden").map((field) => field.name);
 
@@ -72,6 +72,7 @@ function tell(form, as) {
   });
   words.append(drop);
   form.prepend(words);
+  form.closest("details")?.setAttribute("open", "");
 }
 
 /** Tell whether what is kept of a form differs from what the server sent, in what a person sees. */
@@ -90,35 +91,48 @@ function guard(form) {
     form.dataset.unsaved = "";
     tell(form, served);
   } else drafts.drop(name(form));
-  form.addEventListener("input", (event) => {
-    if (event.target.matches(SECRET)) return;
-    form.dataset.unsaved = "";
-    drafts.set(name(form), { values: values(form) });
-  });
-  form.addEventListener("submit", () => {
-    leaving = true;
-    // Kept until its answer is there: a session may be over.
-    if (drafts.get(name(form))) drafts.set(name(form), { values: values(form), sent: true });
-  });
 }
 
+// A part of the page may be rendered anew, with a form in it.
+document.addEventListener("input", (event) => {
+  const form = event.target.closest("form[data-guard]");
+  if (!form || event.target.matches(SECRET)) return;
+  form.dataset.unsaved = "";
+  drafts.set(name(form), { values: values(form) });
+});
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (!form.matches("[data-guard]") || event.defaultPrevented) return;
+  leaving = true;
+  // Kept until its answer is there: a session may be over, or the server not to be reached.
+  if ("unsaved" in form.dataset) drafts.set(name(form), { values: values(form), sent: true });
+});
 document.addEventListener("click", (event) => {
   const form = event.target.closest("[data-drops]")?.closest("form");
   if (form) forget(form);
 });
 
-/** Guard the forms of this page, and forget what another page's form has sent and got an answer to. */
+/** Tell whether this page is what a form leads to that the server has taken: it sends the browser on. */
+function isAfterForm() {
+  return performance.getEntriesByType("navigation")[0]?.redirectCount > 0 && !find("#sign-in");
+}
+
+/** Forget what a form has sent and the server has taken; what it has not taken was not saved. */
+function settleSent() {
+  try {
+    for (const key of Object.keys(localStorage)) {
+      const kept = key.startsWith(KEPT) && drafts.get(key);
+      if (!kept?.sent) continue;
+      if (isAfterForm()) drafts.drop(key);
+      else drafts.set(key, { values: kept.values });
+    }
+  } catch { /* nothing is kept in this browser */ }
+}
+
+/** Guard the forms of this page. */
 export function guardForms() {
-  const forms = all("form[data-guard]");
-  if (!find("#sign-in")) {
-    const here = forms.map(name);
-    try {
-      for (const key of Object.keys(localStorage)) {
-        if (key.startsWith(KEPT) && !here.includes(key) && drafts.get(key)?.sent) drafts.drop(key);
-      }
-    } catch { /* nothing is kept in this browser */ }
-  }
-  forms.forEach(guard);
+  settleSent();
+  all("form[data-guard]").forEach(guard);
   addEventListener("beforeunload", (event) => {
     if (!leaving && find("form[data-unsaved]")) event.preventDefault();
   });
