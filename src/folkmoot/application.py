@@ -328,13 +328,14 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
         await starter.open()
         yield state
     finally:
-        warming.cancel()
-        trying.cancel()
+        for begun in (warming, trying):
+            begun.cancel()
         await starter.close()
         await supervisor.close()
         await worker.close()
         await directory.close()
         await mcp.close()
+        await asyncio.gather(warming, trying, return_exceptions=True)  # what a trial has started ends with it
         await sandbox.close()
         await catalogue.aclose()
         await client.aclose()

@@ -24,6 +24,7 @@ from folkmoot.errors import InvalidInput, SandboxBusy, SandboxUnavailable
 from folkmoot.sandbox import processes
 from folkmoot.sandbox import sandbox as service
 from folkmoot.sandbox.calls import Call, Environment, Limits, Mode, read_limits
+from folkmoot.sandbox.processes import Forker
 from folkmoot.sandbox.sandbox import Sandbox
 from sandbox.conftest import Running
 from sandbox.probes import PROBES, targets
@@ -299,6 +300,28 @@ async def test_a_call_that_is_given_up_as_its_guard_begins_leaves_no_socket(
         await call
     await sandbox.close()
     assert [each.fileno() for each in made] == [-1] * 8
+
+
+async def test_a_trial_that_is_given_up_at_its_end_waits_for_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, wait, was_over = asyncio.get_running_loop(), Forker.wait, []
+
+    async def give_up() -> None:
+        trying.cancel()
+        for _ in range(10):  # turns of the loop, in which it could end
+            await asyncio.sleep(0)
+        was_over.append(trying.done())
+
+    def waiting(forker: Forker) -> None:
+        asyncio.run_coroutine_threadsafe(give_up(), loop).result()
+        wait(forker)
+
+    monkeypatch.setattr(Forker, "wait", waiting)
+    sandbox = Sandbox("strict")
+    trying = asyncio.create_task(sandbox.walls())
+    with pytest.raises(asyncio.CancelledError):
+        await trying
+    assert was_over == [False]
+    await sandbox.close()
 
 
 @BOTH

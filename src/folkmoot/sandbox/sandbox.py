@@ -7,11 +7,11 @@ import json
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from folkmoot.errors import SandboxBusy, SandboxUnavailable
 from folkmoot.sandbox.asked import Asked
@@ -24,6 +24,8 @@ from folkmoot.sandbox.relay import Relay, plan
 from folkmoot.sandbox.results import read_result
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 BEHIND_SECONDS = 0.5
 MOST_WAITING = 256
@@ -275,21 +277,19 @@ class Sandbox:
             forker = self._forkers.get(interpreter)
             if forker is not None and forker.ended:
                 forker.let_go()
-                await asyncio.to_thread(forker.wait)
+                await _to_its_end(asyncio.to_thread(forker.wait))
                 forker = None
             return await self._start(interpreter) if forker is None else forker
 
     async def _start(self, interpreter: Path) -> Forker:
         """Start a forker; one whose caller goes away meanwhile is kept too, so that somebody ends it."""
-        starting = asyncio.create_task(asyncio.to_thread(Forker, interpreter))
-        try:
-            await asyncio.wait([starting])
-        finally:
-            await asyncio.wait([starting])  # a thread is not cancelled
-            if starting.exception() is None:
-                self._forkers[interpreter] = starting.result()
-                starting.result().rest()
-        return starting.result()
+
+        async def start() -> Forker:
+            forker = self._forkers[interpreter] = await asyncio.to_thread(Forker, interpreter)
+            forker.rest()
+            return forker
+
+        return await _to_its_end(start())
 
     async def close(self) -> None:
         """End everything that runs, for good."""
@@ -305,7 +305,19 @@ class Sandbox:
         forkers, self._forkers = list(self._forkers.values()), {}
         for forker in forkers:
             forker.let_go()
-            await asyncio.to_thread(forker.wait)
+        for forker in forkers:
+            await _to_its_end(asyncio.to_thread(forker.wait))
+
+
+async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Do what starts or ends a process, and wait for it also when the caller is cancelled: a thread is not."""
+    working = asyncio.create_task(work)
+    try:
+        await asyncio.wait([working])
+    finally:
+        await asyncio.wait([working])
+        working.exception()  # a caller that was cancelled does not ask for it
+    return working.result()
 
 
 class _Place:
