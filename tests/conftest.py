@@ -31,6 +31,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from hypothesis import HealthCheck, settings
 from letta_client import AsyncLetta, Letta
 from letta_client.types import AgentState, BlockResponse
@@ -40,6 +41,7 @@ from support import forks, postgres
 from support.clients import official_async_client, official_client, plain_async_client, plain_client
 from support.fixtures import MODELS, NewAgent, NewBlock, StartServer
 from support.forks import PreloadedProcess
+from support.polling import PATIENCE
 from support.postgres import PostgresDatabases, PostgresServer
 from support.scripted_model import ScriptedModel
 from support.server import FORKS, ServerProcess
@@ -50,6 +52,10 @@ LONG = ("web", "bench", "clients", "cli", "contract", "transfer", "chaos")
 
 BROWSERS = 2
 """Workers that share the tests of the pages; the others meanwhile have those that often wait."""
+
+# A request that says nothing of it is given up after five seconds, which a busy machine may well take.
+for _wait in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, _wait, PATIENCE)
 
 # How long an example takes says nothing on a machine that others use too.
 settings.register_profile("thorough", deadline=None, suppress_health_check=[HealthCheck.too_slow])
