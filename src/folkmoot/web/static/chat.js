@@ -110,9 +110,9 @@ export class Chat {
   async follow(response, rest, begun = () => {}) {
     let [stream, reason, seen] = [response, null, 0];
     while (!reason) {
-      let [told, failure] = [0, null];
+      const before = seen;
+      let failure = null;
       for await (const event of eventsOf(stream)) {
-        told += 1;
         seen = event.seq_id ?? seen;
         if (event.run_id) begun(event.run_id);
         if (event.message_type === "error_message") failure = event;
@@ -121,7 +121,7 @@ export class Chat {
       }
       // Without the end behind it, a failure is of the server that told of the run, not of the run.
       if (reason && failure) this.keepEnd(() => this.show(failure));
-      if (!reason && !told) await pause();
+      if (!reason && seen === before) await pause();
       if (!reason) stream = await rest(seen);
     }
     this.openDecisions(reason);
