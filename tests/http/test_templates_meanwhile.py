@@ -15,7 +15,7 @@ import pytest
 from chaos.moot import rows
 from support.clients import plain_client
 from support.fixtures import MODEL, StartServer
-from support.polling import until
+from support.polling import PATIENCE, until
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
 
@@ -68,8 +68,8 @@ class Shop:
 
 @pytest.fixture
 def server(start_server: StartServer) -> ServerProcess:
-    """A server of the test's own."""
-    return start_server()
+    """A server of the test's own, in which nobody gives up waiting for a lock, however busy the machine is."""
+    return start_server(env={"FOLKMOOT_STORE_WAIT": str(PATIENCE)})
 
 
 @pytest.fixture
