@@ -114,7 +114,9 @@ class HoldUps:
                 "/v1/agents", {"model": MODEL, "memory_blocks": [{"label": f"b{n}", "value": "x"} for n in range(100)]}
             ),
             bars.UNDER_FORK: lambda client, made: client.request("POST", f"/v1/conversations/{made.agent}/fork"),
-            bars.UNDER_RESET: lambda client, made: client.patch(f"/v1/agents/{made.agent}/reset-messages", {}),
+            bars.UNDER_RESET: lambda client, made: client.patch(
+                f"/v1/agents/{made.agent}/reset-messages", {"delete_messages": True}
+            ),
             bars.UNDER_DELETE: lambda client, made: client.request("DELETE", f"/v1/agents/{made.forked}"),
         }
 

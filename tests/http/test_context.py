@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 from letta_client import Letta
 
-from support.fixtures import NewAgent
+from support.fixtures import MODEL, NewAgent
 from support.scripted_model import ScriptedModel, tokens_of
 
 
@@ -35,23 +37,52 @@ def test_the_overview_shows_the_parts_and_their_sizes(
     assert abs(view["context_window_size_current"] - counted) < counted * 0.15
 
 
-def test_reset_deletes_the_messages_for_good_and_keeps_the_system_message(
+def _search(http: httpx.Client, agent_id: str) -> list[Any]:
+    found = http.post("/v1/messages/search", json={"query": "persimmon", "agent_id": agent_id})
+    return list(found.raise_for_status().json())
+
+
+def test_a_reset_empties_the_context_and_what_was_said_can_still_be_read_and_found(
     client: Letta, http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:
     agent = new_agent()
     client.agents.messages.create(agent.id, input="ECHO one")
     client.agents.messages.create(agent.id, input="ECHO persimmon")
     client.agents.messages.compact(agent.id)
+    said, runs = client.agents.messages.list(agent.id).items, client.runs.list(agent_id=agent.id).items
     answer = client.agents.messages.reset(agent.id, add_default_initial_messages=True)
+    assert answer is not None
+    assert answer.message_ids == [said[0].id]
+    assert said[0].message_type == "system_message"
+    assert client.agents.messages.list(agent.id).items == said
+    assert client.runs.list(agent_id=agent.id).items == runs
+    assert len(_search(http, agent.id)) == 2
+    client.agents.messages.create(agent.id, input="ECHO anew")
+    assert [m["role"] for m in scripted_model.requests[-1]["messages"]] == ["system", "user", "system"]
+    assert len(client.agents.messages.list(agent.id).items) == len(said) + 2
+
+
+def test_what_is_asked_for_as_a_reset_ends_without_a_decision(client: Letta, http: httpx.Client) -> None:
+    fields = {"tool_name": "memory_insert", "type": "requires_approval"}
+    agent = client.agents.create(model=MODEL, memory_blocks=[{"label": "human", "value": ""}], tool_rules=[fields])
+    client.agents.messages.create(agent.id, input='CALL memory_insert {"label": "human", "new_string": "x"}')
+    client.agents.messages.reset(agent.id)
+    assert http.get("/v1/runs", params={"stop_reason": "requires_approval", "agent_id": agent.id}).json() == []
+    assert client.agents.messages.create(agent.id, input="ECHO anew").stop_reason.stop_reason == "end_turn"
+    (human,) = client.agents.blocks.list(agent.id)
+    assert human.value == ""
+
+
+def test_a_reset_that_deletes_leaves_the_system_message_only(
+    client: Letta, http: httpx.Client, new_agent: NewAgent
+) -> None:
+    agent = new_agent()
+    client.agents.messages.create(agent.id, input="ECHO persimmon")
+    answer = client.agents.messages.reset(agent.id, extra_body={"delete_messages": True})
     (system,) = client.agents.messages.list(agent.id)
     assert answer is not None
     assert answer.message_ids == [system.id]
-    assert system.message_type == "system_message"
-    found = http.post("/v1/messages/search", json={"query": "persimmon", "agent_id": agent.id}).json()
-    assert found == []
-    client.agents.messages.create(agent.id, input="ECHO anew")
-    assert [m["role"] for m in scripted_model.requests[-1]["messages"]] == ["system", "user", "system"]
-    assert len(client.agents.messages.list(agent.id).items) == 3
+    assert _search(http, agent.id) == []
 
 
 def test_the_offline_model_can_be_compacted_too(client: Letta) -> None:

@@ -514,15 +514,16 @@ def test_conversations_are_ordered_by_their_last_run(client: Letta, http: httpx.
 
 
 @one_store
-def test_a_reset_leaves_the_system_message(http: httpx.Client, new_agent: NewAgent) -> None:
+def test_a_reset_leaves_the_system_message_in_context(http: httpx.Client, new_agent: NewAgent) -> None:
     agent = new_agent()
     thread = http.post("/v1/conversations", params={"agent_id": agent.id}, json={}).json()["id"]
     path = f"/v1/conversations/{thread}"
     http.post(f"{path}/messages", json={"input": "ECHO hello", "streaming": False}).raise_for_status()
     assert len(http.get(f"{path}/messages").json()) == 3
-    reset = http.patch(f"{path}/reset-messages", json={}).raise_for_status().json()
-    assert [each["message_type"] for each in http.get(f"{path}/messages").json()] == ["system_message"]
-    assert (reset["id"], len(reset["in_context_message_ids"])) == (thread, 1)
+    for body, left in (({}, 3), ({"delete_messages": True}, 1)):
+        reset = http.patch(f"{path}/reset-messages", json=body).raise_for_status().json()
+        assert (reset["id"], len(reset["in_context_message_ids"])) == (thread, 1)
+        assert len(http.get(f"{path}/messages").json()) == left
     assert len(http.get(f"/v1/agents/{agent.id}/messages").json()) == 1, "the agent's own thread is another one"
 
 

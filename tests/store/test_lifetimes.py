@@ -236,7 +236,7 @@ def test_deleting_or_resetting_a_conversation_takes_its_runs(life: tuple[Life, s
     assert mentioning(rows_of(database), IN_COPY) == set()
     assert set(made.ids("runs", made.agent)) == set(made.runs) - set(own)
     made.ok("DELETE", f"/v1/conversations/{made.in_group}")
-    made.ok("PATCH", f"/v1/agents/{made.agent}/reset-messages", {})
+    made.ok("PATCH", f"/v1/agents/{made.agent}/reset-messages", {"delete_messages": True})
     assert mentioning(rows_of(database), SAID, LOST) == set()
     assert made.ids("runs", made.agent) == []
     made.ok("DELETE", f"/v1/runs/{made.ids('runs', made.other)[0]}")

@@ -178,6 +178,10 @@ def test_what_is_compacted_stays_so(http: httpx.Client, client: Letta, new_agent
     seen, before = (http.get(f"/v1/agents/{each}/context").json() for each in (made, agent.id))
     assert seen["summary_memory"] == before["summary_memory"]
     assert seen["num_messages"] == before["num_messages"]
+    http.patch(f"{path}/reset-messages", json={}).raise_for_status()
+    entry = exported(http, agent.id)["agents"][0]
+    assert [roles[each] for each in entry["in_context_message_ids"]] == ["system"], "its summary is in there no more"
+    assert len(entry["messages"]) == len(roles)
 
 
 def test_sharing_within_a_file_is_kept_and_files_share_nothing(http: httpx.Client, moving: str) -> None:

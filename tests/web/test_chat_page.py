@@ -451,3 +451,21 @@ def test_what_one_has_begun_to_say_is_not_shown_to_who_signs_in_next(
     sign_in(bob)
     expect(page.locator("#message")).to_have_value("")
     assert "what only ada knows" not in page.evaluate("JSON.stringify(localStorage)")
+
+
+def test_where_a_conversation_was_begun_anew_is_marked(
+    open_page: OpenPage, http: httpx.Client, new_agent: NewAgent
+) -> None:
+    agent = new_agent()
+    path = f"/v1/agents/{agent.id}"
+    http.post(f"{path}/messages", json={"input": "ECHO before"}).raise_for_status()
+    page = open_page(f"/agents/{agent.id}")
+    mark = page.get_by_role("separator").filter(has_text="does not read what stands above")
+    expect(mark).to_have_count(0)
+    http.patch(f"{path}/reset-messages", json={}).raise_for_status()
+    page.reload()
+    expect(page.locator("#messages > :last-child")).to_have_role("separator")
+    http.post(f"{path}/messages", json={"input": "ECHO anew"}).raise_for_status()
+    page.reload()
+    expect(mark.locator("xpath=following-sibling::*[1]")).to_contain_text("ECHO anew")
+    expect(page.locator("#messages")).to_contain_text("ECHO before")

@@ -151,8 +151,17 @@ def check_deletable(conversation: Conversation) -> None:
     if conversation.id == conversation.agent_id:
         raise BadRequest(
             f"The main conversation of agent {conversation.agent_id} lasts as long as the agent. "
-            "Reset its messages, or delete the agent."
+            "Reset it with delete_messages, or delete the agent."
         )
+
+
+async def begin_anew(transaction: Transaction, conversation_id: str) -> None:
+    """Let what was said in a conversation leave its context, without a summary; it can still be read and found.
+
+    Raises:
+        NotFound: there is no such conversation.
+    """
+    await listing.clear_context(transaction, await find_conversation(transaction, conversation_id, lock=True))
 
 
 async def renew_system_message(transaction: Transaction, conversation_id: str) -> None:

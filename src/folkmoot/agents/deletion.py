@@ -19,7 +19,7 @@ from folkmoot.agents.folders import take_from_all
 from folkmoot.archives.archives import archives_of_agent_only, delete_archive, find_archive
 from folkmoot.archives.passages import OF_ARCHIVE
 from folkmoot.conversations.conversations import find_conversation
-from folkmoot.conversations.listing import clear_context
+from folkmoot.conversations.listing import clear_context, forget_ended_runs
 from folkmoot.files import folders
 from folkmoot.files.chunks import OF_FILE
 from folkmoot.files.files import TIDYING, delete_file, find_file, hide_file
@@ -242,6 +242,7 @@ async def _begin(transaction: Transaction, wanted: Deletion, author: Author | No
         name, agent_id = conversation.summary or "", conversation.agent_id
     else:
         conversation = await find_conversation(transaction, wanted.id, lock=True)
+        await forget_ended_runs(transaction, conversation.id)
         await clear_context(transaction, conversation)
         return Deletion("reset", wanted.id, conversation.next_sequence)
     if author is not None and wanted.kind != "file":

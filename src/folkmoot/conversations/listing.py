@@ -85,9 +85,13 @@ async def delete_conversation(transaction: Transaction, conversation_id: str) ->
     await transaction.run(delete(conversations).where(conversations.c.id == conversation_id))
 
 
+async def forget_ended_runs(transaction: Transaction, conversation_id: str) -> None:
+    """Delete the conversation's runs that are over."""
+    await forget_runs(transaction, and_(runs.c.conversation_id == conversation_id, runs.c.completed_at.is_not(None)))
+
+
 async def clear_context(transaction: Transaction, conversation: Conversation) -> None:
-    """Let every message but the system message leave the context, without a summary; runs that are over go."""
-    await forget_runs(transaction, and_(runs.c.conversation_id == conversation.id, runs.c.completed_at.is_not(None)))
+    """Let every message but the system message leave the context, without a summary."""
     await transaction.run(
         update(conversations)
         .where(conversations.c.id == conversation.id)

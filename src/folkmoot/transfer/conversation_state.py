@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import bindparam, select, update
 
+from folkmoot.conversations.conversations import Conversation
 from folkmoot.conversations.messages import Message, store_messages
 from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import conversations, messages
@@ -109,9 +110,10 @@ async def write_said(transaction: Transaction, agent_id: str, conversation_id: s
     )
 
 
-def in_context_ids(said: Sequence[Message], context_start: int) -> list[str]:
+def in_context_ids(said: Sequence[Message], conversation: Conversation) -> list[str]:
     """Return the identifiers of what a model reads: the system message, the newest summary, what is in context."""
-    summary = [m for m in said if m.message_type == "summary_message"][-1:] if context_start > 1 else []
+    summaries = [m for m in said if m.message_type == "summary_message"]
+    summary = [] if conversation.context_summary is None else summaries[-1:]
     system = [m for m in said if m.sequence == 0 and m.message_type == "system_message"]
-    context = [m for m in said if m.sequence >= context_start and m.message_type != "summary_message"]
+    context = [m for m in said if m.sequence >= conversation.context_start and m.message_type != "summary_message"]
     return [message.id for message in (*system, *summary, *context)]

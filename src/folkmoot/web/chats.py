@@ -57,6 +57,8 @@ class Chat:
     """The message before which there are more."""
     said_in_context: Collection[str]
     """What can be said again, differently: the model still reads what came before it."""
+    begins_at: str | None
+    """The message in front of which everything left the context, without a summary; empty where none is said since."""
     editing: Editing | None
     run: Run | None
     """The run under way."""
@@ -108,6 +110,12 @@ async def title_of(transaction: Transaction, conversation: Conversation) -> str:
     return (await _titles(transaction, [conversation]))[conversation.id]
 
 
+def _beginning(conversation: Conversation, in_context: Sequence[Message]) -> str | None:
+    if conversation.context_start == 1 or conversation.context_summary is not None:
+        return None
+    return in_context[0].id if in_context else ""
+
+
 async def read_chat(
     transaction: Transaction, agent_id: str, conversation_id: str, before: str | None, edit: str | None
 ) -> Chat:
@@ -140,6 +148,7 @@ async def read_chat(
         talk=transcript_of(messages, pending.calls if pending else (), unanswered),
         earlier=messages[0].id if len(messages) == MESSAGES_SHOWN else None,
         said_in_context=said.keys(),
+        begins_at=_beginning(conversation, in_context) if before is None else None,
         editing=_editing(said[edit]) if edit in said else None,
         run=next((run for run in runs if run.conversation_id == conversation.id), None),
         tabs=tabs,

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from folkmoot.agents.deletion import remove_messages
 from folkmoot.agents.preparation import prepare_conversation
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.conversations.messages import list_messages
 from folkmoot.server.agent_views import view_agent
 from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.routes.conversations import (
-    cancel_in_conversation,
     compact_conversation,
     named,
     recompile_conversation,
+    reset_conversation,
 )
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import State
@@ -62,9 +61,8 @@ async def summarize(agent_id: AgentId, state: State, body: CompactionRequest | N
 
 @router.patch("/reset-messages", response_model=AgentReply)
 async def reset(agent_id: AgentId, state: State, body: ResetMessages | None = None) -> Response:
-    """Delete the messages of the agent's main conversation, all but its system message; a turn of it is cancelled."""
-    await cancel_in_conversation(agent_id, state)
-    await remove_messages(state.store, agent_id)
+    """Begin the agent's main conversation anew, as `PATCH /v1/conversations/{conversation_id}/reset-messages` does."""
+    await reset_conversation(agent_id, body or ResetMessages(), state)
     return json_response(
         show_agent(await state.store.read(lambda transaction: view_agent(transaction, agent_id, state)))
     )

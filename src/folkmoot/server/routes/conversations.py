@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Response
 
 from folkmoot.agents.abandoned_calls import settle_abandoned
-from folkmoot.agents.conversations import create_conversation, fork_conversation, renew_system_message
+from folkmoot.agents.conversations import begin_anew, create_conversation, fork_conversation, renew_system_message
 from folkmoot.agents.creation import choose_model
 from folkmoot.agents.deletion import remove_conversation, remove_messages
 from folkmoot.agents.ephemeral import create_ephemeral_conversation
@@ -38,6 +38,7 @@ from folkmoot.server.sending import (
 )
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.common import AgentId, Deleted, IncludeErrors, MessageId, json_response, page_of
+from folkmoot.server.wire.context import ResetMessages
 from folkmoot.server.wire.conversations import (
     ArchiveStatus,
     CompactionReply,
@@ -253,12 +254,15 @@ async def resume(conversation_id: str, state: State, body: ResumeStream | None =
 
 
 @router.patch("/{conversation_id}/reset-messages", response_model=ConversationReply)
-async def reset(conversation_id: str, state: State, agent_id: str | None = None) -> Response:
-    """Delete the conversation's messages, all but its system message; a turn of it is cancelled."""
+async def reset(
+    conversation_id: str, state: State, body: ResetMessages | None = None, agent_id: str | None = None
+) -> Response:
+    """Begin the conversation anew: all but its system message leaves the context; a turn of it is cancelled.
+
+    Its messages can still be listed, searched and exported, unless `delete_messages` says that they are to go.
+    """
     which = await _named(conversation_id, agent_id, state)
-    await _find(which, state)
-    await cancel_in_conversation(which, state)
-    await remove_messages(state.store, which)
+    await reset_conversation(which, body or ResetMessages(), state)
 
     async def read(transaction: Transaction) -> ConversationReply:
         return await _shown(transaction, await find_conversation(transaction, which), whole=True)
@@ -314,6 +318,15 @@ async def cancel_in_conversation(conversation_id: str, state: ServerState) -> di
     outcomes = await cancel_runs(wanted, state)
     await state.store.write(lambda transaction: settle_abandoned(transaction, conversation_id))
     return outcomes
+
+
+async def reset_conversation(conversation_id: str, wanted: ResetMessages, state: ServerState) -> None:
+    """Cancel what is under way in a conversation, and let its messages leave the context, or delete them."""
+    await cancel_in_conversation(conversation_id, state)
+    if wanted.delete_messages:
+        await remove_messages(state.store, conversation_id)
+    else:
+        await state.store.write(lambda transaction: begin_anew(transaction, conversation_id))
 
 
 async def _run_to_follow(conversation: Conversation, wanted: ResumeStream, state: ServerState) -> Run:

@@ -17,9 +17,13 @@ from folkmoot.server.wire.common import Reply, Request, moment
 
 
 class ResetMessages(Request):
-    """How messages are reset. A Folkmoot agent begins with its system message only, which always stays."""
+    """How messages are reset. A Folkmoot agent begins with its system message only, which always stays.
+
+    `delete_messages` is Folkmoot's own: what was said, and the runs in which it was, are deleted for good.
+    """
 
     add_default_initial_messages: bool = False
+    delete_messages: bool = False
 
 
 class RawMessage(Reply):

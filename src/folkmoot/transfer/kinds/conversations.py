@@ -102,10 +102,9 @@ class Conversations:
                 f"agent_id: more than {MOST_MESSAGES:,} messages were said, and one file takes no more. Export without "
                 "messages (scrub_messages=true), one conversation (conversation_id), or back the database up."
             )
-        context = set(in_context_ids(said, conversation.context_start))
-        order = {identifier: place for place, identifier in enumerate(in_context_ids(said, conversation.context_start))}
+        order = {identifier: place for place, identifier in enumerate(in_context_ids(said, conversation))}
         rows = list(rows_of(said, thinks_aloud=agent.agent_type in THINKING_ALOUD))
-        in_context = sorted((row["id"] for row in rows if row["id"] in context), key=order.__getitem__)
+        in_context = sorted((row["id"] for row in rows if row["id"] in order), key=order.__getitem__)
         for row in rows:
             row["agent_id"] = exporting.ids.of("agent", agent.id)
         entry["in_context_message_ids"] = [exporting.ids.of("message", identifier) for identifier in in_context]
