@@ -85,6 +85,35 @@ def test_a_reset_that_deletes_leaves_the_system_message_only(
     assert _search(http, agent.id) == []
 
 
+def test_an_agent_that_is_to_clear_its_messages_begins_each_turn_anew(
+    client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    blocks = [{"label": "human", "value": "Ada"}]
+    rules = [{"tool_name": "memory_insert", "type": "requires_approval"}]
+    agent = new_agent(message_buffer_autoclear=True, memory_blocks=blocks, tool_rules=rules)
+    client.agents.messages.create(agent.id, input="ECHO persimmon")
+    insert = 'CALL memory_insert {"label": "human", "new_string": "Lovelace"}\nTHEN ECHO noted'
+    (asked,) = client.agents.messages.create(agent.id, input=insert).messages
+    assert asked.message_type == "approval_request_message"
+    seen = scripted_model.requests[-1]["messages"]
+    assert [m["role"] for m in seen] == ["system", "user", "system"]
+    assert "Ada" in seen[-1]["content"]
+    approval = {"type": "approval", "approve": True, "approval_request_id": asked.id}
+    client.agents.messages.create(agent.id, messages=[approval])
+    assert [m["role"] for m in scripted_model.requests[-1]["messages"]] == [
+        "system",
+        "user",
+        "assistant",
+        "tool",
+        "system",
+    ]
+    assert "persimmon" not in str(scripted_model.requests[-1])
+    texts = [str(message) for message in client.agents.messages.list(agent.id).items]
+    assert sum("persimmon" in text for text in texts) == 2, "nothing is deleted"
+    client.agents.messages.create(agent.id, input="ECHO anew")
+    assert [m["role"] for m in scripted_model.requests[-1]["messages"]] == ["system", "user", "system"]
+
+
 def test_the_offline_model_can_be_compacted_too(client: Letta) -> None:
     agent = client.agents.create(model="offline/notetaker", name="offline")
     for _ in range(4):

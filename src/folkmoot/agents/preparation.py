@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from folkmoot.agents.agents import find_agent, tools_of
+from folkmoot.agents.approvals import find_pending
 from folkmoot.agents.compaction import CompactionSettings, Summary
 from folkmoot.agents.context import Seen, for_conversation
 from folkmoot.agents.context_state import Compaction, choose_leaving, make_room, read_context_state
@@ -34,7 +35,12 @@ async def prepare_turn(transaction: Transaction, request: TurnRequest, services:
     own = await tools_of(transaction, agent.id, services.tools)
     tools = [*(tool for tool in own if tool.name not in given), *request.tools]
     rules = ToolRules.read(agent.configuration.get("tool_rules") or ())
-    return TurnState(request, services, agent, tools, context_state, rules)
+    turn = TurnState(request, services, agent, tools, context_state, rules)
+    if agent.configuration.get("message_buffer_autoclear") and request.messages:
+        turn.begins_anew = find_pending(context_state.messages) is None
+    if turn.begins_anew:
+        context_state.take_over(Summary(), [])
+    return turn
 
 
 async def prepare_conversation(transaction: Transaction, conversation_id: str, services: Services) -> TurnState:

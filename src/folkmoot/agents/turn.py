@@ -16,6 +16,7 @@ from folkmoot import tracing
 from folkmoot.agents.abandoned_calls import settle_run
 from folkmoot.agents.approvals import Decisions, called_since_asked, decide, denial, find_pending, refuse_while_pending
 from folkmoot.agents.context import Seen
+from folkmoot.agents.conversations import begin_anew
 from folkmoot.agents.events import Recorded, TurnEnd, TurnSink
 from folkmoot.agents.model_call import ModelCall, call_model
 from folkmoot.agents.preparation import prepare_turn
@@ -152,6 +153,8 @@ async def _take_step(
             body = {"content": demand}
             answered.append(Message("system_message", body, run_id=sink.run_id, step_id=call.step_id))
         new = [*said, *answered]
+        if turn.begins_anew and number == 1:
+            await begin_anew(transaction, request.conversation_id)
         stored = await append_messages(transaction, request.conversation_id, new, sink.run_id, call.counted)
         await store_step(transaction, _step(turn, sink.run_id, call, reason, worked, trace), call.seen)
         filled = reply.usage.prompt_tokens + reply.usage.completion_tokens

@@ -81,6 +81,9 @@ class TurnState:
     asked: Prompt | None = None
     """What the model was asked last."""
 
+    begins_anew: bool = False
+    """Whether what was said in turns before leaves the context, as the agent's `message_buffer_autoclear` says."""
+
     @property
     def schemas(self) -> list[ToolSchema]:
         """The tools as the model sees them; a client's own tool comes before one of the same name."""
