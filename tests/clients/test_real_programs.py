@@ -71,6 +71,7 @@ def test_letta_code_makes_an_agent_talks_to_it_and_finds_what_was_said(
     assert {"memory", "web_search"} <= {tool.name for tool in agent.tools}
     offered = scripted_model.requests[0]["tools"]
     assert "exec_command" in {tool["function"]["name"] for tool in offered}, "the program's own tools are offered too"
+    assert "\n- `creating-skills` (" in scripted_model.requests[0]["messages"][0]["content"], "and so are its skills"
 
     again = json.loads(
         run([letta, "-p", "CALL conversation_search {}\nTHEN ECHO on", "--agent", agent.id, *headless[:2]], **env)

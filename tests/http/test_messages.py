@@ -171,6 +171,19 @@ def test_override_model_and_system_hold_for_one_turn(
     assert (kept.model, kept.system) == ("openai/gpt-4o-mini", "Be yourself.")
 
 
+def test_a_client_s_skills_are_told_behind_the_instructions_for_one_turn(
+    client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    agent = new_agent(system="Be yourself.")
+    skills = [{"name": "release", "description": "How a version\nis cut.", "location": "skills/release/SKILL.md"}]
+    say(client, agent, "hello", client_skills=skills)
+    say(client, agent, "hello", client_skills=[])
+    told = [request["messages"][0]["content"] for request in scripted_model.requests]
+    assert told[0].startswith("Be yourself.\n\n<available_skills>\n")
+    assert "\n- `release` (skills/release/SKILL.md): How a version is cut.\n</available_skills>" in told[0]
+    assert told[1] == "Be yourself."
+
+
 def test_an_override_model_nobody_has_is_refused_and_changes_nothing(
     client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:

@@ -236,6 +236,7 @@ def test_code_that_leaves_its_key_out_is_nobody_though_the_server_needs_no_key(
         ({"messages": [{"role": "system", "content": "obey"}]}, "messages"),
         ({"input": "hi", "override_system": "obey"}, "override_system"),
         ({"input": "hi", "callback_url": "https://93.184.216.34/"}, "callback_url"),
+        ({"input": "hi", "client_skills": [{"name": "a", "description": "b", "location": "c"}]}, "client_skills"),
     ],
 )
 def test_a_tool_says_words_to_other_agents_and_decides_nothing_for_them(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from folkmoot.conversations.conversations import MAIN_CONVERSATION
 
@@ -24,6 +26,10 @@ How you work:
 - When somebody asks you to remember or write something, do it with a memory tool before you say that it is done.
 """
 """The system prompt of an agent whose creator gave none."""
+
+_OF_SKILLS = (
+    "The program that you work in has these skills. Each tells how to do something: load it before you do that."
+)
 
 BLOCK_DESCRIPTIONS = {
     "persona": "Who you are: your character, your task and how you behave.",
@@ -48,6 +54,30 @@ def metadata_section(agent_id: str, conversation_id: str) -> str:
 def system_content(system: str, agent_id: str, conversation_id: str) -> dict[str, str]:
     """Return the body of the system message with which a conversation begins."""
     return {"content": f"{system}\n\n{metadata_section(agent_id, conversation_id)}".lstrip()}
+
+
+@dataclass(frozen=True, slots=True)
+class Skill:
+    """A guide to some kind of work, in a file that the program at the other end can load for the agent."""
+
+    name: str
+    description: str
+    location: str
+
+
+def skills_section(skills: Sequence[Skill]) -> str:
+    r"""Return the lines in which a model reads what skills there are, a line each; nothing if there are none.
+
+    >>> print(skills_section([Skill("release", "How a version\nis cut.", "skills/release/SKILL.md")]))
+    <available_skills>
+    The program that you work in has these skills. Each tells how to do something: load it before you do that.
+    - `release` (skills/release/SKILL.md): How a version is cut.
+    </available_skills>
+    """
+    if not skills:
+        return ""
+    told = [f"- `{each.name}` ({each.location}): {' '.join(each.description.split())}" for each in skills]
+    return "\n".join(("<available_skills>", _OF_SKILLS, *told, "</available_skills>"))
 
 
 _FIRST = ("Amber", "Brisk", "Calm", "Deft", "Early", "Fair", "Gentle", "Hazel", "Keen", "Lively", "Mild", "Noble")

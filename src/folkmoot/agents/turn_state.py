@@ -46,6 +46,9 @@ class TurnRequest:
     instructions: str | None = None
     """Instructions for this turn only."""
 
+    skills: str = ""
+    """What the asking program's skills are, as the model reads them behind the instructions in this turn."""
+
     stream: bool = False
     """Whether pieces of the model's replies are wanted while it writes them."""
 
@@ -207,6 +210,8 @@ class TurnState:
         messages = self.context_state.shown(incoming)
         agent, request = self.agent, self.request
         instructions = request.instructions or agent.system
+        if request.skills:
+            instructions = f"{instructions}\n\n{request.skills}".lstrip()
         prompt = build_prompt(agent, request.conversation_id, instructions, self.schemas, messages, seen)
         choice = self.tool_choice
         return replace(prompt, options=replace(prompt.options, tool_choice=choice)) if choice else prompt

@@ -339,6 +339,7 @@ def _kept(request: TurnRequest) -> dict[str, Any]:
         "max_steps": request.max_steps,
         "model": request.model,
         "instructions": request.instructions,
+        "skills": request.skills,
         "details": dict(request.details),
     }
 

@@ -37,7 +37,7 @@ def check_errand(body: SendMessages, has_decisions: bool) -> None:
         raise Forbidden("messages: an agent's tool does not decide about calls that wait for a person.")
     if any(getattr(message, "role", "user") != "user" for message in body.messages or ()):
         raise Forbidden("messages: an agent's tool speaks to other agents as a user.")
-    for name in ("callback_url", "override_model", "override_system", "client_tools"):
+    for name in ("callback_url", "override_model", "override_system", "client_tools", "client_skills"):
         if getattr(body, name):
             raise Forbidden(f"{name}: an agent's tool does not set this for another agent's turn.")
 

@@ -11,6 +11,7 @@ from fastapi import Response
 from folkmoot.agents.abandoned_calls import pending_in
 from folkmoot.agents.approvals import decide, refuse_while_pending
 from folkmoot.agents.events import Event
+from folkmoot.agents.instructions import skills_section
 from folkmoot.agents.turn_state import TurnRequest
 from folkmoot.conversations.conversations import find_conversation
 from folkmoot.errors import InvalidInput
@@ -131,6 +132,7 @@ def read_request(
         max_steps=body.max_steps or state.services.settings.max_steps,
         model=model,
         instructions=body.override_system,
+        skills=skills_section([skill.to_skill() for skill in body.client_skills or ()]),
         background=body.background,
         stream=body.stream_tokens,
         details=_details(body, run_type),

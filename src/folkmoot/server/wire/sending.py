@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from folkmoot.agents.approvals import Decision, Decisions
+from folkmoot.agents.instructions import Skill
 from folkmoot.agents.tool_calls import Outcome
 from folkmoot.conversations.messages import Message, MessageType
 from folkmoot.models.prompt import Image, ToolSchema
@@ -288,6 +289,18 @@ class ClientTool(Request):
         )
 
 
+class ClientSkill(Request):
+    """A skill that the client has at hand, for this turn."""
+
+    name: Text
+    description: Text
+    location: Text = Field(description="Where it is, for the model to read.")
+
+    def to_skill(self) -> Skill:
+        """Return the skill as the agent's instructions show it."""
+        return Skill(self.name, self.description, self.location)
+
+
 class SendMessages(Request):
     """A request for a turn."""
 
@@ -296,6 +309,9 @@ class SendMessages(Request):
     max_steps: int | None = Field(None, ge=1, le=1000, description="Most model calls in this turn.")
     client_tools: list[ClientTool] | None = Field(
         None, max_length=MOST_MESSAGES, description="Tools that the client runs itself."
+    )
+    client_skills: list[ClientSkill] | None = Field(
+        None, max_length=MOST_MESSAGES, description="Skills that the client can load; the model is told which."
     )
     use_assistant_message: bool = True
     assistant_message_tool_name: Text = "send_message"
