@@ -340,7 +340,9 @@ def test_secrets_are_shown_to_who_may_set_them(guarded: ServerProcess, new_organ
         "POST", "/v1/agents", json={"name": "a", "model": "openai/gpt-4o-mini", "secrets": {"K": "the-secret"}}
     )
     reader = new_key(owner.http, role="reader")["key"]
-    path = f"/v1/agents/{agent['id']}?include=agent.secrets"
-    assert "the-secret" in owner.http.get(path).text
-    answer = httpx.get(guarded.url + path, headers=bearer(reader))
-    assert (answer.status_code, "the-secret" in answer.text) == (200, False)
+    path = f"/v1/agents/{agent['id']}"
+    with httpx.Client(base_url=guarded.url, headers=bearer(reader)) as other:
+        for shown, status_for_reader in ((f"{path}?include=agent.secrets", 200), (f"{path}/secrets", 403)):
+            assert "the-secret" in owner.http.get(shown).text
+            answer = other.get(shown)
+            assert (answer.status_code, "the-secret" in answer.text) == (status_for_reader, False)

@@ -472,8 +472,11 @@ def test_a_block_of_the_same_label_may_take_anothers_place(
     assert block_ids(client.agents.update(agent.id, block_ids=[new.id])) == [new.id]
 
 
-def test_secrets_are_replaced(client: Letta, new_agent: NewAgent) -> None:
+def test_secrets_are_replaced(client: Letta, http: httpx.Client, new_agent: NewAgent) -> None:
     agent = new_agent(secrets={"A": "1", "B": "2"})
+    listed = http.get(f"/v1/agents/{agent.id}/secrets").raise_for_status().json()
+    assert listed == [secret.model_dump(mode="json") for secret in agent.secrets or ()]
+    assert {each["key"]: each["value"] for each in listed} == {"A": "1", "B": "2"}
     after = client.agents.update(agent.id, secrets={"B": "3"})
     (secret,) = after.secrets or ()
     assert (secret.key, secret.value) == ("B", "3")

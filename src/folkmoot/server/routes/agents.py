@@ -20,7 +20,15 @@ from folkmoot.server.agent_views import Include, view_agent, view_listed
 from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import ServerState, State
-from folkmoot.server.wire.agents import AgentReply, AgentView, CreateAgent, ModifyApproval, UpdateAgent, show_agent
+from folkmoot.server.wire.agents import (
+    AgentReply,
+    AgentView,
+    CreateAgent,
+    ModifyApproval,
+    UpdateAgent,
+    show_agent,
+    show_secrets,
+)
 from folkmoot.server.wire.common import AgentId, Deleted, ToolId, json_response, page_of
 from folkmoot.server.wire.tools import ToolReply
 from folkmoot.store.engine import Transaction
@@ -226,6 +234,17 @@ async def attach(agent_id: AgentId, tool_id: ToolId, state: State) -> Response:
 async def detach(agent_id: AgentId, tool_id: ToolId, state: State) -> Response:
     """Take a tool from the agent."""
     return await _changed(agent_id, state, lambda transaction: detach_tool(transaction, agent_id, tool_id))
+
+
+@router.get("/{agent_id}/secrets")
+async def list_secrets(agent_id: AgentId, state: State) -> list[dict[str, Any]]:
+    """List the agent's secrets with their values, as the agent shows them with `include=agent.secrets`."""
+    if not state.shows_secrets:
+        raise Forbidden(
+            "The values of an agent's secrets are shown to who may set them, and to no key for some agents."
+        )
+    agent = await state.store.read(lambda transaction: find_agent(transaction, agent_id))
+    return show_secrets(agent, state.services.sealer.unseal(agent.configuration.get("sealed_variables")))
 
 
 @router.patch("/{agent_id}/tools/approval/{tool_name}", response_model=AgentReply)

@@ -346,7 +346,7 @@ def show_agent(view: AgentView) -> AgentReply:
     """Show an agent."""
     agent, settings, last = view.agent, view.agent.configuration, view.last_run
     blocks = list(view.blocks)
-    secrets = [_secret(agent, name, value) for name, value in view.variables.items()]
+    secrets = show_secrets(agent, view.variables)
     user = user_of(agent.organization_id)
     return AgentReply.model_construct(
         created_by_id=user,
@@ -475,6 +475,11 @@ def _embedding_config(agent: Agent, *, always: bool) -> EmbeddingConfig | None:
     if not known and agent.embedding:
         known = {"embedding_model": agent.embedding.partition("/")[2], "handle": agent.embedding}
     return EmbeddingConfig(**known) if known or always else None
+
+
+def show_secrets(agent: Agent, variables: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Show the variables that an agent's tools are given."""
+    return [_secret(agent, name, value) for name, value in variables.items()]
 
 
 def _secret(agent: Agent, name: str, value: str) -> dict[str, Any]:
