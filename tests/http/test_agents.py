@@ -80,6 +80,8 @@ def test_every_field_is_kept(client: Letta, new_block: NewBlock, name: str) -> N
         per_file_view_window_char_limit=1234,
         response_format={"type": "json_object"},
         parallel_tool_calls=False,
+        enable_reasoner=True,
+        max_reasoning_tokens=2000,
         secrets={"TOKEN": "s3cret"},
     )
     for agent in (created, client.agents.retrieve(created.id)):
@@ -95,6 +97,7 @@ def test_every_field_is_kept(client: Letta, new_block: NewBlock, name: str) -> N
         assert agent.memory.blocks == agent.blocks
         assert agent.llm_config.context_window == 20_000
         assert agent.llm_config.parallel_tool_calls is False
+        assert (agent.llm_config.enable_reasoner, agent.llm_config.max_reasoning_tokens) == (True, 2000)
         assert (agent.message_buffer_autoclear, agent.max_files_open) == (True, 3)
         assert agent.per_file_view_window_char_limit == 1234
         assert agent.response_format is not None

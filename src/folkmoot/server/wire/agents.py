@@ -208,12 +208,26 @@ class CreateAgent(AgentFields):
     include_base_tools: bool | None = True
     include_multi_agent_tools: bool | None = False
     initial_message_sequence: list[MessageCreate] | None = Field(None, max_length=MOST_FIRST_MESSAGES)
+    enable_reasoner: bool | None = Field(None, description="An older form of the model's settings.")
+    reasoning: bool | None = Field(None, description="An older form of the model's settings.")
+    max_reasoning_tokens: int | None = Field(None, ge=0, description="An older form of the model's settings.")
 
     @field_validator("initial_message_sequence")
     @classmethod
     def _not_too_long(cls, first: list[MessageCreate] | None) -> list[MessageCreate] | None:
         check_words(first or (), "initial_message_sequence")
         return first
+
+    def configuration(self) -> dict[str, Any]:
+        """Return what the request set of the fields that an agent keeps as they are."""
+        kept = super().configuration()
+        given = {
+            "enable_reasoner": self.enable_reasoner or self.reasoning,
+            "max_reasoning_tokens": self.max_reasoning_tokens,
+        }
+        if thinks := {name: value for name, value in given.items() if value is not None}:
+            kept["llm_config"] = {**thinks, **(kept.get("llm_config") or {})}
+        return kept
 
     def to_plan(self) -> AgentPlan:
         """Return what the agent shall be."""
