@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
-from letta_client import Letta
+import pytest
+from letta_client import Letta, UnprocessableEntityError
 
 from support.fixtures import MODEL, NewAgent
 from support.scripted_model import ScriptedModel, tokens_of
@@ -112,6 +113,29 @@ def test_an_agent_that_is_to_clear_its_messages_begins_each_turn_anew(
     assert sum("persimmon" in text for text in texts) == 2, "nothing is deleted"
     client.agents.messages.create(agent.id, input="ECHO anew")
     assert [m["role"] for m in scripted_model.requests[-1]["messages"]] == ["system", "user", "system"]
+
+
+def test_an_update_can_leave_only_the_newest_messages_in_context(
+    client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    agent = new_agent()
+    for number in range(3):
+        client.agents.messages.create(agent.id, input=f"ECHO {number}")
+
+    ids = client.agents.retrieve(agent.id).message_ids or []
+    assert len(ids) == 7
+    assert client.agents.update(agent.id, message_ids=ids).message_ids == ids, "as they are"
+    for wrong in ([*ids[:3]], [ids[0], *ids[2:]], [ids[0], ids[3], *ids[5:]], [*ids[1:3], *ids[5:]], ids[::-1]):
+        with pytest.raises(UnprocessableEntityError, match="message_ids: of the 6 messages in context only the newest"):
+            client.agents.update(agent.id, message_ids=wrong)
+    assert client.agents.retrieve(agent.id).message_ids == ids
+    assert client.agents.update(agent.id, message_ids=[ids[0], *ids[3:]]).message_ids == [ids[0], *ids[3:]]
+    assert client.agents.update(agent.id, message_ids=ids[5:]).message_ids == [ids[0], *ids[5:]]
+    client.agents.messages.create(agent.id, input="ECHO on")
+    assert "ECHO 1" not in str(scripted_model.requests[-1])
+    assert "ECHO 2" in str(scripted_model.requests[-1])
+    assert client.agents.update(agent.id, message_ids=[ids[0]]).message_ids == [ids[0]]
+    assert len(client.agents.messages.list(agent.id).items) == 9, "nothing is deleted"
 
 
 def test_the_offline_model_can_be_compacted_too(client: Letta) -> None:

@@ -18,11 +18,12 @@ from folkmoot.conversations.conversations import (
 from folkmoot.conversations.messages import (
     Message,
     find_in_conversation,
+    ids_in_context,
     place_behind_step,
     set_system_message,
     some_in_context,
 )
-from folkmoot.errors import BadRequest, NotFound
+from folkmoot.errors import BadRequest, InvalidInput, NotFound
 from folkmoot.identifiers import derived_id, new_id
 from folkmoot.memory.attachments import attached_rows, isolated_rows
 from folkmoot.memory.authors import Author
@@ -162,6 +163,35 @@ async def begin_anew(transaction: Transaction, conversation_id: str) -> None:
         NotFound: there is no such conversation.
     """
     await listing.clear_context(transaction, await find_conversation(transaction, conversation_id, lock=True))
+
+
+async def keep_in_context(transaction: Transaction, conversation_id: str, message_ids: Sequence[str]) -> None:
+    """Let all but some messages leave a conversation's context, of which only the newest can stay.
+
+    Args:
+        transaction: where to write.
+        conversation_id: which conversation.
+        message_ids: of those that stay, in order; the system message, which always does, may be named first.
+
+    Raises:
+        NotFound: there is no such conversation.
+        InvalidInput: they are not the newest of the context from something that was said on.
+    """
+    conversation = await find_conversation(transaction, conversation_id, lock=True)
+    system, *now = (await ids_in_context(transaction, [conversation_id]))[conversation_id]
+    kept = list(message_ids[1:] if message_ids[:1] == [system] else message_ids)
+    if kept == now:
+        return
+    if not kept:
+        await listing.clear_context(transaction, conversation)
+        return
+    first = await find_in_conversation(transaction, conversation_id, kept[0])
+    if kept != now[-len(kept) :] or first is None or first.message_type != "user_message":
+        raise InvalidInput(
+            f"message_ids: of the {len(now)} messages in context only the newest can stay, without gaps and from a "
+            "user_message on. Leave message_ids out to change nothing."
+        )
+    await listing.narrow_context(transaction, conversation, first.sequence)
 
 
 async def renew_system_message(transaction: Transaction, conversation_id: str) -> None:

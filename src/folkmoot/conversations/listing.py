@@ -105,6 +105,15 @@ async def clear_context(transaction: Transaction, conversation: Conversation) ->
     )
 
 
+async def narrow_context(transaction: Transaction, conversation: Conversation, start: int) -> None:
+    """Let the messages in front of a place leave the context; a summary of what left it before stays."""
+    await transaction.run(
+        update(conversations)
+        .where(conversations.c.id == conversation.id)
+        .values(context_start=start, updated_at=clock.now())
+    )
+
+
 async def isolated_block_ids(transaction: Transaction, conversation_ids: Sequence[str]) -> dict[str, list[str]]:
     """Return the identifiers of the blocks that each of these conversations has for itself."""
     if not conversation_ids:

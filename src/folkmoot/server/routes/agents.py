@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Response
 
 from folkmoot.agents.agents import attach_tool, detach_tool, find_agent, tools_of, update_agent
+from folkmoot.agents.conversations import keep_in_context
 from folkmoot.agents.creation import choose_model
 from folkmoot.agents.deletion import remove_agent
 from folkmoot.agents.folders import set_folders
@@ -181,6 +182,8 @@ async def change_agent(transaction: Transaction, agent_id: str, body: UpdateAgen
         await set_folders(transaction, agent_id, folder_ids)
     if body.identity_ids is not None:
         await set_identities(transaction, agent_id, body.identity_ids)
+    if body.message_ids is not None:
+        await keep_in_context(transaction, agent_id, body.message_ids)
 
 
 def _check_policy(body: UpdateAgent) -> None:

@@ -30,6 +30,7 @@ from folkmoot.server.wire.common import (
     BlockId,
     FolderId,
     JsonObject,
+    MessageId,
     Reply,
     Request,
     Tag,
@@ -63,6 +64,9 @@ MOST_NEW_BLOCKS = 100
 
 MOST_FIRST_MESSAGES = 1000
 """Messages with which an agent's main conversation begins."""
+
+MOST_IN_CONTEXT = 100_000
+"""Messages in context that a request names."""
 
 MOST_RULES = 100
 
@@ -262,6 +266,9 @@ class UpdateAgent(AgentFields):
     """Changes to an agent; what is left out stays as it is."""
 
     name: Name | None = None
+    message_ids: list[MessageId] | None = Field(
+        None, max_length=MOST_IN_CONTEXT, description="Those that stay in the main conversation's context: the newest."
+    )
 
 
 class ModifyApproval(Request):
