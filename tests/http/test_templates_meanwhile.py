@@ -21,7 +21,8 @@ from support.server import ServerProcess
 
 pytestmark = pytest.mark.parametrize("store", ["postgres"], indirect=True)
 
-WAITING = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+HELD_UP = "SELECT 1 FROM pg_stat_activity WHERE {pid} = ANY(pg_blocking_pids(pid))"
+WAITS = "SELECT 1 FROM pg_stat_activity WHERE pid = {pid} AND wait_event_type = 'Lock'"
 
 
 def ok(answer: httpx.Response) -> Any:
@@ -60,9 +61,9 @@ class Shop:
         until(lambda: ok(self.http.get("/v1/jobs/active")) == [])
         return list(reversed(ok(self.http.get("/v1/templates/p/shop/deployments"))))
 
-    async def wait_for_locks(self, count: int) -> None:
-        """Return when so many connections wait for what others hold."""
-        while len(await rows(self._database, WAITING)) < count:
+    async def wait_until(self, state: str, connection: asyncpg.Connection) -> None:
+        """Return when a connection waits for a lock, or holds one up that another waits for."""
+        while not await rows(self._database, state.format(pid=connection.get_server_pid())):
             await asyncio.sleep(0.01)
 
 
@@ -87,7 +88,7 @@ async def test_agents_are_led_though_another_of_their_deployment_is_deleted_just
     async with other.transaction():
         await other.fetch("SELECT id FROM agents WHERE id = $1 FOR UPDATE", boss)
         shop.save(systemPrompt="new")
-        await shop.wait_for_locks(1)
+        await shop.wait_until(HELD_UP, other)
         ok(shop.http.delete(f"/v1/agents/{clerk}"))
     await other.close()
     assert [(each["version"], each["error"]) for each in shop.deployments()] == [("3", None)] * 2
@@ -100,7 +101,7 @@ async def test_who_names_an_agent_does_not_wait_until_it_is_led(shop: Shop, serv
     async with other.transaction():
         await other.fetch("SELECT id FROM folders WHERE id = $1 FOR UPDATE", shop.folder_id)
         shop.save(sourceIds=[shop.folder_id])
-        await shop.wait_for_locks(1)
+        await shop.wait_until(HELD_UP, other)
         # As whoever tells it something, or gives it something.
         await other.fetch("SELECT id FROM agents WHERE id = $1 FOR KEY SHARE NOWAIT", boss)
     await other.close()
@@ -114,7 +115,7 @@ async def test_agents_for_whom_something_was_changed_at_the_same_moment_are_led_
     async with other.transaction():
         await other.execute("DELETE FROM folders WHERE id = $1", shop.folder_id)
         shop.save(sourceIds=[shop.folder_id])
-        await shop.wait_for_locks(1)
+        await shop.wait_until(HELD_UP, other)
     await other.close()
     found = shop.deployments()
     assert [each["version"] for each in found] == ["2", "2"]
@@ -127,7 +128,8 @@ async def test_what_befell_one_deployment_is_not_said_of_another_one(shop: Shop,
     block = ok(shop.http.post("/v1/blocks", json={"label": "goals", "value": "its own"}))["id"]
     ok(shop.http.patch(f"/v1/agents/{boss}/core-memory/blocks/attach/{block}"))
     connections = [await asyncpg.connect(server.database) for _ in range(4)]
-    job = "SELECT id FROM jobs WHERE kind = 'migrate_template' FOR UPDATE"
+    # Who waits for a table has it next; the next to ask for a row can take it before who waits for it is awake.
+    take_jobs = "LOCK TABLE jobs IN EXCLUSIVE MODE"
 
     async def begin() -> None:
         shop.save(systemPrompt="new")
@@ -136,11 +138,11 @@ async def test_what_befell_one_deployment_is_not_said_of_another_one(shop: Shop,
         async with holder.transaction():
             await holder.fetch("SELECT id FROM agents WHERE id = $1 FOR UPDATE", boss)
             await begin()
-            await shop.wait_for_locks(1)
+            await shop.wait_until(HELD_UP, holder)
             holding = waiter.transaction()
             await holding.start()
-            taking = asyncio.create_task(waiter.fetch(job))
-            await shop.wait_for_locks(2)
+            taking = asyncio.create_task(waiter.execute(take_jobs))
+            await shop.wait_until(WAITS, waiter)
         await taking  # it has failed, and waits before it goes on
         begin = holding.commit
     ok(shop.http.patch(f"/v1/agents/{boss}/core-memory/blocks/detach/{block}"))
@@ -178,7 +180,7 @@ async def test_agents_of_one_organisation_do_not_wait_for_the_many_of_another(
             async with other.transaction():
                 await other.fetch("SELECT id FROM agents WHERE id = $1 FOR UPDATE", many.made[0]["agent_ids"][0])
                 many.save(systemPrompt="new")
-                await many.wait_for_locks(1)
+                await many.wait_until(HELD_UP, other)
                 single.save(systemPrompt="new")
             await other.close()
             assert [each["version"] for each in many.deployments() + single.deployments()] == ["3"] * 9
