@@ -69,6 +69,7 @@ _MEANT = (
     Mark("the agent, of whatever age the client is", "PATCH /v1/agents/{}/tools/*", "$: an object instead of null"),
     Mark("the same", "PATCH /v1/agents/{}/folders/*", "$: an object instead of null"),
     Mark("a message, as for agents", "DELETE /v1/conversations/{}", "$: an object instead of null"),
+    Mark("the recorded server had no such list, and its programs went on", "GET /v1/agents/{}/secrets", "status 200 *"),
     Mark("nothing to cancel is no error", "POST /v1/agents/{}/messages/cancel", "status 200 instead of 409*"),
     Mark("the recorded server left this one out", difference="*.tags[]: with 'git-memory-enabled'"),
     Mark("the recorded server left them out here", "*", "*.in_context_message_ids[]: with *"),

@@ -480,9 +480,8 @@ def test_default_is_the_main_conversation_wherever_one_is_named(
     def ids(path: str, **query: Any) -> list[str]:
         return [each["id"] for each in http.get(path, params=query).json()]
 
-    main = ids(f"/v1/agents/{agent.id}/messages", order="asc")
+    main = ids(f"/v1/agents/{agent.id}/messages", order="asc", **here)
     assert len(main) == 3
-    assert ids(f"/v1/agents/{agent.id}/messages", order="asc", **here) == main
     assert ids("/v1/conversations/default/messages", order="asc", **of_agent) == main
     assert set(main) <= set(ids("/v1/messages", limit=1000, **here))
     assert len(ids("/v1/runs", **of_agent)) == 2
@@ -524,7 +523,34 @@ def test_a_reset_leaves_the_system_message_in_context(http: httpx.Client, new_ag
         reset = http.patch(f"{path}/reset-messages", json=body).raise_for_status().json()
         assert (reset["id"], len(reset["in_context_message_ids"])) == (thread, 1)
         assert len(http.get(f"{path}/messages").json()) == left
-    assert len(http.get(f"/v1/agents/{agent.id}/messages").json()) == 1, "the agent's own thread is another one"
+    assert len(http.get(f"/v1/conversations/{agent.id}/messages").json()) == 1, "the agent's own thread is another one"
+
+
+def test_an_agent_s_messages_are_those_of_all_its_conversations_by_time(
+    client: Letta, http: httpx.Client, new_agent: NewAgent
+) -> None:
+    agent = new_agent()
+    client.agents.messages.create(agent.id, input="ECHO one")
+    thread = client.conversations.create(agent_id=agent.id)
+    say(client, thread.id, "ECHO two")
+    http.post(f"/v1/conversations/{thread.id}/fork").raise_for_status()
+    client.agents.messages.create(agent.id, input="ECHO three")
+    http.post("/v1/conversations/ephemeral", json={"agent_id": agent.id}).raise_for_status()
+
+    def listed(**query: Any) -> list[tuple[str, str]]:
+        page = client.agents.messages.list(agent.id, **query)
+        return [(each.id, str(getattr(each, "content", ""))) for each in page if each.message_type != "system_message"]
+
+    everything = listed(order="asc")
+    assert [text for _, text in everything] == ["ECHO one", "one", "ECHO two", "two", "ECHO three", "three"]
+    assert listed(order="asc", limit=2) == everything, "page after page"
+    assert listed(order="desc", limit=3) == everything[::-1]
+    after = everything[1][0]
+    assert listed(order="asc", after=after) == everything[2:]
+    assert listed(order="asc", before=after) == everything[:1]
+    assert listed(order="asc", include_return_message_types=["assistant_message"]) == everything[1::2]
+    assert listed(order="asc", conversation_id=thread.id) == everything[2:4]
+    assert listed(order="asc", conversation_id="default") == [*everything[:2], *everything[4:]]
 
 
 def test_an_ephemeral_conversation_goes_with_its_agent_when_its_time_is_over(

@@ -144,13 +144,14 @@ def approval(call_id: str, approve: bool = True, **more: Any) -> Event:
 
 
 def kept(http: httpx.Client, agent_id: str) -> list[Event]:
-    """Return every stored message of the agent's conversation, oldest first."""
+    """Return every stored message of the agent's main conversation, oldest first."""
     path = f"/v1/agents/{agent_id}/messages"
     messages: list[Event] = []
     while page := ok(
         http.get(
             path,
             params={
+                "conversation_id": "default",
                 "order": "asc",
                 "limit": 200,
                 "use_assistant_message": False,

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, case, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, exists, func, or_, select, true, update
 
 from folkmoot.errors import NotFound
 from folkmoot.identifiers import new_id
@@ -32,7 +32,7 @@ from folkmoot.store.deletions import message_is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
 from folkmoot.store.several import Several
-from folkmoot.store.tables import conversations, messages, steps
+from folkmoot.store.tables import conversations, group_conversations, messages, steps
 from folkmoot.store.words import indexed_text
 
 MessageType: TypeAlias = Literal[
@@ -256,21 +256,58 @@ async def list_messages(
     Summaries are among them only when `types` or `summaries` asks for them: the older clients do not know them.
     `spoken` names the tool whose calls count as what the assistant says, and whose returns nobody wants to see.
     """
-    statement = select(messages).where(messages.c.conversation_id == conversation_id, message_is_kept())
-    kind: ColumnElement[str] = messages.c.message_type
-    if spoken is not None:
-        by_tool = messages.c.name == spoken
-        statement = statement.where(or_(kind != "tool_return_message", messages.c.name.is_(None), ~by_tool))
-        kind = case((and_(kind == "tool_call_message", by_tool), "assistant_message"), else_=kind)
-    if types is not None:
-        statement = statement.where(kind.in_(list(types)))
-    elif not summaries:
-        statement = statement.where(kind != "summary_message")
     scope = messages.c.conversation_id == conversation_id
+    statement = select(messages).where(scope, message_is_kept(), _asked_for(types, summaries, spoken))
     rows = await fetch_page(
         transaction, statement, messages, page, key=("sequence",), scope=scope, within=conversation_id
     )
     return [Message.from_row(row) for row in rows]
+
+
+async def list_agent_messages(
+    transaction: Transaction,
+    agent_id: str,
+    page: Page,
+    types: Sequence[str] | None = None,
+    *,
+    summaries: bool = False,
+    spoken: str | None = None,
+) -> list[Message]:
+    """Return a page of the messages of all of the agent's conversations by time, as `list_messages` does of one.
+
+    Those that it has in groups, and hidden ones, are not among them. No index leads to them: all are looked at.
+    """
+    scope = and_(messages.c.conversation_id.in_(_shown_of(agent_id)), _is_first())
+    statement = select(messages).where(scope, message_is_kept(), _asked_for(types, summaries, spoken))
+    rows = await fetch_page(transaction, statement, messages, page, key=("created_at", "sequence", "id"), scope=scope)
+    return [Message.from_row(row) for row in rows]
+
+
+async def has_others(transaction: Transaction, agent_id: str) -> bool:
+    """Tell whether `list_agent_messages` has more to list than the agent's main conversation."""
+    others = _shown_of(agent_id).where(conversations.c.id != agent_id)
+    return await transaction.first(others.limit(1)) is not None
+
+
+def _shown_of(agent_id: str) -> Select[Any]:
+    in_group = exists().where(group_conversations.c.conversation_id == conversations.c.id)
+    return select(conversations.c.id).where(
+        conversations.c.agent_id == agent_id, conversations.c.hidden.is_(False), ~in_group
+    )
+
+
+def _asked_for(types: Sequence[str] | None, summaries: bool, spoken: str | None) -> ColumnElement[bool]:
+    kind: ColumnElement[str] = messages.c.message_type
+    wanted: list[ColumnElement[bool]] = [true()]
+    if spoken is not None:
+        by_tool = messages.c.name == spoken
+        wanted.append(or_(kind != "tool_return_message", messages.c.name.is_(None), ~by_tool))
+        kind = case((and_(kind == "tool_call_message", by_tool), "assistant_message"), else_=kind)
+    if types is not None:
+        wanted.append(kind.in_(list(types)))
+    elif not summaries:
+        wanted.append(kind != "summary_message")
+    return and_(*wanted)
 
 
 async def find_in_conversation(transaction: Transaction, conversation_id: str, message_id: str) -> Message | None:
@@ -324,13 +361,13 @@ def search_id(conversation_id: str, message: Message) -> int:
 
 def shown_once(statement: Select[Any]) -> Select[Any]:
     """Return a select from messages without those that another conversation shares, when it is there too."""
+    return statement.where(_is_first())
+
+
+def _is_first() -> ColumnElement[bool]:
+    """Return the condition that a message is not shared by a conversation that had it before."""
     other = messages.alias("other")
-    return statement.where(
-        ~exists().where(
-            other.c.id == messages.c.id,
-            other.c.search_id < messages.c.search_id,
-        )
-    )
+    return ~exists().where(other.c.id == messages.c.id, other.c.search_id < messages.c.search_id)
 
 
 def clean_text(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
@@ -9,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from folkmoot.agents.abandoned_calls import settle_abandoned_of_agent
 from folkmoot.agents.agents import find_agent
 from folkmoot.conversations.conversations import find_conversation
-from folkmoot.conversations.messages import Message, MessageType, list_messages
+from folkmoot.conversations.messages import Message, MessageType, has_others, list_agent_messages, list_messages
 from folkmoot.errors import NotFound
 from folkmoot.groups.conversations import conversation_in
 from folkmoot.runs.reading import RunFilter
@@ -97,9 +98,9 @@ async def list_all(
     group_id: str | None = None,
     include_err: IncludeErrors = None,
 ) -> Response:
-    """List the messages of the agent's conversation: without an order the newest ones, oldest first.
+    """List the messages of all of the agent's conversations by time: without an order the newest ones, oldest first.
 
-    With `group_id` those of its conversation in that group.
+    With `conversation_id` those of one, which may be `default`; with `group_id` those of the one in that group.
     """
     shape = MessageShape(
         use_assistant_message=use_assistant_message,
@@ -107,26 +108,31 @@ async def list_all(
         tool_argument=assistant_message_tool_kwarg,
         summaries=include_compaction_messages,
     )
-    types = include_return_message_types
+    types, summaries = include_return_message_types, include_compaction_messages
     spoken = assistant_message_tool_name if use_assistant_message else None
 
-    async def read(transaction: Transaction) -> list[Message]:
-        wanted = named(conversation_id or agent_id, agent_id)
+    def show(found: Sequence[Message] | None) -> Response | None:
+        return None if found is None else json_response(show_messages(found, shape, types))
+
+    async def read(transaction: Transaction) -> Sequence[Message] | None:
+        """Return those of one conversation; None where it takes all of them."""
+        wanted = named(conversation_id, agent_id) if conversation_id else None
         if group_id is not None:
             await find_agent(transaction, agent_id)
-            in_group = await conversation_in(transaction, group_id, agent_id)
-            if in_group is None:
+            wanted = await conversation_in(transaction, group_id, agent_id)
+            if wanted is None:
                 return []
-            wanted = in_group
-        conversation = await find_conversation(transaction, wanted)
+        conversation = await find_conversation(transaction, wanted or agent_id)
         if conversation.agent_id != agent_id:
             raise NotFound(f"Conversation {conversation.id} is none of agent {agent_id}")
-        return await list_messages(
-            transaction, conversation.id, page, types, summaries=include_compaction_messages, spoken=spoken
-        )
+        if wanted is None and await has_others(transaction, agent_id):
+            return None
+        return await list_messages(transaction, conversation.id, page, types, summaries=summaries, spoken=spoken)
 
-    return await scan(
-        read,
-        lambda found: json_response(show_messages(found, shape, types)),
-        short=page.limit <= SHORT_PAGE and types is None,
-    )
+    async def read_all(transaction: Transaction) -> Sequence[Message]:
+        return await list_agent_messages(transaction, agent_id, page, types, summaries=summaries, spoken=spoken)
+
+    short = page.limit <= SHORT_PAGE and types is None
+    shown = await scan(read, show, short=short) or await scan(read_all, show)
+    assert shown is not None
+    return shown
