@@ -19,6 +19,7 @@ from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.tools.mcp.authorizations import Renewals
 from folkmoot.tools.mcp.configuration import ServerConfiguration
 from folkmoot.tools.mcp.connection import Connection, ConnectionLost, ConnectionOptions, SessionEnded
+from folkmoot.tools.mcp.listing import read_listing
 from folkmoot.tools.mcp.pool import ConnectionKey, ConnectionPool
 from folkmoot.tools.mcp.results import tool_result
 from support.polling import PATIENCE, until
@@ -165,10 +166,11 @@ async def test_an_answer_is_not_held_against_the_servers_own_schema(faulty: Serv
         assert await said(connection, "lying_result") == 'fine\n{"other": 1}'
 
 
-async def test_a_listing_that_is_none_says_what_is_wrong_with_it() -> None:
+async def test_a_tool_whose_schema_is_none_says_what_is_wrong_with_it() -> None:
     async with connected(program(PLAIN_SERVER, FAULTY_LISTING="1")) as connection:
-        with pytest.raises(ToolServerFailed, match=r"tools\.0\.inputSchema\.type: Input should be 'object'"):
-            await connection.list_tools()
+        (banana,) = read_listing(await connection.list_tools())
+        assert not banana.is_sound
+        assert "parameters.allOf[0].type is no type" in banana.reasons
 
 
 async def test_a_server_that_asks_without_end_is_let_go(faulty: ServerConfiguration) -> None:

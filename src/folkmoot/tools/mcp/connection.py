@@ -7,6 +7,7 @@ whoever asked may go away at once, however long the server takes to hear of it.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -27,7 +28,7 @@ from folkmoot.tools.mcp.stdio import Program, ProgramFailed
 if TYPE_CHECKING:
     import httpx2
     import mcp_types
-    from mcp import ClientSession
+    from mcp import ClientSession, MCPError
     from mcp.client._transport import TransportStreams
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,8 @@ MOST_PAGES = 50
 
 NOT_UNDERSTOOD = "what it answered is not of the protocol, or is too long."
 
+LOST = "the connection was lost before there was an answer."
+
 LONGEST_COMPLAINT = 2000
 """Characters of a server's own words that an error repeats."""
 
@@ -60,6 +63,7 @@ _MODULES = (
     "mcp.client.subscriptions",
     "mcp.client._probe",
     "folkmoot.tools.mcp.http",
+    "folkmoot.tools.mcp.deviations",
 )
 
 GiveAuth: TypeAlias = "Callable[[], Awaitable[httpx2.Auth | None]]"
@@ -178,8 +182,8 @@ class Connection:
             parameters = mcp_types.PaginatedRequestParams(cursor=cursor) if cursor is not None else None
             page = await self._ask(partial(session.list_tools, params=parameters))
             found += page.tools
-            cursor = page.next_cursor
-            if cursor is None or len(found) >= MOST_TOOLS:
+            before, cursor = cursor, page.next_cursor
+            if not cursor or cursor == before or len(found) >= MOST_TOOLS:
                 break
         return found[:MOST_TOOLS]
 
@@ -268,10 +272,11 @@ class Connection:
         from mcp.client._probe import negotiate_auto
         from mcp_types import Implementation
 
+        from folkmoot.tools.mcp.deviations import Dispatcher
+
         read, write = await self._open_transport(stack)
         session = ClientSession(
-            _Watched(read, self._ending),
-            write,
+            dispatcher=Dispatcher(_Watched(read, self._ending), write),
             read_timeout_seconds=OPEN_TIMEOUT,
             message_handler=self._hear,
             client_info=Implementation(name="folkmoot", version=__version__),
@@ -337,7 +342,6 @@ class Connection:
     def _failure(self, error: BaseException) -> ToolServerFailed:
         """Say what went wrong: of a program what it complained of, too."""
         from mcp import MCPError
-        from mcp_types import CONNECTION_CLOSED, PARSE_ERROR
 
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
@@ -350,13 +354,7 @@ class Connection:
             said = f" It said: {self._program.complaint}" if self._program.complaint else ""
             return ConnectionLost(f"{self._name}: {self._program.fault or error}.{said}")
         if isinstance(error, MCPError):
-            if self._client is not None and self._client.session_ended:
-                self._given_up = True
-                return SessionEnded(f"{self._name}: the server was started anew.")
-            if error.code == CONNECTION_CLOSED:
-                return ConnectionLost(f"{self._name}: the connection was lost before there was an answer.")
-            said = NOT_UNDERSTOOD if error.code == PARSE_ERROR else error.message[:LONGEST_COMPLAINT]
-            return kind(f"{self._name}: {said}")
+            return self._told_failure(error, kind)
         if isinstance(error, TimeoutError):
             return kind(f"{self._name}: it did not answer within {self._options.open_timeout:g} seconds.")
         if self._client is not None and isinstance(error, (FolkmootError, OSError, *self._client.failures)):
@@ -368,6 +366,27 @@ class Connection:
             place = ".".join(map(str, first["loc"]))[:200]
             return kind(f"{self._name}: what it answered is not of the protocol: {place}: {first['msg']}.")
         return kind(f"{self._name}: {NOT_UNDERSTOOD}")
+
+    def _told_failure(self, error: MCPError, kind: type[ToolServerFailed]) -> ToolServerFailed:
+        """Say what the server, or the SDK in its place, answered."""
+        from mcp_types import CONNECTION_CLOSED, PARSE_ERROR
+
+        from folkmoot.tools.mcp.http import SESSION_GONE
+
+        said = error.message[:LONGEST_COMPLAINT]
+        if error.data and len(detail := json.dumps(error.data, ensure_ascii=False)) <= LONGEST_COMPLAINT:
+            said += f" ({detail})"
+        if self._client is not None:
+            said = self._client.without_secrets(said)
+        if error.code == SESSION_GONE:
+            kind, self._given_up = SessionEnded, True
+        elif error.code == CONNECTION_CLOSED:
+            too_long = "byte limit" in said  # the SDK has no other sign of it
+            kind = ConnectionLost
+            said = f"it sent a message of more than {LARGEST_MESSAGE:,} bytes." if too_long else LOST
+        elif error.code == PARSE_ERROR:
+            said = NOT_UNDERSTOOD
+        return kind(f"{self._name}: {said}")
 
 
 @cache

@@ -88,6 +88,8 @@ def read_listing(tools: Iterable[mcp_types.Tool]) -> list[ListedTool]:
 def _read(tool: mcp_types.Tool, name: str) -> ListedTool:
     reader = _SchemaReader()
     parameters = reader.top(tool.input_schema)
+    if tool.execution is not None and tool.execution.task_support == "required":
+        reader.faults.append("it can only be called as a task of the protocol, which is not spoken")
     description = _clean(tool.description or tool.title or "")
     if len(description) > LONGEST_DESCRIPTION:
         description = description[:LONGEST_DESCRIPTION] + "…"

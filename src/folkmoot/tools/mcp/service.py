@@ -318,9 +318,13 @@ class McpServers:
             try:
                 return tool_result(await self._connection(store, server, variables).call(name, arguments, timeout))
             except NeedsAuthorization as error:
-                raise NeedsAuthorization(
-                    f"{error.message} Somebody has to sign in first: GET /v1/mcp-servers/connect/{server.id}"
-                ) from error
+                has_token = any(name.lower() == "authorization" for name in server.configuration.headers)
+                remedy = (
+                    "See whether its token is still right."
+                    if has_token
+                    else f"Somebody has to sign in first: GET /v1/mcp-servers/connect/{server.id}"
+                )
+                raise NeedsAuthorization(f"{error.message} {remedy}") from error
 
     def _connection(self, store: Store, server: ToolServer, variables: Mapping[str, str]) -> Connection:
         filled = server.configuration.filled(variables)

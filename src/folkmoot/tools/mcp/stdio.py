@@ -19,6 +19,7 @@ from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.sandbox.standing import EVERY_HOST, StandingProgram, standing
 from folkmoot.tools.mcp.allowance import LARGEST_MESSAGE, LINE, Allowance
 from folkmoot.tools.mcp.configuration import MASK, ServerConfiguration
+from folkmoot.tools.mcp.legible import made_legible
 
 if TYPE_CHECKING:
     from mcp.client._transport import TransportStreams
@@ -123,6 +124,7 @@ class Program:
                     if len(message) > LARGEST_MESSAGE:
                         self.fault = f"it sent a message of more than {LARGEST_MESSAGE:,} bytes"
                         return
+                    message = await made_legible(message)
                     with contextlib.suppress(ValueError):  # what is no message is printed for people to read
                         parsed = mcp_types.jsonrpc_message_adapter.validate_json(message, by_name=False)
                         await received.send(SessionMessage(parsed))
