@@ -95,7 +95,7 @@ def _tool(tool: dict[str, Any]) -> dict[str, Any]:
     if isinstance(schema, dict) and "type" not in schema:
         plain["inputSchema"] = {**schema, "type": "object"}
     if not _fits("tools/list", {"tools": [plain]}):
-        plain["inputSchema"] = {"type": "object", "allOf": [schema]}  # where who reads schemas says what is wrong
+        plain["inputSchema"] = {"type": "object", "allOf": [schema]}  # so that who reads schemas says what is wrong
     return plain
 
 
