@@ -108,6 +108,24 @@ async def test_another_implementation_is_asked(kind: str, addresses: Callable[[s
         assert '"known":"nothing"' in await said(connection, "facts", about="x")
 
 
+async def test_a_program_that_ends_at_the_newer_protocol_is_asked_in_the_older_one() -> None:
+    """As those made with the SDK for Rust do, up to its version 3."""
+    async with connected(program(PLAIN_SERVER, TOOL_SERVER_OLD="1")) as connection:
+        assert await said(connection, "ok") == "fine"
+        assert connection.is_usable
+        process = await said(connection, "process")
+        assert await said(connection, "process") == process
+
+
+async def test_a_program_that_does_not_start_in_time_says_what_may_be_the_matter(tmp_path: Path) -> None:
+    fetcher = tmp_path / "npx"
+    fetcher.symlink_to("/bin/sleep")
+    options = ConnectionOptions(sandbox=SANDBOX, open_timeout=0.5)
+    async with connected(ServerConfiguration("stdio", command=str(fetcher), args=("60",)), options=options) as slow:
+        with pytest.raises(ToolServerFailed, match=r"within 0\.5 seconds\. npx fetches what it runs .* install that"):
+            await slow.opened()
+
+
 @pytest.fixture(params=["faulty-stdio", "faulty"])
 def faulty(request: pytest.FixtureRequest, addresses: Callable[[str], str]) -> ServerConfiguration:
     kind: str = request.param

@@ -21,9 +21,10 @@ from folkmoot import __version__
 from folkmoot.errors import FolkmootError, ToolServerFailed
 from folkmoot.loading import load
 from folkmoot.sandbox.sandbox import Sandbox
-from folkmoot.tools.mcp.allowance import LARGEST_MESSAGE, MOST_REQUESTS, REQUESTS_A_SECOND, Allowance
+from folkmoot.tools.mcp.allowance import LARGEST_MESSAGE, Allowance
 from folkmoot.tools.mcp.configuration import ServerConfiguration
-from folkmoot.tools.mcp.stdio import Program, ProgramFailed
+from folkmoot.tools.mcp.stdio import ENDED, Program, ProgramFailed
+from folkmoot.tools.mcp.watched import Watched
 
 if TYPE_CHECKING:
     import httpx2
@@ -122,7 +123,7 @@ class Connection:
         self._tools_changed = tools_changed
         loop = asyncio.get_running_loop()
         self._allowance = Allowance()
-        self._program = Program(configuration, self._allowance, options.sandbox) if configuration.is_program else None
+        self._program = self._new_program()
         self._session: asyncio.Future[ClientSession] = loop.create_future()
         self._ending = asyncio.Event()
         self._calls: set[asyncio.Task[Any]] = set()
@@ -268,6 +269,24 @@ class Connection:
 
     async def _open(self, stack: AsyncExitStack) -> ClientSession:
         await asyncio.to_thread(load, *_MODULES)  # a second's work at the first time
+        is_older = self._configuration.server_type == "sse"  # which is of the older protocol only
+        if self._program is None:
+            return await self._agree(stack, is_older=is_older)
+        try:
+            async with AsyncExitStack() as first:
+                session = await self._agree(first, is_older=False)
+                stack.push_async_exit(first.pop_all().__aexit__)
+                return session
+        except Exception:
+            if self._program.fault != ENDED:
+                raise
+        # Many end at the question whether they speak the newer protocol: all that the SDK for Rust made before.
+        self._program = self._new_program()
+        self._ending.clear()
+        return await self._agree(stack, is_older=True)
+
+    async def _agree(self, stack: AsyncExitStack, *, is_older: bool) -> ClientSession:
+        """Connect, and agree on a version of the protocol."""
         from mcp import ClientSession
         from mcp.client._probe import negotiate_auto
         from mcp_types import Implementation
@@ -276,17 +295,21 @@ class Connection:
 
         read, write = await self._open_transport(stack)
         session = ClientSession(
-            dispatcher=Dispatcher(_Watched(read, self._ending), write),
+            dispatcher=Dispatcher(Watched(read, self._ending), write),
             read_timeout_seconds=OPEN_TIMEOUT,
             message_handler=self._hear,
             client_info=Implementation(name="folkmoot", version=__version__),
         )
         await stack.enter_async_context(session)
-        if self._configuration.server_type == "sse":  # of the older protocol only
+        if is_older:
             await session.initialize()
         else:
             await negotiate_auto(session)
         return session
+
+    def _new_program(self) -> Program | None:
+        configuration = self._configuration
+        return Program(configuration, self._allowance, self._options.sandbox) if configuration.is_program else None
 
     async def _open_transport(self, stack: AsyncExitStack) -> TransportStreams:
         if self._program is not None:
@@ -350,13 +373,15 @@ class Connection:
         kind: type[ToolServerFailed] = ToolServerFailed
         if self._client is not None and self._client.needs_authorization:
             kind, self._given_up = NeedsAuthorization, True
-        if self._program is not None and (self._program.fault is not None or isinstance(error, ProgramFailed)):
-            said = f" It said: {self._program.complaint}" if self._program.complaint else ""
-            return ConnectionLost(f"{self._name}: {self._program.fault or error}.{said}")
+        if isinstance(error, ProgramFailed):
+            return ConnectionLost(f"{self._name}: {error}.")
+        said = self._program.said if self._program is not None else ""
+        if self._program is not None and self._program.fault is not None:
+            return ConnectionLost(f"{self._name}: {self._program.fault}.{said}")
         if isinstance(error, MCPError):
             return self._told_failure(error, kind)
         if isinstance(error, TimeoutError):
-            return kind(f"{self._name}: it did not answer within {self._options.open_timeout:g} seconds.")
+            return kind(f"{self._name}: it did not answer within {self._options.open_timeout:g} seconds.{said}")
         if self._client is not None and isinstance(error, (FolkmootError, OSError, *self._client.failures)):
             return kind(f"{self._name}: {self._client.failure_text(error)}")
         if isinstance(error, FolkmootError):
@@ -410,51 +435,3 @@ def _tells_changes(session: ClientSession) -> bool:
     capabilities = session.server_capabilities
     tools = capabilities.tools if capabilities is not None else None
     return session.protocol_version in MODERN_PROTOCOL_VERSIONS and bool(tools and tools.list_changed)
-
-
-class _Watched:
-    """A stream of a server's messages: its end ends the connection, and so does a server that asks without end."""
-
-    def __init__(self, stream: Any, ending: asyncio.Event) -> None:
-        self._stream = stream
-        self._ending = ending
-        self._requests = Allowance(MOST_REQUESTS, REQUESTS_A_SECOND)
-
-    @property
-    def last_context(self) -> Any:
-        """What the SDK looks for: in whose context a message was sent."""
-        return getattr(self._stream, "last_context", None)
-
-    async def receive(self) -> Any:
-        import anyio
-        from mcp_types import JSONRPCRequest
-
-        try:
-            item = await self._stream.receive()
-        except (anyio.EndOfStream, anyio.ClosedResourceError):
-            self._ending.set()
-            raise
-        if isinstance(getattr(item, "message", None), JSONRPCRequest) and not self._requests.has_one():
-            self._ending.set()
-            raise anyio.EndOfStream
-        return item
-
-    def __aiter__(self) -> _Watched:
-        return self
-
-    async def __anext__(self) -> Any:
-        import anyio
-
-        try:
-            return await self.receive()
-        except anyio.EndOfStream:
-            raise StopAsyncIteration from None
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-    async def __aenter__(self) -> _Watched:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
