@@ -112,6 +112,7 @@ SESSIONS = {
     "404-in-words": (404, "text/plain", b"session not found"),
 }
 CASES = {
+    "wants-sign-in": Deviation(closed=401),
     **{case: Deviation(listing=listing) for case, (listing, *_) in LISTED.items()},
     **{case: deviation for case, (deviation, _) in (ANSWERED | REFUSED).items()},
     **{case: Deviation(forgotten=forgotten) for case, forgotten in SESSIONS.items()},
@@ -172,6 +173,14 @@ def test_what_a_server_means_is_understood(case: str, added: Added) -> None:
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_refusal_is_told_in_the_servers_words(case: str, added: Added) -> None:
     assert added.call()["detail"] == f"{case}: {REFUSED[case][1]}"
+
+
+def test_a_look_in_vain_says_how_to_sign_in(ours: httpx.Client, deviating: DeviatingServer) -> None:
+    config = {"mcp_server_type": "streamable_http", "server_url": deviating.url("wants-sign-in")}
+    made = ours.post("/v1/mcp-servers", json={"server_name": "wants-sign-in", "config": config}).json()
+    told = ours.patch(f"/v1/mcp-servers/{made['id']}/refresh")
+    assert told.status_code == 502
+    assert f"GET /v1/mcp-servers/connect/{made['id']}" in told.json()["detail"]
 
 
 @pytest.mark.parametrize("case", SESSIONS)

@@ -46,6 +46,9 @@ class Deviation:
     forgotten: tuple[int, str, bytes] | None = None
     """Status, content type and body for a session that is not known, which every one is after its first call."""
 
+    closed: int | None = None
+    """The status of every answer, where it is one."""
+
     slash: bool = False
     """Whether it is found at its path with a slash at the end, and redirects there."""
 
@@ -103,7 +106,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, case: Deviation, message: dict[str, Any]) -> None:
         method, number = message["method"], message["id"]
         answer: dict[str, Any] = {"jsonrpc": "2.0", "id": number}
-        if method == "initialize":
+        if case.closed is not None:
+            self._send(case.closed, b'{"error": "invalid_token"}')
+        elif method == "initialize":
             session = str(next(self.numbers))
             case.sessions.add(session)
             headers = {"Mcp-Session-Id": session} if case.forgotten is not None else {}
