@@ -106,6 +106,14 @@ def test_a_browser_signs_in_and_any_process_is_let_in(start_server: StartServer,
         assert kinds(sign_in(http, server_id)) == ["connection_attempt", "success"], "which is kept"
 
 
+@one_store
+def test_a_sign_in_that_brings_no_token_ends_and_says_why(start_server: StartServer) -> None:
+    server = start_server(env=ENV)
+    with running(SIGN_IN_SERVER, "http", {"SIGN_IN_IN_VAIN": "1"}) as address, plain_client(server.url) as http:
+        *_, last = sign_in(http, add(http, address))
+    assert (last["event"], "the code is over" in last["message"]) == ("error", True), last
+
+
 def test_tokens_are_renewed_and_another_process_learns_of_it(start_server: StartServer, store: str) -> None:
     one = start_server(env=ENV)
     other = start_server(env=ENV) if store == "postgres" else one

@@ -2,7 +2,7 @@
 
 Whoever opens its address is let in at once, unless the file that `SIGN_IN_DENY` names is there. Its tokens are
 numbered; one that renews others works once, and the tool `forget` ends all others. While the file that `SIGN_IN_HOLD`
-names is there, who renews tokens waits, and `SIGN_IN_HOLD.asked` is there.
+names is there, who renews tokens waits, and `SIGN_IN_HOLD.asked` is there. With `SIGN_IN_IN_VAIN` nobody gets one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import uvicorn
 from mcp.server.auth.middleware.auth_context import get_access_token
-from mcp.server.auth.provider import AccessToken, AuthorizationCode, RefreshToken, construct_redirect_uri
+from mcp.server.auth.provider import AccessToken, AuthorizationCode, RefreshToken, TokenError, construct_redirect_uri
 from mcp.server.auth.settings import AuthSettings, ClientRegistrationOptions
 from mcp.server.mcpserver import MCPServer
 from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
@@ -62,6 +62,8 @@ class Provider:
 
     async def exchange_authorization_code(self, client: Any, authorization_code: AuthorizationCode) -> OAuthToken:
         del self.codes[authorization_code.code]
+        if "SIGN_IN_IN_VAIN" in os.environ:
+            raise TokenError("invalid_grant", "the code is over")
         return self.issue(authorization_code.client_id, authorization_code.resource)
 
     async def load_refresh_token(self, client: Any, refresh_token: str) -> RefreshToken | None:

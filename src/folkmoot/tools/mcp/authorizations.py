@@ -43,6 +43,9 @@ LEAVE_SECONDS = 3.0
 
 CLIENT_NAME = "Folkmoot"
 
+_WAYS = ("client_secret_basic", "client_secret_post")
+"""How a client's secret is sent, the standard's first."""
+
 _RENEWING = "renewing_until"
 """Beside tokens that are being renewed: until when nobody else does that."""
 
@@ -278,7 +281,15 @@ class Authorization:
         return OAuthClientInformationFull.model_validate(self._kept["client"]) if "client" in self._kept else None
 
     async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
-        """Keep as what client the server knows us; where there are tokens, these need theirs until others come."""
+        """Keep as what client the server knows us; where there are tokens, these need theirs until others come.
+
+        A server that gives a secret and does not say how it is sent means the way of the standard (RFC 7591), or the
+        other one where it takes only that. The SDK, which uses this very object, would send none.
+        """
+        if client_info.client_secret and client_info.token_endpoint_auth_method is None:
+            metadata = self._provider.context.oauth_metadata if self._provider is not None else None
+            taken = (metadata.token_endpoint_auth_methods_supported if metadata is not None else None) or _WAYS
+            client_info.token_endpoint_auth_method = next((way for way in _WAYS if way in taken), None)
         self._kept["client"] = client_info.model_dump(mode="json")
         if "tokens" not in self._kept:
             await self._save()

@@ -87,18 +87,24 @@ class ToolServerClient(httpx2.AsyncClient):
         self._host = httpx2.URL(url).host
         values = {part for value in headers.values() for part in (value, value.rpartition(" ")[2])}
         self._secrets = sorted((value for value in values if len(value) > 3), key=len, reverse=True)
+        self._turned_away: str | None = None
+        """Why a sign-in did not come about."""
+
         self.needs_authorization = False
         """Whether the server has turned a request away for want of a token."""
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         """Send a request; for one that posts a message, a failure is an answer."""
+        if self._turned_away is not None:  # nobody is asked to sign in twice
+            return _failure(request, httpx2.codes.UNAUTHORIZED, self._turned_away)
         await request.aread()  # of one that follows a redirect, nobody has read what it sends
         try:
             async with asyncio.timeout(HEARD_WITHIN if _has_no_answer(request) else None):
                 response = await super().send(request, **options)
         except OAuthFlowError as error:
             self.needs_authorization = True
-            return _failure(request, httpx2.codes.UNAUTHORIZED, f"{self._host} wants a sign-in: {error}.")
+            self._turned_away = f"{self._host} wants a sign-in: {error}."
+            return _failure(request, httpx2.codes.UNAUTHORIZED, self._turned_away)
         except (httpx2.HTTPError, FolkmootError, OSError) as error:
             if request.method != "POST":
                 raise
