@@ -3,12 +3,14 @@
 Whoever opens its address is let in at once, unless the file that `SIGN_IN_DENY` names is there. Its tokens are
 numbered; one that renews others works once, and the tool `forget` ends all others. While the file that `SIGN_IN_HOLD`
 names is there, who renews tokens waits, and `SIGN_IN_HOLD.asked` is there. With `SIGN_IN_IN_VAIN` nobody gets one.
+What `SIGN_IN_ISSUER` holds stands behind its own address, in what it says of itself and where browsers come back to.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import os
 import socket
 from pathlib import Path
@@ -31,6 +33,7 @@ class Provider:
         self.access: dict[str, AccessToken] = {}
         self.refresh: dict[str, RefreshToken] = {}
         self.numbers = itertools.count(1)
+        self.named: str | None = None
 
     async def get_client(self, client_id: str) -> OAuthClientInformationFull | None:
         return self.clients.get(client_id)
@@ -55,7 +58,7 @@ class Provider:
             redirect_uri_provided_explicitly=params.redirect_uri_provided_explicitly,
             resource=params.resource,
         )
-        return construct_redirect_uri(back, code=code, state=params.state)
+        return construct_redirect_uri(back, code=code, state=params.state, iss=self.named)
 
     async def load_authorization_code(self, client: Any, authorization_code: str) -> AuthorizationCode | None:
         return self.codes.get(authorization_code)
@@ -99,6 +102,8 @@ def make(address: str) -> MCPServer:
         validate_token_resource=True,
     )
     provider = Provider()
+    if (ending := os.environ.get("SIGN_IN_ISSUER")) is not None:
+        provider.named = address + ending
     server = MCPServer("signed", auth=auth, auth_server_provider=provider)  # type: ignore[arg-type]
 
     @server.tool()
@@ -116,9 +121,33 @@ def make(address: str) -> MCPServer:
     return server
 
 
+def renamed(application: Any, ending: str) -> Any:
+    """Return an application that says of itself that it is called otherwise."""
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        if not scope.get("path", "").startswith("/.well-known/oauth-authorization-server"):
+            await application(scope, receive, send)
+            return
+        said: dict[str, Any] = {}
+
+        async def keep(message: Any) -> None:
+            said.update(message)
+
+        await application(scope, receive, keep)
+        told = json.loads(said["body"])
+        body = json.dumps({**told, "issuer": told["issuer"].rstrip("/") + ending}).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return answer
+
+
 if __name__ == "__main__":
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     print(port, flush=True)
-    application = make(f"http://127.0.0.1:{port}").streamable_http_app()
+    application: Any = make(f"http://127.0.0.1:{port}").streamable_http_app()
+    if (ending := os.environ.get("SIGN_IN_ISSUER")) is not None:
+        application = renamed(application, ending)
     uvicorn.Server(uvicorn.Config(application, log_level="critical")).run(sockets=[listener])

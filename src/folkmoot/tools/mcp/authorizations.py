@@ -225,10 +225,15 @@ class Authorization:
             wait: waits for what the browser comes back with.
         """
         from mcp.client.auth import OAuthClientProvider
-        from mcp.shared.auth import OAuthClientMetadata, OAuthMetadata, ProtectedResourceMetadata
+        from mcp.shared.auth import (
+            AuthorizationCodeResult,
+            OAuthClientMetadata,
+            OAuthMetadata,
+            ProtectedResourceMetadata,
+        )
         from pydantic import AnyUrl
 
-        from folkmoot.tools.mcp.http import SignedIn
+        from folkmoot.tools.mcp.http import SignedIn, same_issuer
 
         redirect_uri = self._redirect_uri or self._kept.get("redirect_uri", "http://127.0.0.1/")
         local = urlsplit(redirect_uri).hostname in ("localhost", "127.0.0.1", "::1")
@@ -237,7 +242,15 @@ class Authorization:
             redirect_uris=[AnyUrl(redirect_uri)],
             application_type="native" if local else "web",
         )
-        provider = OAuthClientProvider(self._server_url, metadata, self, show, wait)
+
+        async def answered() -> AuthorizationCodeResult:
+            assert wait is not None
+            answer, known = await wait(), context.oauth_metadata
+            if answer.iss and known is not None and same_issuer(answer.iss, str(known.issuer)):
+                return AuthorizationCodeResult(code=answer.code, state=answer.state, iss=str(known.issuer))
+            return answer
+
+        provider = OAuthClientProvider(self._server_url, metadata, self, show, answered if wait is not None else None)
         context = provider.context
         context.token_expiry_time = self._kept.get("expires_at")
         if (told := self._kept.get("oauth_metadata")) is not None:

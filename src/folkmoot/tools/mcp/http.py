@@ -197,11 +197,30 @@ class SignedIn(httpx2.Auth):
             outgoing = await anext(flow)
             while True:
                 response = yield outgoing
-                outgoing = await flow.asend(response)
+                outgoing = await flow.asend(await _with_expected_issuer(response, context.auth_server_url))
         except StopAsyncIteration:
             return
         finally:
             await flow.aclose()
+
+
+def same_issuer(one: str, other: str) -> bool:
+    """Tell whether two names of a server of sign-ins are the same, but for a slash at their end."""
+    return one.removesuffix("/") == other.removesuffix("/")
+
+
+async def _with_expected_issuer(response: httpx2.Response, expected: str | None) -> httpx2.Response:
+    """Return what a server of sign-ins says of itself under the name that it was looked for by.
+
+    The two are to be equal to the letter, which the SDK insists on; many differ by a slash at their end, Google's too.
+    """
+    if expected is None or response.status_code != httpx2.codes.OK or "/.well-known/" not in response.url.path:
+        return response
+    told = _json_in(await response.aread())
+    issuer = told.get("issuer") if isinstance(told, dict) else None
+    if not isinstance(issuer, str) or issuer == expected or not same_issuer(issuer, expected):
+        return response
+    return httpx2.Response(200, json={**told, "issuer": expected}, request=response.request)
 
 
 async def renew_tokens(provider: OAuthClientProvider, like: httpx2.Request, *, allow_private: bool) -> None:
