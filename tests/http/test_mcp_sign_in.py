@@ -119,11 +119,14 @@ def test_a_server_of_sign_ins_may_be_called_so_with_and_without_a_slash(
 
 
 @one_store
-def test_a_sign_in_that_brings_no_token_ends_and_says_why(start_server: StartServer) -> None:
+@pytest.mark.parametrize(
+    ("how", "words"), [("SIGN_IN_IN_VAIN", "the code is over"), ("SIGN_IN_CLOSED", "use a token of its service")]
+)
+def test_a_sign_in_that_brings_no_token_ends_and_says_why(start_server: StartServer, how: str, words: str) -> None:
     server = start_server(env=ENV)
-    with running(SIGN_IN_SERVER, "http", {"SIGN_IN_IN_VAIN": "1"}) as address, plain_client(server.url) as http:
+    with running(SIGN_IN_SERVER, "http", {how: "1"}) as address, plain_client(server.url) as http:
         *_, last = sign_in(http, add(http, address))
-    assert (last["event"], "the code is over" in last["message"]) == ("error", True), last
+    assert (last["event"], words in last["message"]) == ("error", True), last
 
 
 def test_tokens_are_renewed_and_another_process_learns_of_it(start_server: StartServer, store: str) -> None:

@@ -2,7 +2,8 @@
 
 Whoever opens its address is let in at once, unless the file that `SIGN_IN_DENY` names is there. Its tokens are
 numbered; one that renews others works once, and the tool `forget` ends all others. While the file that `SIGN_IN_HOLD`
-names is there, who renews tokens waits, and `SIGN_IN_HOLD.asked` is there. With `SIGN_IN_IN_VAIN` nobody gets one.
+names is there, who renews tokens waits, and `SIGN_IN_HOLD.asked` is there. With `SIGN_IN_IN_VAIN` nobody gets one,
+and with `SIGN_IN_CLOSED` no client is registered.
 What `SIGN_IN_ISSUER` holds stands behind its own address, in what it says of itself and where browsers come back to.
 """
 
@@ -98,7 +99,7 @@ def make(address: str) -> MCPServer:
     auth = AuthSettings(
         issuer_url=address,
         resource_server_url=f"{address}/mcp",
-        client_registration_options=ClientRegistrationOptions(enabled=True),
+        client_registration_options=ClientRegistrationOptions(enabled="SIGN_IN_CLOSED" not in os.environ),
         validate_token_resource=True,
     )
     provider = Provider()

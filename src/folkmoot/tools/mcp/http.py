@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from typing import TYPE_CHECKING, Any
 
 import httpx2
-from mcp.client.auth import OAuthClientProvider, OAuthFlowError
+from mcp.client.auth import OAuthClientProvider, OAuthFlowError, OAuthRegistrationError
 
 from folkmoot import __version__
 from folkmoot.errors import AddressRefused, FolkmootError
@@ -103,7 +103,9 @@ class ToolServerClient(httpx2.AsyncClient):
                 response = await super().send(request, **options)
         except OAuthFlowError as error:
             self.needs_authorization = True
-            self._turned_away = f"{self._host} wants a sign-in: {error}."
+            self._turned_away = f"{self._host} wants a sign-in: {str(error).rstrip('.')}."
+            if isinstance(error, OAuthRegistrationError):
+                self._turned_away += " It registers no clients by itself: use a token of its service as auth_token."
             return _failure(request, httpx2.codes.UNAUTHORIZED, self._turned_away)
         except (httpx2.HTTPError, FolkmootError, OSError) as error:
             if request.method != "POST":
