@@ -106,6 +106,29 @@ def test_a_browser_signs_in_and_any_process_is_let_in(start_server: StartServer,
         assert kinds(sign_in(http, server_id)) == ["connection_attempt", "success"], "which is kept"
 
 
+@one_store
+@pytest.mark.parametrize(("ending", "outcome"), [("", "success"), ("/", "success"), ("/other", "error")])
+def test_a_server_of_sign_ins_may_be_called_so_with_and_without_a_slash(
+    start_server: StartServer, ending: str, outcome: str
+) -> None:
+    """Google's is one; the standard wants both names to be the same, and another one is another server."""
+    server = start_server(env=ENV)
+    with running(SIGN_IN_SERVER, "http", {"SIGN_IN_ISSUER": ending}) as address, plain_client(server.url) as http:
+        *_, last = sign_in(http, add(http, address))
+    assert last["event"] == outcome, last
+
+
+@one_store
+@pytest.mark.parametrize(
+    ("how", "words"), [("SIGN_IN_IN_VAIN", "the code is over"), ("SIGN_IN_CLOSED", "use a token of its service")]
+)
+def test_a_sign_in_that_brings_no_token_ends_and_says_why(start_server: StartServer, how: str, words: str) -> None:
+    server = start_server(env=ENV)
+    with running(SIGN_IN_SERVER, "http", {how: "1"}) as address, plain_client(server.url) as http:
+        *_, last = sign_in(http, add(http, address))
+    assert (last["event"], words in last["message"]) == ("error", True), last
+
+
 def test_tokens_are_renewed_and_another_process_learns_of_it(start_server: StartServer, store: str) -> None:
     one = start_server(env=ENV)
     other = start_server(env=ENV) if store == "postgres" else one

@@ -57,6 +57,30 @@ def test_a_start_does_not_load_the_protocol() -> None:
 
 
 @one_store
+@pytest.mark.parametrize(
+    ("accept", "plain", "asking"),
+    [
+        ("application/json, text/event-stream", "application/json", "text/event-stream"),
+        ("*/*", "application/json", "text/event-stream"),
+        ("", "application/json", "text/event-stream"),
+        ("application/json", "application/json", "application/json"),
+        ("text/event-stream", "text/event-stream", "text/event-stream"),
+        ("text/html", None, None),
+    ],
+)
+def test_a_client_is_answered_in_the_form_that_it_accepts(
+    server: ServerProcess, accept: str, plain: str | None, asking: str | None
+) -> None:
+    def kind(params: dict[str, Any]) -> str | None:
+        call = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": params}
+        answer = httpx.post(f"{server.url}/mcp", json=call, headers={"accept": accept}, timeout=PATIENCE)
+        assert (answer.status_code, b"list_memory" in answer.content) in ((200, True), (406, False))
+        return answer.headers["content-type"] if answer.status_code == 200 else None
+
+    assert (kind({}), kind({"_meta": {"progressToken": 1}})) == (plain, asking)
+
+
+@one_store
 def test_the_gate_guards_the_door(start_server: StartServer) -> None:
     server = start_server(env={"FOLKMOOT_API_KEY": "the-key", "FOLKMOOT_MAX_BODY": "2000"})
     with httpx.Client(timeout=PATIENCE) as client:

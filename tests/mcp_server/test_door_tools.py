@@ -64,6 +64,21 @@ async def test_a_member_reads_and_writes_under_its_own_name(
     assert value(http, block) == "new"
 
 
+@one_store
+async def test_null_stands_for_what_need_not_be_given(
+    server: ServerProcess, http: httpx.Client, new_block: NewBlock, new_member: NewMember
+) -> None:
+    """Models that are held to a schema, and many clients, name every parameter."""
+    block = new_block(value="one\ntwo")
+    async with joined(server.url, new_member(blocks=[grant(block)])) as member:
+        assert "two" in await call(member, "read_memory", label=block.label, first_line=None, last_line=None)
+        await call(member, "list_memory", label_contains=None, after=None)
+        added = {"label": block.label, "new_string": "three", "insert_line": None, "expected_version": None}
+        await call(member, "insert", **added)
+        assert "label" in await refused(member, "read_memory", label=None)
+    assert value(http, block) == "one\ntwo\nthree"
+
+
 @each_generation
 @pytest.mark.parametrize(
     ("access", "offered"),

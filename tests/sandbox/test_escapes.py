@@ -67,7 +67,7 @@ def test_the_walls_hold_for_a_server_without_rights(request: pytest.FixtureReque
     outcomes = json.loads(answer.stdout)
     assert outcomes["walls"] is None
     assert {name for name, out in outcomes["strict"].items() if out} == set()
-    assert outcomes["names"] == "127.64.0.1"
+    assert outcomes["names"] == "11.0.0.1"
     assert {name for name, out in outcomes["reaching"].items() if out} <= {"send a datagram"}
     assert "one process" in outcomes["line"]
     assert {name for name, out in outcomes["alone"].items() if out} == set()

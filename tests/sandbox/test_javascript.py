@@ -142,7 +142,7 @@ async def test_hosts_are_reached_by_name(run: Running) -> None:
     sandbox = Sandbox("strict")
     try:
         call = Call(source, language="javascript", limits=LIMITS, network=Network(("a.test",)))
-        assert (await sandbox.run(call)).stdout == "127.64.0.1\n"
+        assert (await sandbox.run(call)).stdout == "11.0.0.1\n"
     finally:
         await sandbox.close()
 

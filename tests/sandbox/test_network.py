@@ -161,6 +161,19 @@ async def test_code_reaches_whom_its_call_names_and_nobody_else(ask: Ask, name: 
     assert (result.status, elsewhere.most, seen) == ("error", 0, 1), result
 
 
+_LOOK = """
+import ipaddress, socket
+
+found = [socket.gethostbyname(name) for name in ("a.test", "b.test")]
+[found, all(ipaddress.ip_address(each).is_global for each in found)]
+"""
+
+
+async def test_names_have_addresses_that_programs_take_for_public_ones(ask: Ask) -> None:
+    result = await ask(_LOOK, hosts=("a.test", "b.test", "11.0.0.2"))
+    assert result.value == [["11.0.0.1", "11.0.0.3"], True], "of two names and a host that is named by its address"
+
+
 async def test_a_refusal_says_what_was_refused(ask: Ask, elsewhere: Elsewhere) -> None:
     elsewhere.names = {"private.test": [PRIVATE]}
     name = f"private.test:{elsewhere.port}"

@@ -2,7 +2,8 @@
 
 It speaks the protocol of 2025. Some of its tools do what the SDK's server of the tests (`tool_server.py`) does, each
 other goes wrong in its own way; with the variable `FAULTY_LISTING` its list of tools is none either. While the file
-that the variable `TOOL_SERVER_MORE` names is there, it starts with one tool more, `extra`.
+that the variable `TOOL_SERVER_MORE` names is there, it starts with one tool more, `extra`. With the variable
+`TOOL_SERVER_OLD` it ends when a client does not begin with `initialize`.
 """
 
 from __future__ import annotations
@@ -167,8 +168,10 @@ def serve_stdio() -> None:
         for line in noise(name):
             say(line)
 
-    for line in sys.stdin.buffer:
+    for number, line in enumerate(sys.stdin.buffer):
         message = json.loads(line)
+        if number == 0 and message["method"] != "initialize" and "TOOL_SERVER_OLD" in os.environ:
+            sys.exit("it began with something else")
         if "id" not in message or "method" not in message:
             continue
         answer = result_of(message)

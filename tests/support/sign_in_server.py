@@ -2,13 +2,16 @@
 
 Whoever opens its address is let in at once, unless the file that `SIGN_IN_DENY` names is there. Its tokens are
 numbered; one that renews others works once, and the tool `forget` ends all others. While the file that `SIGN_IN_HOLD`
-names is there, who renews tokens waits, and `SIGN_IN_HOLD.asked` is there.
+names is there, who renews tokens waits, and `SIGN_IN_HOLD.asked` is there. With `SIGN_IN_IN_VAIN` nobody gets one,
+and with `SIGN_IN_CLOSED` no client is registered.
+What `SIGN_IN_ISSUER` holds stands behind its own address, in what it says of itself and where browsers come back to.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import os
 import socket
 from pathlib import Path
@@ -16,7 +19,7 @@ from typing import Any
 
 import uvicorn
 from mcp.server.auth.middleware.auth_context import get_access_token
-from mcp.server.auth.provider import AccessToken, AuthorizationCode, RefreshToken, construct_redirect_uri
+from mcp.server.auth.provider import AccessToken, AuthorizationCode, RefreshToken, TokenError, construct_redirect_uri
 from mcp.server.auth.settings import AuthSettings, ClientRegistrationOptions
 from mcp.server.mcpserver import MCPServer
 from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
@@ -31,6 +34,7 @@ class Provider:
         self.access: dict[str, AccessToken] = {}
         self.refresh: dict[str, RefreshToken] = {}
         self.numbers = itertools.count(1)
+        self.named: str | None = None
 
     async def get_client(self, client_id: str) -> OAuthClientInformationFull | None:
         return self.clients.get(client_id)
@@ -55,13 +59,15 @@ class Provider:
             redirect_uri_provided_explicitly=params.redirect_uri_provided_explicitly,
             resource=params.resource,
         )
-        return construct_redirect_uri(back, code=code, state=params.state)
+        return construct_redirect_uri(back, code=code, state=params.state, iss=self.named)
 
     async def load_authorization_code(self, client: Any, authorization_code: str) -> AuthorizationCode | None:
         return self.codes.get(authorization_code)
 
     async def exchange_authorization_code(self, client: Any, authorization_code: AuthorizationCode) -> OAuthToken:
         del self.codes[authorization_code.code]
+        if "SIGN_IN_IN_VAIN" in os.environ:
+            raise TokenError("invalid_grant", "the code is over")
         return self.issue(authorization_code.client_id, authorization_code.resource)
 
     async def load_refresh_token(self, client: Any, refresh_token: str) -> RefreshToken | None:
@@ -93,10 +99,12 @@ def make(address: str) -> MCPServer:
     auth = AuthSettings(
         issuer_url=address,
         resource_server_url=f"{address}/mcp",
-        client_registration_options=ClientRegistrationOptions(enabled=True),
+        client_registration_options=ClientRegistrationOptions(enabled="SIGN_IN_CLOSED" not in os.environ),
         validate_token_resource=True,
     )
     provider = Provider()
+    if (ending := os.environ.get("SIGN_IN_ISSUER")) is not None:
+        provider.named = address + ending
     server = MCPServer("signed", auth=auth, auth_server_provider=provider)  # type: ignore[arg-type]
 
     @server.tool()
@@ -114,9 +122,33 @@ def make(address: str) -> MCPServer:
     return server
 
 
+def renamed(application: Any, ending: str) -> Any:
+    """Return an application that says of itself that it is called otherwise."""
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        if not scope.get("path", "").startswith("/.well-known/oauth-authorization-server"):
+            await application(scope, receive, send)
+            return
+        said: dict[str, Any] = {}
+
+        async def keep(message: Any) -> None:
+            said.update(message)
+
+        await application(scope, receive, keep)
+        told = json.loads(said["body"])
+        body = json.dumps({**told, "issuer": told["issuer"].rstrip("/") + ending}).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return answer
+
+
 if __name__ == "__main__":
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     print(port, flush=True)
-    application = make(f"http://127.0.0.1:{port}").streamable_http_app()
+    application: Any = make(f"http://127.0.0.1:{port}").streamable_http_app()
+    if (ending := os.environ.get("SIGN_IN_ISSUER")) is not None:
+        application = renamed(application, ending)
     uvicorn.Server(uvicorn.Config(application, log_level="critical")).run(sockets=[listener])

@@ -19,6 +19,7 @@ from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.tools.mcp.authorizations import Renewals
 from folkmoot.tools.mcp.configuration import ServerConfiguration
 from folkmoot.tools.mcp.connection import Connection, ConnectionLost, ConnectionOptions, SessionEnded
+from folkmoot.tools.mcp.listing import read_listing
 from folkmoot.tools.mcp.pool import ConnectionKey, ConnectionPool
 from folkmoot.tools.mcp.results import tool_result
 from support.polling import PATIENCE, until
@@ -107,6 +108,24 @@ async def test_another_implementation_is_asked(kind: str, addresses: Callable[[s
         assert '"known":"nothing"' in await said(connection, "facts", about="x")
 
 
+async def test_a_program_that_ends_at_the_newer_protocol_is_asked_in_the_older_one() -> None:
+    """As those made with the SDK for Rust do, up to its version 3."""
+    async with connected(program(PLAIN_SERVER, TOOL_SERVER_OLD="1")) as connection:
+        assert await said(connection, "ok") == "fine"
+        assert connection.is_usable
+        process = await said(connection, "process")
+        assert await said(connection, "process") == process
+
+
+async def test_a_program_that_does_not_start_in_time_says_what_may_be_the_matter(tmp_path: Path) -> None:
+    fetcher = tmp_path / "npx"
+    fetcher.symlink_to("/bin/sleep")
+    options = ConnectionOptions(sandbox=SANDBOX, open_timeout=0.5)
+    async with connected(ServerConfiguration("stdio", command=str(fetcher), args=("60",)), options=options) as slow:
+        with pytest.raises(ToolServerFailed, match=r"within 0\.5 seconds\. npx fetches what it runs .* install that"):
+            await slow.opened()
+
+
 @pytest.fixture(params=["faulty-stdio", "faulty"])
 def faulty(request: pytest.FixtureRequest, addresses: Callable[[str], str]) -> ServerConfiguration:
     kind: str = request.param
@@ -165,10 +184,11 @@ async def test_an_answer_is_not_held_against_the_servers_own_schema(faulty: Serv
         assert await said(connection, "lying_result") == 'fine\n{"other": 1}'
 
 
-async def test_a_listing_that_is_none_says_what_is_wrong_with_it() -> None:
+async def test_a_tool_whose_schema_is_none_says_what_is_wrong_with_it() -> None:
     async with connected(program(PLAIN_SERVER, FAULTY_LISTING="1")) as connection:
-        with pytest.raises(ToolServerFailed, match=r"tools\.0\.inputSchema\.type: Input should be 'object'"):
-            await connection.list_tools()
+        (banana,) = read_listing(await connection.list_tools())
+        assert not banana.is_sound
+        assert banana.reasons == ["its arguments are no object"]
 
 
 async def test_a_server_that_asks_without_end_is_let_go(faulty: ServerConfiguration) -> None:

@@ -34,6 +34,96 @@ def test_a_sound_schema_is_taken_as_it_is() -> None:
     assert "b" in loose.json_schema["mcp:SCHEMA_WARNINGS"][0]
 
 
+TEXT, NUMBER = {"type": "string"}, {"type": "number"}
+
+
+@pytest.mark.parametrize(
+    ("listed", "told"),
+    [
+        pytest.param(
+            {
+                "anyOf": [
+                    {"properties": {"id": TEXT, "text": TEXT}, "required": ["id", "text"]},
+                    {"properties": {"id": TEXT, "url": TEXT}, "required": ["id", "url"]},
+                ]
+            },
+            {"properties": {"id": TEXT, "text": TEXT, "url": TEXT}, "required": ["id"]},
+            id="alternatives",
+        ),
+        pytest.param(
+            {"properties": {"a": TEXT}, "oneOf": [{"properties": {"a": NUMBER}}, {"properties": {"a": TEXT}}]},
+            {"properties": {"a": {"anyOf": [TEXT, NUMBER, TEXT]}}},
+            id="one-that-differs",
+        ),
+        pytest.param(
+            {"$ref": "#/definitions/In", "definitions": {"In": {"properties": {"a": TEXT}, "required": ["a"]}}},
+            {
+                "properties": {"a": TEXT},
+                "required": ["a"],
+                "$defs": {"In": {"properties": {"a": TEXT}, "required": ["a"]}},
+            },
+            id="by-reference",
+        ),
+        pytest.param(
+            {"allOf": [{"properties": {"a": TEXT}, "required": ["a"]}, {"properties": {"b": TEXT}}]},
+            {"properties": {"a": TEXT, "b": TEXT}, "required": ["a"]},
+            id="in-parts",
+        ),
+        pytest.param(
+            {"properties": {"from": TEXT, "to": {"$ref": "#/properties/from"}}},
+            {"properties": {"from": TEXT, "to": {"$ref": "#/$defs/from"}}, "$defs": {"from": TEXT}},
+            id="as-another",
+        ),
+        pytest.param(
+            {"properties": {"kids": {"type": "array", "items": {"$ref": "#"}}}},
+            {
+                "properties": {"kids": {"type": "array", "items": {"$ref": "#/$defs/root"}}},
+                "$defs": {
+                    "root": {
+                        "type": "object",
+                        "properties": {"kids": {"type": "array", "items": {"$ref": "#/$defs/root"}}},
+                    }
+                },
+            },
+            id="without-end",
+        ),
+        pytest.param(
+            {"properties": {"a": {"type": "array"}, "b": {"type": ["array", "null"], "default": {"type": "array"}}}},
+            {
+                "properties": {
+                    "a": {"type": "array", "items": {}},
+                    "b": {"type": ["array", "null"], "default": {"type": "array"}, "items": {}},
+                }
+            },
+            id="lists-of-anything",
+        ),
+        pytest.param(
+            {"properties": {"a": {"type": "array", "items": [TEXT, NUMBER]}, "b": {"prefixItems": [TEXT]}}},
+            {"properties": {"a": {"type": "array", "items": {"anyOf": [TEXT, NUMBER]}}, "b": {"items": TEXT}}},
+            id="pairs",
+        ),
+        pytest.param(
+            {"properties": {"a": {**NUMBER, "minimum": 0, "exclusiveMinimum": True, "required": True}}},
+            {"properties": {"a": {**NUMBER, "exclusiveMinimum": 0}}},
+            id="older-drafts",
+        ),
+    ],
+)
+def test_a_schema_is_put_into_the_form_that_every_provider_takes(listed: Any, told: Any) -> None:
+    (read,) = read_listing([tool(schema={"type": "object", **listed})])
+    assert (read.is_sound, read.parameters) == (True, {"type": "object", **told})
+
+
+def test_alternatives_that_no_schema_can_say_are_said_in_words() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"route": {"type": "string"}, "file": {"type": "string"}},
+        "anyOf": [{"required": ["route"]}, {"required": ["file"]}],
+    }
+    (read,) = read_listing([tool(schema=schema, description="Look.")])
+    assert read.description == "Look.\n\nOne of these has to be given: route; or file."
+
+
 @pytest.mark.parametrize(
     "schema",
     [
@@ -46,8 +136,10 @@ def test_a_sound_schema_is_taken_as_it_is() -> None:
         {"type": "object", "properties": {}, "required": "a"},
         {"type": "object", "properties": {"a": {"$ref": "https://example.com/x.json"}}},
         {"type": "object", "properties": {"a": {"anyOf": {"type": "string"}}}},
-        {"type": "object", "properties": {"a": {"items": [{"type": "string"}]}}},
+        {"type": "object", "properties": {"a": {"$ref": "#/$defs/gone"}}},
+        {"type": "object", "properties": {"a": {"$ref": "#anchor"}}},
         deep(40),
+        deep(120),
         {"type": "object", "properties": {"a": {"description": "x" * LARGEST_SCHEMA}}},
     ],
 )

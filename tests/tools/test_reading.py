@@ -126,7 +126,10 @@ def of_pydantic(function: Any, defaults: Mapping[str, bool]) -> dict[str, Any]:
 
 
 def plain(schema: Any, *, optional: bool = False) -> Any:
-    """Return a schema without what only one of both says: defaults, `const`, `additionalProperties: true`, order."""
+    """Return a schema without what only one of both says: defaults, `const`, `additionalProperties: true`, order.
+
+    Of a tuple we say what its items are, and not which is where, which providers do not take.
+    """
     if isinstance(schema, list):
         return [plain(each) for each in schema]
     if not isinstance(schema, dict):
@@ -138,6 +141,8 @@ def plain(schema: Any, *, optional: bool = False) -> Any:
     }
     if left.get("additionalProperties") == {}:
         del left["additionalProperties"]
+    if "prefixItems" in left:
+        left["items"] = plain({"anyOf": left.pop("prefixItems")})
     if "const" in left:
         left["enum"] = [left.pop("const")]
     if left.get("type") == "object" and "properties" in left:

@@ -64,7 +64,12 @@ types = st.recursive(
         st.tuples(inner, inner).map(
             lambda pair: (
                 f"[{pair[0][0]}, {pair[1][0]}]",
-                {"type": "array", "prefixItems": [pair[0][1], pair[1][1]], "minItems": 2, "maxItems": 2},
+                {
+                    "type": "array",
+                    "items": pair[0][1] if pair[0][1] == pair[1][1] else {"anyOf": [pair[0][1], pair[1][1]]},
+                    "minItems": 2,
+                    "maxItems": 2,
+                },
             )
         ),
     ),

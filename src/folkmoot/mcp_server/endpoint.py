@@ -33,7 +33,8 @@ PATH = "/mcp"
 CLIENT = "folkmoot.client"
 """Where a request's scope has what the client of its session called itself."""
 
-_STREAMED = (b'"ask_agent"', b'"progressToken"', b'"subscriptions/listen"')
+_SUBSCRIBES = b'"subscriptions/listen"'
+_STREAMED = (b'"ask_agent"', b'"progressToken"', _SUBSCRIBES)
 """What stands in requests whose answer may be a stream: all others are answered at once, as JSON."""
 
 _MODULES = ("mcp.server.streamable_http_manager", "folkmoot.mcp_server.protocol")
@@ -68,7 +69,7 @@ class Door:
         whole, streamed = await self._opened()
         session_id = Headers(scope=scope).get(HEADER)
         scope[CLIENT] = client_of(session_id) if session_id is not None else None
-        manager = streamed if any(mark in body for mark in _STREAMED) else whole
+        manager = streamed if _is_streamed(scope, body) else whole
         await manager.handle_request(scope, _replayed(body, receive), send)
 
     def _of_session(self, scope: Scope) -> Response:
@@ -117,6 +118,22 @@ class Door:
         async with managers[0].run(), managers[1].run():
             ready.set_result(tuple(managers))
             await self._closed.wait()
+
+
+def _is_streamed(scope: Scope, body: bytes) -> bool:
+    """Tell whether a request is answered with a stream; the SDK, which wants both forms accepted, finds it so.
+
+    Many clients accept only one form, or say nothing of it. Who waits for a subscription has to take a stream.
+    """
+    from mcp.server.streamable_http import check_accept_headers
+
+    request = Request(scope)
+    takes_whole, takes_stream = check_accept_headers(request) if request.headers.get("accept") else (True, True)
+    if takes_whole or takes_stream:
+        others = [header for header in scope["headers"] if header[0] != b"accept"]
+        scope["headers"] = [*others, (b"accept", b"application/json, text/event-stream")]
+    wanted = any(mark in body for mark in _STREAMED)
+    return wanted and (takes_stream or _SUBSCRIBES in body) if takes_whole else True
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

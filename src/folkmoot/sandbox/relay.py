@@ -14,6 +14,7 @@ from folkmoot.errors import InvalidInput
 from folkmoot.outbound.dialling import dial
 from folkmoot.sandbox import names
 from folkmoot.sandbox.calls import SOURCE, Limits, Network
+from folkmoot.sandbox.doors import INSIDE
 from folkmoot.sandbox.reach import MOST_PORTS, Host, read_hosts
 
 DIAL_SECONDS = 10.0
@@ -23,8 +24,7 @@ MOST_QUESTIONS = 5000
 MOST_CONNECTIONS = 2000
 _MOST_NOTED = 20
 _PIECE = 65536
-_FIRST_INSIDE = int.from_bytes(socket.inet_aton("127.64.0.1"))
-"""Addresses that names have inside: all of 127.0.0.0/8 is there without being asked for."""
+_FIRST_INSIDE = int.from_bytes(socket.inet_aton(INSIDE)) + 1
 
 
 @dataclass(slots=True)
@@ -101,7 +101,8 @@ class Relay:
         self._free = asyncio.Semaphore(limits.connections)
         self._names = {host.address: host.name for host in network.hosts if host.address is not None}
         self._addresses: dict[str, str] = {}
-        self._next = count(_FIRST_INSIDE)
+        made_up = (socket.inet_ntoa(number.to_bytes(4)) for number in count(_FIRST_INSIDE))
+        self._next = (address for address in made_up if address not in self._names)
         self._refused: dict[str, None] = {}
 
     @property
@@ -145,7 +146,7 @@ class Relay:
             if not any(host.fits(name) for host in self._network.hosts) or len(self._addresses) >= self._most_names:
                 self._note(f"{name} is not among the hosts that it may reach")
                 return None
-            address = socket.inet_ntoa(next(self._next).to_bytes(4))
+            address = next(self._next)
             self._addresses[name] = address
             self._names[address] = name
         return self._addresses[name]

@@ -91,7 +91,9 @@ async def standing(sandbox: Sandbox, program: StandingProgram) -> AsyncIterator[
     variables = {"PATH": PATH, "LANG": "C.UTF-8", **program.variables}
     command = shutil.which(program.command, path=variables["PATH"])
     if command is None:
-        raise SandboxUnavailable(f"{program.command} is not found in {variables['PATH']}, or is no program")
+        raise SandboxUnavailable(
+            f"{program.command} is not found in {variables['PATH']}, or is no program; name it by its path"
+        )
     network = plan(Network(tuple(program.hosts))) if strict else None
     ours, theirs = socket.socketpair()
     relaying: asyncio.Task[None] | None = None

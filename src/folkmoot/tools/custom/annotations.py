@@ -168,8 +168,7 @@ class Hints:
     def _tuple(self, parts: Sequence[ast.expr], where: str) -> Schema:
         if len(parts) == 2 and isinstance(parts[1], ast.Constant) and parts[1].value is Ellipsis:
             return {"type": "array", "items": self.schema(parts[0], where)}
-        items = [self.schema(part, where) for part in parts]
-        return {"type": "array", "prefixItems": items, "minItems": len(items), "maxItems": len(items)}
+        return tuple_of([self.schema(part, where) for part in parts])
 
     def _union(self, parts: Sequence[ast.expr], where: str) -> Schema:
         choices: list[Schema] = []
@@ -242,6 +241,13 @@ def constrained(schema: Schema, call: ast.Call, hints: Hints, where: str) -> Sch
             what = {"string": "Length", "object": "Properties"}.get(schema.get("type", "array"), "Items")
             added[_LENGTHS[name] + what] = hints.constant(keyword.value, where)
     return {**schema, **added}
+
+
+def tuple_of(items: Sequence[Schema]) -> Schema:
+    """Return the schema of a list with so many items; providers refuse one that says what each of them is."""
+    kinds = [item for place, item in enumerate(items) if item not in items[:place]]
+    each = kinds[0] if len(kinds) == 1 else {"anyOf": kinds} if kinds else {}
+    return {"type": "array", "items": each, "minItems": len(items), "maxItems": len(items)}
 
 
 def enumeration(values: Sequence[Any]) -> Schema:

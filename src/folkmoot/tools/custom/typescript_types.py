@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from folkmoot.errors import BadRequest
-from folkmoot.tools.custom.annotations import DEEPEST, MOST_PARTS, NULL, Schema, enumeration
+from folkmoot.tools.custom.annotations import DEEPEST, MOST_PARTS, NULL, Schema, enumeration, tuple_of
 from folkmoot.tools.custom.source import REMEDY
 
 if TYPE_CHECKING:
@@ -84,8 +84,7 @@ class Types:
             case "array_type":
                 return {"type": "array", "items": self.schema(node.named_children[0], where)}
             case "tuple_type":
-                items = [self.schema(each, where) for each in node.named_children]
-                return {"type": "array", "prefixItems": items, "minItems": len(items), "maxItems": len(items)}
+                return tuple_of([self.schema(each, where) for each in node.named_children])
             case "union_type":
                 return self._union(node, where)
             case "intersection_type":

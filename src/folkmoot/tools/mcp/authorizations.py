@@ -43,6 +43,9 @@ LEAVE_SECONDS = 3.0
 
 CLIENT_NAME = "Folkmoot"
 
+_WAYS = ("client_secret_basic", "client_secret_post")
+"""How a client's secret is sent, the standard's first."""
+
 _RENEWING = "renewing_until"
 """Beside tokens that are being renewed: until when nobody else does that."""
 
@@ -222,10 +225,15 @@ class Authorization:
             wait: waits for what the browser comes back with.
         """
         from mcp.client.auth import OAuthClientProvider
-        from mcp.shared.auth import OAuthClientMetadata, OAuthMetadata, ProtectedResourceMetadata
+        from mcp.shared.auth import (
+            AuthorizationCodeResult,
+            OAuthClientMetadata,
+            OAuthMetadata,
+            ProtectedResourceMetadata,
+        )
         from pydantic import AnyUrl
 
-        from folkmoot.tools.mcp.http import SignedIn
+        from folkmoot.tools.mcp.http import SignedIn, same_issuer
 
         redirect_uri = self._redirect_uri or self._kept.get("redirect_uri", "http://127.0.0.1/")
         local = urlsplit(redirect_uri).hostname in ("localhost", "127.0.0.1", "::1")
@@ -234,7 +242,15 @@ class Authorization:
             redirect_uris=[AnyUrl(redirect_uri)],
             application_type="native" if local else "web",
         )
-        provider = OAuthClientProvider(self._server_url, metadata, self, show, wait)
+
+        async def answered() -> AuthorizationCodeResult:
+            assert wait is not None
+            answer, known = await wait(), context.oauth_metadata
+            if answer.iss and known is not None and same_issuer(answer.iss, str(known.issuer)):
+                return AuthorizationCodeResult(code=answer.code, state=answer.state, iss=str(known.issuer))
+            return answer
+
+        provider = OAuthClientProvider(self._server_url, metadata, self, show, answered if wait is not None else None)
         context = provider.context
         context.token_expiry_time = self._kept.get("expires_at")
         if (told := self._kept.get("oauth_metadata")) is not None:
@@ -278,7 +294,15 @@ class Authorization:
         return OAuthClientInformationFull.model_validate(self._kept["client"]) if "client" in self._kept else None
 
     async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
-        """Keep as what client the server knows us; where there are tokens, these need theirs until others come."""
+        """Keep as what client the server knows us; where there are tokens, these need theirs until others come.
+
+        A server that gives a secret and does not say how it is sent means the way of the standard (RFC 7591), or the
+        other one where it takes only that. The SDK, which uses this very object, would send none.
+        """
+        if client_info.client_secret and client_info.token_endpoint_auth_method is None:
+            metadata = self._provider.context.oauth_metadata if self._provider is not None else None
+            taken = (metadata.token_endpoint_auth_methods_supported if metadata is not None else None) or _WAYS
+            client_info.token_endpoint_auth_method = next((way for way in _WAYS if way in taken), None)
         self._kept["client"] = client_info.model_dump(mode="json")
         if "tokens" not in self._kept:
             await self._save()

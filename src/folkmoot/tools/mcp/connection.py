@@ -7,6 +7,7 @@ whoever asked may go away at once, however long the server takes to hear of it.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -20,14 +21,15 @@ from folkmoot import __version__
 from folkmoot.errors import FolkmootError, ToolServerFailed
 from folkmoot.loading import load
 from folkmoot.sandbox.sandbox import Sandbox
-from folkmoot.tools.mcp.allowance import LARGEST_MESSAGE, MOST_REQUESTS, REQUESTS_A_SECOND, Allowance
+from folkmoot.tools.mcp.allowance import LARGEST_MESSAGE, Allowance
 from folkmoot.tools.mcp.configuration import ServerConfiguration
-from folkmoot.tools.mcp.stdio import Program, ProgramFailed
+from folkmoot.tools.mcp.stdio import ENDED, Program, ProgramFailed
+from folkmoot.tools.mcp.watched import Watched
 
 if TYPE_CHECKING:
     import httpx2
     import mcp_types
-    from mcp import ClientSession
+    from mcp import ClientSession, MCPError
     from mcp.client._transport import TransportStreams
 
 logger = logging.getLogger(__name__)
@@ -47,6 +49,8 @@ MOST_PAGES = 50
 
 NOT_UNDERSTOOD = "what it answered is not of the protocol, or is too long."
 
+LOST = "the connection was lost before there was an answer."
+
 LONGEST_COMPLAINT = 2000
 """Characters of a server's own words that an error repeats."""
 
@@ -60,6 +64,7 @@ _MODULES = (
     "mcp.client.subscriptions",
     "mcp.client._probe",
     "folkmoot.tools.mcp.http",
+    "folkmoot.tools.mcp.deviations",
 )
 
 GiveAuth: TypeAlias = "Callable[[], Awaitable[httpx2.Auth | None]]"
@@ -118,7 +123,7 @@ class Connection:
         self._tools_changed = tools_changed
         loop = asyncio.get_running_loop()
         self._allowance = Allowance()
-        self._program = Program(configuration, self._allowance, options.sandbox) if configuration.is_program else None
+        self._program = self._new_program()
         self._session: asyncio.Future[ClientSession] = loop.create_future()
         self._ending = asyncio.Event()
         self._calls: set[asyncio.Task[Any]] = set()
@@ -178,8 +183,8 @@ class Connection:
             parameters = mcp_types.PaginatedRequestParams(cursor=cursor) if cursor is not None else None
             page = await self._ask(partial(session.list_tools, params=parameters))
             found += page.tools
-            cursor = page.next_cursor
-            if cursor is None or len(found) >= MOST_TOOLS:
+            before, cursor = cursor, page.next_cursor
+            if not cursor or cursor == before or len(found) >= MOST_TOOLS:
                 break
         return found[:MOST_TOOLS]
 
@@ -264,24 +269,47 @@ class Connection:
 
     async def _open(self, stack: AsyncExitStack) -> ClientSession:
         await asyncio.to_thread(load, *_MODULES)  # a second's work at the first time
+        is_older = self._configuration.server_type == "sse"  # which is of the older protocol only
+        if self._program is None:
+            return await self._agree(stack, is_older=is_older)
+        try:
+            async with AsyncExitStack() as first:
+                session = await self._agree(first, is_older=False)
+                stack.push_async_exit(first.pop_all().__aexit__)
+                return session
+        except Exception:
+            if self._program.fault != ENDED:
+                raise
+        # Many end at the question whether they speak the newer protocol: all that the SDK for Rust made before.
+        self._program = self._new_program()
+        self._ending.clear()
+        return await self._agree(stack, is_older=True)
+
+    async def _agree(self, stack: AsyncExitStack, *, is_older: bool) -> ClientSession:
+        """Connect, and agree on a version of the protocol."""
         from mcp import ClientSession
         from mcp.client._probe import negotiate_auto
         from mcp_types import Implementation
 
+        from folkmoot.tools.mcp.deviations import Dispatcher
+
         read, write = await self._open_transport(stack)
         session = ClientSession(
-            _Watched(read, self._ending),
-            write,
+            dispatcher=Dispatcher(Watched(read, self._ending), write),
             read_timeout_seconds=OPEN_TIMEOUT,
             message_handler=self._hear,
             client_info=Implementation(name="folkmoot", version=__version__),
         )
         await stack.enter_async_context(session)
-        if self._configuration.server_type == "sse":  # of the older protocol only
+        if is_older:
             await session.initialize()
         else:
             await negotiate_auto(session)
         return session
+
+    def _new_program(self) -> Program | None:
+        configuration = self._configuration
+        return Program(configuration, self._allowance, self._options.sandbox) if configuration.is_program else None
 
     async def _open_transport(self, stack: AsyncExitStack) -> TransportStreams:
         if self._program is not None:
@@ -337,7 +365,6 @@ class Connection:
     def _failure(self, error: BaseException) -> ToolServerFailed:
         """Say what went wrong: of a program what it complained of, too."""
         from mcp import MCPError
-        from mcp_types import CONNECTION_CLOSED, PARSE_ERROR
 
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
@@ -346,19 +373,15 @@ class Connection:
         kind: type[ToolServerFailed] = ToolServerFailed
         if self._client is not None and self._client.needs_authorization:
             kind, self._given_up = NeedsAuthorization, True
-        if self._program is not None and (self._program.fault is not None or isinstance(error, ProgramFailed)):
-            said = f" It said: {self._program.complaint}" if self._program.complaint else ""
-            return ConnectionLost(f"{self._name}: {self._program.fault or error}.{said}")
+        if isinstance(error, ProgramFailed):
+            return ConnectionLost(f"{self._name}: {error}.")
+        said = self._program.said if self._program is not None else ""
+        if self._program is not None and self._program.fault is not None:
+            return ConnectionLost(f"{self._name}: {self._program.fault}.{said}")
         if isinstance(error, MCPError):
-            if self._client is not None and self._client.session_ended:
-                self._given_up = True
-                return SessionEnded(f"{self._name}: the server was started anew.")
-            if error.code == CONNECTION_CLOSED:
-                return ConnectionLost(f"{self._name}: the connection was lost before there was an answer.")
-            said = NOT_UNDERSTOOD if error.code == PARSE_ERROR else error.message[:LONGEST_COMPLAINT]
-            return kind(f"{self._name}: {said}")
+            return self._told_failure(error, kind)
         if isinstance(error, TimeoutError):
-            return kind(f"{self._name}: it did not answer within {self._options.open_timeout:g} seconds.")
+            return kind(f"{self._name}: it did not answer within {self._options.open_timeout:g} seconds.{said}")
         if self._client is not None and isinstance(error, (FolkmootError, OSError, *self._client.failures)):
             return kind(f"{self._name}: {self._client.failure_text(error)}")
         if isinstance(error, FolkmootError):
@@ -368,6 +391,27 @@ class Connection:
             place = ".".join(map(str, first["loc"]))[:200]
             return kind(f"{self._name}: what it answered is not of the protocol: {place}: {first['msg']}.")
         return kind(f"{self._name}: {NOT_UNDERSTOOD}")
+
+    def _told_failure(self, error: MCPError, kind: type[ToolServerFailed]) -> ToolServerFailed:
+        """Say what the server, or the SDK in its place, answered."""
+        from mcp_types import CONNECTION_CLOSED, PARSE_ERROR
+
+        from folkmoot.tools.mcp.http import SESSION_GONE
+
+        said = error.message[:LONGEST_COMPLAINT]
+        if error.data and len(detail := json.dumps(error.data, ensure_ascii=False)) <= LONGEST_COMPLAINT:
+            said += f" ({detail})"
+        if self._client is not None:
+            said = self._client.without_secrets(said)
+        if error.code == SESSION_GONE:
+            kind, self._given_up = SessionEnded, True
+        elif error.code == CONNECTION_CLOSED:
+            too_long = "byte limit" in said  # the SDK has no other sign of it
+            kind = ConnectionLost
+            said = f"it sent a message of more than {LARGEST_MESSAGE:,} bytes." if too_long else LOST
+        elif error.code == PARSE_ERROR:
+            said = NOT_UNDERSTOOD
+        return kind(f"{self._name}: {said}")
 
 
 @cache
@@ -391,51 +435,3 @@ def _tells_changes(session: ClientSession) -> bool:
     capabilities = session.server_capabilities
     tools = capabilities.tools if capabilities is not None else None
     return session.protocol_version in MODERN_PROTOCOL_VERSIONS and bool(tools and tools.list_changed)
-
-
-class _Watched:
-    """A stream of a server's messages: its end ends the connection, and so does a server that asks without end."""
-
-    def __init__(self, stream: Any, ending: asyncio.Event) -> None:
-        self._stream = stream
-        self._ending = ending
-        self._requests = Allowance(MOST_REQUESTS, REQUESTS_A_SECOND)
-
-    @property
-    def last_context(self) -> Any:
-        """What the SDK looks for: in whose context a message was sent."""
-        return getattr(self._stream, "last_context", None)
-
-    async def receive(self) -> Any:
-        import anyio
-        from mcp_types import JSONRPCRequest
-
-        try:
-            item = await self._stream.receive()
-        except (anyio.EndOfStream, anyio.ClosedResourceError):
-            self._ending.set()
-            raise
-        if isinstance(getattr(item, "message", None), JSONRPCRequest) and not self._requests.has_one():
-            self._ending.set()
-            raise anyio.EndOfStream
-        return item
-
-    def __aiter__(self) -> _Watched:
-        return self
-
-    async def __anext__(self) -> Any:
-        import anyio
-
-        try:
-            return await self.receive()
-        except anyio.EndOfStream:
-            raise StopAsyncIteration from None
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-    async def __aenter__(self) -> _Watched:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()

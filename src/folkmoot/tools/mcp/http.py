@@ -12,12 +12,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from typing import TYPE_CHECKING, Any
 
 import httpx2
-from mcp.client.auth import OAuthClientProvider, OAuthFlowError
+from mcp.client.auth import OAuthClientProvider, OAuthFlowError, OAuthRegistrationError
 
 from folkmoot import __version__
 from folkmoot.errors import AddressRefused, FolkmootError
 from folkmoot.outbound.connections import guarded_transport
 from folkmoot.tools.mcp.allowance import LARGEST_MESSAGE, LINE, Allowance
+from folkmoot.tools.mcp.configuration import MASK
+from folkmoot.tools.mcp.legible import made_legible
 
 if TYPE_CHECKING:
     import ssl
@@ -32,6 +34,18 @@ HEARD_WITHIN = 10.0
 
 UNREACHABLE = -32603
 """The code of an error that stands for an answer that did not come."""
+
+SESSION_GONE = -39404
+"""The code of an error that may mean that the server does not know the session any more."""
+
+_SESSION_GONE = (httpx2.codes.BAD_REQUEST, httpx2.codes.NOT_FOUND, httpx2.codes.GONE)
+"""The protocol has 404 for it; many servers answer 400, in words of their own."""
+
+_WRONG_ADDRESS = (httpx2.codes.NOT_FOUND, httpx2.codes.METHOD_NOT_ALLOWED)
+OTHER_ADDRESS = "Is its address right, with its path? A server of the older HTTP with events is of the type sse."
+
+LONGEST_WORDS = 500
+"""Characters of an answer that is not of the protocol which an error repeats."""
 
 _SILENT = httpx2.Timeout(None, connect=CONNECT_TIMEOUT)
 
@@ -71,34 +85,57 @@ class ToolServerClient(httpx2.AsyncClient):
             follow_redirects=False,
         )
         self._host = httpx2.URL(url).host
+        values = {part for value in headers.values() for part in (value, value.rpartition(" ")[2])}
+        self._secrets = sorted((value for value in values if len(value) > 3), key=len, reverse=True)
+        self._turned_away: str | None = None
+        """Why a sign-in did not come about."""
+
         self.needs_authorization = False
         """Whether the server has turned a request away for want of a token."""
 
-        self.session_ended = False
-        """Whether the server does not know the connection's session any more."""
-
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         """Send a request; for one that posts a message, a failure is an answer."""
+        if self._turned_away is not None:  # nobody is asked to sign in twice
+            return _failure(request, httpx2.codes.UNAUTHORIZED, self._turned_away)
+        await request.aread()  # of one that follows a redirect, nobody has read what it sends
         try:
             async with asyncio.timeout(HEARD_WITHIN if _has_no_answer(request) else None):
                 response = await super().send(request, **options)
         except OAuthFlowError as error:
             self.needs_authorization = True
-            return _failure(request, httpx2.codes.UNAUTHORIZED, f"{self._host} wants a sign-in: {error}.")
+            self._turned_away = f"{self._host} wants a sign-in: {str(error).rstrip('.')}."
+            if isinstance(error, OAuthRegistrationError):
+                self._turned_away += " It registers no clients by itself: use a token of its service as auth_token."
+            return _failure(request, httpx2.codes.UNAUTHORIZED, self._turned_away)
         except (httpx2.HTTPError, FolkmootError, OSError) as error:
             if request.method != "POST":
                 raise
             return _failure(request, httpx2.codes.BAD_GATEWAY, self.failure_text(error))
         self.needs_authorization = response.status_code == httpx2.codes.UNAUTHORIZED
-        if response.status_code == httpx2.codes.NOT_FOUND and "mcp-session-id" in request.headers:
-            self.session_ended = True
-        if request.method != "POST" or response.status_code < 400 or response.status_code == httpx2.codes.NOT_FOUND:
-            return response  # of 404 the SDK knows what it means
-        if _is_error(response.content if response.is_stream_consumed else b""):
+        if request.method != "POST" or response.status_code < 400:
             return response
+        return await self._refusal(request, response)
+
+    async def _refusal(self, request: httpx2.Request, response: httpx2.Response) -> httpx2.Response:
+        """Return the answer for a request that was turned away, in the server's own words where it has some."""
+        body = response.content if response.is_stream_consumed else b""
         await response.aclose()
         said = f"{self._host} answered with status {response.status_code} {response.reason_phrase}".rstrip()
-        return _failure(request, response.status_code, f"{said}.", response.headers)
+        error = _error_in(body)
+        if error is None:
+            words = _words_in(body, response.headers.get("content-type", ""))
+            error = {"code": UNREACHABLE, "message": f"{said}: {words.rstrip('.')}." if words else f"{said}."}
+        if "mcp-session-id" not in request.headers and response.status_code in _WRONG_ADDRESS:
+            error["message"] += f" {OTHER_ADDRESS}"
+        elif "mcp-session-id" in request.headers and response.status_code in _SESSION_GONE:
+            error["code"] = SESSION_GONE
+        return _failure(request, response.status_code, error, response.headers)
+
+    def without_secrets(self, said: str) -> str:
+        """Return what a server says without what it was told with each request."""
+        for secret in self._secrets:
+            said = said.replace(secret, MASK)
+        return said
 
     def failure_text(self, error: BaseException) -> str:
         """Say in a sentence why the server could not be asked."""
@@ -162,11 +199,30 @@ class SignedIn(httpx2.Auth):
             outgoing = await anext(flow)
             while True:
                 response = yield outgoing
-                outgoing = await flow.asend(response)
+                outgoing = await flow.asend(await _with_expected_issuer(response, context.auth_server_url))
         except StopAsyncIteration:
             return
         finally:
             await flow.aclose()
+
+
+def same_issuer(one: str, other: str) -> bool:
+    """Tell whether two names of a server of sign-ins are the same, but for a slash at their end."""
+    return one.removesuffix("/") == other.removesuffix("/")
+
+
+async def _with_expected_issuer(response: httpx2.Response, expected: str | None) -> httpx2.Response:
+    """Return what a server of sign-ins says of itself under the name that it was looked for by.
+
+    The two are to be equal to the letter, which the SDK insists on; many differ by a slash at their end, Google's too.
+    """
+    if expected is None or response.status_code != httpx2.codes.OK or "/.well-known/" not in response.url.path:
+        return response
+    told = _json_in(await response.aread())
+    issuer = told.get("issuer") if isinstance(told, dict) else None
+    if not isinstance(issuer, str) or issuer == expected or not same_issuer(issuer, expected):
+        return response
+    return httpx2.Response(200, json={**told, "issuer": expected}, request=response.request)
 
 
 async def renew_tokens(provider: OAuthClientProvider, like: httpx2.Request, *, allow_private: bool) -> None:
@@ -214,8 +270,8 @@ class _BoundedTransport(httpx2.AsyncBaseTransport):
             await body.aclose()
             raise AnswerTooLong(f"{request.url.host} answers packed, although it was asked not to.")
         if answer.headers.get("content-type", "").startswith("text/event-stream"):
-            return httpx2.Response(answer.status_code, headers=headers, stream=body)
-        return httpx2.Response(answer.status_code, headers=headers, content=await body.whole())
+            return httpx2.Response(answer.status_code, headers=headers, stream=_Lines(body))
+        return httpx2.Response(answer.status_code, headers=headers, content=await made_legible(await body.whole()))
 
     async def aclose(self) -> None:
         """Let go of the connections."""
@@ -262,6 +318,30 @@ class _Body(httpx2.AsyncByteStream):
             return
 
 
+class _Lines(httpx2.AsyncByteStream):
+    """A stream of events, each line of it whole and legible."""
+
+    def __init__(self, body: _Body) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        begun = bytearray()
+        async for piece in self._body:
+            end = max(piece.rfind(b"\n"), piece.rfind(b"\r")) + 1
+            if end:
+                yield await made_legible(bytes(begun) + piece[:end])
+                begun.clear()
+            begun += piece[end:]
+            if len(begun) > LARGEST_MESSAGE:  # so that the SDK finds it too long
+                yield bytes(begun)
+                begun.clear()
+        yield await made_legible(bytes(begun))
+
+    async def aclose(self) -> None:
+        """Let go of the connection."""
+        await self._body.aclose()
+
+
 def _has_no_answer(request: httpx2.Request) -> bool:
     """Tell whether a request posts a message that is only to be heard: a notification, or an answer of ours."""
     if request.method != "POST" or len(request.content) > 4096:
@@ -270,25 +350,44 @@ def _has_no_answer(request: httpx2.Request) -> bool:
     return not ("id" in message and "method" in message)
 
 
-def _is_error(body: bytes) -> bool:
-    """Tell whether a body is an error as the protocol has them."""
+def _error_in(body: bytes) -> dict[str, Any] | None:
+    """Return the error of a body, if it is one as the protocol has them."""
+    answer = _json_in(body)
+    error = answer.get("error") if isinstance(answer, dict) else None
+    if not isinstance(error, dict) or not isinstance(error.get("message"), str):
+        return None
+    code = error.get("code")
+    return {**error, "code": code if isinstance(code, int) else UNREACHABLE}
+
+
+def _words_in(body: bytes, kind: str) -> str:
+    """Return what a refusal says, in one of the forms that services have for it; a page for people says nothing."""
+    if kind.startswith("text/plain"):
+        return " ".join(body[: 4 * LONGEST_WORDS].decode(errors="replace").split())[:LONGEST_WORDS]
+    answer = _json_in(body)
+    if not isinstance(answer, dict):
+        return ""
+    said = (answer.get(name) for name in ("error_description", "message", "detail", "error"))
+    return next((words[:LONGEST_WORDS] for words in said if isinstance(words, str) and words), "")
+
+
+def _json_in(body: bytes) -> Any:
     try:
-        answer = json.loads(body)
+        return json.loads(body)
     except (ValueError, RecursionError):
-        return False
-    return isinstance(answer, dict) and isinstance(answer.get("error"), dict)
+        return None
 
 
 def _failure(
-    request: httpx2.Request, status: int, message: str, headers: httpx2.Headers | None = None
+    request: httpx2.Request, status: int, error: str | Mapping[str, Any], headers: httpx2.Headers | None = None
 ) -> httpx2.Response:
     """Return an answer that says what went wrong, with what a status 401 tells of how to get a token."""
     challenge = headers.get("www-authenticate") if headers is not None else None
-    error = {"jsonrpc": "2.0", "id": None, "error": {"code": UNREACHABLE, "message": message}}
+    told = {"code": UNREACHABLE, "message": error} if isinstance(error, str) else error
     kept = {"WWW-Authenticate": challenge} if challenge is not None else {}
     return httpx2.Response(
         status,
         headers={"Content-Type": "application/json", **kept},
-        content=json.dumps(error).encode(),
+        content=json.dumps({"jsonrpc": "2.0", "id": None, "error": told}).encode(),
         request=request,
     )

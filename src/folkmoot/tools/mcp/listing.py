@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from folkmoot.tools.mcp.portable import NotPortable, portable
+
 if TYPE_CHECKING:
     import mcp_types
 
@@ -88,7 +90,12 @@ def read_listing(tools: Iterable[mcp_types.Tool]) -> list[ListedTool]:
 def _read(tool: mcp_types.Tool, name: str) -> ListedTool:
     reader = _SchemaReader()
     parameters = reader.top(tool.input_schema)
+    if tool.execution is not None and tool.execution.task_support == "required":
+        reader.faults.append("it can only be called as a task of the protocol, which is not spoken")
     description = _clean(tool.description or tool.title or "")
+    if reader.needs:
+        alternatives = "; or ".join(", ".join(each) for each in reader.needs)
+        description = f"{description}\n\nOne of these has to be given: {_clean(alternatives)}.".lstrip()
     if len(description) > LONGEST_DESCRIPTION:
         description = description[:LONGEST_DESCRIPTION] + "…"
     annotations = tool.annotations
@@ -129,6 +136,8 @@ class _SchemaReader:
     def __init__(self) -> None:
         self.faults: list[str] = []
         self.loose: list[str] = []
+        self.needs: list[list[str]] = []
+        """The alternatives among what has to be given."""
 
     def top(self, schema: Any) -> dict[str, Any]:
         """Return the schema of all arguments."""
@@ -139,7 +148,13 @@ class _SchemaReader:
         if size > LARGEST_SCHEMA:
             self.faults.append(f"its schema has more than {LARGEST_SCHEMA:,} characters or is nested without end")
             return {"type": "object", "properties": {}}
-        read = self._schema(schema, "parameters", 0)
+        try:
+            made = portable(schema, LARGEST_SCHEMA)
+        except (NotPortable, RecursionError) as error:
+            self.faults.append(str(error) if isinstance(error, NotPortable) else "its schema is nested too deeply")
+            return {"type": "object", "properties": {}}
+        self.needs = made.needs
+        read = self._schema(made.schema, "parameters", 0)
         if read.get("type", "object") != "object":
             self.faults.append("its arguments are no object")
         return {**read, "type": "object", "properties": read.get("properties", {})}

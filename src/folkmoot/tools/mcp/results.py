@@ -31,7 +31,7 @@ def _part_of(part: mcp_types.ContentBlock) -> str | Image:
     if part.type == "text":
         return part.text
     if part.type == "image":
-        return Image(data=part.data, media_type=part.mime_type)
+        return Image(data=part.data.rpartition(";base64,")[2], media_type=part.mime_type)
     if part.type == "audio":
         return f"({part.type}, {part.mime_type}, {_size(part.data)})"
     if part.type == "resource_link":
@@ -53,9 +53,9 @@ def _size(base64: str) -> str:
 def _told(value: Any, texts: Sequence[str]) -> bool:
     """Tell whether a text says the same as structured content does, as servers do for older clients.
 
-    A function that returns no object has its value wrapped as `{"result": …}`.
+    What is no object is wrapped: as `{"result": …}` by the SDK for Python, as `{"content": …}` by other servers.
     """
-    inner = value["result"] if isinstance(value, dict) and value.keys() == {"result"} else value
+    inner = next(iter(value.values())) if isinstance(value, dict) and len(value) == 1 else value
     if isinstance(inner, list) and len(inner) == len(texts) and all(map(_same, inner, texts)):
         return True
     return any(_same(wanted, text) for wanted in (value, inner) for text in texts)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -200,7 +201,8 @@ class McpServers:
         try:
             return await _list(connection, server.name)
         except (SessionEnded, NeedsAuthorization):  # another process may have renewed the token meanwhile
-            return await _list(self._connection(store, server, variables), server.name)
+            with _telling_remedy(server):
+                return await _list(self._connection(store, server, variables), server.name)
 
     async def sign_in(
         self, store: Store, server: ToolServer, variables: Mapping[str, str], redirect_uri: str
@@ -315,12 +317,8 @@ class McpServers:
         try:
             return tool_result(await self._connection(store, server, variables).call(name, arguments, timeout))
         except (SessionEnded, NeedsAuthorization):  # so that the call was not carried out
-            try:
+            with _telling_remedy(server):
                 return tool_result(await self._connection(store, server, variables).call(name, arguments, timeout))
-            except NeedsAuthorization as error:
-                raise NeedsAuthorization(
-                    f"{error.message} Somebody has to sign in first: GET /v1/mcp-servers/connect/{server.id}"
-                ) from error
 
     def _connection(self, store: Store, server: ToolServer, variables: Mapping[str, str]) -> Connection:
         filled = server.configuration.filled(variables)
@@ -370,6 +368,18 @@ class McpServers:
             return
         except FolkmootError as error:
             logger.info("A change of an MCP server's tools could not be followed: %s", type(error).__name__)
+
+
+@contextmanager
+def _telling_remedy(server: ToolServer) -> Iterator[None]:
+    """Say what to do, where a server turns away who asks."""
+    try:
+        yield
+    except NeedsAuthorization as error:
+        has_token = any(name.lower() == "authorization" for name in server.configuration.headers)
+        sign_in = f"Somebody has to sign in first: GET /v1/mcp-servers/connect/{server.id}"
+        remedy = "See whether its token is still right." if has_token else sign_in
+        raise NeedsAuthorization(f"{error.message} {remedy}") from error
 
 
 async def _list(connection: Connection, name: str) -> list[ListedTool]:

@@ -10,6 +10,7 @@ import contextlib
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -19,6 +20,7 @@ from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.sandbox.standing import EVERY_HOST, StandingProgram, standing
 from folkmoot.tools.mcp.allowance import LARGEST_MESSAGE, LINE, Allowance
 from folkmoot.tools.mcp.configuration import MASK, ServerConfiguration
+from folkmoot.tools.mcp.legible import made_legible
 
 if TYPE_CHECKING:
     from mcp.client._transport import TransportStreams
@@ -32,6 +34,12 @@ KEPT_ERRORS = 2000
 
 SECRET_FROM = 8
 """Characters from which on an argument may be a secret, and no plain word such as `stdio`."""
+
+
+ENDED = "the program ended"
+
+_FETCHERS = frozenset({"npx", "bunx", "pnpx", "uvx", "pipx"})
+"""Programs that fetch what they run."""
 
 
 class ProgramFailed(Exception):
@@ -59,6 +67,14 @@ class Program:
         for value in (*(value for value in given.env.values() if len(value) > 3), *arguments):
             said = said.replace(value, MASK)
         return said
+
+    @property
+    def said(self) -> str:
+        """What it complained of, and what may be the matter with it, as sentences behind an error."""
+        complaint = f" It said: {self.complaint}" if self.complaint else ""
+        name = PurePath(self._configuration.command or "").name
+        fetches = f" {name} fetches what it runs anew at each start: install that, and name it by its path."
+        return complaint + (fetches if name in _FETCHERS else "")
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[TransportStreams]:
@@ -103,9 +119,9 @@ class Program:
             return await stack.enter_async_context(standing(self._sandbox, program))
         except FolkmootError as error:
             said = error.message.rstrip(".")
-            raise ProgramFailed(f"{configuration.command} could not be started: {said}.") from error
+            raise ProgramFailed(f"{configuration.command} could not be started: {said}") from error
         except (OSError, ValueError) as error:
-            raise ProgramFailed(f"{configuration.command} could not be started: {error}.") from error
+            raise ProgramFailed(f"{configuration.command} could not be started: {error}") from error
 
     async def _read(self, process: asyncio.subprocess.Process, received: Any) -> None:
         """Hand on what the program says, line by line, until it ends or says more than it may."""
@@ -123,6 +139,7 @@ class Program:
                     if len(message) > LARGEST_MESSAGE:
                         self.fault = f"it sent a message of more than {LARGEST_MESSAGE:,} bytes"
                         return
+                    message = await made_legible(message)
                     with contextlib.suppress(ValueError):  # what is no message is printed for people to read
                         parsed = mcp_types.jsonrpc_message_adapter.validate_json(message, by_name=False)
                         await received.send(SessionMessage(parsed))
@@ -132,7 +149,7 @@ class Program:
                     return
         if not received.statistics().open_receive_streams:
             return
-        self.fault = self.fault or "the program ended"
+        self.fault = self.fault or ENDED
 
     async def _write(self, process: asyncio.subprocess.Process, to_send: Any) -> None:
         assert process.stdin is not None
