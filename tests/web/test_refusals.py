@@ -1,0 +1,70 @@
+"""What a person reads where a page is refused, is none or is over, or what was written is too large."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from support.clients import plain_client
+from support.fixtures import StartServer, one_store
+from support.server import ServerProcess
+
+pytestmark = one_store
+
+KEY = "the-first-admin"
+MOST = 100_000
+BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+@pytest.fixture
+def guarded(start_server: StartServer) -> ServerProcess:
+    """A server with a key that takes small requests."""
+    return start_server(env={"FOLKMOOT_API_KEY": KEY, "FOLKMOOT_MAX_BODY": str(MOST)})
+
+
+@pytest.fixture
+def admin(guarded: ServerProcess) -> Iterator[httpx.Client]:
+    """The API, with the first admin's key."""
+    with plain_client(guarded.url, headers={"authorization": f"Bearer {KEY}"}) as client:
+        yield client
+
+
+def in_pieces(size: int) -> Iterator[bytes]:
+    """A body whose length is not told beforehand."""
+    yield b"label=a&value="
+    yield b"x" * size
+
+
+def test_what_is_refused_before_a_page_is_asked_is_a_page_for_people_and_json_for_programs(
+    guarded: ServerProcess, admin: httpx.Client
+) -> None:
+    reader = admin.post("/v1/keys", json={"name": "eye", "role": "reader"}).json()["key"]
+    large = {"label": "a", "value": "x" * MOST}
+    role, size = "the role member", f"larger than {MOST:,} bytes"
+    cases = [
+        ("GET", "/nothing", {}, 404, "There is nothing at GET /nothing."),
+        ("GET", "/blocks/%00", {}, 400, "NUL"),
+        ("GET", "/members", {}, 403, "the role admin"),
+        ("POST", "/blocks/new", {"data": {"label": "a"}}, 403, role),
+        ("POST", "/blocks/block-1/delete", {}, 403, role),
+        ("POST", "/login", {"data": large}, 413, size),
+        ("POST", "/login", {"content": in_pieces(MOST)}, 413, size),
+    ]
+    with plain_client(guarded.url) as visitor:
+        visitor.post("/login", data={"key": reader})
+        for method, path, body, status, words in cases:
+            page = visitor.request(method, path, headers=BROWSER, **body)
+            assert (page.status_code, page.headers["content-type"]) == (status, "text/html; charset=utf-8"), path
+            assert words in page.text, path
+            assert "default-src 'self'" in page.headers["content-security-policy"]
+            if "content" not in body:
+                answer = visitor.request(method, path, **body)
+                assert (answer.status_code, words in answer.json()["detail"]) == (status, True), path
+        refused = visitor.post("/blocks/new", headers=BROWSER, data={"label": "a"}).text
+        assert '<a class="button" href="/blocks/new">Go back</a>' in refused
+        for path in ("/v1/nothing", "/static/nothing.js"):
+            assert visitor.get(path, headers=BROWSER).json()["detail"] == f"There is nothing at GET {path}."
+    with plain_client(guarded.url) as stranger:
+        assert stranger.get("/v1/blocks", headers=BROWSER).status_code == 303
