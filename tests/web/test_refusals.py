@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from playwright.sync_api import Page, expect
 
 from support.clients import plain_client
 from support.fixtures import StartServer, one_store
 from support.server import ServerProcess
+from web.conftest import OpenPage, is_live
 
 pytestmark = one_store
 
@@ -68,3 +70,38 @@ def test_what_is_refused_before_a_page_is_asked_is_a_page_for_people_and_json_fo
             assert visitor.get(path, headers=BROWSER).json()["detail"] == f"There is nothing at GET {path}."
     with plain_client(guarded.url) as stranger:
         assert stranger.get("/v1/blocks", headers=BROWSER).status_code == 303
+
+
+def sign_in(page: Page, key: str) -> None:
+    page.get_by_label("API key").fill(key)
+    page.get_by_role("button", name="Sign in").click()
+    is_live(page)
+
+
+def test_a_form_that_is_too_large_is_told_and_keeps_what_was_written(
+    guarded: ServerProcess, open_page: OpenPage
+) -> None:
+    page = open_page("/login?next=/blocks/new", url=guarded.url)
+    sign_in(page, KEY)
+    is_bound_page(page)
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.method))
+    page.get_by_label("Label").fill("long")
+    page.get_by_label("Text").fill("ö" * (MOST // 6))
+    page.get_by_role("button", name="Make block").click()
+    expect(page.get_by_role("alert")).to_contain_text("the server takes 100,000. Nothing was sent.")
+    assert page.get_by_label("Text").input_value() == "ö" * (MOST // 6)
+    assert "POST" not in sent
+    page.get_by_label("Text").fill("ö")
+    page.get_by_role("button", name="Make block").click()
+    expect(page.locator(".line-of-text")).to_have_text("ö")
+    page.goto("/agents/import")
+    is_bound_page(page)
+    page.get_by_label("Agent file").set_input_files({"name": "a.af", "mimeType": "", "buffer": b"x" * MOST})
+    page.get_by_role("button", name="Import").click()
+    expect(page.get_by_role("alert")).to_contain_text("Nothing was sent.")
+
+
+def is_bound_page(page: Page) -> None:
+    """Wait until the script that every page has listens."""
+    expect(page.locator("html")).to_contain_class("page-bound")

@@ -88,6 +88,7 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
             has_sessions=authentication.needs_key,
             is_admin=principal is not None and principal.role == "admin",
             may_act=principal is not None and at_least(principal.role, "member"),
+            most_bytes=request.app.state.server.shared.settings.max_body,
             base_url=str(request.base_url).rstrip("/"),
             asked_at=getattr(request.state, "asked_at", None) or clock.now(),
             **values,

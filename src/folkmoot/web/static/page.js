@@ -97,12 +97,30 @@ for (const failure of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) 
 
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  if (event.submitter?.formMethod === "dialog") return;
+  if (event.submitter?.formMethod === "dialog" || form.method !== "post") return;
   if (form.matches("[data-api]")) {
     event.preventDefault();
     submit(form);
-  } else if (form.method === "post" && !event.defaultPrevented) sendOnce(event);
+  } else if (!event.defaultPrevented && mayBeSent(event)) sendOnce(event);
 });
+
+/** Tell whether the server takes what a form holds; what is too large is told here, where it can be made less. */
+function mayBeSent(event) {
+  const most = Number(document.documentElement.dataset.mostBytes);
+  const bytes = bytesOf(event.target);
+  if (bytes <= most) return true;
+  event.preventDefault();
+  notice(`This has ${bytes.toLocaleString("en")} bytes, and the server takes ${most.toLocaleString("en")}. Nothing was sent.`);
+  return false;
+}
+
+const HEAD = 300;  // bytes at the most around each part of a form with files
+
+function bytesOf(form) {
+  const given = new FormData(form);
+  if (form.enctype !== "multipart/form-data") return new URLSearchParams(given).toString().length;
+  return [...given.values()].reduce((sum, value) => sum + HEAD + (value.size ?? new Blob([value]).size), 0);
+}
 
 const SENDING = 30000;
 let sent = new WeakMap();
