@@ -254,6 +254,7 @@ def test_schedules_are_listed_and_deleted(open_page: OpenPage, new_agent: NewAge
     expect(shown).to_contain_text("0 9 * * * Europe/Berlin")
     shown.get_by_role("button", name="Delete the schedule").click()
     expect(page.locator("#schedules")).to_be_hidden()
+    page.get_by_role("dialog").get_by_role("button", name="Delete", exact=True).click()
     assert http.get(f"/v1/agents/{agent.id}/schedule").json()["scheduled_messages"] == []
 
 

@@ -96,7 +96,13 @@ def test_a_file_is_deleted_and_a_folder_attached_where_they_stand(
     page.goto(f"/folders/{folder_id}")
     is_live(page)
     expect(page.locator("#files tr", has_text="tea.md")).to_contain_text(agent.name)
+    is_asked = page.get_by_role("dialog", name="Delete tea.md?")
     page.get_by_role("button", name="Delete tea.md").click()
+    is_asked.get_by_role("button", name="Keep it as it is").click()
+    page.get_by_role("button", name="Delete tea.md").click()
+    expect(is_asked).to_contain_text("gone for good")
+    assert http.get(f"/v1/folders/{folder_id}/files").json(), "who is asked has not answered"
+    is_asked.get_by_role("button", name="Delete", exact=True).click()
     expect(page.locator("#files")).to_contain_text("No files yet")
     page.get_by_role("button", name=f"Detach from {agent.name}").click()
     expect(page.locator("#beside")).to_contain_text("No agent has it yet")

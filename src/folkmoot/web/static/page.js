@@ -98,11 +98,33 @@ for (const failure of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) 
 document.addEventListener("submit", (event) => {
   const form = event.target;
   if (event.submitter?.formMethod === "dialog" || form.method !== "post") return;
-  if (form.matches("[data-api]")) {
+  if (form.matches("[data-asks]") && !asked.has(form)) {
+    event.preventDefault();
+    ask(form, event.submitter);
+  } else if (form.matches("[data-api]")) {
     event.preventDefault();
     submit(form);
   } else if (!event.defaultPrevented && mayBeSent(event)) sendOnce(event);
 });
+
+const asked = new WeakSet();
+
+/** Ask before something is done that nobody can take back. */
+function ask(form, button) {
+  const dialog = find("#asks");
+  find("h2", dialog).textContent = form.dataset.asks;
+  find("p", dialog).textContent = form.dataset.loses;
+  find("[value=yes]", dialog).textContent = button.title || button.textContent;
+  dialog.returnValue = "";
+  dialog.addEventListener("close", () => {
+    if (dialog.returnValue !== "yes") return;
+    asked.add(form);
+    // A list that was rendered anew meanwhile has the form no more, and the browser sends none that is on no page.
+    if (form.isConnected) form.requestSubmit(button);
+    else submit(form);
+  }, { once: true });
+  dialog.showModal();
+}
 
 /** Tell whether the server takes what a form holds; what is too large is told here, where it can be made less. */
 function mayBeSent(event) {
