@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from support.clients import plain_client
 from support.fixtures import StartServer, one_store
 from support.server import ServerProcess
-from web.conftest import OpenPage, is_live
+from web.conftest import OpenPage, is_bound, is_live
 
 pytestmark = one_store
 
@@ -105,3 +105,29 @@ def test_a_form_that_is_too_large_is_told_and_keeps_what_was_written(
 def is_bound_page(page: Page) -> None:
     """Wait until the script that every page has listens."""
     expect(page.locator("html")).to_contain_class("page-bound")
+
+
+def test_a_page_whose_session_ended_in_another_tab_says_so_and_one_of_somebody_else_is_theirs(
+    guarded: ServerProcess, admin: httpx.Client, open_page: OpenPage
+) -> None:
+    reader = admin.post("/v1/keys", json={"name": "eye", "role": "reader"}).json()
+    block = admin.post("/v1/blocks", json={"label": "shared", "value": "one"}).json()["id"]
+    page = open_page(f"/login?next=/blocks/{block}", url=guarded.url)
+    sign_in(page, KEY)
+    other = page.context.new_page()
+    other.goto("/login?next=/blocks")
+    is_live(other)
+    other.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    sign_in(page, KEY)
+    expect(page.locator(".line-of-text")).to_have_text("one")
+    is_bound(page)
+    page.context.clear_cookies()
+    sign_in_by_request(page, reader["key"])
+    admin.patch(f"/v1/blocks/{block}", json={"value": "two"}).raise_for_status()
+    expect(page.locator("html")).to_have_attribute("data-whose", reader["id"])
+
+
+def sign_in_by_request(page: Page, key: str) -> None:
+    """Sign in as another tab would."""
+    assert page.request.post("/login", form={"key": key}).ok

@@ -137,7 +137,10 @@ export async function load(address) {
   const response = await fetch(address, { headers: { Accept: "text/html" } }).catch(() => { throw new Error(UNREACHED); });
   if (response.redirected && new URL(response.url).pathname === "/login") location.reload();
   if (!response.ok && response.status !== 404) throw new Error(answered(response.status));
-  return { status: response.status, page: new DOMParser().parseFromString(await response.text(), "text/html") };
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  // Somebody else has signed in at this browser, and what stands here is not theirs.
+  if (page.documentElement.dataset.whose !== document.documentElement.dataset.whose) location.reload();
+  return { status: response.status, page };
 }
 
 /** Render parts of this page anew, not more often than every `gap` milliseconds, the last wish always granted. */
