@@ -10,7 +10,7 @@ from playwright.sync_api import Route, expect
 
 from support.fixtures import NewAgent, NewBlock
 from support.server import ServerProcess
-from web.conftest import OpenPage, is_live
+from web.conftest import OpenPage, is_bound, is_live
 from web.test_agent_page import say
 from web.test_moot_page import write
 
@@ -264,3 +264,25 @@ def test_deleting_asks_first(open_page: OpenPage, http: httpx.Client, new_block:
     page.get_by_role("button", name="Delete it").click()
     expect(page).to_have_url(re.compile("/blocks$"))
     assert http.get(f"/v1/blocks/{block.id}").status_code == 404
+
+
+def test_open_pages_tell_that_somebody_else_has_renamed_or_deleted_what_they_show(
+    open_page: OpenPage, http: httpx.Client, new_block: NewBlock, new_agent: NewAgent
+) -> None:
+    block = new_block()
+    agent = new_agent(block_ids=[block.id])
+    page = open_page(f"/blocks/{block.id}")
+    chat = page.context.new_page()
+    chat.goto(f"/agents/{agent.id}")
+    for each in (page, chat):
+        is_bound(each)
+        is_live(each)
+    renamed = f"renamed_{block.label}"
+    http.patch(f"/v1/blocks/{block.id}", json={"label": renamed}).raise_for_status()
+    expect(page).to_have_title(f"{renamed} · folkmoot")
+    expect(chat.locator("#memory")).to_contain_text(renamed)
+    http.delete(f"/v1/blocks/{block.id}").raise_for_status()
+    expect(chat.locator("#memory")).not_to_contain_text(renamed)
+    http.delete(f"/v1/agents/{agent.id}").raise_for_status()
+    for each in (page, chat):
+        expect(each.get_by_role("alert").filter(visible=True)).to_contain_text("somebody has deleted it")

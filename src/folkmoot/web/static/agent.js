@@ -29,7 +29,7 @@ let sending = null;  // the request of a turn, whose answer begins once the serv
 let unsent = "";  // the words of a turn that the server may not have
 let giveUp = null;  // what ends the waiting for a server that may not have them
 
-const refreshBeside = refresher(["memory", "archives", "folders", "context", "tools", "runs", "schedules"]);
+const refreshBeside = refresher(["agent-head", "memory", "archives", "folders", "context", "tools", "runs", "schedules"]);
 const refreshFolders = refresher(["folders", "context"], { gap: 2000 });
 const refreshChat = refresher(["agent-head", "messages"], {
   before: () => chat.isAtEnd(),
@@ -221,6 +221,7 @@ hear("back", () => {
   refreshBeside();
   if (!run) refreshChat();
 });
+hear("shape", refreshBeside);
 document.addEventListener("folkmoot:changed", (event) => { event.preventDefault(); refreshBeside(); });
 if (page.dataset.run) followOther(page.dataset.run);
 

@@ -9,6 +9,7 @@ export const all = (selector, root = document) => [...root.querySelectorAll(sele
  */
 export function bound(name) { document.documentElement.classList.add(`${name}-bound`); }
 
+const GONE = "This is not there any more: somebody has deleted it. What you see is what it was.";
 const UNREACHED = "The server cannot be reached. Try again when it is back.";
 const answered = (status) => `The server answered with status ${status}.`;
 
@@ -82,12 +83,13 @@ export async function copy(text) {
   return done;
 }
 
-export function notice(words) {
+/** Say something for a while; what stays true stays. */
+export function notice(words, { stays = false } = {}) {
   const box = find("#notice");
   box.textContent = words;
   box.hidden = false;
   clearTimeout(notice.timer);
-  notice.timer = setTimeout(() => { box.hidden = true; }, 8000);
+  if (!stays) notice.timer = setTimeout(() => { box.hidden = true; }, 8000);
 }
 
 const STEPS = [[1, 60, "s"], [60, 3600, "min"], [3600, 86400, "h"], [86400, 86400 * 60, "d"], [86400 * 30, Infinity, "months"]];
@@ -160,7 +162,8 @@ export function refresher(ids, { gap = 250, before = () => {}, after = () => {} 
           const kept = before();
           swap(page, ids);
           after(kept);
-        }
+        } else notice(GONE, { stays: true });
+          document.title = page.title;
       } catch {
         wanted = true;  // what the page missed may be all that happens for long
         await pause();
