@@ -42,7 +42,7 @@ const RETRY = 3000;
 export const pause = () => new Promise((done) => setTimeout(done, RETRY));
 
 /** Lead to the sign-in; who has done something reads that it was not done. */
-function toSignIn(method) {
+export function toSignIn(method) {
   const next = encodeURIComponent(location.pathname + location.search);
   location.assign(`/login?next=${next}${method === "GET" ? "" : "&ended=true"}`);
 }
