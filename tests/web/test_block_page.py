@@ -286,3 +286,13 @@ def test_open_pages_tell_that_somebody_else_has_renamed_or_deleted_what_they_sho
     http.delete(f"/v1/agents/{agent.id}").raise_for_status()
     for each in (page, chat):
         expect(each.get_by_role("alert").filter(visible=True)).to_contain_text("somebody has deleted it")
+
+
+def test_a_long_text_says_which_of_its_lines_are_counted(open_page: OpenPage, new_block: NewBlock) -> None:
+    block = new_block(value="\n".join("line" for _ in range(1201)), limit=20_000)
+    page = open_page(f"/blocks/{block.id}")
+    beside = page.locator("#beside")
+    expect(beside).to_contain_text("Of lines 1 to 1,000:")
+    page.get_by_role("link", name="later lines").click()
+    expect(beside).to_contain_text("Of lines 1,001 to 1,201:")
+    expect(page.locator(".legend-list")).to_contain_text("201 lines")

@@ -101,9 +101,12 @@ export function ago(moment) {
   return `${Math.floor(seconds / size)} ${unit} ago`;
 }
 
+/** A moment as its reader's clock shows it, with the zone that this is in. */
+export const exact = (moment) => moment.toLocaleString([], { dateStyle: "medium", timeStyle: "long" });
+
 export function setTime(element, iso) {
   element.dateTime = iso;
-  element.title = new Date(iso).toLocaleString();
+  element.title = exact(new Date(iso));
   element.textContent = ago(new Date(iso));
 }
 
@@ -160,10 +163,10 @@ export function refresher(ids, { gap = 250, before = () => {}, after = () => {} 
         const { status, page } = await load(location.href);
         if (status === 200) {
           const kept = before();
+          document.title = page.title;
           swap(page, ids);
           after(kept);
         } else notice(GONE, { stays: true });
-          document.title = page.title;
       } catch {
         wanted = true;  // what the page missed may be all that happens for long
         await pause();

@@ -1,6 +1,6 @@
 // What every page has: the live dot, times that go on, the theme, forms that call the API, dialogs, keys.
 
-import { all, ago, api, bound, copy, find, notice, refresher } from "./dom.js";
+import { all, ago, api, bound, copy, exact, find, notice, refresher } from "./dom.js";
 import { hear, listen } from "./live.js";
 import { dropDrafts, guardForms } from "./unsaved.js";
 
@@ -32,7 +32,7 @@ setInterval(() => {
     if (time.textContent !== words) time.textContent = words;
   }
 }, 1000);
-for (const time of all("time")) time.title = new Date(time.dateTime).toLocaleString();
+for (const time of all("time")) time.title = exact(new Date(time.dateTime));
 
 // -- theme -----------------------------------------------------------------------------------------------------
 
