@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import httpx
 import pytest
 from playwright.sync_api import Route, expect
 
-from support.fixtures import NewAgent, NewBlock
+from folkmoot.memory.history import MOST_BLAMED_VERSIONS
+from support.clients import plain_client
+from support.fixtures import NewAgent, NewBlock, StartServer
 from support.server import ServerProcess
 from web.conftest import OpenPage, is_bound, is_live
 from web.test_agent_page import say
@@ -296,3 +301,23 @@ def test_a_long_text_says_which_of_its_lines_are_counted(open_page: OpenPage, ne
     page.get_by_role("link", name="later lines").click()
     expect(beside).to_contain_text("Of lines 1,001 to 1,201:")
     expect(page.locator(".legend-list")).to_contain_text("201 lines")
+
+
+def test_a_block_with_too_long_a_history_for_its_lines_authors_can_be_read_and_edited(
+    start_server: StartServer, tmp_path: Path, open_page: OpenPage
+) -> None:
+    file = tmp_path / "old.sqlite3"
+    server = start_server(database=f"sqlite:///{file}")
+    with plain_client(server.url) as http:
+        block = http.post("/v1/blocks", json={"label": "old", "value": "one\ntwo\nthree"}).json()["id"]
+    with closing(sqlite3.connect(file)) as database, database:
+        for table, key in (("blocks", "id"), ("block_versions", "block_id")):
+            database.execute(f"UPDATE {table} SET version = ? WHERE {key} = ?", (MOST_BLAMED_VERSIONS + 1, block))
+    page = open_page(f"/blocks/{block}", url=server.url)
+    is_bound(page)
+    expect(page.locator(".line-of-text")).to_have_text(["one", "two", "three"])
+    expect(page.locator("#beside")).to_contain_text("Its history is too long to tell who wrote each line.")
+    page.get_by_role("button", name="Edit").click()
+    page.get_by_label("Text", exact=True).fill("one\nfour")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator(".line-of-text")).to_have_text(["one", "four"])
