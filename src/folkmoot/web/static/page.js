@@ -238,7 +238,8 @@ if (current) pages.scrollLeft = current.offsetLeft + current.offsetWidth / 2 - p
 const address = new URL(location.href);
 for (const name of ["ask", "saved"]) address.searchParams.delete(name);
 address.searchParams.delete("edit", "yes");  // of a block; a message that is edited has a page of its own
-if (address.href !== location.href) history.replaceState(null, "", address);
+// A page that shows what a form has made is not made again by loading it anew.
+if (address.href !== location.href || find("[data-once]")) history.replaceState(null, "", address);
 guardForms();
 bound("page");
 document.addEventListener("DOMContentLoaded", () => { if (window.htmx) bound("htmx"); });
