@@ -298,3 +298,14 @@ def test_a_chat_on_paper_is_whole_and_dark_on_light(
     assert log.evaluate("(log) => getComputedStyle(log).color") == "rgb(29, 31, 35)"
     expect(page.locator("#composer")).to_be_hidden()
     expect(page.get_by_role("navigation", name="Pages")).to_be_hidden()
+
+
+def test_fields_do_not_make_a_phone_zoom_and_nothing_is_too_small_for_a_finger(
+    open_page: OpenPage, new_agent: NewAgent
+) -> None:
+    phone = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
+    page = open_page(f"/agents/{new_agent().id}", **phone)
+    size = "(each) => parseFloat(getComputedStyle(each).fontSize)"
+    assert [page.locator(field).evaluate(size) for field in ("#message", "#search")] == [16, 16]
+    small = page.locator("#agent-page button:visible, #agent-page summary:visible, .top button:visible")
+    assert [each.inner_text() for each in small.all() if (each.bounding_box() or {"height": 0})["height"] < 24] == []
