@@ -137,13 +137,13 @@ function began(id) {
   keepDraft();
 }
 
-/** Follow a turn that somebody else began. */
-async function followOther(id) {
+/** Follow a turn that was begun elsewhere, or before the page was loaded anew. */
+async function followOther(id, words = "working for somebody else…") {
   if (followed.has(id) || run) return;
   followed.add(id);
   run = id;
   let ended = "";
-  busy(true, "working for somebody else…");
+  busy(true, words);
   try {
     ended = await showTurn(await reached(() => behind(0), lost));
   } catch { /* it is there no more; what was said is rendered below */ }
@@ -223,7 +223,7 @@ hear("back", () => {
 });
 hear("shape", refreshBeside);
 document.addEventListener("folkmoot:changed", (event) => { event.preventDefault(); refreshBeside(); });
-if (page.dataset.run) followOther(page.dataset.run);
+if (page.dataset.run) followOther(page.dataset.run, "working…");
 
 // -- approvals ---------------------------------------------------------------------------------------------------
 
