@@ -64,6 +64,7 @@ def test_what_is_refused_before_a_page_is_asked_is_a_page_for_people_and_json_fo
             if "content" not in body:
                 answer = visitor.request(method, path, **body)
                 assert (answer.status_code, words in answer.json()["detail"]) == (status, True), path
+        assert ">reads only</span>" in visitor.get("/blocks/new").text
         refused = visitor.post("/blocks/new", headers=BROWSER, data={"label": "a"}).text
         assert '<a class="button" href="/blocks/new">Go back</a>' in refused
         for path in ("/v1/nothing", "/static/nothing.js"):
