@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 
 from support.fixtures import NewAgent, NewBlock, StartServer
 from support.scripted_model import ScriptedModel
+from support.server import ServerProcess
 from web.conftest import OpenPage, is_bound, is_live
 from web.test_moot_page import QUICK, call, write
 
@@ -253,6 +254,7 @@ def test_schedules_are_listed_and_deleted(open_page: OpenPage, new_agent: NewAge
     expect(shown).to_contain_text("<b>Tidy up</b> your notes.")
     expect(shown).to_contain_text("0 9 * * * Europe/Berlin")
     shown.get_by_role("button", name="Delete the schedule").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete", exact=True).click()
     expect(page.locator("#schedules")).to_be_hidden()
     assert http.get(f"/v1/agents/{agent.id}/schedule").json()["scheduled_messages"] == []
 
@@ -279,3 +281,31 @@ def test_a_page_that_was_away_shows_what_happened_meanwhile(
     expect(of_block.get_by_label(f"Access of {renamed}")).to_be_visible()
     expect(the_map.locator(f"[id='{agent.id}']")).to_contain_text(renamed)
     expect(the_map.locator(f"path.line[data-from='{agent.id}'][data-to='{block.id}']")).to_have_count(1)
+
+
+def test_a_chat_on_paper_is_whole_and_dark_on_light(
+    open_page: OpenPage, server: ServerProcess, new_agent: NewAgent, http: httpx.Client
+) -> None:
+    agent = new_agent()
+    said = "ECHO " + "\n".join(f"line {number}" for number in range(200))
+    http.post(f"/v1/agents/{agent.id}/messages", json={"input": said}).raise_for_status()
+    page = open_page(f"/agents/{agent.id}", url=server.url, color_scheme="dark")
+    page.get_by_role("button", name="Switch between light and dark").click()
+    page.get_by_role("button", name="Switch between light and dark").click()
+    page.emulate_media(media="print")
+    log = page.locator("#log")
+    assert log.evaluate("(log) => log.scrollHeight <= log.clientHeight + 1"), "nothing is behind a scroll bar"
+    assert log.evaluate("(log) => getComputedStyle(log).color") == "rgb(29, 31, 35)"
+    expect(page.locator("#composer")).to_be_hidden()
+    expect(page.get_by_role("navigation", name="Pages")).to_be_hidden()
+
+
+def test_fields_do_not_make_a_phone_zoom_and_nothing_is_too_small_for_a_finger(
+    open_page: OpenPage, new_agent: NewAgent
+) -> None:
+    phone = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
+    page = open_page(f"/agents/{new_agent().id}", **phone)
+    size = "(each) => parseFloat(getComputedStyle(each).fontSize)"
+    assert [page.locator(field).evaluate(size) for field in ("#message", "#search")] == [16, 16]
+    small = page.locator("#agent-page button:visible, #agent-page summary:visible, .top button:visible")
+    assert [each.inner_text() for each in small.all() if (each.bounding_box() or {"height": 0})["height"] < 24] == []

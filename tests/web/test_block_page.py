@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import httpx
 import pytest
 from playwright.sync_api import Route, expect
 
-from support.fixtures import NewAgent, NewBlock
+from folkmoot.memory.history import MOST_BLAMED_VERSIONS
+from support.clients import plain_client
+from support.fixtures import NewAgent, NewBlock, StartServer
 from support.server import ServerProcess
-from web.conftest import OpenPage, is_live
+from web.conftest import OpenPage, is_bound, is_live
 from web.test_agent_page import say
 from web.test_moot_page import write
 
@@ -264,3 +269,55 @@ def test_deleting_asks_first(open_page: OpenPage, http: httpx.Client, new_block:
     page.get_by_role("button", name="Delete it").click()
     expect(page).to_have_url(re.compile("/blocks$"))
     assert http.get(f"/v1/blocks/{block.id}").status_code == 404
+
+
+def test_open_pages_tell_that_somebody_else_has_renamed_or_deleted_what_they_show(
+    open_page: OpenPage, http: httpx.Client, new_block: NewBlock, new_agent: NewAgent
+) -> None:
+    block = new_block()
+    agent = new_agent(block_ids=[block.id])
+    page = open_page(f"/blocks/{block.id}")
+    chat = page.context.new_page()
+    chat.goto(f"/agents/{agent.id}")
+    for each in (page, chat):
+        is_bound(each)
+        is_live(each)
+    renamed = f"renamed_{block.label}"
+    http.patch(f"/v1/blocks/{block.id}", json={"label": renamed}).raise_for_status()
+    expect(page).to_have_title(f"{renamed} · folkmoot")
+    expect(chat.locator("#memory")).to_contain_text(renamed)
+    http.delete(f"/v1/blocks/{block.id}").raise_for_status()
+    expect(chat.locator("#memory")).not_to_contain_text(renamed)
+    http.delete(f"/v1/agents/{agent.id}").raise_for_status()
+    for each in (page, chat):
+        expect(each.get_by_role("alert").filter(visible=True)).to_contain_text("somebody has deleted it")
+
+
+def test_a_long_text_says_which_of_its_lines_are_counted(open_page: OpenPage, new_block: NewBlock) -> None:
+    block = new_block(value="\n".join("line" for _ in range(1201)), limit=20_000)
+    page = open_page(f"/blocks/{block.id}")
+    beside = page.locator("#beside")
+    expect(beside).to_contain_text("Of lines 1 to 1,000:")
+    page.get_by_role("link", name="later lines").click()
+    expect(beside).to_contain_text("Of lines 1,001 to 1,201:")
+    expect(page.locator(".legend-list")).to_contain_text("201 lines")
+
+
+def test_a_block_with_too_long_a_history_for_its_lines_authors_can_be_read_and_edited(
+    start_server: StartServer, tmp_path: Path, open_page: OpenPage
+) -> None:
+    file = tmp_path / "old.sqlite3"
+    server = start_server(database=f"sqlite:///{file}")
+    with plain_client(server.url) as http:
+        block = http.post("/v1/blocks", json={"label": "old", "value": "one\ntwo\nthree"}).json()["id"]
+    with closing(sqlite3.connect(file)) as database, database:
+        for table, key in (("blocks", "id"), ("block_versions", "block_id")):
+            database.execute(f"UPDATE {table} SET version = ? WHERE {key} = ?", (MOST_BLAMED_VERSIONS + 1, block))
+    page = open_page(f"/blocks/{block}", url=server.url)
+    is_bound(page)
+    expect(page.locator(".line-of-text")).to_have_text(["one", "two", "three"])
+    expect(page.locator("#beside")).to_contain_text("Its history is too long to tell who wrote each line.")
+    page.get_by_role("button", name="Edit").click()
+    page.get_by_label("Text", exact=True).fill("one\nfour")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator(".line-of-text")).to_have_text(["one", "four"])

@@ -96,9 +96,13 @@ def test_what_is_not_sent_is_kept_and_a_stop_says_so(
     page.goto("/blocks")
     page.goto(f"/agents/{agent.id}")
     expect(message).to_have_value("half a thought")
-    with scripted_model.hold(after=1):
+    with scripted_model.hold(after=3):
         say(page, "ECHO one two three")
         expect(page.locator(".saying.user time")).to_have_count(1)
+        expect(page.locator(".saying.agent .text")).to_contain_text("one")
+        page.reload()
+        is_bound(page)
+        expect(page.locator("#chat-state")).to_have_text("working…")
         page.get_by_role("button", name="Stop").click()
         expect(page.locator("#chat-state")).to_have_text("stopped")
     page.reload()

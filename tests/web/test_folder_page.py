@@ -6,11 +6,12 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from support.fixtures import NewAgent
 from support.polling import until
-from web.conftest import OpenPage, is_live
+from support.server import ServerProcess
+from web.conftest import OpenPage, is_bound, is_live
 
 pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
@@ -96,7 +97,13 @@ def test_a_file_is_deleted_and_a_folder_attached_where_they_stand(
     page.goto(f"/folders/{folder_id}")
     is_live(page)
     expect(page.locator("#files tr", has_text="tea.md")).to_contain_text(agent.name)
+    is_asked = page.get_by_role("dialog", name="Delete tea.md?")
     page.get_by_role("button", name="Delete tea.md").click()
+    is_asked.get_by_role("button", name="Keep it as it is").click()
+    page.get_by_role("button", name="Delete tea.md").click()
+    expect(is_asked).to_contain_text("gone for good")
+    assert http.get(f"/v1/folders/{folder_id}/files").json(), "who is asked has not answered"
+    is_asked.get_by_role("button", name="Delete", exact=True).click()
     expect(page.locator("#files")).to_contain_text("No files yet")
     page.get_by_role("button", name=f"Detach from {agent.name}").click()
     expect(page.locator("#beside")).to_contain_text("No agent has it yet")
@@ -138,3 +145,24 @@ def test_settings_name_the_embedding_that_all_files_are_embedded_with(open_page:
     file = http.get(f"/v1/folders/{folder_id}/files/{file_id}").json()
     assert (file["processing_status"], file["chunks_embedded"]) == ("completed", 1)
     assert http.get(f"/v1/folders/{folder_id}").json()["description"] == "How it is run", "what is not changed stays"
+
+
+def test_who_leaves_while_files_are_sent_is_asked(
+    server: ServerProcess, open_page: OpenPage, http: httpx.Client
+) -> None:
+    page = open_page(f"/folders/{new_folder(http)}", url=server.url)
+    is_bound(page)
+    held: list[Route] = []
+    page.route("**/upload", lambda route: held.append(route))
+    with page.expect_request("**/upload"):
+        page.locator("#file").set_input_files({"name": "tea.md", "mimeType": "text/plain", "buffer": TEXT.encode()})
+    asked: list[str] = []
+    page.once("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+    page.get_by_role("link", name="Blocks", exact=True).click(no_wait_after=True)
+    while not asked:
+        page.wait_for_timeout(20)
+    assert asked == ["beforeunload"]
+    held[0].continue_()
+    expect(page.locator("#files")).to_contain_text("tea.md")
+    with page.expect_navigation():
+        page.get_by_role("link", name="Blocks", exact=True).click()

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
+from folkmoot.web.finding import SHOWN
 from support.fixtures import NewAgent, NewBlock
 from web.conftest import OpenPage, is_live
 from web.test_agent_page import ask_first
@@ -166,3 +167,11 @@ def test_activity_shows_what_happens_as_it_happens(
     expect(entries).to_have_count(1)
     entries.get_by_role("link", name=block.label).click()
     expect(page).to_have_url(re.compile(r"/blocks/block-[^/]+\?version=2$"))
+
+
+def test_a_search_that_shows_not_all_hits_says_so(http: httpx.Client) -> None:
+    word = f"zq{uuid4().hex[:10]}"
+    archive = http.post("/v1/archives", json={"name": "library"}).json()["id"]
+    for number in range(SHOWN):
+        http.post(f"/v1/archives/{archive}/passages", json={"text": f"{word} {number}"}).raise_for_status()
+    assert f"<h1>{SHOWN}+ hits for" in http.get("/search", params={"q": word}).text

@@ -20,7 +20,9 @@ pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 def fill_in(page: Page, name: str) -> None:
     """Write a program into the form and send it."""
     page.get_by_label("Name", exact=True).fill(name)
+    expect(page.get_by_label("Command")).to_be_hidden()
     page.get_by_label("It is").select_option("stdio")
+    expect(page.get_by_label("Address", exact=True)).to_be_hidden()
     page.get_by_label("Command").fill(sys.executable)
     page.get_by_label("Arguments, one a line").fill(f"{PLAIN_SERVER}\nstdio")
     page.get_by_label("Environment, one a line").fill("K=hush-hush")
@@ -61,6 +63,9 @@ def test_what_is_wrong_stands_beside_its_field_and_what_was_written_stays(open_p
     page.get_by_label("Name", exact=True).fill("")
     page.get_by_role("button", name="Add server").click()
     expect(page.locator("#problem-server_name")).to_be_visible()
+    page.get_by_label("It is").select_option("stdio")
+    page.get_by_role("button", name="Add server").click()
+    expect(page.locator("#problem-command")).to_have_text("Fill this in.")
 
 
 def test_the_list_says_what_went_wrong_and_who_lost_what(

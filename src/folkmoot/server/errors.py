@@ -10,8 +10,10 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import Scope
 
 from folkmoot.errors import FolkmootError, InvalidInput, MalformedId, StoreError, Unauthorized
 
@@ -72,21 +74,41 @@ def error_response(error: FolkmootError, path: str = "") -> Response:
     return Response(content, error.status, headers, media_type="application/json")
 
 
+FOR_PROGRAMS = ("/v1/", "/openai/", "/mcp", "/metrics", "/openapi.json", "/static/")
+"""Below these programs ask, be they browsers; elsewhere people do."""
+
+
+def answer_error(error: FolkmootError, scope: Scope) -> Response:
+    """Return an error as its request wants it: as a page where a person in a browser asked, else as JSON."""
+    return _as_page(scope, error.status, error.message) or error_response(error, scope["path"])
+
+
+def _as_page(scope: Scope, status: int, message: str) -> Response | None:
+    """Return an error as a page; None for programs, and for who was not let in."""
+    accepts = Headers(scope=scope).get("accept", "")
+    if "principal" not in scope or "text/html" not in accepts or scope["path"].startswith(FOR_PROGRAMS):
+        return None
+    page: Response = scope["app"].state.error_page(Request(scope), status, message)
+    return page
+
+
 def add_error_handlers(application: FastAPI) -> None:
     """Let the application answer every error in one form."""
 
     @application.exception_handler(FolkmootError)
     async def ours(request: Request, error: FolkmootError) -> Response:
-        return error_response(error, request.url.path)
+        return answer_error(error, request.scope)
 
     @application.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        return error_response(explain(error.errors()), request.url.path)
+        return answer_error(explain(error.errors()), request.scope)
 
     @application.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
-        content = json.dumps({"detail": _about_route(request, error)})
-        return Response(content, error.status_code, error.headers, media_type="application/json")
+        words = _about_route(request, error)
+        page = _as_page(request.scope, error.status_code, words)
+        content = json.dumps({"detail": words})
+        return page or Response(content, error.status_code, error.headers, media_type="application/json")
 
     @application.exception_handler(ClientDisconnect)
     async def gone(request: Request, error: ClientDisconnect) -> Response:
@@ -95,7 +117,8 @@ def add_error_handlers(application: FastAPI) -> None:
     @application.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> Response:
         logger.error("Unexpected error at %s %s", request.method, request.url.path, exc_info=error)
-        response = error_response(FolkmootError("Folkmoot failed at this request; the server's log says where."))
+        failure = FolkmootError("Folkmoot failed at this request; the server's log says where.")
+        response = answer_error(failure, request.scope)
         response.headers["Connection"] = "close"  # as the server will
         return response
 

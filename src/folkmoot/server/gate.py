@@ -24,7 +24,7 @@ from folkmoot.errors import BadRequest, CrossSite, FolkmootError, Forbidden, Mis
 from folkmoot.metrics import REQUEST_SECONDS, REQUESTS
 from folkmoot.outbound.addresses import is_loopback
 from folkmoot.server.authorization import METRICS, authorize
-from folkmoot.server.errors import error_response
+from folkmoot.server.errors import answer_error, error_response
 from folkmoot.server.hosts import Hosts, host_name
 from folkmoot.server.origins import comes_from_elsewhere, origin_of
 from folkmoot.store.engine import Store
@@ -113,7 +113,7 @@ class Gate:
             await _lead_to_sign_in(scope, headers, error)(scope, receive, send)
             return
         except FolkmootError as error:
-            await error_response(error, scope["path"])(scope, receive, send)
+            await answer_error(error, scope)(scope, receive, send)
             return
         principal: Principal | None = scope["principal"]
         if principal is not None and principal.kind != "server_key":
@@ -121,7 +121,7 @@ class Gate:
         limited = _Limited(scope, receive, send, self._most(scope))
         await self._application(scope, limited.receive, limited.send)
         if limited.exceeded:
-            await error_response(limited.refusal())(scope, receive, send)
+            await answer_error(limited.refusal(), scope)(scope, receive, send)
 
     def _most(self, scope: Scope) -> int:
         """Return the bytes that a request's body may have."""
@@ -147,6 +147,7 @@ class Gate:
             raise Unauthorized
         if not has_key and comes_from_elsewhere(scope["method"], headers) and not self._lets_in(principal, headers):
             raise CrossSite
+        scope["principal"] = principal  # from here on a person reads a refusal as a page
         if principal is not None and not opened:
             _check_origin(principal, headers)
             authorize(principal, scope["method"], scope["path"])
@@ -155,7 +156,6 @@ class Gate:
             raise _too_large(scope, self._most(scope))
         if "\0" in scope["path"] or b"%00" in scope.get("query_string", b""):
             raise BadRequest("The address contains a NUL character; remove it.")
-        scope["principal"] = principal
 
     def _while_known(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> Receive:
         """Return `receive`, which also takes the client for gone once its key does not open this: streams end then."""

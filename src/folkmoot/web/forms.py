@@ -64,14 +64,14 @@ def problems_of(error: ValidationError | FolkmootError, fields: Collection[str])
     problems: dict[str, str] = {}
     for problem in error.errors():
         field = str(problem["loc"][0]) if problem["loc"] else ""
-        problems.setdefault(field if field in fields else "", _sentence(problem["msg"]))
+        problems.setdefault(field if field in fields else "", sentence(problem["msg"]))
     return problems
 
 
-def _sentence(message: str) -> str:
+def sentence(message: str) -> str:
     """Return pydantic's words as a sentence for people.
 
-    >>> _sentence("String should have at least 1 character"), _sentence("Value error, is too odd")
+    >>> sentence("String should have at least 1 character"), sentence("Value error, is too odd")
     ('Fill this in.', 'Is too odd.')
     """
     if "should have at least 1 " in message:

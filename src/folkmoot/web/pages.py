@@ -10,7 +10,7 @@ from starlette.staticfiles import StaticFiles
 from folkmoot.server.gate import OPEN_FOLDER
 from folkmoot.web import live
 from folkmoot.web.attempts import Attempts
-from folkmoot.web.responses import SECURITY, STATIC, static_version
+from folkmoot.web.responses import SECURITY, STATIC, error_page, static_version
 from folkmoot.web.views import (
     activity,
     agent_files,
@@ -45,6 +45,7 @@ from folkmoot.web.views import (
 def add_pages(application: FastAPI) -> None:
     """Add the pages, their static files and the sign-in to the application."""
     application.state.attempts = Attempts()
+    application.state.error_page = error_page
     memory = (blocks, block_forms, block_past, block_settings, archives, archive_forms, folders, folder_forms)
     own = (
         *memory,

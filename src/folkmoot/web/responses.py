@@ -88,6 +88,7 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
             has_sessions=authentication.needs_key,
             is_admin=principal is not None and principal.role == "admin",
             may_act=principal is not None and at_least(principal.role, "member"),
+            most_bytes=request.app.state.server.shared.settings.max_body,
             base_url=str(request.base_url).rstrip("/"),
             asked_at=getattr(request.state, "asked_at", None) or clock.now(),
             **values,
@@ -99,7 +100,8 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
 def error_page(request: Request, status: int, message: str) -> Response:
     """Return an error as a page: what happened, and where to go from there."""
     back = _page_of_form(request) if request.method == "POST" and status != 404 else ""
-    title = {404: "There is nothing here", 403: "This is not allowed"}.get(status, "That did not work")
+    titles = {404: "There is nothing here", 403: "This is not allowed", 413: "This is too large"}
+    title = titles.get(status, "That did not work")
     return render(request, "error.html", status, title=title, message=message, back=back)
 
 
@@ -157,7 +159,7 @@ async def read_form(request: Request) -> dict[str, list[str]]:
 def _page_of_form(request: Request) -> str:
     """Return the page on which a form stands: a form's address is its page's, with what it does behind it."""
     page, _, does = request.url.path.rpartition("/")
-    return page if does.isalpha() and does != "new" and page else request.url.path if page else "/"
+    return page if does.isalpha() and does not in ("new", "import") and page else request.url.path if page else "/"
 
 
 def _first_of(problems: Sequence[Any]) -> str:

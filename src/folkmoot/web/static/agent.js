@@ -29,7 +29,7 @@ let sending = null;  // the request of a turn, whose answer begins once the serv
 let unsent = "";  // the words of a turn that the server may not have
 let giveUp = null;  // what ends the waiting for a server that may not have them
 
-const refreshBeside = refresher(["memory", "archives", "folders", "context", "tools", "runs", "schedules"]);
+const refreshBeside = refresher(["agent-head", "memory", "archives", "folders", "context", "tools", "runs", "schedules"]);
 const refreshFolders = refresher(["folders", "context"], { gap: 2000 });
 const refreshChat = refresher(["agent-head", "messages"], {
   before: () => chat.isAtEnd(),
@@ -137,13 +137,13 @@ function began(id) {
   keepDraft();
 }
 
-/** Follow a turn that somebody else began. */
-async function followOther(id) {
+/** Follow a turn that was begun elsewhere, or before the page was loaded anew. */
+async function followOther(id, words = "working for somebody else…") {
   if (followed.has(id) || run) return;
   followed.add(id);
   run = id;
   let ended = "";
-  busy(true, "working for somebody else…");
+  busy(true, words);
   try {
     ended = await showTurn(await reached(() => behind(0), lost));
   } catch { /* it is there no more; what was said is rendered below */ }
@@ -221,8 +221,9 @@ hear("back", () => {
   refreshBeside();
   if (!run) refreshChat();
 });
+hear("shape", refreshBeside);
 document.addEventListener("folkmoot:changed", (event) => { event.preventDefault(); refreshBeside(); });
-if (page.dataset.run) followOther(page.dataset.run);
+if (page.dataset.run) followOther(page.dataset.run, "working…");
 
 // -- approvals ---------------------------------------------------------------------------------------------------
 

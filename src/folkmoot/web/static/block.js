@@ -24,7 +24,7 @@ const refresh = refresher(PARTS, {
 new Stream(`/v1/blocks/${id}/watch?changes=true`, {
   snapshot: (block) => { if (block.version !== Number(text().dataset.newest)) refresh(); },
   version: refresh,
-  deleted: () => notice("This block was deleted."),
+  deleted: refresh,
 });
 for (const kind of ["shape", "back"]) hear(kind, refresh);
 document.addEventListener("folkmoot:changed", (event) => { event.preventDefault(); refresh(); });

@@ -9,6 +9,7 @@ export const all = (selector, root = document) => [...root.querySelectorAll(sele
  */
 export function bound(name) { document.documentElement.classList.add(`${name}-bound`); }
 
+const GONE = "This is not there any more: somebody has deleted it. What you see is what it was.";
 const UNREACHED = "The server cannot be reached. Try again when it is back.";
 const answered = (status) => `The server answered with status ${status}.`;
 
@@ -41,7 +42,7 @@ const RETRY = 3000;
 export const pause = () => new Promise((done) => setTimeout(done, RETRY));
 
 /** Lead to the sign-in; who has done something reads that it was not done. */
-function toSignIn(method) {
+export function toSignIn(method) {
   const next = encodeURIComponent(location.pathname + location.search);
   location.assign(`/login?next=${next}${method === "GET" ? "" : "&ended=true"}`);
 }
@@ -82,12 +83,13 @@ export async function copy(text) {
   return done;
 }
 
-export function notice(words) {
+/** Say something for a while; what stays true stays. */
+export function notice(words, { stays = false } = {}) {
   const box = find("#notice");
   box.textContent = words;
   box.hidden = false;
   clearTimeout(notice.timer);
-  notice.timer = setTimeout(() => { box.hidden = true; }, 8000);
+  if (!stays) notice.timer = setTimeout(() => { box.hidden = true; }, 8000);
 }
 
 const STEPS = [[1, 60, "s"], [60, 3600, "min"], [3600, 86400, "h"], [86400, 86400 * 60, "d"], [86400 * 30, Infinity, "months"]];
@@ -99,9 +101,12 @@ export function ago(moment) {
   return `${Math.floor(seconds / size)} ${unit} ago`;
 }
 
+/** A moment as its reader's clock shows it, with the zone that this is in. */
+export const exact = (moment) => moment.toLocaleString([], { dateStyle: "medium", timeStyle: "long" });
+
 export function setTime(element, iso) {
   element.dateTime = iso;
-  element.title = new Date(iso).toLocaleString();
+  element.title = exact(new Date(iso));
   element.textContent = ago(new Date(iso));
 }
 
@@ -137,7 +142,10 @@ export async function load(address) {
   const response = await fetch(address, { headers: { Accept: "text/html" } }).catch(() => { throw new Error(UNREACHED); });
   if (response.redirected && new URL(response.url).pathname === "/login") location.reload();
   if (!response.ok && response.status !== 404) throw new Error(answered(response.status));
-  return { status: response.status, page: new DOMParser().parseFromString(await response.text(), "text/html") };
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  // Somebody else has signed in at this browser, and what stands here is not theirs.
+  if (page.documentElement.dataset.whose !== document.documentElement.dataset.whose) location.reload();
+  return { status: response.status, page };
 }
 
 /** Render parts of this page anew, not more often than every `gap` milliseconds, the last wish always granted. */
@@ -155,9 +163,10 @@ export function refresher(ids, { gap = 250, before = () => {}, after = () => {} 
         const { status, page } = await load(location.href);
         if (status === 200) {
           const kept = before();
+          document.title = page.title;
           swap(page, ids);
           after(kept);
-        }
+        } else notice(GONE, { stays: true });
       } catch {
         wanted = true;  // what the page missed may be all that happens for long
         await pause();

@@ -1,6 +1,6 @@
 // A folder's page: files that are dropped or chosen are sent at once, and how far each is read is shown as it goes.
 
-import { bound, find, refresher } from "./dom.js";
+import { bound, find, refresher, toSignIn } from "./dom.js";
 import { hear } from "./live.js";
 
 const id = find("#folder-page").dataset.folder;
@@ -45,6 +45,7 @@ function send(file, { bar }) {
     request.upload.addEventListener("progress", (event) => { if (event.lengthComputable) bar.value = event.loaded / event.total; });
     request.addEventListener("load", () => {
       if (request.status === 200) return done();
+      if (request.status === 401) toSignIn("POST");
       let detail;
       try { ({ detail } = JSON.parse(request.responseText)); } catch { /* no words of ours */ }
       return fail(new Error(detail ?? `The server answered with status ${request.status}.`));
@@ -76,6 +77,9 @@ function take(files) {
   for (const file of files) waiting.push({ file, shown: show(file) });
   while (busy < AT_ONCE && waiting.length) next();
 }
+
+// What is on its way, or waits, ends with the page.
+addEventListener("beforeunload", (event) => { if (busy) event.preventDefault(); });
 
 field.multiple = true;
 field.addEventListener("change", () => {

@@ -19,8 +19,9 @@ export class Stream {
     this.source = new EventSource(this.address);
     this.source.onopen = () => this.up();
     this.source.onerror = () => {
-      this.down();
-      if (this.source?.readyState === EventSource.CLOSED) this.timer = setTimeout(() => this.open(), RETRY);
+      const isRefused = this.source?.readyState === EventSource.CLOSED;
+      this.down(isRefused);
+      if (isRefused) this.timer = setTimeout(() => this.open(), RETRY);
     };
     for (const [name, handle] of Object.entries(this.handlers)) {
       this.source.addEventListener(name, (event) => handle(JSON.parse(event.data)));
@@ -60,6 +61,17 @@ function show(state, words) {
   dot.querySelector(".live-words").textContent = words;
 }
 
+let looked = false;
+
+/** Lead to the sign-in where the session is over, perhaps in another tab; who has not saved something is asked once. */
+async function lookForSession() {
+  if (looked) return;
+  const { status } = await fetch("/session").catch(() => ({}));
+  if (status !== 401) return;
+  looked = true;
+  location.reload();
+}
+
 /** Begin to hear; pages for which there is nothing to hear do not. */
 export function listen() {
   let first = true;
@@ -79,9 +91,10 @@ export function listen() {
         first = false;
         since = null;
       },
-      down() {
+      down(isRefused) {
         since ??= new Date().toLocaleTimeString();
         show("lost", `not live since ${since}`);
+        if (isRefused) lookForSession();
       },
     },
   );

@@ -1,6 +1,6 @@
 // What every page has: the live dot, times that go on, the theme, forms that call the API, dialogs, keys.
 
-import { all, ago, api, bound, copy, find, notice, refresher } from "./dom.js";
+import { all, ago, api, bound, copy, exact, find, notice, refresher } from "./dom.js";
 import { hear, listen } from "./live.js";
 import { dropDrafts, guardForms } from "./unsaved.js";
 
@@ -32,7 +32,7 @@ setInterval(() => {
     if (time.textContent !== words) time.textContent = words;
   }
 }, 1000);
-for (const time of all("time")) time.title = new Date(time.dateTime).toLocaleString();
+for (const time of all("time")) time.title = exact(new Date(time.dateTime));
 
 // -- theme -----------------------------------------------------------------------------------------------------
 
@@ -97,12 +97,52 @@ for (const failure of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) 
 
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  if (event.submitter?.formMethod === "dialog") return;
-  if (form.matches("[data-api]")) {
+  if (event.submitter?.formMethod === "dialog" || form.method !== "post") return;
+  if (form.matches("[data-asks]") && !asked.has(form)) {
+    event.preventDefault();
+    ask(form, event.submitter);
+  } else if (form.matches("[data-api]")) {
     event.preventDefault();
     submit(form);
-  } else if (form.method === "post" && !event.defaultPrevented) sendOnce(event);
+  } else if (!event.defaultPrevented && mayBeSent(event)) sendOnce(event);
 });
+
+const asked = new WeakSet();
+
+/** Ask before something is done that nobody can take back. */
+function ask(form, button) {
+  const dialog = find("#asks");
+  find("h2", dialog).textContent = form.dataset.asks;
+  find("p", dialog).textContent = form.dataset.loses;
+  find("[value=yes]", dialog).textContent = button.title || button.textContent;
+  dialog.returnValue = "";
+  dialog.addEventListener("close", () => {
+    if (dialog.returnValue !== "yes") return;
+    asked.add(form);
+    // A list that was rendered anew meanwhile has the form no more, and the browser sends none that is on no page.
+    if (form.isConnected) form.requestSubmit(button);
+    else submit(form);
+  }, { once: true });
+  dialog.showModal();
+}
+
+/** Tell whether the server takes what a form holds; what is too large is told here, where it can be made less. */
+function mayBeSent(event) {
+  const most = Number(document.documentElement.dataset.mostBytes);
+  const bytes = bytesOf(event.target);
+  if (bytes <= most) return true;
+  event.preventDefault();
+  notice(`This has ${bytes.toLocaleString("en")} bytes, and the server takes ${most.toLocaleString("en")}. Nothing was sent.`);
+  return false;
+}
+
+const HEAD = 300;  // bytes at the most around each part of a form with files
+
+function bytesOf(form) {
+  const given = new FormData(form);
+  if (form.enctype !== "multipart/form-data") return new URLSearchParams(given).toString().length;
+  return [...given.values()].reduce((sum, value) => sum + HEAD + (value.size ?? new Blob([value]).size), 0);
+}
 
 const SENDING = 30000;
 let sent = new WeakMap();
@@ -198,7 +238,8 @@ if (current) pages.scrollLeft = current.offsetLeft + current.offsetWidth / 2 - p
 const address = new URL(location.href);
 for (const name of ["ask", "saved"]) address.searchParams.delete(name);
 address.searchParams.delete("edit", "yes");  // of a block; a message that is edited has a page of its own
-if (address.href !== location.href) history.replaceState(null, "", address);
+// A page that shows what a form has made is not made again by loading it anew.
+if (address.href !== location.href || find("[data-once]")) history.replaceState(null, "", address);
 guardForms();
 bound("page");
 document.addEventListener("DOMContentLoaded", () => { if (window.htmx) bound("htmx"); });

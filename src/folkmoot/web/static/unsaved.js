@@ -100,13 +100,6 @@ document.addEventListener("input", (event) => {
   form.dataset.unsaved = "";
   drafts.set(name(form), { values: values(form) });
 });
-document.addEventListener("submit", (event) => {
-  const form = event.target;
-  if (!form.matches("[data-guard]") || event.defaultPrevented) return;
-  leaving = true;
-  // Kept until its answer is there: a session may be over, or the server not to be reached.
-  if ("unsaved" in form.dataset) drafts.set(name(form), { values: values(form), sent: true });
-});
 document.addEventListener("click", (event) => {
   const form = event.target.closest("[data-drops]")?.closest("form");
   if (form) forget(form);
@@ -129,10 +122,20 @@ function settleSent() {
   } catch { /* nothing is kept in this browser */ }
 }
 
+/** Note that a form is sent, which what listened before may have prevented. */
+function noteSent(event) {
+  const form = event.target;
+  if (!form.matches("[data-guard]") || event.defaultPrevented) return;
+  leaving = true;
+  // Kept until its answer is there: a session may be over, or the server not to be reached.
+  if ("unsaved" in form.dataset) drafts.set(name(form), { values: values(form), sent: true });
+}
+
 /** Guard the forms of this page. */
 export function guardForms() {
   settleSent();
   all("form[data-guard]").forEach(guard);
+  document.addEventListener("submit", noteSent);
   addEventListener("beforeunload", (event) => {
     if (!leaving && find("form[data-unsaved]")) event.preventDefault();
   });

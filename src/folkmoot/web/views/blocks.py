@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,9 +23,10 @@ from folkmoot.agents.overview import (
     newest_versions,
     reading_runs,
 )
-from folkmoot.errors import FolkmootError
+from folkmoot.errors import FolkmootError, InvalidInput
 from folkmoot.memory.attachments import Access
 from folkmoot.memory.blocks import DEFAULT_LIMIT, Block, create_block, find_block
+from folkmoot.memory.edits import bare_lines
 from folkmoot.memory.history import Version, WrittenLine, blame_block, find_version, list_versions
 from folkmoot.memory.listing import BlockFilter, list_entries
 from folkmoot.server.scanning import Scan, Scanning
@@ -221,8 +223,7 @@ async def block_page(
         text = about.text if editing.text is None else editing.text
         editing = replace(editing, text=text, version=editing.version or about.block.version)
 
-    def shown(written: list[WrittenLine], count: int) -> Response:
-        lines = _lines(written, about, after, is_now=version is None, is_whole=len(written) == count)
+    def page(lines: Sequence[ShownLine], shown: int, count: int, *, is_blamed: bool = True) -> Response:
         return render(
             request,
             "block.html",
@@ -234,9 +235,10 @@ async def block_page(
             palette=about.palette,
             lines=lines,
             after=after,
-            upto=after + len(written),
+            upto=after + shown,
             line_count=count,
             page_size=LINES_SHOWN,
+            is_blamed=is_blamed,
             legend=_legend(lines),
             is_now=version is None,
             text_in_page=about.text if len(about.text) <= LONGEST_TEXT_IN_PAGE else None,
@@ -246,7 +248,19 @@ async def block_page(
             calls=code.block_calls(block_id, about.block.version),
         )
 
-    return await scan.while_here(blame_block(state.store, block_id, about.shown.number, shown, after, LINES_SHOWN))
+    def blamed(written: list[WrittenLine], count: int) -> Response:
+        lines = _lines(written, about, after, is_now=version is None, is_whole=len(written) == count)
+        return page(lines, len(written), count)
+
+    def unblamed() -> Response:
+        texts = bare_lines(about.text)
+        lines = [ShownLine("same", text, number) for number, text in enumerate(texts, 1)][after : after + LINES_SHOWN]
+        return page(lines, len(lines), len(texts), is_blamed=False)
+
+    try:
+        return await scan.while_here(blame_block(state.store, block_id, about.shown.number, blamed, after, LINES_SHOWN))
+    except InvalidInput:  # too long a history to replay; the text is there all the same
+        return await asyncio.to_thread(unblamed)
 
 
 async def _read(transaction: Transaction, block_id: str, version: int | None) -> _About:

@@ -19,7 +19,7 @@ from folkmoot.store.engine import Transaction
 from folkmoot.tools.mcp.servers import find_server, list_servers
 from folkmoot.tools.mcp.tools import tools_of_server
 from folkmoot.web import code
-from folkmoot.web.forms import problems_of, text_of
+from folkmoot.web.forms import problems_of, sentence, text_of
 from folkmoot.web.responses import page_router, read_form, redirect, render
 
 router = page_router()
@@ -149,5 +149,5 @@ def _problems(error: ValidationError) -> dict[str, str]:
         for part in problem["loc"]:
             if part in FIELDS:
                 found.pop("", None)
-                found.setdefault(str(part), problem["msg"].removeprefix("Value error, ") + ".")
+                found.setdefault(str(part), sentence(problem["msg"]))
     return found
