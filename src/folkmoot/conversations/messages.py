@@ -124,6 +124,18 @@ _in_conversation = select(messages).where(
     messages.c.sequence > 0,
     message_is_kept(),
 )
+
+
+def _shown_of(agent_id: Any) -> Select[Any]:
+    """Return a select of the agent's conversations but hidden ones and those in groups."""
+    return select(conversations.c.id).where(
+        conversations.c.agent_id == agent_id,
+        conversations.c.hidden.is_(False),
+        ~exists().where(group_conversations.c.conversation_id == conversations.c.id),
+    )
+
+
+_other = _shown_of(bindparam("of_agent")).where(conversations.c.id != conversations.c.agent_id).limit(1)
 _set_first = (
     update(messages)
     .where(
@@ -285,15 +297,7 @@ async def list_agent_messages(
 
 async def has_others(transaction: Transaction, agent_id: str) -> bool:
     """Tell whether `list_agent_messages` has more to list than the agent's main conversation."""
-    others = _shown_of(agent_id).where(conversations.c.id != agent_id)
-    return await transaction.first(others.limit(1)) is not None
-
-
-def _shown_of(agent_id: str) -> Select[Any]:
-    in_group = exists().where(group_conversations.c.conversation_id == conversations.c.id)
-    return select(conversations.c.id).where(
-        conversations.c.agent_id == agent_id, conversations.c.hidden.is_(False), ~in_group
-    )
+    return await transaction.first(_other, of_agent=agent_id) is not None
 
 
 def _asked_for(types: Sequence[str] | None, summaries: bool, spoken: str | None) -> ColumnElement[bool]:
