@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -65,7 +66,7 @@ async def test_a_database_of_an_earlier_version_is_carried_over(
     server = start_server(database=empty_database_url, env={"FOLKMOOT_SECRET_KEY": SECRET_KEY, **KEPT_FOR_LONG})
     with plain_client(server.url) as http:
         amid = next(run for path, run in recorded.items() if path.startswith("/v1/runs/") and is_running(run))
-        now = {path: answer(http, path) for path in recorded}
+        now = {path: answer(http, asked_today(version, path)) for path in recorded}
         changed = [line for line in lost(recorded, now) if amid["id"] not in line and amid["agent_id"] not in line]
         assert changed == []
         assert answer(http, f"/v1/runs/{amid['id']}")["status"] == "failed"
@@ -101,6 +102,14 @@ def test_each_release_has_its_databases() -> None:
     released = [line.split()[1] for line in changes if line.startswith("## ") and line[3].isdigit()]
     assert released[0] == __version__
     assert {*released[1:]} <= {*VERSIONS} <= {*released}, "CONTRIBUTING.md says how a release adds its own"
+
+
+def asked_today(version: str, path: str) -> str:
+    """Return where today's version answers what another one did at a path."""
+    is_of_agent = re.fullmatch(r"/v1/agents/[^/]+/messages(\?.*)?", path)
+    if not is_of_agent or version not in ("0.1.0", "0.2.0", "0.3.0", "0.3.1"):
+        return path
+    return f"{path}{'&' if is_of_agent[1] else '?'}conversation_id=default"
 
 
 def is_running(answered: Any) -> bool:

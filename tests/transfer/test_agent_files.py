@@ -110,7 +110,7 @@ def test_what_was_said_and_written_is_there_as_before(http: httpx.Client, moving
 
     def told(agent_id: str) -> Any:
         path = f"/v1/agents/{agent_id}"
-        said = http.get(f"{path}/messages", params={"order": "asc", "limit": 100}).json()
+        said = http.get(f"{path}/messages", params={"conversation_id": "default", "order": "asc", "limit": 100}).json()
         blocks = http.get(f"{path}/core-memory/blocks").json()
         history = [http.get(f"/v1/blocks/{block['id']}/history").json() for block in blocks]
         blame = [http.get(f"/v1/blocks/{block['id']}/blame").json() for block in blocks]

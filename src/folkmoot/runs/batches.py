@@ -339,7 +339,7 @@ def _kept(request: TurnRequest) -> dict[str, Any]:
         "max_steps": request.max_steps,
         "model": request.model,
         "instructions": request.instructions,
-        "skills": request.skills,
+        **({"skills": request.skills} if request.skills else {}),
         "details": dict(request.details),
     }
 

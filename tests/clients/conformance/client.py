@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,22 @@ EXAMPLES: dict[Any, Any] = {"integer": 5, "number": 5, "boolean": True, "object"
 AT_ONCE = 4
 """Scenarios that are played; the suite starts all of them together, and a busy machine would be too slow for each."""
 
+HEARD_FIRST = frozenset({"sse-retry"})
+"""Scenarios that take a connection's own stream, where it opens late, for another one opened anew."""
+
+_heard: ContextVar[asyncio.Event] = ContextVar("heard")
+
 AUTHOR = Author("suite", "key", "suite")
 REDIRECT = "http://localhost:8283/v1/tools/mcp/oauth/callback"
+
+
+class Hearing(logging.Handler):
+    """Notes which connection's own stream is open, as the SDK logs it in the connection's context."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Look at what is logged."""
+        if record.getMessage() == "GET SSE connection established":
+            _heard.get().set()
 
 
 class Person(SignIn):
@@ -54,9 +70,14 @@ async def clients(socket: Path, store: Store, sealer: Sealer, left_out: Collecti
                     await _play(wanted["scenario"], wanted["address"], wanted["context"], store, sealer)
         writer.close()
 
+    sdk, hearing = logging.getLogger("mcp.client.streamable_http"), Hearing()
+    sdk.setLevel(logging.DEBUG)
+    sdk.addHandler(hearing)
     server = await asyncio.start_unix_server(serve, socket)
     async with server:
         yield
+    sdk.removeHandler(hearing)
+    sdk.setLevel(logging.NOTSET)
 
 
 async def _play(scenario: str, address: str, context: Mapping[str, Any], store: Store, sealer: Sealer) -> None:
@@ -72,10 +93,13 @@ async def _play(scenario: str, address: str, context: Mapping[str, Any], store: 
         return authorization.auth(person.show, person.wait)
 
     options = ConnectionOptions(allow_private=True, auth=auth if scenario.startswith("auth/") else None)
+    _heard.set(asyncio.Event())
     connection = Connection("conformance", configuration, options, lambda: None)
     wanted = {call["name"]: call["arguments"] for call in context.get("toolCalls", ())}
     try:
         tools = await connection.list_tools()
+        if scenario in HEARD_FIRST:
+            await asyncio.wait_for(_heard.get().wait(), PATIENCE)
         for tool in tools:
             properties = tool.input_schema.get("properties", {})
             fitting = {name: EXAMPLES.get(each.get("type"), "x") for name, each in properties.items()}

@@ -233,7 +233,7 @@ class Authorization:
         )
         from pydantic import AnyUrl
 
-        from folkmoot.tools.mcp.http import SignedIn, same_issuer
+        from folkmoot.tools.mcp.http import SignedIn
 
         redirect_uri = self._redirect_uri or self._kept.get("redirect_uri", "http://127.0.0.1/")
         local = urlsplit(redirect_uri).hostname in ("localhost", "127.0.0.1", "::1")
@@ -246,7 +246,7 @@ class Authorization:
         async def answered() -> AuthorizationCodeResult:
             assert wait is not None
             answer, known = await wait(), context.oauth_metadata
-            if answer.iss and known is not None and same_issuer(answer.iss, str(known.issuer)):
+            if answer.iss and known is not None and answer.iss == signed_in.issuer:  # which the SDK has as expected
                 return AuthorizationCodeResult(code=answer.code, state=answer.state, iss=str(known.issuer))
             return answer
 
@@ -259,7 +259,8 @@ class Authorization:
             context.protected_resource_metadata = ProtectedResourceMetadata.model_validate(told)
         context.auth_server_url = self._kept.get("auth_server_url")
         self._provider = provider
-        return SignedIn(provider, self._look, self._renew)
+        signed_in = SignedIn(provider, self._look, self._renew)
+        return signed_in
 
     async def get_tokens(self) -> OAuthToken | None:
         """Return the tokens."""

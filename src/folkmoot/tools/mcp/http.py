@@ -173,6 +173,8 @@ class SignedIn(httpx2.Auth):
         self._provider = provider
         self._look = look
         self._renew = renew
+        self.issuer: str | None = None
+        """What the server of sign-ins calls itself, to the letter; what it signs in with has to say the same."""
 
     async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
         """Send a request with the token, renewed once if it is over; without one, or when it is refused, as the SDK."""
@@ -199,30 +201,28 @@ class SignedIn(httpx2.Auth):
             outgoing = await anext(flow)
             while True:
                 response = yield outgoing
-                outgoing = await flow.asend(await _with_expected_issuer(response, context.auth_server_url))
+                outgoing = await flow.asend(await self._with_expected_issuer(response, context.auth_server_url))
         except StopAsyncIteration:
             return
         finally:
             await flow.aclose()
 
+    async def _with_expected_issuer(self, response: httpx2.Response, expected: str | None) -> httpx2.Response:
+        """Return what a server of sign-ins says of itself under the name that it was looked for by.
 
-def same_issuer(one: str, other: str) -> bool:
-    """Tell whether two names of a server of sign-ins are the same, but for a slash at their end."""
-    return one.removesuffix("/") == other.removesuffix("/")
-
-
-async def _with_expected_issuer(response: httpx2.Response, expected: str | None) -> httpx2.Response:
-    """Return what a server of sign-ins says of itself under the name that it was looked for by.
-
-    The two are to be equal to the letter, which the SDK insists on; many differ by a slash at their end, Google's too.
-    """
-    if expected is None or response.status_code != httpx2.codes.OK or "/.well-known/" not in response.url.path:
-        return response
-    told = _json_in(await response.aread())
-    issuer = told.get("issuer") if isinstance(told, dict) else None
-    if not isinstance(issuer, str) or issuer == expected or not same_issuer(issuer, expected):
-        return response
-    return httpx2.Response(200, json={**told, "issuer": expected}, request=response.request)
+        The two are to be equal to the letter, which the SDK insists on; many differ by a slash at their end, Google's
+        too.
+        """
+        if expected is None or response.status_code != httpx2.codes.OK or "/.well-known/" not in response.url.path:
+            return response
+        told = _json_in(await response.aread())
+        issuer = told.get("issuer") if isinstance(told, dict) else None
+        if not isinstance(issuer, str) or issuer.removesuffix("/") != expected.removesuffix("/"):
+            return response
+        self.issuer = issuer
+        if issuer == expected:
+            return response
+        return httpx2.Response(200, json={**told, "issuer": expected}, request=response.request)
 
 
 async def renew_tokens(provider: OAuthClientProvider, like: httpx2.Request, *, allow_private: bool) -> None:
