@@ -18,7 +18,7 @@ from folkmoot.conversations.messages import Message, ids_in_context
 from folkmoot.files.shown import files_at_hand
 from folkmoot.groups.groups import managed_groups
 from folkmoot.server.state import ServerState
-from folkmoot.server.wire.agents import AgentView
+from folkmoot.server.wire.agent_replies import AgentView
 from folkmoot.server.wire.blocks import BlockReply
 from folkmoot.server.wire.groups import GroupReply
 from folkmoot.store.engine import Transaction

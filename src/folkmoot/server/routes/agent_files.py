@@ -15,7 +15,7 @@ from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.agent_files import ExportAgent, ImportedAgents, complete, read_plans, read_variables
-from folkmoot.server.wire.agents import AgentView
+from folkmoot.server.wire.agent_replies import AgentView
 from folkmoot.server.wire.common import AgentId
 from folkmoot.store.engine import Transaction
 from folkmoot.transfer.agent_file import AgentFile, read_agent_file

@@ -24,7 +24,7 @@ from folkmoot.files.views import view_lines
 from folkmoot.server.agent_views import view_agent
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import ServerState, State
-from folkmoot.server.wire.agents import AgentReply, AgentView, show_agent
+from folkmoot.server.wire.agent_replies import AgentReply, AgentView, show_agent
 from folkmoot.server.wire.common import AgentId, Deleted, FileId, FolderId, json_response, page_of
 from folkmoot.server.wire.folders import AgentFileReply, AgentFilesReply, SourceReply
 from folkmoot.store.engine import Transaction

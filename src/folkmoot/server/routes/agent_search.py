@@ -13,8 +13,8 @@ from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.routes.agents import ORDERS
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import State
+from folkmoot.server.wire.agent_replies import AgentView, show_agent
 from folkmoot.server.wire.agent_search import AgentCount, FoundAgents, SearchAgents, filter_of, read_conditions
-from folkmoot.server.wire.agents import AgentView, show_agent
 from folkmoot.server.wire.common import json_response
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page

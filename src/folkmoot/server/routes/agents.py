@@ -21,15 +21,8 @@ from folkmoot.server.agent_views import Include, view_agent, view_listed
 from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import ServerState, State
-from folkmoot.server.wire.agents import (
-    AgentReply,
-    AgentView,
-    CreateAgent,
-    ModifyApproval,
-    UpdateAgent,
-    show_agent,
-    show_secrets,
-)
+from folkmoot.server.wire.agent_replies import AgentReply, AgentView, show_agent, show_secrets
+from folkmoot.server.wire.agents import CreateAgent, ModifyApproval, UpdateAgent
 from folkmoot.server.wire.common import AgentId, Deleted, ToolId, json_response, page_of
 from folkmoot.server.wire.tools import ToolReply
 from folkmoot.store.engine import Transaction

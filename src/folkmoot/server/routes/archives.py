@@ -39,7 +39,7 @@ from folkmoot.server.agent_views import Include, view_agents
 from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import ServerState, State
-from folkmoot.server.wire.agents import AgentReply, AgentView, show_agent
+from folkmoot.server.wire.agent_replies import AgentReply, AgentView, show_agent
 from folkmoot.server.wire.archives import (
     ArchiveReply,
     AttachArchive,

@@ -17,7 +17,7 @@ from folkmoot.server.routes.conversations import (
 )
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import State
-from folkmoot.server.wire.agents import AgentReply, show_agent
+from folkmoot.server.wire.agent_replies import AgentReply, show_agent
 from folkmoot.server.wire.common import AgentId, json_response
 from folkmoot.server.wire.context import ContextOverview, ResetMessages, show_context
 from folkmoot.server.wire.conversations import CompactionReply, CompactionRequest

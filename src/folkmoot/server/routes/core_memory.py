@@ -17,7 +17,7 @@ from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.errands import overwrite
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import State
-from folkmoot.server.wire.agents import AgentReply, AgentView, MemoryReply, show_agent
+from folkmoot.server.wire.agent_replies import AgentReply, AgentView, MemoryReply, show_agent
 from folkmoot.server.wire.blocks import (
     AnyEdit,
     AttachBlock,

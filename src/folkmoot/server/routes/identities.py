@@ -12,7 +12,7 @@ from folkmoot.server.agent_views import Include, view_agents
 from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import State
-from folkmoot.server.wire.agents import AgentReply, show_agent
+from folkmoot.server.wire.agent_replies import AgentReply, show_agent
 from folkmoot.server.wire.blocks import BlockReply
 from folkmoot.server.wire.common import AgentId, BlockId, json_response, page_of
 from folkmoot.server.wire.identities import CreateIdentity, IdentityId, IdentityReply, Properties, UpdateIdentity

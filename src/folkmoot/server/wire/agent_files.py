@@ -13,7 +13,8 @@ from pydantic import BaseModel, Field, ValidationError
 from folkmoot.agents.creation import AgentPlan
 from folkmoot.errors import BadRequest, InvalidInput
 from folkmoot.groups.groups import GroupPlan
-from folkmoot.server.wire.agents import CONFIGURATION_FIELDS, AgentView, CreateAgent, show_agent
+from folkmoot.server.wire.agent_replies import AgentView, show_agent
+from folkmoot.server.wire.agents import CONFIGURATION_FIELDS, CreateAgent
 from folkmoot.server.wire.archives import CreateArchive, PassageText, Tags
 from folkmoot.server.wire.blocks import CreateBlock
 from folkmoot.server.wire.common import JsonObject, Reply, Request, Text

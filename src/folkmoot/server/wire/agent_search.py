@@ -10,7 +10,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from folkmoot.agents.listing import AgentFilter
 from folkmoot.errors import InvalidInput
-from folkmoot.server.wire.agents import AgentReply
+from folkmoot.server.wire.agent_replies import AgentReply
 from folkmoot.server.wire.common import Reply, Request, Tag, Text
 
 MOST_CONDITIONS = 50

@@ -11,7 +11,8 @@ from pydantic import Field
 from folkmoot.agents.creation import AgentPlan
 from folkmoot.conversations.conversations import Conversation
 from folkmoot.identifiers import user_of
-from folkmoot.server.wire.agents import ModelSettings, with_defaults
+from folkmoot.server.wire.agent_replies import with_defaults
+from folkmoot.server.wire.agents import ModelSettings
 from folkmoot.server.wire.common import JsonObject, Reply, Request, RunId, Text, moment
 from folkmoot.server.wire.sending import SendMessages
 from folkmoot.store import clock
