@@ -109,6 +109,21 @@ def test_what_is_not_sent_is_kept_and_a_stop_says_so(
     expect(message).to_have_value("")
 
 
+def test_what_is_begun_before_the_scripts_are_there_is_kept(open_page: OpenPage, new_agent: NewAgent) -> None:
+    agent = new_agent()
+    page = open_page("/agents")
+
+    def write_first(route: Route) -> None:
+        page.locator("#message").fill("half a thought")
+        route.continue_()
+
+    page.route("**/agent.js*", write_first, times=1)
+    page.goto(f"/agents/{agent.id}")
+    is_bound(page)
+    page.reload()
+    expect(page.locator("#message")).to_have_value("half a thought")
+
+
 def test_a_stop_before_the_server_has_the_message_stops_it_all_the_same(
     open_page: OpenPage, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:

@@ -190,6 +190,32 @@ def test_what_was_not_saved_is_there_again_and_leaving_asks(
     expect(text).to_have_value("theirs")
 
 
+@pytest.mark.parametrize("field", ["Description", "Another agent tends its memory", "What leaves"])
+def test_what_is_written_before_the_scripts_are_there_is_kept(
+    open_page: OpenPage, new_agent: NewAgent, field: str
+) -> None:
+    agent = new_agent(description="theirs")
+    page = open_page("/agents")
+    control = page.get_by_label(field, exact=field == "What leaves")
+
+    def write_first(route: Route) -> None:
+        if field == "Description":
+            control.fill("mine")
+        elif field == "What leaves":
+            control.select_option("all")
+        else:
+            control.check()
+        route.continue_()
+
+    page.route("**/unsaved.js*", write_first, times=1)
+    page.goto(f"/agents/{agent.id}/settings")
+    mine = control.evaluate("(field) => [field.checked, field.value]")
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.reload()
+    expect(page.get_by_text("what you had not saved")).to_be_visible()
+    assert control.evaluate("(field) => [field.checked, field.value]") == mine
+
+
 def test_what_was_sent_and_not_taken_is_there_again(
     open_page: OpenPage, start_server: StartServer, scripted_model: ScriptedModel
 ) -> None:

@@ -162,7 +162,10 @@ function keepDraft() {
 /** What was not sent, with what was written since behind it. */
 function joined(...texts) { return texts.filter(Boolean).join("\n\n"); }
 
-if (area && !edits && !area.value) area.value = drafts.get(draft) ?? "";
+if (area && !edits) {
+  area.value ||= drafts.get(draft) ?? "";
+  keepDraft();  // somebody may have written before this script was here
+}
 
 composer?.addEventListener("submit", async (event) => {
   if (edits) return;  // the server answers with the fork

@@ -38,8 +38,18 @@ if (whose && drafts.get(WHOSE) !== whose) {
 const fields = (form) => all("[name]:not([type=submit], button)", form).filter((field) => !field.matches(SECRET));
 const read = (field) => (field.type === "checkbox" ? field.checked : field.value);
 const name = (form) => [KEPT + new URL(form.action).pathname, form.dataset.guard].filter(Boolean).join(" ");
-const values = (form) => fields(form).map((field) => [field.name, field.type === "checkbox" ? field.value : "", read(field)]);
+const values = (form, value = read) => (
+  fields(form).map((field) => [field.name, field.type === "checkbox" ? field.value : "", value(field)])
+);
 const seen = (form) => fields(form).filter((field) => field.type !== "hidden").map((field) => field.name);
+
+/** What the server sent in a field, which somebody may have changed before this script was here. */
+function original(field) {
+  if (field.type === "checkbox") return field.defaultChecked;
+  if (!field.options) return field.defaultValue;
+  const options = [...field.options];
+  return (options.findLast((each) => each.defaultSelected) ?? options[0])?.value ?? "";
+}
 
 function fill(form, kept) {
   for (const [field, choice, value] of kept) {
@@ -82,23 +92,31 @@ function differs(form, kept, served) {
   return shown(kept) !== shown(served);
 }
 
+/** Keep a form's values as not saved. */
+function keep(form) {
+  form.dataset.unsaved = "";
+  drafts.set(name(form), { values: values(form) });
+}
+
 function guard(form) {
-  const served = values(form);
+  const served = values(form, original);
+  const early = values(form).filter(([, , value], place) => value !== served[place][2]);
   const kept = drafts.get(name(form));
   const isAnswer = "unsaved" in form.dataset || "saved" in form.dataset;
   if (kept && !isAnswer && differs(form, kept.values, served)) {
     fill(form, kept.values);
-    form.dataset.unsaved = "";
+    fill(form, early);
+    keep(form);
     tell(form, served);
-  } else drafts.drop(name(form));
+  } else if (early.length) keep(form);
+  else drafts.drop(name(form));
 }
 
 // A part of the page may be rendered anew, with a form in it.
 document.addEventListener("input", (event) => {
   const form = event.target.closest("form[data-guard]");
   if (!form || event.target.matches(SECRET)) return;
-  form.dataset.unsaved = "";
-  drafts.set(name(form), { values: values(form) });
+  keep(form);
 });
 document.addEventListener("click", (event) => {
   const form = event.target.closest("[data-drops]")?.closest("form");
