@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from support.clients import plain_client
+from support.clients import official_client, plain_client
 from support.fixtures import StartServer, one_store
 from support.server import ServerProcess
 from web.conftest import OpenPage, is_bound, is_live
+from web.test_without_scripts import screens
 
 pytestmark = one_store
 
@@ -49,6 +52,7 @@ def test_what_is_refused_before_a_page_is_asked_is_a_page_for_people_and_json_fo
         ("GET", "/nothing", {}, 404, "There is nothing at GET /nothing."),
         ("GET", "/blocks/%00", {}, 400, "NUL"),
         ("GET", "/members", {}, 403, "the role admin"),
+        ("GET", "/blocks/new", {}, 403, role),
         ("POST", "/blocks/new", {"data": {"label": "a"}}, 403, role),
         ("POST", "/blocks/block-1/delete", {}, 403, role),
         ("POST", "/login", {"data": large}, 413, size),
@@ -64,7 +68,7 @@ def test_what_is_refused_before_a_page_is_asked_is_a_page_for_people_and_json_fo
             if "content" not in body:
                 answer = visitor.request(method, path, **body)
                 assert (answer.status_code, words in answer.json()["detail"]) == (status, True), path
-        assert ">reads only</span>" in visitor.get("/blocks/new").text
+        assert ">reads only</span>" in visitor.get("/blocks").text
         refused = visitor.post("/blocks/new", headers=BROWSER, data={"label": "a"}).text
         assert '<a class="button" href="/blocks/new">Go back</a>' in refused
         for path in ("/v1/nothing", "/static/nothing.js"):
@@ -101,6 +105,35 @@ def test_a_form_that_is_too_large_is_told_and_keeps_what_was_written(
     page.get_by_label("Agent file").set_input_files({"name": "a.af", "mimeType": "", "buffer": b"x" * MOST})
     page.get_by_role("button", name="Import").click()
     expect(page.get_by_role("alert")).to_contain_text("Nothing was sent.")
+
+
+def test_a_reader_is_offered_nothing_that_would_be_refused(
+    guarded: ServerProcess, admin: httpx.Client, open_page: OpenPage, model: str
+) -> None:
+    reader = admin.post("/v1/keys", json={"name": "eye", "role": "reader"}).json()["key"]
+    page = open_page("/login", url=guarded.url, extra_http_headers={"authorization": f"Bearer {reader}"})
+    offered: dict[str, list[str]] = {}
+    with official_client(guarded.url, api_key=KEY) as client:
+
+        def block(**fields: Any) -> Any:
+            return client.blocks.create(**{"label": f"label_{uuid4().hex}", "value": "", **fields})
+
+        def agent(**fields: Any) -> Any:
+            return client.agents.create(model=model, **fields)
+
+        for name, screen in screens(admin, block, agent).items():
+            page.goto(screen())
+            if offers := page.evaluate(OFFERS):
+                offered[name] = offers
+    assert offered == {}
+
+
+OFFERS = """() => [...document.querySelectorAll("main button, main a, main summary, main [type=file]")]
+  .filter((each) => each.checkVisibility())
+  .filter((each) => each.form?.method === "post" || each.dataset.opens || each.closest(".attach")
+    || /(\\/new|\\/import|edit=[^&]+)$/.test(each.href ?? "") || each.name === "edit")
+  .map((each) => each.outerHTML.slice(0, 120))"""
+"""What a page offers to change, as far as one sees it."""
 
 
 def is_bound_page(page: Page) -> None:

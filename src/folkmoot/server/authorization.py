@@ -60,6 +60,9 @@ READING_POSTS = _one_of(
 CHANGING_GETS = _one_of("/v1/mcp-servers/connect/[^/]+", "/v1/tools/mcp/servers/[^/]+/tools")
 """What changes something although it is a GET: a sign-in is kept, a program is started."""
 
+FORM_PAGES = _one_of("/(?:agents|archives|blocks|folders|models|tools)/new", "/agents/import")
+"""Pages that are nothing but a form."""
+
 BY_TOKEN: Mapping[AgentAccess, Mapping[str, re.Pattern[str]]] = {
     "read_messages": {"GET": re.compile(f"{_AGENT}/messages")},
     "write_messages": {"POST": re.compile(f"{_AGENT}/messages(?:/(?:stream|async|cancel))?")},
@@ -130,7 +133,7 @@ def role_for(method: str, path: str) -> Role:
     """Return the role that a request needs at least."""
     if ADMINISTRATION.fullmatch(path):
         return "admin"
-    if CHANGING_GETS.fullmatch(path):
+    if CHANGING_GETS.fullmatch(path) or FORM_PAGES.fullmatch(path):
         return "member"
     if method in SAFE_METHODS or (method == "POST" and READING_POSTS.fullmatch(path)):
         return "reader"

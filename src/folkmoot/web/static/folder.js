@@ -81,29 +81,33 @@ function take(files) {
 // What is on its way, or waits, ends with the page.
 addEventListener("beforeunload", (event) => { if (busy) event.preventDefault(); });
 
-field.multiple = true;
-field.addEventListener("change", () => {
-  take([...field.files]);
-  field.value = "";
-});
-form.addEventListener("submit", (event) => event.preventDefault());
-for (const kind of ["dragenter", "dragover"]) {
-  document.addEventListener(kind, (event) => {
-    if (!event.dataTransfer?.types.includes("Files")) return;
+/** Send what is chosen in the form, or dropped anywhere on the page. */
+function takeWhatComes() {
+  field.multiple = true;
+  field.addEventListener("change", () => {
+    take([...field.files]);
+    field.value = "";
+  });
+  form.addEventListener("submit", (event) => event.preventDefault());
+  for (const kind of ["dragenter", "dragover"]) {
+    document.addEventListener(kind, (event) => {
+      if (!event.dataTransfer?.types.includes("Files")) return;
+      event.preventDefault();
+      form.classList.add("over");
+    });
+  }
+  for (const kind of ["dragleave", "drop"]) {
+    document.addEventListener(kind, (event) => {
+      if (kind === "dragleave" && event.relatedTarget) return;
+      form.classList.remove("over");
+    });
+  }
+  document.addEventListener("drop", (event) => {
+    if (!event.dataTransfer?.files.length) return;
     event.preventDefault();
-    form.classList.add("over");
+    take([...event.dataTransfer.files]);
   });
 }
-for (const kind of ["dragleave", "drop"]) {
-  document.addEventListener(kind, (event) => {
-    if (kind === "dragleave" && event.relatedTarget) return;
-    form.classList.remove("over");
-  });
-}
-document.addEventListener("drop", (event) => {
-  if (!event.dataTransfer?.files.length) return;
-  event.preventDefault();
-  take([...event.dataTransfer.files]);
-});
 
+if (form) takeWhatComes();  // who only reads has none
 bound("own");
