@@ -27,9 +27,9 @@ from folkmoot.store.deletions import unfinished_deletions
 from folkmoot.store.engine import Store, Transaction
 from folkmoot.store.paging import Page
 from folkmoot.store.pieces import ROWS
-from folkmoot.store.tables import agent_archives, agent_blocks, agents, messages
+from folkmoot.store.tables import agent_archives, agent_blocks, messages
 from support.scripts import run
-from support.stores import open_default
+from support.stores import insert_agent, open_default
 
 MANY = 4 * ROWS
 KILLED = Path(__file__).parent / "killed.py"
@@ -41,9 +41,7 @@ async def agent_with(store: Store, count: int) -> str:
     said = [Message("user_message", {"content": f"word{number}"}) for number in range(count)]
 
     async def make(transaction: Transaction) -> None:
-        fields = {"id": agent_id, "name": "a", "agent_type": "letta_v1_agent", "system": "s", "model": "offline/x"}
-        fields |= {"timezone": "UTC", "configuration": "{}", "created_at": 1, "updated_at": 1}
-        await transaction.insert(agents, [fields])
+        await insert_agent(transaction, agent_id)
         system = Message("system_message", {"content": "s"})
         await start_conversation(transaction, agent_id, agent_id, [system, *said])
 

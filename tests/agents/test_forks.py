@@ -11,8 +11,7 @@ from folkmoot.conversations.conversations import append_messages, find_conversat
 from folkmoot.conversations.messages import STORED_AT_ONCE, Message, messages_in_context
 from folkmoot.memory.authors import Author
 from folkmoot.store.engine import Transaction
-from folkmoot.store.tables import agents
-from support.stores import open_default
+from support.stores import insert_agent, open_default
 
 AGENT = "agent-1"
 COUNT = 2 * STORED_AT_ONCE + 50
@@ -40,9 +39,7 @@ async def test_a_long_context_is_forked_in_pieces(database_url: str, until: int 
     read: list[int] = []
 
     async def write(transaction: Transaction) -> tuple[list[Message], list[Message], int]:
-        fields = {"id": AGENT, "name": "a", "agent_type": "letta_v1_agent", "system": "s", "model": "offline/x"}
-        fields |= {"timezone": "UTC", "configuration": "{}", "created_at": 1, "updated_at": 1}
-        await transaction.insert(agents, [fields])
+        await insert_agent(transaction, AGENT)
         await start_conversation(transaction, AGENT, AGENT, [Message("system_message", {"content": "s"})])
         said = [Message("user_message", {"content": f"word {number}"}) for number in range(COUNT)]
         await append_messages(transaction, AGENT, said, None)

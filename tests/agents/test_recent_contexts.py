@@ -14,8 +14,8 @@ from folkmoot.conversations.conversations import append_messages, find_conversat
 from folkmoot.conversations.messages import Message, messages_in_context
 from folkmoot.identifiers import new_id
 from folkmoot.store.engine import Store, Transaction
-from folkmoot.store.tables import agents, messages
-from support.stores import open_default
+from folkmoot.store.tables import messages
+from support.stores import insert_agent, open_default
 
 
 @pytest.fixture
@@ -34,9 +34,7 @@ async def talk(store: Store, count: int) -> str:
     agent_id = new_id("agent")
 
     async def make(transaction: Transaction) -> None:
-        fields = {"id": agent_id, "name": "a", "agent_type": "letta_v1_agent", "system": "s", "model": "offline/x"}
-        fields |= {"timezone": "UTC", "configuration": "{}", "created_at": 1, "updated_at": 1}
-        await transaction.insert(agents, [fields])
+        await insert_agent(transaction, agent_id)
         await start_conversation(transaction, agent_id, agent_id, [Message("system_message", {"content": "s"})])
 
     await store.write(make)

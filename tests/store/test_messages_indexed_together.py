@@ -18,8 +18,7 @@ from folkmoot.errors import StoreUnavailable
 from folkmoot.store.engine import Store, Transaction
 from folkmoot.store.sqlite import SqliteEngine
 from folkmoot.store.sqlite_writer import INDEXED_TOGETHER
-from folkmoot.store.tables import agents
-from support.stores import open_default
+from support.stores import insert_agent, open_default
 
 pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
@@ -34,9 +33,7 @@ async def begin(store: Store) -> None:
     """Make an agent, whose conversation is empty."""
 
     async def make(transaction: Transaction) -> None:
-        fields = {"id": TALK, "name": "a", "agent_type": "letta_v1_agent", "system": "s", "model": "offline/x"}
-        fields |= {"timezone": "UTC", "configuration": "{}", "created_at": 1, "updated_at": 1}
-        await transaction.insert(agents, [fields])
+        await insert_agent(transaction, TALK)
         await start_conversation(transaction, TALK, TALK, [Message("system_message", {"content": "s"})])
 
     await store.write(make)

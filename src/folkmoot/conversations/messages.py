@@ -126,16 +126,16 @@ _in_conversation = select(messages).where(
 )
 
 
-def _shown_of(agent_id: Any) -> Select[Any]:
-    """Return a select of the agent's conversations but hidden ones and those in groups."""
-    return select(conversations.c.id).where(
-        conversations.c.agent_id == agent_id,
-        conversations.c.hidden.is_(False),
-        ~exists().where(group_conversations.c.conversation_id == conversations.c.id),
-    )
-
-
-_other = _shown_of(bindparam("of_agent")).where(conversations.c.id != conversations.c.agent_id).limit(1)
+_is_shown = and_(
+    conversations.c.hidden.is_(False),
+    ~exists().where(group_conversations.c.conversation_id == conversations.c.id),
+)
+_other = (
+    select(conversations.c.id)
+    .where(conversations.c.agent_id == bindparam("of_agent"), _is_shown)
+    .where(conversations.c.id != conversations.c.agent_id)
+    .limit(1)
+)
 _set_first = (
     update(messages)
     .where(
@@ -287,9 +287,10 @@ async def list_agent_messages(
 ) -> list[Message]:
     """Return a page of the messages of all of the agent's conversations by time, as `list_messages` does of one.
 
-    Those that it has in groups, and hidden ones, are not among them. No index leads to them: all are looked at.
+    Those that it has in groups, and hidden ones, are not among them.
     """
-    scope = and_(messages.c.conversation_id.in_(_shown_of(agent_id)), _is_first())
+    shown = exists().where(conversations.c.id == messages.c.conversation_id, _is_shown)
+    scope = and_(messages.c.agent_id == agent_id, shown, _is_first())
     statement = select(messages).where(scope, message_is_kept(), _asked_for(types, summaries, spoken))
     rows = await fetch_page(transaction, statement, messages, page, key=("created_at", "sequence", "id"), scope=scope)
     return [Message.from_row(row) for row in rows]

@@ -278,6 +278,7 @@ messages = Table(
     Index("messages_by_run", "organization_id", "run_id", "sequence"),
     Index("messages_by_search_id", "search_id"),
     Index("messages_by_age", "organization_id", "created_at", "id"),
+    Index("messages_by_agent", "organization_id", "agent_id", "created_at", "sequence"),
 )
 
 runs = Table(
