@@ -102,7 +102,8 @@ class NewSchedule:
 _of_agent = select(schedules).where(schedules.c.agent_id == bindparam("of_agent"))
 _this = _of_agent.where(schedules.c.id == bindparam("schedule_id"))
 _count = select(func.count().label("count")).select_from(schedules).where(schedules.c.agent_id == bindparam("of_agent"))
-_goes_on = select(runs.c.id).where(runs.c.id == schedules.c.last_run_id, unfinished).exists()
+_of_the_same = runs.c.organization_id == schedules.c.organization_id  # of any: no index of runs begins with their ids
+_goes_on = select(runs.c.id).where(_of_the_same, runs.c.id == schedules.c.last_run_id, unfinished).exists()
 _next_due = select(func.min(schedules.c.due_at).label("due_at"))
 _due = (
     select(schedules)

@@ -131,6 +131,8 @@ def migrate_file(path: Path, revision: str) -> None:
     from sqlalchemy import URL, create_engine, event
     from sqlalchemy.exc import DBAPIError
 
+    from folkmoot.store.sqlite_planning import plan_for_many
+
     engine = create_engine(URL.create("sqlite", database=str(path)))
 
     @event.listens_for(engine, "connect")
@@ -144,6 +146,7 @@ def migrate_file(path: Path, revision: str) -> None:
     try:
         with engine.begin() as locked:
             create_or_upgrade(locked, revision)
+            plan_for_many(locked)
     except DBAPIError as error:
         raise StartupError(f"The database {path} cannot be written: {_first(error).orig}.") from error
     finally:
