@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,6 +59,26 @@ async def all_attachments(transaction: Transaction) -> list[Attachment]:
         select(agent_blocks).order_by(agent_blocks.c.attached_at, agent_blocks.c.block_id).limit(MOST_ATTACHMENTS)
     )
     return [Attachment.from_row(row) for row in await transaction.all(statement)]
+
+
+async def count_holders(transaction: Transaction, block_ids: Sequence[str]) -> Mapping[str, int]:
+    """Return how many agents have each of these blocks; one that nobody has is not there."""
+    if not block_ids:
+        return {}
+    statement = (
+        select(agent_blocks.c.block_id, func.count().label("count"))
+        .where(agent_blocks.c.block_id.in_(list(block_ids)))
+        .group_by(agent_blocks.c.block_id)
+    )
+    return {row["block_id"]: row["count"] for row in await transaction.all(statement)}
+
+
+async def holders_of_any(transaction: Transaction, block_ids: Collection[str]) -> list[str]:
+    """Return the agents that have one of these blocks at least."""
+    if not block_ids:
+        return []
+    statement = select(agent_blocks.c.agent_id).where(agent_blocks.c.block_id.in_(list(block_ids))).distinct()
+    return [row["agent_id"] for row in await transaction.all(statement.limit(MOST_ATTACHMENTS))]
 
 
 async def holders_of(transaction: Transaction, block_id: str) -> list[tuple[Agent, Access]]:

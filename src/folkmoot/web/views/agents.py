@@ -14,7 +14,7 @@ from folkmoot.agents.agents import Agent, find_agent, tools_of
 from folkmoot.agents.creation import choose_model
 from folkmoot.agents.folders import folders_of_agent
 from folkmoot.agents.listing import AgentFilter, blocks_of_agents, list_agents, tags_of_agents
-from folkmoot.agents.overview import agent_names, all_attachments
+from folkmoot.agents.overview import agent_names, holders_of_any
 from folkmoot.agents.tool_rules import ToolRules
 from folkmoot.archives.archives import Archive, ArchiveFilter, list_archives
 from folkmoot.archives.attachments import AttachedArchive, archives_of_agent
@@ -302,7 +302,7 @@ async def _read(
         isolated=isolated,
         other_blocks=others,
         apart=await told_apart(transaction, others),
-        writers=list({each.agent_id for each in await all_attachments(transaction) if each.block_id in held}),
+        writers=await holders_of_any(transaction, held),
         archives=archives,
         other_archives=[each for each in library if each.id not in {held.archive.id for held in archives}],
         folders=folders,

@@ -17,7 +17,7 @@ from folkmoot.agents.listing import AgentFilter, list_agents
 from folkmoot.agents.overview import (
     ReadingRun,
     agent_names,
-    all_attachments,
+    count_holders,
     edit_times,
     holders_of,
     newest_versions,
@@ -106,7 +106,7 @@ async def list_all(
 
     async def read(transaction: Transaction) -> dict[str, Any]:
         blocks = await list_entries(transaction, wanted, Page(limit=LISTED, after=after, order="desc"))
-        holders = Counter(each.block_id for each in await all_attachments(transaction))
+        holders = await count_holders(transaction, [block.id for block in blocks])
         newest = await newest_versions(transaction, [block.id for block in blocks])
         return {
             "blocks": blocks,
@@ -122,9 +122,10 @@ async def list_all(
 
 async def _rows(transaction: Transaction, wanted: BlockFilter) -> list[Row]:
     """Return the blocks of a filter as rows of a file."""
-    holders = Counter(each.block_id for each in await all_attachments(transaction))
 
     async def of_page(page: Page) -> list[Row]:
+        blocks = await list_entries(transaction, wanted, page)
+        holders = await count_holders(transaction, [block.id for block in blocks])
         return [
             {
                 "id": block.id,
@@ -133,13 +134,13 @@ async def _rows(transaction: Transaction, wanted: BlockFilter) -> list[Row]:
                 "version": block.version,
                 "characters": block.length,
                 "limit": block.limit,
-                "agents": holders[block.id],
+                "agents": holders.get(block.id, 0),
                 "tags": ", ".join(block.tags),
                 "updated_by": author_name(block.updated_by),
                 "updated_at": iso(block.updated_at),
                 "created_at": iso(block.created_at),
             }
-            for block in await list_entries(transaction, wanted, page)
+            for block in blocks
         ]
 
     return await all_rows(of_page)
