@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from folkmoot.errors import JobDelayed, JobFailed, SandboxBusy, SandboxUnavailable
-from folkmoot.files import extraction, readable
+from folkmoot.files import extraction, formats, readable
 from folkmoot.files.files import File
 from folkmoot.files.kinds import FileKind
 from folkmoot.files.pieces import copy_to
@@ -69,7 +69,7 @@ class Document:
                     "path": str(path),
                     "kind": self._kind.kind,
                     "packages": _packages(),
-                    "html_reader": _source(readable.__file__),
+                    "modules": _modules(),
                 },
                 limits=LIMITS,
                 readable=(folder, *map(Path, _packages())),
@@ -98,6 +98,14 @@ class Document:
     @property
     def _name(self) -> str:
         return self._kind.kind.upper()
+
+
+@cache
+def _modules() -> dict[str, str]:
+    """Return the sources of the modules that read documents, by their names."""
+    paths = [Path(folder) for folder in formats.__path__]
+    readers = {f"{formats.__name__}.{path.stem}": path for folder in paths for path in folder.glob("[a-z]*.py")}
+    return {name: path.read_text() for name, path in {**readers, readable.__name__: Path(readable.__file__)}.items()}
 
 
 @cache

@@ -13,7 +13,7 @@ from folkmoot.errors import UnsupportedFile
 HEAD = 65_536
 """Bytes of a file that are looked at."""
 
-Kind: TypeAlias = Literal["text", "html", "pdf", "docx", "pptx", "xlsx", "epub"]
+Kind: TypeAlias = Literal["text", "html", "pdf", "docx", "pptx", "xlsx", "odt", "ods", "odp", "epub"]
 
 MEDIA_TYPES = {
     ".md": "text/x-markdown",
@@ -48,11 +48,14 @@ DOCUMENTS: dict[Kind, str] = {
     "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
     "pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "odt": "application/vnd.oasis.opendocument.text",
+    "ods": "application/vnd.oasis.opendocument.spreadsheet",
+    "odp": "application/vnd.oasis.opendocument.presentation",
     "epub": "application/epub+zip",
 }
 """What is read by a parser, and what it is called."""
 
-READABLE = "text of any kind (code, Markdown, CSV, JSON), HTML, PDF, DOCX, PPTX, XLSX and EPUB"
+READABLE = "text of any kind (code, Markdown, CSV, JSON), HTML, PDF, DOCX, PPTX, XLSX, ODT, ODS, ODP and EPUB"
 
 _PICTURES = {b"\x89PNG\r\n": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF"}
 """How pictures begin; the beginning of one has not always a NUL."""
@@ -62,7 +65,10 @@ _OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _HTML = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S)
-_IN_ZIP: dict[bytes, Kind] = {b"word/": "docx", b"ppt/": "pptx", b"xl/": "xlsx"}
+_NAMED_IN_ZIP = re.compile(rb"PK\x03\x04.{26}mimetype.{0,100}?(application/[a-z.+]+?)(?:-template)?(?![a-z.+-])", re.S)
+"""The first part of EPUB and OpenDocument, which is not packed and says what the file is."""
+
+_IN_ZIP: dict[bytes, Kind] = {b"word/": "docx", b"ppt/": "pptx", b"xl/": "xlsx", b"META-INF/container.xml": "epub"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +109,9 @@ def _document(head: bytes, tail: bytes) -> Kind | None:
     if b"%PDF-" in head[:1024]:
         return "pdf"
     if head.startswith(b"PK\x03\x04"):
-        if b"mimetypeapplication/epub+zip" in head[:200]:
-            return "epub"
+        named = _NAMED_IN_ZIP.match(head)
+        if named is not None:
+            return next((kind for kind, name in DOCUMENTS.items() if name.encode() == named[1]), None)
         return next((kind for mark, kind in _IN_ZIP.items() if mark in tail or mark in head), None)
     return "html" if _HTML.match(head[:4096]) else None
 
