@@ -100,7 +100,7 @@ def pptx() -> bytes:
     group = shapes.add_group_shape()
     group.shapes.add_textbox(0, 0, 9, 9).text_frame.text = "in a group"
     group.shapes.add_group_shape().shapes.add_textbox(0, 0, 9, 9).text_frame.text = "deeper\vand below"
-    data = CategoryChartData()
+    data: Any = CategoryChartData()  # type: ignore[no-untyped-call]
     data.categories = ["east", "west"]
     data.add_series("sales", (1.5, 2.5))
     chart = shapes.add_chart(XL_CHART_TYPE.COLUMN_CLUSTERED, 0, 0, 9, 9, data).chart

@@ -110,7 +110,7 @@ def children(element: Element) -> Iterator[Element]:
 def row(cells: Iterable[str]) -> str:
     r"""Return a table's row as a line.
 
-    >>> row(["kettle", " red\\nand blue", ""])
+    >>> row(["kettle", " red\nand blue", ""])
     'kettle | red and blue'
     """
     return " | ".join(" ".join(cell.split()) for cell in cells).rstrip(" |")
