@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import Literal, TypeAlias
 
 from folkmoot.errors import UnsupportedFile
+from folkmoot.files.decoding import MARKS, wide_encoding
 
 HEAD = 65_536
 """Bytes of a file that are looked at."""
@@ -63,8 +64,10 @@ _PICTURES = {b"\x89PNG\r\n": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF"}
 _OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 """How Office's documents of before 2007 begin, and the encrypted ones of today."""
 
-_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_HTML = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S)
+_MARKS = tuple(mark for mark, _ in MARKS)
+_HTML = re.compile(rb"(?>\s*(?:<!--.*?-->|<\?.*?>))*+\s*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S)
+"""How pages begin. What is behind comments is looked at once: tried in all ways, a few of them would take years."""
+
 _NAMED_IN_ZIP = re.compile(rb"PK\x03\x04.{26}mimetype.{0,100}?(application/[a-z.+]+?)(?:-template)?(?![a-z.+-])", re.S)
 """The first part of EPUB and OpenDocument, which is not packed and says what the file is."""
 
@@ -113,7 +116,14 @@ def _document(head: bytes, tail: bytes) -> Kind | None:
         if named is not None:
             return next((kind for kind, name in DOCUMENTS.items() if name.encode() == named[1]), None)
         return next((kind for mark, kind in _IN_ZIP.items() if mark in tail or mark in head), None)
-    return "html" if _HTML.match(head[:4096]) else None
+    return "html" if _HTML.match(_as_utf8(head[:4096])) else None
+
+
+def _as_utf8(beginning: bytes) -> bytes:
+    """Return the beginning of a text as far as its mark says its encoding."""
+    if beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return beginning.decode("utf-16", "replace").encode("utf-8", "replace")
+    return beginning.removeprefix(codecs.BOM_UTF8)
 
 
 def _why_binary(head: bytes) -> str | None:
@@ -126,6 +136,8 @@ def _why_binary(head: bytes) -> str | None:
     if picture is not None:
         return f"is no text but a {picture} picture, and what is in pictures is not read"
     if b"\0" in head:
+        if wide_encoding(head) is not None:
+            return None
         return f"is no text: it has a NUL byte at {head.index(0):,}"
     controls = sum(head.count(byte) for byte in range(32) if byte not in b"\t\n\r\f\x1b\x08\x1a")
     if controls > len(head) // 50:
