@@ -129,6 +129,7 @@ HTML = b"<!DOCTYPE html><html><head><title>Tea</title><script>evil()</script></h
         ("a.xlsx", xlsx, "spreadsheetml", ["## Rooms\n\nroom | size\nkitchen | 12.5"]),
         ("a.epub", epub, "application/epub+zip", ["# Chapter one\n\nIt began.\n\n# Chapter two\n\nIt ended."]),
         ("a.html", lambda: HTML, "text/html", ["# Tea\n\n## Pots\n\nClay."]),
+        ("a.html", lambda: HTML + b"<article>One.</article><p>Two.", "text/html", ["Clay.\n\nOne.\n\nTwo."]),
         ("a.html", lambda: b"\xef\xbb\xbf" + HTML, "text/html", ["# Tea\n\n## Pots\n\nClay."]),
         ("a.html", lambda: HTML.decode().encode("utf-16"), "text/html", ["# Tea\n\n## Pots\n\nClay."]),
         ("a.xhtml", lambda: b"<?xml version='1.0'?><?a b?><!-- c --><!-- d -->" + HTML, "text/html", ["Clay."]),
@@ -136,7 +137,7 @@ HTML = b"<!DOCTYPE html><html><head><title>Tea</title><script>evil()</script></h
     ],
     ids=[
         *("pdf", "pdf without ending", "docx", "docx as txt", "pptx", "xlsx", "epub", "html"),
-        *("marked html", "utf-16 html", "xhtml", "epub packed by hand"),
+        *("html with an article", "marked html", "utf-16 html", "xhtml", "epub packed by hand"),
     ],
 )
 def test_the_text_of_documents(

@@ -14,7 +14,7 @@ from folkmoot.files.decoding import MARKS, wide_encoding
 HEAD = 65_536
 """Bytes of a file that are looked at."""
 
-Kind: TypeAlias = Literal["text", "html", "pdf", "docx", "pptx", "xlsx", "odt", "ods", "odp", "epub"]
+Kind: TypeAlias = Literal["text", "html", "pdf", "docx", "pptx", "xlsx", "odt", "ods", "odp", "epub", "rtf"]
 
 MEDIA_TYPES = {
     ".md": "text/x-markdown",
@@ -53,10 +53,11 @@ DOCUMENTS: dict[Kind, str] = {
     "ods": "application/vnd.oasis.opendocument.spreadsheet",
     "odp": "application/vnd.oasis.opendocument.presentation",
     "epub": "application/epub+zip",
+    "rtf": "application/rtf",
 }
 """What is read by a parser, and what it is called."""
 
-READABLE = "text of any kind (code, Markdown, CSV, JSON), HTML, PDF, DOCX, PPTX, XLSX, ODT, ODS, ODP and EPUB"
+READABLE = "text of any kind (code, Markdown, CSV, JSON), HTML, PDF, DOCX, PPTX, XLSX, ODT, ODS, ODP, RTF and EPUB"
 
 _PICTURES = {b"\x89PNG\r\n": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF"}
 """How pictures begin; the beginning of one has not always a NUL."""
@@ -111,6 +112,8 @@ def tell_kind(head: bytes, tail: bytes, name: str) -> FileKind:
 def _document(head: bytes, tail: bytes) -> Kind | None:
     if b"%PDF-" in head[:1024]:
         return "pdf"
+    if head.startswith(b"{\\rtf"):
+        return "rtf"
     if head.startswith(b"PK\x03\x04"):
         named = _NAMED_IN_ZIP.match(head)
         if named is not None:

@@ -27,4 +27,4 @@ def read(path: str) -> Iterator[str]:
         page = items.get(reference.get("idref", ""))
         name = posixpath.normpath(posixpath.join(posixpath.dirname(place), unquote(page or "")))
         if name in parts.names:
-            yield readable_text(parts.archive.read(name), "utf-8", "")
+            yield readable_text(parts.archive.read(name), "utf-8", "", whole=True)

@@ -10,4 +10,4 @@ from folkmoot.files.readable import readable_text
 
 def read(path: str) -> Iterator[str]:
     """Yield a page's text."""
-    yield readable_text(Path(path).read_bytes(), "", "")
+    yield readable_text(Path(path).read_bytes(), "", "", whole=True)
