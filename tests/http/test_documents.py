@@ -104,6 +104,18 @@ def epub(folder: str = "", *, rest_first: bool = False) -> bytes:
     return target.getvalue()
 
 
+def with_encryption(way: str) -> bytes:
+    """Return a book of which some parts are encrypted in a way."""
+    target = io.BytesIO(epub())
+    with zipfile.ZipFile(target, "a") as archive:
+        archive.writestr(
+            "META-INF/encryption.xml",
+            '<encryption xmlns:e="http://www.w3.org/2001/04/xmlenc#"><e:EncryptedData>'
+            f'<e:EncryptionMethod Algorithm="{way}"/></e:EncryptedData></encryption>',
+        )
+    return target.getvalue()
+
+
 def saved(document: Any) -> bytes:
     target = io.BytesIO()
     document.save(target)
@@ -133,11 +145,19 @@ HTML = b"<!DOCTYPE html><html><head><title>Tea</title><script>evil()</script></h
         ("a.html", lambda: b"\xef\xbb\xbf" + HTML, "text/html", ["# Tea\n\n## Pots\n\nClay."]),
         ("a.html", lambda: HTML.decode().encode("utf-16"), "text/html", ["# Tea\n\n## Pots\n\nClay."]),
         ("a.xhtml", lambda: b"<?xml version='1.0'?><?a b?><!-- c --><!-- d -->" + HTML, "text/html", ["Clay."]),
+        ("a.epub", lambda: with_encryption("http://www.idpf.org/2008/embedding"), "epub", ["It began."]),
         ("a.epub", lambda: epub("../text/", rest_first=True), "epub", ["Chapter one\n\nIt began.\n\n# Chapter two"]),
     ],
     ids=[
         *("pdf", "pdf without ending", "docx", "docx as txt", "pptx", "xlsx", "epub", "html"),
-        *("html with an article", "marked html", "utf-16 html", "xhtml", "epub packed by hand"),
+        *(
+            "html with an article",
+            "marked html",
+            "utf-16 html",
+            "xhtml",
+            "epub with hidden fonts",
+            "epub packed by hand",
+        ),
     ],
 )
 def test_the_text_of_documents(
@@ -235,13 +255,14 @@ def billion_laughs() -> bytes:
         ("bomb.epub", lambda: bomb("META-INF/container.xml"), ["unpack", "500,000,000"]),
         ("liar.epub", lambda: bomb("META-INF/container.xml", said=1000), ["EPUB", "cannot be read"]),
         ("locked.xlsx", lambda: locked("xl/workbook.xml"), ["encrypted", "password"]),
+        ("sold.epub", lambda: with_encryption("http://www.w3.org/2001/04/xmlenc#aes128-cbc"), ["encrypted", "DRM"]),
         ("cut off.docx", cut_off, ["DOCX", "damaged"]),
         ("laughs.epub", billion_laughs, ["EPUB", "cannot be read"]),
         ("no book.epub", lambda: b"PK\x03\x04" + b"x" * 26 + b"mimetypeapplication/epub+zip", ["EPUB", "damaged"]),
     ],
     ids=[
         *("encrypted", "broken", "pictures", "bomb docx", "bomb pptx", "bomb xlsx", "bomb epub", "liar"),
-        *("encrypted xlsx", "cut off", "laughs", "no book"),
+        *("encrypted xlsx", "encrypted epub", "cut off", "laughs", "no book"),
     ],
 )
 def test_documents_that_cannot_be_read_say_why(
