@@ -199,19 +199,19 @@ def odp() -> bytes:
 
 
 def rtf() -> bytes:
-    """Return a text with several encodings, characters by their numbers, and what nobody sees."""
+    """Return a text with several encodings, characters by their numbers, and a table."""
     return (
-        rb"{\rtf1\ansi\ansicpg1250\deff0{\fonttbl{\f0\fcharset0 Times;}{\f1\fcharset128 Mincho;}"
+        rb"{\rtf1\ansi\ansicpg1250\deff0{\fonttbl{\f0\fcharset238 Times;}{\f1\fcharset128 Mincho;}"
         rb"{\f2\fcharset204 Arial;}}"
         rb"{\colortbl;\red0\green0\blue0;}{\info{\author Ada}}{\*\generator Writer;}"
         rb"\pard\f0 \'8elu\'9d, caf\u233\'e9 {\b and} \u-10179?\u-8694?{\f1 \'93\'fa\'96\'7b} {\f2\'cf\'f0}\par"
-        b"\r\nit goes\r\n on{\\v hidden}{\\deleted gone}"
+        b"\r\nit goes\r\n on"
         b"{\\pict 00ff}{\\*\\footnote below}\\line \\emdash end\\{\\}\\par"
         rb"\trowd\intbl left\par more\cell right\cell\row\pard{\bin5 {{{{{}last\par}"
     )
 
 
-IN_RTF = "Žluť, café and 😊日本 Пр\n\nit goes onbelow\n—end{}\n\nleft more | right\nlast\n\n"
+IN_RTF = "Žluť, café and 😊日本 Пр\nit goes on\n—end{}\nleft\nmore|right|\nlast\n\n"
 IN_DOCX = """at the top
 
 # Report
