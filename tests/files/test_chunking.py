@@ -40,6 +40,14 @@ def test_the_chunks_of_a_text_are_the_text_however_it_comes(text: str, tokens: i
         assert chunk.last_line == text.count("\n", 0, chunk.start + len(chunk.text) - 1) + 1
 
 
+@pytest.mark.parametrize("character", ["日", "한", "😀"])
+def test_characters_that_are_tokens_of_their_own_make_shorter_chunks(character: str) -> None:
+    chunks, _ = cut(character * 1000, 100, 300)
+    assert [len(chunk.text) for chunk in chunks] == [100] * 10
+    mixed, _ = cut(f"word{character}" * 200, 100, 300)
+    assert [len(chunk.text) for chunk in mixed] == [250] * 4
+
+
 def test_a_chunk_begins_at_a_heading_and_stands_under_those_above() -> None:
     text = "# House\n\n" + "Words. " * 12 + "\n## Kitchen\n\n" + "Words. " * 12 + "\n# Garden\n\nHerons.\n"
     chunks, _ = cut(text, 30, 10_000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import posixpath
 import zipfile
 import zlib
 from functools import cache
@@ -75,10 +76,12 @@ def xlsx() -> bytes:
     return saved(book)
 
 
-def epub() -> bytes:
+def epub(folder: str = "", *, rest_first: bool = False) -> bytes:
+    """Return a book whose pages lie in a folder; with `rest_first`, what it is does not stand at its beginning."""
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w") as archive:
-        archive.writestr("mimetype", "application/epub+zip")
+        if not rest_first:
+            archive.writestr("mimetype", "application/epub+zip")
         archive.writestr(
             "META-INF/container.xml",
             '<container xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles>'
@@ -87,11 +90,29 @@ def epub() -> bytes:
         archive.writestr(
             "OPS/book.opf",
             '<package xmlns="http://www.idpf.org/2007/opf"><manifest>'
-            '<item id="two" href="ch%202.xhtml"/><item id="one" href="one.xhtml"/></manifest>'
+            f'<item id="two" href="{folder}ch%202.xhtml"/><item id="one" href="{folder}one.xhtml"/></manifest>'
             '<spine><itemref idref="one"/><itemref idref="two"/></spine></package>',
         )
-        archive.writestr("OPS/one.xhtml", "<html><body><h1>Chapter one</h1><p>It began.</p></body></html>")
-        archive.writestr("OPS/ch 2.xhtml", "<html><body><h1>Chapter two</h1><p>It ended.</p></body></html>")
+        archive.writestr(
+            posixpath.normpath(f"OPS/{folder}one.xhtml"),
+            "<html><body><h1>Chapter one</h1><p>It began.</p></body></html>",
+        )
+        archive.writestr(
+            posixpath.normpath(f"OPS/{folder}ch 2.xhtml"),
+            "<html><body><h1>Chapter two</h1><p>It ended.</p></body></html>",
+        )
+    return target.getvalue()
+
+
+def with_encryption(way: str) -> bytes:
+    """Return a book of which some parts are encrypted in a way."""
+    target = io.BytesIO(epub())
+    with zipfile.ZipFile(target, "a") as archive:
+        archive.writestr(
+            "META-INF/encryption.xml",
+            '<encryption xmlns:e="http://www.w3.org/2001/04/xmlenc#"><e:EncryptedData>'
+            f'<e:EncryptionMethod Algorithm="{way}"/></e:EncryptedData></encryption>',
+        )
     return target.getvalue()
 
 
@@ -120,8 +141,24 @@ HTML = b"<!DOCTYPE html><html><head><title>Tea</title><script>evil()</script></h
         ("a.xlsx", xlsx, "spreadsheetml", ["## Rooms\n\nroom | size\nkitchen | 12.5"]),
         ("a.epub", epub, "application/epub+zip", ["# Chapter one\n\nIt began.\n\n# Chapter two\n\nIt ended."]),
         ("a.html", lambda: HTML, "text/html", ["# Tea\n\n## Pots\n\nClay."]),
+        ("a.html", lambda: HTML + b"<article>One.</article><p>Two.", "text/html", ["Clay.\n\nOne.\n\nTwo."]),
+        ("a.html", lambda: b"\xef\xbb\xbf" + HTML, "text/html", ["# Tea\n\n## Pots\n\nClay."]),
+        ("a.html", lambda: HTML.decode().encode("utf-16"), "text/html", ["# Tea\n\n## Pots\n\nClay."]),
+        ("a.xhtml", lambda: b"<?xml version='1.0'?><?a b?><!-- c --><!-- d -->" + HTML, "text/html", ["Clay."]),
+        ("a.epub", lambda: with_encryption("http://www.idpf.org/2008/embedding"), "epub", ["It began."]),
+        ("a.epub", lambda: epub("../text/", rest_first=True), "epub", ["Chapter one\n\nIt began.\n\n# Chapter two"]),
     ],
-    ids=["pdf", "pdf without ending", "docx", "docx as txt", "pptx", "xlsx", "epub", "html"],
+    ids=[
+        *("pdf", "pdf without ending", "docx", "docx as txt", "pptx", "xlsx", "epub", "html"),
+        *(
+            "html with an article",
+            "marked html",
+            "utf-16 html",
+            "xhtml",
+            "epub with hidden fonts",
+            "epub packed by hand",
+        ),
+    ],
 )
 def test_the_text_of_documents(
     http: httpx.Client, new_folder: NewFolder, upload: Upload, name: str, data: Any, media_type: str, texts: list[str]
@@ -218,13 +255,14 @@ def billion_laughs() -> bytes:
         ("bomb.epub", lambda: bomb("META-INF/container.xml"), ["unpack", "500,000,000"]),
         ("liar.epub", lambda: bomb("META-INF/container.xml", said=1000), ["EPUB", "cannot be read"]),
         ("locked.xlsx", lambda: locked("xl/workbook.xml"), ["encrypted", "password"]),
+        ("sold.epub", lambda: with_encryption("http://www.w3.org/2001/04/xmlenc#aes128-cbc"), ["encrypted", "DRM"]),
         ("cut off.docx", cut_off, ["DOCX", "damaged"]),
         ("laughs.epub", billion_laughs, ["EPUB", "cannot be read"]),
         ("no book.epub", lambda: b"PK\x03\x04" + b"x" * 26 + b"mimetypeapplication/epub+zip", ["EPUB", "damaged"]),
     ],
     ids=[
         *("encrypted", "broken", "pictures", "bomb docx", "bomb pptx", "bomb xlsx", "bomb epub", "liar"),
-        *("encrypted xlsx", "cut off", "laughs", "no book"),
+        *("encrypted xlsx", "encrypted epub", "cut off", "laughs", "no book"),
     ],
 )
 def test_documents_that_cannot_be_read_say_why(

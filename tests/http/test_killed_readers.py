@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
+from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -13,6 +16,7 @@ from uploading import follow, text_of, when_read
 
 from support.clients import plain_client
 from support.fixtures import StartServer, one_store
+from support.polling import until
 
 EMBEDDING = "openai/text-embedding-3-small"
 TEXT = "".join(f"line {number} of a text that takes some time to read\n" for number in range(8_000))
@@ -87,6 +91,31 @@ def test_a_folder_that_was_embedded_anew_when_its_process_was_killed_is_done_by_
             assert database.execute(vectors).fetchone() == (total, 1, total)
             earlier = "SELECT embedding, earlier_embedding, earlier_version FROM folders"
             assert database.execute(earlier).fetchone() == ("openai/text-embedding-3-large", None, None)
+
+
+@one_store
+def test_a_document_that_lay_open_when_its_process_was_killed_is_deleted_by_the_next(
+    start_server: StartServer,
+) -> None:
+    server = start_server()
+    page = f"<html><body>{uuid4()}{'<p>words</p>' * 50_000}".encode()
+
+    def lying() -> list[Path]:
+        """Return where the page lies; other tests' documents lie beside it, and end while they are looked at."""
+        found = []
+        for each in Path(gettempdir()).glob("folkmoot-file-*/shown/document"):
+            with suppress(OSError):
+                found += [each] if each.read_bytes() == page else []
+        return found
+
+    with plain_client(server.url) as http:
+        folder = http.post("/v1/folders", json={"name": "f"}).json()
+        file = http.post(f"/v1/folders/{folder['id']}/upload", files={"file": ("a.html", page)}).json()
+        until(lying)
+        server.kill()
+        server.restart()
+        assert when_read(http, file)["processing_status"] == "completed"
+        assert not lying()
 
 
 @one_store

@@ -63,6 +63,9 @@ def test_chunks_stand_under_their_headings_with_their_lines(
     assert http.get(f"/v1/sources/{folder['id']}/passages", params={"limit": 1}).json()[0] in chunks
 
 
+JAPANESE = "日本語の文章です。これは試験です。\n"
+
+
 @pytest.mark.parametrize(
     ("data", "text"),
     [
@@ -74,8 +77,16 @@ def test_chunks_stand_under_their_headings_with_their_lines(
         ("Wörter\n".encode("utf-16"), "Wörter\n"),
         ("日本語の文章です。これは試験です。\n".encode("shift_jis") * 20, "日本語の文章です。これは試験です。\n" * 20),
         (b"x" * 100_000 + "é".encode("latin-1") + b"\n", "x" * 100_000 + "é\n"),
+        (f"x{JAPANESE * 3000}".encode("shift_jis"), f"x{JAPANESE * 3000}"),
+        (JAPANESE.encode("utf-16-be"), JAPANESE),
+        ("Wörter\n".encode("utf-16-le") * 20_000, "Wörter\n" * 20_000),
+        ("Wörter\n".encode("utf-32"), "Wörter\n"),
+        (b"<!---->" * 40 + b"text", "<!---->" * 40 + "text"),
     ],
-    ids=["empty", "no end", "ends of lines", "latin-1", "marked", "utf-16", "shift_jis", "late latin-1"],
+    ids=[
+        *("empty", "no end", "ends of lines", "latin-1", "marked", "utf-16", "shift_jis", "late latin-1"),
+        *("long shift_jis", "unmarked utf-16-be", "unmarked utf-16-le", "utf-32", "comments"),
+    ],
 )
 @one_store
 def test_text_of_any_encoding_is_read(
@@ -306,6 +317,15 @@ def test_the_beginning_of_a_picture_is_no_text(
     assert_error(http.post(address, files={"file": (name, data)}), 415, "picture")
 
 
+PORTUGUESE = (
+    "Não há razão para a reunião de amanhã: a direção e a administração já tomaram as decisões, "
+    "e as informações estão em São João.\n"
+)
+CZECH = (
+    "Příliš žluťoučký kůň úpěl ďábelské ódy, a proto se dnes sešli všichni členové a řekli, že příště přijdou dříve.\n"
+) * 3
+
+
 @pytest.mark.parametrize(
     ("text", "encoding"),
     [
@@ -314,6 +334,10 @@ def test_the_beginning_of_a_picture_is_no_text(
         ("Straße", "latin-1"),
         ("Привет, мир. Как дела сегодня, друзья?", "cp1251"),
         ("これは日本語の文章です。", "shift_jis"),
+        (PORTUGUESE, "cp1252"),
+        (PORTUGUESE * 9, "cp1252"),
+        (CZECH, "cp1250"),
+        (CZECH, "iso8859-2"),
     ],
 )
 def test_short_texts_of_other_encodings(text: str, encoding: str) -> None:

@@ -10,12 +10,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 CHARACTERS_OF_A_TOKEN = 4
+"""Letters, about; of the scripts of China, Japan and Korea each character is one."""
+
 SHORTEST, LONGEST = 64, 16_000
 """Characters that a chunk's bound may have."""
 
 LONGEST_HEADING = 200
 
 _HEADING = re.compile(r"^(?:(#{1,6})[ \t]+(\S.*)|(```|~~~).*)$", re.MULTILINE)
+_TOKEN_OF_ITS_OWN = re.compile(
+    "[\u1100-\u11ff\u2e80-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\uff00-\uffef\U0001f000-\U0003ffff]"
+)
 _ENDS = (
     re.compile(r"\n[ \t]*\n+"),
     re.compile(r"\n"),
@@ -43,7 +48,7 @@ class Chunker:
         """Cut chunks of `tokens` tokens, about, at the most.
 
         Args:
-            tokens: four characters count as one.
+            tokens: four characters count as one, and each of the scripts that have thousands.
             headings: whether lines that begin with # are headings, as in Markdown.
         """
         self._most = min(max(tokens * CHARACTERS_OF_A_TOKEN, SHORTEST), LONGEST)
@@ -83,23 +88,34 @@ class Chunker:
 
     def _cut(self, at: int) -> int:
         """Return where the chunk that begins at `at` ends."""
-        limit = at + self._most
+        limit = self._limit(at)
         if self._headings:
             in_code = self._in_code
             for found in _HEADING.finditer(self._buffer, at, min(limit, len(self._buffer))):
                 if found[3]:
                     in_code = not in_code
-                elif not in_code and found.start() > at + self._most // 8:
+                elif not in_code and found.start() > at + (limit - at) // 8:
                     return found.start()
         if limit >= len(self._buffer):
             return len(self._buffer)
         for ends in _ENDS:
             last = None
-            for found in ends.finditer(self._buffer, at + self._most // 2, limit):
+            for found in ends.finditer(self._buffer, at + (limit - at) // 2, limit):
                 last = found
             if last is not None:
                 return last.end()
         return limit
+
+    def _limit(self, at: int) -> int:
+        """Return where the chunk that begins at `at` ends at the latest."""
+        text = self._buffer[at : at + self._most]
+        if not text.isascii() and _TOKEN_OF_ITS_OWN.search(text):
+            left = self._most
+            for place, character in enumerate(text):
+                left -= CHARACTERS_OF_A_TOKEN if _TOKEN_OF_ITS_OWN.match(character) else 1
+                if left < 0:
+                    return at + place
+        return at + self._most
 
     def _chunk(self, at: int, end: int) -> Chunk:
         text = self._buffer[at:end]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import sysconfig
 from collections.abc import AsyncGenerator
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from folkmoot.errors import JobDelayed, JobFailed, SandboxBusy, SandboxUnavailable
-from folkmoot.files import extraction, readable
+from folkmoot.files import extraction, formats, readable
 from folkmoot.files.files import File
 from folkmoot.files.kinds import FileKind
 from folkmoot.files.pieces import copy_to
+from folkmoot.files.shown_folders import delete_abandoned, folder_for_a_while
 from folkmoot.sandbox.calls import Call, Limits, Result
 from folkmoot.sandbox.sandbox import Sandbox
 from folkmoot.store.engine import Store
@@ -54,8 +55,9 @@ class Document:
 
     async def _extract(self) -> str:
         assert self._file.upload_id is not None
-        with TemporaryDirectory(prefix="folkmoot-file-", ignore_cleanup_errors=True) as closed:
-            folder = Path(closed).resolve() / "shown"  # to the user behind the walls; nobody else comes this far
+        await asyncio.to_thread(delete_abandoned)
+        with folder_for_a_while() as closed:
+            folder = closed / "shown"  # to the user behind the walls; nobody else comes this far
             folder.mkdir(mode=0o755)
             folder.chmod(0o755)
             path = folder / "document"
@@ -69,7 +71,7 @@ class Document:
                     "path": str(path),
                     "kind": self._kind.kind,
                     "packages": _packages(),
-                    "html_reader": _source(readable.__file__),
+                    "modules": _modules(),
                 },
                 limits=LIMITS,
                 readable=(folder, *map(Path, _packages())),
@@ -98,6 +100,14 @@ class Document:
     @property
     def _name(self) -> str:
         return self._kind.kind.upper()
+
+
+@cache
+def _modules() -> dict[str, str]:
+    """Return the sources of the modules that read documents, by their names."""
+    paths = [Path(folder) for folder in formats.__path__]
+    readers = {f"{formats.__name__}.{path.stem}": path for folder in paths for path in folder.glob("[a-z]*.py")}
+    return {name: path.read_text() for name, path in {**readers, readable.__name__: Path(readable.__file__)}.items()}
 
 
 @cache

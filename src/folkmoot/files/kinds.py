@@ -9,11 +9,12 @@ from pathlib import PurePath
 from typing import Literal, TypeAlias
 
 from folkmoot.errors import UnsupportedFile
+from folkmoot.files.decoding import MARKS, wide_encoding
 
 HEAD = 65_536
 """Bytes of a file that are looked at."""
 
-Kind: TypeAlias = Literal["text", "html", "pdf", "docx", "pptx", "xlsx", "epub"]
+Kind: TypeAlias = Literal["text", "html", "pdf", "docx", "pptx", "xlsx", "odt", "ods", "odp", "epub", "rtf"]
 
 MEDIA_TYPES = {
     ".md": "text/x-markdown",
@@ -48,11 +49,15 @@ DOCUMENTS: dict[Kind, str] = {
     "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
     "pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "odt": "application/vnd.oasis.opendocument.text",
+    "ods": "application/vnd.oasis.opendocument.spreadsheet",
+    "odp": "application/vnd.oasis.opendocument.presentation",
     "epub": "application/epub+zip",
+    "rtf": "application/rtf",
 }
 """What is read by a parser, and what it is called."""
 
-READABLE = "text of any kind (code, Markdown, CSV, JSON), HTML, PDF, DOCX, PPTX, XLSX and EPUB"
+READABLE = "text of any kind (code, Markdown, CSV, JSON), HTML, PDF, DOCX, PPTX, XLSX, ODT, ODS, ODP, RTF and EPUB"
 
 _PICTURES = {b"\x89PNG\r\n": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF"}
 """How pictures begin; the beginning of one has not always a NUL."""
@@ -60,9 +65,14 @@ _PICTURES = {b"\x89PNG\r\n": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF"}
 _OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 """How Office's documents of before 2007 begin, and the encrypted ones of today."""
 
-_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_HTML = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S)
-_IN_ZIP: dict[bytes, Kind] = {b"word/": "docx", b"ppt/": "pptx", b"xl/": "xlsx"}
+_MARKS = tuple(mark for mark, _ in MARKS)
+_HTML = re.compile(rb"(?>\s*(?:<!--.*?-->|<\?.*?>))*+\s*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S)
+"""How pages begin. What is behind comments is looked at once: tried in all ways, a few of them would take years."""
+
+_NAMED_IN_ZIP = re.compile(rb"PK\x03\x04.{26}mimetype.{0,100}?(application/[a-z.+]+?)(?:-template)?(?![a-z.+-])", re.S)
+"""The first part of EPUB and OpenDocument, which is not packed and says what the file is."""
+
+_IN_ZIP: dict[bytes, Kind] = {b"word/": "docx", b"ppt/": "pptx", b"xl/": "xlsx", b"META-INF/container.xml": "epub"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +112,21 @@ def tell_kind(head: bytes, tail: bytes, name: str) -> FileKind:
 def _document(head: bytes, tail: bytes) -> Kind | None:
     if b"%PDF-" in head[:1024]:
         return "pdf"
+    if head.startswith(b"{\\rtf"):
+        return "rtf"
     if head.startswith(b"PK\x03\x04"):
-        if b"mimetypeapplication/epub+zip" in head[:200]:
-            return "epub"
+        named = _NAMED_IN_ZIP.match(head)
+        if named is not None:
+            return next((kind for kind, name in DOCUMENTS.items() if name.encode() == named[1]), None)
         return next((kind for mark, kind in _IN_ZIP.items() if mark in tail or mark in head), None)
-    return "html" if _HTML.match(head[:4096]) else None
+    return "html" if _HTML.match(_as_utf8(head[:4096])) else None
+
+
+def _as_utf8(beginning: bytes) -> bytes:
+    """Return the beginning of a text as far as its mark says its encoding."""
+    if beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return beginning.decode("utf-16", "replace").encode("utf-8", "replace")
+    return beginning.removeprefix(codecs.BOM_UTF8)
 
 
 def _why_binary(head: bytes) -> str | None:
@@ -119,6 +139,8 @@ def _why_binary(head: bytes) -> str | None:
     if picture is not None:
         return f"is no text but a {picture} picture, and what is in pictures is not read"
     if b"\0" in head:
+        if wide_encoding(head) is not None:
+            return None
         return f"is no text: it has a NUL byte at {head.index(0):,}"
     controls = sum(head.count(byte) for byte in range(32) if byte not in b"\t\n\r\f\x1b\x08\x1a")
     if controls > len(head) // 50:

@@ -38,13 +38,14 @@ _NOT_OF_PAGES = {"idna", "punycode", "unicode-escape", "raw-unicode-escape", "un
 _BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*){2,}")
 
 
-def readable_text(page: bytes, charset: str, address: str) -> str:
+def readable_text(page: bytes, charset: str, address: str, *, whole: bool = False) -> str:
     """Return a page's title and what it says, in Markdown, its links as whole addresses.
 
     Args:
         page: the page as it was sent.
         charset: what the server says its encoding is; empty to look for that in the page.
         address: where it was read, which its links are relative to.
+        whole: to read all of it, and not only what it calls its main part.
     """
     from justhtml import Drop, JustHTML
 
@@ -57,7 +58,8 @@ def readable_text(page: bytes, charset: str, address: str) -> str:
         if link := kept.get("href"):
             kept["href"] = _absolute(address, link)
         element.attrs = kept
-    bodies = document.query("main") or document.query("article") or document.query("body")
+    mains = [] if whole else document.query("main") or document.query("article")
+    bodies = mains or document.query("body")
     text = "\n\n".join(body.to_markdown() for body in bodies)
     text = _BLANK_LINES.sub("\n\n", text).strip()
     return f"# {title}\n\n{text}" if title and not text.startswith(f"# {title}") else text
