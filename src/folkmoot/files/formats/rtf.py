@@ -10,6 +10,6 @@ def read(path: str) -> Iterator[str]:
     """Yield a file's text."""
     from striprtf.striprtf import rtf_to_text
 
-    text = rtf_to_text(Path(path).read_bytes().decode("latin-1"), errors="replace")
+    text = str(rtf_to_text(Path(path).read_bytes().decode("latin-1"), errors="replace"))  # type: ignore[no-untyped-call]
     # A character beyond the first 65,536 is written as two halves.
     yield text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
