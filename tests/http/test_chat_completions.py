@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -214,6 +215,7 @@ def test_settings_and_unknown_fields_do_no_harm(http: httpx.Client, new_agent: N
         "temperature": 0.2,
         "max_tokens": 5,
         "tools": [{"type": "function", "function": {"name": "x", "parameters": {}}}],
+        "tool_choice": "none",
         "stream": None,
         "user": "somebody",
         "n": 1,
@@ -221,3 +223,78 @@ def test_settings_and_unknown_fields_do_no_harm(http: httpx.Client, new_agent: N
     answer = http.post("/v1/chat/completions", json=body)
     assert answer.status_code == 200
     assert answer.json()["choices"][0]["message"]["content"] == "hi"
+
+
+ADD: Any = {
+    "type": "function",
+    "function": {
+        "name": "add",
+        "description": "Adds.",
+        "parameters": {"type": "object", "properties": {"a": {"type": "number"}, "b": {"type": "number"}}},
+    },
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_functions_of_the_caller(
+    chat: openai.OpenAI, new_agent: NewAgent, scripted_model: ScriptedModel, stream: bool
+) -> None:
+    agent = new_agent()
+
+    def ask(messages: list[Any]) -> Any:
+        if not stream:
+            return chat.chat.completions.create(model=agent.id, messages=messages, tools=[ADD]).choices[0]
+        with chat.chat.completions.stream(model=agent.id, messages=messages, tools=[ADD]) as chunks:
+            return chunks.get_final_completion().choices[0]
+
+    talk = [user('CALLS [["add", {"a": 1, "b": 2}], ["add", {"a": 3, "b": 4}]]\nTHEN ECHO three and seven')]
+    asked = ask(talk)
+    assert (asked.finish_reason, asked.message.content, asked.message.role) == ("tool_calls", None, "assistant")
+    calls = asked.message.tool_calls
+    assert [json.loads(call.function.arguments) for call in calls] == [{"a": 1, "b": 2}, {"a": 3, "b": 4}]
+    assert [call.function.name for call in calls] == ["add", "add"]
+    results = [
+        {"role": "tool", "tool_call_id": call.id, "content": sum_} for call, sum_ in zip(calls, ("3", "7"), strict=True)
+    ]
+    said_by_agent = {"role": "assistant", "content": None, "tool_calls": [call.model_dump() for call in calls]}
+    talk += [said_by_agent, *results]
+    answered = ask(talk)
+    assert (answered.finish_reason, answered.message.content) == ("stop", "three and seven")
+    returned = [message["content"] for message in scripted_model.requests[-1]["messages"] if message["role"] == "tool"]
+    assert returned == ["3", "7"]
+    more = ask([*talk, {"role": "assistant", "content": "three and seven"}, user("ECHO more")])
+    assert more.message.content == "more"
+
+
+def test_calls_that_a_caller_forgets_do_not_hold_up_what_it_says_next(
+    chat: openai.OpenAI, client: Letta, new_agent: NewAgent
+) -> None:
+    agent = new_agent()
+    create = chat.chat.completions.create
+    asked = create(model=agent.id, messages=[user('CALL add {"a": 1}')], tools=[ADD]).choices[0].message
+    assert asked.tool_calls is not None
+    late = {"role": "tool", "tool_call_id": asked.tool_calls[0].id, "content": "1"}
+    assert create(model=agent.id, messages=[user("ECHO on")], tools=[ADD]).choices[0].message.content == "on"
+    returned = next(m for m in client.agents.messages.list(agent.id) if m.message_type == "tool_return_message")
+    assert "went on without" in str(returned.tool_return)
+    with_words = [late, user("ECHO further")]  # what it returns comes too late, and the words do not
+    assert create(model=agent.id, messages=with_words).choices[0].message.content == "further"  # type: ignore[arg-type]
+    with pytest.raises(openai.BadRequestError, match="No tool call is currently awaiting"):
+        create(model=agent.id, messages=[late])  # type: ignore[list-item]
+
+
+def test_a_call_of_another_program_is_not_given_up(chat: openai.OpenAI, client: Letta, new_agent: NewAgent) -> None:
+    agent = new_agent()
+    tool: Any = {"name": "add", "parameters": {"type": "object", "properties": {}}}
+    client.agents.messages.create(agent.id, input="CALL add {}", client_tools=[tool])
+    with pytest.raises(openai.ConflictError):
+        chat.chat.completions.create(model=agent.id, messages=[user("hello")], tools=[ADD])
+
+
+def test_a_tool_that_is_no_function_is_refused(chat: openai.OpenAI, new_agent: NewAgent) -> None:
+    with pytest.raises(openai.UnprocessableEntityError, match="'web_search' is no tool of the caller"):
+        chat.chat.completions.create(
+            model=new_agent().id,
+            messages=[user("hello")],
+            tools=[{"type": "web_search"}],  # type: ignore[list-item]
+        )
