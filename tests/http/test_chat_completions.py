@@ -13,7 +13,7 @@ import pytest
 from letta_client import Letta
 from openai.types import CompletionUsage
 
-from support.fixtures import NewAgent
+from support.fixtures import NewAgent, one_store
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
 
@@ -298,3 +298,13 @@ def test_a_tool_that_is_no_function_is_refused(chat: openai.OpenAI, new_agent: N
             messages=[user("hello")],
             tools=[{"type": "web_search"}],  # type: ignore[list-item]
         )
+
+
+@one_store
+def test_what_is_not_there_is_said_where_openais_clients_look(server: ServerProcess) -> None:
+    with openai.OpenAI(base_url=f"{server.url}/openai/v1", api_key="unused", max_retries=0) as client:
+        with pytest.raises(openai.NotFoundError) as missing:
+            client.embeddings.create(model="any", input="hello")
+        assert missing.value.body == {
+            "message": "There is nothing at POST /openai/v1/embeddings.", "type": "NotFound"
+        }  # fmt: skip

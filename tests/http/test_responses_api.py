@@ -130,11 +130,38 @@ def test_functions_of_the_caller(
         ask(input="hello", previous_response_id=asked.id)
     result = {"type": "function_call_output", "call_id": call.call_id, "output": "a meeting"}
     with pytest.raises(openai.BadRequestError, match="which conversation's"):
-        ask(input=[result])
+        ask(input=[{**result, "call_id": "call_of_nobody"}])
     answered = ask(input=[result], previous_response_id=asked.id)
     assert "a meeting" in json.dumps(scripted_model.requests[-1]["messages"])
     assert place_of(answered) == place_of(asked)
     assert [item.type for item in answered.output] == ["message"]
+
+
+def test_a_caller_that_leaves_out_the_ids_of_calls(api: openai.OpenAI, new_agent: NewAgent) -> None:
+    """The Vercel AI SDK does, and sends all that was said with each request."""
+    agent = new_agent()
+    talk: list[Any] = [{"role": "user", "content": 'CALL look_up {"word": "a"}\nTHEN CALL look_up {"word": "b"}'}]
+    asked = first = api.responses.create(model=agent.id, tools=[LOOK_UP], input=talk)
+    for result in ("the first letter", "the second"):
+        (call,) = asked.output
+        assert call.type == "function_call"
+        talk.append({"type": "function_call", "call_id": call.call_id, "name": "look_up", "arguments": call.arguments})
+        talk.append({"type": "function_call_output", "call_id": call.call_id, "output": result})
+        asked = api.responses.create(model=agent.id, tools=[LOOK_UP], input=talk)
+        assert place_of(asked) == place_of(first)
+    assert asked.output_text == "done"
+    talk += [
+        {"type": "item_reference", "id": asked.output[0].id},
+        {"role": "user", "content": 'CALL look_up {"word": "c"}\nTHEN ECHO all three'},
+    ]
+    (call,) = api.responses.create(model=agent.id, tools=[LOOK_UP], input=talk).output
+    assert call.type == "function_call"
+    talk.append({"type": "function_call", "call_id": call.call_id, "name": "look_up", "arguments": call.arguments})
+    talk.append({"type": "function_call_output", "call_id": call.call_id, "output": "the third"})
+    last = api.responses.create(model=agent.id, tools=[LOOK_UP], input=talk)
+    assert (place_of(last), last.output_text) == (place_of(first), "all three")
+    with pytest.raises(openai.BadRequestError, match="which conversation's"):
+        api.responses.create(model=new_agent().id, tools=[LOOK_UP], input=talk[-2:])
 
 
 def test_a_caller_that_keeps_what_was_said_itself(api: openai.OpenAI, client: Letta, new_agent: NewAgent) -> None:

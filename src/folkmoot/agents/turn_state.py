@@ -147,7 +147,8 @@ class TurnState:
 
     def plan(self, reply: Reply) -> list[PlannedCall]:
         """Find what each call runs; one that the agent's rules do not allow now gets told so."""
-        planned = plan_calls(reply.tool_calls, self.tools, self.waits, parallel=self.parallel)
+        clients = [schema.name for schema in self.request.client_tools]
+        planned = plan_calls(reply.tool_calls, self.tools, self.waits, parallel=self.parallel, clients=clients)
         allowed = self.rules.allowed(self.names, self.called)
         return [
             replace(call, tool=None, outcome=not_run(self.rules.explain(call.call.name, self.names, self.called)))

@@ -112,6 +112,12 @@ class ResponseRequest(Request):
             if item.is_by_agent and item.id is not None and (message_id := message_of_item(item.id)) is not None:
                 yield message_id
 
+    @property
+    def answered_calls(self) -> set[str]:
+        """The calls of the caller's functions that the input answers."""
+        answers = (item.call_id for item in self.items if item.type == "function_call_output")
+        return {call_id for call_id in answers if call_id is not None}
+
     def told(self) -> dict[str, Any]:
         """Return what a run keeps of the request for the responses that show it."""
         return {
