@@ -266,6 +266,27 @@ def test_functions_of_the_caller(
     assert more.message.content == "more"
 
 
+def test_the_form_of_an_answer_and_what_has_to_be_called(
+    chat: openai.OpenAI, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    agent = new_agent()
+    create = chat.chat.completions.create
+    schema = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}
+    form: Any = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+    create(model=agent.id, messages=[user('ECHO {"x": 1}')], response_format=form)
+    assert scripted_model.requests[-1]["response_format"]["json_schema"]["schema"]["properties"] == schema["properties"]
+    create(model=agent.id, messages=[user("ECHO {}")], response_format={"type": "json_object"})
+    assert scripted_model.requests[-1]["response_format"] == {"type": "json_object"}
+    create(model=agent.id, messages=[user("ECHO hi")], response_format={"type": "text"})
+    assert "response_format" not in scripted_model.requests[-1]
+    wanted: Any = {"type": "function", "function": {"name": "add"}}
+    create(model=agent.id, messages=[user("CALL add {}")], tools=[ADD], tool_choice=wanted)
+    assert "add" in json.dumps(scripted_model.requests[-1]["tool_choice"])
+    for refused in ({"tool_choice": wanted}, {"response_format": {"type": "json_schema"}}, {"tool_choice": "any"}):
+        with pytest.raises(openai.UnprocessableEntityError, match=r"tool_choice|form of an answer"):
+            create(model=agent.id, messages=[user("ECHO hi")], **refused)
+
+
 def test_calls_that_a_caller_forgets_do_not_hold_up_what_it_says_next(
     chat: openai.OpenAI, client: Letta, new_agent: NewAgent
 ) -> None:

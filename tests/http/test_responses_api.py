@@ -274,14 +274,41 @@ def test_sessions_choose_conversations(
     assert (long.status_code, "x-session-id" in long.json()["detail"]) == (422, True)
 
 
+def test_the_form_of_an_answer_and_what_has_to_be_called(
+    api: openai.OpenAI, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    agent = new_agent()
+    schema = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}
+    form: Any = {"type": "json_schema", "name": "answer", "schema": schema}
+    shaped = api.responses.create(model=agent.id, input='ECHO {"x": 1}', text={"format": form})
+    assert (json.loads(shaped.output_text), shaped.text.format.type) == ({"x": 1}, "json_schema")  # type: ignore[union-attr]
+    assert scripted_model.requests[-1]["response_format"]["json_schema"]["schema"]["properties"] == schema["properties"]
+    api.responses.create(model=agent.id, input="ECHO words", previous_response_id=shaped.id)
+    assert "response_format" not in scripted_model.requests[-1]
+
+    wanted: Any = {"type": "function", "name": "look_up"}
+    asked = api.responses.create(
+        model=agent.id, tools=[LOOK_UP], tool_choice=wanted, input='CALL look_up {"word": "moot"}\nTHEN ECHO done'
+    )
+    assert "look_up" in json.dumps(scripted_model.requests[-1]["tool_choice"])
+    assert asked.tool_choice == openai.types.responses.ToolChoiceFunction(**wanted)
+    own = api.responses.create(
+        model=agent.id, tools=[LOOK_UP], tool_choice="required", input="CALL conversation_search {}\nTHEN ECHO done"
+    )
+    choices = [request.get("tool_choice") for request in scripted_model.requests[-2:]]
+    assert (choices[0], choices[1] in (None, "auto"), own.output_text) == ("required", True, "done")
+
+
 def test_what_cannot_be_asked_is_said(api: openai.OpenAI, client: Letta, new_agent: NewAgent) -> None:
     agent, other = new_agent(), new_agent()
     first = api.responses.create(model=agent.id, input="ECHO one")
     before = len(list(client.conversations.list(agent_id=agent.id)))
     refused: list[tuple[dict[str, Any], str]] = [
         ({"tools": [{"type": "web_search"}]}, "web_search"),
-        ({"tool_choice": "required"}, "tool_choice"),
-        ({"text": {"format": {"type": "json_object"}}}, "response_format"),
+        ({"tool_choice": {"type": "function", "name": "unknown"}}, "'unknown' is none of the functions"),
+        ({"tool_choice": {"type": "web_search"}}, "tool_choice"),
+        ({"text": {"format": {"type": "yaml"}}}, "form of an answer"),
+        ({"text": {"format": {"type": "json_schema", "name": "x"}}}, "form of an answer"),
         ({"conversation": "default", "previous_response_id": first.id}, "previous_response_id"),
         ({"previous_response_id": "resp_1"}, "previous_response_id"),
         ({"input": [{"type": "local_shell_call"}]}, "local_shell_call"),

@@ -139,8 +139,8 @@ async def _read(body: ChatRequest, agent_id: str, conversation_id: str, state: S
         await state.store.write(
             lambda transaction: settle_abandoned(transaction, conversation_id, NOT_ANSWERED, run_ids)
         )
-    functions = [function.name for function in body.functions]
-    return replace(request, details={**request.details, "chat": {"functions": functions}})
+    details = {**request.details, "chat": {"functions": [function.name for function in body.functions]}}
+    return replace(request, response_format=body.form, tool_choice=body.choice, details=details)
 
 
 async def _is_of_functions(transaction: Transaction, pending: Pending) -> bool:

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from folkmoot.errors import BadRequest, InvalidInput
 from folkmoot.server.wire.common import JsonObject, Request, Text
+from folkmoot.server.wire.functions import chosen, form_of
 from folkmoot.server.wire.response_input import image_source, output_text
 from folkmoot.server.wire.sending import MOST_MESSAGES, SendMessages
 
@@ -58,15 +59,34 @@ class ChatRequest(Request):
     tools: Annotated[list[ChatTool], Field(max_length=MOST_MESSAGES)] | None = Field(
         None, description="Functions that the caller runs itself."
     )
-    tool_choice: Any = Field("auto", description="With `none` the agent is shown none of them.")
+    tool_choice: Text | JsonObject | None = Field(
+        "auto", description="With `none` the agent is shown none of them; `required` or one of them is to be called."
+    )
+    response_format: JsonObject | None = Field(None, description="The form of this answer: JSON, or after a schema.")
     stream: bool | None = False
     stream_options: StreamOptions | None = None
+
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> ChatRequest:
+        chosen(self.tool_choice, [function.name for function in self.functions])
+        form_of(self.response_format)
+        return self
 
     @property
     def functions(self) -> list[ChatFunction]:
         """The functions that the agent is shown."""
         shown = [] if self.tool_choice == "none" else self.tools or []
         return [tool.function for tool in shown if tool.function is not None]
+
+    @property
+    def choice(self) -> str | None:
+        """What the model has to call first, where it has to."""
+        return chosen(self.tool_choice, [function.name for function in self.functions])
+
+    @property
+    def form(self) -> dict[str, Any] | None:
+        """The form of the answer, where it is not plain text."""
+        return form_of(self.response_format)
 
     @property
     def new(self) -> list[ChatMessage]:
