@@ -164,6 +164,23 @@ def test_a_caller_that_leaves_out_the_ids_of_calls(api: openai.OpenAI, new_agent
         api.responses.create(model=new_agent().id, tools=[LOOK_UP], input=talk[-2:])
 
 
+def test_calls_without_ids_that_were_answered_long_ago_are_history(
+    api: openai.OpenAI, client: Letta, new_agent: NewAgent
+) -> None:
+    """Pydantic AI sends what was said without any ids."""
+    talk: list[Any] = [
+        {"role": "user", "content": "What is a moot?"},
+        {"type": "function_call", "call_id": "call_of_old", "name": "look_up", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "call_of_old", "output": "a meeting"},
+        {"role": "assistant", "content": "A meeting."},
+        {"role": "user", "content": "ECHO more"},
+    ]
+    told = api.responses.create(model=new_agent().id, tools=[LOOK_UP], input=talk)
+    assert said(client, place_of(told)) == [
+        ("user", "What is a moot?"), ("assistant", "A meeting."), ("user", "ECHO more"), ("assistant", "more"),
+    ]  # fmt: skip
+
+
 def test_a_caller_that_keeps_what_was_said_itself(api: openai.OpenAI, client: Letta, new_agent: NewAgent) -> None:
     agent = new_agent()
     talk: list[Any] = [{"role": "user", "content": 'CALL look_up {"word": "moot"}\nTHEN ECHO done'}]

@@ -80,7 +80,7 @@ async def continue_conversation(
         items = _behind_agents_own(body.items)
         approvals, approved = await _decided(transaction, items)
         return Continuation(conversation_id, items, approvals, approved)
-    if any(item.type in ANSWERS for item in body.items):
+    if any(item.type in ANSWERS for item in _behind_agents_own(body.items)):
         raise BadRequest(
             "input: answers calls that the agent does not wait for, and does not say which conversation's. Name "
             "previous_response_id or conversation, or send the agent's own items along with their ids."
