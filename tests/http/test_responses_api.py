@@ -112,6 +112,21 @@ def test_a_stream_and_reading_it_again(api: openai.OpenAI, new_agent: NewAgent) 
     assert (whole.output, whole.usage, whole.status) == (response.output, response.usage, "completed")
 
 
+def test_thoughts_are_shown_as_a_summary_too(api: openai.OpenAI, new_agent: NewAgent) -> None:
+    events = list(api.responses.create(model=new_agent().id, input="THINK a long while\nECHO so it is", stream=True))
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    for kind in ("reasoning_text", "reasoning_summary_text"):
+        deltas = [event.delta for event in events if event.type == f"response.{kind}.delta"]  # type: ignore[union-attr]
+        assert "".join(deltas) == "a long while"
+    for kind in ("reasoning_summary_part.added", "reasoning_summary_text.done", "reasoning_summary_part.done"):
+        assert [event.type for event in events].count(f"response.{kind}") == 1, kind  # type: ignore[comparison-overlap]
+    response = events[-1].response  # type: ignore[union-attr]
+    thought = response.output[0]
+    assert thought.type == "reasoning"
+    assert [part.text for part in (*thought.summary, *(thought.content or ()))] == ["a long while"] * 2
+    assert api.responses.retrieve(response.id).output == response.output
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_functions_of_the_caller(
     api: openai.OpenAI, new_agent: NewAgent, scripted_model: ScriptedModel, stream: bool
