@@ -312,13 +312,18 @@ def test_a_call_of_another_program_is_not_given_up(chat: openai.OpenAI, client: 
         chat.chat.completions.create(model=agent.id, messages=[user("hello")], tools=[ADD])
 
 
-def test_a_tool_that_is_no_function_is_refused(chat: openai.OpenAI, new_agent: NewAgent) -> None:
-    with pytest.raises(openai.UnprocessableEntityError, match="'web_search' is no tool of the caller"):
-        chat.chat.completions.create(
-            model=new_agent().id,
-            messages=[user("hello")],
-            tools=[{"type": "web_search"}],  # type: ignore[list-item]
-        )
+def test_functions_that_cannot_be_called_are_refused_by_name(http: httpx.Client, new_agent: NewAgent) -> None:
+    agent = new_agent().id
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"tools": [{"type": "web_search"}]}, "tools.0.type: 'web_search' is no tool of the caller"),
+        ({"tools": [{"type": "function"}]}, "tools.0: function: say which"),
+        ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools.0.function.name: "),
+        ({"tools": [{"function": {"name": "a", "parameters": {"type": "array"}}}]}, "tools.0.function.parameters: "),
+        ({"messages": [{"role": "tool", "content": "3"}]}, "messages.0: tool_call_id: "),
+    ]
+    for request, named in refused:
+        answer = http.post("/v1/chat/completions", json={"model": agent, "messages": [user("hello")], **request})
+        assert (answer.status_code, named in answer.json()["detail"]) == (422, True), answer.text
 
 
 @one_store

@@ -12,15 +12,16 @@ from folkmoot.errors import BadRequest, InvalidInput
 from folkmoot.server.wire.common import JsonObject, Request, Text
 from folkmoot.server.wire.functions import chosen, form_of
 from folkmoot.server.wire.response_input import image_source, output_text
-from folkmoot.server.wire.sending import MOST_MESSAGES, SendMessages
+from folkmoot.server.wire.sending import MOST_MESSAGES, ClientTool, SendMessages
 
 
-class ChatFunction(Request):
-    """A function of the caller's."""
+class ChatFunction(ClientTool):
+    """A function of the caller's; `{}` for its parameters says that it has none."""
 
-    name: Text
-    description: Text | None = None
-    parameters: JsonObject | None = None
+    @field_validator("parameters", mode="before")
+    @classmethod
+    def _none(cls, parameters: Any) -> Any:
+        return None if parameters == {} else parameters
 
 
 class ChatTool(Request):
@@ -36,6 +37,12 @@ class ChatTool(Request):
             raise ValueError(f"{kind!r} is no tool of the caller; an agent uses the tools that are attached to it")
         return kind
 
+    @model_validator(mode="after")
+    def _is_whole(self) -> ChatTool:
+        if self.function is None:
+            raise ValueError("function: say which function it is, with its name")
+        return self
+
 
 class ChatMessage(Request):
     """A message in OpenAI's form."""
@@ -43,6 +50,12 @@ class ChatMessage(Request):
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: Text | list[dict[str, Any]] | None = None
     tool_call_id: Text | None = Field(None, description="Which call a message of the role `tool` answers.")
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> ChatMessage:
+        if self.role == "tool" and self.tool_call_id is None:
+            raise ValueError("tool_call_id: a message of the role tool names the call that it answers")
+        return self
 
 
 class StreamOptions(Request):
@@ -119,13 +132,9 @@ class ChatRequest(Request):
             said.append({"type": "approval", "approvals": returns})
         if not said:
             raise InvalidInput("messages: the last message must be one of the role user or tool.")
-        tools = [
-            {"name": each.name, "description": each.description, "parameters": each.parameters or None}
-            for each in self.functions
-        ]
         try:
             return SendMessages.model_validate(
-                {"messages": said, "client_tools": tools, "stream_tokens": bool(self.stream)}
+                {"messages": said, "client_tools": self.functions, "stream_tokens": bool(self.stream)}
             )
         except ValidationError as error:
             raise RequestValidationError(error.errors()) from error
