@@ -108,6 +108,22 @@ def test_only_what_is_new_is_said_to_the_agent(chat: openai.OpenAI, client: Lett
     ]
 
 
+def test_system_messages_come_behind_the_agents_own_instructions(
+    chat: openai.OpenAI, client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    agent = new_agent(system="You are Ada.")
+    kind: list[Any] = [
+        {"role": "system", "content": "Be kind."},
+        {"role": "developer", "content": [{"type": "text", "text": "Be brief."}]},
+    ]
+    talk = [*kind, user("ECHO one"), {"role": "assistant", "content": "one"}, user("ECHO two")]
+    chat.chat.completions.create(model=agent.id, messages=talk)
+    assert "You are Ada.\n\nBe kind.\n\nBe brief." in scripted_model.requests[-1]["messages"][0]["content"]
+    chat.chat.completions.create(model=agent.id, messages=[user("ECHO three")])
+    assert "Be kind." not in json.dumps(scripted_model.requests[-1]), "for that answer only"
+    assert client.agents.retrieve(agent.id).system == "You are Ada."
+
+
 def test_tools_run_behind_the_answer(chat: openai.OpenAI, new_agent: NewAgent) -> None:
     agent = new_agent()
     script = "CALL conversation_search {}\nTHEN ECHO found nothing"

@@ -112,7 +112,7 @@ async def create(body: ChatRequest, state: State, session: Session) -> Response:
         conversation_id = await state.store.write(
             lambda transaction: conversation_of_session(transaction, agent_id, session, state.author)
         )
-    request = await _read(body, agent_id, conversation_id, state)
+    request = await _read(body, agent, conversation_id, state)
     await check_request(request, state)
     model = agent.model.partition("/")[2]
     if body.stream:
@@ -124,7 +124,7 @@ async def create(body: ChatRequest, state: State, session: Session) -> Response:
     return await _whole(request, model, state)
 
 
-async def _read(body: ChatRequest, agent_id: str, conversation_id: str, state: ServerState) -> TurnRequest:
+async def _read(body: ChatRequest, agent: Agent, conversation_id: str, state: ServerState) -> TurnRequest:
     """Return the turn that is asked for; calls of the caller's functions that it does not answer are given up."""
 
     async def read(transaction: Transaction) -> tuple[Pending | None, bool]:
@@ -133,14 +133,15 @@ async def _read(body: ChatRequest, agent_id: str, conversation_id: str, state: S
 
     pending, of_functions = await state.store.read(read)
     waiting = [] if pending is None else [call.id for call in pending.calls]
-    request = read_request(agent_id, conversation_id, body.to_send(waiting), state)
+    request = read_request(agent.id, conversation_id, body.to_send(waiting), state)
     if pending is not None and of_functions and request.decisions is None:
         run_ids = [pending.request.run_id or ""]
         await state.store.write(
             lambda transaction: settle_abandoned(transaction, conversation_id, NOT_ANSWERED, run_ids)
         )
     details = {**request.details, "chat": {"functions": [function.name for function in body.functions]}}
-    return replace(request, response_format=body.form, tool_choice=body.choice, details=details)
+    told = f"{agent.system}\n\n{body.instructions}" if body.instructions else None
+    return replace(request, instructions=told, response_format=body.form, tool_choice=body.choice, details=details)
 
 
 async def _is_of_functions(transaction: Transaction, pending: Pending) -> bool:

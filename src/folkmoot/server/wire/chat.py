@@ -102,6 +102,12 @@ class ChatRequest(Request):
         return form_of(self.response_format)
 
     @property
+    def instructions(self) -> str:
+        """What its system messages say, which come with every request; nothing where it has none."""
+        texts = (output_text(each.content or "") for each in self.messages if each.role in ("system", "developer"))
+        return "\n\n".join(text for text in texts if text)
+
+    @property
     def new(self) -> list[ChatMessage]:
         """What follows the last assistant message."""
         by_agent = [place for place, message in enumerate(self.messages) if message.role == "assistant"]
