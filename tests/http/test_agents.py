@@ -448,6 +448,13 @@ def test_the_model_can_be_changed_in_the_older_form(client: Letta, new_agent: Ne
     assert (after.model, after.llm_config.model, after.llm_config.context_window) == ("openai/gpt-4o", "gpt-4o", 9000)
 
 
+def test_reasoning_can_be_turned_on_in_the_older_form(client: Letta, new_agent: NewAgent) -> None:
+    agent = new_agent(llm_config={"handle": MODEL, "model": "x", "temperature": 0.25})
+    for wanted in (True, False):
+        config = client.agents.update(agent.id, reasoning=wanted).llm_config
+        assert (config.enable_reasoner, config.temperature) == (wanted, 0.25)
+
+
 def test_tools_are_replaced_as_a_whole(client: Letta, new_agent: NewAgent) -> None:
     agent = new_agent()
     ids = {tool.name: tool.id for tool in client.tools.list()}

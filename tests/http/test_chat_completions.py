@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from letta_client import Letta
 from openai.types import CompletionUsage
 
-from support.fixtures import NewAgent
+from support.fixtures import NewAgent, one_store
 from support.scripted_model import ScriptedModel
 from support.server import ServerProcess
 
@@ -105,6 +106,22 @@ def test_only_what_is_new_is_said_to_the_agent(chat: openai.OpenAI, client: Lett
         ("user_message", "ECHO two"),
         ("assistant_message", "two"),
     ]
+
+
+def test_system_messages_come_behind_the_agents_own_instructions(
+    chat: openai.OpenAI, client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    agent = new_agent(system="You are Ada.")
+    kind: list[Any] = [
+        {"role": "system", "content": "Be kind."},
+        {"role": "developer", "content": [{"type": "text", "text": "Be brief."}]},
+    ]
+    talk = [*kind, user("ECHO one"), {"role": "assistant", "content": "one"}, user("ECHO two")]
+    chat.chat.completions.create(model=agent.id, messages=talk)
+    assert "You are Ada.\n\nBe kind.\n\nBe brief." in scripted_model.requests[-1]["messages"][0]["content"]
+    chat.chat.completions.create(model=agent.id, messages=[user("ECHO three")])
+    assert "Be kind." not in json.dumps(scripted_model.requests[-1]), "for that answer only"
+    assert client.agents.retrieve(agent.id).system == "You are Ada."
 
 
 def test_tools_run_behind_the_answer(chat: openai.OpenAI, new_agent: NewAgent) -> None:
@@ -214,6 +231,7 @@ def test_settings_and_unknown_fields_do_no_harm(http: httpx.Client, new_agent: N
         "temperature": 0.2,
         "max_tokens": 5,
         "tools": [{"type": "function", "function": {"name": "x", "parameters": {}}}],
+        "tool_choice": "none",
         "stream": None,
         "user": "somebody",
         "n": 1,
@@ -221,3 +239,114 @@ def test_settings_and_unknown_fields_do_no_harm(http: httpx.Client, new_agent: N
     answer = http.post("/v1/chat/completions", json=body)
     assert answer.status_code == 200
     assert answer.json()["choices"][0]["message"]["content"] == "hi"
+
+
+ADD: Any = {
+    "type": "function",
+    "function": {
+        "name": "add",
+        "description": "Adds.",
+        "parameters": {"type": "object", "properties": {"a": {"type": "number"}, "b": {"type": "number"}}},
+    },
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_functions_of_the_caller(
+    chat: openai.OpenAI, new_agent: NewAgent, scripted_model: ScriptedModel, stream: bool
+) -> None:
+    agent = new_agent()
+
+    def ask(messages: list[Any]) -> Any:
+        if not stream:
+            return chat.chat.completions.create(model=agent.id, messages=messages, tools=[ADD]).choices[0]
+        with chat.chat.completions.stream(model=agent.id, messages=messages, tools=[ADD]) as chunks:
+            return chunks.get_final_completion().choices[0]
+
+    talk = [user('CALLS [["add", {"a": 1, "b": 2}], ["add", {"a": 3, "b": 4}]]\nTHEN ECHO three and seven')]
+    asked = ask(talk)
+    assert (asked.finish_reason, asked.message.content, asked.message.role) == ("tool_calls", None, "assistant")
+    calls = asked.message.tool_calls
+    assert [json.loads(call.function.arguments) for call in calls] == [{"a": 1, "b": 2}, {"a": 3, "b": 4}]
+    assert [call.function.name for call in calls] == ["add", "add"]
+    results = [
+        {"role": "tool", "tool_call_id": call.id, "content": sum_} for call, sum_ in zip(calls, ("3", "7"), strict=True)
+    ]
+    said_by_agent = {"role": "assistant", "content": None, "tool_calls": [call.model_dump() for call in calls]}
+    talk += [said_by_agent, *results]
+    answered = ask(talk)
+    assert (answered.finish_reason, answered.message.content) == ("stop", "three and seven")
+    returned = [message["content"] for message in scripted_model.requests[-1]["messages"] if message["role"] == "tool"]
+    assert returned == ["3", "7"]
+    more = ask([*talk, {"role": "assistant", "content": "three and seven"}, user("ECHO more")])
+    assert more.message.content == "more"
+
+
+def test_the_form_of_an_answer_and_what_has_to_be_called(
+    chat: openai.OpenAI, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    agent = new_agent()
+    create = chat.chat.completions.create
+    schema = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}
+    form: Any = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+    create(model=agent.id, messages=[user('ECHO {"x": 1}')], response_format=form)
+    assert scripted_model.requests[-1]["response_format"]["json_schema"]["schema"]["properties"] == schema["properties"]
+    create(model=agent.id, messages=[user("ECHO {}")], response_format={"type": "json_object"})
+    assert scripted_model.requests[-1]["response_format"] == {"type": "json_object"}
+    create(model=agent.id, messages=[user("ECHO hi")], response_format={"type": "text"})
+    assert "response_format" not in scripted_model.requests[-1]
+    wanted: Any = {"type": "function", "function": {"name": "add"}}
+    create(model=agent.id, messages=[user("CALL add {}")], tools=[ADD], tool_choice=wanted)
+    assert "add" in json.dumps(scripted_model.requests[-1]["tool_choice"])
+    for refused in ({"tool_choice": wanted}, {"response_format": {"type": "json_schema"}}, {"tool_choice": "any"}):
+        with pytest.raises(openai.UnprocessableEntityError, match=r"tool_choice|form of an answer"):
+            create(model=agent.id, messages=[user("ECHO hi")], **refused)
+
+
+def test_calls_that_a_caller_forgets_do_not_hold_up_what_it_says_next(
+    chat: openai.OpenAI, client: Letta, new_agent: NewAgent
+) -> None:
+    agent = new_agent()
+    create = chat.chat.completions.create
+    asked = create(model=agent.id, messages=[user('CALL add {"a": 1}')], tools=[ADD]).choices[0].message
+    assert asked.tool_calls is not None
+    late = {"role": "tool", "tool_call_id": asked.tool_calls[0].id, "content": "1"}
+    assert create(model=agent.id, messages=[user("ECHO on")], tools=[ADD]).choices[0].message.content == "on"
+    returned = next(m for m in client.agents.messages.list(agent.id) if m.message_type == "tool_return_message")
+    assert "went on without" in str(returned.tool_return)
+    with_words = [late, user("ECHO further")]  # what it returns comes too late, and the words do not
+    assert create(model=agent.id, messages=with_words).choices[0].message.content == "further"  # type: ignore[arg-type]
+    with pytest.raises(openai.BadRequestError, match="No tool call is currently awaiting"):
+        create(model=agent.id, messages=[late])  # type: ignore[list-item]
+
+
+def test_a_call_of_another_program_is_not_given_up(chat: openai.OpenAI, client: Letta, new_agent: NewAgent) -> None:
+    agent = new_agent()
+    tool: Any = {"name": "add", "parameters": {"type": "object", "properties": {}}}
+    client.agents.messages.create(agent.id, input="CALL add {}", client_tools=[tool])
+    with pytest.raises(openai.ConflictError):
+        chat.chat.completions.create(model=agent.id, messages=[user("hello")], tools=[ADD])
+
+
+def test_functions_that_cannot_be_called_are_refused_by_name(http: httpx.Client, new_agent: NewAgent) -> None:
+    agent = new_agent().id
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"tools": [{"type": "web_search"}]}, "tools.0.type: 'web_search' is no tool of the caller"),
+        ({"tools": [{"type": "function"}]}, "tools.0: function: say which"),
+        ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools.0.function.name: "),
+        ({"tools": [{"function": {"name": "a", "parameters": {"type": "array"}}}]}, "tools.0.function.parameters: "),
+        ({"messages": [{"role": "tool", "content": "3"}]}, "messages.0: tool_call_id: "),
+    ]
+    for request, named in refused:
+        answer = http.post("/v1/chat/completions", json={"model": agent, "messages": [user("hello")], **request})
+        assert (answer.status_code, named in answer.json()["detail"]) == (422, True), answer.text
+
+
+@one_store
+def test_what_is_not_there_is_said_where_openais_clients_look(server: ServerProcess) -> None:
+    with openai.OpenAI(base_url=f"{server.url}/openai/v1", api_key="unused", max_retries=0) as client:
+        with pytest.raises(openai.NotFoundError) as missing:
+            client.embeddings.create(model="any", input="hello")
+        assert missing.value.body == {
+            "message": "There is nothing at POST /openai/v1/embeddings.", "type": "NotFound"
+        }  # fmt: skip

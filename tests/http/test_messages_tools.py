@@ -80,6 +80,13 @@ def test_a_tool_that_does_not_exist_is_answered_with_those_that_do(client: Letta
     assert response.messages[-1].content == "sorry"
 
 
+def test_a_tool_that_does_not_exist_is_answered_with_the_clients_own_too(client: Letta, new_agent: NewAgent) -> None:
+    tool = {"name": "run_shell", "parameters": {"type": "object", "properties": {}}}
+    (returned,) = returns(say(client, new_agent(), "CALL Bash {}", client_tools=[tool]))
+    assert "conversation_search" in returned.tool_return
+    assert returned.tool_return.endswith(", run_shell.")
+
+
 def test_a_tool_of_the_server_that_the_agent_does_not_have_is_not_run(
     client: Letta, new_agent: NewAgent, new_block: NewBlock
 ) -> None:

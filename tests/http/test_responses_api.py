@@ -112,6 +112,21 @@ def test_a_stream_and_reading_it_again(api: openai.OpenAI, new_agent: NewAgent) 
     assert (whole.output, whole.usage, whole.status) == (response.output, response.usage, "completed")
 
 
+def test_thoughts_are_shown_as_a_summary_too(api: openai.OpenAI, new_agent: NewAgent) -> None:
+    events = list(api.responses.create(model=new_agent().id, input="THINK a long while\nECHO so it is", stream=True))
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    for kind in ("reasoning_text", "reasoning_summary_text"):
+        deltas = [event.delta for event in events if event.type == f"response.{kind}.delta"]  # type: ignore[union-attr]
+        assert "".join(deltas) == "a long while"
+    for kind in ("reasoning_summary_part.added", "reasoning_summary_text.done", "reasoning_summary_part.done"):
+        assert [event.type for event in events].count(f"response.{kind}") == 1, kind  # type: ignore[comparison-overlap]
+    response = events[-1].response  # type: ignore[union-attr]
+    thought = response.output[0]
+    assert thought.type == "reasoning"
+    assert [part.text for part in (*thought.summary, *(thought.content or ()))] == ["a long while"] * 2
+    assert api.responses.retrieve(response.id).output == response.output
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_functions_of_the_caller(
     api: openai.OpenAI, new_agent: NewAgent, scripted_model: ScriptedModel, stream: bool
@@ -130,11 +145,55 @@ def test_functions_of_the_caller(
         ask(input="hello", previous_response_id=asked.id)
     result = {"type": "function_call_output", "call_id": call.call_id, "output": "a meeting"}
     with pytest.raises(openai.BadRequestError, match="which conversation's"):
-        ask(input=[result])
+        ask(input=[{**result, "call_id": "call_of_nobody"}])
     answered = ask(input=[result], previous_response_id=asked.id)
     assert "a meeting" in json.dumps(scripted_model.requests[-1]["messages"])
     assert place_of(answered) == place_of(asked)
     assert [item.type for item in answered.output] == ["message"]
+
+
+def test_a_caller_that_leaves_out_the_ids_of_calls(api: openai.OpenAI, new_agent: NewAgent) -> None:
+    """The Vercel AI SDK does, and sends all that was said with each request."""
+    agent = new_agent()
+    talk: list[Any] = [{"role": "user", "content": 'CALL look_up {"word": "a"}\nTHEN CALL look_up {"word": "b"}'}]
+    asked = first = api.responses.create(model=agent.id, tools=[LOOK_UP], input=talk)
+    for result in ("the first letter", "the second"):
+        (call,) = asked.output
+        assert call.type == "function_call"
+        talk.append({"type": "function_call", "call_id": call.call_id, "name": "look_up", "arguments": call.arguments})
+        talk.append({"type": "function_call_output", "call_id": call.call_id, "output": result})
+        asked = api.responses.create(model=agent.id, tools=[LOOK_UP], input=talk)
+        assert place_of(asked) == place_of(first)
+    assert asked.output_text == "done"
+    talk += [
+        {"type": "item_reference", "id": asked.output[0].id},
+        {"role": "user", "content": 'CALL look_up {"word": "c"}\nTHEN ECHO all three'},
+    ]
+    (call,) = api.responses.create(model=agent.id, tools=[LOOK_UP], input=talk).output
+    assert call.type == "function_call"
+    talk.append({"type": "function_call", "call_id": call.call_id, "name": "look_up", "arguments": call.arguments})
+    talk.append({"type": "function_call_output", "call_id": call.call_id, "output": "the third"})
+    last = api.responses.create(model=agent.id, tools=[LOOK_UP], input=talk)
+    assert (place_of(last), last.output_text) == (place_of(first), "all three")
+    with pytest.raises(openai.BadRequestError, match="which conversation's"):
+        api.responses.create(model=new_agent().id, tools=[LOOK_UP], input=talk[-2:])
+
+
+def test_calls_without_ids_that_were_answered_long_ago_are_history(
+    api: openai.OpenAI, client: Letta, new_agent: NewAgent
+) -> None:
+    """Pydantic AI sends what was said without any ids."""
+    talk: list[Any] = [
+        {"role": "user", "content": "What is a moot?"},
+        {"type": "function_call", "call_id": "call_of_old", "name": "look_up", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "call_of_old", "output": "a meeting"},
+        {"role": "assistant", "content": "A meeting."},
+        {"role": "user", "content": "ECHO more"},
+    ]
+    told = api.responses.create(model=new_agent().id, tools=[LOOK_UP], input=talk)
+    assert said(client, place_of(told)) == [
+        ("user", "What is a moot?"), ("assistant", "A meeting."), ("user", "ECHO more"), ("assistant", "more"),
+    ]  # fmt: skip
 
 
 def test_a_caller_that_keeps_what_was_said_itself(api: openai.OpenAI, client: Letta, new_agent: NewAgent) -> None:
@@ -247,14 +306,41 @@ def test_sessions_choose_conversations(
     assert (long.status_code, "x-session-id" in long.json()["detail"]) == (422, True)
 
 
+def test_the_form_of_an_answer_and_what_has_to_be_called(
+    api: openai.OpenAI, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    agent = new_agent()
+    schema = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}
+    form: Any = {"type": "json_schema", "name": "answer", "schema": schema}
+    shaped = api.responses.create(model=agent.id, input='ECHO {"x": 1}', text={"format": form})
+    assert (json.loads(shaped.output_text), shaped.text.format.type) == ({"x": 1}, "json_schema")  # type: ignore[union-attr]
+    assert scripted_model.requests[-1]["response_format"]["json_schema"]["schema"]["properties"] == schema["properties"]
+    api.responses.create(model=agent.id, input="ECHO words", previous_response_id=shaped.id)
+    assert "response_format" not in scripted_model.requests[-1]
+
+    wanted: Any = {"type": "function", "name": "look_up"}
+    asked = api.responses.create(
+        model=agent.id, tools=[LOOK_UP], tool_choice=wanted, input='CALL look_up {"word": "moot"}\nTHEN ECHO done'
+    )
+    assert "look_up" in json.dumps(scripted_model.requests[-1]["tool_choice"])
+    assert asked.tool_choice == openai.types.responses.ToolChoiceFunction(**wanted)
+    own = api.responses.create(
+        model=agent.id, tools=[LOOK_UP], tool_choice="required", input="CALL conversation_search {}\nTHEN ECHO done"
+    )
+    choices = [request.get("tool_choice") for request in scripted_model.requests[-2:]]
+    assert (choices[0], choices[1] in (None, "auto"), own.output_text) == ("required", True, "done")
+
+
 def test_what_cannot_be_asked_is_said(api: openai.OpenAI, client: Letta, new_agent: NewAgent) -> None:
     agent, other = new_agent(), new_agent()
     first = api.responses.create(model=agent.id, input="ECHO one")
     before = len(list(client.conversations.list(agent_id=agent.id)))
     refused: list[tuple[dict[str, Any], str]] = [
         ({"tools": [{"type": "web_search"}]}, "web_search"),
-        ({"tool_choice": "required"}, "tool_choice"),
-        ({"text": {"format": {"type": "json_object"}}}, "response_format"),
+        ({"tool_choice": {"type": "function", "name": "unknown"}}, "'unknown' is none of the functions"),
+        ({"tool_choice": {"type": "web_search"}}, "tool_choice"),
+        ({"text": {"format": {"type": "yaml"}}}, "form of an answer"),
+        ({"text": {"format": {"type": "json_schema", "name": "x"}}}, "form of an answer"),
         ({"conversation": "default", "previous_response_id": first.id}, "previous_response_id"),
         ({"previous_response_id": "resp_1"}, "previous_response_id"),
         ({"input": [{"type": "local_shell_call"}]}, "local_shell_call"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -78,13 +78,19 @@ class PlannedCall:
 
 
 def plan_calls(
-    calls: Sequence[ToolCall], tools: Sequence[Tool], waits: Callable[[ToolCall], bool], *, parallel: bool
+    calls: Sequence[ToolCall],
+    tools: Sequence[Tool],
+    waits: Callable[[ToolCall], bool],
+    *,
+    parallel: bool,
+    clients: Collection[str] = (),
 ) -> list[PlannedCall]:
     """Find each call's tool and read its arguments.
 
     Args:
         calls: the calls of one reply.
         tools: the agent's tools.
+        clients: names of the client's own tools, of which a model is told when it calls one that is not there.
         waits: whether a call waits for somebody.
         parallel: whether more than the first call may be run.
     """
@@ -96,15 +102,15 @@ def plan_calls(
         elif waits(call):
             planned.append(PlannedCall(call))
         else:
-            planned.append(plan_call(call, known))
+            planned.append(plan_call(call, known, clients))
     return planned
 
 
-def plan_call(call: ToolCall, tools: Mapping[str, Tool]) -> PlannedCall:
-    """Find the call's tool among `tools`, by name, and read its arguments."""
+def plan_call(call: ToolCall, tools: Mapping[str, Tool], clients: Collection[str] = ()) -> PlannedCall:
+    """Find the call's tool among `tools`, by name, and read its arguments; `clients` names the client's own."""
     tool = tools.get(call.name)
     if tool is None:
-        names = ", ".join(tools) or "none"
+        names = ", ".join(dict.fromkeys([*tools, *clients])) or "none"
         return PlannedCall(call, outcome=not_run(f"There is no tool {call.name!r}. Your tools: {names}."))
     try:
         return PlannedCall(call, tool, parse_arguments(tool.schema, clean_text(call.arguments)))

@@ -106,7 +106,7 @@ async def _take_steps(turn: TurnState, sink: TurnSink) -> TurnEnd:
         end = await _take_step(turn, sink, call, incoming, number)
         if end is not None:
             return end
-        incoming = ()
+        incoming, turn.steps_taken = (), number
     raise AssertionError("the last step that is allowed ends the turn")
 
 

@@ -46,6 +46,14 @@ class TurnRequest:
     instructions: str | None = None
     """Instructions for this turn only."""
 
+    response_format: Mapping[str, Any] | None = None
+    """The form of the answer, as agents' settings have it, for this turn only."""
+
+    tool_choice: str | None = None
+    """What the model has to call in the first step, unless the agent's rules say something else: a tool's name, or
+    `required` for any.
+    """
+
     skills: str = ""
     """What the asking program's skills are, as the model reads them behind the instructions in this turn."""
 
@@ -83,6 +91,8 @@ class TurnState:
     usage: Usage = field(default_factory=Usage)
     asked: Prompt | None = None
     """What the model was asked last."""
+
+    steps_taken: int = 0
 
     begins_anew: bool = False
     """Whether what was said in turns before leaves the context, as the agent's `message_buffer_autoclear` says."""
@@ -125,10 +135,12 @@ class TurnState:
 
     @property
     def tool_choice(self) -> str | None:
-        """What the rules make the model call next: a tool's name, `required`, or None when it is free."""
+        """What the model has to call next, by rules or request: a tool's name, `required`, or None when it is free."""
         if forced := self.rules.forced(self.names, self.called):
             return forced
-        return "required" if self.rules.must_call(self.names, self.called) else None
+        if self.rules.must_call(self.names, self.called):
+            return "required"
+        return None if self.steps_taken else self.request.tool_choice
 
     def waits(self, call: ToolCall, called: Sequence[Called] | None = None) -> bool:
         """Tell whether a call waits for somebody, with the arguments that it will be run with.
@@ -147,7 +159,8 @@ class TurnState:
 
     def plan(self, reply: Reply) -> list[PlannedCall]:
         """Find what each call runs; one that the agent's rules do not allow now gets told so."""
-        planned = plan_calls(reply.tool_calls, self.tools, self.waits, parallel=self.parallel)
+        clients = [schema.name for schema in self.request.client_tools]
+        planned = plan_calls(reply.tool_calls, self.tools, self.waits, parallel=self.parallel, clients=clients)
         allowed = self.rules.allowed(self.names, self.called)
         return [
             replace(call, tool=None, outcome=not_run(self.rules.explain(call.call.name, self.names, self.called)))
@@ -213,8 +226,10 @@ class TurnState:
         if request.skills:
             instructions = f"{instructions}\n\n{request.skills}".lstrip()
         prompt = build_prompt(agent, request.conversation_id, instructions, self.schemas, messages, seen)
-        choice = self.tool_choice
-        return replace(prompt, options=replace(prompt.options, tool_choice=choice)) if choice else prompt
+        options = replace(prompt.options, tool_choice=self.tool_choice)
+        if request.response_format is not None:
+            options = replace(options, response_format=request.response_format)
+        return replace(prompt, options=options)
 
     async def look(self, transaction: Transaction) -> Seen:
         """Return what the agent is shown beside its messages, as it is now."""

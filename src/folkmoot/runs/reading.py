@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import and_, bindparam, select
 
+from folkmoot.agents.approvals import calls_of
 from folkmoot.agents.events import TurnEnd, TurnFailed
 from folkmoot.agents.steps import usage_of_steps
 from folkmoot.conversations.conversations import forget_runs, in_conversation
@@ -24,6 +25,20 @@ _newest_in_conversation = (
     .where(runs.c.conversation_id == bindparam("conversation_id"))
     .order_by(runs.c.created_at.desc(), runs.c.id.desc())
     .limit(1)
+)
+MOST_LOOKED_THROUGH = 1000
+"""Newest runs of an agent among which one that waits is looked for."""
+
+_newest_of_agent = (
+    select(runs.c.id, runs.c.stop_reason)
+    .where(runs.c.agent_id == bindparam("agent_id"))
+    .order_by(runs.c.created_at.desc(), runs.c.id.desc())
+    .limit(MOST_LOOKED_THROUGH)
+    .subquery()
+)
+_requests_that_wait = select(messages).where(
+    messages.c.run_id.in_(select(_newest_of_agent.c.id).where(_newest_of_agent.c.stop_reason == "requires_approval")),
+    messages.c.message_type == "approval_request_message",
 )
 _leaving = leaving(runs, and_(runs.c.id == bindparam("run_id")))
 
@@ -99,6 +114,15 @@ async def is_newest(transaction: Transaction, run: Run) -> bool:
     """Tell whether the run is the last that was begun in its conversation."""
     row = await transaction.first(_newest_in_conversation, conversation_id=run.conversation_id)
     return row is None or row["id"] == run.id
+
+
+async def run_that_waits(transaction: Transaction, agent_id: str, call_ids: Collection[str]) -> Run | None:
+    """Return the agent's run, one of its newest, that waits for one of these calls."""
+    for row in await transaction.all(_requests_that_wait, agent_id=agent_id):
+        request = Message.from_row(row)
+        if request.run_id is not None and any(call.id in call_ids for call in calls_of(request.body)):
+            return await find_run(transaction, request.run_id)
+    return None
 
 
 async def messages_of_run(transaction: Transaction, run_id: str) -> list[Message]:

@@ -17,7 +17,7 @@ from folkmoot.errors import BadRequest, InvalidInput, NotFound
 from folkmoot.identifiers import EXAMPLE_UUID, check_id
 from folkmoot.memory.authors import Author
 from folkmoot.models.prompt import ToolCall
-from folkmoot.runs.reading import is_newest, messages_of_run
+from folkmoot.runs.reading import is_newest, messages_of_run, run_that_waits
 from folkmoot.runs.runs import Run, find_run
 from folkmoot.server.wire.response_input import ANSWERS, InputItem
 from folkmoot.server.wire.response_output import message_of_item
@@ -80,10 +80,10 @@ async def continue_conversation(
         items = _behind_agents_own(body.items)
         approvals, approved = await _decided(transaction, items)
         return Continuation(conversation_id, items, approvals, approved)
-    if any(item.type in ANSWERS for item in body.items):
+    if any(item.type in ANSWERS for item in _behind_agents_own(body.items)):
         raise BadRequest(
-            "input: answers calls, and does not say which conversation's. Name previous_response_id or conversation, "
-            "or send the agent's own items along with their ids."
+            "input: answers calls that the agent does not wait for, and does not say which conversation's. Name "
+            "previous_response_id or conversation, or send the agent's own items along with their ids."
         )
     begun = await create_conversation(transaction, agent_id, author)
     return Continuation(begun.id, [item for item in body.items if item.type == "message"])
@@ -150,7 +150,13 @@ async def _previous(transaction: Transaction, agent_id: str, response_id: str) -
 
 
 async def _run_of_items(transaction: Transaction, agent_id: str, body: ResponseRequest) -> Run | None:
-    """Return the run of the agent's last item in the input, which a caller sends who keeps what was said itself."""
+    """Return the run of the agent's last item in the input, which a caller sends who keeps what was said itself.
+
+    Some callers leave out the ids of calls, so that the run is found by the calls that it waits for.
+    """
+    answered = body.answered_calls
+    if answered and (waiting := await run_that_waits(transaction, agent_id, answered)) is not None:
+        return waiting
     message_id = next(body.items_by_message, None)
     if message_id is None:
         return None

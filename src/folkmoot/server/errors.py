@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from http import HTTPStatus
 from reprlib import Repr
 from typing import Any
 
@@ -63,8 +64,7 @@ def error_body(error: FolkmootError) -> dict[str, Any]:
 
 def error_response(error: FolkmootError, path: str = "") -> Response:
     """Return an error as a response with its own status, in the form that clients of `path` look for."""
-    if path.startswith(("/v1/chat/", "/v1/responses", "/openai/")):  # OpenAI's clients look for the message there
-        error.extra = {**error.extra, "error": {"message": error.message, "type": type(error).__name__}}
+    error.extra = {**error.extra, **_for_openai(path, error.message, type(error).__name__)}
     if path == "/mcp":  # and clients of the Model Context Protocol look for a JSON-RPC error
         error.extra = {**error.extra, "jsonrpc": "2.0", "id": None, "error": {"code": -32000, "message": error.message}}
     headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorized) else {}
@@ -72,6 +72,12 @@ def error_response(error: FolkmootError, path: str = "") -> Response:
         headers["Retry-After"] = "1"
     content = json.dumps(error_body(error), ensure_ascii=True)
     return Response(content, error.status, headers, media_type="application/json")
+
+
+def _for_openai(path: str, message: str, kind: str) -> dict[str, Any]:
+    """Return what OpenAI's clients look for in an error; nothing for others."""
+    theirs = path.startswith(("/v1/chat/", "/v1/responses", "/openai/"))
+    return {"error": {"message": message, "type": kind}} if theirs else {}
 
 
 FOR_PROGRAMS = ("/v1/", "/openai/", "/mcp", "/metrics", "/openapi.json", "/static/")
@@ -107,8 +113,11 @@ def add_error_handlers(application: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> Response:
         words = _about_route(request, error)
         page = _as_page(request.scope, error.status_code, words)
-        content = json.dumps({"detail": words})
-        return page or Response(content, error.status_code, error.headers, media_type="application/json")
+        body = {
+            "detail": words,
+            **_for_openai(request.url.path, words, HTTPStatus(error.status_code).phrase.replace(" ", "")),
+        }
+        return page or Response(json.dumps(body), error.status_code, error.headers, media_type="application/json")
 
     @application.exception_handler(ClientDisconnect)
     async def gone(request: Request, error: ClientDisconnect) -> Response:

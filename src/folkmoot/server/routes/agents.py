@@ -167,6 +167,9 @@ async def change_agent(transaction: Transaction, agent_id: str, body: UpdateAgen
     changes, configuration = _changes(body, state)
     if body.tool_ids is not None:
         changes["tools"] = await state.services.tools.find(transaction, body.tool_ids)
+    if body.reasoning is not None:
+        kept = (await find_agent(transaction, agent_id)).configuration.get("llm_config") or {}
+        configuration["llm_config"] = {**kept, "enable_reasoner": body.reasoning, **configuration.get("llm_config", {})}
     await update_agent(transaction, agent_id, changes, configuration)
     if body.enable_sleeptime:
         await ensure_partner(transaction, agent_id, state.services, state.author)

@@ -194,6 +194,8 @@ async def _read(body: ResponseRequest, session: str | None, state: ServerState) 
         return replace(
             request,
             instructions=_with(agent, body),
+            response_format=body.form,
+            tool_choice=body.choice,
             background=bool(body.background),
             details={**request.details, "response": {**body.told(), "approved": place.approved}},
         )

@@ -248,6 +248,7 @@ class UpdateAgent(AgentFields):
     message_ids: list[MessageId] | None = Field(
         None, max_length=MOST_IN_CONTEXT, description="Those that stay in the main conversation's context: the newest."
     )
+    reasoning: bool | None = Field(None, description="An older form of the model's settings.")
 
 
 class ModifyApproval(Request):

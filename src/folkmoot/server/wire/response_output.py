@@ -91,9 +91,15 @@ class ResponseOutput:
             yield from self._open(message_id, _written(kind, message_id))
             yield self._about(message_id, "response.content_part.added", content_index=0, part=_part(kind, ""))
             self._item(message_id)["content"] = [_part(kind, "")]
+            if kind == "reasoning":
+                yield self._about(
+                    message_id, "response.reasoning_summary_part.added", summary_index=0, part=_summary("")
+                )
         if text:
             self._item(message_id)["content"][0]["text"] += text
             yield self._about(message_id, f"response.{_text_of(kind)}.delta", delta=text, **_more(kind))
+            if kind == "reasoning":
+                yield self._about(message_id, "response.reasoning_summary_text.delta", summary_index=0, delta=text)
 
     def _write_call(
         self, call_id: str, message_id: str, name: str | None, arguments: str, *, waits: bool
@@ -169,6 +175,10 @@ class ResponseOutput:
             text = item["content"][0]["text"]
             yield self._about(key, f"response.{_text_of(kind)}.done", text=text, **_more(kind))
             yield self._about(key, "response.content_part.done", content_index=0, part=dict(item["content"][0]))
+            if kind == "reasoning":
+                item["summary"] = [_summary(text)]
+                yield self._about(key, "response.reasoning_summary_text.done", summary_index=0, text=text)
+                yield self._about(key, "response.reasoning_summary_part.done", summary_index=0, part=_summary(text))
         elif kind != "mcp_approval_request":
             named = {"name": item["name"]} if kind == "function_call" else {}
             yield self._about(key, f"response.{_arguments_of(item)}.done", arguments=item["arguments"], **named)
@@ -203,7 +213,8 @@ def message_of_item(item_id: str) -> str | None:
 
 def text_item(kind: str, message_id: str, text: str) -> dict[str, Any]:
     """Return an item that is whole: what an agent said (`message`) or thought (`reasoning`)."""
-    return {**_written(kind, message_id), "status": "completed", "content": [_part(kind, text)]}
+    summary = {"summary": [_summary(text)]} if kind == "reasoning" else {}
+    return {**_written(kind, message_id), "status": "completed", "content": [_part(kind, text)], **summary}
 
 
 def _written(kind: str, message_id: str) -> dict[str, Any]:
@@ -217,6 +228,11 @@ def _part(kind: str, text: str) -> dict[str, Any]:
     if kind == "message":
         return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
     return {"type": "reasoning_text", "text": text}
+
+
+def _summary(text: str) -> dict[str, Any]:
+    """Return what was thought as a summary too, the only form in which most programs look for it."""
+    return {"type": "summary_text", "text": text}
 
 
 def _text_of(kind: str) -> str:

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from folkmoot.agents.events import TurnEnd
 from folkmoot.identifiers import new_id
 from folkmoot.models.prompt import Usage
 from folkmoot.runs.runs import Run
 from folkmoot.server.wire.common import JsonObject, Reply, Request, Text
+from folkmoot.server.wire.functions import chosen, form_of
 from folkmoot.server.wire.response_input import InputItem, output_text
 from folkmoot.server.wire.response_output import ResponseOutput, message_of_item
 from folkmoot.server.wire.sending import MOST_MESSAGES, ClientTool, SendMessages
+
+PLAIN = {"type": "text"}
+"""The format of an answer that is words."""
 
 MOST_METADATA = 16
 """Keys of a response's metadata, as the standard has it."""
@@ -68,32 +72,42 @@ class ResponseRequest(Request):
         None, description="Functions that the caller runs itself."
     )
     tool_choice: Text | dict[str, Any] | None = "auto"
-    text: dict[str, Any] | None = None
+    text: JsonObject | None = Field(None, description="The `format` of this answer: text, or JSON after a schema.")
     metadata: JsonObject | None = Field(None, max_length=MOST_METADATA)
     stream: bool | None = False
     background: bool | None = False
     store: bool | None = True
 
-    @field_validator("tool_choice")
-    @classmethod
-    def _left_to_agent(cls, choice: Any) -> Any:
-        if choice not in (None, "auto", "none"):
-            raise ValueError("must be 'auto' or 'none'; what an agent has to call its tool rules say")
-        return choice
-
-    @field_validator("text")
-    @classmethod
-    def _plain(cls, text: dict[str, Any] | None, info: ValidationInfo) -> dict[str, Any] | None:
-        wanted = (text or {}).get("format")
-        if isinstance(wanted, dict) and wanted.get("type", "text") != "text":
-            raise ValueError("format: must be text here; set the agent's own response_format for another one")
-        return text
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> ResponseRequest:
+        chosen(self.tool_choice, self._functions)
+        form_of(self._format)
+        return self
 
     @model_validator(mode="after")
     def _one_place(self) -> ResponseRequest:
         if self.previous_response_id is not None and self.conversation is not None:
             raise ValueError("previous_response_id: name it or `conversation`, and not both")
         return self
+
+    @property
+    def _functions(self) -> list[str]:
+        return [tool.name for tool in self.tools or () if tool.name is not None]
+
+    @property
+    def _format(self) -> Mapping[str, Any] | None:
+        wanted = (self.text or {}).get("format")
+        return wanted if isinstance(wanted, Mapping) else None
+
+    @property
+    def choice(self) -> str | None:
+        """What the model has to call first, where it has to."""
+        return chosen(self.tool_choice, self._functions)
+
+    @property
+    def form(self) -> dict[str, Any] | None:
+        """The form of the answer, where it is not plain text."""
+        return form_of(self._format)
 
     @property
     def conversation_id(self) -> str | None:
@@ -112,6 +126,12 @@ class ResponseRequest(Request):
             if item.is_by_agent and item.id is not None and (message_id := message_of_item(item.id)) is not None:
                 yield message_id
 
+    @property
+    def answered_calls(self) -> set[str]:
+        """The calls of the caller's functions that the input answers."""
+        answers = (item.call_id for item in self.items if item.type == "function_call_output")
+        return {call_id for call_id in answers if call_id is not None}
+
     def told(self) -> dict[str, Any]:
         """Return what a run keeps of the request for the responses that show it."""
         return {
@@ -120,6 +140,7 @@ class ResponseRequest(Request):
             "previous_response_id": self.previous_response_id,
             "tools": [tool.shown() for tool in self.tools or ()],
             "tool_choice": self.tool_choice or "auto",
+            "text": {"format": self._format or PLAIN},
             "metadata": self.metadata or {},
             "background": bool(self.background),
             "store": self.store is not False,
@@ -249,8 +270,8 @@ class ResponseReply(Reply):
     service_tier: str | None = None
     store: bool
     temperature: float | None = None
-    text: dict[str, Any] = {"format": {"type": "text"}}
-    tool_choice: str
+    text: dict[str, Any]
+    tool_choice: str | dict[str, Any]
     tools: list[dict[str, Any]]
     top_logprobs: int | None = None
     top_p: float | None = None
@@ -295,6 +316,7 @@ class ResponseReply(Reply):
             previous_response_id=told["previous_response_id"],
             conversation={"id": run.conversation_id},
             store=told["store"],
+            text=told.get("text") or {"format": PLAIN},
             tool_choice=told["tool_choice"],
             tools=told["tools"],
             usage=None if end is None else _usage(end.usage),
