@@ -320,6 +320,14 @@ def test_calls_that_a_caller_forgets_do_not_hold_up_what_it_says_next(
         create(model=agent.id, messages=[late])  # type: ignore[list-item]
 
 
+def test_a_request_that_is_refused_begins_nothing(chat: openai.OpenAI, client: Letta, new_agent: NewAgent) -> None:
+    agent = new_agent()
+    late: Any = {"role": "tool", "tool_call_id": "call_1", "content": "1"}
+    with pytest.raises(openai.BadRequestError, match="No tool call is currently awaiting"):
+        chat.chat.completions.create(model=agent.id, messages=[late], extra_headers={"X-Session-Id": "first"})
+    assert list(client.conversations.list(agent_id=agent.id)) == []
+
+
 def test_a_call_of_another_program_is_not_given_up(chat: openai.OpenAI, client: Letta, new_agent: NewAgent) -> None:
     agent = new_agent()
     tool: Any = {"name": "add", "parameters": {"type": "object", "properties": {}}}

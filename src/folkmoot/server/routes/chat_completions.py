@@ -33,7 +33,7 @@ from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.continuing import Session
 from folkmoot.server.event_stream import EventStream, ServerSentEvent
 from folkmoot.server.scanning import Scan
-from folkmoot.server.sending import DONE, check_request, read_request
+from folkmoot.server.sending import DONE, check_in, read_request
 from folkmoot.server.state import ServerState, State
 from folkmoot.server.wire.chat import ChatRequest
 from folkmoot.server.wire.common import AgentId, Reply, json_response
@@ -105,15 +105,7 @@ async def retrieve_model(agent_id: AgentId, state: State) -> Response:
 @router.post("/v1/chat/completions", response_model=Completion)
 async def create(body: ChatRequest, state: State, session: Session) -> Response:
     """Say something to an agent and return its answer, or a stream of it."""
-    agent_id = check_id("agent", body.model, "model")
-    agent = await state.store.read(lambda transaction: find_agent(transaction, agent_id))
-    conversation_id = agent_id
-    if session is not None:
-        conversation_id = await state.store.write(
-            lambda transaction: conversation_of_session(transaction, agent_id, session, state.author)
-        )
-    request = await _read(body, agent, conversation_id, state)
-    await check_request(request, state)
+    agent, request = await _read(body, session, state)
     model = agent.model.partition("/")[2]
     if body.stream:
         run = await state.runs.start(request)
@@ -124,24 +116,30 @@ async def create(body: ChatRequest, state: State, session: Session) -> Response:
     return await _whole(request, model, state)
 
 
-async def _read(body: ChatRequest, agent: Agent, conversation_id: str, state: ServerState) -> TurnRequest:
-    """Return the turn that is asked for; calls of the caller's functions that it does not answer are given up."""
+async def _read(body: ChatRequest, session: str | None, state: ServerState) -> tuple[Agent, TurnRequest]:
+    """Return the agent and the turn that is asked for. Calls of the caller's functions that it does not answer are
+    given up; for one that is refused none is, and no conversation begun.
+    """
+    agent_id = check_id("agent", body.model, "model")
 
-    async def read(transaction: Transaction) -> tuple[Pending | None, bool]:
+    async def write(transaction: Transaction) -> tuple[Agent, TurnRequest]:
+        agent = await find_agent(transaction, agent_id)
+        conversation_id = agent_id
+        if session is not None:
+            conversation_id = await conversation_of_session(transaction, agent_id, session, state.author)
         pending = await pending_in(transaction, await find_conversation(transaction, conversation_id))
-        return pending, pending is not None and await _is_of_functions(transaction, pending)
+        waiting = [] if pending is None else [call.id for call in pending.calls]
+        request = read_request(agent_id, conversation_id, body.to_send(waiting), state)
+        if pending is not None and request.decisions is None and await _is_of_functions(transaction, pending):
+            await settle_abandoned(transaction, conversation_id, NOT_ANSWERED, [pending.request.run_id or ""])
+        await check_in(transaction, request)
+        return agent, request
 
-    pending, of_functions = await state.store.read(read)
-    waiting = [] if pending is None else [call.id for call in pending.calls]
-    request = read_request(agent.id, conversation_id, body.to_send(waiting), state)
-    if pending is not None and of_functions and request.decisions is None:
-        run_ids = [pending.request.run_id or ""]
-        await state.store.write(
-            lambda transaction: settle_abandoned(transaction, conversation_id, NOT_ANSWERED, run_ids)
-        )
+    agent, request = await state.store.write(write)
     details = {**request.details, "chat": {"functions": [function.name for function in body.functions]}}
     told = f"{agent.system}\n\n{body.instructions}" if body.instructions else None
-    return replace(request, instructions=told, response_format=body.form, tool_choice=body.choice, details=details)
+    made = replace(request, instructions=told, response_format=body.form, tool_choice=body.choice, details=details)
+    return agent, made
 
 
 async def _is_of_functions(transaction: Transaction, pending: Pending) -> bool:
