@@ -1,4 +1,4 @@
-"""What was used for long costs no more to look at: a block of many versions and readers, a folder of many files."""
+"""What was used for long costs no more to look at: a block of many versions, a folder of many files, a group."""
 
 from __future__ import annotations
 
@@ -10,16 +10,35 @@ from sqlalchemy import text, update
 
 from folkmoot.agents import overview
 from folkmoot.agents.overview import edit_times, newest_versions, reading_runs
+from folkmoot.conversations.conversations import start_conversation
+from folkmoot.conversations.messages import Message
 from folkmoot.files.open_files import open_files_of
+from folkmoot.groups.conversations import list_said
 from folkmoot.memory.authors import Author
 from folkmoot.memory.blocks import create_block
 from folkmoot.store.engine import Parameters, Store, Transaction
+from folkmoot.store.paging import Page
 from folkmoot.store.postgres import PostgresEngine
-from folkmoot.store.tables import agent_files, agent_folders, block_readers, block_versions, blocks, files, folders
+from folkmoot.store.tables import (
+    agent_files,
+    agent_folders,
+    block_readers,
+    block_versions,
+    blocks,
+    files,
+    folders,
+    group_messages,
+    groups,
+)
 from support.read_costs import Cost
 from support.stores import insert_agent
 
 ADA = "agent-ada"
+
+_BY_INDEX = """DO $$ BEGIN
+    EXECUTE format('ALTER DATABASE %I SET enable_seqscan = off', current_database());
+    EXECUTE format('ALTER DATABASE %I SET random_page_cost = 1', current_database());
+END $$"""
 BY = Author("agent", ADA, "ada", "run-0", "step-0")
 
 
@@ -34,9 +53,10 @@ async def keep(store: Store, rows: dict[Any, Sequence[Parameters]]) -> None:
 
 
 async def count(store: Store) -> None:
-    """Let PostgreSQL count the rows, as it does by itself after a while."""
+    """Let PostgreSQL count the rows, as it does by itself after a while, and read them as if there were many more."""
     if isinstance(store.engine, PostgresEngine):
         await store.everywhere.write(lambda t: t.run(text("ANALYZE")))
+        await store.everywhere.write(lambda t: t.run(text(_BY_INDEX)))
 
 
 async def used_block(store: Store, label: str, uses: int) -> str:
@@ -119,3 +139,34 @@ async def test_the_files_that_an_agent_has_open(opened: Store, database_url: str
     found = await cost.of(lambda t: open_files_of(t, "agent-many"))
     assert [each.file.id for each in found] == ["file-1000-1", "file-1000-0"]
     assert 0 < cost.work <= 1_000 * (1 if isinstance(opened.engine, PostgresEngine) else 8) + 200
+
+
+async def group_with(store: Store, group_id: str, number: int) -> None:
+    """Make a group in which an agent has said so much."""
+    agent_id = f"agent-of-{group_id}"
+    said = [Message("assistant_message", {"content": f"{place}"}) for place in range(number)]
+
+    async def work(transaction: Transaction) -> None:
+        await insert_agent(transaction, agent_id)
+        await start_conversation(transaction, agent_id, agent_id, said)
+        group = {"manager_type": "round_robin", "description": "", "owns_members": False, "next_sequence": number}
+        await transaction.insert(groups, [{"id": group_id, "created_at": 1, "updated_at": 1, **group}])
+        heard = {"group_id": group_id, "conversation_id": agent_id}
+        places = [{"sequence": place, "message_id": message.id, **heard} for place, message in enumerate(said)]
+        await transaction.insert(group_messages, places)
+
+    await store.write(work)
+
+
+async def test_the_newest_messages_of_a_group(opened: Store, database_url: str) -> None:
+    """Others may have said much since it spoke last."""
+    cost = Cost(opened, database_url)
+    await group_with(opened, "ours", 120)
+    await count(opened)
+    before = await cost.of(lambda t: list_said(t, "ours", Page(10, order="desc")))
+    alone = cost.work
+    assert [each.message.body["content"] for each in before] == [f"{place}" for place in range(119, 109, -1)]
+    await group_with(opened, "theirs", 4_000)
+    await count(opened)
+    assert await cost.of(lambda t: list_said(t, "ours", Page(10, order="desc"))) == before
+    assert 0 < cost.work <= alone * 1.2
