@@ -19,6 +19,9 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 Labels: TypeAlias = tuple[str, ...]
 
+OTHERS = "others"
+"""The label of all names beyond those that are told apart."""
+
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Upper bounds of a histogram's buckets."""
 
@@ -50,6 +53,22 @@ class Counter:
         """Yield each number with its name, the names of its labels and the labels."""
         for labels, value in self._values.items():
             yield self.name, self.labels, labels, value
+
+
+class Named:
+    """Names that others give, as labels: no more of them than a page of figures, and a process, can bear."""
+
+    def __init__(self, most: int) -> None:
+        """Tell so many names apart; all further ones are `OTHERS`."""
+        self._most = most
+        self._known: set[str] = set()
+
+    def label(self, name: str) -> str:
+        """Return what a name is shown as."""
+        if name not in self._known and len(self._known) >= self._most:
+            return OTHERS
+        self._known.add(name)
+        return name
 
 
 class Gauge:
@@ -101,6 +120,9 @@ class Histogram:
 
 _all: list[Counter | Histogram] = []
 _tally: ContextVar[list[tuple[Counter, Labels]] | None] = ContextVar("tally", default=None)
+
+MODELS = Named(200)
+"""Agents may name any model, and what a provider does not have is a failed call."""
 
 REQUESTS = Counter("folkmoot_requests_total", "Requests answered.", ("method", "route", "status"))
 REQUEST_SECONDS = Histogram("folkmoot_request_seconds", "Until an answer began.", ("method",))

@@ -26,6 +26,21 @@ async def test_old_logs_of_every_organisation_are_forgotten(opened: Store) -> No
     assert await opened.everywhere.read(lambda transaction: transaction.all(select(run_events.c.run_id))) == []
 
 
+async def test_runs_without_a_log_are_not_gone_through(opened: Store) -> None:
+    """Whoever has had a server for years has millions of them, and each start would look at all."""
+    run = {"agent_id": "a", "conversation_id": "a", "status": "completed", "background": True, "details": "{}"}
+    many = [{"id": f"run-{at}", "cancel_requested": False, "created_at": at, **run} for at in range(1_200)]
+
+    async def fill(transaction: Transaction) -> None:
+        await transaction.insert(runs, many)
+        await transaction.insert(run_events, [{"run_id": "run-1100", "sequence": 1, "data": "{}"}])
+
+    await opened.write(fill)
+    pruning = Pruning(opened, Settings(), TraceKeeping(Settings()))
+    assert [await pruning.prune(), await pruning.prune()] == [True, False]
+    assert await opened.read(lambda transaction: transaction.all(select(run_events.c.run_id))) == []
+
+
 async def test_of_recent_traces_the_oldest_of_each_organisation_go_when_there_are_too_many(opened: Store) -> None:
     sizes = {"org-one": 40, "org-two": 10}
     now = clock.now()

@@ -404,6 +404,44 @@ async def test_a_key_lent_for_one_errand_subscribes_to_nothing(database_url: str
 
 
 @one_store
+async def test_who_goes_away_leaves_no_listener_behind(database_url: str, tmp_path: Path) -> None:
+    """It would look for changes, and keep its subscriptions alive, for as long as the server runs."""
+    application = create_app(Settings(database=database_url, data=tmp_path, allowed_hosts=["moot"]), {})
+    headers = [(b"host", b"moot"), (b"mcp-session-id", b"made-up")]
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "path": "/mcp",
+        "raw_path": b"/mcp",
+        "root_path": "",
+    }
+    scope |= {"query_string": b"", "scheme": "http", "server": ("moot", 80), "client": ("127.0.0.1", 1)}
+    begun, gone = asyncio.Event(), asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        begun.set()
+
+    def steps() -> list[str]:
+        """Return what waits for the next value of a generator, in a task of its own."""
+        return [name for task in asyncio.all_tasks() if "asend" in (name := type(task.get_coro()).__name__)]
+
+    async with application.router.lifespan_context(application):
+        answering = asyncio.create_task(application({**scope, "headers": headers}, receive, send))
+        async with asyncio.timeout(PATIENCE):
+            await begun.wait()
+            while not steps():
+                await asyncio.sleep(0)
+            gone.set()
+            await answering
+        assert steps() == []
+
+
+@one_store
 async def test_a_changed_label_wakes_nobody_of_another_organisation(database_url: str, tmp_path: Path) -> None:
     application = create_app(Settings(database=database_url, data=tmp_path, allowed_hosts=["moot"]), {})
     async with application.router.lifespan_context(application):

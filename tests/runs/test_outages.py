@@ -19,7 +19,7 @@ from folkmoot.conversations.messages import Message
 from folkmoot.errors import StoreUnavailable
 from folkmoot.runs import supervisor
 from folkmoot.runs.log_reader import follow_stored
-from folkmoot.runs.runs import find_run
+from folkmoot.runs.runs import Run, find_run
 from folkmoot.server.state import ServerState
 from folkmoot.settings import Settings
 from folkmoot.store import clock
@@ -96,6 +96,32 @@ async def test_a_server_whose_clock_was_set_back_fails_what_it_left_when_it_star
         assert http.get(f"/v1/runs/{run}").json()["status"] == "failed"
         held.release()
         assert http.post(f"/v1/agents/{agent}/messages", json={"input": "ECHO on"}).status_code == 200
+
+
+async def test_ends_of_runs_that_the_database_does_not_take_are_tried_one_at_a_time(
+    database_url: str, scripted_model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it is away each message that is tried leaves one, and each next message would wait for all of them."""
+    monkeypatch.setattr(supervisor, "EXTEND_SECONDS", 3600.0)
+    is_away, tried = True, 0
+
+    async def store_end(_: Transaction) -> None:
+        nonlocal tried
+        tried += 1
+        if is_away:
+            raise StoreUnavailable("The database is away.")
+
+    async with run_server(Settings(database=database_url), environ_of(scripted_model)) as state:
+        for _ in range(5):
+            await state.runs.supervisor.end(state.store, Run("agent-1", "agent-1", False, {}), store_end)
+        tried = 0
+        await state.runs.supervisor.settle("agent-1")
+        assert tried == 1
+        is_away, tried = False, 0
+        await state.runs.supervisor.settle("agent-1")
+        assert tried == 5
+        await state.runs.supervisor.settle()
+        assert tried == 5
 
 
 async def test_pieces_that_the_database_did_not_take_are_offered_again(

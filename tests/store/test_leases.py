@@ -33,3 +33,26 @@ async def test_a_round_that_fails_is_logged_and_the_next_one_comes(
         ("Leases could not be extended: The database is away.", False),
         ("Leases could not be extended", True),
     ]
+
+
+async def test_what_keeps_failing_is_told_once_in_a_while(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that is away for an hour would fill the log, a line a second of each thing that a process does."""
+    monkeypatch.setattr(leases, "PAUSE_SECONDS", 0)
+    outcomes: list[str | None] = ["It is away."] * 50 + ["It starts."] * 50 + [None] + ["It starts."] * 50
+    reached = asyncio.Event()
+
+    async def work() -> None:
+        if not outcomes:
+            reached.set()
+            await asyncio.Event().wait()
+        if (why := outcomes.pop(0)) is not None:
+            raise StoreUnavailable(why)
+
+    task = asyncio.create_task(leases.again_and_again("In vain", work))
+    async with asyncio.timeout(PATIENCE):
+        await reached.wait()
+    task.cancel()
+    told = [record.getMessage() for record in caplog.records]
+    assert told == ["In vain: It is away.", "In vain: It starts.", "In vain: It starts."]

@@ -27,6 +27,9 @@ from folkmoot.store.tables import (
 
 MOST_ATTACHMENTS = 20_000
 MOST_EDITS = 5_000
+MOST_READINGS = 5_000
+"""Steps, the newest, among which the runs that were shown a block are counted: a shared block is read in every step."""
+
 HOLDERS_SHOWN = 100
 """Agents that are named as those that have a tool."""
 
@@ -41,6 +44,15 @@ class ReadingRun:
     agent_id: str
     version: int
     at: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingRuns:
+    """How many runs were shown a block, the newest of them, and whether all that ever were have been counted."""
+
+    count: int
+    is_whole: bool
+    newest: Sequence[ReadingRun]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +134,7 @@ async def newest_versions(transaction: Transaction, block_ids: Sequence[str]) ->
             blocks,
             and_(blocks.c.id == block_versions.c.block_id, blocks.c.version == block_versions.c.version),
         )
-        .where(block_versions.c.block_id.in_(list(block_ids)))
+        .where(blocks.c.id.in_(list(block_ids)))  # said of the versions, all that these blocks ever had would be read
     )
     rows = await transaction.all(statement)
     return {
@@ -168,45 +180,47 @@ async def recent_attachments(
 
 
 async def edit_times(transaction: Transaction, block_id: str, since: int) -> list[int]:
-    """Return when a block was edited after `since`, in microseconds."""
-    statement = (
+    """Return when a block was edited after `since`, in microseconds, its newest edits only if there are many."""
+    newest = (
         select(block_versions.c.created_at)
-        .where(
-            block_versions.c.block_id == block_id,
-            block_versions.c.created_at > since,
-        )
+        .where(block_versions.c.block_id == block_id)
         .order_by(block_versions.c.version.desc())
         .limit(MOST_EDITS)
+        .subquery()
     )
+    statement = select(newest.c.created_at).where(newest.c.created_at > since)
     return [row["created_at"] for row in await transaction.all(statement)]
 
 
-async def reading_runs(
-    transaction: Transaction, block_id: str, version: int | None, limit: int
-) -> tuple[int, list[ReadingRun]]:
+async def reading_runs(transaction: Transaction, block_id: str, version: int | None, limit: int) -> ReadingRuns:
     """Return how many runs were shown a block, or one version of it, and the newest of them."""
     conditions = [block_readers.c.block_id == block_id]
     if version is not None:
         conditions.append(block_readers.c.version == version)
-    row = await transaction.first(
-        select(func.count(block_readers.c.run_id.distinct()).label("count")).where(*conditions)
+    steps = (
+        select(block_readers)
+        .where(*conditions)
+        .order_by(block_readers.c.version.desc(), block_readers.c.created_at.desc(), block_readers.c.step_id.desc())
+        .limit(MOST_READINGS)
+        .subquery()
+    )
+    counted = select(func.count(steps.c.run_id.distinct()).label("runs"), func.count().label("steps")).select_from(
+        steps
     )
     newest = (
-        select(
-            block_readers.c.run_id,
-            block_readers.c.agent_id,
-            func.max(block_readers.c.version).label("version"),
-            func.max(block_readers.c.created_at).label("at"),
-        )
-        .where(*conditions)
-        .group_by(block_readers.c.run_id, block_readers.c.agent_id)
-        .order_by(func.max(block_readers.c.created_at).desc())
+        select(steps.c.run_id, steps.c.agent_id, func.max(steps.c.version).label("version"))
+        .add_columns(func.max(steps.c.created_at).label("at"))
+        .group_by(steps.c.run_id, steps.c.agent_id)
+        .order_by(func.max(steps.c.created_at).desc())
         .limit(limit)
     )
+    row = await transaction.first(counted)
+    assert row is not None
     found = [
-        ReadingRun(row["run_id"], row["agent_id"], row["version"], row["at"]) for row in await transaction.all(newest)
+        ReadingRun(each["run_id"], each["agent_id"], each["version"], each["at"])
+        for each in await transaction.all(newest)
     ]
-    return (int(row["count"]) if row is not None else 0), found
+    return ReadingRuns(row["runs"], row["steps"] < MOST_READINGS, found)
 
 
 async def agent_names(transaction: Transaction, agent_ids: Sequence[str]) -> Mapping[str, str]:

@@ -63,14 +63,9 @@ class AgentFile:
         )
 
 
+_views = (agent_files.c.is_open, agent_files.c.first_line, agent_files.c.last_line, agent_files.c.accessed_at)
 _all_files = (
-    select(
-        *FILE_COLUMNS,
-        agent_files.c.is_open,
-        agent_files.c.first_line,
-        agent_files.c.last_line,
-        agent_files.c.accessed_at,
-    )
+    select(*FILE_COLUMNS, *_views)
     .select_from(files)
     .join(folders, OF_FOLDER)
     .join(agent_folders, and_(agent_folders.c.folder_id == files.c.folder_id))
@@ -79,7 +74,20 @@ _all_files = (
     )
     .where(agent_folders.c.agent_id == bindparam("agent_id"), is_kept(files.c.id), is_kept(folders.c.id))
 )
-_open_files = _all_files.where(agent_files.c.is_open.is_(True)).order_by(agent_files.c.accessed_at.desc(), files.c.id)
+_opened = (
+    select(*files.c, *_views)
+    .join(agent_files, agent_files.c.file_id == files.c.id)
+    .where(agent_files.c.agent_id == bindparam("agent_id"), agent_files.c.is_open.is_(True), is_kept(files.c.id))
+    .offset(0)  # so that both engines begin with it: each step would look up every file of the agent's folders
+    .subquery()
+)
+_open_files = (
+    select(*_opened.c, folders.c.name.label("folder_name"))
+    .join(folders, folders.c.id == _opened.c.folder_id)
+    .join(agent_folders, agent_folders.c.folder_id == _opened.c.folder_id)
+    .where(agent_folders.c.agent_id == bindparam("agent_id"), is_kept(folders.c.id))
+    .order_by(_opened.c.accessed_at.desc(), _opened.c.id)
+)
 _one = _all_files.where(files.c.id == bindparam("file_id"))
 _newest_unread = (
     _all_files.where(files.c.folder_id == bindparam("folder_id"), files.c.version > 0)

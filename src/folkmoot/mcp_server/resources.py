@@ -176,14 +176,16 @@ async def _as_it_is_now(member: Member) -> Member:
 async def until_stopped(changes: AsyncIterator[Change], stopped: asyncio.Event) -> AsyncIterator[Change]:
     """Yield changes until the server is stopped."""
     stopping = asyncio.ensure_future(stopped.wait())
+    following: asyncio.Future[Change] | None = None
     try:
         while True:
             following = asyncio.ensure_future(anext(changes))
             await asyncio.wait((following, stopping), return_when=asyncio.FIRST_COMPLETED)
             if not following.done():
-                following.cancel()
-                await asyncio.gather(following, return_exceptions=True)
                 return
             yield following.result()
-    finally:
-        stopping.cancel()
+    finally:  # also when the reader has gone: a step under way would keep looking for changes, for ever
+        left = [future for future in (following, stopping) if future is not None]
+        for future in left:
+            future.cancel()
+        await asyncio.gather(*left, return_exceptions=True)

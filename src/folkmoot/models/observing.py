@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Any
 
 from folkmoot import tracing
-from folkmoot.metrics import MODEL_CALLS, MODEL_SECONDS, TOKENS
+from folkmoot.metrics import MODEL_CALLS, MODEL_SECONDS, MODELS, TOKENS
 from folkmoot.models.prompt import AssistantMessage, Prompt, PromptMessage, Reply, SystemMessage, ToolReturn
 
 PROVIDER_NAMES: Mapping[str, str] = {"google_ai": "gcp.gemini", "bedrock": "aws.bedrock", "azure": "azure.ai.openai"}
@@ -38,14 +38,15 @@ def observed(handle: str, prompt: Prompt) -> Iterator[Observed]:
             outcome = "left"
             raise
         finally:
-            MODEL_CALLS.add(handle, outcome)
+            model = MODELS.label(handle)
+            MODEL_CALLS.add(model, outcome)
             if call.reply is not None:
-                MODEL_SECONDS.observe(perf_counter() - begun, handle)
+                MODEL_SECONDS.observe(perf_counter() - begun, model)
                 usage = call.reply.usage
-                TOKENS.add(handle, "prompt", by=usage.prompt_tokens)
-                TOKENS.add(handle, "completion", by=usage.completion_tokens)
-                TOKENS.add(handle, "cached_input", by=usage.cached_input_tokens)
-                TOKENS.add(handle, "reasoning", by=usage.reasoning_tokens)
+                TOKENS.add(model, "prompt", by=usage.prompt_tokens)
+                TOKENS.add(model, "completion", by=usage.completion_tokens)
+                TOKENS.add(model, "cached_input", by=usage.cached_input_tokens)
+                TOKENS.add(model, "reasoning", by=usage.reasoning_tokens)
                 _tell(span, call.reply)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 
-from sqlalchemy import Column, ColumnElement, bindparam, delete, exists, func, not_, select
+from sqlalchemy import Column, ColumnElement, and_, bindparam, delete, exists, func, not_, select
 
 from folkmoot.agents.trace_keeping import TraceKeeping
 from folkmoot.files.pieces import drop_forgotten
@@ -22,6 +22,10 @@ _over = (
     .where(runs.c.created_at > bindparam("after"), runs.c.created_at < bindparam("before"), not_(unfinished))
     .order_by(runs.c.created_at)
     .limit(_AT_ONCE)
+)
+_with_log = select(run_events.c.organization_id, run_events.c.run_id).distinct().subquery()
+_first_with_log = select(func.min(runs.c.created_at).label("created_at")).join(
+    _with_log, and_(_with_log.c.organization_id == runs.c.organization_id, _with_log.c.run_id == runs.c.id)
 )
 _old_traces = (
     select(step_traces.c.organization_id, step_traces.c.step_id.label("id"))
@@ -69,12 +73,15 @@ class Pruning:
         self._store = store
         self._settings = settings
         self._traces = traces
-        self._logs_until = 0
+        self._logs_until: int | None = None
+        """Up to when made no run has a log any more."""
 
     async def prune(self) -> bool:
         """Forget some of all that is too old; tell whether there may be more."""
         await drop_forgotten(self._store)
         settings = self._settings
+        if self._logs_until is None:
+            self._logs_until = await self._before_first_log()
         keep_traces = settings.keep_traces if settings.trace == "all" else settings.recent_traces
         kinds: tuple[tuple[Callable[[Transaction, int], Awaitable[bool]], float], ...] = (
             (self._prune_logs, settings.keep_streams),
@@ -87,6 +94,12 @@ class Pruning:
             before = clock.now() - int(seconds * 1e6)
             more |= await self._store.everywhere.write(lambda transaction: some(transaction, before))  # noqa: B023
         return await self._prune_large_traces() or more
+
+    async def _before_first_log(self) -> int:
+        """Return up to when made no run has a log: all runs that ever were need not be gone through at each start."""
+        latest = clock.now() - int(self._settings.keep_streams * 1e6)
+        (row,) = await self._store.everywhere.scan(lambda transaction: transaction.all(_first_with_log))
+        return latest if row["created_at"] is None else min(latest, int(row["created_at"]) - 1)
 
     async def _prune_large_traces(self) -> bool:
         """Delete the oldest traces of organisations that have more of them than is kept of recent runs."""
@@ -107,6 +120,7 @@ class Pruning:
 
     async def _prune_logs(self, transaction: Transaction, before: int) -> bool:
         """Delete the logs of some of the oldest runs that are over; a stream of such a run shows its messages whole."""
+        assert self._logs_until is not None
         old = await transaction.all(_over, after=self._logs_until, before=before)
         await _delete(transaction, run_events.c.run_id, old)
         if old:

@@ -159,14 +159,22 @@ class RunSupervisor:
         await self._settle([run_id for run_id, (_, where, _) in unsettled if conversation_id in (None, where)])
 
     async def _settle(self, run_ids: Sequence[str]) -> None:
-        for run_id in run_ids:
+        """Store the ends of these runs; when the database cannot take one, the others wait for the next try too.
+
+        Each might wait as long for a database that is away, and there are as many as messages were sent meanwhile.
+        """
+        for place, run_id in enumerate(run_ids):
             if run_id not in self._unsettled:  # somebody else was faster
                 continue
             store, _, work = self._unsettled[run_id]
             try:
                 await store.write(work)
             except StoreError as error:
-                logger.warning("The end of a run could not be stored: %s", error.message, extra={"run_id": run_id})
+                about = {"run_id": run_id, "runs": len(run_ids) - place}
+                logger.warning("The end of a run could not be stored: %s", error.message, extra=about)
+                if run_id in self._unsettled:  # the next try begins with another one
+                    self._unsettled[run_id] = self._unsettled.pop(run_id)
+                return
             except Exception:
                 logger.exception("The end of a run cannot be stored", extra={"run_id": run_id})
                 self._unsettled.pop(run_id, None)

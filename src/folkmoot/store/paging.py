@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from sqlalchemy import ColumnElement, Insert, Select, Table, bindparam, cast, delete, insert, select, tuple_
+from sqlalchemy import ColumnElement, FromClause, Insert, Select, Table, bindparam, cast, delete, insert, select, tuple_
 
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
@@ -46,7 +46,7 @@ class Page:
 async def fetch_page(
     transaction: Transaction,
     statement: Select[Any],
-    table: Table,
+    table: FromClause,
     page: Page,
     key: Sequence[str] = ("created_at", "id"),
     scope: ColumnElement[bool] | None = None,
@@ -58,7 +58,7 @@ async def fetch_page(
     Args:
         transaction: where to read.
         statement: a select from `table` with its conditions and no order.
-        table: the table whose `organization_id` and `id` a cursor names.
+        table: the table, or what was selected from it, whose `id` a cursor names.
         page: which part.
         key: the columns of `table` that order it; together they are unique.
         scope: what a cursor must be part of; anything in `table` when None.
@@ -88,7 +88,7 @@ async def fetch_page(
 
 async def _place(
     transaction: Transaction,
-    table: Table,
+    table: FromClause,
     columns: Mapping[str, ColumnElement[Any]],
     cursor: str,
     scope: ColumnElement[bool] | None,

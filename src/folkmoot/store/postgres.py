@@ -18,6 +18,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from folkmoot.errors import Conflict, FolkmootError, StoreError, StoreOverloaded, StoreUnavailable
 from folkmoot.store import clock
 from folkmoot.store.engine import CHANGED_MEANWHILE, Parameters, Row, S, T, Transaction, Work, narrowed
+from folkmoot.store.leases import Trouble
 from folkmoot.store.postgres_connections import LISTENER, NO_ANSWER, READ_ONLY, SERVER, connect, unreachable
 from folkmoot.store.postgres_errors import OVERTAKEN, PASSING, UNAVAILABLE, InOurTerms
 from folkmoot.store.postgres_pool import Pool
@@ -412,6 +413,7 @@ class PostgresEngine:
 
     async def _listen(self) -> None:
         """Hold one connection that hears the other processes; connect again when it drops."""
+        trouble = Trouble(logger, "Not listening to other processes")
         while True:
             closed = asyncio.Event()
             try:
@@ -420,11 +422,12 @@ class PostgresEngine:
                     connection.add_termination_listener(lambda _, closed=closed: closed.set())
                     await connection.add_listener(CHANNEL, lambda *heard: self.signals.wake([str(heard[-1])]))
                     self.signals.wake_all()
+                    trouble.is_over()
                     while not closed.is_set():
                         await _follow_clock(connection)
                         await wait_or_look_again(closed, CLOCK_SECONDS)
                 finally:
                     await connection.close(timeout=5)
             except (*UNAVAILABLE, asyncpg.PostgresError, TimeoutError) as error:
-                logger.warning("Not listening to other processes: %s", error)
+                trouble.tell(error)
             await asyncio.sleep(RECONNECT_SECONDS)

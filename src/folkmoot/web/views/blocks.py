@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from folkmoot.agents.agents import Agent
 from folkmoot.agents.listing import AgentFilter, list_agents
 from folkmoot.agents.overview import (
-    ReadingRun,
+    ReadingRuns,
     agent_names,
     count_holders,
     edit_times,
@@ -75,8 +75,7 @@ class _About:
     versions: Sequence[Version]
     holders: Sequence[tuple[Agent, Access]]
     others: Sequence[Agent]
-    readers: Sequence[ReadingRun]
-    reader_count: int
+    readings: ReadingRuns
     names: Mapping[str, str]
     edits: Sequence[int]
     palette: Palette
@@ -273,7 +272,7 @@ async def _read(transaction: Transaction, block_id: str, version: int | None) ->
     holders = await holders_of(transaction, block_id)
     held = {agent.id for agent, _ in holders}
     everybody = await list_agents(transaction, AgentFilter(), Page(limit=LARGEST_PAGE))
-    count, readers = await reading_runs(transaction, block_id, version, RUNS_SHOWN)
+    readings = await reading_runs(transaction, block_id, version, RUNS_SHOWN)
     return _About(
         block=block,
         shown=shown,
@@ -282,9 +281,8 @@ async def _read(transaction: Transaction, block_id: str, version: int | None) ->
         versions=await list_versions(transaction, block_id, VERSIONS_SHOWN),
         holders=holders,
         others=[agent for agent in everybody if agent.id not in held],
-        readers=readers,
-        reader_count=count,
-        names=await agent_names(transaction, [reader.agent_id for reader in readers]),
+        readings=readings,
+        names=await agent_names(transaction, [run.agent_id for run in readings.newest]),
         edits=await edit_times(transaction, block_id, clock.now() - MINUTES * MINUTE),
         palette=await read_palette(transaction),
     )
