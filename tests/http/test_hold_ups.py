@@ -142,6 +142,13 @@ def test_messages_beyond_a_request_are_refused(http: httpx.Client, new_agent: Ne
     assert_error(http.post(path, json={"messages": [{"role": "user", "content": parts}]}), 422, "content", "1000")
 
 
+@SQLITE
+def test_a_patch_of_very_many_hunks_is_refused(http: httpx.Client, new_block: NewBlock) -> None:
+    block = new_block(value="".join(f"{number}\n" for number in range(3000)))
+    patch = "".join(f"@@\n-{number}\n+x\n" for number in range(3000))
+    assert_error(http.post(f"/v1/blocks/{block.id}/edits", json={"kind": "patch", "patch": patch}), 422, "2,000 hunks")
+
+
 @pytest.mark.parametrize(
     "body",
     [
