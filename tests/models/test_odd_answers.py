@@ -687,10 +687,10 @@ async def test_an_answer_is_read_up_to_a_bound_however_small_it_was_packed(
             await ask(client_for(fake.address), "openai/m", streamed=streamed)
 
 
-@pytest.mark.parametrize("words", ["content is null ", "tool_choice must ", "system message "])
+@pytest.mark.parametrize("words", ["tool_choice ", "system role "])
 async def test_a_very_long_error_is_told_by_its_beginning(client_for: NewClient, words: str) -> None:
     """It took minutes to look through all of it."""
-    async with FakeProvider([failure(404, words * 300_000)]) as fake:
+    async with FakeProvider([failure(400, words * 300_000)]) as fake:
         with pytest.raises(ProviderRejected, match=words) as failed:
             await ask(client_for(fake.address), "openai/m", streamed=False)
     assert len(failed.value.message) < 500
