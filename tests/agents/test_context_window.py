@@ -224,6 +224,21 @@ def test_nothing_is_shown_while_no_message_has_left() -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("a" + "\n" * 300_000 + "b", id="empty lines"),
+        pytest.param("<request_being_answered>\n" * 20_000 + "b", id="openings"),
+        pytest.param("(,, earlier messages were left out; search them with conversation_search)", id="no number"),
+        pytest.param(
+            "(" + "9" * 5000 + " earlier messages were left out; search them with conversation_search)", id="digits"
+        ),
+    ],
+)
+def test_a_summary_of_odd_words_is_read_as_it_is(text: str) -> None:
+    assert Summary.parse(text) == Summary(text)
+
+
+@pytest.mark.parametrize(
     ("given_settings", "expected"),
     [
         (None, CompactionSettings()),

@@ -113,6 +113,7 @@ MUCH = {"role": "user", "content": "x" * 100_000}
     [
         ("/v1/blocks", {"metadata": {"a": "x" * 100_001}}, ("metadata", "100,000", "keep less")),
         ("/v1/blocks", {"metadata": {"a": [0] * 50_001}}, ("metadata", "100,000", "keep less")),
+        ("/v1/blocks", {"metadata": {"a": [10**4000] * 100}}, ("metadata", "100,000", "keep less")),
         ("/v1/blocks", {"tags": ["t" * 501]}, ("tags.0", "500")),
         ("/v1/blocks", {"tags": ["t"] * 1001}, ("tags", "1000")),
         ("/v1/blocks", {"value": [[]] * MOST_VALUES}, ("body", "100,000", "fewer items")),
@@ -124,6 +125,7 @@ MUCH = {"role": "user", "content": "x" * 100_000}
             ("1,000,000", "several"),
         ),
         ("/v1/agents", {"tool_rules": [{}] * 101}, ("tool_rules", "100")),
+        ("/v1/agents", {"timezone": "x" * 5000}, ("timezone", "Europe/Berlin")),
         ("/v1/agents", {"secrets": {str(number): "" for number in range(1001)}}, ("secrets", "1000")),
     ],
 )
@@ -140,6 +142,53 @@ def test_messages_beyond_a_request_are_refused(http: httpx.Client, new_agent: Ne
     assert_error(http.post(path, json={"messages": [SAID] * 1001}), 422, "messages", "1000")
     parts = [{"type": "text", "text": "a"}] * 1001
     assert_error(http.post(path, json={"messages": [{"role": "user", "content": parts}]}), 422, "content", "1000")
+
+
+@SQLITE
+@pytest.mark.parametrize("path", ["/v1/blocks?value_search=", "/v1/agents/count?query_text="])
+def test_a_very_long_text_to_look_for_is_refused(http: httpx.Client, path: str) -> None:
+    assert_error(http.get(path + "x" * 60_000), 422, "looked for", "25,000 characters")
+
+
+@SQLITE
+def test_half_a_character_names_no_run(http: httpx.Client, new_agent: NewAgent) -> None:
+    path = f"/v1/agents/{new_agent().id}/messages/cancel"
+    headers = {"content-type": "application/json"}
+    assert_error(http.post(path, content=rb'{"run_ids": ["\ud800"]}', headers=headers), 422, "run_ids.0")
+
+
+@SQLITE
+def test_every_list_of_a_request_says_how_many_items_it_may_have(http: httpx.Client) -> None:
+    """Each item that is wrong is an error of its own: 90,000 of them held up the server for a second."""
+    described = http.get("/openapi.json").json()
+    unbounded: set[str] = set()
+
+    def look(schema: Any, place: str, inside: frozenset[str] = frozenset()) -> None:
+        if name := schema.get("$ref", "").rpartition("/")[2]:
+            if name not in inside:
+                look(described["components"]["schemas"][name], name, inside | {name})
+            return
+        if schema.get("type") == "array" and "maxItems" not in schema:
+            unbounded.add(place)
+        for choice in (*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())):
+            look(choice, place, inside)
+        for name, each in schema.get("properties", {}).items():
+            look(each, f"{place}.{name}", inside)
+        if "items" in schema:
+            look(schema["items"], f"{place}.…", inside)
+
+    for path, operations in described["paths"].items():
+        for operation in operations.values():
+            for content in operation.get("requestBody", {}).get("content", {}).values():
+                look(content["schema"], path)
+    assert unbounded == set()
+
+
+@SQLITE
+def test_a_patch_of_very_many_hunks_is_refused(http: httpx.Client, new_block: NewBlock) -> None:
+    block = new_block(value="".join(f"{number}\n" for number in range(3000)))
+    patch = "".join(f"@@\n-{number}\n+x\n" for number in range(3000))
+    assert_error(http.post(f"/v1/blocks/{block.id}/edits", json={"kind": "patch", "patch": patch}), 422, "2,000 hunks")
 
 
 @pytest.mark.parametrize(

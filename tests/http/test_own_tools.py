@@ -203,6 +203,48 @@ def test_what_cannot_be_read_names_the_place_and_the_remedy(source: str, says: l
         assert_error(call(), 400, *says)
 
 
+def taking(hint: str, doc: str = "d", before: str = "") -> str:
+    return f'{before}def f(x: {hint}):\n    "{doc}"\n'
+
+
+@one_store
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        pytest.param(taking("a" + ".b" * 500), "nested too deeply", id="a long name"),
+        pytest.param(taking(f"Literal[{'-' * 500}1]"), "nested too deeply", id="minus"),
+        pytest.param(
+            taking("E", before="from enum import Enum\nclass E(Enum):\n    A = E.A\n"),
+            "nested too deeply",
+            id="a member that is itself",
+        ),
+        pytest.param(taking("Optional[()]"), "the type Optional[()] cannot be described", id="nothing optional"),
+        pytest.param(taking("List[()]"), "the type List[()] cannot be described", id="a list of nothing"),
+        pytest.param(taking(f"Literal[0x{'f' * 9000}]"), "thousands of digits", id="digits"),
+        pytest.param(taking("Literal[1e999]"), "infinite", id="infinite"),
+        pytest.param(taking("int", doc=r"a\ud800"), "half a character", id="half a character"),
+        pytest.param(taking("int", doc=r"a\0"), "NUL", id="NUL"),
+    ],
+)
+def test_a_source_that_tells_no_schema_that_can_be_kept_is_refused(http: httpx.Client, source: str, says: str) -> None:
+    assert_error(http.post("/v1/tools", json={"source_code": source}), 400, "source_code", says)
+
+
+@one_store
+def test_a_source_may_speak_of_what_it_may_not_have(http: httpx.Client) -> None:
+    source = taking("int", doc=r"Removes \\u0000 and \\ud800.").replace("def f", f"def f_{uuid4().hex}")
+    made = http.post("/v1/tools", json={"source_code": source}).raise_for_status().json()
+    assert made["description"] == r"Removes \u0000 and \ud800."
+
+
+@one_store
+def test_references_that_lead_deep_are_refused(http: httpx.Client) -> None:
+    definitions = {f"A{number}": {"allOf": [{"$ref": f"#/$defs/A{number + 1}"}]} for number in range(600)}
+    schema = {"type": "object", "properties": {"a": {"$ref": "#/$defs/A0"}}, "$defs": {**definitions, "A600": {}}}
+    body = {"source_code": taking("int"), "args_json_schema": schema}
+    assert_error(http.post("/v1/tools", json=body), 400, "nested too deeply")
+
+
 @one_store
 def test_reading_a_source_does_not_run_it(http: httpx.Client, tmp_path: Any) -> None:
     mark = tmp_path / "it-ran"

@@ -146,6 +146,22 @@ def test_a_schema_without_a_tool_and_what_cannot_be_read(http: httpx.Client) -> 
 
 
 @one_store
+def test_a_source_that_takes_too_much_memory_to_read_is_refused(http: httpx.Client) -> None:
+    """These 40,000 characters took 1.7 GB; five times as many, with its square, more than most machines have."""
+    source = f"export function f(x: number) {{ return {'a<b,' * 10_000} }}"
+    answer = http.post("/v1/tools", json={"source_code": source, "source_type": "typescript"})
+    assert_error(answer, 400, "nested too deeply or too large to be read")
+
+
+@one_store
+@pytest.mark.parametrize("hint", [r'"\ud800"', "1e999", r'{"\ud800": number}'])
+def test_a_type_that_json_cannot_carry_is_refused(http: httpx.Client, hint: str) -> None:
+    source = f"export function f(x: {hint}) {{}}"
+    answer = http.post("/v1/tools", json={"source_code": source, "source_type": "typescript"})
+    assert_error(answer, 400, "which JSON cannot carry")
+
+
+@one_store
 def test_a_machine_without_node_makes_the_tool_and_says_what_is_missing(
     start_server: StartServer, tmp_path: Any
 ) -> None:

@@ -320,6 +320,46 @@ def test_patch_refused_as_a_whole(text: str, patch: str, code: str, says: str) -
     assert refusal.reason.endswith(f"The text is now:\n{text}")
 
 
+@pytest.mark.parametrize(
+    ("patch", "code", "says"),
+    [
+        pytest.param(
+            "@@ -1 +1 @@\n-a\n+a\n" * 2001, "bad_edit", "more than 2,000 hunks. Send it in several", id="hunks"
+        ),
+        pytest.param("@@\n" + " a\n" * 100_001, "bad_edit", "more than 100,000 lines. Send it in several", id="lines"),
+        pytest.param(
+            "@@\n" + (" a\n" * 99 + " b\n") * 50 + "-c\n",
+            "no_match",
+            "stand nowhere in the text",
+            id="a line that is nowhere",
+        ),
+        pytest.param(
+            "@@\n" + (" a\n" * 99 + " b\n") * 50 + "-b\n",
+            "many_matches",
+            "fits too many places nearly to look at them all. Say at which line it starts",
+            id="places that fit nearly",
+        ),
+    ],
+)
+def test_patch_that_would_take_long_is_refused(patch: str, code: str, says: str) -> None:
+    refusal = refused(("a\n" * 99 + "b\n") * 1000, Patch(patch))
+    assert refusal.code == code
+    assert says in refusal.reason
+
+
+def test_patch_of_many_hunks_in_any_order_changes_each_place() -> None:
+    lines = [f"{number}\r\n" for number in range(4000)]
+    hunks = [f"@@\n {number}\n-{number + 1}\n+new\n+{number + 1}" for number in range(0, 4000, 4)]
+    wanted = [f"new\r\n{line}" if number % 4 == 1 else line for number, line in enumerate(lines)]
+    assert applied("".join(lines), Patch("\n".join(reversed(hunks)))) == "".join(wanted)
+
+
+def test_patch_at_its_line_needs_no_search() -> None:
+    text = ("a\n" * 99 + "b\n") * 1000
+    patch = "@@ -101 +101 @@\n" + (" a\n" * 99 + " b\n") * 50 + "-a\n+A\n"
+    assert applied(text, Patch(patch)) == text[: 51 * 200] + "A\n" + text[51 * 200 + 2 :]
+
+
 @given(st.lists(texts(4), min_size=1, max_size=8), st.data())
 def test_patch_changes_the_lines_it_names_and_no_other(raw: list[str], data: st.DataObject) -> None:
     newline = data.draw(st.sampled_from(["\n", "\r\n"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
@@ -671,3 +672,25 @@ async def test_used_up_credit_is_told_from_a_limit(client_for: NewClient) -> Non
             with pytest.raises(ProviderRateLimit, match="no money"):
                 await ask(client_for(fake.address), "openai/m", streamed=streamed)
             assert len(fake.asked) == 1
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_an_answer_is_read_up_to_a_bound_however_small_it_was_packed(
+    client_for: NewClient, streamed: bool
+) -> None:
+    """60 MB come as 60 kB."""
+    kind = "text/event-stream" if streamed else "application/json"
+    headers = {"content-encoding": "gzip", "content-type": kind}
+    answer = Answer(gzip.compress(b"data: " + b"a" * 60_000_000), headers=headers)
+    async with FakeProvider([answer]) as fake:
+        with pytest.raises(ProviderError, match="more than 50,000,000 bytes"):
+            await ask(client_for(fake.address), "openai/m", streamed=streamed)
+
+
+@pytest.mark.parametrize("words", ["tool_choice ", "system role "])
+async def test_a_very_long_error_is_told_by_its_beginning(client_for: NewClient, words: str) -> None:
+    """It took minutes to look through all of it."""
+    async with FakeProvider([failure(400, words * 300_000)]) as fake:
+        with pytest.raises(ProviderRejected, match=words) as failed:
+            await ask(client_for(fake.address), "openai/m", streamed=False)
+    assert len(failed.value.message) < 500

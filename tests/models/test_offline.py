@@ -235,3 +235,33 @@ def test_what_it_is_told_to_try_is_tried(request_: str) -> None:
     played = Conversation(request_, memory=memory, tools=REPLACE, memory_insert="Error: no", memory_replace="Error: no")
     assert "did not work: Error: no" in played.run().text
     assert len(played.called) == 1
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        pytest.param("take " * 60_000, id="take"),
+        pytest.param("Find out about x. " + "keep " * 60_000, id="keep"),
+        pytest.param("Remember in" + " " * 300_000 + "x", id="spaces"),
+        pytest.param("Remember " + "," * 300_000 + "x", id="commas"),
+        pytest.param("Search the archive for x" + " " * 300_000 + "y", id="spaces behind a topic"),
+        pytest.param("Remember " + "“" * 300_000, id="quotes"),
+    ],
+)
+def test_a_long_request_is_answered_in_time(request_: str) -> None:
+    """In time that grows with its length; with its square, each of these took minutes to hours."""
+    assert Conversation(request_, memory=TEAM).run().text
+
+
+@pytest.mark.parametrize("result", ["[" * 300_000, "[" * 300_000 + "a long sentence about boats."])
+def test_a_result_of_many_brackets_is_read(result: str) -> None:
+    results = json.dumps({"results": [{"text": result}]}) if "boats" in result else result
+    assert Conversation("Find information about boats", tools=TOOLS, web_search=results).run().text
+
+
+def test_a_topic_ends_where_its_sentence_does_and_the_rest_says_what_to_do() -> None:
+    played = Conversation(
+        "Find information about größe and insert it into the größe block", memory=TEAM, web_search=RESULTS
+    )
+    played.run()
+    assert played.called[0] == ("web_search", {"query": "größe"})

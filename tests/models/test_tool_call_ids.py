@@ -118,3 +118,8 @@ def test_mended_names() -> None:
         "unnamed",
         "n" * 64,
     ]
+
+
+@pytest.mark.parametrize("between", [" " * 500_000, "<|" * 250_000])
+def test_a_name_of_any_length_is_mended(between: str) -> None:
+    assert mended_name(f" functions.look{between}b") == ("look" if "<" in between else "look" + "_" * 60)

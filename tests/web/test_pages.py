@@ -95,6 +95,15 @@ def test_an_error_is_a_page_that_says_what_to_do(http: httpx.Client) -> None:
     assert "has no version" in http.get(f"/blocks/{_block(http)}?version=99").text
 
 
+@pytest.mark.parametrize("shift", range(3))
+def test_a_long_text_of_a_form_arrives_as_it_was_written(http: httpx.Client, shift: int) -> None:
+    """It is read in pieces, wherever an escape stands in one."""
+    value = "x" * shift + "ä +&=%41\n" * 9000
+    made = http.post("/blocks/new", data={"label": "a", "value": value, "limit": "200000"})
+    assert made.status_code == 303
+    assert http.get(f"/v1{made.headers['location']}").json()["value"] == value
+
+
 def test_a_form_says_what_is_wrong_at_the_field(http: httpx.Client) -> None:
     response = http.post("/blocks/new", data={"label": "", "value": "kept", "limit": "few"})
     assert response.status_code == 422

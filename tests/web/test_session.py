@@ -208,3 +208,10 @@ def test_a_proxy_is_believed_only_where_it_is_trusted(start_server: StartServer)
         assert ("Secure" in response.headers["set-cookie"]) is secure
         assert f"signed in from '{address}'" in server.log()
         server.stop()
+
+
+def test_a_sign_in_is_a_small_form(visitor: httpx.Client) -> None:
+    """Anybody may send one: a form of ten megabytes of escapes took 700 MB and seconds to read."""
+    response = visitor.post("/login", data={"key": KEY + " " * 30_000, "next": "/"})
+    assert response.status_code == 413
+    assert "20,000 bytes" in response.text

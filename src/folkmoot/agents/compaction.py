@@ -60,10 +60,10 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _LONGEST_REFUSAL = 400
-_LEFT_OUT = re.compile(r"\s*\(([\d,]+) earlier messages were left out; search them with conversation_search\)\s*$")
-_REQUEST = re.compile(
-    r"\s*<request_being_answered(-[a-z2-7]{10}|)>\n(?P<request>.*)\n</request_being_answered\1>\s*$", re.DOTALL
+_LEFT_OUT = re.compile(
+    r"\(([0-9][0-9,]{0,20}) earlier messages were left out; search them with conversation_search\)\Z"
 )
+_END_OF_REQUEST = re.compile(r"\n</request_being_answered(-[a-z2-7]{10}|)>\Z")
 """As `Summary.render` writes it; without a key as earlier versions stored it."""
 
 
@@ -115,12 +115,10 @@ class Summary:
     @classmethod
     def parse(cls, stored: str | None) -> Summary:
         """Read what `render` wrote."""
-        text = stored or ""
-        request = _REQUEST.search(text)
-        text = text[: request.start()] if request else text
-        left_out = _LEFT_OUT.search(text)
-        text = text[: left_out.start()] if left_out else text
-        return cls(text, int(left_out[1].replace(",", "")) if left_out else 0, request["request"] if request else "")
+        text, request = _without_request(stored or "")
+        left_out = _LEFT_OUT.search(text.rstrip())
+        text = text[: left_out.start()].rstrip() if left_out else text
+        return cls(text, int(left_out[1].replace(",", "")) if left_out else 0, request)
 
     def render(self) -> str:
         r"""Return the summary as it is stored and shown.
@@ -139,6 +137,17 @@ class Summary:
         """Return the summary as the first turn of a prompt; nothing while no message has left."""
         shown = self.render()
         return [UserMessage(render_frame("summary_of_earlier_messages", shown))] if shown else []
+
+
+def _without_request(stored: str) -> tuple[str, str]:
+    """Return the text of a stored summary without the request that stands at its end, and that."""
+    text = stored.rstrip()
+    if end := _END_OF_REQUEST.search(text):
+        opening = f"<request_being_answered{end[1]}>\n"
+        start = text.find(opening, 0, end.start())
+        if start >= 0:
+            return text[:start].rstrip(), text[start + len(opening) : end.start()]
+    return stored, ""
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, TypeAlias, assert_never
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
@@ -120,6 +120,10 @@ _LINES_WITH_WORD = 50
 _LONGEST_LOOKED_AT = 2_000
 _NEAREST_AMONG = 5_000
 """Lines of a text in which the place that a hunk fits best is looked for."""
+_MOST_LINES, _MOST_HUNKS = 100_000, 2_000
+"""Lines and hunks of a patch."""
+_MOST_COMPARED = 2_000_000
+"""Lines that a patch's hunks may be compared with until all have their places, which takes a tenth of a second."""
 _WORD = re.compile(r"\w{3,}")
 _NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
 _LINE_NUMBER = re.compile(r"^[ \t]*(?:[Ll]ine )?\d+(?:: |[ \t]*[→|\t])", re.MULTILINE)
@@ -274,7 +278,7 @@ def _patch(text: str, patch: str) -> str | Refusal:
     hunks = _parse(patch)
     if isinstance(hunks, str):
         return Refusal(f"The patch was not applied: {hunks} {_text_now(text)}", "bad_edit")
-    lines = bare_lines(text)
+    lines = _Lines(bare_lines(text))
     splices: list[_Splice] = []
     for number, hunk in enumerate(hunks, 1):
         at = _locate(text, lines, hunk)
@@ -292,6 +296,8 @@ def _patch(text: str, patch: str) -> str | Refusal:
 
 def _parse(patch: str) -> list[_Hunk] | str:
     """Return the hunks, or a sentence that says what is wrong with the patch."""
+    if patch.count("\n") > _MOST_LINES:
+        return f"it has more than {_MOST_LINES:,} lines. Send it in several, or the whole text."
     header = _PATCH_HEADER.match(patch)
     hunks: list[_Hunk] = []
     for line in patch[header.end() if header else 0 :].split("\n"):
@@ -299,6 +305,8 @@ def _parse(patch: str) -> list[_Hunk] | str:
         if head or not hunks:
             stated = int(head["line"]) - (head["none"] is None) if head and head["line"] else None
             hunks.append(_Hunk(stated, []))
+            if len(hunks) > _MOST_HUNKS:
+                return f"it has more than {_MOST_HUNKS:,} hunks. Send it in several."
         if line[:1] in ("", "\r", " ", "+", "-"):  # models leave out the space before an empty line
             hunks[-1].body.append((line[:1].strip("\r"), line[1:].removesuffix("\r")))
         elif not head and not line.startswith(("\\ No newline", "```", "*** End")):
@@ -311,41 +319,59 @@ def _parse(patch: str) -> list[_Hunk] | str:
     return hunks
 
 
-def _locate(text: str, lines: list[str], hunk: _Hunk) -> int | Refusal:
+class _Lines:
+    """The lines of a text, in which hunks are placed."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self.all = lines
+        self._left = _MOST_COMPARED
+        self._stands: dict[str, list[int]] = {}
+        for number, line in enumerate(lines):
+            self._stands.setdefault(line, []).append(number)
+
+    def fit(self, old: Sequence[str], at: int) -> bool:
+        """Tell whether the lines `old` stand at a line."""
+        return at >= 0 and self.all[at : at + len(old)] == old
+
+    def places(self, old: Sequence[str]) -> list[int] | None:
+        """Return where the lines `old` stand, found by the rarest of them; None when that is too much to look for."""
+        rarest = min(range(len(old)), key=lambda place: len(self._stands.get(old[place], ())))
+        found: list[int] = []
+        for number in self._stands.get(old[rarest], ()):
+            self._left -= len(old)
+            if self._left < 0:
+                return None
+            if self.fit(old, number - rarest):
+                found.append(number - rarest)
+        return found
+
+
+def _locate(text: str, lines: _Lines, hunk: _Hunk) -> int | Refusal:
     """Return the line (0-based) that the hunk's context and removed lines start at."""
     old = hunk.old
     if not old:
-        if not lines:
+        if not lines.all:
             return 0
-        if hunk.line is not None and 0 <= hunk.line <= len(lines):
+        if hunk.line is not None and 0 <= hunk.line <= len(lines.all):
             return hunk.line
         return Refusal(f"has no context or removed line to find its place by. {_text_now(text)}", "bad_edit")
-    places = list(_places(lines, old))
+    if hunk.line is not None and lines.fit(old, hunk.line):
+        return hunk.line
+    places = lines.places(old)
+    if places is None:
+        reason = "fits too many places nearly to look at them all. Say at which line it starts, as in @@ -12 +12 @@, or"
+        return Refusal(f"{reason} send fewer hunks at once. {_text_now(text, old[0])}", "many_matches")
     if len(places) == 1:
         return places[0]
-    if hunk.line is not None and hunk.line in places:
-        return hunk.line
     if places:
-        where = _listed(place + 1 for place in places)
+        where = _listed(place + 1 for place in places[:21])
         reason = f"fits {len(places)} places, at lines {where}. Give it more context lines."
         return Refusal(f"{reason} {_text_now(text, old[0])}", "many_matches")
-    reason = f"does not fit: its context and removed lines stand nowhere in the text. {_nearest(lines, old)}"
+    reason = f"does not fit: its context and removed lines stand nowhere in the text. {_nearest(lines.all, old)}"
     return Refusal(f"{reason}{_text_now(text, max(old, key=len))}", "no_match")
 
 
-def _places(lines: list[str], old: list[str]) -> Iterator[int]:
-    """Yield each place where the lines `old` stand, found by the first of them."""
-    at = -1
-    try:
-        while True:
-            at = lines.index(old[0], at + 1)
-            if lines[at : at + len(old)] == old:
-                yield at
-    except ValueError:
-        return
-
-
-def _nearest(lines: list[str], old: list[str]) -> str:
+def _nearest(lines: Sequence[str], old: Sequence[str]) -> str:
     """Say where most of the hunk's (first fifty) lines stand, and which line there differs first."""
     old = old[:50]
     if len(lines) > _NEAREST_AMONG:
@@ -381,14 +407,20 @@ def _splices(hunk: _Hunk, at: int) -> Iterator[_Splice]:
             start, added = at, []
 
 
-def _spliced(text: str, splices: list[_Splice]) -> str:
+def _spliced(text: str, splices: Iterable[_Splice]) -> str:
     """Return the text with the splices made; it ends in a line ending exactly when it did before."""
     lines, ended = split_lines(text), text.endswith("\n")
     if lines and not ended:
         lines[-1] += _newline(text, lines[-1])
-    for splice in reversed(splices):
-        lines[splice.start : splice.end] = [line + _newline(text, line) for line in splice.added]
-    result = "".join(lines)
+    first = text.find("\n")
+    head = text[: first + 1]  # what the lines' endings are told by, however long the text
+    parts: list[str] = []
+    at = 0
+    for splice in splices:
+        parts += lines[at : splice.start]
+        parts += [line + _newline(head, line) for line in splice.added]
+        at = splice.end
+    result = "".join([*parts, *lines[at:]])
     return result if ended else result.removesuffix("\n").removesuffix("\r")
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from folkmoot.loading import LOADING
 from folkmoot.models.chat_wire import Habits
-from folkmoot.models.exchanges import note_request, note_response
+from folkmoot.models.exchanges import note_request
 from folkmoot.models.openai_client import openai_client
 from folkmoot.models.providers import Provider, ResolvedModel
 from folkmoot.models.sent_before import SentBefore, going_on
@@ -128,7 +128,7 @@ class Connections:
         # Our own deadline comes first; this one only frees a connection that nobody waits for.
         patience = httpx2.Timeout(self._timeout + 1, connect=CONNECT_SECONDS)
         limits = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)
-        hooks: Any = {"request": [note_request], "response": [note_response]}
+        hooks: Any = {"request": [note_request]}
         if resolved.is_added:
             transport = guarded_transport(allow_private=self._allow_private, limits=limits)
             return WireClient(transport=transport, timeout=patience, trust_env=False, event_hooks=hooks)

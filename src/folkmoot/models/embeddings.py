@@ -243,12 +243,14 @@ class EmbeddingClient:
         """Return an HTTP client; that of added providers judges every address that it dials."""
         import httpx2
 
+        from folkmoot.outbound.bounded import BoundedClient
+
         patience = httpx2.Timeout(self._settings.model_timeout + 1, connect=_CONNECT_SECONDS)
         if not resolved.is_added:
-            return client_for(resolved.address, httpx2.AsyncClient, timeout=patience, follow_redirects=True)
+            return client_for(resolved.address, BoundedClient, timeout=patience, follow_redirects=True)
         limits = httpx2.Limits(max_connections=100, max_keepalive_connections=20)
         transport = guarded_transport(allow_private=self._settings.private_providers, limits=limits)
-        return httpx2.AsyncClient(transport=transport, timeout=patience, trust_env=False)
+        return BoundedClient(transport=transport, timeout=patience, trust_env=False)
 
 
 def check_dimensions(vectors: Sequence[Sequence[float] | None], first: Row | None, kept_in: str, kept: str) -> None:

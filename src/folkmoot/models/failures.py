@@ -77,6 +77,9 @@ _ESSENTIAL = frozenset(
 )
 """What a request cannot do without."""
 
+_LONGEST_SAID = 20_000
+"""Characters of what a server says of an error in which is looked for what it means."""
+
 _FRACTION = re.compile(r"\d{1,6}\.\d{1,9}")
 _PASSING = frozenset({408, 409, 429})
 _OVERFLOW_STATUS = frozenset({400, 422, 500})
@@ -139,7 +142,7 @@ def is_overflow(exc: ModelAPIError, status: int | None, said: str) -> bool:
         return True
     if status == 413 or (status is not None and status not in _OVERFLOW_STATUS):
         return status == 413
-    return _OVERFLOW.search(f"{said} {exc.provider_error_code or ''} {exc.body or ''}") is not None
+    return _OVERFLOW.search(f"{said} {exc.provider_error_code or ''} {exc.body or ''}"[:_LONGEST_SAID]) is not None
 
 
 def is_passing(exc: Exception) -> bool:
@@ -198,7 +201,7 @@ def refused_parameter(exc: Exception, habits: Habits) -> str | None:
     if status_of(exc) not in (400, 422, 500, 501):
         return None
     body = exc.body if isinstance(exc, ModelAPIError) else None
-    said = f"{body} {exc}"
+    said = f"{body} {exc}"[:_LONGEST_SAID]
     if _FORCED.search(said) and "tool_choice" in habits.sent - habits.refused:
         return "tool_choice"
     if not _UNKNOWN.search(said) or re.search("invalid schema", said, re.IGNORECASE):
@@ -234,7 +237,7 @@ def status_of(exc: Exception) -> int | None:
 
 
 def _raw_words(exc: Exception) -> str:
-    return (words_in(exc.body) if isinstance(exc, ModelAPIError) else "") or str(exc)
+    return ((words_in(exc.body) if isinstance(exc, ModelAPIError) else "") or str(exc))[:_LONGEST_SAID]
 
 
 def _words(exc: ModelAPIError, resolved: ResolvedModel) -> str:

@@ -119,12 +119,14 @@ async def check_key(resolved: ResolvedModel, *, allow_private: bool) -> None:
 def _client(resolved: ResolvedModel, allow_private: bool) -> httpx2.AsyncClient:
     import httpx2
 
-    from folkmoot.outbound.connections import guarded_client
+    from folkmoot.outbound.bounded import BoundedClient
+    from folkmoot.outbound.connections import guarded_transport
 
     patience = httpx2.Timeout(10, connect=3)
     if resolved.is_added:
-        return guarded_client(allow_private=allow_private, timeout=patience)
-    return client_for(resolved.address, httpx2.AsyncClient, timeout=patience, follow_redirects=True)
+        transport = guarded_transport(allow_private=allow_private)
+        return BoundedClient(transport=transport, timeout=patience, trust_env=False)
+    return client_for(resolved.address, BoundedClient, timeout=patience, follow_redirects=True)
 
 
 async def _plain(client: httpx2.AsyncClient, resolved: ResolvedModel) -> dict[str, dict[str, Any]]:

@@ -13,6 +13,7 @@ import re
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from folkmoot.models.blocks_in_prompt import ShownBlock, find_block, named_block, shown_blocks
@@ -46,43 +47,59 @@ WHAT_I_CAN = (
     "For more, configure a real model, for example by setting OPENAI_API_KEY."
 )
 
-_RESEARCH = re.compile(
-    r"\b(?:find|search|look|research|gather|investigate|learn)\b[^.?!\n]{0,40}?\b(?:about|on|for|up|into)\s+"
+
+class _Rule:
+    """An expression that takes time in proportion to the text, whatever somebody writes; compiled when first used.
+
+    It has no lookahead: what follows a match is part of it, and callers take its groups.
+    """
+
+    def __init__(self, expression: str) -> None:
+        self._expression = expression
+
+    @cached_property
+    def _compiled(self) -> Any:
+        import re2  # some megabytes of memory, for those who use this model
+
+        return re2.compile(self._expression)
+
+    def search(self, text: str) -> Any:
+        return self._compiled.search(text)
+
+    def without(self, text: str) -> str:
+        return str(self._compiled.sub("", text))
+
+
+_RESEARCH = _Rule(
+    r"(?im)\b(?:find|search|look|research|gather|investigate|learn)\b[^.?!\n]{0,40}?\b(?:about|on|for|up|into)\s+"
     r"(?P<topic>[^\n?!]+?)"
-    r"(?=\.\s|\.?\s*$|[\n?!]|,? and (?:then )?(?:insert|add|write|note|save|store|put)\b)",
-    re.IGNORECASE | re.MULTILINE,
+    r"(?:\.\s|\.?\s*$|[\n?!]|,? and (?:then )?(?:insert|add|write|note|save|store|put)\b)"
 )
-_NOTE = re.compile(
-    r"\b(?:insert|add|write|note|save|store|record|remember|append|put|jot down)\b"
-    r"(?: down)?(?: that)?[:,]?\s+(?P<text>.+)",
-    re.IGNORECASE | re.DOTALL,
+_NOTE = _Rule(
+    r"(?is)\b(?:insert|add|write|note|save|store|record|remember|append|put|jot down)\b"
+    r"(?: down)?(?: that)?[:,]?\s+(?P<text>.+)"
 )
-_PASS_ON = re.compile(
-    r"\b(?:take|pick|choose|select|quote|copy|summari[sz]e|condense)\b(?P<what>[^.!?\n]*?)"
-    r"\b(?:insert|add|write|note|put|append)\b(?P<where>.+)",
-    re.IGNORECASE | re.DOTALL,
+_PASS_ON = _Rule(
+    r"(?is)\b(?:take|pick|choose|select|quote|copy|summari[sz]e|condense)\b(?P<what>[^.!?\n]*?)"
+    r"\b(?:insert|add|write|note|put|append)\b(?P<where>.+)"
 )
-_TOPIC = re.compile(r"\b(?:about|on)\s+(?P<topic>.+?)(?:,?\s+and(?: then)?)?\s*$", re.IGNORECASE)
-_REPLACE = re.compile(
-    r"\breplace\s+(?:[\w ]{0,40} )?[\"“](?P<old>[^\"”\n]+)[\"”][^\"“.\n]{0,60}?"
-    r"\s(?:by|with)\s+[\"“](?P<new>[^\"”\n]*)[\"”]",
-    re.IGNORECASE,
+_TOPIC = _Rule(r"(?i)\b(?:about|on)\s+(?P<topic>.+?)(?:,?\s+and(?: then)?)?\s*$")
+_REPLACE = _Rule(
+    r"(?i)\breplace\s+(?:[\pL\pN_ ]{0,40} )?[\"“](?P<old>[^\"”\n]+)[\"”][^\"“.\n]{0,60}?"
+    r"\s(?:by|with)\s+[\"“](?P<new>[^\"”\n]*)[\"”]"
 )
-_KEEP = re.compile(r"\b(?:keep|store|save|put|insert|add)\b[^.!?\n]*\barchives?\b", re.IGNORECASE)
-_LOOK_UP = re.compile(
-    r"\bsearch (?:the|your|our|my) archives? (?:for|about)\s+(?P<topic>[^\n?!]+?)(?=\.?\s*$|[\n?!]|\.\s)",
-    re.IGNORECASE | re.MULTILINE,
+_KEEP = _Rule(r"(?i)\b(?:keep|store|save|put|insert|add)\b[^.!?\n]*\barchives?\b")
+_LOOK_UP = _Rule(
+    r"(?im)\bsearch (?:the|your|our|my) archives? (?:for|about)\s+(?P<topic>[^\n?!]+?)(?:\.?\s*$|[\n?!]|\.\s)"
 )
-_TRY = re.compile(r"\btry\b", re.IGNORECASE)
-_DESTINATION = re.compile(
-    r"[\s,]*\b(?:in|into|to|onto)\s+(?:the|your|our|my)?\s*(?:[\w\"'“”-]+\s+)?(?:memory\s+)?(?:block|memory)\b.*$",
-    re.IGNORECASE | re.DOTALL,
+_TRY = _Rule(r"(?i)\btry\b")
+_DESTINATION = _Rule(
+    r"(?is)[\s,]*\b(?:in|into|to|onto)\s+(?:the|your|our|my)?\s*(?:[\pL\pN_\"'“”-]+\s+)?(?:memory\s+)?(?:block|memory)\b.*$"
 )
-_PREFIX = re.compile(
-    r"\b(?:prepend(?:ed)?|prefix(?:ed)?|preced(?:ed|ing)|start(?:ed|ing)?)\b[^\"“'\n]{0,30}[\"“'](?P<prefix>[^\"”'\n]+)[\"”']",
-    re.IGNORECASE,
+_PREFIX = _Rule(
+    r"(?i)\b(?:prepend(?:ed)?|prefix(?:ed)?|preced(?:ed|ing)|start(?:ed|ing)?)\b[^\"“'\n]{0,30}[\"“'](?P<prefix>[^\"”'\n]+)[\"”']"
 )
-_QUOTED = re.compile(r"[\"“](?P<text>[^\"”]+)[\"”]")
+_QUOTED = _Rule(r"[\"“](?P<text>[^\"”]+)[\"”]")
 _LEADING_ARTICLE = re.compile(r"^(?:the|a|an)\s+", re.IGNORECASE)
 
 _INSERT_TOOLS = ("memory_insert", "core_memory_append")
@@ -212,14 +229,14 @@ def _from_archive(now: _Situation, topic: str) -> Reply:
 
 def _end_of_research(request: str) -> int:
     match = _RESEARCH.search(request)
-    return match.end() if match else 0
+    return int(match.end(1)) if match else 0
 
 
 def _note(now: _Situation, text: str) -> Reply:
     prefix = _PREFIX.search(text)
-    text = _PREFIX.sub("", text) if prefix else text
+    text = _PREFIX.without(text) if prefix else text
     quoted = _QUOTED.search(text)
-    kept = quoted["text"] if quoted else _DESTINATION.sub("", text)
+    kept = quoted["text"] if quoted else _DESTINATION.without(text)
     kept = kept.strip(" \n,:")
     if not kept:
         return Reply(f"{WHAT_I_AM} I did not understand what to note. {WHAT_I_CAN}")

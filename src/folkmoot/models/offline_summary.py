@@ -18,7 +18,7 @@ _COMMON_WORDS = """
     between please
 """
 _COMMON = frozenset(_COMMON_WORDS.split())
-_MARKUP = re.compile(r"^[#>*\-\s]+|[*_`#]{1,3}|\[(?P<words>[^\]]*)\]\([^)]*\)")
+_MARKUP = re.compile(r"^[#>*\-\s]+|[*_`#]{1,3}|\[(?P<words>[^\[\]]{0,500})\]\([^()]{0,2000}\)")
 
 
 def words_of(text: str) -> set[str]:
@@ -56,7 +56,7 @@ def _sentences(results: str) -> Iterator[str]:
 def _texts(results: str) -> Iterator[str]:
     try:
         data: Any = json.loads(results)
-    except ValueError:
+    except (ValueError, RecursionError):
         yield results
         return
     found = data.get("results", data) if isinstance(data, dict) else data

@@ -14,7 +14,6 @@ LONGEST_NAME = 64
 """Characters of a tool's name that providers take."""
 
 _ODD_IN_NAME = re.compile(r"[^a-zA-Z0-9_-]")
-_AROUND_NAME = re.compile(r"\A\s*(functions\.)?|\s*(<\|.*)?\Z", re.DOTALL)
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _BYTES = re.compile("[\udc80-\udcff]+")
 _BEGUN = re.compile("(?:[\ud800-\udbff]|[\udcc2-\udcf4][\udc80-\udcbf]{0,2})\\Z")
@@ -51,7 +50,7 @@ def mended_name(name: str) -> str:
     >>> mended_name("no such tool!"), mended_name(""), mended_name("functions.look<|channel|>commentary")
     ('no_such_tool_', 'unnamed', 'look')
     """
-    name = _AROUND_NAME.sub("", name)
+    name = name.partition("<|")[0].strip().removeprefix("functions.")
     return _ODD_IN_NAME.sub("_", name)[:LONGEST_NAME] or "unnamed"
 
 

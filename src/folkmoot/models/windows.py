@@ -102,7 +102,7 @@ def told_output(description: Mapping[str, Any]) -> int | None:
 
 def ollama_window(shown: Mapping[str, Any]) -> int | None:
     """Return the context window of an Ollama model, from its `/api/show` answer: as set, else as trained."""
-    set_to = re.search(r"^\s*num_ctx\s+(\d+)", str(shown.get("parameters", "")), re.MULTILINE)
+    set_to = re.search(r"^[ \t]*num_ctx[ \t]+(\d{1,9})\b", str(shown.get("parameters", "")), re.MULTILINE)
     if set_to:
         return int(set_to[1])
     return _model_figure(shown, ".context_length")

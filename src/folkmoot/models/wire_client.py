@@ -10,28 +10,29 @@ from typing import Any
 import httpx2
 
 from folkmoot.models.chat_wire import ChatMender, Habits, as_chunks, failure_in, mend_completion
+from folkmoot.models.exchanges import note_response
 from folkmoot.models.messages_wire import MessagesMender
 from folkmoot.models.translation import clean_json
 from folkmoot.models.wire import A_PAGE, EventStream, Mender, PlainMender, error_in, read_json, status_of_error
+from folkmoot.outbound.bounded import BoundedClient, rewritten
 
 chat_of: ContextVar[Habits | None] = ContextVar("chat_of", default=None)
 """Set while Chat Completions are asked: what is known of the server that is asked."""
 
-_OF_CODING = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 
-
-class WireClient(httpx2.AsyncClient):
+class WireClient(BoundedClient):
     """Sends requests, and mends what comes back before anybody reads it."""
 
     async def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
         """Send a request as any client does; an error that came with status 200 gets the status it should have."""
         response = await super().send(request, stream=stream, **options)
+        await note_response(response)
         if response.status_code != 200 or request.method != "POST":
             return response
         habits = chat_of.get()
         if not stream or "json" in response.headers.get("content-type", ""):
             return _whole(response, await response.aread(), habits, streams=stream)
-        return _again(response, 200, stream=_Mended(response, EventStream(_mender(request, habits))))
+        return rewritten(response, 200, stream=_Mended(response, EventStream(_mender(request, habits))))
 
 
 def _mender(request: httpx2.Request, habits: Habits | None) -> Mender:
@@ -63,24 +64,24 @@ def _whole(response: httpx2.Response, body: bytes, habits: Habits | None, *, str
         answer, sound = read_json(body)
     except ValueError:
         if body.lstrip()[:5].lower() in (b"<html", b"<!doc"):
-            return _again(response, 404, content=json.dumps({"error": A_PAGE}).encode())
+            return rewritten(response, 404, content=json.dumps({"error": A_PAGE}).encode())
         return response
     if isinstance(answer, list) and len(answer) == 1:  # as Gemini answers who speaks OpenAI's API, with an error
         answer = answer[0]
     if not isinstance(answer, dict):
         return response
     if error := (error_in(answer) if habits is None else failure_in(answer)):
-        return _again(response, status_of_error(error), content=json.dumps({"error": error}).encode())
+        return rewritten(response, status_of_error(error), content=json.dumps({"error": error}).encode())
     if habits is None:
-        return response if sound else _again(response, 200, content=_written(answer))
+        return response if sound else rewritten(response, 200, content=_written(answer))
     if streams:
         events = EventStream(ChatMender(habits))
         chunks = b"".join(b"data: %s\n\n" % json.dumps(chunk).encode() for chunk in as_chunks(answer))
-        return _again(response, 200, content=events.feed(chunks) + events.end())
+        return rewritten(response, 200, content=events.feed(chunks) + events.end())
     mended = mend_completion(answer)
     if mended == answer and sound and b"\\u" not in body:
         return response
-    return _again(response, 200, content=_written(mended))
+    return rewritten(response, 200, content=_written(mended))
 
 
 def _written(answer: Any) -> bytes:
@@ -89,9 +90,3 @@ def _written(answer: Any) -> bytes:
         return json.dumps(answer, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         return json.dumps(clean_json(answer), ensure_ascii=False).encode()
-
-
-def _again(response: httpx2.Response, status: int, **body: Any) -> httpx2.Response:
-    """Return a response with another status or body."""
-    headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in _OF_CODING]
-    return httpx2.Response(status, headers=headers, request=response.request, extensions=response.extensions, **body)

@@ -103,7 +103,14 @@ class _Reader:
         except OverflowError as error:
             raise InvalidInput(NUMBER_TOO_LARGE) from error
         except sqlite3.Error as error:
+            if "pattern too complex" in str(error):
+                raise InvalidInput(SOUGHT_TOO_LONG) from error
             raise StoreUnavailable(f"The database cannot be read: {error}.") from error
+
+
+SOUGHT_TOO_LONG = (
+    "A text that is looked for in others is too long; SQLite takes 25,000 characters. Look for less of it."
+)
 
 
 class _Scan:

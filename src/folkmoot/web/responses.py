@@ -8,7 +8,7 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import unquote_to_bytes
 
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -20,10 +20,14 @@ from starlette.responses import RedirectResponse
 from folkmoot import __version__
 from folkmoot.access.authentication import Authentication
 from folkmoot.access.principals import Principal, at_least
-from folkmoot.errors import FolkmootError, InvalidInput, MalformedId
+from folkmoot.errors import FolkmootError, InvalidInput, MalformedId, TooLarge
 from folkmoot.store import clock
 from folkmoot.web import words
 from folkmoot.web.code import connect
+
+MOST_FIELDS = 2000
+
+_PIECE = 65_536
 
 STATIC = Path(__file__).parent / "static"
 
@@ -139,21 +143,52 @@ def _static_address(name: str) -> str:
     return f"/static/{name}?v={static_version()}"
 
 
-async def read_form(request: Request) -> dict[str, list[str]]:
+async def read_form(request: Request, most: int | None = None) -> dict[str, list[str]]:
     """Return a form's fields, whose lines end as everywhere: browsers send CR LF.
+
+    Args:
+        request: whose body the form is.
+        most: bytes that the form may have, where they are fewer than of any body.
 
     Raises:
         InvalidInput: the body is no form.
+        TooLarge: it has more bytes.
     """
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if most is not None and len(body) > most:
+            raise TooLarge(f"The form has more than {most:,} bytes. Send it as the page does.")
     try:
-        text = (await request.body()).decode()
         # A text of ten megabytes in a form's encoding takes seconds.
-        fields = await asyncio.to_thread(parse_qs, text, keep_blank_values=True, max_num_fields=2000)
+        fields = await asyncio.to_thread(_fields, bytes(body))
     except ValueError as error:
         raise InvalidInput("The form cannot be read; send it as a browser does.") from error
     if any("\0" in text for texts in fields.values() for text in texts):
         raise InvalidInput("The form contains a NUL character; remove it.")
     return {name: [text.replace("\r\n", "\n") for text in texts] for name, texts in fields.items()}
+
+
+def _fields(body: bytes) -> dict[str, list[str]]:
+    if body.count(b"&") > MOST_FIELDS:
+        raise ValueError(f"more than {MOST_FIELDS} fields")
+    fields: dict[str, list[str]] = {}
+    for field in filter(None, body.split(b"&")):
+        name, _, value = field.partition(b"=")
+        fields.setdefault(_plain(name), []).append(_plain(value))
+    return fields
+
+
+def _plain(text: bytes) -> str:
+    """Return a text without a form's escapes; piece by piece, since each of them is an object while they are read."""
+    pieces: list[bytes] = []
+    at = 0
+    while at < len(text):
+        end = at + _PIECE
+        end = next((place for place in (end - 1, end - 2) if text[place : place + 1] == b"%"), end)  # no escape is cut
+        pieces.append(unquote_to_bytes(text[at:end].replace(b"+", b" ")))
+        at = end
+    return b"".join(pieces).decode()
 
 
 def _page_of_form(request: Request) -> str:

@@ -23,7 +23,16 @@ from folkmoot.errors import BadRequest, NotFound
 from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.scanning import SHORT_PAGE, Scan
 from folkmoot.server.state import State
-from folkmoot.server.wire.common import AgentId, MessageId, Reply, Request, Text, json_response, moment, page_of
+from folkmoot.server.wire.common import (
+    AgentId,
+    MessageId,
+    Reply,
+    Request,
+    Text,
+    json_response,
+    moment,
+    page_of,
+)
 from folkmoot.server.wire.messages import AnyMessage, MessageShape, show_message, show_messages
 from folkmoot.server.wire.sending import Content, content_of
 from folkmoot.store import clock
@@ -41,7 +50,7 @@ class SearchRequest(Request):
 
     query: Text | None = None
     search_mode: Literal["vector", "fts", "hybrid"] = "fts"
-    roles: list[Literal["user", "assistant", "tool"]] | None = None
+    roles: Annotated[list[Literal["user", "assistant", "tool"]], Field(max_length=100)] | None = None
     agent_id: Text | None = None
     conversation_id: Text | None = None
     limit: int = Field(50, ge=1, le=100)

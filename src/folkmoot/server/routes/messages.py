@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
+from pydantic import Field
 
 from folkmoot.agents.abandoned_calls import settle_abandoned_of_agent
 from folkmoot.agents.agents import find_agent
@@ -27,7 +28,7 @@ from folkmoot.server.sending import (
     start_in_background,
 )
 from folkmoot.server.state import State
-from folkmoot.server.wire.common import AgentId, IncludeErrors, Request, json_response, page_of
+from folkmoot.server.wire.common import MOST_ITEMS, AgentId, IncludeErrors, Request, Text, json_response, page_of
 from folkmoot.server.wire.messages import AnyMessage, MessageShape, TurnReply, show_messages
 from folkmoot.server.wire.runs import RunReply
 from folkmoot.server.wire.sending import SendMessages
@@ -42,7 +43,7 @@ Newest = Annotated[Page, Depends(page_of(None, 100))]
 class CancelRuns(Request):
     """Which runs to cancel."""
 
-    run_ids: list[str] | None = None
+    run_ids: Annotated[list[Text], Field(max_length=MOST_ITEMS)] | None = None
 
 
 @router.post("", response_model=TurnReply)

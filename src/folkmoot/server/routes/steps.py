@@ -6,13 +6,14 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
+from pydantic import Field
 
 from folkmoot.agents.steps import StepFilter, find_step, list_steps, set_feedback, trace_of_step
 from folkmoot.conversations.messages import Message, messages_of_step
 from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import State
-from folkmoot.server.wire.common import Request, StepId, Text, json_response, page_of
+from folkmoot.server.wire.common import MOST_ITEMS, Request, StepId, Text, json_response, page_of
 from folkmoot.server.wire.messages import AnyMessage, MessageShape, show_messages
 from folkmoot.server.wire.runs import StepMetrics, StepReply, TraceReply
 from folkmoot.store import clock
@@ -30,7 +31,7 @@ class Feedback(Request):
     """What somebody thinks of a step."""
 
     feedback: Literal["positive", "negative"] | None = None
-    tags: list[Text] | None = None
+    tags: Annotated[list[Text], Field(max_length=MOST_ITEMS)] | None = None
 
 
 @router.get("", response_model=list[StepReply])

@@ -13,7 +13,7 @@ from folkmoot.access.organizations import Organization
 from folkmoot.access.principals import AgentAccess, BlockAccess, Policy, Role
 from folkmoot.identifiers import user_of
 from folkmoot.server.origins import origin_of
-from folkmoot.server.wire.common import AgentId, Reply, Request, Text, moment
+from folkmoot.server.wire.common import MOST_ITEMS, AgentId, Reply, Request, Text, moment
 
 MOST_GRANTS = 100
 """Blocks, and agents, that a member's key may name."""
@@ -160,7 +160,7 @@ class AgentPolicy(Request):
 
     type: Literal["agent"] = "agent"
     id: AgentId
-    access: list[AgentAccess] = Field(min_length=1)
+    access: list[AgentAccess] = Field(min_length=1, max_length=MOST_ITEMS)
 
 
 class CreateToken(Request):

@@ -150,8 +150,8 @@ class AgentFields(Request):
     def _known_timezone(cls, timezone: str | None) -> str | None:
         try:
             return timezone if timezone is None else ZoneInfo(timezone).key
-        except (ZoneInfoNotFoundError, ValueError) as error:
-            raise ValueError(f"{timezone!r} is not a time zone; write it as Europe/Berlin") from error
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError(f"{str(timezone)[:80]!r} is not a time zone; write it as Europe/Berlin") from error
 
     def configuration(self) -> dict[str, Any]:
         """Return what the request set of the fields that an agent keeps as they are."""

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, field_validator
 
 from folkmoot.conversations.messages import Message, MessageType, clean_text
 from folkmoot.server.wire.blocks import AnyEdit
-from folkmoot.server.wire.common import JsonObject, Reply, Request, Text
+from folkmoot.server.wire.common import MOST_ITEMS, JsonObject, Reply, Request, Text
 from folkmoot.server.wire.messages import UsageStatistics
 
 MOST_MESSAGES = 1000
@@ -28,7 +28,7 @@ class SaidElsewhere(Request):
     model_config = ConfigDict(extra="ignore")
 
     role: str = Field(max_length=50)
-    content: str | list[dict[str, Any]] | None = None
+    content: str | Annotated[list[dict[str, Any]], Field(max_length=MOST_ITEMS)] | None = None
 
     @property
     def text(self) -> str:

@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from folkmoot.errors import BadRequest, InvalidInput
-from folkmoot.server.wire.common import JsonObject, Request, Text
+from folkmoot.server.wire.common import MOST_ITEMS, JsonObject, Request, Text
 from folkmoot.server.wire.functions import chosen, form_of
 from folkmoot.server.wire.response_input import image_source, output_text
 from folkmoot.server.wire.sending import MOST_MESSAGES, ClientTool, SendMessages
@@ -44,11 +44,15 @@ class ChatTool(Request):
         return self
 
 
+MOST_OF_CHAT = 10_000
+"""Messages of a chat, which programs send whole with each question."""
+
+
 class ChatMessage(Request):
     """A message in OpenAI's form."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: Text | list[dict[str, Any]] | None = None
+    content: Text | Annotated[list[dict[str, Any]], Field(max_length=MOST_ITEMS)] | None = None
     tool_call_id: Text | None = Field(None, description="Which call a message of the role `tool` answers.")
 
     @model_validator(mode="after")
@@ -68,7 +72,7 @@ class ChatRequest(Request):
     """A request in OpenAI's form; `model` is an agent's identifier. Settings of the model are the agent's own."""
 
     model: Text
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: list[ChatMessage] = Field(min_length=1, max_length=MOST_OF_CHAT)
     tools: Annotated[list[ChatTool], Field(max_length=MOST_MESSAGES)] | None = Field(
         None, description="Functions that the caller runs itself."
     )

@@ -54,6 +54,8 @@ def _measure(value: Any, depth: int, left: int) -> int:
     left -= 2
     if isinstance(value, str):
         left -= len(value)
+    elif isinstance(value, int):
+        left -= value.bit_length() // 3  # a number may have thousands of digits, and each is dear to write
     if left < 0:
         return left
     if isinstance(value, str):

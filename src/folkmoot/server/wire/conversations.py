@@ -13,7 +13,7 @@ from folkmoot.conversations.conversations import Conversation
 from folkmoot.identifiers import user_of
 from folkmoot.server.wire.agent_replies import with_defaults
 from folkmoot.server.wire.agents import ModelSettings
-from folkmoot.server.wire.common import JsonObject, Reply, Request, RunId, Text, moment
+from folkmoot.server.wire.common import MOST_ITEMS, JsonObject, Reply, Request, RunId, Text, moment
 from folkmoot.server.wire.sending import SendMessages
 from folkmoot.store import clock
 
@@ -43,7 +43,7 @@ class ConversationFields(ConversationSettings):
 class CreateConversation(ConversationFields):
     """A new conversation."""
 
-    isolated_block_labels: list[Text] | None = Field(
+    isolated_block_labels: Annotated[list[Text], Field(max_length=MOST_ITEMS)] | None = Field(
         None, description="Labels of the blocks of which the conversation gets copies for itself."
     )
     hidden: bool = False

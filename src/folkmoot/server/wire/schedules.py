@@ -6,12 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag
 
-from folkmoot.conversations.messages import MessageType
 from folkmoot.identifiers import check_id
 from folkmoot.schedules.schedules import Schedule
 from folkmoot.schedules.times import LONGEST_EXPRESSION, Timetable
 from folkmoot.server.wire.common import Reply, Request, Text, moment
-from folkmoot.server.wire.sending import MOST_MESSAGES, MessageCreate, SendMessages
+from folkmoot.server.wire.sending import MOST_MESSAGES, MessageCreate, SendMessages, TypesOfMessages
 
 ScheduleId = Annotated[str, AfterValidator(lambda value: check_id("schedule", value, "scheduled_message_id"))]
 
@@ -58,7 +57,7 @@ class CreateSchedule(Request):
     schedule: Annotated[Annotated[Once, Tag("one-time")] | Annotated[Recurring, Tag("recurring")], Discriminator(_kind)]
     max_steps: int | None = Field(None, ge=1, le=1000, description="Most model calls in each turn.")
     callback_url: Text | None = Field(None, description="Where to tell when a turn is over.")
-    include_return_message_types: list[MessageType] | None = None
+    include_return_message_types: TypesOfMessages | None = None
     conversation_id: Text | None = Field(
         None, description="In which of the agent's conversations; the main one if none."
     )

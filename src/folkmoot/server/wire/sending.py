@@ -25,6 +25,8 @@ MOST_WORDS_SENT = 1_000_000
 MOST_MESSAGES = 1000
 """Messages, client's tools, or returns of tools in a request."""
 
+TypesOfMessages: TypeAlias = Annotated[list[MessageType], Field(max_length=100)]
+
 
 class TextPart(Request):
     """Text in a message."""
@@ -181,8 +183,8 @@ class ClientToolReturn(Request):
     tool_call_id: Text
     tool_return: Text | Parts
     status: Literal["success", "error"] = "success"
-    stdout: list[Text] | None = None
-    stderr: list[Text] | None = None
+    stdout: Annotated[list[Text], Field(max_length=MOST_ITEMS)] | None = None
+    stderr: Annotated[list[Text], Field(max_length=MOST_ITEMS)] | None = None
 
     def to_outcome(self) -> Outcome:
         """Return it as the outcome of its call."""
@@ -212,7 +214,7 @@ class ApprovalCreate(Request):
     """An answer to an approval request."""
 
     type: Literal["approval"] = "approval"
-    approvals: list[AnyReturn] | None = None
+    approvals: Annotated[list[AnyReturn], Field(max_length=MOST_MESSAGES)] | None = None
     approve: bool | None = Field(None, description="The older form: one decision for every call of the request.")
     approval_request_id: Text | None = None
     reason: Text | None = None
@@ -316,7 +318,7 @@ class SendMessages(Request):
     use_assistant_message: bool = True
     assistant_message_tool_name: Text = "send_message"
     assistant_message_tool_kwarg: Text = "message"
-    include_return_message_types: list[MessageType] | None = None
+    include_return_message_types: TypesOfMessages | None = None
     override_model: Text | None = Field(None, description="Handle of the model for this turn only.")
     override_system: Text | None = Field(None, description="System prompt for this turn only.")
     streaming: bool | None = Field(None, description="Answer with a stream of events.")

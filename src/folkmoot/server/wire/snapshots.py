@@ -57,11 +57,11 @@ class SnapshotAgent(_Camel):
     model: Text
     system_prompt: Text
     agent_type: AgentType = "letta_v1_agent"
-    tool_ids: list[ToolId] | None = None
-    source_ids: list[FolderId] | None = None
-    identity_ids: list[IdentityId] | None = None
-    tags: list[Tag] | None = None
-    tool_rules: list[JsonObject] | None = None
+    tool_ids: Annotated[list[ToolId], Field(max_length=MOST_ITEMS)] | None = None
+    source_ids: Annotated[list[FolderId], Field(max_length=MOST_ITEMS)] | None = None
+    identity_ids: Annotated[list[IdentityId], Field(max_length=MOST_ITEMS)] | None = None
+    tags: Annotated[list[Tag], Field(max_length=MOST_ITEMS)] | None = None
+    tool_rules: Annotated[list[JsonObject], Field(max_length=MOST_ITEMS)] | None = None
     memory_variables: SnapshotVariables | None = None
     tool_variables: SnapshotVariables | None = None
     properties: dict[str, Any] | None = None
@@ -82,7 +82,7 @@ class SnapshotBlock(_Camel):
     preserve_on_migration: bool | None = False
     read_only: bool = False
     metadata: JsonObject = {}
-    tags: list[Tag] = []
+    tags: Annotated[list[Tag], Field(max_length=MOST_ITEMS)] = []
 
 
 class Relationship(_Camel):

@@ -139,6 +139,8 @@ class Hints:
 
     def _generic(self, hint: ast.expr, name: str, parts: Sequence[ast.expr], where: str) -> Schema:
         short = name.rpartition(".")[2]
+        if not parts and short not in ("tuple", "Tuple"):
+            raise self._strange(hint, where)
         match _SAME.get(name, name):
             case "list" | "set" | "frozenset" as kind:
                 return {**_PLAIN[kind], "items": self.schema(parts[0], where)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -44,6 +45,23 @@ def check_json_schema(given: Mapping[str, Any]) -> dict[str, Any]:
         raise BadRequest("json_schema.description: it has to be a text.")
     parameters = _object_schema(given.get("parameters", {"type": "object", "properties": {}}), "json_schema.parameters")
     return {**given, "name": check_name(name, "json_schema.name"), "description": description, "parameters": parameters}
+
+
+def check_kept(schema: Mapping[str, Any]) -> None:
+    """Hold what was read from a source to what both stores can keep.
+
+    Raises:
+        BadRequest: it has characters or numbers that are none of JSON.
+    """
+    try:
+        written = json.dumps(schema, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError as error:
+        raise BadRequest(
+            "source_code: what it says of the tool has half a character, an infinite number or one of thousands of "
+            "digits, which JSON cannot carry. Leave it out."
+        ) from error
+    if b"\\u0000" in written.replace(rb"\\", b""):
+        raise BadRequest("source_code: what it says of the tool has a NUL character, which cannot be kept. Remove it.")
 
 
 def parameters_of(args_schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -25,11 +27,16 @@ T = TypeVar("T")
 
 Language: TypeAlias = Literal["python", "typescript"]
 
-LONGEST_READ_HERE = 10_000
+LONGEST_READ_HERE: Mapping[str, int] = {"python": 10_000, "typescript": 3_000}
 """Characters of a source that is read in this process, which takes some hundredths of a second."""
 
 SECONDS = 30.0
 """How long another process may take."""
+
+MOST_MEMORY = 1_000_000_000
+"""Bytes of memory that it may take; the parser of TypeScript takes as many for 30,000 characters of the worst kind."""
+
+TOO_DEEP = "source_code: it, or a schema beside it, is nested too deeply or too large to be read. Make it flatter."
 
 _threads = ThreadPoolExecutor(2, thread_name_prefix="folkmoot-source")
 """Where requests' sources are read: two at once, so that many long ones hold up nobody but each other."""
@@ -48,8 +55,15 @@ main()
 
 
 async def in_turn(work: Callable[..., T], *arguments: Any) -> T:
-    """Return what reading comes to, done on a thread when its turn has come."""
-    return await asyncio.get_running_loop().run_in_executor(_threads, partial(work, *arguments))
+    """Return what reading comes to, done on a thread when its turn has come.
+
+    Raises:
+        BadRequest: what is read is nested too deeply.
+    """
+    try:
+        return await asyncio.get_running_loop().run_in_executor(_threads, partial(work, *arguments))
+    except RecursionError as error:
+        raise BadRequest(TOO_DEEP) from error
 
 
 def read_tool(language: Language, text: str, description: str | None = None) -> ReadTool:
@@ -63,7 +77,7 @@ def read_tool(language: Language, text: str, description: str | None = None) -> 
     Raises:
         BadRequest: it cannot be read; the error names the place and the remedy.
     """
-    if len(text) <= LONGEST_READ_HERE:
+    if len(text) <= LONGEST_READ_HERE[language]:
         return _READ[language](text, description=description)
     return ReadTool(**_apart("read", language, text, {"description": description}))
 
@@ -79,7 +93,7 @@ def describe_tool(language: Language, text: str, name: str | None = None) -> tup
     Raises:
         BadRequest: the source cannot be read, or has no function.
     """
-    if len(text) <= LONGEST_READ_HERE:
+    if len(text) <= LONGEST_READ_HERE[language]:
         return _DESCRIBE[language](text, name)
     function, said = _apart("describe", language, text, {"name": name})
     return function, said
@@ -95,7 +109,7 @@ def _apart(what: str, language: Language, text: str, options: dict[str, Any]) ->
     except subprocess.TimeoutExpired as error:
         raise BadRequest(f"source_code: it takes over {SECONDS:g} seconds to read. Make it smaller.") from error
     except subprocess.CalledProcessError as error:
-        raise BadRequest("source_code: it is nested too deeply to be read. Make it flatter.") from error
+        raise BadRequest(TOO_DEEP) from error
     answer = json.loads(done.stdout)
     if "error" in answer:
         raise BadRequest(answer["error"], **answer["extra"])
@@ -104,6 +118,9 @@ def _apart(what: str, language: Language, text: str, options: dict[str, Any]) ->
 
 def main() -> None:
     """Be the process that reads one source: what is asked comes over standard input, what was found goes out."""
+    for kind, most in ((resource.RLIMIT_AS, MOST_MEMORY), (resource.RLIMIT_CORE, 0)):
+        with suppress(ValueError, OSError):  # elsewhere than on Linux, kernels may know no such bound
+            resource.setrlimit(kind, (most, most))
     asked = json.loads(sys.stdin.buffer.read())
     try:
         if asked["what"] == "read":

@@ -12,7 +12,7 @@ from folkmoot.memory.authors import Author
 from folkmoot.store import clock
 from folkmoot.store.engine import Store, Transaction
 from folkmoot.tools.builtin import BUILTIN_TOOLS, BUILTIN_TOOLS_BY_ID
-from folkmoot.tools.custom.given import check_json_schema, check_name, parameters_of
+from folkmoot.tools.custom.given import check_json_schema, check_kept, check_name, parameters_of
 from folkmoot.tools.custom.languages import Language, describe_tool, in_turn, read_tool
 from folkmoot.tools.custom.packages import packages_of
 from folkmoot.tools.custom.reading import ReadTool
@@ -62,7 +62,9 @@ def describe(fields: Mapping[str, Any]) -> Described:
     else:
         read = read_tool(language, source, fields.get("description"))
     check_name(read.name, "source_code: the function's name")
-    return Described(source, language, read.to_json_schema(), args_schema, given=False, function=read.name)
+    schema = read.to_json_schema()
+    check_kept(schema)
+    return Described(source, language, schema, args_schema, given=False, function=read.name)
 
 
 def language_of(source_type: str | None) -> Language:

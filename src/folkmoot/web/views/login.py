@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 
 router = page_router()
 
+LARGEST_FORM = 20_000
+"""Bytes of the form that anybody may send."""
+
 ENDED = "The session has ended. Sign in, then do it again."
 """What somebody reads whose form came after the end of the session."""
 
@@ -36,7 +39,7 @@ async def sign_in(request: Request, store: ServersStore) -> Response:
     """Begin a session for who knows the key; who has failed too often has to wait."""
     authentication: Authentication = request.app.state.authentication
     attempts: Attempts = request.app.state.attempts
-    form = await read_form(request)
+    form = await read_form(request, LARGEST_FORM)
     target = _local(form.get("next", ["/"])[0])
     key = form.get("key", [""])[0].strip()
     address = request.client.host if request.client is not None else ""

@@ -1,0 +1,81 @@
+"""A client that reads no answer beyond a bound, however small it was packed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+
+from folkmoot.errors import ProviderError
+
+LARGEST_ANSWER = 50_000_000
+"""Bytes of an answer, unpacked: many vectors in one, or a very long text in very small pieces."""
+
+LARGEST_ERROR = 50_000
+"""Bytes of an answer that is an error; what stands behind them is not read."""
+
+_PIECE = 4096
+
+_OF_CODING = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+
+
+class BoundedClient(httpx2.AsyncClient):
+    """Sends requests as any client does; of what comes back it reads so much and no more."""
+
+    async def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
+        """Send a request; the body of its answer is bounded, also while it is unpacked.
+
+        Raises:
+            ProviderError: the answer is larger; while it is read, where it is streamed.
+        """
+        received = await super().send(request, stream=True, **options)
+        received.stream = _InPieces(received.stream)
+        response = rewritten(received, received.status_code, stream=_Bounded(received))
+        if not stream:
+            await response.aread()
+        return response
+
+
+class _InPieces(httpx2.AsyncByteStream):
+    """A body as it comes, in pieces of which none unpacks to more than some megabytes."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for received in self._stream:
+            for place in range(0, len(received), _PIECE):
+                yield received[place : place + _PIECE]
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class _Bounded(httpx2.AsyncByteStream):
+    """The body of an answer, unpacked, up to its bound."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        self._response = response
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        left = LARGEST_ERROR if self._response.is_error else LARGEST_ANSWER
+        async for piece in self._response.aiter_bytes():
+            yield piece[:left]
+            left -= len(piece)
+            if left < 0:
+                break
+        if left < 0:
+            await self.aclose()
+            if not self._response.is_error:
+                host = self._response.request.url.host
+                raise ProviderError(f"{host} sent an answer of more than {LARGEST_ANSWER:,} bytes; it was not read on.")
+
+    async def aclose(self) -> None:
+        await self._response.aclose()
+
+
+def rewritten(response: httpx2.Response, status: int, **body: Any) -> httpx2.Response:
+    """Return a response with another status or body."""
+    headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in _OF_CODING]
+    return httpx2.Response(status, headers=headers, request=response.request, extensions=response.extensions, **body)
