@@ -239,11 +239,25 @@ def test_passages_are_found_by_their_words_tags_and_dates(
     assert "Red fish." not in search("fish", start_datetime="2024-01-01")
     assert search("") == search("   ") == search("...") == []
     assert search("fish", author="nobody") == []
-    for params in ({"top_k": 0}, {"top_k": 101}, {"tag_match_mode": "none"}, {"start_datetime": "soon"}):
+    for params in ({"top_k": 0}, {"tag_match_mode": "none"}, {"start_datetime": "soon"}):
         assert http.get(path, params={"query": "fish", **params}).status_code == 422
     assert http.get(path).status_code == 422
     first = http.get(path, params={"query": "fish"}).json()["results"][0]
     assert first["why"]["words"] == ["fish"] and first["why"]["text_rank"] == 1 and first["score"] > 0
+
+
+def test_who_asks_for_hundreds_of_passages_gets_them_and_at_most_a_thousand(
+    http: httpx.Client, new_agent: NewAgent
+) -> None:
+    agent = new_agent()
+    archive = http.post("/v1/archives/", json={"name": unique()}).json()["id"]
+    http.patch(f"/v1/agents/{agent.id}/archives/attach/{archive}").raise_for_status()
+    for some in (1000, 1):
+        fill(http, archive, *({"text": f"Heron {n}."} for n in range(some)))
+    path = f"/v1/agents/{agent.id}/archival-memory/search"
+    for asked, found in ((200, 200), (10**6, 1000)):
+        answer = http.get(path, params={"query": "heron", "top_k": asked}).json()
+        assert (len({each["id"] for each in answer["results"]}), answer["count"]) == (found, found)
 
 
 def test_a_rare_word_counts_more_than_a_frequent_one_and_in_a_short_text_more_than_in_a_long_one(

@@ -104,6 +104,8 @@ def test_only_the_key_itself_is_the_key(http: httpx.Client) -> None:
         {"authorization": KEY.encode()},
         {"authorization": b"Basic " + KEY.encode()},
         {"cookie": b"folkmoot_session=" + KEY.encode()},
+        {"x-bare-password": b"password wrong"},
+        {"x-bare-password": KEY.encode()},
     )
     for headers in wrong:
         for path in ("/v1/agents", "/openai/v1/models", "/openapi.json", "/nothing-here"):
@@ -116,6 +118,16 @@ def test_the_right_key_passes_every_route(http: httpx.Client) -> None:
     for method, path in routes():
         with http.stream(method, path, headers=bearer(KEY)) as response:
             assert response.status_code not in (401, 403, 421, 500), (method, path)
+
+
+@pytest.mark.parametrize("beside", [{}, bearer("another-service's")], ids=["alone", "beside a token"])
+def test_older_programs_show_the_key_as_a_password(http: httpx.Client, beside: dict[str, bytes]) -> None:
+    shown = {"X-BARE-PASSWORD": b"password " + KEY.encode(), **beside}
+    assert http.get("/v1/agents", headers=shown).status_code == 200
+    made = http.post("/v1/keys", headers=shown, json={"name": "bridge", "role": "reader"}).json()
+    own = {"X-BARE-PASSWORD": f"password {made['key']}".encode(), **beside}
+    assert http.get("/v1/agents", headers=own).status_code == 200
+    assert http.post("/v1/agents", headers=own, json={}).status_code == 403
 
 
 def test_openai_clients_are_told_in_their_own_form(http: httpx.Client) -> None:

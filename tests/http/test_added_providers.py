@@ -285,3 +285,11 @@ def test_nobody_elses_agents_use_them(start_server: StartServer, scripted_model:
             assert scripted_model.received[-1].headers["authorization"] == f"Bearer {SECRET}"
             others.delete(f"/v1/providers/{theirs['id']}").raise_for_status()
             assert handle in handles(http)
+
+
+def test_one_called_as_the_retired_server_called_openai_is_asked_itself(
+    http: httpx.Client, scripted_model: ScriptedModel
+) -> None:
+    add(http, scripted_model, name="openai-proxy")
+    assert say(http, "openai-proxy/gpt-4o-mini").status_code == 200
+    assert scripted_model.received[-1].headers["authorization"] == f"Bearer {SECRET}"

@@ -68,6 +68,18 @@ def test_a_model_that_no_list_names_can_be_given_to_an_agent(client: Letta) -> N
     assert client.agents.create(model="openai/brand-new").llm_config.model == "brand-new"
 
 
+def test_the_retired_servers_name_for_openai_is_taken_and_kept(client: Letta) -> None:
+    agent = client.agents.create(model="openai-proxy/gpt-4o-mini", embedding="openai-proxy/text-embedding-3-small")
+    assert (agent.model, agent.llm_config.handle) == ("openai-proxy/gpt-4o-mini", "openai-proxy/gpt-4o-mini")
+    assert client.agents.retrieve(agent.id).embedding == "openai-proxy/text-embedding-3-small"
+    assert client.agents.update(agent.id, model="openai-proxy/gpt-4o").model == "openai-proxy/gpt-4o"
+    said = client.agents.messages.create(agent.id, input="ECHO by that name")
+    assert [m.content for m in said.messages if m.message_type == "assistant_message"] == ["by that name"]
+    client.agents.passages.create(agent.id, text="The kettle is blue.")
+    assert client.agents.passages.search(agent.id, query="kettle").count == 1
+    assert {listed.partition("/")[0] for listed in handles(client)} == {"openai", "offline"}
+
+
 def test_a_provider_that_is_down_leaves_the_others(start_server: StartServer) -> None:
     server = start_server(env={"OPENAI_BASE_URL": f"http://127.0.0.1:{free_port()}/v1"})
     with client_of(server) as client:

@@ -17,6 +17,12 @@ SETTINGS = Settings(_env_file=None)
     [
         ("openai/gpt-4o-mini", {"OPENAI_API_KEY": "k"}, "https://api.openai.com/v1", "gpt-4o-mini"),
         ("openai/any/thing", {"OPENAI_BASE_URL": "http://x/v1/"}, "http://x/v1", "any/thing"),
+        ("openai/any", {"OPENAI_API_BASE": "http://x/v1"}, "http://x/v1", "any"),
+        ("openai/any", {"OPENAI_API_BASE": "http://y/v1", "OPENAI_BASE_URL": "http://x/v1"}, "http://x/v1", "any"),
+        ("openai-proxy/any/thing", {"OPENAI_BASE_URL": "http://x/v1"}, "http://x/v1", "any/thing"),
+        ("openai-proxy/gpt-4o-mini", {"OPENAI_API_KEY": "k"}, "https://api.openai.com/v1", "gpt-4o-mini"),
+        ("lmstudio_openai/qwen3-8b", {"LMSTUDIO_BASE_URL": "http://x:1234"}, "http://x:1234/v1", "qwen3-8b"),
+        ("vllm/any", {"VLLM_API_BASE": "http://x:8000"}, "http://x:8000/v1", "any"),
         ("google/gemini-x", {"GOOGLE_API_KEY": "k"}, "https://generativelanguage.googleapis.com", "gemini-x"),
         (
             "google_ai/gemini-x",
@@ -58,6 +64,7 @@ def test_malformed_handle_shows_the_form(handle: str) -> None:
     [
         ("openai/gpt-4o", "openai/gpt-4o.*OPENAI_API_KEY"),
         ("google/x", "GEMINI_API_KEY or GOOGLE_API_KEY"),
+        ("openai-proxy/x", "openai-proxy/x.*OPENAI_API_KEY"),
         ("ollama/x", "OLLAMA_BASE_URL"),
         ("azure/x", "AZURE_OPENAI_ENDPOINT"),
         ("letta/letta-free", "letta/letta-free.*unknown"),

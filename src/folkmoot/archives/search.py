@@ -33,6 +33,9 @@ MOST_SPACES = 50
 FEWEST_RANKED = 50
 """Passages of each ranking that two rankings are put together from, at least."""
 
+DEEPEST_RANKED = 400
+"""Passages of each ranking that two rankings are put together from, at the most, where fewer are returned."""
+
 LONGEST_QUERY = 10_000
 """Characters of a query."""
 
@@ -100,7 +103,9 @@ async def search_passages(store: Store, embeddings: Embeddings, search: PassageS
 
 
 async def _search(store: Store, embeddings: Embeddings, search: PassageSearch) -> Found:
-    pool = search.limit if search.mode != "hybrid" else max(FEWEST_RANKED, 4 * search.limit)
+    pool = search.limit
+    if search.mode == "hybrid":
+        pool = max(FEWEST_RANKED, pool, min(4 * pool, DEEPEST_RANKED))
     by_words = await _by_words(store, search, pool) if search.mode != "vector" else []
     by_meaning: list[list[Near]] = []
     without = None
@@ -186,29 +191,34 @@ async def _told(
     }
     scores = _scores(search.mode, by_words, by_meaning)
     best = list(scores)[: search.limit]
-    statement = select(*COLUMNS, passages.c.search_text).where(passages.c.id.in_(best))
-    rows = await store.scan(lambda transaction: transaction.all(statement)) if best else []
-    there = {row["id"]: (Passage.from_row(row), row["search_text"]) for row in rows}
+    if not best:
+        return []
     looked = looked_for(search.query)[:MOST_WORDS]
-    found = []
-    for passage_id in best:
-        if passage_id not in there:  # deleted meanwhile
-            continue
-        passage, indexed = there[passage_id]
-        text_rank, text = worded.get(passage_id, (None, None))
-        vector_rank, near = meant.get(passage_id, (None, None))
-        found.append(
-            FoundPassage(
-                passage=passage,
-                score=scores[passage_id],
-                text_rank=text_rank,
-                text_score=text.score if text else None,
-                vector_rank=vector_rank,
-                similarity=near.similarity if near else None,
-                words=[word for word in looked if word in indexed] if text else (),
+
+    def told(rows: Sequence[Row]) -> list[FoundPassage]:
+        there = {row["id"]: (Passage.from_row(row), row["search_text"]) for row in rows}
+        found = []
+        for passage_id in best:
+            if passage_id not in there:  # deleted meanwhile
+                continue
+            passage, indexed = there[passage_id]
+            text_rank, text = worded.get(passage_id, (None, None))
+            vector_rank, near = meant.get(passage_id, (None, None))
+            found.append(
+                FoundPassage(
+                    passage=passage,
+                    score=scores[passage_id],
+                    text_rank=text_rank,
+                    text_score=text.score if text else None,
+                    vector_rank=vector_rank,
+                    similarity=near.similarity if near else None,
+                    words=[word for word in looked if word in indexed] if text else (),
+                )
             )
-        )
-    return found
+        return found
+
+    statement = select(*COLUMNS, passages.c.search_text).where(passages.c.id.in_(best))
+    return await store.scan(lambda transaction: transaction.all(statement), told)
 
 
 def _scores(mode: Mode, by_words: Sequence[_ByWords], by_meaning: Sequence[Sequence[Near]]) -> Mapping[str, float]:

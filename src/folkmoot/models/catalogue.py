@@ -23,6 +23,7 @@ from folkmoot.models.prices import read_prices
 from folkmoot.models.providers import (
     DEFAULT_ALIAS,
     OFFLINE,
+    OLD_NAMES,
     PROVIDERS,
     Provider,
     ResolvedModel,
@@ -140,6 +141,17 @@ class Catalogue:
         handle = self.known_default_model() if name == DEFAULT_ALIAS else name
         self._directory.resolve(handle)
         return handle
+
+    def names_of(self, handle: str | None, by_its_api: str | None) -> list[str]:
+        """Return what a model of another server may be called here, the likeliest first.
+
+        Args:
+            handle: its handle on that server; None when it had none.
+            by_its_api: a handle that names the API which served it.
+        """
+        old = handle is not None and handle.partition("/")[0] in OLD_NAMES and not self._directory.is_added(handle)
+        names = (by_its_api, handle) if old else (handle, by_its_api)
+        return list(dict.fromkeys(name for name in names if name is not None))
 
     async def context_window(self, resolved: ResolvedModel) -> int:
         """Return a model's context window, asking its provider first if that has not been done lately."""

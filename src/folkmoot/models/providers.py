@@ -80,7 +80,7 @@ PROVIDERS: tuple[Provider, ...] = (
         "OpenAI",
         "openai",
         key_variables=("OPENAI_API_KEY",),
-        address_variables=("OPENAI_BASE_URL",),
+        address_variables=("OPENAI_BASE_URL", "OPENAI_API_BASE"),
         address="https://api.openai.com/v1",
         default_model="gpt-4o-mini",
     ),
@@ -171,7 +171,7 @@ PROVIDERS: tuple[Provider, ...] = (
         "vLLM",
         "vllm",
         key_variables=("VLLM_API_KEY",),
-        address_variables=("VLLM_BASE_URL",),
+        address_variables=("VLLM_BASE_URL", "VLLM_API_BASE"),
         local=True,
     ),
     Provider(
@@ -197,6 +197,13 @@ _OPENAI_THINKS = re.compile(r"(?!o1-(mini|preview))(o\d|gpt-[5-9])(?!.*-(chat|se
 AZURE_VERSION_VARIABLES = ("OPENAI_API_VERSION", "AZURE_API_VERSION")
 AZURE_VERSION = "2024-10-21"
 ALIASES: Mapping[str, str] = {"google": "google_ai"}
+OLD_NAMES: Mapping[str, str] = {"lmstudio_openai": "lmstudio", "openai-proxy": "openai"}
+"""What handles of the retired server begin with, where the provider has another name here.
+
+They are taken and given to no model. Unlike the aliases they may be the names of providers that somebody adds:
+programs add one called `openai-proxy`, which then goes before.
+"""
+_OTHER_NAMES: Mapping[str, str] = {**ALIASES, **OLD_NAMES}
 _BY_NAME: Mapping[str, Provider] = {provider.name: provider for provider in PROVIDERS}
 
 
@@ -214,7 +221,7 @@ def resolve(handle: str, environ: Mapping[str, str]) -> ResolvedModel:
         raise InvalidInput(
             f"The model handle {handle!r} must have the form provider/model, such as openai/gpt-4o-mini."
         )
-    provider = _BY_NAME.get(ALIASES.get(name, name))
+    provider = _BY_NAME.get(_OTHER_NAMES.get(name, name))
     if provider is None:
         known = ", ".join(sorted(_BY_NAME))
         raise NotFound(

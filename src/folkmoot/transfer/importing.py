@@ -179,8 +179,7 @@ async def _choose_models(loading: Loading) -> None:
         return
     for entry in loading.file.section("agents"):
         plan = loading.plans.agents[entry["id"]]
-        named = [plan.model, _plain_handle(entry)]
-        for name in dict.fromkeys(each for each in named if each is not None):
+        for name in catalogue.names_of(plan.model, _plain_handle(entry)):
             try:
                 loading.models[entry["id"]] = catalogue.handle_of(name)
             except FolkmootError:

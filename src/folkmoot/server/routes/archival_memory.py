@@ -33,7 +33,7 @@ from folkmoot.server.wire.archives import (
 )
 from folkmoot.server.wire.common import AgentId, Deleted, json_response, page_of
 from folkmoot.store.engine import Transaction
-from folkmoot.store.paging import Page
+from folkmoot.store.paging import LARGEST_PAGE, Page
 
 router = APIRouter(prefix="/v1/agents/{agent_id}/archival-memory", tags=["archives"], route_class=BodyRoute)
 
@@ -91,7 +91,7 @@ async def search(
     query: Annotated[str, Query(max_length=LONGEST_QUERY)],
     tags: Annotated[list[str] | None, Query()] = None,
     tag_match_mode: Literal["any", "all"] = "any",
-    top_k: Annotated[int, Query(ge=1, le=100)] = DEFAULT_RESULTS,
+    top_k: Annotated[int, Query(ge=1, description="How many to return; 1000 at the most.")] = DEFAULT_RESULTS,
     start_datetime: str | None = None,
     end_datetime: str | None = None,
     author: Annotated[str | None, Query(description="Identifier or name of who wrote it.")] = None,
@@ -108,10 +108,16 @@ async def search(
         end=end,
         author=author,
     )
-    wanted = PassageSearch(query, among, search_mode, top_k)
+    wanted = PassageSearch(query, among, search_mode, min(top_k, LARGEST_PAGE))
     found = await scan.while_here(search_passages(state.store, state.services.embeddings, wanted))
-    results = [ArchivalResult.of(each) for each in found.passages]
-    return json_response(ArchivalResults(results=results, count=len(results), without_meaning=found.without_meaning))
+
+    def shown() -> Response:
+        results = [ArchivalResult.of(each) for each in found.passages]
+        return json_response(
+            ArchivalResults(results=results, count=len(results), without_meaning=found.without_meaning)
+        )
+
+    return await asyncio.to_thread(shown)
 
 
 @router.delete("/{memory_id}")

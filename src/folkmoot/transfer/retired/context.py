@@ -166,7 +166,7 @@ class Context:
         if not isinstance(config, dict) or (named := handle_in(config)) is None:
             return None
         plain = f"{config.get('embedding_endpoint_type') or 'openai'}/{config.get('embedding_model')}"
-        for handle in (named, plain):
+        for handle in self.catalogue.names_of(named, plain):
             try:
                 return self.catalogue.handle_of(handle)
             except FolkmootError:

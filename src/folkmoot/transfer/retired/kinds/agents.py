@@ -130,7 +130,7 @@ _CONFIGURATION = (
 def _model(context: Context, row: Mapping[str, Any]) -> str:
     config = row["llm_config"]
     named, plain = config.get("handle") or "", f"{config.get('model_endpoint_type')}/{config.get('model')}"
-    for handle in (named, plain):
+    for handle in context.catalogue.names_of(named, plain):
         try:
             found = context.catalogue.handle_of(handle)
         except FolkmootError:
