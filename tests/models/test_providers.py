@@ -17,6 +17,8 @@ SETTINGS = Settings(_env_file=None)
     [
         ("openai/gpt-4o-mini", {"OPENAI_API_KEY": "k"}, "https://api.openai.com/v1", "gpt-4o-mini"),
         ("openai/any/thing", {"OPENAI_BASE_URL": "http://x/v1/"}, "http://x/v1", "any/thing"),
+        ("openai-proxy/any/thing", {"OPENAI_BASE_URL": "http://x/v1/"}, "http://x/v1", "any/thing"),
+        ("lmstudio_openai/qwen3", {"LMSTUDIO_BASE_URL": "http://x:1234"}, "http://x:1234/v1", "qwen3"),
         ("google/gemini-x", {"GOOGLE_API_KEY": "k"}, "https://generativelanguage.googleapis.com", "gemini-x"),
         (
             "google_ai/gemini-x",

@@ -171,7 +171,7 @@ PROVIDERS: tuple[Provider, ...] = (
         "vLLM",
         "vllm",
         key_variables=("VLLM_API_KEY",),
-        address_variables=("VLLM_BASE_URL",),
+        address_variables=("VLLM_BASE_URL", "VLLM_API_BASE"),
         local=True,
     ),
     Provider(
@@ -196,7 +196,9 @@ _OPENAI_ADDRESS = re.compile(r"https://([a-z]+\.)?api\.openai\.com(/|$)")
 _OPENAI_THINKS = re.compile(r"(?!o1-(mini|preview))(o\d|gpt-[5-9])(?!.*-(chat|search))")
 AZURE_VERSION_VARIABLES = ("OPENAI_API_VERSION", "AZURE_API_VERSION")
 AZURE_VERSION = "2024-10-21"
-ALIASES: Mapping[str, str] = {"google": "google_ai"}
+ALIASES: Mapping[str, str] = {"google": "google_ai", "openai-proxy": "openai", "lmstudio_openai": "lmstudio"}
+"""Other names of providers in handles; the last two are those of the retired server."""
+
 _BY_NAME: Mapping[str, Provider] = {provider.name: provider for provider in PROVIDERS}
 
 
