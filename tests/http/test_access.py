@@ -103,6 +103,8 @@ def test_only_the_key_itself_is_the_key(http: httpx.Client) -> None:
         bearer(KEY + "x"),
         {"authorization": KEY.encode()},
         {"authorization": b"Basic " + KEY.encode()},
+        {"x-bare-password": b"password wrong"},
+        {"x-bare-password": KEY.encode()},
         {"cookie": b"folkmoot_session=" + KEY.encode()},
     )
     for headers in wrong:
@@ -110,6 +112,12 @@ def test_only_the_key_itself_is_the_key(http: httpx.Client) -> None:
             response = http.get(path, headers=headers)
             assert response.status_code == 401, (path, headers)
             assert "Authorization" in response.json()["detail"]
+
+
+def test_the_key_may_come_in_the_older_header(http: httpx.Client) -> None:
+    older = {"x-bare-password": f"password {KEY}".encode()}
+    for headers in (older, {**older, **bearer("not-needed")}):
+        assert http.get("/v1/agents", headers=headers).status_code == 200
 
 
 def test_the_right_key_passes_every_route(http: httpx.Client) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 
 from folkmoot.access.keys import CHANGED, PREFIX, Key, find_by_secret, has_keys, note_use
@@ -77,9 +77,7 @@ class Authentication:
         Raises:
             StoreUnavailable: a key or a session cannot be looked up.
         """
-        scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
-        if scheme.lower() == b"bearer":
-            given = given.strip()
+        for given in _shown_keys(headers):
             if self._key is not None and hmac.compare_digest(given, self._key):
                 return ADMIN
             if given.startswith(PREFIX.encode()):
@@ -120,6 +118,14 @@ class Authentication:
     async def _look(self, store: Store) -> None:
         if await store.everywhere.read(has_keys):
             self.close_to_strangers()
+
+
+def _shown_keys(headers: Mapping[bytes, bytes]) -> Iterator[bytes]:
+    """Yield the keys that a request shows, in the usual header and in the older one that guides for the API have."""
+    for name, scheme in ((b"authorization", b"bearer"), (b"x-bare-password", b"password")):
+        given = headers.get(name, b"").partition(b" ")
+        if given[0].lower() == scheme:
+            yield given[2].strip()
 
 
 async def _note_use(store: Store, key: Key) -> None:
