@@ -40,7 +40,7 @@ from folkmoot.models.directory import Directory
 from folkmoot.models.embeddings import EmbeddingClient
 from folkmoot.models.providers import OFFLINE, default_model
 from folkmoot.models.requests import ModelClient
-from folkmoot.runs.batches import BATCH, batch_kind
+from folkmoot.runs.batches import BATCH, CALLBACK, batch_kind, callback_kind
 from folkmoot.runs.supervisor import RunSupervisor
 from folkmoot.sandbox.calls import read_limits
 from folkmoot.sandbox.environments import Environments
@@ -312,6 +312,7 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
     kinds[MIGRATE] = migrate_kind(services)  # it works with all of them
     supervisor = RunSupervisor(services, after_turn(settings.sleeptime_idle))
     kinds[BATCH] = batch_kind(services, supervisor)
+    kinds[CALLBACK] = callback_kind(settings)
     starter = ScheduleStarter(services, supervisor)
     worker = JobWorker(store, kinds, settings.keep_jobs, lambda: supervisor.is_stopping)
     state = ServerState(services, supervisor, LOCAL if settings.api_key is None else ADMIN)

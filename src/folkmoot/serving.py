@@ -36,6 +36,7 @@ from folkmoot.settings import (
     check_temporary_folder,
     read_environ,
     read_settings,
+    retired_variables,
     unknown_variables,
     without_password,
 )
@@ -61,6 +62,7 @@ def serve(options: Mapping[str, Any]) -> int:
     os.umask(0o077)  # whatever this process and SQLite make is for its owner alone
     try:
         refuse_misspelt(read_environ())
+        tell_retired(read_environ(), options)
         settings = read_settings(options)
         check_settings(settings)
         check_temporary_folder()
@@ -87,6 +89,16 @@ def refuse_misspelt(environ: Mapping[str, str]) -> None:
         if meant is not None:
             raise StartupError(f"{variable} is no setting; did you mean {meant}?")
         print(f"folkmoot: {variable} is no setting of this version.", file=sys.stderr)  # noqa: T201 - this is the terminal
+
+
+def tell_retired(environ: Mapping[str, str], options: Mapping[str, Any]) -> None:
+    """Tell which variables of the retired server have no effect, a password for one, and what to set in their place.
+
+    They are not refused: the retired server may run beside this one, or its clients read them.
+    """
+    for old, new in retired_variables(environ, options).items():
+        told = f"folkmoot: {old} was the retired server's and has no effect; set {new} (docs/moving-in.md)."
+        print(told, file=sys.stderr)  # noqa: T201 - this is the terminal
 
 
 def check_settings(settings: Settings) -> None:

@@ -85,6 +85,15 @@ Networks = Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], NoDec
 PREFIX = "FOLKMOOT_"
 """What every setting's variable begins with."""
 
+_RETIRED: Mapping[str, str] = {
+    "LETTA_SERVER_PASSWORD": "FOLKMOOT_API_KEY",
+    **dict.fromkeys(("LETTA_PG_URI", "LETTA_PG_HOST", "LETTA_PG_DB"), "FOLKMOOT_DATABASE"),
+    "LETTA_PG_POOL_SIZE": "FOLKMOOT_DATABASE_CONNECTIONS",
+    "LETTA_UVICORN_WORKERS": "FOLKMOOT_WORKERS",
+    "LETTA_OTEL_EXPORTER_OTLP_ENDPOINT": "OTEL_EXPORTER_OTLP_ENDPOINT",
+}
+"""Variables of the retired server, each with the one that says the same here."""
+
 _SECRET_IN_QUERY = re.compile(r"([?&][^=&#]*(?:pass|key|token|secret)[^=&#]*=)[^&#]+", re.IGNORECASE)
 
 
@@ -289,6 +298,21 @@ def unknown_variables(environ: Mapping[str, str]) -> Mapping[str, str | None]:
             near = get_close_matches(name, known, n=1, cutoff=0.75)
             unknown[variable] = PREFIX + near[0] if near else None
     return unknown
+
+
+def retired_variables(environ: Mapping[str, str], options: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return what was set for the retired server and nobody reads here, each with what to set, unless that is set too.
+
+    Args:
+        environ: the variables.
+        options: settings from the command line.
+
+    >>> dict(retired_variables({"LETTA_SERVER_PASSWORD": "k", "LETTA_PG_URI": "a"}, {"database": "b"}))
+    {'LETTA_SERVER_PASSWORD': 'FOLKMOOT_API_KEY'}
+    """
+    options_given = {f"{PREFIX}{name.upper()}" for name, value in options.items() if value is not None}
+    given = {name.upper() for name in environ} | options_given
+    return {old: new for old, new in _RETIRED.items() if environ.get(old) and new not in given}
 
 
 def read_environ() -> Mapping[str, str]:

@@ -133,3 +133,20 @@ def test_a_postgresql_that_is_not_there_is_named(folkmoot: Folkmoot) -> None:
     assert "PostgreSQL at 127.0.0.1:1 cannot be reached" in told.stderr
     assert "FOLKMOOT_MOON is no setting of this version" in told.stderr
     assert "hush" not in told.stderr
+
+
+def test_what_was_set_for_the_retired_server_is_told_unless_its_heir_is_set(folkmoot: Folkmoot) -> None:
+    told = folkmoot(
+        "serve",
+        "--database",
+        "postgresql://127.0.0.1:1/moot",
+        LETTA_SERVER_PASSWORD="hush",
+        LETTA_PG_URI="postgresql://127.0.0.1:1/old",
+        LETTA_UVICORN_WORKERS="4",
+        FOLKMOOT_WORKERS="2",
+    )
+    lines = [line for line in told.stderr.splitlines() if "LETTA_" in line]
+    assert len(lines) == 1, "the database is an option, the workers are a variable"
+    assert "LETTA_SERVER_PASSWORD" in lines[0]
+    assert "FOLKMOOT_API_KEY" in lines[0]
+    assert "hush" not in told.stderr

@@ -172,6 +172,8 @@ def test_an_embedding_is_shown_where_one_is_named(http: httpx.Client, embedding:
         ("letta_v1_agent", DEFAULT_TOOLS),
         ("memgpt_v2_agent", ["send_message", "conversation_search", "memory_insert", "memory_replace"]),
         ("memgpt_agent", ["send_message", "conversation_search", "core_memory_append", "core_memory_replace"]),
+        ("react_agent", []),
+        ("workflow_agent", []),
     ],
 )
 def test_base_tools_by_type_of_agent(client: Letta, agent_type: Any, tools: list[str]) -> None:
@@ -335,6 +337,9 @@ def test_a_memory_block_over_its_limit_is_422_and_no_agent_remains(http: httpx.C
         ({"memory_blocks": [{"label": "a", "value": 1}]}, ["memory_blocks.0.value", "1"]),
         ({"secrets": {"TOKEN": 5}}, ["secrets.TOKEN", "5"]),
         ({"metadata": "m"}, ["metadata", "'m'"]),
+        ({"compaction_settings": {"model": 7}}, ["compaction_settings.model", "7"]),
+        ({"compaction_settings": {"prompt": 5}}, ["compaction_settings.prompt", "5"]),
+        ({"compaction_settings": {"model_settings": "hot"}}, ["compaction_settings.model_settings", "'hot'"]),
         ({"context_window_limit": 5}, ["context_window_limit", "5"]),
         ({"context_window_limit": "wide"}, ["context_window_limit", "'wide'"]),
         ({"initial_message_sequence": [{"role": "robot", "content": "a"}]}, ["initial_message_sequence.0.role"]),

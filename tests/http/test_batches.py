@@ -235,10 +235,23 @@ def test_who_is_told_of_its_end(start_server: StartServer, scripted_model: Scrip
             agent = ok(http.post("/v1/agents", json={"model": MODEL}))["id"]
             body = {**asked((agent, "ECHO a")), "callback_url": url}
             batch = ok(http.post("/v1/messages/batches", json=body))
-            over = until(http, batch["id"], is_over)
             told = json.loads(received.get(timeout=PATIENCE)[1])
             assert (told["batch_id"], told["counts"]) == (batch["id"], {"succeeded": 1})
+            assert is_over(ok(http.get(f"/v1/messages/batches/{batch['id']}"))), "who is told may look at once"
+            over = until(http, batch["id"], lambda batch: batch["callback_sent_at"])
             assert (over["callback_status_code"], over["callback_error"]) == (204, None)
+
+
+def test_it_is_over_though_whom_it_tells_does_not_answer(
+    start_server: StartServer, scripted_model: ScriptedModel
+) -> None:
+    server = start_server(env={"FOLKMOOT_PRIVATE_CALLBACKS": "true"})
+    with socket.create_server(("127.0.0.1", 0)) as silent, plain_client(server.url) as http:
+        agent = ok(http.post("/v1/agents", json={"model": MODEL}))["id"]
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        batch = ok(http.post("/v1/messages/batches", json={**asked((agent, "ECHO a")), "callback_url": url}))
+        over = until(http, batch["id"], is_over)
+        assert (over["status"], over["callback_sent_at"]) == ("completed", None)
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)

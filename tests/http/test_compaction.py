@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from assertions import assert_error
 from letta_client import AsyncLetta, BadRequestError, Letta
 from letta_client.types import AgentState
 
@@ -131,6 +132,19 @@ def test_modes(client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel
     assert done.num_messages_after == 2 + 2 * left
     own = str(settings.get("mode")).startswith("self")
     assert scripted_model.conversations[-1][0]["content"].startswith("I am the agent.") is own
+
+
+@one_store
+@pytest.mark.parametrize("settings", [{"model": 7}, {"model_settings": "hot"}])
+def test_settings_that_cannot_be_used_are_refused(
+    client: Letta, http: httpx.Client, new_agent: NewAgent, settings: Any
+) -> None:
+    agent = new_agent()
+    talk(client, agent, 2)
+    (name,) = settings
+    given = {"compaction_settings": settings}
+    assert_error(http.post(f"/v1/agents/{agent.id}/summarize", json=given), 422, f"compaction_settings.{name}")
+    assert_error(http.patch(f"/v1/agents/{agent.id}", json=given), 422, f"compaction_settings.{name}")
 
 
 @each_provider

@@ -81,6 +81,13 @@ async def test_anthropic_google_and_compatible_lists() -> None:
     assert "google_ai/gemini-embedding-001" not in models
 
 
+async def test_an_address_may_stand_in_any_of_its_providers_variables() -> None:
+    async with FakeProvider(lambda _: Answer({"data": [{"id": "qwen/qwen3"}]})) as provider:
+        for variable in ("VLLM_BASE_URL", "VLLM_API_BASE"):
+            models = await Catalogue(SETTINGS, {variable: provider.address}).models()
+            assert "vllm/qwen/qwen3" in [model.handle for model in models]
+
+
 async def test_ollama_tells_windows_one_by_one() -> None:
     def script(asked: Asked) -> Step:
         if asked.path == "/api/tags":

@@ -90,17 +90,18 @@ class CompactionSettings:
         """Read the wire format's settings; what is unknown or makes no sense is as if it were not there."""
         given = given or {}
         mode = str(given.get("mode") or "")
+        model, prompt, options = given.get("model"), given.get("prompt"), given.get("model_settings")
         share, longest = given.get("sliding_window_percentage"), given.get("clip_chars", cls().longest)
         return cls(
             everything=mode in ("all", "self_compact_all"),
             by_itself=mode.startswith("self_compact"),
             keep=float(share) if isinstance(share, int | float) and 0 <= share <= 1 else cls().keep,
-            longest=longest if isinstance(longest, int) and longest > 0 else None,
-            model=None if given.get("model") == DEFAULT_ALIAS else given.get("model") or None,
-            prompt=given.get("prompt") or None,
+            longest=longest if isinstance(longest, int) and not isinstance(longest, bool) and longest > 0 else None,
+            model=model if isinstance(model, str) and model not in ("", DEFAULT_ALIAS) else None,
+            prompt=prompt if isinstance(prompt, str) and prompt else None,
             acknowledged=bool(given.get("prompt_acknowledgement")),
             archive=given.get("archive") is True,
-            options=given.get("model_settings") or {},
+            options=options if isinstance(options, Mapping) else {},
         )
 
 

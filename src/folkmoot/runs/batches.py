@@ -29,6 +29,7 @@ from folkmoot.runs.callbacks import send_callback
 from folkmoot.runs.runs import Run, find_run, request_cancel, store_run, topic
 from folkmoot.runs.service import RunService, new_run
 from folkmoot.runs.supervisor import RunSupervisor
+from folkmoot.settings import Settings
 from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
@@ -39,6 +40,12 @@ logger = logging.getLogger(__name__)
 
 BATCH = "batch"
 """The name of this kind of job."""
+
+CALLBACK = "batch_callback"
+"""The name of the job of telling that a batch is over; no batch waits for whom it tells."""
+
+CALLBACKS_AT_ONCE = 20
+"""Callbacks of batches that a process makes at once; most of their time they wait."""
 
 TURNS_AT_ONCE = 8
 """Turns of one batch that a process takes at once."""
@@ -184,6 +191,15 @@ def batch_kind(services: Services, supervisor: RunSupervisor) -> JobKind:
     return JobKind(BATCH, work, _given_up, attempts=None, yields=True)
 
 
+def callback_kind(settings: Settings) -> JobKind:
+    """Return what a process does to tell the callback addresses of batches."""
+
+    async def work(active: ActiveJob) -> None:
+        await _call_back(active, settings)
+
+    return JobKind(CALLBACK, work, at_once=CALLBACKS_AT_ONCE)
+
+
 async def _given_up(transaction: Transaction, job: Job) -> None:
     """Let what was not begun be cancelled, and stop what is under way."""
     for row in await transaction.all(_waiting, of_batch=job.id):
@@ -197,7 +213,6 @@ class _Working:
 
     def __init__(self, active: ActiveJob, services: Services, supervisor: RunSupervisor) -> None:
         self._active = active
-        self._settings = services.settings
         self._store = active.store
         given = active.job.details["given"]["principal"]
         principal = Principal(given["name"], given["kind"], active.job.organization_id, given["role"], given["id"])
@@ -207,7 +222,7 @@ class _Working:
         self._done = self._total = 0
 
     async def run(self) -> None:
-        """Take the turns that are left, some at a time, and tell who wants to know."""
+        """Take the turns that are left, some at a time, and have told who wants to know."""
         batch = await self._store.read(lambda transaction: find_batch(transaction, self._active.job.id))
         waiting = await self._store.read(lambda transaction: transaction.all(_waiting, of_batch=batch.job.id))
         self._total = sum(batch.counts.values())
@@ -216,7 +231,8 @@ class _Working:
             await self._take_all([_Item.from_row(row) for row in waiting])
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from failed
-        await self._call_back()
+        if batch.callback_url is not None:
+            await self._active.complete(self._owe_callback)
 
     async def _take_all(self, items: Sequence[_Item]) -> None:
         """Take the turns of several agents beside each other, those of one agent one after the other."""
@@ -301,25 +317,34 @@ class _Working:
                     return _state_of(run)
                 await wait_or_look_again(changed, LOOK_AGAIN_SECONDS)
 
-    async def _call_back(self) -> None:
-        """Tell the batch's callback address that it is over; once more after a crash, if that came in between."""
-        batch_id = self._active.job.id
-        batch = await self._store.read(lambda transaction: find_batch(transaction, batch_id))
-        if batch.callback_url is None or batch.callback_sent_at is not None:
-            return
-        secret = self._settings.callback_secret
-        result = await send_callback(
-            batch.callback_url,
-            {"batch_id": batch_id, "status": "completed", "counts": dict(batch.counts)},
-            secret=secret.get_secret_value().encode() if secret else None,
-            allow_private=self._settings.private_callbacks,
-        )
+    async def _owe_callback(self, transaction: Transaction) -> bool:
+        """Have the batch's callback made once it is over."""
+        await add_job(transaction, CALLBACK, self._active.job.id)
+        return True
 
-        async def write(transaction: Transaction) -> None:
-            told = {"sent": result.sent_at, "status": result.status_code, "why": result.error}
-            await transaction.run(_set_callback, of_batch=batch_id, **told)
 
-        await self._active.commit(write)
+async def _call_back(active: ActiveJob, settings: Settings) -> None:
+    """Tell a batch's callback address that it is over; once more after a crash, if that came in between."""
+    batch_id = active.job.subject_id
+    try:
+        batch = await active.store.read(lambda transaction: find_batch(transaction, batch_id))
+    except NotFound:  # it was deleted: nobody wants to know
+        return
+    if batch.callback_url is None or batch.callback_sent_at is not None:
+        return
+    secret = settings.callback_secret
+    result = await send_callback(
+        batch.callback_url,
+        {"batch_id": batch_id, "status": "completed", "counts": dict(batch.counts)},
+        secret=secret.get_secret_value().encode() if secret else None,
+        allow_private=settings.private_callbacks,
+    )
+
+    async def write(transaction: Transaction) -> None:
+        told = {"sent": result.sent_at, "status": result.status_code, "why": result.error}
+        await transaction.run(_set_callback, of_batch=batch_id, **told)
+
+    await active.commit(write)
 
 
 def _state_of(run: Run) -> str | None:

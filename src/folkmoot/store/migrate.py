@@ -31,7 +31,8 @@ _NO_SCHEMA = (
 
 _OF_ANOTHER = (
     "What is in this PostgreSQL database is another application's (its alembic_version says {found}); nothing was "
-    "changed. Give Folkmoot a database of its own, or a schema: search_path=NAME in the address."
+    "changed. Give Folkmoot a database of its own, or a schema: search_path=NAME in the address. If it is the retired "
+    "server's, `folkmoot import` with its address takes over what is in it."
 )
 
 _NOT_UNICODE = (

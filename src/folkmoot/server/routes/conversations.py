@@ -307,7 +307,7 @@ async def recompile_conversation(conversation_id: str, state: ServerState, *, dr
 
 async def compact_conversation(conversation_id: str, wanted: CompactionRequest, state: ServerState) -> CompactionReply:
     """Compact a conversation and say what came of it."""
-    done = await compact_now(state.services, conversation_id, wanted.compaction_settings)
+    done = await compact_now(state.services, conversation_id, wanted.settings())
     return CompactionReply(summary=done.summary, num_messages_before=done.before, num_messages_after=done.after)
 
 

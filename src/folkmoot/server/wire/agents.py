@@ -103,6 +103,15 @@ class LlmSettings(Kept):
     parallel_tool_calls: bool | None = None
 
 
+class CompactionFields(Kept):
+    """How an agent's context is made smaller; of what is not named here, what makes no sense has no effect."""
+
+    model: Text | None = Field(None, description="Handle of the model that writes the summaries.")
+    model_settings: ModelSettings | None = None
+    prompt: Text | None = None
+    prompt_acknowledgement: bool | None = None
+
+
 class AgentFields(Request):
     """What a creator or an owner may set."""
 
@@ -122,7 +131,7 @@ class AgentFields(Request):
     model_settings: ModelSettings | None = None
     llm_config: LlmSettings | None = None
     embedding_config: EmbeddingSettings | None = None
-    compaction_settings: JsonObject | None = None
+    compaction_settings: CompactionFields | None = None
     response_format: JsonObject | None = None
     context_window_limit: int | None = Field(None, ge=1024)
     max_tokens: int | None = Field(None, ge=1)

@@ -12,7 +12,7 @@ from folkmoot.agents.creation import AgentPlan
 from folkmoot.conversations.conversations import Conversation
 from folkmoot.identifiers import user_of
 from folkmoot.server.wire.agent_replies import with_defaults
-from folkmoot.server.wire.agents import ModelSettings
+from folkmoot.server.wire.agents import CompactionFields, ModelSettings
 from folkmoot.server.wire.common import MOST_ITEMS, JsonObject, Reply, Request, RunId, Text, moment
 from folkmoot.server.wire.sending import SendMessages
 from folkmoot.store import clock
@@ -161,7 +161,12 @@ class CompactionRequest(Request):
     """How a conversation is compacted; by the agent's own settings when nothing is said."""
 
     agent_id: Text | None = None
-    compaction_settings: JsonObject | None = None
+    compaction_settings: CompactionFields | None = None
+
+    def settings(self) -> dict[str, Any] | None:
+        """Return what the request says of it."""
+        given = self.compaction_settings
+        return None if given is None else given.model_dump(exclude_unset=True)
 
 
 class CompactionReply(Reply):

@@ -52,6 +52,8 @@ BASE_TOOLS: Mapping[str, tuple[str, ...]] = {
     "voice_convo_agent": ("send_message", "search_memory"),
     "voice_sleeptime_agent": ("store_memories", "rethink_user_memory", "finish_rethinking_memory"),
     "sleeptime_agent": ("memory_insert", "memory_replace", "memory_rethink", "memory_finish_edits"),
+    "react_agent": (),
+    "workflow_agent": (),
 }
 """Which tools an agent of a type has unless its creator says otherwise; every other type has `DEFAULT_TOOLS`."""
 
