@@ -10,7 +10,10 @@ import httpx2
 from folkmoot.errors import ProviderError
 
 LARGEST_ANSWER = 50_000_000
-"""Bytes of an answer, unpacked: many vectors in one, or a very long text in very small pieces."""
+"""Bytes of a whole answer, unpacked: many vectors in one."""
+
+LARGEST_STREAM = 200_000_000
+"""Bytes of a stream of events, which is read as it comes: a text has some 400 for each of its tokens."""
 
 LARGEST_ERROR = 50_000
 """Bytes of an answer that is an error; what stands behind them is not read."""
@@ -31,10 +34,21 @@ class BoundedClient(httpx2.AsyncClient):
         """
         received = await super().send(request, stream=True, **options)
         received.stream = _InPieces(received.stream)
-        response = rewritten(received, received.status_code, stream=_Bounded(received))
+        response = rewritten(received, received.status_code, stream=_Bounded(received, _bound_of(received)))
         if not stream:
-            await response.aread()
+            try:
+                await response.aread()
+            except BaseException:
+                await received.aclose()
+                raise
         return response
+
+
+def _bound_of(response: httpx2.Response) -> int:
+    """Return how many bytes of an answer are read at most."""
+    if response.is_error:
+        return LARGEST_ERROR
+    return LARGEST_STREAM if "event-stream" in response.headers.get("content-type", "") else LARGEST_ANSWER
 
 
 class _InPieces(httpx2.AsyncByteStream):
@@ -53,13 +67,14 @@ class _InPieces(httpx2.AsyncByteStream):
 
 
 class _Bounded(httpx2.AsyncByteStream):
-    """The body of an answer, unpacked, up to its bound."""
+    """The body of an answer, unpacked, up to a bound in bytes."""
 
-    def __init__(self, response: httpx2.Response) -> None:
+    def __init__(self, response: httpx2.Response, bound: int) -> None:
         self._response = response
+        self._bound = bound
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        left = LARGEST_ERROR if self._response.is_error else LARGEST_ANSWER
+        left = self._bound
         async for piece in self._response.aiter_bytes():
             yield piece[:left]
             left -= len(piece)
@@ -69,7 +84,7 @@ class _Bounded(httpx2.AsyncByteStream):
             await self.aclose()
             if not self._response.is_error:
                 host = self._response.request.url.host
-                raise ProviderError(f"{host} sent an answer of more than {LARGEST_ANSWER:,} bytes; it was not read on.")
+                raise ProviderError(f"{host} sent an answer of more than {self._bound:,} bytes; it was not read on.")
 
     async def aclose(self) -> None:
         await self._response.aclose()
