@@ -531,7 +531,12 @@ def test_servers_elsewhere_are_called_in_turns(start_server: StartServer, kind: 
         running(script, "http" if kind == "fastmcp" else kind) as address,
         official_client(start_server(env=PRIVATE).url) as client,
     ):
-        config = {"mcp_server_type": "sse" if kind == "sse" else "streamable_http", "server_url": address}
+        headers = {"Content-Type": "text/plain", "Accept": "application/json", "X-A": "1"}
+        config = {
+            "mcp_server_type": "sse" if kind == "sse" else "streamable_http",
+            "server_url": address,
+            "custom_headers": headers,
+        }
         server = client.mcp_servers.create(server_name="s", config=config)  # type: ignore[arg-type]
         assert server.id is not None
         name = "multiply" if kind == "fastmcp" else "mcp_add"

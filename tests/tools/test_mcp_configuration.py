@@ -49,6 +49,14 @@ def test_headers_that_are_the_protocols_own_are_refused(name: str) -> None:
         remote(custom_headers={name: "x"}).check()
 
 
+def test_headers_that_say_what_the_protocol_says_are_taken_and_its_own_are_sent() -> None:
+    given = {"Content-Type": "application/json", "accept": "application/json, text/event-stream", "X-A": "1"}
+    configuration = remote(custom_headers=given)
+    configuration.check()
+    assert configuration.headers == {"X-A": "1"}
+    assert set(configuration.shown(to_admin=True)["custom_headers"]) == set(given)
+
+
 @pytest.mark.parametrize(
     ("token", "header"),
     [("abc", "Bearer abc"), ("Bearer abc", "Bearer abc"), ("Basic abc", "Basic abc")],

@@ -31,10 +31,11 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"(?:[!-~]+(?:[\t ]+[!-~]+)*)?")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
-OWN_HEADERS = frozenset(
-    {"host", "connection", "content-length", "content-type", "transfer-encoding", "accept", "accept-encoding", "te"}
-)
-"""Headers that the protocol sets itself."""
+OWN_HEADERS = frozenset({"host", "connection", "content-length", "transfer-encoding", "accept-encoding", "te"})
+"""Headers that the connection sets itself."""
+
+PASSED_OVER = frozenset({"content-type", "accept"})
+"""Headers that the protocol sets itself, as many programs do once more: they are kept, and its own are sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class ServerConfiguration:
     @property
     def headers(self) -> dict[str, str]:
         """The headers that every request carries; a token without a scheme is a bearer token."""
-        headers = dict(self.custom_headers)
+        headers = {name: value for name, value in self.custom_headers.items() if name.lower() not in PASSED_OVER}
         if self.auth_token:
             name = self.auth_header or DEFAULT_AUTH_HEADER
             bare = name.lower() == "authorization" and " " not in self.auth_token
