@@ -102,6 +102,7 @@ def with_picture(writer: PdfWriter) -> None:
             ],
             "some information\nis\nwell-known\nas well-known\n\n",
         ),
+        ([lambda writer: add_page(writer, f"({'a' * 300_000})")], "a" * 300_000 + "\n\n"),
         ([with_note], "Form\n\nNote: by hand\n\nname: Ada\nagreed: Yes\n\n"),
         (
             [
@@ -113,7 +114,7 @@ def with_picture(writer: PdfWriter) -> None:
             "first\n\n[Page 2 is damaged and was not read]\n\n[Page 3 is a picture and was not read]\n\nlast\n\n",
         ),
     ],
-    ids=["gaps", "ligatures", "hyphens", "forms", "bad pages"],
+    ids=["gaps", "ligatures", "hyphens", "a long word", "forms", "bad pages"],
 )
 def test_the_text_of_pages(
     http: httpx.Client,

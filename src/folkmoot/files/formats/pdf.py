@@ -20,7 +20,8 @@ LIGATURES = dict(zip(range(0xFB00, 0xFB07), ("ff", "fi", "fl", "ffi", "ffl", "st
 NO_NOTES = ("/Popup", "/Link", "/Widget")
 """Annotations whose words stand elsewhere."""
 
-_HYPHENATED = re.compile(r"([^\W\d_]{2,})[-\u00ad\u2010]\n([^\W\d_A-Z]{2,}[^\s\w]*) *\n?")
+_HYPHENATED = re.compile(r"([^\W\d_]{2,100})[-\u00ad\u2010]\n([^\W\d_A-Z]{2,}[^\s\w]*) *\n?")
+"""Of a word that goes on for longer only the end is looked at, or the time would grow with its square."""
 
 
 def read(path: str) -> Iterator[str]:

@@ -29,7 +29,7 @@ _BUILT_IN: dict[int, Shown] = {
 }
 """How numbers are shown by the formats that every workbook has."""
 
-_NOT_CODE = re.compile(r'"[^"]*"|\\.|_.|\*.|\[(?!h+\]|m+\]|s+\])[^\]]*\]', re.I)
+_NOT_CODE = re.compile(r'"[^"]*"|\\.|_.|\*.|\[(?!h+\]|m+\]|s+\])[^\[\]]*\]', re.I)
 _LETTERS = re.compile("[A-Z]+")
 
 
