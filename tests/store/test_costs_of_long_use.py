@@ -12,6 +12,7 @@ from folkmoot.agents import overview
 from folkmoot.agents.overview import edit_times, newest_versions, reading_runs
 from folkmoot.conversations.conversations import start_conversation
 from folkmoot.conversations.messages import Message
+from folkmoot.conversations.search import list_all_messages
 from folkmoot.files.open_files import open_files_of
 from folkmoot.groups.conversations import list_said
 from folkmoot.memory.authors import Author
@@ -169,4 +170,21 @@ async def test_the_newest_messages_of_a_group(opened: Store, database_url: str) 
     await group_with(opened, "theirs", 4_000)
     await count(opened)
     assert await cost.of(lambda t: list_said(t, "ours", Page(10, order="desc"))) == before
+    assert 0 < cost.work <= alone * 1.2
+
+
+async def test_the_newest_messages_of_a_conversation_among_all(opened: Store, database_url: str) -> None:
+    cost = Cost(opened, database_url)
+    for group_id, number in (("short", 30), ("long", 2_000), ("other", 2_000)):
+        await group_with(opened, group_id, number)
+    await count(opened)
+
+    async def newest(conversation_id: str) -> list[str]:
+        page = Page(10, order="desc")
+        found = await cost.of(lambda t: list_all_messages(t, page, conversation_id, None))
+        return [each.message.body["content"] for each in found]
+
+    assert await newest("agent-of-short") == [f"{place}" for place in range(29, 19, -1)]
+    alone = cost.work
+    assert await newest("agent-of-long") == [f"{place}" for place in range(1_999, 1_989, -1)]
     assert 0 < cost.work <= alone * 1.2

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import bindparam, select, update
 
 from folkmoot import tracing
-from folkmoot.conversations.conversations import in_conversation
+from folkmoot.conversations.conversations import MAIN_CONVERSATION, in_conversation
 from folkmoot.conversations.messages import Message, search_text, shown_once
 from folkmoot.errors import NotFound
 from folkmoot.store.deletions import message_is_kept
@@ -115,7 +115,12 @@ async def list_all_messages(
         statement = statement.where(messages.c.message_type.in_(list(types)))
     else:
         statement = statement.where(messages.c.message_type != "summary_message")
-    return [FoundMessage.from_row(row) for row in await fetch_page(transaction, statement, messages, page)]
+    if conversation_id in (None, MAIN_CONVERSATION):
+        return [FoundMessage.from_row(row) for row in await fetch_page(transaction, statement, messages, page)]
+    # Of one conversation the places are the times, and have an index.
+    scope, place = messages.c.conversation_id == conversation_id, ("sequence",)
+    rows = await fetch_page(transaction, statement, messages, page, place, scope, within=conversation_id)
+    return [FoundMessage.from_row(row) for row in rows]
 
 
 async def rewrite_message(transaction: Transaction, message_id: str, changes: Mapping[str, Any]) -> FoundMessage:
