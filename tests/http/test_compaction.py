@@ -58,10 +58,10 @@ def test_a_compaction_puts_a_summary_in_the_place_of_the_oldest_messages(
 ) -> None:
     agent = new_agent()
     talk(client, agent, 10)
-    scripted_model.reply_next({"content": "They counted to seven."})
+    scripted_model.reply_next({"content": "They counted to three."})
     done = client.agents.messages.compact(agent.id)
-    assert done.summary == "They counted to seven."
-    assert (done.num_messages_before, done.num_messages_after) == (21, 8)
+    assert done.summary == "They counted to three."
+    assert (done.num_messages_before, done.num_messages_after) == (21, 16)
     asked = scripted_model.conversations[-1]
     assert is_for_summary(asked)
     assert "answer 0" in json.dumps(asked)
@@ -71,11 +71,11 @@ def test_a_compaction_puts_a_summary_in_the_place_of_the_oldest_messages(
     first, second = scripted_model.conversations[-2:]
     assert first[1] == {
         "role": "user",
-        "content": render_frame("summary_of_earlier_messages", "They counted to seven."),
+        "content": render_frame("summary_of_earlier_messages", "They counted to three."),
     }
-    assert ("answer 6" in shown(first), "answer 7" in shown(first)) == (False, True)
+    assert ("answer 2" in shown(first), "answer 3" in shown(first)) == (False, True)
     assert json.dumps(second).startswith(json.dumps(first[:-1])[:-1])
-    assert len(client.agents.retrieve(agent.id).message_ids or ()) == 1 + 6 + 4
+    assert len(client.agents.retrieve(agent.id).message_ids or ()) == 1 + 14 + 4
 
 
 def test_what_left_stays_stored_listed_and_found(
@@ -120,9 +120,10 @@ def test_a_summary_is_listed_only_when_it_is_asked_for(
         ({"mode": "all"}, 0),
         ({"mode": "self_compact_all"}, 0),
         ({"mode": "sliding_window", "sliding_window_percentage": 0.5}, 5),
-        ({"mode": "self_compact_sliding_window", "sliding_window_percentage": 0.9}, 9),
-        ({"mode": "something newer", "sliding_window_percentage": 0.2}, 2),
-        ({"sliding_window_percentage": "half"}, 3),
+        ({"mode": "self_compact_sliding_window", "sliding_window_percentage": 0.9}, 1),
+        ({"mode": "something newer", "sliding_window_percentage": 0.2}, 8),
+        ({"sliding_window_percentage": "half"}, 7),
+        ({}, 7),
     ],
 )
 def test_modes(client: Letta, new_agent: NewAgent, scripted_model: ScriptedModel, settings: Any, left: int) -> None:
@@ -289,7 +290,7 @@ def test_what_leaves_can_be_kept_in_an_archive(
     for each in (agent, reader):
         talk(client, each, 10)
         for _ in range(2):
-            scripted_model.reply_next({"content": "They counted to seven."})
+            scripted_model.reply_next({"content": "They counted to three."})
             client.agents.messages.compact(each.id)
             talk(client, each, 3, start=10)
     (archive,) = client.archives.list(agent_id=agent.id).items

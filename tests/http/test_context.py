@@ -25,8 +25,8 @@ def test_the_overview_shows_the_parts_and_their_sizes(
     assert view["system_prompt"] == "Be brief."
     assert "some notes" in view["core_memory"]
     assert view["summary_memory"] == "They spoke of this and that, and nothing is open."
-    assert [m["role"] for m in view["messages"]] == ["system", "user", "assistant"]
-    assert (view["num_messages"], view["num_recall_memory"]) == (3, 12)
+    assert [m["role"] for m in view["messages"]] == ["system", *["user", "assistant"] * 3]
+    assert (view["num_messages"], view["num_recall_memory"]) == (7, 12)
     names = [each["function"]["name"] for each in view["functions_definitions"]]
     assert names == [tool.name for tool in agent.tools]
     parts = ("system", "core_memory", "summary_memory", "functions_definitions", "messages")

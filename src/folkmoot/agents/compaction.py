@@ -75,7 +75,7 @@ class CompactionSettings:
     by_itself: bool = False
     """Whether the agent's own model writes the summary, with the agent's own instructions."""
 
-    keep: float = 0.3
+    keep: float = 0.7
     longest: int | None = 50_000
     model: str | None = None
     prompt: str | None = None
@@ -87,7 +87,11 @@ class CompactionSettings:
 
     @classmethod
     def read(cls, given: Mapping[str, Any] | None) -> CompactionSettings:
-        """Read the wire format's settings; what is unknown or makes no sense is as if it were not there."""
+        """Read the wire format's settings; what is unknown or makes no sense is as if it were not there.
+
+        `sliding_window_percentage` is the share that is summarised, as the retired server took it, though the clients
+        describe it as the share to keep.
+        """
         given = given or {}
         mode = str(given.get("mode") or "")
         model, prompt, options = given.get("model"), given.get("prompt"), given.get("model_settings")
@@ -95,7 +99,7 @@ class CompactionSettings:
         return cls(
             everything=mode in ("all", "self_compact_all"),
             by_itself=mode.startswith("self_compact"),
-            keep=float(share) if isinstance(share, int | float) and 0 <= share <= 1 else cls().keep,
+            keep=round(1 - share, 9) if isinstance(share, int | float) and 0 <= share <= 1 else cls().keep,
             longest=longest if isinstance(longest, int) and not isinstance(longest, bool) and longest > 0 else None,
             model=model if isinstance(model, str) and model not in ("", DEFAULT_ALIAS) else None,
             prompt=prompt if isinstance(prompt, str) and prompt else None,
@@ -200,7 +204,7 @@ class Extent:
 
     def part(self, share: float) -> Extent:
         """Return a share of it."""
-        return Extent(int(self.size * share), int(self.count * share))
+        return Extent(round(self.size * share), round(self.count * share))
 
 
 def choose_cut(units: Sequence[Unit], keep: Extent, room: Extent, *, current: int, spare_last: bool) -> int:

@@ -163,10 +163,11 @@ def choose_leaving(
     total = sum(unit.size for unit in units)
     of_turn = (place for place, unit in enumerate(units) if run_id and unit.messages[0].run_id == run_id)
     current = next(of_turn, len(units))
+    left = max(room - longest - size_of_messages(to_prompt_messages(incoming)), 0)
     cut = choose_cut(
         units,
-        Extent(total, context_state.most_messages).part(0.0 if settings.everything else settings.keep),
-        Extent(max(room - longest - size_of_messages(to_prompt_messages(incoming)), 0), context_state.most_messages),
+        Extent(min(total, left), context_state.most_messages).part(0.0 if settings.everything else settings.keep),
+        Extent(left, context_state.most_messages),
         current=current,
         spare_last=not incoming and not (settings.everything and run_id is None),
     )

@@ -233,7 +233,7 @@ def _compaction_settings(agent: Agent) -> dict[str, Any]:
         "prompt_acknowledgement": usual.acknowledged,
         "clip_chars": usual.longest,
         "mode": "sliding_window",
-        "sliding_window_percentage": usual.keep,
+        "sliding_window_percentage": round(1 - usual.keep, 9),
         **(agent.configuration.get("compaction_settings") or {}),
     }
 

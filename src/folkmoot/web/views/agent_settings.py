@@ -259,7 +259,7 @@ def _compaction(values: Mapping[str, str]) -> dict[str, Any]:
         raise InvalidInput("longest: write a whole number of characters, such as 50000, or nothing.")
     return {
         "mode": values["mode"],
-        "sliding_window_percentage": float(keep) / 100,
+        "sliding_window_percentage": round(1 - float(keep) / 100, 11),
         "clip_chars": int(longest) if longest else 0,
         "model": values["summary_model"].strip() or None,
         "prompt": values["prompt"].strip() or None,
