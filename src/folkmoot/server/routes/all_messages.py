@@ -23,16 +23,7 @@ from folkmoot.errors import BadRequest, NotFound
 from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.scanning import SHORT_PAGE, Scan
 from folkmoot.server.state import State
-from folkmoot.server.wire.common import (
-    AgentId,
-    MessageId,
-    Reply,
-    Request,
-    Text,
-    json_response,
-    moment,
-    page_of,
-)
+from folkmoot.server.wire.common import AgentId, MessageId, Reply, Request, Text, json_response, moment, page_of
 from folkmoot.server.wire.messages import AnyMessage, MessageShape, show_message, show_messages
 from folkmoot.server.wire.sending import Content, content_of
 from folkmoot.store import clock
