@@ -181,14 +181,6 @@ def test_base_tools_by_type_of_agent(client: Letta, agent_type: Any, tools: list
     assert (agent.agent_type, tool_names(agent)) == (agent_type, tools)
 
 
-@one_store
-def test_a_model_may_have_the_name_that_it_had_on_the_retired_server(client: Letta, http: httpx.Client) -> None:
-    agent = client.agents.create(model=MODEL.replace("openai/", "openai-proxy/"))
-    assert agent.model == MODEL
-    said = {"input": "ECHO hi", "override_model": "openai-proxy/gpt-4.1-mini"}
-    assert http.post(f"/v1/agents/{agent.id}/messages", json=said).json()["messages"][-1]["content"] == "hi"
-
-
 def test_base_tools_can_be_left_out(client: Letta) -> None:
     assert tool_names(client.agents.create(model=MODEL, include_base_tools=False)) == []
     only = client.agents.create(model=MODEL, include_base_tools=False, tools=["web_search"])

@@ -21,7 +21,6 @@ from folkmoot.models.directory import Directory
 from folkmoot.models.listing import ModelDescription
 from folkmoot.models.prices import read_prices
 from folkmoot.models.providers import (
-    ALIASES,
     DEFAULT_ALIAS,
     OFFLINE,
     OLD_NAMES,
@@ -133,8 +132,7 @@ class Catalogue:
         return self.handle_of(name)
 
     def handle_of(self, name: str) -> str:
-        """Return the handle of the model that a request names: itself, the default model's for its alias, and with the
-        name that its provider has here for another one.
+        """Return the handle of the model that a request names: itself, or the default model's for its alias.
 
         Raises:
             InvalidInput: the handle is not of the form `provider/model`.
@@ -142,9 +140,6 @@ class Catalogue:
         """
         handle = self.known_default_model() if name == DEFAULT_ALIAS else name
         self._directory.resolve(handle)
-        provider, _, model = handle.partition("/")
-        if provider in ALIASES and not self._directory.is_added(handle):
-            return f"{ALIASES[provider]}/{model}"
         return handle
 
     def names_of(self, handle: str | None, by_its_api: str | None) -> list[str]:

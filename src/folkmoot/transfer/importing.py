@@ -181,11 +181,11 @@ async def _choose_models(loading: Loading) -> None:
         plan = loading.plans.agents[entry["id"]]
         for name in catalogue.names_of(plan.model, _plain_handle(entry)):
             try:
-                loading.models[entry["id"]] = found = catalogue.handle_of(name)
+                loading.models[entry["id"]] = catalogue.handle_of(name)
             except FolkmootError:
                 continue
-            if found != plan.model:
-                loading.left_out.append(f"agent {plan.name!r}: its model {plan.model!r} is {found!r} here.")
+            if name != plan.model:
+                loading.left_out.append(f"agent {plan.name!r}: its model {plan.model!r} is {name!r} here.")
             break
         else:
             loading.models[entry["id"]] = str(plan.model)

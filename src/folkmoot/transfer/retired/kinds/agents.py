@@ -135,7 +135,7 @@ def _model(context: Context, row: Mapping[str, Any]) -> str:
             found = context.catalogue.handle_of(handle)
         except FolkmootError:
             continue
-        if found != named:
+        if handle != named:
             context.note(f"agents {row['id']}: its model {named!r} is {found!r} here.")
         return found
     context.note(f"agents {row['id']}: no provider of its model {named or plain!r} is configured here.")
