@@ -20,7 +20,7 @@ def test_a_long_source_is_read_elsewhere_as_a_short_one_is_here(
     language: Language, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     short = SOURCES[language]
-    long = FILLING[language] * (LONGEST_READ_HERE // 10) + short
+    long = FILLING[language] * (LONGEST_READ_HERE[language] // 10) + short
     here, named = read_tool(language, short), describe_tool(language, short, "tool")
 
     def elsewhere_only(*_: object, **__: object) -> None:
@@ -34,7 +34,7 @@ def test_a_long_source_is_read_elsewhere_as_a_short_one_is_here(
 
 @pytest.mark.parametrize("language", SOURCES)
 def test_what_is_wrong_with_a_long_source_is_told_with_its_line(language: Language) -> None:
-    lines = LONGEST_READ_HERE // 10
+    lines = LONGEST_READ_HERE[language] // 10
     with pytest.raises(BadRequest) as raised:
         read_tool(language, FILLING[language] * lines + "((\n")
     assert raised.value.extra["line"] == lines + 1

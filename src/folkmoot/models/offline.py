@@ -61,7 +61,9 @@ class _Rule:
     def _compiled(self) -> Any:
         import re2  # some megabytes of memory, for those who use this model
 
-        return re2.compile(self._expression)
+        options = re2.Options()
+        options.log_errors = False  # it would write to the terminal
+        return re2.compile(self._expression, options=options)
 
     def search(self, text: str) -> Any:
         return self._compiled.search(text)
@@ -85,7 +87,7 @@ _PASS_ON = _Rule(
 )
 _TOPIC = _Rule(r"(?i)\b(?:about|on)\s+(?P<topic>.+?)(?:,?\s+and(?: then)?)?\s*$")
 _REPLACE = _Rule(
-    r"(?i)\breplace\s+(?:[\pL\pN_ ]{0,40} )?[\"“](?P<old>[^\"”\n]+)[\"”][^\"“.\n]{0,60}?"
+    r"(?i)\breplace\s+(?:[^\"“”.\n]{0,40} )?[\"“](?P<old>[^\"”\n]+)[\"”][^\"“.\n]{0,60}?"
     r"\s(?:by|with)\s+[\"“](?P<new>[^\"”\n]*)[\"”]"
 )
 _KEEP = _Rule(r"(?i)\b(?:keep|store|save|put|insert|add)\b[^.!?\n]*\barchives?\b")
