@@ -32,14 +32,18 @@ class BoundedClient(httpx2.AsyncClient):
         Raises:
             ProviderError: the answer is larger; while it is read, where it is streamed.
         """
-        received = await super().send(request, stream=True, **options)
-        received.stream = _InPieces(received.stream)
-        response = rewritten(received, received.status_code, stream=_Bounded(received, _bound_of(received)))
+        response = await super().send(request, stream=True, **options)
+        if "content-encoding" in response.headers:
+            response.stream = _InPieces(response.stream)
+            unpacked = _Bounded(response.aiter_bytes(), response)
+            response = rewritten(response, response.status_code, stream=unpacked)
+        else:
+            response.stream = _Bounded(response.stream, response)
         if not stream:
             try:
                 await response.aread()
             except BaseException:
-                await received.aclose()
+                await response.aclose()
                 raise
         return response
 
@@ -67,27 +71,33 @@ class _InPieces(httpx2.AsyncByteStream):
 
 
 class _Bounded(httpx2.AsyncByteStream):
-    """The body of an answer, unpacked, up to a bound in bytes."""
+    """The body of an answer, up to its bound."""
 
-    def __init__(self, response: httpx2.Response, bound: int) -> None:
-        self._response = response
-        self._bound = bound
+    def __init__(self, pieces: Any, response: httpx2.Response) -> None:
+        """Read `pieces`, and close what `response` is read from."""
+        self._pieces = pieces
+        self._source = response.stream
+        self._bound = _bound_of(response)
+        self._is_error = response.is_error
+        self._host = response.request.url.host
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         left = self._bound
-        async for piece in self._response.aiter_bytes():
-            yield piece[:left]
+        async for piece in self._pieces:
             left -= len(piece)
             if left < 0:
+                yield piece[:left]
                 break
+            yield piece
         if left < 0:
             await self.aclose()
-            if not self._response.is_error:
-                host = self._response.request.url.host
-                raise ProviderError(f"{host} sent an answer of more than {self._bound:,} bytes; it was not read on.")
+            if not self._is_error:
+                raise ProviderError(
+                    f"{self._host} sent an answer of more than {self._bound:,} bytes; it was not read on."
+                )
 
     async def aclose(self) -> None:
-        await self._response.aclose()
+        await self._source.aclose()  # type: ignore[union-attr]  # a client of this kind has no other
 
 
 def rewritten(response: httpx2.Response, status: int, **body: Any) -> httpx2.Response:
