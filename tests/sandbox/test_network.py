@@ -252,6 +252,12 @@ if os.fork() == 0:
             "import urllib.request\nurllib.request.urlopen('http://HOST/long200000').read()",
             "it received more bytes than it may",
         ),
+        (  # what is cut off is not taken for the end of it
+            replace(LIMITS, received=100_000),
+            "import socket\ns = socket.create_connection(('named.test', PORT))\n"
+            "s.sendall(b'GET /long200000 HTTP/1.1\\r\\n\\r\\n')\nwhile s.recv(65536): pass",
+            "it received more bytes than it may",
+        ),
         (
             replace(LIMITS, sent=100_000),
             "import socket\nsocket.create_connection(('named.test', PORT)).sendall(bytes(20_000_000))",

@@ -132,7 +132,7 @@ async def test_a_program_sees_its_own_and_what_is_named_to_it(mode: Mode, tmp_pa
     await sandbox.close()
 
 
-@pytest.mark.parametrize(("private", "said_of_it"), [(True, "reached"), (False, "RemoteDisconnected")])
+@pytest.mark.parametrize(("private", "said_of_it"), [(True, "reached"), (False, "Connection reset by peer")])
 async def test_among_all_hosts_are_private_ones_only_by_setting(
     private: bool, said_of_it: str, ports: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

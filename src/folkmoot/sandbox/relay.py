@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ MOST_QUESTIONS = 5000
 MOST_CONNECTIONS = 2000
 _MOST_NOTED = 20
 _PIECE = 65536
+_RESET = struct.pack("ii", 1, 0)  # closing resets: what was refused or cut off is not taken for an end
 _FIRST_INSIDE = int.from_bytes(socket.inet_aton(INSIDE)) + 1
 
 
@@ -177,6 +179,7 @@ class Relay:
                 both.create_task(self._copy(reader, far_writer, "sent"))
                 both.create_task(self._copy(far_reader, writer, "received"))
         except* (OSError, InvalidInput, TooMuch) as failed:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             for error in failed.exceptions:
                 if not isinstance(error, ConnectionError):
                     self._note(str(error))
