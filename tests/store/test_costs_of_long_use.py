@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from sqlalchemy import text, update
 
 from folkmoot.agents import overview
 from folkmoot.agents.overview import edit_times, newest_versions, reading_runs
+from folkmoot.agents.steps import StepFilter, list_steps
 from folkmoot.conversations.conversations import start_conversation
 from folkmoot.conversations.messages import Message
 from folkmoot.conversations.search import list_all_messages
@@ -17,6 +19,7 @@ from folkmoot.files.open_files import open_files_of
 from folkmoot.groups.conversations import list_said
 from folkmoot.memory.authors import Author
 from folkmoot.memory.blocks import create_block
+from folkmoot.runs.reading import RunFilter, list_runs
 from folkmoot.store.engine import Parameters, Store, Transaction
 from folkmoot.store.paging import Page
 from folkmoot.store.postgres import PostgresEngine
@@ -30,6 +33,8 @@ from folkmoot.store.tables import (
     folders,
     group_messages,
     groups,
+    runs,
+    steps,
 )
 from support.read_costs import Cost
 from support.stores import insert_agent
@@ -187,4 +192,48 @@ async def test_the_newest_messages_of_a_conversation_among_all(opened: Store, da
     assert await newest("agent-of-short") == [f"{place}" for place in range(29, 19, -1)]
     alone = cost.work
     assert await newest("agent-of-long") == [f"{place}" for place in range(1_999, 1_989, -1)]
+    assert 0 < cost.work <= alone * 1.2
+
+
+async def ran(store: Store, agent_id: str, number: int, *, background: bool, feedback: str | None) -> None:
+    """Insert runs of an agent, each with a step that somebody may have rated."""
+    names = [f"{agent_id}-{at}" for at in range(number)]
+    run = {"conversation_id": agent_id, "status": "completed", "background": background, "cancel_requested": False}
+    step = {"model": "offline/echo", "status": "success", "prompt_tokens": 1, "completion_tokens": 1}
+    unused = ("cached_input_tokens", "cache_write_tokens", "reasoning_tokens", "model_microseconds")
+    of_agent = {"agent_id": agent_id, "details": json.dumps(dict.fromkeys(unused, 0))}
+    rated = {"feedback": feedback, "feedback_tags": "[]"}
+    await keep(
+        store,
+        {
+            runs: [{**run, **of_agent, "id": f"run-{name}", "created_at": at} for at, name in enumerate(names)],
+            steps: [
+                {**step, **of_agent, **rated, "id": f"step-{name}", "run_id": f"run-{name}", "created_at": at}
+                for at, name in enumerate(names)
+            ],
+        },
+    )
+
+
+@pytest.mark.every_case_on_both
+@pytest.mark.parametrize(
+    ("listed", "wanted"),
+    [
+        (list_steps, StepFilter(agent_id=ADA)),
+        (list_steps, StepFilter(feedback="negative")),
+        (list_steps, StepFilter(has_feedback=True)),
+        (list_runs, RunFilter(background=True)),
+    ],
+)
+async def test_the_newest_of_few_runs_and_steps(listed: Any, wanted: Any, opened: Store, database_url: str) -> None:
+    cost = Cost(opened, database_url)
+    await ran(opened, ADA, 30, background=True, feedback="negative")
+    await ran(opened, "agent-bob", 300, background=False, feedback=None)
+    await count(opened)
+    before = await cost.of(lambda t: listed(t, wanted, Page(10, order="desc")))
+    alone = cost.work
+    assert [each.agent_id for each in before] == [ADA] * 10
+    await ran(opened, "agent-eve", 4_000, background=False, feedback=None)
+    await count(opened)
+    assert await cost.of(lambda t: listed(t, wanted, Page(10, order="desc"))) == before
     assert 0 < cost.work <= alone * 1.2

@@ -217,9 +217,9 @@ async def list_steps(transaction: Transaction, wanted: StepFilter, page: Page) -
     if wanted.feedback is not None:
         statement = statement.where(steps.c.feedback == wanted.feedback)
     if wanted.has_feedback is not None:
-        statement = statement.where(
-            steps.c.feedback.is_not(None) if wanted.has_feedback else steps.c.feedback.is_(None)
-        )
+        # By its values, or SQLite would rather walk through all steps by age.
+        has = steps.c.feedback.in_(("positive", "negative"))
+        statement = statement.where(has if wanted.has_feedback else steps.c.feedback.is_(None))
     if wanted.project_id is not None:
         of_project = select(agents.c.id).where(agents.c.project_id == wanted.project_id)
         statement = statement.where(steps.c.agent_id.in_(of_project))

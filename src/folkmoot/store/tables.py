@@ -58,10 +58,10 @@ def _organization() -> Column[str]:
     return Column("organization_id", Text, nullable=False)
 
 
-def _index_of_few(name: str, column: str) -> Index:
-    """Return an index of the few rows that have a value in `column`."""
+def _index_of_few(name: str, column: str, *order: str) -> Index:
+    """Return an index of the few rows that have a value in `column`, by it and then by `order`."""
     some = text(f"{column} IS NOT NULL")
-    return Index(name, "organization_id", column, sqlite_where=some, postgresql_where=some)
+    return Index(name, "organization_id", column, *order, sqlite_where=some, postgresql_where=some)
 
 
 def _index_of_few_everywhere(name: str, column: str) -> Index:
@@ -306,6 +306,12 @@ runs = Table(
     Index("runs_by_status", "organization_id", "status", "created_at"),
     _index_of_few("runs_by_asker", "asked_by"),
     _index_of_waiting("runs_waiting"),
+    Index(
+        "runs_in_background",
+        *("organization_id", "background", "created_at", "id"),
+        sqlite_where=text("background = 1"),
+        postgresql_where=text("background"),
+    ),
     # What a process looks for in all organisations at once, so without the organisation in front.
     _index_of_few_everywhere("runs_by_lease", "lease_expires_at"),
     _index_of_few_everywhere("runs_by_callback", "callback_due"),
@@ -343,6 +349,8 @@ steps = Table(
     PrimaryKeyConstraint("organization_id", "id"),
     Index("steps_by_age", "organization_id", "created_at", "id"),
     Index("steps_by_run", "organization_id", "run_id", "created_at", "id"),
+    Index("steps_by_agent", "organization_id", "agent_id", "created_at", "id"),
+    _index_of_few("steps_by_feedback", "feedback", "created_at", "id"),
     _index_of_few_everywhere("steps_without_run", "run_deleted_at"),
 )
 
