@@ -254,8 +254,13 @@ if os.fork() == 0:
         ),
         (  # what is cut off is not taken for the end of it
             replace(LIMITS, received=100_000),
-            "import socket\ns = socket.create_connection(('named.test', PORT))\n"
-            "s.sendall(b'GET /long200000 HTTP/1.1\\r\\n\\r\\n')\nwhile s.recv(65536): pass",
+            """
+import socket
+held = socket.create_connection(("named.test", PORT))
+held.sendall(b"GET /long200000 HTTP/1.1\\r\\n\\r\\n")
+while held.recv(65536):
+    pass
+""",
             "it received more bytes than it may",
         ),
         (
