@@ -218,8 +218,7 @@ class GroupTurn:
         except FolkmootError as error:
             return f"(could not answer: {error.message})"
         self._run_ids.append(answer.run.id)
-        words = [said for message in answer.messages if (said := words_of(message))]
-        return "\n".join(words) or f"(said nothing; the turn ended with {answer.end.stop_reason})"
+        return answer.words or f"(said nothing; the turn ended with {answer.end.stop_reason})"
 
     def _choosing(self, chosen: list[Agent]) -> Any:
         async def choose_speaker(context: ToolContext, name: str) -> str:

@@ -9,6 +9,7 @@ from enum import Enum, auto
 from typing import TypeAlias, TypeVar
 
 from folkmoot.agents.events import CompactionBegun, Event, Piece, Recorded, RunBegun, TurnEnd
+from folkmoot.agents.replies import words_of
 from folkmoot.agents.steps import Step
 from folkmoot.agents.turn_state import TurnRequest
 from folkmoot.conversations.messages import Message
@@ -32,6 +33,11 @@ class Answer:
     run: Run
     messages: Sequence[Message]
     end: TurnEnd
+
+    @property
+    def words(self) -> str:
+        """What the agent said in it; empty where that is nothing."""
+        return "\n".join(said for message in self.messages if (said := words_of(message)))
 
 
 class RunState(Enum):
@@ -62,6 +68,9 @@ class ActiveRun:
     store: Store
     messenger: Messenger
     after_turn: AfterTurn
+    pieces: asyncio.Event
+    """Set whenever its log has events that are not stored yet."""
+
     logged: bool = False
     """Whether its events are kept for readers, in its log and in the store."""
 
@@ -74,9 +83,6 @@ class ActiveRun:
 
     cancelled: bool = False
     """Whether somebody wanted it stopped; else it is the server that stops."""
-
-    pieces: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set whenever its log has events that are not stored yet."""
 
     failed_step: Step | None = None
     """The model call that failed, and the run with it."""

@@ -9,7 +9,6 @@ from dataclasses import replace
 from sqlalchemy import func, select
 
 from folkmoot.agents.agents import find_agent
-from folkmoot.agents.replies import words_of
 from folkmoot.agents.turn_state import TurnRequest
 from folkmoot.conversations.messages import Message
 from folkmoot.errors import FolkmootError, MalformedId, NotFound, ToolFailed
@@ -57,8 +56,7 @@ class AgentMessenger:
             answer = await self._answer(request)
         except FolkmootError as error:
             raise ToolFailed(f"Agent {agent_id} could not answer: {error.message}") from error
-        words = [said for message in answer.messages if (said := words_of(message))]
-        return "\n".join(words) or f"(Agent {agent_id} said nothing; its turn ended with {answer.end.stop_reason}.)"
+        return answer.words or f"(Agent {agent_id} said nothing; its turn ended with {answer.end.stop_reason}.)"
 
     async def tell(self, agent_id: str, text: str, context: ToolContext) -> None:
         """Say something to the other agent, which answers in its own time.

@@ -66,16 +66,11 @@ class RunService:
             ServerStopped: the server was stopped before the turn's end.
         """
         active = self._begin(new_run(request, self._principal), request, stored=False, logged=False)
-        assert active.task is not None
         try:
-            return await asyncio.shield(active.task)
+            return await _answer_of(active)
         except asyncio.CancelledError:
-            if active.cancelled and active.task.done():
-                return Answer(active.run, active.messages, TurnEnd("cancelled"))
             if request.asked_by is not None:
                 await self._store.write(lambda transaction: forget_asker(transaction, active.run.id))
-            elif self.supervisor.stopped.is_set() and active.task.cancelled() and not _is_cancelled():
-                raise ServerStopped from None
             raise
 
     async def take_stored(self, run: Run, request: TurnRequest) -> Answer:
@@ -86,14 +81,10 @@ class RunService:
         """
         active = self._begin(run, request, stored=True, logged=True)
         active.announce()
-        assert active.task is not None
         try:
-            return await asyncio.shield(active.task)
+            return await _answer_of(active)
         except asyncio.CancelledError:
-            if active.cancelled and active.task.done():
-                return Answer(run, active.messages, TurnEnd("cancelled"))
-            if active.task.done() and not _is_cancelled():
-                raise ServerStopped from None
+            assert active.task is not None
             active.stop(cancelled=False)
             await asyncio.wait([active.task])
             raise
@@ -104,16 +95,7 @@ class RunService:
         Raises:
             FolkmootError: what `answer` raises.
         """
-        active = self._begin(run, request, stored=True, logged=False)
-        assert active.task is not None
-        try:
-            return await asyncio.shield(active.task)
-        except asyncio.CancelledError:
-            if active.cancelled and active.task.done():
-                return Answer(active.run, active.messages, TurnEnd("cancelled"))
-            if self.supervisor.stopped.is_set() and active.task.cancelled() and not _is_cancelled():
-                raise ServerStopped from None
-            raise
+        return await _answer_of(self._begin(run, request, stored=True, logged=False))
 
     async def start(self, request: TurnRequest) -> Run:
         """Begin a turn whose events are kept in a log, and return its run."""
@@ -157,17 +139,15 @@ class RunService:
         """
         run = new_run(replace(request, messages=()), self._principal)
         said = [replace(message, run_id=run.id) for message in request.messages]
-        after_turn, pieces = self.supervisor.after_turn, self.supervisor.pieces
-        active = ActiveRun(run, request, self._store, self.messenger, after_turn, pieces=pieces)
+        active = self._activate(run, request)
 
         async def store(transaction: Transaction) -> None:
             await also(transaction)
             await append_messages(transaction, run.conversation_id, said, run.id)
             end = TurnEnd("end_turn")
-            await after_turn(transaction, run, end)
+            await active.after_turn(transaction, run, end)
             await end_run(transaction, run, "completed", end.stop_reason, end_details(end, None))
 
-        self.supervisor.active[run.id] = active  # so that its lease is kept while it waits
         try:
             async with self._locked(run, stored=False):
                 await self._store.write(store)
@@ -236,13 +216,18 @@ class RunService:
         return run
 
     def _begin(self, run: Run, request: TurnRequest, *, stored: bool, logged: bool) -> ActiveRun:
-        after_turn, pieces = self.supervisor.after_turn, self.supervisor.pieces
-        active = ActiveRun(run, request, self._store, self.messenger, after_turn, logged, pieces=pieces)
-        self.supervisor.active[run.id] = active
+        active = self._activate(run, request, logged=logged)
         active.task = asyncio.create_task(self._work(active, stored=stored), name=run.id)
         active.task.add_done_callback(_retrieve)
         if self.supervisor.stopped.is_set():
             active.stop(cancelled=False)
+        return active
+
+    def _activate(self, run: Run, request: TurnRequest, *, logged: bool = False) -> ActiveRun:
+        """Return a run that this process works on from now on, also while it waits: its lease is kept."""
+        after_turn, pieces = self.supervisor.after_turn, self.supervisor.pieces
+        active = ActiveRun(run, request, self._store, self.messenger, after_turn, pieces, logged)
+        self.supervisor.active[run.id] = active
         return active
 
     async def _work(self, active: ActiveRun, *, stored: bool) -> Answer:
@@ -337,6 +322,23 @@ def _failure(active: ActiveRun, error: BaseException) -> tuple[TurnFailed, str]:
         return TurnFailed(run_id, "error", STOPPED, ServerStopped().message), "failed"
     reason = "llm_api_error" if isinstance(error, ProviderError) else "error"
     return TurnFailed(run_id, reason, type(error).__name__, str(error)), "failed"
+
+
+async def _answer_of(active: ActiveRun) -> Answer:
+    """Wait for a run's turn; it goes on when whoever waits is cancelled.
+
+    Raises:
+        ServerStopped: the server was stopped before the turn's end.
+    """
+    assert active.task is not None
+    try:
+        return await asyncio.shield(active.task)
+    except asyncio.CancelledError:
+        if active.cancelled and active.task.done():
+            return Answer(active.run, active.messages, TurnEnd("cancelled"))
+        if active.task.cancelled() and not _is_cancelled():
+            raise ServerStopped from None
+        raise
 
 
 def _is_cancelled() -> bool:
