@@ -25,7 +25,7 @@ from folkmoot.identifiers import new_id
 from folkmoot.jobs.jobs import Job, JobFilter, Progress, add_job, find_job, list_jobs
 from folkmoot.jobs.kinds import ActiveJob, JobKind
 from folkmoot.models.prompt import ToolSchema
-from folkmoot.runs.callbacks import send_callback
+from folkmoot.runs.callbacks import call_back
 from folkmoot.runs.runs import Run, find_run, request_cancel, store_run, topic
 from folkmoot.runs.service import RunService, new_run
 from folkmoot.runs.supervisor import RunSupervisor
@@ -332,17 +332,12 @@ async def _call_back(active: ActiveJob, settings: Settings) -> None:
         return
     if batch.callback_url is None or batch.callback_sent_at is not None:
         return
-    secret = settings.callback_secret
-    result = await send_callback(
-        batch.callback_url,
-        {"batch_id": batch_id, "status": "completed", "counts": dict(batch.counts)},
-        secret=secret.get_secret_value().encode() if secret else None,
-        allow_private=settings.private_callbacks,
-    )
+    told = {"batch_id": batch_id, "status": "completed", "counts": dict(batch.counts)}
+    result = await call_back(batch.callback_url, told, settings)
 
     async def write(transaction: Transaction) -> None:
-        told = {"sent": result.sent_at, "status": result.status_code, "why": result.error}
-        await transaction.run(_set_callback, of_batch=batch_id, **told)
+        came = {"sent": result.sent_at, "status": result.status_code, "why": result.error}
+        await transaction.run(_set_callback, of_batch=batch_id, **came)
 
     await active.commit(write)
 

@@ -94,10 +94,7 @@ async def tell_callback(store: Store, settings: Settings, run_id: str) -> None:
             "usage": run.details.get("usage"),
             "error": run.details.get("error"),
         }
-        secret = settings.callback_secret.get_secret_value().encode() if settings.callback_secret else None
-        result = await send_callback(
-            run.details["callback_url"], body, secret=secret, allow_private=settings.private_callbacks
-        )
+        result = await call_back(run.details["callback_url"], body, settings)
         told = {
             "callback_sent_at": result.sent_at,
             "callback_status_code": result.status_code,
@@ -106,6 +103,17 @@ async def tell_callback(store: Store, settings: Settings, run_id: str) -> None:
         await store.write(lambda transaction: store_callback(transaction, run_id, told))
     except (StoreError, NotFound) as error:
         logger.warning("Callback was not sent or not noted: %s", error.message, extra={"run_id": run_id})
+
+
+async def call_back(url: str, body: Mapping[str, Any], settings: Settings) -> CallbackResult:
+    """Send a callback as a server's settings say, and return what came of it."""
+    secret = settings.callback_secret
+    return await send_callback(
+        url,
+        body,
+        secret=secret.get_secret_value().encode() if secret else None,
+        allow_private=settings.private_callbacks,
+    )
 
 
 async def send_callback(
