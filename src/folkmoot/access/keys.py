@@ -13,12 +13,13 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Select, bindparam, delete, func, or_, select, update
+from sqlalchemy import Select, bindparam, delete, or_, select, update
 
 from folkmoot.access.principals import Grants, Kind, Policy, Principal, Role
 from folkmoot.errors import Conflict, InvalidInput, NotFound
 from folkmoot.identifiers import new_id
 from folkmoot.store import clock
+from folkmoot.store.counting import count_of, count_rows
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.tables import api_keys, sessions
 
@@ -102,12 +103,8 @@ _by_id = select(api_keys).where(_this, ~opens_nothing)
 _by_id_locked = _by_id.with_for_update(key_share=True)
 _keys = select(api_keys).where(~_is_token, ~_is_lent, ~opens_nothing).order_by(api_keys.c.created_at, api_keys.c.id)
 _tokens = select(api_keys).where(_is_token).order_by(api_keys.c.created_at.desc(), api_keys.c.id)
-_count_keys = (
-    select(func.count().label("count"))
-    .select_from(api_keys)
-    .where(~_is_token, ~_is_lent, ~opens_nothing, api_keys.c.revoked_at.is_(None))
-)
-_count_tokens = select(func.count().label("count")).select_from(api_keys).where(_is_token)
+_count_keys = count_of(api_keys, ~_is_token, ~_is_lent, ~opens_nothing, api_keys.c.revoked_at.is_(None))
+_count_tokens = count_of(api_keys, _is_token)
 _any_key = select(api_keys.c.id).where(~_is_token, ~opens_nothing, api_keys.c.grants.is_(None)).limit(1)
 _revoke = update(api_keys).where(_this, api_keys.c.revoked_at.is_(None)).values(revoked_at=bindparam("now"))
 _set_grants = update(api_keys).where(_this, api_keys.c.revoked_at.is_(None)).values(grants=bindparam("new_grants"))
@@ -379,6 +376,5 @@ async def _insert(transaction: Transaction, key: Key, *, tell: bool = True) -> t
 
 
 async def _refuse_more(transaction: Transaction, count: Select[Any], most: int, what: str) -> None:
-    row = await transaction.first(count)
-    if row is not None and row["count"] >= most:
+    if await count_rows(transaction, count) >= most:
         raise Conflict(f"The organisation has {most} {what}.")

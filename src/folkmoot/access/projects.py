@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, delete, func, select
+from sqlalchemy import bindparam, delete, select
 
 from folkmoot.errors import Conflict, InvalidInput, NotFound
 from folkmoot.identifiers import new_id
 from folkmoot.store import clock
+from folkmoot.store.counting import count_of, count_rows
 from folkmoot.store.engine import Transaction
 from folkmoot.store.projects import DEFAULT_PROJECT
 from folkmoot.store.tables import agents, projects
@@ -34,7 +35,6 @@ DEFAULT = Project(DEFAULT_PROJECT, "Default project", "default-project")
 _by_age = select(projects).order_by(projects.c.created_at, projects.c.id)
 _by_id = select(projects).where(projects.c.id == bindparam("project_id"))
 _by_slug = select(projects.c.id).where(projects.c.slug == bindparam("of_slug"))
-_count = select(func.count().label("count")).select_from(projects)
 
 
 async def create_project(transaction: Transaction, name: str) -> Project:
@@ -48,8 +48,7 @@ async def create_project(transaction: Transaction, name: str) -> Project:
     there = await transaction.first(_by_slug, of_slug=made.slug)
     if made.slug == DEFAULT.slug or there is not None:
         raise Conflict(f"name: there is a project {made.slug!r} already; choose another name.")
-    row = await transaction.first(_count)
-    if row is not None and row["count"] >= MOST_PROJECTS:
+    if await count_rows(transaction, count_of(projects)) >= MOST_PROJECTS:
         raise Conflict(f"There are {MOST_PROJECTS} projects already, the most that can be made; delete one.")
     values = {"id": made.id, "name": made.name, "slug": made.slug, "created_at": clock.now()}
     await transaction.insert(projects, [values])
@@ -85,12 +84,8 @@ async def delete_project(transaction: Transaction, project_id: str) -> None:
         raise Conflict("The default project cannot be deleted.")
     if await transaction.first(_by_id, project_id=project_id) is None:
         raise NotFound(f"Project with id '{project_id}' not found")
-    held = select(func.count().label("count")).select_from(agents).where(agents.c.project_id == project_id)
-    row = await transaction.first(held)
-    if row is not None and row["count"]:
-        raise Conflict(
-            f"{row['count']} agents are in project {project_id}; delete them first, or give them another one."
-        )
+    if held := await count_rows(transaction, count_of(agents, agents.c.project_id == project_id)):
+        raise Conflict(f"{held} agents are in project {project_id}; delete them first, or give them another one.")
     await transaction.run(delete(projects).where(projects.c.id == project_id))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, Table, bindparam, delete, select, update
 
 from folkmoot.agents.agents import existing_blocks, find_agent
 from folkmoot.errors import Conflict, NotFound
@@ -19,6 +19,7 @@ from folkmoot.identifiers import new_id
 from folkmoot.memory.attachments import BLOCK_COLUMNS
 from folkmoot.memory.blocks import Block, find_block
 from folkmoot.store import clock
+from folkmoot.store.counting import count_of, count_rows
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page, leave_places, leaving
@@ -78,7 +79,7 @@ class Holdings:
 
 _by_id = select(identities).where(identities.c.id == bindparam("identity_id"))
 _by_id_locked = _by_id.with_for_update()
-_leaving = leaving(identities, and_(identities.c.id == bindparam("identity_id")))
+_leaving = leaving(identities, identities.c.id == bindparam("identity_id"))
 _same_key = select(identities.c.id).where(
     identities.c.identifier_key == bindparam("key"), identities.c.project_id == bindparam("project")
 )
@@ -195,8 +196,7 @@ async def list_identities(transaction: Transaction, wanted: IdentityFilter, page
 
 async def count_identities(transaction: Transaction) -> int:
     """Return how many identities there are."""
-    row = await transaction.first(select(func.count().label("count")).select_from(identities))
-    return int(row["count"]) if row is not None else 0
+    return await count_rows(transaction, count_of(identities))
 
 
 async def attach_agent(transaction: Transaction, identity_id: str, agent_id: str) -> None:

@@ -13,6 +13,7 @@ from folkmoot.agents.agents import LAST_RUN, Agent, unknown_tool
 from folkmoot.memory.attachments import BLOCK_COLUMNS, Access
 from folkmoot.memory.blocks import Block
 from folkmoot.memory.listing import held_by
+from folkmoot.store.counting import count_of, count_rows
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
@@ -85,8 +86,7 @@ async def list_agents(transaction: Transaction, wanted: AgentFilter, page: Page)
 
 async def count_agents(transaction: Transaction, wanted: AgentFilter) -> int:
     """Return how many agents there are."""
-    row = await transaction.first(_filtered(select(func.count().label("count")).select_from(agents), wanted))
-    return int(row["count"]) if row is not None else 0
+    return await count_rows(transaction, _filtered(count_of(agents), wanted))
 
 
 async def agents_named(transaction: Transaction, name: str) -> list[str]:

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import and_, bindparam, delete, func, select, update
+from sqlalchemy import bindparam, delete, select, update
 
 from folkmoot.errors import NotFound
 from folkmoot.identifiers import new_id
 from folkmoot.jobs.jobs import add_job
 from folkmoot.jobs.kinds import drop_jobs_of
 from folkmoot.store import clock
+from folkmoot.store.counting import count_of, count_rows
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page, leave_places, leaving
@@ -99,7 +100,7 @@ class ArchiveFilter:
 
 _by_id = select(archives).where(archives.c.id == bindparam("archive_id"), is_kept(archives.c.id))
 _lock = _by_id.with_for_update(key_share=True)
-_leaving = leaving(archives, and_(archives.c.id == bindparam("archive_id")))
+_leaving = leaving(archives, archives.c.id == bindparam("archive_id"))
 _delete = delete(archives).where(archives.c.id == bindparam("archive_id"))
 _add_count = (
     update(archives)
@@ -255,12 +256,10 @@ async def tags_in(transaction: Transaction, archive_id: str, most: int) -> list[
 
 async def count_embedded(transaction: Transaction, archive: Archive) -> int:
     """Return how many of the archive's passages the job has come to that embeds them."""
-    row = await transaction.first(
-        select(func.count().label("count"))
-        .select_from(passages)
-        .where(passages.c.archive_id == archive.id, passages.c.embedded_version == archive.embedding_version)
-    )
-    return int(row["count"]) if row is not None and archive.embedding is not None else 0
+    if archive.embedding is None:
+        return 0
+    embedded = (passages.c.archive_id == archive.id, passages.c.embedded_version == archive.embedding_version)
+    return await count_rows(transaction, count_of(passages, *embedded))
 
 
 async def kept_archives(transaction: Transaction, archive_ids: Sequence[str]) -> list[Archive]:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
-from sqlalchemy import Select, and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import Select, bindparam, delete, func, or_, select, update
 
 from folkmoot.errors import Conflict, NotFound
 from folkmoot.identifiers import new_id
 from folkmoot.jobs.jobs import add_job
 from folkmoot.store import clock
+from folkmoot.store.counting import count_of, count_rows
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page, leave_places, leaving
@@ -96,7 +97,7 @@ class FolderUse:
 _by_id = select(folders).where(folders.c.id == bindparam("folder_id"), is_kept(folders.c.id))
 _by_id_locked = _by_id.with_for_update(key_share=True)
 _by_name = select(folders).where(folders.c.name == bindparam("name"), is_kept(folders.c.id))
-_leaving = leaving(folders, and_(folders.c.id == bindparam("folder_id")))
+_leaving = leaving(folders, folders.c.id == bindparam("folder_id"))
 _delete = delete(folders).where(folders.c.id == bindparam("folder_id"))
 _wait_for_vectors = (
     update(files)
@@ -229,8 +230,7 @@ async def list_folders(transaction: Transaction, page: Page, name: str | None = 
 
 async def count_folders(transaction: Transaction) -> int:
     """Return how many folders there are."""
-    row = await transaction.first(_named(select(func.count().label("count")).select_from(folders), None))
-    return 0 if row is None else int(row["count"])
+    return await count_rows(transaction, _named(count_of(folders), None))
 
 
 async def folder_uses(transaction: Transaction) -> list[FolderUse]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import Select, bindparam, delete, func, or_, select, update
+from sqlalchemy import Select, bindparam, delete, or_, select, update
 
 from folkmoot.agents.agents import existing_blocks, find_agent
 from folkmoot.errors import BadRequest, InvalidInput, NotFound
@@ -16,6 +16,7 @@ from folkmoot.memory.attachments import attach, attachments_of, detach
 from folkmoot.memory.authors import Author
 from folkmoot.memory.blocks import find_block
 from folkmoot.store import clock
+from folkmoot.store.counting import count_of, count_rows
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page, leave_places, leaving
@@ -245,8 +246,7 @@ async def list_groups(transaction: Transaction, wanted: GroupFilter, page: Page)
 
 async def count_groups(transaction: Transaction) -> int:
     """Return how many groups there are."""
-    row = await transaction.first(select(func.count().label("count")).select_from(groups))
-    return int(row["count"]) if row is not None else 0
+    return await count_rows(transaction, count_of(groups))
 
 
 _managed = Several(

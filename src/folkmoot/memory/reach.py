@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 
 from folkmoot.memory.history import DESCRIBED, EditOfBlock
+from folkmoot.store.counting import count_rows
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import block_readers, block_versions, blocks, steps
@@ -40,7 +41,7 @@ async def reach_of(transaction: Transaction, block_id: str, version: int, limit:
         limit: how many runs.
     """
     shown = (block_readers.c.block_id == block_id, block_readers.c.version == version)
-    count = await transaction.first(select(func.count(block_readers.c.run_id.distinct()).label("count")).where(*shown))
+    count = select(func.count(block_readers.c.run_id.distinct()).label("count")).where(*shown)
     first_at = func.min(block_readers.c.created_at)
     rows = await transaction.all(
         select(
@@ -59,7 +60,7 @@ async def reach_of(transaction: Transaction, block_id: str, version: int, limit:
         ReachedRun(row["run_id"], row["agent_id"], row["first_at"], row["steps"], wrote.get(row["run_id"], ()))
         for row in rows
     ]
-    return (int(count["count"]) if count is not None else 0), reached
+    return await count_rows(transaction, count), reached
 
 
 async def _edits_since(transaction: Transaction, since: Mapping[str, int]) -> Mapping[str, Sequence[EditOfBlock]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import bindparam, delete, select, update
 
 from folkmoot.errors import Conflict, InvalidInput, NotFound
 from folkmoot.identifiers import new_id
@@ -22,6 +22,7 @@ from folkmoot.models.providers import (
     is_installed,
 )
 from folkmoot.store import clock
+from folkmoot.store.counting import count_of, count_rows
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
 from folkmoot.store.sealing import Sealer
@@ -111,7 +112,6 @@ class AddedProvider:
 _by_id = select(model_providers).where(model_providers.c.id == bindparam("provider_id"))
 _by_id_locked = _by_id.with_for_update()
 _by_name = select(model_providers.c.id).where(model_providers.c.name == bindparam("provider_name"))
-_count = select(func.count().label("count")).select_from(model_providers)
 
 
 def new_provider(fields: Mapping[str, Any], sealer: Sealer) -> AddedProvider:
@@ -170,8 +170,7 @@ async def create_provider(transaction: Transaction, provider: AddedProvider) -> 
     """
     if await transaction.first(_by_name, provider_name=provider.name) is not None:
         raise Conflict(f"name: there is a provider named {provider.name!r} already; choose another name, or change it.")
-    row = await transaction.first(_count)
-    if row is not None and row["count"] >= MOST_PROVIDERS:
+    if await count_rows(transaction, count_of(model_providers)) >= MOST_PROVIDERS:
         raise Conflict(f"There are {MOST_PROVIDERS} providers already, the most that can be added; delete one.")
     await transaction.insert(model_providers, [_values(provider)])
     transaction.signal(TOPIC)

@@ -15,6 +15,7 @@ from folkmoot.identifiers import new_id
 from folkmoot.runs.runs import unfinished
 from folkmoot.schedules.times import Timetable
 from folkmoot.store import clock
+from folkmoot.store.counting import count_of, count_rows
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
 from folkmoot.store.tables import runs, schedules
@@ -101,7 +102,7 @@ class NewSchedule:
 
 _of_agent = select(schedules).where(schedules.c.agent_id == bindparam("of_agent"))
 _this = _of_agent.where(schedules.c.id == bindparam("schedule_id"))
-_count = select(func.count().label("count")).select_from(schedules).where(schedules.c.agent_id == bindparam("of_agent"))
+_count = count_of(schedules, schedules.c.agent_id == bindparam("of_agent"))
 _of_the_same = runs.c.organization_id == schedules.c.organization_id  # of any: no index of runs begins with their ids
 _goes_on = select(runs.c.id).where(_of_the_same, runs.c.id == schedules.c.last_run_id, unfinished).exists()
 _next_due = select(func.min(schedules.c.due_at).label("due_at"))
@@ -129,8 +130,7 @@ async def create_schedule(transaction: Transaction, new: NewSchedule) -> Schedul
         Conflict: it has too many schedules.
     """
     await find_agent(transaction, new.agent_id, lock=True)
-    row = await transaction.first(_count, of_agent=new.agent_id)
-    if row is not None and row["count"] >= MOST_SCHEDULES:
+    if await count_rows(transaction, _count, of_agent=new.agent_id) >= MOST_SCHEDULES:
         raise Conflict(f"Agent {new.agent_id} has {MOST_SCHEDULES} schedules already, the most that it may have.")
     now, schedule_id, table = clock.now(), new_id("schedule"), new.timetable
     metadata = {**new.details.get("metadata", {}), "schedule_id": schedule_id}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import bindparam, select, update
 
 from folkmoot.agents.services import Services
 from folkmoot.errors import FolkmootError, StoreError
@@ -16,6 +16,7 @@ from folkmoot.jobs.jobs import Progress, add_job
 from folkmoot.jobs.kinds import ActiveJob, JobKind
 from folkmoot.memory.authors import Author
 from folkmoot.store import clock
+from folkmoot.store.counting import count_of, count_rows
 from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import deployments, templates
 from folkmoot.templates.deployments import Deployment, Migration, migrate
@@ -36,7 +37,7 @@ _behind = (
 _next = (
     select(deployments).where(*_behind).order_by(deployments.c.created_at, deployments.c.id).limit(1).with_for_update()
 )
-_count = select(func.count().label("count")).where(*_behind)
+_count = count_of(deployments, *_behind)
 _set_error = (
     update(deployments)
     .where(deployments.c.id == bindparam("failed"))
@@ -143,8 +144,7 @@ class _Migrating:
         _, wanted = await self._look(transaction)
         if wanted is None:
             return True
-        row = await transaction.first(_count, of=self._template_id, **wanted.behind)
-        return row is None or not row["count"]
+        return not await count_rows(transaction, _count, of=self._template_id, **wanted.behind)
 
     async def _look(self, transaction: Transaction) -> tuple[Template | None, _Wanted | None]:
         row = await transaction.first(_template, of=self._template_id)

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from folkmoot.errors import Conflict, InvalidInput, NotFound
 from folkmoot.identifiers import new_id
 from folkmoot.store import clock
+from folkmoot.store.counting import count_of, count_rows
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.tables import template_versions, templates
 from folkmoot.templates.plan import TemplatePlan
@@ -159,9 +160,8 @@ async def list_versions(
     columns = (template_versions.c.version, template_versions.c.message, template_versions.c.created_at)
     statement = select(*columns).where(mine).order_by(template_versions.c.version.desc())
     rows = await transaction.all(statement.offset(offset).limit(limit))
-    count = await transaction.first(select(func.count().label("count")).where(mine))
     versions = [Version(row["version"], row["message"], row["created_at"]) for row in rows]
-    return versions, int(count["count"]) if count is not None else 0
+    return versions, await count_rows(transaction, count_of(template_versions, mine))
 
 
 async def plan_of(transaction: Transaction, template: Template, version: str) -> tuple[TemplatePlan, int]:

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import Select, bindparam, delete, func, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 
 from folkmoot.errors import Conflict, NotFound
 from folkmoot.memory.authors import Author
 from folkmoot.models.prompt import ToolSchema
+from folkmoot.store.counting import count_of, count_rows
 from folkmoot.store.engine import Row, Store, Transaction
 from folkmoot.store.pieces import Pieces
 from folkmoot.store.several import Several
@@ -191,7 +192,7 @@ _size = select(
 _update = update(tools).where(tools.c.id == bindparam("tool_id"))
 _delete = delete(tools).where(tools.c.id == bindparam("tool_id"))
 _detach = delete(agent_tools).where(agent_tools.c.tool_id == bindparam("tool_id"))
-_count_users = select(func.count().label("count")).where(agent_tools.c.tool_id == bindparam("tool_id"))
+_count_users = count_of(agent_tools, agent_tools.c.tool_id == bindparam("tool_id"))
 _detachments = Pieces(agent_tools, agent_tools.c.tool_id == bindparam("tool_id"), ("agent_id",))
 
 
@@ -233,8 +234,7 @@ async def find_tool_named(
 
 async def count_users(transaction: Transaction, tool_id: str) -> int:
     """Return how many agents have the tool."""
-    row = await transaction.first(_count_users, tool_id=tool_id)
-    return int(row["count"]) if row is not None else 0
+    return await count_rows(transaction, _count_users, tool_id=tool_id)
 
 
 async def insert_tool(transaction: Transaction, tool: StoredTool) -> None:
@@ -300,11 +300,8 @@ async def tools_of_ids(transaction: Transaction, tool_ids: Sequence[str]) -> lis
 async def tools_of_names(transaction: Transaction, names: Sequence[str]) -> list[StoredTool]:
     """Return the stored tools of these names: those of one's own before those of servers, older ones first."""
     statement = select(tools).where(tools.c.name.in_(list(names)))
-    return await _select(transaction, statement.order_by(tools.c.server_id != "", tools.c.created_at, tools.c.id))
-
-
-async def _select(transaction: Transaction, statement: Select[Any]) -> list[StoredTool]:
-    return [StoredTool.from_row(row) for row in await transaction.all(statement)]
+    rows = await transaction.all(statement.order_by(tools.c.server_id != "", tools.c.created_at, tools.c.id))
+    return [StoredTool.from_row(row) for row in rows]
 
 
 async def list_entries(transaction: Transaction) -> list[ToolEntry]:

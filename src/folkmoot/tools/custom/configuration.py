@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import bindparam, delete, select, update
 
 from folkmoot.errors import Conflict, NotFound
 from folkmoot.identifiers import derived_id, new_id
 from folkmoot.store import clock
+from folkmoot.store.counting import count_of, count_rows
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
 from folkmoot.store.sealing import Sealer
@@ -69,11 +70,7 @@ _set_config = (
 )
 _delete_config = delete(sandbox_configs).where(sandbox_configs.c.id == bindparam("config_id"))
 _all_variables = select(sandbox_variables).order_by(sandbox_variables.c.created_at, sandbox_variables.c.id)
-_count = (
-    select(func.count().label("count"))
-    .select_from(sandbox_variables)
-    .where(sandbox_variables.c.config_id == bindparam("of_config"))
-)
+_count = count_of(sandbox_variables, sandbox_variables.c.config_id == bindparam("of_config"))
 _named = select(sandbox_variables).where(
     sandbox_variables.c.config_id == bindparam("of_config"), sandbox_variables.c.name == bindparam("variable")
 )
@@ -172,8 +169,7 @@ async def put_variable(
         changed = replace(found, sealed_value=sealed_value, description=description or found.description)
         await _store(transaction, changed)
         return changed
-    counted = await transaction.first(_count, of_config=config_id)
-    if counted is not None and counted["count"] >= MOST_VARIABLES:
+    if await count_rows(transaction, _count, of_config=config_id) >= MOST_VARIABLES:
         raise Conflict(f"There are {MOST_VARIABLES} variables already; delete some.")
     variable = SandboxVariable(new_id("sandbox-env"), config_id, name, sealed_value, description, clock.now())
     row = {field: getattr(variable, field) for field in SandboxVariable.__dataclass_fields__}

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import bindparam, delete, select, update
 
 from folkmoot.errors import BadRequest, Conflict, NotFound
 from folkmoot.identifiers import new_id
 from folkmoot.memory.authors import Author
 from folkmoot.store import clock
+from folkmoot.store.counting import count_of, count_rows
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.sealing import Sealer
 from folkmoot.store.tables import mcp_authorizations, mcp_servers, mcp_sign_ins
@@ -72,7 +73,6 @@ _by_id = select(mcp_servers).where(_this)
 _by_id_locked = _by_id.with_for_update()
 _by_name = select(mcp_servers).where(mcp_servers.c.name == bindparam("server_name"))
 _all = select(mcp_servers).order_by(mcp_servers.c.created_at, mcp_servers.c.id)
-_count = select(func.count().label("count")).select_from(mcp_servers)
 _update = update(mcp_servers).where(_this)
 _delete = delete(mcp_servers).where(_this)
 _note_look = update(mcp_servers).where(_this).values(looked_at=bindparam("look"))
@@ -89,8 +89,7 @@ async def create_server(
         Conflict: there is one of this name, or there are as many as an organisation may have.
     """
     await _refuse_name(transaction, name)
-    row = await transaction.first(_count)
-    if row is not None and row["count"] >= MOST_SERVERS:
+    if await count_rows(transaction, count_of(mcp_servers)) >= MOST_SERVERS:
         raise Conflict(f"There are {MOST_SERVERS} MCP servers already; delete some that nobody needs.")
     now = clock.now()
     server = ToolServer(new_id("mcp_server"), name, configuration, now, author, now, author)
