@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Column, ScalarSelect, Select, exists, func, or_, select
+from sqlalchemy import Column, ScalarSelect, Select, exists, or_, select
 
 from folkmoot.agents.agents import LAST_RUN, Agent, unknown_tool
 from folkmoot.memory.attachments import BLOCK_COLUMNS, Access
@@ -30,6 +30,7 @@ from folkmoot.store.tables import (
     jobs,
     runs,
 )
+from folkmoot.store.tags import tagged
 from folkmoot.tools.registry import ToolRegistry
 from folkmoot.tools.tool import Tool
 
@@ -93,6 +94,15 @@ async def agents_named(transaction: Transaction, name: str) -> list[str]:
     """Return the identifiers of the agents that a name may mean: an identifier, or a name; the oldest first."""
     statement = select(agents.c.id).where(is_kept(agents.c.id), (agents.c.id == name) | (agents.c.name == name))
     return [row["id"] for row in await transaction.all(statement.order_by(agents.c.created_at).limit(10))]
+
+
+async def agents_tagged(transaction: Transaction, match_all: Sequence[str], match_some: Sequence[str]) -> list[str]:
+    """Return the identifiers of the agents that have all of some tags, and at least one of others if there are any."""
+    statement = select(agents.c.id).where(is_kept(agents.c.id))
+    for tags, every in ((match_all, True), (match_some, False)):
+        if tags:
+            statement = statement.where(agents.c.id.in_(tagged(agent_tags.c.agent_id, tags, every=every)))
+    return [row["id"] for row in await transaction.all(statement.order_by(agents.c.id))]
 
 
 async def agents_of_ids(transaction: Transaction, agent_ids: Sequence[str]) -> list[Agent]:
@@ -208,7 +218,7 @@ def _filtered(statement: Select[Any], wanted: AgentFilter) -> Select[Any]:
     if wanted.query_text:
         conditions.append(agents.c.name.icontains(wanted.query_text, autoescape=True))
     if wanted.tags:
-        conditions.append(agents.c.id.in_(_with_tags(wanted.tags, every=wanted.match_all_tags)))
+        conditions.append(agents.c.id.in_(tagged(agent_tags.c.agent_id, wanted.tags, every=wanted.match_all_tags)))
     if wanted.last_stop_reason is not None:
         conditions.append(_of_newest_run(runs.c.stop_reason) == wanted.last_stop_reason)
     if wanted.project_id is not None:
@@ -223,14 +233,6 @@ def _filtered(statement: Select[Any], wanted: AgentFilter) -> Select[Any]:
         held = held_by(identity_agents.c.agent_id, wanted.identity_id, wanted.identifier_keys)
         conditions.append(agents.c.id.in_(held))
     return statement.where(*conditions)
-
-
-def _with_tags(tags: Sequence[str], *, every: bool) -> Select[Any]:
-    unique = list(dict.fromkeys(tags))
-    found = select(agent_tags.c.agent_id).where(agent_tags.c.tag.in_(unique))
-    if every:
-        found = found.group_by(agent_tags.c.agent_id).having(func.count() == len(unique))
-    return found
 
 
 def _grouped(rows: Sequence[Row], value_of: Any) -> Mapping[str, list[Any]]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, func, or_, select
+from sqlalchemy import ColumnElement, Select, bindparam, delete, func, or_, select
 
 from folkmoot.archives.archives import EMBED, Archive, NewArchive, count_in, create_archive, find_archive
 from folkmoot.archives.attachments import archives_of_agent, attach_archive
@@ -21,7 +21,8 @@ from folkmoot.store import clock
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page, leave_places, leaving
 from folkmoot.store.pieces import Pieces
-from folkmoot.store.tables import deleted_passages, json_object, passage_tags, passages
+from folkmoot.store.tables import deleted_passages, passage_tags, passages
+from folkmoot.store.tags import tagged, tags_in_order, tags_of
 from folkmoot.store.words import indexed_text
 
 LONGEST_TEXT = 100_000
@@ -52,13 +53,12 @@ class Passage:
     @classmethod
     def from_row(cls, row: Row) -> Passage:
         """Read a row of the passages table with its tags."""
-        places: Mapping[str, int] = json.loads(row["tags"] or "{}")
         return cls(
             id=row["id"],
             organization_id=row["organization_id"],
             archive_id=row["archive_id"],
             text=row["text"],
-            tags=sorted(places, key=lambda tag: places[tag]),
+            tags=tags_in_order(row["tags"]),
             metadata=json.loads(row["metadata"]),
             author=Author.from_json(row["author"]),
             created_at=row["created_at"],
@@ -122,13 +122,10 @@ class PassageFilter:
         return found
 
     def _with_tags(self) -> Select[Any]:
-        unique = list(dict.fromkeys(self.tags))
-        tagged = select(passage_tags.c.passage_id).where(passage_tags.c.tag.in_(unique))
+        found = tagged(passage_tags.c.passage_id, self.tags, every=self.match_all_tags)
         if self.archive_ids is not None:
-            tagged = tagged.where(passage_tags.c.archive_id.in_(list(self.archive_ids)))
-        if self.match_all_tags:
-            tagged = tagged.group_by(passage_tags.c.passage_id).having(func.count() == len(unique))
-        return tagged
+            found = found.where(passage_tags.c.archive_id.in_(list(self.archive_ids)))
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,16 +155,13 @@ COLUMNS = (
     passages.c.created_at,
     passages.c.stored_at,
     passages.c.embedding_error,
-    select(json_object(passage_tags.c.tag, passage_tags.c.place))
-    .where(passage_tags.c.passage_id == passages.c.id)
-    .scalar_subquery()
-    .label("tags"),
+    tags_of(passage_tags.c.passage_id, passages.c.id),
 )
 """What a passage is read from."""
 
 _by_id = select(*COLUMNS).where(passages.c.id == bindparam("passage_id"))
 _delete = delete(passages).where(passages.c.id == bindparam("passage_id"))
-_leaving = leaving(passages, and_(passages.c.id == bindparam("passage_id")))
+_leaving = leaving(passages, passages.c.id == bindparam("passage_id"))
 _numbers = itertools.count(clock.now() << 10)
 """Numbers in the embedded full-text index, which takes rising ones at once. One process has it to itself."""
 

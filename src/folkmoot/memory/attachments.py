@@ -14,7 +14,8 @@ from folkmoot.memory.departures import note_departure
 from folkmoot.store import clock
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
-from folkmoot.store.tables import agent_blocks, agents, block_tags, blocks, conversation_blocks, json_object
+from folkmoot.store.tables import agent_blocks, agents, block_tags, blocks, conversation_blocks
+from folkmoot.store.tags import tags_of
 
 Access: TypeAlias = Literal["write", "append", "read"]
 
@@ -34,13 +35,7 @@ class Attachment:
         return cls(row["agent_id"], row["block_id"], row["label"], row["access"])
 
 
-TAGS = (
-    select(json_object(block_tags.c.tag, block_tags.c.place))
-    .where(block_tags.c.block_id == blocks.c.id)
-    .scalar_subquery()
-    .label("tags")
-)
-"""A block's tags with their places, which `blocks.tags_in_order` reads."""
+TAGS = tags_of(block_tags.c.block_id, blocks.c.id)
 
 BLOCK_COLUMNS = (*blocks.c, TAGS)
 """What a block is read from: its row, and its tags with their places."""

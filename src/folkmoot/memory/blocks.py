@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 
 from folkmoot import tracing
 from folkmoot.errors import EditRefused, Forbidden, NotFound, PreconditionFailed, PreconditionRequired
@@ -28,6 +28,7 @@ from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import leave_places, leaving
 from folkmoot.store.tables import block_readers, block_tags, blocks
+from folkmoot.store.tags import tags_in_order
 
 DEFAULT_LIMIT = 100_000
 """Characters a block may hold when its creator named no limit."""
@@ -311,7 +312,7 @@ async def delete_block(transaction: Transaction, block_id: str) -> None:
     transaction.signal(labels_topic(transaction.organization_id))
 
 
-_leaving = leaving(blocks, and_(blocks.c.id == bindparam("block_id")))
+_leaving = leaving(blocks, blocks.c.id == bindparam("block_id"))
 
 
 def _span(operation: str, block_id: str, author: Author) -> tracing.Span:
@@ -416,14 +417,6 @@ def _require_version(block: Block, expected: int | None) -> None:
             f"version, use POST /v1/blocks/{block.id}/edits.",
             current_version=block.version,
         )
-
-
-def tags_in_order(places: str | None) -> list[str]:
-    """Return a block's tags in the order in which they were given, from their places as JSON."""
-    if not places or places == "{}":
-        return []
-    found: dict[str, int] = json.loads(places)
-    return sorted(found, key=found.__getitem__)
 
 
 def _unique(tags: Sequence[str]) -> list[str]:

@@ -10,7 +10,8 @@ from sqlalchemy import Column, Select, bindparam, func, select, tuple_
 
 from folkmoot.memory.attachments import BLOCK_COLUMNS, TAGS, Access
 from folkmoot.memory.authors import Author
-from folkmoot.memory.blocks import Block, tags_in_order
+from folkmoot.memory.blocks import Block
+from folkmoot.store.counting import count_of, count_rows
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
@@ -24,6 +25,7 @@ from folkmoot.store.tables import (
     identities,
     identity_blocks,
 )
+from folkmoot.store.tags import tagged, tags_in_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +112,7 @@ async def list_blocks(transaction: Transaction, wanted: BlockFilter, page: Page)
 
 async def count_blocks(transaction: Transaction, wanted: BlockFilter) -> int:
     """Return how many blocks there are."""
-    row = await transaction.first(_filtered(select(func.count().label("count")).select_from(blocks), wanted))
-    return int(row["count"]) if row is not None else 0
+    return await count_rows(transaction, _filtered(count_of(blocks), wanted))
 
 
 async def blocks_labelled(transaction: Transaction, name: str) -> list[str]:
@@ -230,7 +231,7 @@ def _filtered(statement: Select[Any], wanted: BlockFilter) -> Select[Any]:
         if part:
             conditions.append(column.icontains(part, autoescape=True))
     if wanted.tags:
-        conditions.append(blocks.c.id.in_(_with_tags(wanted.tags, every=wanted.match_all_tags)))
+        conditions.append(blocks.c.id.in_(tagged(block_tags.c.block_id, wanted.tags, every=wanted.match_all_tags)))
     agent_count = _agent_count()
     if wanted.agents_more_than is not None:
         conditions.append(agent_count > wanted.agents_more_than)
@@ -254,14 +255,6 @@ def held_by(held: Column[str], identity_id: str | None, keys: Sequence[str]) -> 
         of_keys = select(identities.c.id).where(identities.c.identifier_key.in_(list(keys)))
         statement = statement.where(holders.c.identity_id.in_(of_keys))
     return statement
-
-
-def _with_tags(tags: Sequence[str], *, every: bool) -> Select[Any]:
-    unique = list(dict.fromkeys(tags))
-    found = select(block_tags.c.block_id).where(block_tags.c.tag.in_(unique))
-    if every:
-        found = found.group_by(block_tags.c.block_id).having(func.count() == len(unique))
-    return found
 
 
 def _agent_count() -> Any:

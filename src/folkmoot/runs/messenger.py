@@ -6,16 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
-from sqlalchemy import func, select
-
 from folkmoot.agents.agents import find_agent
+from folkmoot.agents.listing import agents_tagged
 from folkmoot.agents.turn_state import TurnRequest
 from folkmoot.conversations.messages import Message
 from folkmoot.errors import FolkmootError, MalformedId, NotFound, ToolFailed
 from folkmoot.identifiers import check_id
 from folkmoot.runs.active import Answer
-from folkmoot.store.engine import Transaction
-from folkmoot.store.tables import agent_tags
 from folkmoot.tools.tool import ToolContext
 
 DEEPEST = 5
@@ -77,7 +74,7 @@ class AgentMessenger:
         """
         if not match_all and not match_some:
             raise ToolFailed("match_all, match_some: name at least one tag.")
-        found = await context.store.read(lambda transaction: _tagged(transaction, match_all, match_some))
+        found = await context.store.read(lambda transaction: agents_tagged(transaction, match_all, match_some))
         others = [agent_id for agent_id in found if agent_id != context.agent_id]
         if len(others) > MOST_ASKED:
             raise ToolFailed(f"{len(others)} agents have these tags, more than {MOST_ASKED}; name more tags.")
@@ -114,18 +111,3 @@ class AgentMessenger:
             max_steps=context.settings.max_steps,
             hops=context.hops + 1,
         )
-
-
-async def _tagged(transaction: Transaction, match_all: Sequence[str], match_some: Sequence[str]) -> list[str]:
-    statement = select(agent_tags.c.agent_id).distinct()
-    if match_some:
-        statement = statement.where(agent_tags.c.tag.in_(list(match_some)))
-    if match_all:
-        every = (
-            select(agent_tags.c.agent_id)
-            .where(agent_tags.c.tag.in_(list(match_all)))
-            .group_by(agent_tags.c.agent_id)
-            .having(func.count() == len(set(match_all)))
-        )
-        statement = statement.where(agent_tags.c.agent_id.in_(every))
-    return [row["agent_id"] for row in await transaction.all(statement.order_by(agent_tags.c.agent_id))]
