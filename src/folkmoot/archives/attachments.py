@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, delete, select, update
 
 from folkmoot.archives.archives import Archive, find_archive, tags_in
-from folkmoot.errors import NotFound
-from folkmoot.memory.attachments import Access
+from folkmoot.memory.attachments import Access, hold_agent
 from folkmoot.memory.authors import Author
 from folkmoot.memory.departures import note_departure
 from folkmoot.store import clock
@@ -58,11 +57,6 @@ _of_archive = (
     .where(agent_archives.c.archive_id == bindparam("archive_id"), is_kept(agents.c.id))
     .order_by(agents.c.created_at, agents.c.id)
 )
-_lock_agent = (
-    select(agents.c.id)
-    .where(agents.c.id == bindparam("agent_id"), is_kept(agents.c.id))
-    .with_for_update(key_share=True)
-)
 _set_access = (
     update(agent_archives)
     .where(agent_archives.c.agent_id == bindparam("of_agent"), agent_archives.c.archive_id == bindparam("of_archive"))
@@ -101,8 +95,7 @@ async def attach_archive(
     Raises:
         NotFound: there is no such agent or archive.
     """
-    if await transaction.first(_lock_agent, agent_id=agent_id) is None:
-        raise NotFound(f"Agent with ID {agent_id} not found")
+    await hold_agent(transaction, agent_id)
     await find_archive(transaction, archive_id)
     row = {"agent_id": agent_id, "archive_id": archive_id, "access": access or "write", "attached_at": clock.now()}
     await transaction.insert(agent_archives, [row], or_keep=True)
@@ -116,8 +109,7 @@ async def detach_archive(transaction: Transaction, agent_id: str, archive_id: st
     Raises:
         NotFound: there is no such agent or archive.
     """
-    if await transaction.first(_lock_agent, agent_id=agent_id) is None:
-        raise NotFound(f"Agent with ID {agent_id} not found")
+    await hold_agent(transaction, agent_id)
     archive = await find_archive(transaction, archive_id)
     if await transaction.run(_detach, of_agent=agent_id, of_archive=archive_id):
         await note_departure(transaction, "archive", archive_id, archive.name, author, agent_id)

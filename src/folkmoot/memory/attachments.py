@@ -113,6 +113,16 @@ async def agent_exists(transaction: Transaction, agent_id: str) -> bool:
     return await transaction.first(_agent, agent_id=agent_id) is not None
 
 
+async def hold_agent(transaction: Transaction, agent_id: str) -> None:
+    """Lock the agent, so that nobody gives it anything, takes anything from it or deletes it meanwhile.
+
+    Raises:
+        NotFound: there is no such agent.
+    """
+    if await transaction.first(_lock_agent, agent_id=agent_id) is None:
+        raise NotFound(f"Agent with ID {agent_id} not found")
+
+
 async def lock_blocks(transaction: Transaction, agent_id: str) -> None:
     """Lock all of the agent's blocks in one order, so that two steps that edit several never wait for each other."""
     await transaction.all(_lock_blocks, agent_id=agent_id)
@@ -125,8 +135,7 @@ async def attach(transaction: Transaction, agent_id: str, block_id: str, access:
         NotFound: there is no such agent or block.
         Conflict: the agent has another block of the same label.
     """
-    if await transaction.first(_lock_agent, agent_id=agent_id) is None:
-        raise NotFound(f"Agent with ID {agent_id} not found")
+    await hold_agent(transaction, agent_id)
     block = await transaction.first(select(blocks.c.label).where(blocks.c.id == block_id))
     if block is None:
         raise NotFound(f"Block with id '{block_id}' not found")
