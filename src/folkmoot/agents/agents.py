@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 
 from folkmoot.agents.instructions import system_content
 from folkmoot.agents.tool_rules import with_default_approvals
@@ -127,8 +127,8 @@ _copies_of_conversations = (
 
 
 LAST_RUN = last_run_at(runs.c.agent_id == agents.c.id)
-_leaving = leaving(agents, and_(agents.c.id == bindparam("agent_id")), last_run_at=LAST_RUN)
-_groups_leaving = leaving(groups, and_(groups.c.manager_agent_id == bindparam("agent_id")))
+_leaving = leaving(agents, agents.c.id == bindparam("agent_id"), last_run_at=LAST_RUN)
+_groups_leaving = leaving(groups, groups.c.manager_agent_id == bindparam("agent_id"))
 _delete_groups = delete(groups).where(groups.c.manager_agent_id == bindparam("agent_id"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import and_, bindparam, delete, exists, or_, select
+from sqlalchemy import bindparam, delete, exists, or_, select
 
 from folkmoot.agents.agents import find_agent, tool_ids_of, write_tools
 from folkmoot.files.folders import Folder, find_folder, topic
@@ -108,7 +108,7 @@ async def folders_of_agent(transaction: Transaction, agent_id: str, page: Page |
 _of_agents = Several(
     lambda ids: (
         select(folders, agent_folders.c.agent_id)
-        .join(agent_folders, and_(agent_folders.c.folder_id == folders.c.id))
+        .join(agent_folders, agent_folders.c.folder_id == folders.c.id)
         .where(agent_folders.c.agent_id.in_(ids), is_kept(folders.c.id))
         .order_by(folders.c.created_at, folders.c.id)
     )

@@ -20,7 +20,7 @@ from folkmoot.store.tables import conversation_blocks, conversations, messages, 
 _LAST_RUN = last_run_at(runs.c.conversation_id == conversations.c.id)
 _leaving = leaving(
     conversations,
-    and_(conversations.c.id == bindparam("conversation_id")),
+    conversations.c.id == bindparam("conversation_id"),
     last_run_at=_LAST_RUN,
 )
 CONVERSATIONS_LEAVING = leaving(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import Select, and_, bindparam, delete, select, update
+from sqlalchemy import Select, bindparam, delete, select, update
 
 from folkmoot.errors import BadRequest, NotFound
 from folkmoot.files.folders import Folder, find_folder, topic
@@ -71,7 +71,7 @@ class File:
 FILE_COLUMNS = (*files.c, folders.c.name.label("folder_name"))
 """What a file is read from: its row and its folder's name."""
 
-OF_FOLDER = and_(folders.c.id == files.c.folder_id)
+OF_FOLDER = folders.c.id == files.c.folder_id
 
 _files = select(*FILE_COLUMNS).join(folders, OF_FOLDER).where(is_kept(files.c.id), is_kept(folders.c.id))
 _by_id = _files.where(files.c.id == bindparam("file_id"))
@@ -103,7 +103,7 @@ _upload_again = (
         updated_at=bindparam("now"),
     )
 )
-_leaving = leaving(files, and_(files.c.id == bindparam("file_id")))
+_leaving = leaving(files, files.c.id == bindparam("file_id"))
 _rename = update(files).where(files.c.id == bindparam("file_id")).values(name=bindparam("new_name"))
 _delete = delete(files).where(files.c.id == bindparam("file_id"))
 

@@ -68,7 +68,7 @@ _all_files = (
     select(*FILE_COLUMNS, *_views)
     .select_from(files)
     .join(folders, OF_FOLDER)
-    .join(agent_folders, and_(agent_folders.c.folder_id == files.c.folder_id))
+    .join(agent_folders, agent_folders.c.folder_id == files.c.folder_id)
     .outerjoin(
         agent_files, and_(agent_files.c.file_id == files.c.id, agent_files.c.agent_id == agent_folders.c.agent_id)
     )
@@ -109,14 +109,14 @@ _counted = (
 ).scalar_subquery()
 _folders = (
     select(folders.c.id, folders.c.name, folders.c.description, folders.c.instructions, _counted.label("files"))
-    .join(agent_folders, and_(agent_folders.c.folder_id == folders.c.id))
+    .join(agent_folders, agent_folders.c.folder_id == folders.c.id)
     .where(agent_folders.c.agent_id == bindparam("agent_id"), is_kept(folders.c.id))
     .order_by(agent_folders.c.attached_at, folders.c.id)
 )
 _configuration = select(agents.c.configuration).where(agents.c.id == bindparam("agent_id"))
 _openers = (
     select(agent_files.c.file_id, agent_files.c.agent_id)
-    .join(files, and_(files.c.id == agent_files.c.file_id))
+    .join(files, files.c.id == agent_files.c.file_id)
     .where(files.c.folder_id == bindparam("folder_id"), agent_files.c.is_open.is_(True))
 )
 _change = (
@@ -136,7 +136,7 @@ _close = (
 )
 _holders = (
     select(agents.c.id, agents.c.configuration)
-    .join(agent_folders, and_(agent_folders.c.agent_id == agents.c.id))
+    .join(agent_folders, agent_folders.c.agent_id == agents.c.id)
     .where(agent_folders.c.folder_id == bindparam("folder_id"), is_kept(agents.c.id))
     .order_by(agents.c.id)
 )

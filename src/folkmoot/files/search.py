@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, and_, select
+from sqlalchemy import Select, select
 
 from folkmoot.errors import FolkmootError
 from folkmoot.files.chunks import OF_SHOWN_TEXT
@@ -95,7 +95,7 @@ async def _by_meaning(
     """
     held = (
         select(folders)
-        .join(agent_folders, and_(agent_folders.c.folder_id == folders.c.id))
+        .join(agent_folders, agent_folders.c.folder_id == folders.c.id)
         .where(agent_folders.c.agent_id == agent_id, is_kept(folders.c.id))
     )
     spaces: dict[str, list[tuple[str, int]]] = defaultdict(list)
@@ -125,7 +125,7 @@ def _of_agent(statement: Select[Any], agent_id: str) -> Select[Any]:
     return (
         statement.join(files, OF_SHOWN_TEXT)
         .join(folders, OF_FOLDER)
-        .join(agent_folders, and_(agent_folders.c.folder_id == files.c.folder_id))
+        .join(agent_folders, agent_folders.c.folder_id == files.c.folder_id)
         .where(agent_folders.c.agent_id == agent_id, is_kept(files.c.id), is_kept(folders.c.id))
     )
 

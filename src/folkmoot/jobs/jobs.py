@@ -160,7 +160,7 @@ _end = (
 )
 _free_all = update(jobs).where(jobs.c.status == "running").values(due_at=bindparam("now"))
 _delete = delete(jobs).where(jobs.c.id == bindparam("job_id"))
-_leaving = leaving(jobs, and_(jobs.c.id == bindparam("job_id")))
+_leaving = leaving(jobs, jobs.c.id == bindparam("job_id"))
 _of_subject = select(jobs).where(jobs.c.subject_id == bindparam("subject"), jobs.c.due_at.is_not(None))
 _old = (
     select(jobs.c.organization_id, jobs.c.id)

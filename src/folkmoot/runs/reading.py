@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, bindparam, select
+from sqlalchemy import bindparam, select
 
 from folkmoot.agents.approvals import calls_of
 from folkmoot.agents.events import TurnEnd, TurnFailed
@@ -40,7 +40,7 @@ _requests_that_wait = select(messages).where(
     messages.c.run_id.in_(select(_newest_of_agent.c.id).where(_newest_of_agent.c.stop_reason == "requires_approval")),
     messages.c.message_type == "approval_request_message",
 )
-_leaving = leaving(runs, and_(runs.c.id == bindparam("run_id")))
+_leaving = leaving(runs, runs.c.id == bindparam("run_id"))
 
 
 @dataclass(frozen=True, slots=True)
