@@ -16,9 +16,10 @@ from folkmoot.loading import LOADING
 from folkmoot.models.chat_wire import Habits
 from folkmoot.models.exchanges import note_request
 from folkmoot.models.openai_client import openai_client
+from folkmoot.models.provider_client import provider_client
 from folkmoot.models.providers import Provider, ResolvedModel
 from folkmoot.models.sent_before import SentBefore, going_on
-from folkmoot.outbound.proxies import client_for, is_this_machine
+from folkmoot.outbound.proxies import is_this_machine
 
 if TYPE_CHECKING:
     import httpx2
@@ -74,7 +75,7 @@ class Connections:
 
     def kept(self, resolved: ResolvedModel) -> Connection | None:
         """Return a model's connection that has been used before in this event loop, if it is still the right one."""
-        found = self._connections.get(_key(resolved)) if self._loop is asyncio.get_running_loop() else None
+        found = self._connections.get(resolved.kept_as) if self._loop is asyncio.get_running_loop() else None
         return found if found is not None and found.resolved == resolved else None
 
     async def open(self, resolved: ResolvedModel) -> Connection:
@@ -87,16 +88,16 @@ class Connections:
             found = self.kept(resolved)
             if found is None:
                 found = await asyncio.to_thread(self._build, resolved)
-                self._connections[_key(resolved)] = found
+                self._connections[resolved.kept_as] = found
             return found
 
     def avoid_late_system(self, resolved: ResolvedModel) -> bool:
         """Send a model's server no more system messages but the first; False when that is so already."""
-        connection = self._connections[_key(resolved)]
+        connection = self._connections[resolved.kept_as]
         if connection.manner.system_as_user:
             return False
         manner = replace(connection.manner, system_as_user=True)
-        self._connections[_key(resolved)] = replace(connection, manner=manner, sent_before=None)
+        self._connections[resolved.kept_as] = replace(connection, manner=manner, sent_before=None)
         return True
 
     async def aclose(self) -> None:
@@ -119,27 +120,16 @@ class Connections:
             return replace(build(resolved, self._http[way]), traced=self._traced)
 
     def _client(self, resolved: ResolvedModel) -> httpx2.AsyncClient:
-        """Return the HTTP client of the providers' packages; that of added ones judges every address that it dials."""
+        """Return the HTTP client of the providers' packages."""
         import httpx2
 
         from folkmoot.models.wire_client import WireClient
-        from folkmoot.outbound.connections import guarded_transport
 
         # Our own deadline comes first; this one only frees a connection that nobody waits for.
         patience = httpx2.Timeout(self._timeout + 1, connect=CONNECT_SECONDS)
         limits = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)
-        hooks: Any = {"request": [note_request]}
-        if resolved.is_added:
-            transport = guarded_transport(allow_private=self._allow_private, limits=limits)
-            return WireClient(transport=transport, timeout=patience, trust_env=False, event_hooks=hooks)
-        options: Any = {"timeout": patience, "limits": limits, "event_hooks": hooks}
-        return client_for(resolved.address, WireClient, follow_redirects=True, **options)
-
-
-def _key(resolved: ResolvedModel) -> tuple[str, str]:
-    """Return under what a connection is kept; that of an added provider which was changed takes the old one's place."""
-    revision = resolved.provider.revision
-    return (revision[0] if revision is not None else "", resolved.handle)
+        options: Any = {"timeout": patience, "event_hooks": {"request": [note_request]}}
+        return provider_client(resolved, WireClient, limits, allow_private=self._allow_private, **options)
 
 
 def _openai(resolved: ResolvedModel, http: httpx2.AsyncClient) -> Connection:

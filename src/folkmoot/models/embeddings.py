@@ -24,10 +24,10 @@ from folkmoot.models import offline_embedding
 from folkmoot.models.directory import Directory
 from folkmoot.models.observing import model_attributes
 from folkmoot.models.openai_client import openai_client
+from folkmoot.models.provider_client import provider_client
 from folkmoot.models.providers import DEFAULT_ALIAS, OFFLINE, ResolvedModel
 from folkmoot.models.wire import error_in, words_in
-from folkmoot.outbound.connections import guarded_transport
-from folkmoot.outbound.proxies import client_for, is_this_machine
+from folkmoot.outbound.proxies import is_this_machine
 from folkmoot.settings import Settings
 from folkmoot.store.engine import Row
 from folkmoot.store.vectors import unit, unpacked
@@ -220,12 +220,10 @@ class EmbeddingClient:
         kept, loop = self._kept, asyncio.get_running_loop()
         if kept.loop is not loop:  # connections belong to their event loop
             kept.loop, kept.http, kept.askers = loop, {}, {}
-        revision = resolved.provider.revision
-        key = (revision[0] if revision is not None else "", resolved.handle)
-        of, asker = kept.askers.get(key, (None, None))
+        of, asker = kept.askers.get(resolved.kept_as, (None, None))
         if asker is None or of != resolved:
             asker = await asyncio.to_thread(self._build, resolved)
-            kept.askers[key] = resolved, asker
+            kept.askers[resolved.kept_as] = resolved, asker
         return asker
 
     def _build(self, resolved: ResolvedModel) -> _Asker:
@@ -240,17 +238,14 @@ class EmbeddingClient:
             return build(resolved, kept.http[way])
 
     def _client(self, resolved: ResolvedModel) -> httpx2.AsyncClient:
-        """Return an HTTP client; that of added providers judges every address that it dials."""
         import httpx2
 
         from folkmoot.outbound.bounded import BoundedClient
 
         patience = httpx2.Timeout(self._settings.model_timeout + 1, connect=_CONNECT_SECONDS)
-        if not resolved.is_added:
-            return client_for(resolved.address, BoundedClient, timeout=patience, follow_redirects=True)
         limits = httpx2.Limits(max_connections=100, max_keepalive_connections=20)
-        transport = guarded_transport(allow_private=self._settings.private_providers, limits=limits)
-        return BoundedClient(transport=transport, timeout=patience, trust_env=False)
+        allow_private = self._settings.private_providers
+        return provider_client(resolved, BoundedClient, limits, allow_private=allow_private, timeout=patience)
 
 
 def check_dimensions(vectors: Sequence[Sequence[float] | None], first: Row | None, kept_in: str, kept: str) -> None:

@@ -33,7 +33,7 @@ from folkmoot.errors import (
     ProviderTimeout,
 )
 from folkmoot.models.chat_wire import Habits
-from folkmoot.models.providers import ResolvedModel, how_to_set
+from folkmoot.models.providers import ResolvedModel, how_to_set, place_of
 from folkmoot.models.wire import words_in
 
 _OVERFLOW = re.compile(
@@ -94,14 +94,15 @@ def translated(exc: Exception, resolved: ResolvedModel) -> FolkmootError:
     title = resolved.provider.title
     if isinstance(exc, AddressRefused):
         return ProviderError(
-            f"{title} is at {_place(resolved)}, which is not public. FOLKMOOT_PRIVATE_PROVIDERS allows such addresses."
+            f"{title} is at {place_of(resolved.address)}, which is not public. "
+            "FOLKMOOT_PRIVATE_PROVIDERS allows such addresses."
         )
     if isinstance(exc, FolkmootError):
         return exc
     if isinstance(exc, ModelConnectionError):
         if isinstance(exc, ModelTimeoutError) and exc.phase != "connect":
             return ProviderTimeout(f"{title} stopped answering amid the request for {resolved.handle}.")
-        return ProviderError(f"{title} cannot be reached at {_place(resolved)}, or dropped the connection.")
+        return ProviderError(f"{title} cannot be reached at {place_of(resolved.address)}, or dropped the connection.")
     if isinstance(exc, ModelAPIError):
         return _refused(exc, resolved, _words(exc, resolved))
     if isinstance(exc, AnswerBroken):
@@ -130,7 +131,9 @@ def _refused(exc: ModelAPIError, resolved: ResolvedModel, said: str) -> Folkmoot
         wait = f" Try again in {seconds:.0f} s." if seconds else " Try again in a moment."
         return ProviderRateLimit(f"{title} is limiting requests.{wait}")
     if isinstance(exc, ModelNotFoundError) or status == 404:
-        return ProviderRejected(f"{title} has no model {resolved.model!r}, or not at {_place(resolved)}. {said}")
+        return ProviderRejected(
+            f"{title} has no model {resolved.model!r}, or not at {place_of(resolved.address)}. {said}"
+        )
     if status is not None and 400 <= status < 500:
         return ProviderRejected(f"{title} refused the request for {resolved.handle} ({status}). {said}")
     return ProviderError(f"{title} failed to answer for {resolved.handle} ({status or 'no status'}). {said}")
@@ -263,9 +266,3 @@ def _without_key(text: str, key: str) -> str:
     if len(key) >= 16 or (len(key) >= 8 and not key.isalpha()):
         return text.replace(key, "***")
     return re.sub(rf"({_IN_A_KEYS_PLACE}){re.escape(key)}(?!\w)", r"\1***", text)
-
-
-def _place(resolved: ResolvedModel) -> str:
-    """Return the provider's address without user names, passwords or queries."""
-    scheme, _, rest = resolved.address.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from folkmoot.errors import ProviderAuthentication, ProviderError
 from folkmoot.loading import LOADING
-from folkmoot.models.providers import Provider, ResolvedModel
+from folkmoot.models.provider_client import provider_client
+from folkmoot.models.providers import Provider, ResolvedModel, place_of
 from folkmoot.models.windows import (
     dimensions,
     family_window,
@@ -20,7 +21,6 @@ from folkmoot.models.windows import (
     told_output,
     told_window,
 )
-from folkmoot.outbound.proxies import client_for
 
 if TYPE_CHECKING:
     import httpx2
@@ -120,13 +120,9 @@ def _client(resolved: ResolvedModel, allow_private: bool) -> httpx2.AsyncClient:
     import httpx2
 
     from folkmoot.outbound.bounded import BoundedClient
-    from folkmoot.outbound.connections import guarded_transport
 
-    patience = httpx2.Timeout(10, connect=3)
-    if resolved.is_added:
-        transport = guarded_transport(allow_private=allow_private)
-        return BoundedClient(transport=transport, timeout=patience, trust_env=False)
-    return client_for(resolved.address, BoundedClient, timeout=patience, follow_redirects=True)
+    limits, patience = httpx2.Limits(max_connections=100), httpx2.Timeout(10, connect=3)
+    return provider_client(resolved, BoundedClient, limits, allow_private=allow_private, timeout=patience)
 
 
 async def _plain(client: httpx2.AsyncClient, resolved: ResolvedModel) -> dict[str, dict[str, Any]]:
@@ -230,17 +226,11 @@ async def _json(
         answer.raise_for_status()
         return answer.json()
     except httpx2.HTTPStatusError as exc:
-        raise ProviderError(f"No list of models: {_place(url)} answered {exc.response.status_code}.") from exc
+        raise ProviderError(f"No list of models: {place_of(url)} answered {exc.response.status_code}.") from exc
     except httpx2.TransportError as exc:
-        raise ProviderError(f"No list of models: {_place(url)} cannot be reached ({type(exc).__name__}).") from exc
+        raise ProviderError(f"No list of models: {place_of(url)} cannot be reached ({type(exc).__name__}).") from exc
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as exc:
-        raise ProviderError(f"No list of models: {_place(url)} sent what is none ({type(exc).__name__}).") from exc
-
-
-def _place(url: str) -> str:
-    """Return an address without user names, passwords or queries."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+        raise ProviderError(f"No list of models: {place_of(url)} sent what is none ({type(exc).__name__}).") from exc
 
 
 def _entries(answer: Any) -> dict[str, dict[str, Any]]:

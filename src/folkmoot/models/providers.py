@@ -71,6 +71,12 @@ class ResolvedModel:
         """Whether somebody has added the provider, so that its address has to be judged before it is dialled."""
         return self.provider.category == "byok"
 
+    @property
+    def kept_as(self) -> tuple[str, str]:
+        """Under what a connection is kept; that of an added provider which was changed takes the old one's place."""
+        revision = self.provider.revision
+        return (revision[0] if revision is not None else "", self.handle)
+
 
 OFFLINE = Provider("offline", "the offline note-taker", "openai", dialect="offline", default_model="notetaker")
 
@@ -355,6 +361,16 @@ def api_address(provider: Provider, given: str | None) -> str:
     if provider.dialect in ("anthropic", "google"):
         return address.removesuffix("/v1beta").removesuffix("/v1")
     return address
+
+
+def place_of(address: str) -> str:
+    """Return an address without user names, passwords or queries.
+
+    >>> place_of("https://ada:secret@models.example.org/v1?key=1")
+    'https://models.example.org/v1'
+    """
+    scheme, _, rest = address.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
 
 
 def _first(variables: tuple[str, ...], environ: Mapping[str, str]) -> str | None:
