@@ -117,7 +117,6 @@ class ModelClient:
             return
         await self._connection(resolved)
         from folkmoot.models.calls import started
-        from folkmoot.models.failures import translated
 
         patience = self._settings.model_timeout
         try:
@@ -136,7 +135,7 @@ class ModelClient:
         except TimeoutError as exc:
             raise self._too_late(resolved) from exc
         except Exception as exc:
-            raise translated(exc, resolved) from exc
+            raise _translated(exc, resolved) from exc
         finally:
             await stream.aclose()
 
@@ -150,12 +149,11 @@ class ModelClient:
             return asdict(prompt)
         connection = await self._connection(resolved)
         from folkmoot.models.calls import seen
-        from folkmoot.models.failures import translated
 
         try:
             return await seen(connection, prompt)
         except Exception as exc:
-            raise translated(exc, resolved) from exc
+            raise _translated(exc, resolved) from exc
 
     async def prepare(self, handle: str) -> None:
         """Import a provider's package and build its client, so that the first question need not wait."""
@@ -179,9 +177,7 @@ class ModelClient:
         try:
             return await self._connections.open(resolved)
         except Exception as exc:
-            from folkmoot.models.failures import translated
-
-            raise translated(exc, resolved) from exc
+            raise _translated(exc, resolved) from exc
 
     async def _retrying(
         self, call: Callable[[Connection, Prompt], Awaitable[T]], resolved: ResolvedModel, prompt: Prompt
@@ -194,18 +190,14 @@ class ModelClient:
             try:
                 return await call(connection, prompt)
             except FolkmootError as exc:
-                from folkmoot.models.failures import translated
-
-                raise translated(exc, resolved) from exc
+                raise _translated(exc, resolved) from exc
             except Exception as exc:
-                from folkmoot.models.failures import translated
-
                 if (again := self._as_taken(exc, connection, prompt)) is not None:
                     prompt = again
                     continue
                 wait = self._wait(exc, attempt)
                 if wait is None:
-                    raise translated(exc, resolved) from exc
+                    raise _translated(exc, resolved) from exc
                 log.info("asking %s again in %.1f s: %s", resolved.handle, wait, type(exc).__name__)
             await self._pause(wait)
             attempt += 1
@@ -263,6 +255,13 @@ class ModelClient:
             f"{resolved.provider.title} did not answer for {resolved.handle} within "
             f"{self._settings.model_timeout:g} s. FOLKMOOT_MODEL_TIMEOUT sets how long to wait."
         )
+
+
+def _translated(exc: Exception, resolved: ResolvedModel) -> FolkmootError:
+    """Return the error to raise in place of what a model call raised; who tells them apart knows pydantic-ai's."""
+    from folkmoot.models.failures import translated
+
+    return translated(exc, resolved)
 
 
 def _without_reasoning(prompt: Prompt) -> Prompt | None:
