@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, TypeAlias
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Query, Request, Response
 
 from folkmoot.agents.abandoned_calls import pending_in
 from folkmoot.agents.agents import Agent, find_agent
@@ -18,10 +18,11 @@ from folkmoot.conversations.messages import Message, ids_in_context
 from folkmoot.files.shown import files_at_hand
 from folkmoot.groups.groups import managed_groups
 from folkmoot.server.state import ServerState
-from folkmoot.server.wire.agent_replies import AgentView
+from folkmoot.server.wire.agent_replies import AgentView, show_agent
 from folkmoot.server.wire.blocks import BlockReply
+from folkmoot.server.wire.common import json_response
 from folkmoot.server.wire.groups import GroupReply
-from folkmoot.store.engine import Transaction
+from folkmoot.store.engine import Transaction, Work
 
 EVERYTHING = frozenset(
     {
@@ -97,7 +98,7 @@ async def view_agent(
         NotFound: there is no such agent.
     """
     agent = await find_agent(transaction, agent_id)
-    view = (await _views(transaction, [agent], parts, state))[0]
+    view = (await view_listed(transaction, [agent], parts, state))[0]
     has_files = "agent.blocks" in parts and ("agent.sources" not in parts or view.folders)
     return replace(view, files=await files_at_hand(transaction, agent_id)) if has_files else view
 
@@ -106,19 +107,13 @@ async def view_agents(
     transaction: Transaction, agent_ids: Sequence[str], parts: frozenset[str], state: ServerState
 ) -> list[AgentView]:
     """Return these agents, each with those parts."""
-    return await _views(transaction, await agents_of_ids(transaction, agent_ids), parts, state)
+    return await view_listed(transaction, await agents_of_ids(transaction, agent_ids), parts, state)
 
 
 async def view_listed(
     transaction: Transaction, agents: Sequence[Agent], parts: frozenset[str], state: ServerState
 ) -> list[AgentView]:
     """Return a list's agents, each with those parts."""
-    return await _views(transaction, agents, parts, state)
-
-
-async def _views(
-    transaction: Transaction, agents: Sequence[Agent], parts: frozenset[str], state: ServerState
-) -> list[AgentView]:
     ids = [agent.id for agent in agents]
     blocks = await blocks_of_agents(transaction, ids) if "agent.blocks" in parts else {}
     tools = await tools_of_agents(transaction, ids, state.services.tools) if "agent.tools" in parts else {}
@@ -147,6 +142,16 @@ async def _views(
         )
         for agent in agents
     ]
+
+
+async def changed_agent(agent_id: str, state: ServerState, change: Work[object]) -> Response:
+    """Make a change, and answer with the agent as it is then."""
+
+    async def write(transaction: Transaction) -> AgentView:
+        await change(transaction)
+        return await view_agent(transaction, agent_id, state)
+
+    return json_response(show_agent(await state.store.write(write)))
 
 
 async def _waiting(transaction: Transaction, agent_ids: Sequence[str]) -> dict[str, Message]:

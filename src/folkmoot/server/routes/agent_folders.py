@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
@@ -21,10 +21,10 @@ from folkmoot.files.open_files import (
     view_characters,
 )
 from folkmoot.files.views import view_lines
-from folkmoot.server.agent_views import view_agent
+from folkmoot.server.agent_views import changed_agent
 from folkmoot.server.scanning import Scan
-from folkmoot.server.state import ServerState, State
-from folkmoot.server.wire.agent_replies import AgentReply, AgentView, show_agent
+from folkmoot.server.state import State
+from folkmoot.server.wire.agent_replies import AgentReply
 from folkmoot.server.wire.common import AgentId, Deleted, FileId, FolderId, json_response, page_of
 from folkmoot.server.wire.folders import AgentFileReply, AgentFilesReply, SourceReply
 from folkmoot.store.engine import Transaction
@@ -48,14 +48,14 @@ async def list_folders(agent_id: AgentId, page: NewestFirst, state: State) -> Re
 @router.patch("/sources/attach/{folder_id}", response_model=AgentReply)
 async def attach(agent_id: AgentId, folder_id: FolderId, state: State) -> Response:
     """Give the agent a folder, and with its first one the tools to read files."""
-    return await _changed(agent_id, state, lambda transaction: attach_folder(transaction, agent_id, folder_id))
+    return await changed_agent(agent_id, state, lambda transaction: attach_folder(transaction, agent_id, folder_id))
 
 
 @router.patch("/folders/detach/{folder_id}", response_model=AgentReply)
 @router.patch("/sources/detach/{folder_id}", response_model=AgentReply)
 async def detach(agent_id: AgentId, folder_id: FolderId, state: State) -> Response:
     """Take a folder from the agent, and with its last one the tools to read files."""
-    return await _changed(agent_id, state, lambda transaction: detach_folder(transaction, agent_id, folder_id))
+    return await changed_agent(agent_id, state, lambda transaction: detach_folder(transaction, agent_id, folder_id))
 
 
 @router.get("/files", response_model=AgentFilesReply)
@@ -130,13 +130,3 @@ async def _visible(transaction: Transaction, held: AgentFile, room: int) -> str 
     if not held.is_open:
         return None
     return (await view_lines(transaction, held.file, held.first_line, held.last_line, room)).render()
-
-
-async def _changed(agent_id: str, state: ServerState, change: Any) -> Response:
-    """Make a change and answer with the agent as it is then."""
-
-    async def write(transaction: Transaction) -> AgentView:
-        await change(transaction)
-        return await view_agent(transaction, agent_id, state)
-
-    return json_response(show_agent(await state.store.write(write)))

@@ -17,7 +17,7 @@ from folkmoot.agents.identities import set_identities
 from folkmoot.agents.listing import AgentFilter, count_agents, list_agents, list_tags
 from folkmoot.errors import Forbidden, InvalidInput, NotFound
 from folkmoot.groups.sleeptime import create_with_partner, ensure_partner
-from folkmoot.server.agent_views import Include, view_agent, view_listed
+from folkmoot.server.agent_views import Include, changed_agent, view_agent, view_listed
 from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import ServerState, State
@@ -149,11 +149,7 @@ async def update(agent_id: AgentId, body: UpdateAgent, state: State) -> Response
     if (model := body.model_handle()) is not None:
         await state.services.catalogue.find_handle(model)
 
-    async def write(transaction: Transaction) -> AgentView:
-        await change_agent(transaction, agent_id, body, state)
-        return await view_agent(transaction, agent_id, state)
-
-    return json_response(show_agent(await state.store.write(write)))
+    return await changed_agent(agent_id, state, lambda transaction: change_agent(transaction, agent_id, body, state))
 
 
 async def change_agent(transaction: Transaction, agent_id: str, body: UpdateAgent, state: ServerState) -> None:
@@ -226,13 +222,13 @@ async def attach(agent_id: AgentId, tool_id: ToolId, state: State) -> Response:
         for tool in await state.services.tools.find(transaction, [tool_id]):
             await attach_tool(transaction, agent_id, tool, state.services.tools)
 
-    return await _changed(agent_id, state, change)
+    return await changed_agent(agent_id, state, change)
 
 
 @router.patch("/{agent_id}/tools/detach/{tool_id}", response_model=AgentReply)
 async def detach(agent_id: AgentId, tool_id: ToolId, state: State) -> Response:
     """Take a tool from the agent."""
-    return await _changed(agent_id, state, lambda transaction: detach_tool(transaction, agent_id, tool_id))
+    return await changed_agent(agent_id, state, lambda transaction: detach_tool(transaction, agent_id, tool_id))
 
 
 @router.get("/{agent_id}/secrets")
@@ -267,7 +263,7 @@ async def set_approval(
         rules = [each for each in agent.configuration.get("tool_rules") or () if not _is_approval(each, tool_name)]
         await update_agent(transaction, agent_id, {}, {"tool_rules": [*rules, rule] if wanted else rules})
 
-    return await _changed(agent_id, state, change)
+    return await changed_agent(agent_id, state, change)
 
 
 @tags_router.get("")
@@ -278,16 +274,6 @@ async def list_all_tags(page: ByName, scan: Scan, query_text: str | None = None,
 
 def _is_approval(rule: Mapping[str, Any], tool_name: str) -> bool:
     return rule.get("type") == "requires_approval" and rule.get("tool_name") == tool_name
-
-
-async def _changed(agent_id: str, state: ServerState, change: Any) -> Response:
-    """Make a change and answer with the agent as it is then."""
-
-    async def write(transaction: Transaction) -> AgentView:
-        await change(transaction)
-        return await view_agent(transaction, agent_id, state)
-
-    return json_response(show_agent(await state.store.write(write)))
 
 
 def _changes(body: UpdateAgent, state: ServerState) -> tuple[dict[str, Any], dict[str, Any]]:

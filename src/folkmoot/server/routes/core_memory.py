@@ -12,12 +12,12 @@ from folkmoot.files.shown import files_at_hand
 from folkmoot.memory.attachments import attach, attached_rows, detach
 from folkmoot.memory.blocks import Block, edit_text, update_block
 from folkmoot.memory.listing import attached_blocks
-from folkmoot.server.agent_views import view_agent
+from folkmoot.server.agent_views import changed_agent
 from folkmoot.server.bodies import BodyRoute
 from folkmoot.server.errands import overwrite
 from folkmoot.server.scanning import Scan
 from folkmoot.server.state import State
-from folkmoot.server.wire.agent_replies import AgentReply, AgentView, MemoryReply, show_agent
+from folkmoot.server.wire.agent_replies import AgentReply, MemoryReply
 from folkmoot.server.wire.blocks import (
     AnyEdit,
     AttachBlock,
@@ -75,23 +75,18 @@ async def attach_block(agent_id: AgentId, block_id: BlockId, state: State, body:
     """Attach a block to the agent, which sees it from its next step on; again, to change its access."""
     access = body.access if body is not None else None
 
-    async def write(transaction: Transaction) -> AgentView:
-        await attach(transaction, agent_id, block_id, access)
-        return await view_agent(transaction, agent_id, state)
-
-    return json_response(show_agent(await state.store.write(write)))
+    return await changed_agent(agent_id, state, lambda transaction: attach(transaction, agent_id, block_id, access))
 
 
 @router.patch("/blocks/detach/{block_id}", response_model=AgentReply)
 async def detach_block(agent_id: AgentId, block_id: BlockId, state: State) -> Response:
     """Detach a block from the agent; the block itself stays."""
 
-    async def write(transaction: Transaction) -> AgentView:
+    async def change(transaction: Transaction) -> None:
         await find_agent(transaction, agent_id, lock=True)
         await detach(transaction, agent_id, block_id, state.author)
-        return await view_agent(transaction, agent_id, state)
 
-    return json_response(show_agent(await state.store.write(write)))
+    return await changed_agent(agent_id, state, change)
 
 
 @router.get("/blocks/{block_label:path}", response_model=BlockReply)
