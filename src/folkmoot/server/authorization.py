@@ -140,11 +140,16 @@ def role_for(method: str, path: str) -> Role:
     return "member"
 
 
+def _opening(opened: Mapping[str, re.Pattern[str]], method: str, path: str) -> re.Match[str] | None:
+    """Return how a path matches what is opened to a method; what is open to GET is to HEAD."""
+    pattern = opened.get("GET" if method == "HEAD" else method)
+    return pattern.fullmatch(path) if pattern is not None else None
+
+
 def _check_policy(principal: Principal, method: str, path: str) -> None:
     assert principal.policy is not None
     for access, opened in BY_TOKEN.items():
-        pattern = opened.get("GET" if method == "HEAD" else method)
-        match = pattern.fullmatch(path) if pattern is not None else None
+        match = _opening(opened, method, path)
         if match is not None and access in principal.policy.agents.get(match[1], ()):
             return
     raise Forbidden(f"This token's policy does not open {method} {path}.")
@@ -152,8 +157,7 @@ def _check_policy(principal: Principal, method: str, path: str) -> None:
 
 def _is_on_errand(errand: Errand, grants: Grants, method: str, path: str) -> bool:
     """Tell whether a request is one that an agent's tool may send with the key that it was lent."""
-    pattern = ON_ERRAND.get("GET" if method == "HEAD" else method)
-    match = pattern.fullmatch(path) if pattern is not None else None
+    match = _opening(ON_ERRAND, method, path)
     if match is not None and match[1] == errand.agent_id:
         return True
     if method == "POST" and (other := TO_OTHERS.fullmatch(path)) is not None:
@@ -172,8 +176,7 @@ def _check_grants(grants: Grants, method: str, path: str) -> None:
             raise Forbidden("A key that is lent for one errand has nothing to listen to.")
         return
     for access, opened in BY_MEMBER.items():
-        pattern = opened.get("GET" if method == "HEAD" else method)
-        match = pattern.fullmatch(path) if pattern is not None else None
+        match = _opening(opened, method, path)
         if match is None:
             continue
         has = grants.blocks.get(match[1])
