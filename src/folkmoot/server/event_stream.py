@@ -82,7 +82,7 @@ class EventStream(Response):
     async def _send_while_read(self, sender: _Sender, receive: Receive) -> None:
         """Send until the events end, the reader goes away or the stream is stopped."""
         sending = asyncio.create_task(self._send_events(sender))
-        leaving = asyncio.create_task(_disconnected(receive))
+        leaving = asyncio.create_task(disconnected(receive))
         try:
             while not (sending.done() or leaving.done() or self._stopping.done()):
                 await sender.break_silence()
@@ -145,6 +145,7 @@ _read: set[EventStream] = set()
 _endless: WeakSet[EventStream] = WeakSet()
 
 
-async def _disconnected(receive: Receive) -> None:
+async def disconnected(receive: Receive) -> None:
+    """Wait until the client of a request whose body has been read goes away."""
     while (await receive())["type"] != "http.disconnect":
         pass

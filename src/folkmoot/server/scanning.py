@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, Request
 
 from folkmoot.errors import ClientLeft
+from folkmoot.server.event_stream import disconnected
 from folkmoot.server.state import state_of
 from folkmoot.store.engine import Store, Work
 
@@ -50,7 +51,7 @@ class Scanning:
             ClientLeft: nobody waits for the answer any more.
         """
         scanning = asyncio.create_task(work)
-        leaving = asyncio.create_task(self._left())
+        leaving = asyncio.create_task(disconnected(self._request.receive))
         try:
             await asyncio.wait((scanning, leaving), return_when=asyncio.FIRST_COMPLETED)
             if not scanning.done():
@@ -60,10 +61,6 @@ class Scanning:
             for task in (scanning, leaving):
                 task.cancel()
             await asyncio.gather(scanning, leaving, return_exceptions=True)
-
-    async def _left(self) -> None:
-        while (await self._request.receive())["type"] != "http.disconnect":
-            pass
 
 
 async def scanning_of(request: Request) -> Scanning:
