@@ -120,7 +120,7 @@ def read_request(
     model = None if body.override_model is None else state.services.catalogue.handle_of(body.override_model)
     if body.callback_url is not None:
         check_callback_url(body.callback_url, allow_private=state.services.settings.private_callbacks)
-    chain, hops = sent_by(state.errand, agent_id, waits=not body.background and run_type != "send_message_async")
+    chain, hops = sent_by(state.errand, agent_id, waits=not body.background)
     return TurnRequest(
         agent_id=agent_id,
         conversation_id=conversation_id,

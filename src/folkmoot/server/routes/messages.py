@@ -78,11 +78,11 @@ async def cancel(agent_id: AgentId, state: State, body: CancelRuns | None = None
 
     What waits for a decision because of them is settled, so that the agent can be talked to again.
     """
-    named = body.run_ids if body is not None else None
-    wanted = RunFilter(agent_ids=[agent_id], statuses=() if named is not None else UNFINISHED, ids=named)
+    run_ids = body.run_ids if body is not None else None
+    wanted = RunFilter(agent_ids=[agent_id], statuses=() if run_ids is not None else UNFINISHED, ids=run_ids)
     outcomes = await cancel_runs(wanted, state)
-    await state.store.write(lambda transaction: settle_abandoned_of_agent(transaction, agent_id, named))
-    return {**dict.fromkeys(named or (), "not a run of this agent"), **outcomes}
+    await state.store.write(lambda transaction: settle_abandoned_of_agent(transaction, agent_id, run_ids))
+    return {**dict.fromkeys(run_ids or (), "not a run of this agent"), **outcomes}
 
 
 @router.get("", response_model=list[AnyMessage])

@@ -70,20 +70,21 @@ class StreamShape:
             event = event.message
         if isinstance(event, Message):
             return [message.model_dump(mode="json") for message in show_messages([event], self.messages, self.types)]
-        piece = {**self._show_piece(event), **self.speaker}
+        piece = {**_show_piece(event), **self.speaker}
         return [piece] if self.types is None or piece["message_type"] in self.types else []
 
-    def _show_piece(self, piece: Piece) -> Mapping[str, Any]:
-        if isinstance(piece, TextPiece):
-            return {**_head(piece, "assistant_message", piece.message_id, piece.step_id), "content": piece.text}
-        if isinstance(piece, ReasoningPiece):
-            head = _head(piece, "reasoning_message", piece.message_id, piece.step_id)
-            return {**head, "source": "reasoner_model", "reasoning": piece.text, "signature": None}
-        kind = "approval_request_message" if piece.waits else "tool_call_message"
-        call = {"name": piece.name, "arguments": piece.arguments, "tool_call_id": piece.call_id}
-        shown = {name: value for name, value in call.items() if value}
-        head = _head(piece, kind, piece.message_id, piece.step_id)
-        return {**head, "tool_call": shown, "tool_calls": shown}
+
+def _show_piece(piece: Piece) -> Mapping[str, Any]:
+    if isinstance(piece, TextPiece):
+        return {**_head(piece, "assistant_message", piece.message_id, piece.step_id), "content": piece.text}
+    if isinstance(piece, ReasoningPiece):
+        head = _head(piece, "reasoning_message", piece.message_id, piece.step_id)
+        return {**head, "source": "reasoner_model", "reasoning": piece.text, "signature": None}
+    kind = "approval_request_message" if piece.waits else "tool_call_message"
+    call = {"name": piece.name, "arguments": piece.arguments, "tool_call_id": piece.call_id}
+    shown = {name: value for name, value in call.items() if value}
+    head = _head(piece, kind, piece.message_id, piece.step_id)
+    return {**head, "tool_call": shown, "tool_calls": shown}
 
 
 def _show_failure(failed: TurnFailed) -> Sequence[Mapping[str, Any]]:
