@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+from contextlib import suppress
 
 from folkmoot.agents.conversations import create_conversation
 from folkmoot.agents.creation import AgentPlan, create_agent
@@ -16,8 +16,6 @@ from folkmoot.jobs.kinds import ActiveJob, JobKind
 from folkmoot.memory.authors import Author
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
-
-logger = logging.getLogger(__name__)
 
 LIFETIME = 24 * 60 * 60 * 1_000_000
 """Microseconds from an ephemeral conversation's beginning to its end."""
@@ -44,16 +42,7 @@ def ephemeral_kind() -> JobKind:
     """Return what a process does for such jobs."""
 
     async def work(active: ActiveJob) -> None:
-        try:
-            await remove_agent(
-                active.store, active.job.subject_id, Author("system")
-            )  # once more after a crash changes nothing
-        except NotFound:
-            logger.debug("Somebody has deleted the agent before", extra={"id": active.job.subject_id})
-        await active.complete(_is_done)
+        with suppress(NotFound):  # somebody has deleted it before, or a process that died behind that
+            await remove_agent(active.store, active.job.subject_id, Author("system"))
 
     return JobKind(DELETE_EPHEMERAL, work)
-
-
-async def _is_done(_: Transaction) -> bool:
-    return True
