@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from folkmoot.agents.agents import Agent
 from folkmoot.agents.recent_contexts import RecentContexts
 from folkmoot.agents.trace_keeping import TraceKeeping
-from folkmoot.conversations.messages import Message, said_text
 from folkmoot.jobs.kinds import JobKinds
 from folkmoot.models.catalogue import Catalogue
 from folkmoot.models.directory import Directory
@@ -21,7 +20,7 @@ from folkmoot.store.engine import Store
 from folkmoot.store.sealing import Sealer
 from folkmoot.tools.mcp.service import McpServers
 from folkmoot.tools.registry import ToolRegistry
-from folkmoot.tools.tool import Messenger, OwnTools, ToolContext
+from folkmoot.tools.tool import Messenger, ToolContext
 
 
 class Models(Protocol):
@@ -74,58 +73,24 @@ class Services:
             embeddings=self.embeddings.of(organization_id),
         )
 
-    def tool_context(
-        self,
-        agent: Agent,
-        messenger: Messenger,
-        *,
-        conversation_id: str,
-        run_id: str = "",
-        step_id: str = "",
-        seen: Mapping[str, int] | None = None,
-        chain: Sequence[str] = (),
-        hops: int = 0,
-        edits_as_read: bool = False,
-        asked: Sequence[Message] = (),
-        own_tools: OwnTools | None = None,
-        overtaken: int = 0,
-    ) -> ToolContext:
-        """Return what an agent's tools may use.
+    def tool_context(self, agent: Agent, messenger: Messenger, conversation_id: str) -> ToolContext:
+        """Return what an agent's tools may use in a conversation, outside of any run and step.
 
         Args:
             agent: who calls them.
             messenger: the other agents.
             conversation_id: in which conversation.
-            run_id: in which run; empty outside of any.
-            step_id: in which step; empty outside of any.
-            seen: the version of each block that the step's model was shown.
-            chain: the agents that wait for this turn's answer.
-            hops: how many messages between agents have set each other off up to it.
-            edits_as_read: whether blocks are only overwritten as the step's model was shown them.
-            asked: the messages that began the turn.
-            own_tools: what code of the agent's may call.
-            overtaken: how many edits of the steps before came to nothing because of that.
         """
         return ToolContext(
             agent_id=agent.id,
             agent_name=agent.name,
             conversation_id=conversation_id,
-            run_id=run_id,
-            step_id=step_id,
             store=self.store,
             settings=self.settings,
             environ=self.environ,
             variables=self.sealer.unseal(agent.configuration.get("sealed_variables")),
-            seen=seen or {},
             messenger=messenger,
             embeddings=self.embeddings,
             embedding=self.embeddings.usable(agent.named_embedding),
             sandbox=self.sandbox,
-            chain=chain,
-            hops=hops,
-            edits_as_read=edits_as_read,
-            asked=[said_text(message) for message in asked],
-            asked_by=next((message.sender_id for message in asked), None),
-            own_tools=own_tools,
-            overtaken=overtaken,
         )

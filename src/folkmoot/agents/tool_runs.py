@@ -42,7 +42,7 @@ async def run_tool(
     if tool is None:
         raise NotFound(f"Tool '{name}' not found or not attached to agent '{agent_id}'")
     own = InnerCalls(list(tools.values()), [each.schema for each in tools.values()], lambda _call, _made: {})
-    context = services.tool_context(agent, messenger, conversation_id=agent_id, own_tools=own)
+    context = replace(services.tool_context(agent, messenger, agent_id), own_tools=own)
     try:
         given = read_arguments(tool.schema, arguments)
         if not tool.in_step:

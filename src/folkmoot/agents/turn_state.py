@@ -16,7 +16,7 @@ from folkmoot.agents.services import Services
 from folkmoot.agents.standing_approvals import approvals_of
 from folkmoot.agents.tool_calls import Outcome, PlannedCall, inner_called, not_run, plan_calls
 from folkmoot.agents.tool_rules import Called, ToolRules
-from folkmoot.conversations.messages import Message
+from folkmoot.conversations.messages import Message, said_text
 from folkmoot.errors import ToolFailed
 from folkmoot.models.prompt import Prompt, Reply, ToolCall, ToolSchema, Usage
 from folkmoot.store.engine import Transaction
@@ -238,17 +238,17 @@ class TurnState:
 
     def tool_context(self, sink: TurnSink, step_id: str, seen: Seen) -> ToolContext:
         """Return what a step's tools may use; the model was shown `seen`."""
-        return self.services.tool_context(
-            self.agent,
-            sink.messenger,
-            conversation_id=self.request.conversation_id,
+        request = self.request
+        return replace(
+            self.services.tool_context(self.agent, sink.messenger, request.conversation_id),
             run_id=sink.run_id,
             step_id=step_id,
             seen={block.id: block.version for block in seen.blocks},
-            chain=self.request.chain,
-            hops=self.request.hops,
-            edits_as_read=self.request.edits_as_read,
-            asked=self.request.messages,
+            chain=request.chain,
+            hops=request.hops,
+            edits_as_read=request.edits_as_read,
+            asked=[said_text(message) for message in request.messages],
+            asked_by=next((message.sender_id for message in request.messages), None),
             own_tools=InnerCalls(self.tools, self.schemas, self.check_inner),
             overtaken=sum(each.overtaken for each in self.called),
         )

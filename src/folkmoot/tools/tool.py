@@ -68,14 +68,12 @@ class ToolContext:
     """Who calls a tool, and what it may use.
 
     `transaction` is that of the step, for a tool that runs in it, and None for every other. `seen` tells which version
-    of each block the step's model was shown.
+    of each block the step's model was shown. Outside of any turn there is no run, no step, and nobody who asked.
     """
 
     agent_id: str
     agent_name: str
     conversation_id: str
-    run_id: str
-    step_id: str
     store: Store
     settings: Settings
     environ: Mapping[str, str]
@@ -84,6 +82,8 @@ class ToolContext:
     embedding: str | None = None
     """Handle of the agent's embedding model, for an archive that is made for it."""
 
+    run_id: str = ""
+    step_id: str = ""
     variables: Mapping[str, str] = field(default_factory=dict)
     seen: Mapping[str, int] = field(default_factory=dict)
     transaction: Transaction | None = None
