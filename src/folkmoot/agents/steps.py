@@ -15,7 +15,7 @@ from sqlalchemy import bindparam, or_, select, update
 from folkmoot.agents.context import Seen
 from folkmoot.errors import NotFound
 from folkmoot.models.exchanges import read_body
-from folkmoot.models.prompt import Prompt, Reply, Usage
+from folkmoot.models.prompt import Usage
 from folkmoot.store import clock
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
@@ -273,22 +273,6 @@ async def usage_of_steps(transaction: Transaction, run_id: str) -> tuple[Usage, 
     rows = await transaction.all(_of_run, run_id=run_id)
     whole = [StoredStep.from_row(row) for row in rows if row["status"] != "failed"]
     return sum((step.usage for step in whole), Usage()), len(whole)
-
-
-def trace_of(prompt: Prompt, reply: Reply) -> Mapping[str, str]:
-    """Return what the provider was sent and what it answered, in its own JSON, for the trace of a step.
-
-    Of a stream only the request is kept as it was, and the offline model has neither; then it is Folkmoot's own.
-    """
-    kept = reply.trace or {}
-    return {
-        "request": kept.get("request") or json.dumps(asdict(prompt)),
-        "response": kept.get("response") or json.dumps(_own_words(reply)),
-    }
-
-
-def _own_words(reply: Reply) -> Mapping[str, Any]:
-    return {name: value for name, value in asdict(replace(reply, trace=None)).items() if name != "trace"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,14 @@ is forgotten, those that are left of the others cannot be read any more.
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter, OrderedDict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from folkmoot.agents.steps import KeptTrace, trace_of
+from folkmoot.agents.steps import KeptTrace
 from folkmoot.memory.deltas import common_prefix
 from folkmoot.models.prompt import Prompt, Reply
 from folkmoot.settings import Settings
@@ -58,6 +61,8 @@ class TraceKeeping:
     def kept(self, organization_id: str, conversation_id: str, prompt: Prompt, reply: Reply) -> KeptTrace | None:
         """Return the trace of a model call as it is to be stored, or None when it is not to be kept.
 
+        It is in the provider's own JSON. Of a stream only the request is known so, of the offline model neither.
+
         Args:
             organization_id: whose it is.
             conversation_id: in which conversation the call was made.
@@ -66,8 +71,10 @@ class TraceKeeping:
         """
         if not self.keeps_any:
             return None
-        trace = trace_of(prompt, reply)
-        return self.kept_as_sent(organization_id, conversation_id, trace["request"], trace["response"])
+        told = reply.trace or {}
+        request = told.get("request") or json.dumps(asdict(prompt))
+        response = told.get("response") or json.dumps(_own_words(reply))
+        return self.kept_as_sent(organization_id, conversation_id, request, response)
 
     @property
     def keeps_any(self) -> bool:
@@ -118,3 +125,7 @@ class TraceKeeping:
         if shared < max(SHORTEST_SHARED, len(request) // 2):
             return KeptTrace(request, response)
         return KeptTrace(request[shared:], response, base.step_id, shared)
+
+
+def _own_words(reply: Reply) -> Mapping[str, Any]:
+    return {name: value for name, value in asdict(reply).items() if name != "trace"}
