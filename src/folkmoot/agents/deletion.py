@@ -8,7 +8,7 @@ two pieces.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
 
 from sqlalchemy import bindparam, case, delete, func, select
 
@@ -87,6 +87,15 @@ _files = (
     .limit(FILES)
 )
 _LAST = 2**62
+_DELETE: Mapping[str, Callable[[Transaction, str], Awaitable[None]]] = {
+    "agent": delete_agent,
+    "conversation": delete_conversation,
+    "block": delete_block,
+    "archive": delete_archive,
+    "folder": folders.delete_folder,
+    "file": delete_file,
+}
+"""What deletes a thing of each kind, once all that was large of it has gone."""
 
 
 async def remove_agent(store: Store, agent_id: str, author: Author) -> None:
@@ -323,14 +332,6 @@ async def _delete_text(transaction: Transaction, file_id: str, most: int) -> int
 
 
 async def _finish(transaction: Transaction, deletion: Deletion) -> None:
-    """Delete the thing itself; another process may have been faster."""
-    finish: dict[str, Any] = {
-        "agent": delete_agent,
-        "conversation": delete_conversation,
-        "block": delete_block,
-        "archive": delete_archive,
-        "folder": folders.delete_folder,
-        "file": delete_file,
-    }
-    if deletion.kind in finish:
-        await finish[deletion.kind](transaction, deletion.id)
+    """Delete the thing itself; another process may have been faster. What was reset stays."""
+    if deletion.kind != "reset":
+        await _DELETE[deletion.kind](transaction, deletion.id)

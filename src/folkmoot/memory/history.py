@@ -32,6 +32,9 @@ MOST_BLAMED_VERSIONS = 50_000
 MOST_BLAMED_CHARACTERS = 100_000_000
 """How much of a history blame replays: some seconds on a reader's thread."""
 
+MOST_OF_RUN = 200
+"""Edits of one run that are told."""
+
 CHANGES_AT_ONCE = 200
 _AUTHORS_AT_ONCE = 200
 
@@ -204,14 +207,14 @@ class EditOfBlock:
         return cls(row["block_id"], row["label"], Version.from_row(row))
 
 
-async def edits_of_run(transaction: Transaction, run_id: str, limit: int = 200) -> list[EditOfBlock]:
-    """Return what a run changed in blocks that are still there, the oldest first."""
+async def edits_of_run(transaction: Transaction, run_id: str) -> list[EditOfBlock]:
+    """Return what a run changed in blocks that are still there, the oldest first, `MOST_OF_RUN` at the most."""
     statement = (
         select(*DESCRIBED, blocks.c.label)
         .join(blocks, blocks.c.id == block_versions.c.block_id)
         .where(block_versions.c.run_id == run_id, block_versions.c.run_id.is_not(None), is_kept(blocks.c.id))
         .order_by(block_versions.c.created_at, block_versions.c.block_id, block_versions.c.version)
-        .limit(limit)
+        .limit(MOST_OF_RUN)
     )
     return [EditOfBlock.from_row(row) for row in await transaction.all(statement)]
 

@@ -12,15 +12,17 @@ from folkmoot.tools.builtin.memory_files import FOLDER
 from folkmoot.tools.builtin.voice_memory import USER_LABEL
 from folkmoot.tools.schema import storable
 
-_WHERE: Mapping[str, Sequence[str]] = {
-    "memory_insert": ("label",),
-    "memory_replace": ("label",),
-    "memory_rethink": ("label",),
-    "memory_apply_patch": ("label",),
-    "core_memory_append": ("label",),
-    "core_memory_replace": ("label",),
-}
-"""The arguments of each memory tool that say which block it edits."""
+_BY_LABEL = frozenset(
+    {
+        "memory_insert",
+        "memory_replace",
+        "memory_rethink",
+        "memory_apply_patch",
+        "core_memory_append",
+        "core_memory_replace",
+    }
+)
+"""The memory tools whose argument `label` says which block they edit."""
 
 _FILE_EDITS = ("insert", "str_replace")
 """Commands of the `memory` tool that edit a block; its others make, remove and rename some."""
@@ -69,7 +71,7 @@ def shared_arguments(tool_name: str, arguments: Mapping[str, Any]) -> Mapping[st
     if tool_name == "memory" and arguments.get("command") in _FILE_EDITS:
         names: Sequence[str] = ("command", "path")
     else:
-        names = _WHERE.get(tool_name, ())
+        names = ("label",) if tool_name in _BY_LABEL else ()
     return {name: arguments[name] for name in names} if names and all(name in arguments for name in names) else None
 
 
