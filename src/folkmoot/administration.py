@@ -21,9 +21,7 @@ from pydantic import SecretStr
 
 from folkmoot.errors import ProxyUnusable, StartupError
 from folkmoot.outbound.proxies import client_for
-from folkmoot.settings import Settings, read_settings
-
-USUAL_ADDRESS = "http://localhost:8283"
+from folkmoot.settings import USUAL_ADDRESS, Settings, read_settings
 
 UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 LONGEST = timedelta(days=36_500)

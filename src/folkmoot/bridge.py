@@ -21,9 +21,8 @@ from pydantic import SecretStr
 
 from folkmoot.errors import ProxyUnusable, StartupError
 from folkmoot.outbound.proxies import client_for
-from folkmoot.settings import Settings, read_settings
+from folkmoot.settings import USUAL_ADDRESS, Settings, read_settings
 
-USUAL_ADDRESS = "http://localhost:8283"
 PATH = "/mcp"
 
 LAST_ANSWERS_SECONDS = 5.0

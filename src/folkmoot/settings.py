@@ -97,6 +97,10 @@ _RETIRED: Mapping[str, str] = {
 _SECRET_IN_QUERY = re.compile(r"([?&][^=&#]*(?:pass|key|token|secret)[^=&#]*=)[^&#]+", re.IGNORECASE)
 
 
+USUAL_ADDRESS = "http://localhost:8283"
+"""Where the commands look for the running server, unless they are told of another place."""
+
+
 class Settings(BaseSettings):
     """What can be set; each field is the variable `FOLKMOOT_<NAME>`."""
 

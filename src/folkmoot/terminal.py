@@ -19,9 +19,8 @@ from rich.text import Text
 
 from folkmoot.errors import ProxyUnusable, StartupError
 from folkmoot.outbound.proxies import client_for
-from folkmoot.settings import read_settings
+from folkmoot.settings import USUAL_ADDRESS, read_settings
 
-USUAL_ADDRESS = "http://localhost:8283"
 ANSWER_SECONDS = 60.0
 RECONNECT_SECONDS = 1.0
 
