@@ -18,7 +18,7 @@ from folkmoot.agents.approvals import calls_of
 from folkmoot.agents.context import model_options, to_prompt_messages
 from folkmoot.agents.context_window import SHORTEST, clip, size_of, size_of_messages
 from folkmoot.agents.services import Services
-from folkmoot.conversations.messages import Message, clean_text
+from folkmoot.conversations.messages import Message, clean_text, text_in
 from folkmoot.errors import ContextOverflow, InvalidInput, NotFound, ProviderError
 from folkmoot.models.frames import render_frame
 from folkmoot.models.prompt import AssistantMessage, Prompt, PromptMessage, Usage, UserMessage
@@ -362,7 +362,4 @@ def line_of(message: Message) -> str:
 
 
 def _text(message: Message) -> str:
-    content = message.body["content"]
-    if isinstance(content, str):
-        return content
-    return "\n".join(part["text"] if part["type"] == "text" else f"({part['type']})" for part in content)
+    return text_in(message.body["content"], "(image)")

@@ -25,7 +25,6 @@ from typing import Any, Literal, TypeAlias
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, case, exists, func, or_, select, true, update
 
-from folkmoot.errors import NotFound
 from folkmoot.identifiers import new_id
 from folkmoot.store import clock
 from folkmoot.store.deletions import message_is_kept
@@ -107,7 +106,6 @@ _behind_step = select(func.min(messages.c.sequence).label("place")).where(
     messages.c.message_type != "summary_message",
     or_(messages.c.step_id.is_(None), messages.c.step_id != bindparam("step_id")),
 )
-_one = select(messages).where(messages.c.id == bindparam("message_id"), message_is_kept()).limit(1)
 _texts_in_context = select(messages.c.id, messages.c.body).where(_is_in_context).order_by(messages.c.sequence)
 _run_of_step = select(steps.c.run_id).where(steps.c.id == bindparam("step_id"))
 _of_step = (
@@ -321,18 +319,6 @@ async def find_in_conversation(transaction: Transaction, conversation_id: str, m
     return None if row is None else Message.from_row(row)
 
 
-async def find_message(transaction: Transaction, message_id: str) -> Message:
-    """Return a message, from any of the conversations that share it.
-
-    Raises:
-        NotFound: there is no such message.
-    """
-    row = await transaction.first(_one, message_id=message_id)
-    if row is None:
-        raise NotFound(f"Message {message_id} not found")
-    return Message.from_row(row)
-
-
 async def messages_of_step(transaction: Transaction, step_id: str) -> list[Message]:
     """Return the messages that a step added to its conversation, oldest first."""
     step = await transaction.first(_run_of_step, step_id=step_id)
@@ -351,10 +337,22 @@ def search_text(message: Message) -> str:
 
 def said_text(message: Message) -> str:
     """Return the words of a message, without its pictures."""
-    content = message.body.get("content", message.body.get("tool_return", ""))
+    return text_in(message.body.get("content", message.body.get("tool_return", "")))
+
+
+def text_in(content: str | Sequence[Mapping[str, Any]], picture: str = "") -> str:
+    r"""Return the text of a message's content, with `picture` in the place of each picture, if that is anything.
+
+    >>> text_in([{"type": "image", "source": {}}, {"type": "text", "text": "a heron"}], "(a picture)")
+    '(a picture)\na heron'
+    """
     if isinstance(content, str):
         return content
-    return "\n".join(part["text"] for part in content if part.get("type") == "text")
+    return "\n".join(
+        part["text"] if part.get("type") == "text" else picture
+        for part in content
+        if picture or part.get("type") == "text"
+    )
 
 
 def search_id(conversation_id: str, message: Message) -> int:

@@ -20,7 +20,7 @@ from folkmoot.access.principals import Principal
 from folkmoot.agents.agents import Agent, find_agent
 from folkmoot.agents.turn_state import TurnRequest
 from folkmoot.conversations.conversations import MAIN_CONVERSATION
-from folkmoot.conversations.messages import Message
+from folkmoot.conversations.messages import Message, text_in
 from folkmoot.errors import FolkmootError, NotFound, ServerStopped
 from folkmoot.groups.groups import Group, find_group
 from folkmoot.groups.instructions import said_since
@@ -238,8 +238,7 @@ def _words(message: Message) -> str:
         call = body["tool_call"]
         text = f"calls {call['name']} with {call['arguments']}"
     else:
-        content = body.get("content", body.get("tool_return", ""))
-        text = content if isinstance(content, str) else "\n".join(part.get("text", "(a picture)") for part in content)
+        text = text_in(body.get("content", body.get("tool_return", "")), "(a picture)")
     left_out = len(text) - LONGEST_SAID
     return text if left_out <= 0 else f"{text[:LONGEST_SAID]}\n… ({left_out:,} more characters are left out here)"
 

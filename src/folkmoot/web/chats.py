@@ -9,14 +9,14 @@ from urllib.parse import urlencode
 from folkmoot.agents.approvals import find_pending
 from folkmoot.conversations.conversations import Conversation, find_conversation
 from folkmoot.conversations.listing import ConversationFilter, first_words, list_conversations
-from folkmoot.conversations.messages import Message, list_messages, messages_in_context
+from folkmoot.conversations.messages import Message, list_messages, messages_in_context, text_in
 from folkmoot.errors import NotFound
 from folkmoot.runs.reading import RunFilter, list_runs, runs_without_answer
 from folkmoot.runs.runs import UNFINISHED, Run
 from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import LARGEST_PAGE, Page
-from folkmoot.web.pictures import Picture, pictures_of, words_of
+from folkmoot.web.pictures import Picture, pictures_of
 from folkmoot.web.transcript import TranscriptEntry, UnansweredTurn, transcript_of
 from folkmoot.web.words import clipped
 
@@ -159,7 +159,7 @@ async def read_chat(
 
 def _editing(message: Message) -> Editing:
     content = message.body["content"]
-    return Editing(message.id, words_of(content), pictures_of(content))
+    return Editing(message.id, text_in(content), pictures_of(content))
 
 
 async def _open(transaction: Transaction, shown: Conversation, busy: Collection[str]) -> tuple[list[Tab], list[Tab]]:
@@ -196,7 +196,7 @@ async def _tabs(
 async def _titles(transaction: Transaction, conversations: Sequence[Conversation]) -> dict[str, str]:
     nameless = [each.id for each in conversations if not each.summary and each.id != each.agent_id]
     said = await first_words(transaction, nameless)
-    began = {each: words_of(message.body["content"]) for each, message in said.items()}
+    began = {each: text_in(message.body["content"]) for each, message in said.items()}
     return {
         each.id: "main"
         if each.id == each.agent_id

@@ -10,11 +10,11 @@ from typing import Any
 from folkmoot.agents.agents import Agent
 from folkmoot.agents.context import memory_text, read_seen
 from folkmoot.conversations.conversations import Conversation
-from folkmoot.conversations.messages import messages_in_context
+from folkmoot.conversations.messages import messages_in_context, text_in
 from folkmoot.store.engine import Transaction
 from folkmoot.tools.tool import Tool
 from folkmoot.web.diagrams import Part, parts_of
-from folkmoot.web.pictures import parts_with_pictures, words_of
+from folkmoot.web.pictures import parts_with_pictures
 
 CHARACTERS_A_TOKEN = 4
 TOKENS_A_PICTURE = 1_000
@@ -62,5 +62,5 @@ def _size(body: Mapping[str, Any]) -> int:
     """Return about how many characters a message has in a prompt."""
     content = body.get("content", "")
     if pictures := parts_with_pictures(content):
-        return len(words_of(content)) + len(pictures) * TOKENS_A_PICTURE * CHARACTERS_A_TOKEN
+        return len(text_in(content)) + len(pictures) * TOKENS_A_PICTURE * CHARACTERS_A_TOKEN
     return len(json.dumps(body, ensure_ascii=False))

@@ -36,15 +36,6 @@ def parts_with_pictures(content: Any) -> list[Mapping[str, Any]]:
     return [] if isinstance(content, str) else [part for part in content if part.get("type") == "image"]
 
 
-def words_of(content: Any) -> str:
-    """Return what a message's content says beside its pictures.
-
-    >>> words_of([{"type": "image", "source": {}}, {"type": "text", "text": "a heron"}])
-    'a heron'
-    """
-    return content if isinstance(content, str) else "\n".join(part["text"] for part in content if "text" in part)
-
-
 def pictures_of(content: Any) -> Sequence[Picture]:
     """Return the pictures of a message's content."""
     return [_picture(number, part["source"]) for number, part in enumerate(parts_with_pictures(content))]

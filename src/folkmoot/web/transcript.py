@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from folkmoot.agents.approvals import calls_of
-from folkmoot.conversations.messages import Message
+from folkmoot.conversations.messages import Message, text_in
 from folkmoot.models.frames import SAID_SINCE, read_frames
 from folkmoot.models.prompt import ToolCall
 from folkmoot.runs.runs import Run
-from folkmoot.web.pictures import Picture, pictures_of, words_of
+from folkmoot.web.pictures import Picture, pictures_of
 from folkmoot.web.remedies import can_be_retried, remedy_of
 from folkmoot.web.words import content_text
 
@@ -120,7 +120,7 @@ def _said_to_agent(message: Message) -> TranscriptEntry:
     frames = read_frames(text, SAID_SINCE) if message.sender_id is not None else []
     if not frames:
         content = message.body["content"]
-        return TranscriptEntry("user", message, words_of(content), pictures=pictures_of(content))
+        return TranscriptEntry("user", message, text_in(content), pictures=pictures_of(content))
     return TranscriptEntry("told", message, "\n".join(each.attributed for each in frames))
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from folkmoot.agents.standing_approvals import StandingApproval
-from folkmoot.conversations.messages import clean_text
+from folkmoot.conversations.messages import clean_text, text_in
 from folkmoot.memory.authors import Author
 from folkmoot.memory.history import LONGEST_DESCRIPTION, Version
 from folkmoot.runs.summaries import RunSummary
@@ -204,9 +204,7 @@ def pretty(text: str) -> str:
 
 def content_text(content: Any) -> str:
     """Return the text of a message's content, whose pictures are named."""
-    if isinstance(content, str):
-        return content
-    return "\n".join(part["text"] if part.get("type") == "text" else "[picture]" for part in content)
+    return text_in(content, "[picture]")
 
 
 def _lines(text: Any) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Literal
 
-from folkmoot.conversations.messages import Message
+from folkmoot.conversations.messages import Message, said_text
 from folkmoot.conversations.search import ROLES, MessageSearch, search_for
 from folkmoot.store import clock
 from folkmoot.tools.builtin.dates import moment
@@ -58,13 +58,10 @@ async def conversation_search(
 
 def shown_message(message: Message) -> dict[str, str]:
     """Return a message as the agent is shown it."""
-    content = message.body.get("content", message.body.get("tool_return", ""))
-    if not isinstance(content, str):
-        content = "\n".join(part.get("text", "") for part in content)
     return {
         "time": clock.to_datetime(message.created_at).isoformat(timespec="seconds"),
         "role": _ROLE_OF[message.message_type],
-        "content": _short(content),
+        "content": _short(said_text(message)),
     }
 
 

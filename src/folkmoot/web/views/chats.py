@@ -13,7 +13,7 @@ from folkmoot.agents.abandoned_calls import pending_in
 from folkmoot.agents.conversations import create_conversation, fork_conversation
 from folkmoot.conversations.conversations import Conversation
 from folkmoot.conversations.listing import update_conversation
-from folkmoot.conversations.messages import find_message
+from folkmoot.conversations.search import find_message
 from folkmoot.errors import BadRequest, FolkmootError
 from folkmoot.identifiers import new_id
 from folkmoot.server.routes.conversations import cancel_in_conversation
@@ -60,7 +60,7 @@ async def say_differently(request: Request, agent_id: AgentId, state: State) -> 
     try:
         if not words:
             raise BadRequest("Write what shall be said instead.")
-        message = await state.store.read(lambda transaction: find_message(transaction, message_id))
+        message = (await state.store.read(lambda transaction: find_message(transaction, message_id))).message
         pictures = parts_with_pictures(message.body.get("content", ""))
         content = [*pictures, {"type": "text", "text": words}] if pictures else words
         said = {"messages": [{"role": "user", "content": content}], "stream_tokens": True}
@@ -157,7 +157,7 @@ async def picture(message_id: MessageId, number: int, scan: Scan) -> Response:
         return Response(data, headers={**SECURITY, "Cache-Control": "no-store"}, media_type=media_type)
 
     async def read(transaction: Transaction) -> Any:
-        return (await find_message(transaction, message_id)).body.get("content", "")
+        return (await find_message(transaction, message_id)).message.body.get("content", "")
 
     return await scan(read, shown)
 
