@@ -29,7 +29,6 @@ from folkmoot.errors import FolkmootError, InvalidInput, StartupError
 from folkmoot.files.embedding import FileEmbedder
 from folkmoot.files.reading import FileReader
 from folkmoot.groups.consolidation import consolidation_kind
-from folkmoot.groups.sleeptime import KIND
 from folkmoot.groups.turn_ends import after_turn
 from folkmoot.jobs.kinds import JobKind
 from folkmoot.jobs.worker import JobWorker
@@ -40,7 +39,7 @@ from folkmoot.models.directory import Directory
 from folkmoot.models.embeddings import EmbeddingClient
 from folkmoot.models.providers import OFFLINE, default_model
 from folkmoot.models.requests import ModelClient
-from folkmoot.runs.batches import BATCH, CALLBACK, batch_kind, callback_kind
+from folkmoot.runs.batches import batch_kind, callback_kind
 from folkmoot.runs.supervisor import RunSupervisor
 from folkmoot.sandbox.calls import read_limits
 from folkmoot.sandbox.environments import Environments
@@ -113,7 +112,7 @@ from folkmoot.store.files import close_data_folder
 from folkmoot.store.migrate import copies_beside
 from folkmoot.store.opening import SqliteAddress, open_store, read_address
 from folkmoot.store.sealing import Sealer
-from folkmoot.templates.migrating import MIGRATE, migrate_kind
+from folkmoot.templates.migrating import migrate_kind
 from folkmoot.tools.custom.custom_tool import CustomTool
 from folkmoot.tools.mcp.service import McpServers, McpTool
 from folkmoot.tools.registry import BuiltinTools, StoredTools, ToolRegistry
@@ -293,35 +292,18 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
         await _refuse_strangers(store)
     directory = Directory(environ)
     client = ModelClient(settings, environ, directory=directory)
-    secret = settings.secret_key.get_secret_value() if settings.secret_key is not None else None
-    sealer = Sealer(secret, settings.data_folder)
-    catalogue = Catalogue(settings, environ, directory=directory)
-
-    sandbox = _make_sandbox(settings)
-    mcp = McpServers(store, settings, sealer, sandbox)
-    stored = StoredTools({"custom": partial(CustomTool, sealer=sealer), "external_mcp": partial(McpTool, servers=mcp)})
-    tools = ToolRegistry((BuiltinTools(), stored))
-    embedding_client = EmbeddingClient(settings, environ, directory)
-    embedder = FileEmbedder(embedding_client)
-    kinds: dict[str, JobKind] = {
-        kind.name: kind
-        for kind in (embed_kind(embedding_client), ephemeral_kind(), *FileReader(sandbox, embedder).kinds)
-    }
-    rooms = (catalogue, tools, sandbox, embedding_client, kinds, mcp, directory)
-    services = Services(store, client, settings, environ, sealer, *rooms, TraceKeeping(settings))
-    kinds[MIGRATE] = migrate_kind(services)  # it works with all of them
+    kinds: dict[str, JobKind] = {}
+    services = _make_services(store, client, directory, kinds, settings, environ)
     supervisor = RunSupervisor(services, after_turn(settings.sleeptime_idle))
-    kinds[BATCH] = batch_kind(services, supervisor)
-    kinds[CALLBACK] = callback_kind(settings)
+    state = ServerState(services, supervisor, LOCAL if settings.api_key is None else ADMIN)
+    kinds |= {kind.name: kind for kind in _job_kinds(state)}  # which work with all the others
     starter = ScheduleStarter(services, supervisor)
     worker = JobWorker(store, kinds, settings.keep_jobs, lambda: supervisor.is_stopping)
-    state = ServerState(services, supervisor, LOCAL if settings.api_key is None else ADMIN)
-    kinds[KIND] = consolidation_kind(lambda principal: state.of(principal, "").runs, settings.sleeptime_idle)
     tracing.begin()
-    trying = asyncio.create_task(sandbox.walls_behind())
+    trying = asyncio.create_task(services.sandbox.walls_behind())
     warming = asyncio.create_task(_warm_up(client, settings, environ))
     try:
-        await directory.open(store, sealer)
+        await directory.open(store, services.sealer)
         alone = settings.database_url.startswith("sqlite")
         await supervisor.open(alone=alone)
         await worker.open(alone=alone)
@@ -335,14 +317,59 @@ async def run_server(settings: Settings, environ: Mapping[str, str]) -> AsyncIte
         await supervisor.close()
         await worker.close()
         await directory.close()
-        await mcp.close()
+        await services.mcp.close()
         await asyncio.gather(warming, trying, return_exceptions=True)  # what a trial has started ends with it
-        await sandbox.close()
-        await catalogue.aclose()
+        await services.sandbox.close()
+        await services.catalogue.aclose()
         await client.aclose()
-        await embedding_client.aclose()
+        await services.embeddings.aclose()
         await store.close()
         await asyncio.to_thread(tracing.end)
+
+
+def _make_services(
+    store: Store,
+    client: ModelClient,
+    directory: Directory,
+    kinds: Mapping[str, JobKind],
+    settings: Settings,
+    environ: Mapping[str, str],
+) -> Services:
+    """Return what rooms work with; `kinds` may be filled later."""
+    secret = settings.secret_key.get_secret_value() if settings.secret_key is not None else None
+    sealer = Sealer(secret, settings.data_folder)
+    sandbox = _make_sandbox(settings)
+    mcp = McpServers(store, settings, sealer, sandbox)
+    stored = StoredTools({"custom": partial(CustomTool, sealer=sealer), "external_mcp": partial(McpTool, servers=mcp)})
+    return Services(
+        store=store,
+        models=client,
+        settings=settings,
+        environ=environ,
+        sealer=sealer,
+        catalogue=Catalogue(settings, environ, directory=directory),
+        tools=ToolRegistry((BuiltinTools(), stored)),
+        sandbox=sandbox,
+        embeddings=EmbeddingClient(settings, environ, directory),
+        job_kinds=kinds,
+        mcp=mcp,
+        directory=directory,
+        traces=TraceKeeping(settings),
+    )
+
+
+def _job_kinds(state: ServerState) -> list[JobKind]:
+    """Return the kinds of work that outlives a request, as this server does it."""
+    services, settings = state.shared, state.shared.settings
+    return [
+        embed_kind(services.embeddings),
+        *FileReader(services.sandbox, FileEmbedder(services.embeddings)).kinds,
+        ephemeral_kind(),
+        batch_kind(services, state.supervisor),
+        callback_kind(settings),
+        consolidation_kind(lambda principal: state.of(principal, "").runs, settings.sleeptime_idle),
+        migrate_kind(services),
+    ]
 
 
 def _read_figures(supervisor: RunSupervisor, worker: JobWorker) -> None:
