@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Header
 
+from folkmoot.agents.agents import Agent
 from folkmoot.agents.approvals import calls_of
 from folkmoot.agents.conversations import conversation_of_session, create_conversation, fork_conversation
 from folkmoot.conversations.conversations import MAIN_CONVERSATION, find_conversation
@@ -40,6 +41,11 @@ async def session_of(
 
 
 Session = Annotated[str | None, Depends(session_of)]
+
+
+def instructions_of(agent: Agent, told: str | None) -> str | None:
+    """Return the agent's instructions with those of a request behind them; None when it has none."""
+    return f"{agent.system}\n\n{told}" if told else None
 
 
 @dataclass(frozen=True, slots=True)

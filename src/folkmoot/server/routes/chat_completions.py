@@ -30,7 +30,7 @@ from folkmoot.identifiers import check_id
 from folkmoot.models.prompt import ToolCall
 from folkmoot.runs.runs import find_run
 from folkmoot.server.bodies import BodyRoute
-from folkmoot.server.continuing import Session
+from folkmoot.server.continuing import Session, instructions_of
 from folkmoot.server.event_stream import EventStream, ServerSentEvent
 from folkmoot.server.scanning import Scan
 from folkmoot.server.sending import DONE, check_in, read_request
@@ -137,7 +137,7 @@ async def _read(body: ChatRequest, session: str | None, state: ServerState) -> t
 
     agent, request = await state.store.write(write)
     details = {**request.details, "chat": {"functions": [function.name for function in body.functions]}}
-    told = f"{agent.system}\n\n{body.instructions}" if body.instructions else None
+    told = instructions_of(agent, body.instructions)
     made = replace(request, instructions=told, response_format=body.form, tool_choice=body.choice, details=details)
     return agent, made
 

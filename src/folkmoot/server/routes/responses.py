@@ -17,7 +17,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
-from folkmoot.agents.agents import Agent, find_agent
+from folkmoot.agents.agents import find_agent
 from folkmoot.agents.events import STOPPED, Event, ReadingCut, RunBegun, TurnEnd, TurnFailed
 from folkmoot.agents.preparation import compact_now, count_tokens
 from folkmoot.agents.turn_state import TurnRequest
@@ -27,7 +27,7 @@ from folkmoot.identifiers import check_id
 from folkmoot.runs.reading import delete_run, last_event, messages_of_run
 from folkmoot.runs.runs import Run
 from folkmoot.server.bodies import BodyRoute
-from folkmoot.server.continuing import Session, continue_conversation, find_response, standing_at
+from folkmoot.server.continuing import Session, continue_conversation, find_response, instructions_of, standing_at
 from folkmoot.server.event_stream import EventStream, ServerSentEvent
 from folkmoot.server.sending import DONE, check_in, read_request
 from folkmoot.server.state import ServerState, State
@@ -130,7 +130,7 @@ async def count_input(body: RequestToMeasure, state: State) -> Response:
             conversation_id,
             messages=sent.to_messages(),
             client_tools=[tool.to_schema() for tool in sent.client_tools or ()],
-            instructions=_with(agent, body),
+            instructions=instructions_of(agent, body.instructions),
         )
         return await count_tokens(transaction, request, state.services, begins=place is None)
 
@@ -193,7 +193,7 @@ async def _read(body: ResponseRequest, session: str | None, state: ServerState) 
         await check_in(transaction, request)
         return replace(
             request,
-            instructions=_with(agent, body),
+            instructions=instructions_of(agent, body.instructions),
             response_format=body.form,
             tool_choice=body.choice,
             background=bool(body.background),
@@ -204,11 +204,6 @@ async def _read(body: ResponseRequest, session: str | None, state: ServerState) 
         return await state.store.write(write)
     except ValidationError as error:
         raise RequestValidationError(error.errors()) from error
-
-
-def _with(agent: Agent, body: ResponseRequest) -> str | None:
-    """Return the agent's instructions with those of a request behind them; None when it has none."""
-    return f"{agent.system}\n\n{body.instructions}" if body.instructions else None
 
 
 async def _shown(run: Run, state: ServerState) -> ResponseReply:

@@ -79,12 +79,7 @@ async def list_active(
     background: bool | None = None,
 ) -> Response:
     """List the runs that wait for their turn or are under way."""
-    ids = [*(agent_ids or ()), *((agent_id,) if agent_id else ())]
-    wanted = RunFilter(agent_ids=ids, statuses=UNFINISHED, background=background)
-    return await scan(
-        lambda transaction: list_runs(transaction, wanted, page),
-        lambda found: json_response([RunReply.of(run) for run in found]),
-    )
+    return await list_all(page, scan, agent_id, agent_ids, background=background, active=True)
 
 
 @router.get("/{run_id}", response_model=RunReply)
