@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -71,7 +71,7 @@ class Looking:
     tags: Sequence[str] = ()
     mode: Mode = "hybrid"
     after: str | None = None
-    found: Sequence[FoundPassage] = field(default_factory=tuple)
+    found: Sequence[FoundPassage] = ()
     without_meaning: str | None = None
 
 
@@ -219,12 +219,11 @@ async def _look(state: ServerState, archive_id: str, looking: Looking) -> Lookin
         except FolkmootError as error:
             if looking.mode != "vector":
                 raise
-            return Looking(looking.query, looking.tags, looking.mode, without_meaning=error.message)
-        return Looking(looking.query, looking.tags, looking.mode, None, found.passages, found.without_meaning)
+            return replace(looking, after=None, without_meaning=error.message)
+        return replace(looking, after=None, found=found.passages, without_meaning=found.without_meaning)
     page = Page(limit=PASSAGES_SHOWN, after=looking.after, order="desc")
     listed = await state.store.scan(lambda transaction: list_passages(transaction, among, page))
-    shown = [FoundPassage(passage, 0.0) for passage in listed]
-    return Looking("", looking.tags, looking.mode, looking.after, shown)
+    return replace(looking, found=[FoundPassage(passage, 0.0) for passage in listed])
 
 
 async def _form(

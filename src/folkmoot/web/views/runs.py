@@ -188,7 +188,6 @@ async def _page(
     async def read(transaction: Transaction) -> dict[str, Any]:
         run = await find_run(transaction, run_id)
         steps = await list_steps(transaction, StepFilter(run_id=run_id), Page(limit=1000))
-        names = await agent_names(transaction, [run.agent_id])
         messages = await messages_of_run(transaction, run_id)
         talk = transcript_of(messages, unanswered=[run] if run.status != "completed" else ())
         [summary] = await summarise(transaction, [run])
@@ -199,7 +198,7 @@ async def _page(
             "costs": [cost_of_steps([step], state) for step in steps],
             "spans": spans_of(run, steps),
             "edits": await edits_of_run(transaction, run_id),
-            "names": {**names, **await agent_names(transaction, [summary.asking_agent or ""])},
+            "names": await agent_names(transaction, [run.agent_id, summary.asking_agent or ""]),
             "talk": talk,
             "conversation": await _conversation(transaction, run),
             "chat": chat_address(run.agent_id, run.conversation_id),

@@ -27,7 +27,7 @@ from folkmoot.tools.custom.making import change_tool, make_tool, refuse_builtin_
 from folkmoot.tools.custom.packages import Packages, begin_to_install, packages_of_tool, state_of
 from folkmoot.tools.custom.running import Program
 from folkmoot.tools.schema import read_arguments
-from folkmoot.tools.stored import StoredTool, ToolEntry, find_stored_tool
+from folkmoot.tools.stored import ToolEntry, find_stored_tool
 from folkmoot.tools.tool import TEXT_ALONE, Tool, ToolResult
 from folkmoot.web import code
 from folkmoot.web.forms import choices, problems_of, text_of
@@ -221,11 +221,11 @@ async def run(request: Request, tool_id: ToolId, state: State) -> Response:
 
 
 async def _run(tool: Tool, arguments: Mapping[str, Any], agent_id: str, state: ServerState) -> ToolResult:
-    if agent_id or tool.stored is None or tool.stored.tool_type != "custom":
+    stored = tool.stored
+    if agent_id or stored is None or stored.tool_type != "custom":
         return await run_tool(state.services, state.runs.messenger, agent_id, tool.name, arguments)
     given = read_arguments(tool.schema, arguments)
-    described = tool.schema.parameters.get("properties", {}) if tool.stored.args_json_schema else {}
-    stored = tool.stored
+    described = tool.schema.parameters.get("properties", {}) if stored.args_json_schema else {}
     program = Program(
         stored.source_code or "", stored.function, tool.name, described, packages_of_tool(stored), limits_of(stored)
     )
@@ -244,17 +244,13 @@ async def _tool_page(
     editing: _Editing | None = None,
     ran: _Ran | None = None,
 ) -> Response:
-    async def read(transaction: Transaction) -> tuple[Tool, list[tuple[str, str]]]:
-        return tool, await agents_with_tool(transaction, tool_id)
-
     (tool,) = await state.store.read(lambda transaction: state.services.tools.find(transaction, [tool_id]))
-    packages = packages_of_tool(tool.stored) if tool.stored is not None else Packages()
+    stored = tool.stored
+    packages = packages_of_tool(stored) if stored is not None else Packages()
     environment = await state_of(state.services.sandbox.environments, packages)
+    is_own = stored is not None and stored.tool_type == "custom"
 
-    def shown(found: tuple[Tool, list[tuple[str, str]]]) -> Response:
-        tool, holders = found
-        stored = tool.stored
-        is_own = stored is not None and stored.tool_type == "custom"
+    def shown(holders: list[tuple[str, str]]) -> Response:
         return render(
             request,
             "tool.html",
@@ -264,7 +260,7 @@ async def _tool_page(
             is_own=is_own,
             kind=KINDS[_kind_of(tool.tool_type)],
             holders=holders,
-            lines=code_lines(stored.source_code or "", _language(stored)) if is_own and stored is not None else [],
+            lines=code_lines(stored.source_code or "", _language(stored.source_type)) if is_own and stored else [],
             schema=json.dumps(tool.schema.parameters, indent=2, ensure_ascii=False),
             fields=_run_fields(tool),
             editing=editing or (_Editing(_values_of(tool), {}) if edit and is_own else None),
@@ -274,15 +270,15 @@ async def _tool_page(
             calls=code.tool_calls(tool.id, tool.name),
         )
 
-    return await Scanning(state.store, request)(read, shown)
+    return await Scanning(state.store, request)(lambda transaction: agents_with_tool(transaction, tool_id), shown)
 
 
 def _new_page(request: Request, editing: _Editing, status: int = 200) -> Response:
     return render(request, "tool_new.html", status, editing=editing, calls=code.new_tool_calls())
 
 
-def _language(stored: StoredTool) -> Language:
-    return "typescript" if stored.source_type == "typescript" else "python"
+def _language(source_type: str | None) -> Language:
+    return "typescript" if source_type == "typescript" else "python"
 
 
 def _blank() -> dict[str, str]:
@@ -297,7 +293,7 @@ def _values_of(tool: Tool) -> dict[str, str]:
     metadata = stored.metadata or {}
     return {
         "source_code": stored.source_code or "",
-        "source_type": _language(stored),
+        "source_type": _language(stored.source_type),
         "description": stored.description or "",
         "tags": ", ".join(stored.tags),
         "return_char_limit": str(stored.return_char_limit),
@@ -316,7 +312,7 @@ async def _read_values(request: Request) -> dict[str, str]:
 
 def _fields(values: Mapping[str, str], metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the form says, as the API takes it, with what else the tool's metadata holds."""
-    language: Language = "typescript" if values["source_type"] == "typescript" else "python"
+    language = _language(values["source_type"])
     pattern = _PACKAGE[language]
     packages = [match for text in choices(values["packages"]) if (match := pattern.fullmatch(text)) is not None]
     limits = [each.partition("=") for each in choices(values["limits"])]
@@ -358,7 +354,7 @@ def _refused(error: ValidationError | FolkmootError, values: Mapping[str, str]) 
     line = error.extra.get("line") if isinstance(error, FolkmootError) else None
     near: list[CodeLine] = []
     if isinstance(line, int):
-        every = code_lines(values["source_code"], "typescript" if values["source_type"] == "typescript" else "python")
+        every = code_lines(values["source_code"], _language(values["source_type"]))
         near = [replace(each, marked=each.number == line) for each in every[max(0, line - 3) : line + 2]]
     return _Editing(values, problems, near)
 
