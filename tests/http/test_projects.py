@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -33,6 +34,25 @@ def test_projects_are_made_listed_and_deleted_when_nothing_is_in_them(http: http
     http.delete(f"/v1/agents/{inside.id}").raise_for_status()
     assert http.delete(f"/v1/projects/{made['id']}").json() == {"success": True}
     assert_error(http.delete(f"/v1/projects/{made['id']}"), 404, made["id"])
+
+
+def test_what_names_no_project_is_in_the_default_one_in_every_list(http: httpx.Client, new_agent: NewAgent) -> None:
+    agent, name = new_agent(), f"shop-{uuid4().hex[:8]}"
+    http.post(f"/v1/agents/{agent.id}/messages", json={"input": "Hello"}).raise_for_status()
+    http.post("/v1/templates", json={"type": "agent", "agent_id": agent.id, "name": name}).raise_for_status()
+    (made,) = http.post(f"/v1/templates/{name}:1/agents", json={}).json()["agent_ids"]
+    group = http.post("/v1/groups", json={"agent_ids": [agent.id], "description": name}).json()
+
+    def listed(path: str, project_id: str = DEFAULT, **wanted: Any) -> list[str]:
+        found = http.get(path, params={"project_id": project_id, "order": "desc", **wanted}).json()
+        return [each["id"] for each in (found["templates"] if path == "/v1/templates" else found)]
+
+    assert {agent.id, made} <= set(listed("/v1/agents"))
+    assert group["id"] in listed("/v1/groups")
+    assert len(listed("/v1/steps", agent_id=agent.id)) == 1
+    assert len(listed("/v1/templates", search=name)) == 1
+    for path in ("/v1/agents", "/v1/groups", "/v1/steps", "/v1/templates"):
+        assert listed(path, f"project-{uuid4()}") == []
 
 
 def test_a_search_finds_agents_that_meet_every_condition(http: httpx.Client, new_agent: NewAgent) -> None:

@@ -20,6 +20,7 @@ from folkmoot.store import clock
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page
+from folkmoot.store.projects import is_in_project
 from folkmoot.store.several import Several
 from folkmoot.store.tables import agents, block_readers, blocks, runs, step_traces, steps
 
@@ -221,7 +222,7 @@ async def list_steps(transaction: Transaction, wanted: StepFilter, page: Page) -
         has = steps.c.feedback.in_(("positive", "negative"))
         statement = statement.where(has if wanted.has_feedback else steps.c.feedback.is_(None))
     if wanted.project_id is not None:
-        of_project = select(agents.c.id).where(agents.c.project_id == wanted.project_id)
+        of_project = select(agents.c.id).where(is_in_project(agents.c.project_id, wanted.project_id))
         statement = statement.where(steps.c.agent_id.in_(of_project))
     if wanted.tags:
         has = steps.c.feedback_tags.contains

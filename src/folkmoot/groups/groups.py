@@ -20,6 +20,7 @@ from folkmoot.store.counting import count_of, count_rows
 from folkmoot.store.deletions import is_kept
 from folkmoot.store.engine import Row, Transaction
 from folkmoot.store.paging import Page, fetch_page, leave_places, leaving
+from folkmoot.store.projects import is_in_project
 from folkmoot.store.several import Several
 from folkmoot.store.tables import agents, group_blocks, group_members, groups
 
@@ -307,7 +308,7 @@ def _filtered(statement: Select[Any], wanted: GroupFilter) -> Select[Any]:
     if wanted.manager_type is not None:
         statement = statement.where(groups.c.manager_type == wanted.manager_type)
     if wanted.project_id is not None:
-        statement = statement.where(groups.c.project_id == wanted.project_id)
+        statement = statement.where(is_in_project(groups.c.project_id, wanted.project_id))
     if wanted.agent_id is not None:
         held = select(group_members.c.group_id).where(group_members.c.agent_id == wanted.agent_id)
         statement = statement.where(groups.c.id.in_(held))

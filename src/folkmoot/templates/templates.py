@@ -15,6 +15,7 @@ from folkmoot.identifiers import new_id
 from folkmoot.store import clock
 from folkmoot.store.counting import count_of, count_rows
 from folkmoot.store.engine import Row, Transaction
+from folkmoot.store.projects import is_in_project
 from folkmoot.store.tables import template_versions, templates
 from folkmoot.templates.plan import TemplatePlan
 
@@ -26,9 +27,6 @@ LATEST = "latest"
 
 RESERVED = frozenset({"agents", "rollback", "save", "versions"})
 """Names that no template can have: in paths they mean something else."""
-
-DEFAULT_PROJECT = "default"
-"""The project of what is made without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +142,7 @@ async def list_templates(
     if wanted.part_of_name:
         statement = statement.where(templates.c.name.icontains(wanted.part_of_name, autoescape=True))
     if wanted.project_id is not None:
-        statement = statement.where(templates.c.project_id == wanted.project_id)
+        statement = statement.where(is_in_project(templates.c.project_id, wanted.project_id))
     if wanted.version is not None:
         statement = statement.where(templates.c.latest_version >= wanted.version)
     newest = (templates.c[wanted.order_by].desc(), templates.c.id.desc())

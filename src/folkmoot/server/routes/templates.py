@@ -44,12 +44,12 @@ from folkmoot.server.wire.templates import (
 )
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import LARGEST_PAGE
+from folkmoot.store.projects import NO_PROJECT
 from folkmoot.templates.deployments import choose_models, deploy, find_deployment, list_deployments, migrate
 from folkmoot.templates.gathering import named_as, plan_of_agent, plan_of_file, plan_of_group
 from folkmoot.templates.migrating import migrate_all
 from folkmoot.templates.templates import (
     CURRENT,
-    DEFAULT_PROJECT,
     Template,
     TemplateFilter,
     create_template,
@@ -106,7 +106,7 @@ async def list_all(
     )
 
 
-async def create(body: CreateTemplate, state: State, project_id: ProjectId = DEFAULT_PROJECT) -> Response:
+async def create(body: CreateTemplate, state: State, project_id: ProjectId = NO_PROJECT) -> Response:
     """Keep the plan of an agent, of a group, or of what an agent file asks for, as a new template."""
     loading = await _load(body.agent_file, body.update_existing_tools, state) if isinstance(body, FromFile) else None
 
