@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -141,12 +142,8 @@ def named_as(plan: TemplatePlan, known: TemplatePlan) -> TemplatePlan:
 
     Agents are the same by their place, blocks by their label, where only one block has it.
     """
-    before = {block.label: block.entity_id for block in known.blocks if _labels(known).count(block.label) == 1}
-    names = {
-        block.entity_id: before[block.label]
-        for block in plan.blocks
-        if block.label in before and _labels(plan).count(block.label) == 1
-    }
+    before = _of_one_label(known)
+    names = {entity_id: before[label] for label, entity_id in _of_one_label(plan).items() if label in before}
     agents = []
     for place, agent in enumerate(plan.agents):
         name = known.agents[place].entity_id if place < len(known.agents) else agent.entity_id
@@ -171,8 +168,10 @@ def with_variables(plan: TemplatePlan) -> TemplatePlan:
     return TemplatePlan(agents, plan.blocks, plan.group)
 
 
-def _labels(plan: TemplatePlan) -> list[str]:
-    return [block.label for block in plan.blocks]
+def _of_one_label(plan: TemplatePlan) -> Mapping[str, str]:
+    """Return the blocks whose label no other block has, by it."""
+    counts = Counter(block.label for block in plan.blocks)
+    return {block.label: block.entity_id for block in plan.blocks if counts[block.label] == 1}
 
 
 def _planned(block: Block) -> PlannedBlock:
