@@ -115,11 +115,11 @@ async def test_body_is_posted_once_as_json(send: Send, pauses: Pauses) -> None:
 
 
 async def test_signature_is_the_hmac_of_time_and_body(send: Send) -> None:
-    receiver = Receiver()
+    receiver, began = Receiver(), int(time.time())
     async with await receiver.serve():
         await send(f"http://127.0.0.1:{receiver.port}/", secret=b"hush")
     parts = dict(part.split("=") for part in receiver.headers[0]["folkmoot-signature"].split(","))
-    assert abs(time.time() - int(parts["t"])) < 5
+    assert began <= int(parts["t"]) <= time.time()
     signed = parts["t"].encode() + b"." + receiver.bodies[0]
     assert parts == {"t": parts["t"], "v1": hmac.new(b"hush", signed, hashlib.sha256).hexdigest()}
 

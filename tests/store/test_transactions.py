@@ -269,7 +269,7 @@ async def test_a_commit_wakes_up_who_waits_for_its_topic(opened: Store) -> None:
 
     with opened.signals.listening("other", "topic") as heard:
         await opened.write(work)
-        await asyncio.wait_for(heard.wait(), 30)
+        await asyncio.wait_for(heard.wait(), PATIENCE)
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
@@ -304,14 +304,14 @@ async def test_a_signal_reaches_other_processes(opened: Store, database_url: str
     try:
         with other.signals.listening("topic") as heard:
             # The other store begins to listen in its own time, and then wakes everybody up.
-            await asyncio.wait_for(heard.wait(), 30)
+            await asyncio.wait_for(heard.wait(), PATIENCE)
             heard.clear()
 
             async def work(transaction: Transaction) -> None:
                 transaction.signal("topic")
 
             await opened.write(work)
-            await asyncio.wait_for(heard.wait(), 30)
+            await asyncio.wait_for(heard.wait(), PATIENCE)
     finally:
         await other.close()
 
