@@ -115,7 +115,7 @@ def test_passages_are_found_by_words_while_the_provider_is_down(http: httpx.Clie
 def test_a_provider_that_never_answers_is_waited_for_no_longer_than_set(
     start_server: StartServer, embeddings: Any
 ) -> None:
-    server = start_server(env={"FOLKMOOT_MODEL_TIMEOUT": "0.2"})
+    server = start_server(env={"FOLKMOOT_MODEL_TIMEOUT": "1"})
     embeddings.is_silent = True
     with plain_client(server.url) as http:
         agent = http.post("/v1/agents", json={"name": "a", "model": "openai/gpt-4o-mini"}).json()["id"]

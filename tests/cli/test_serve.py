@@ -20,10 +20,12 @@ import uvicorn
 from fastapi import FastAPI
 
 from folkmoot import demo, serving
+from folkmoot.application import create_app
 from folkmoot.errors import StartupError
 from folkmoot.serving import check_settings
 from folkmoot.settings import Settings
 from folkmoot.store.opening import open_store
+from folkmoot.web.views import start as tutorial
 from support.clients import official_async_client, plain_async_client, plain_client
 from support.fixtures import MODEL, StartServer, one_store
 from support.polling import PATIENCE
@@ -274,6 +276,23 @@ async def test_a_stop_wakes_a_server_that_would_sleep_for_ever(monkeypatch: pyte
     ended = looping.done()
     looping.cancel()
     assert ended
+
+
+@one_store
+async def test_the_tutorial_asks_nothing_of_a_server_that_stops(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tutorial, "OPENING_SECONDS", 0.0)
+    app = create_app(Settings(database=database_url, data=tmp_path, default_model="offline/notetaker"), {})
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as http,
+    ):
+        app.state.server.runs.supervisor.stop_after(PATIENCE)
+        assert (await http.post("/start")).status_code == 303
+        await asyncio.gather(*tutorial._questions)
+        assert (await http.get("/v1/runs")).json() == []
 
 
 @pytest.mark.by_command

@@ -334,8 +334,9 @@ async def test_a_run_is_followed_and_cancelled_by_its_conversation(
         begun = await async_client.conversations.messages.create(conversation, input="ECHO late", background=True)
         await asyncio.to_thread(held.wait_for, 1)
         assert client.conversations.cancel(other) == {}
-        following = asyncio.create_task(_events(async_client, conversation))
-        await asyncio.sleep(0.2)
+        begins = asyncio.Event()
+        following = asyncio.create_task(_events(async_client, conversation, begins))
+        await begins.wait()
         held.release()
         kinds = [event["message_type"] for event in await following]
     await begun.close()  # type: ignore[attr-defined]
@@ -351,8 +352,9 @@ async def test_a_run_is_followed_and_cancelled_by_its_conversation(
         client.conversations.messages.stream(conversation)
 
 
-async def _events(client: AsyncLetta, conversation: str) -> list[dict[str, Any]]:
+async def _events(client: AsyncLetta, conversation: str, begins: asyncio.Event) -> list[dict[str, Any]]:
     async with client.conversations.messages.with_streaming_response.stream(conversation) as answer:
+        begins.set()
         lines = [line async for line in answer.iter_lines()]
     data = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
     return [json.loads(event) for event in data if event != "[DONE]"]

@@ -169,7 +169,7 @@ def test_the_key_dies_with_the_call(client: Letta, http: httpx.Client, new_block
 
 @one_store
 def test_a_server_with_a_key_lends_one_and_a_dead_call_leaves_none(start_server: StartServer) -> None:
-    server = start_server(env={"FOLKMOOT_API_KEY": "the-admins-key", "FOLKMOOT_TOOL_TIMEOUT": "2"})
+    server = start_server(env={"FOLKMOOT_API_KEY": "the-admins-key", "FOLKMOOT_TOOL_TIMEOUT": "5"})
     headers = {"authorization": "Bearer the-admins-key"}
     with (
         official_client(server.url, api_key="the-admins-key") as client,

@@ -417,17 +417,30 @@ def test_a_source_of_100_kb_runs(maker: Maker) -> None:
 @one_store
 def test_calls_of_one_reply_run_at_once_where_their_maker_allows_it(maker: Maker) -> None:
     source = """
-import time
+import json, os, time, urllib.request
 
-def TOOL() -> list:
-    \"\"\"Tell when it ran.\"\"\"
+def ask(rest: str = "", fields: dict | None = None) -> dict:
+    path = f"{os.environ['LETTA_BASE_URL']}/v1/agents/{os.environ['LETTA_AGENT_ID']}/core-memory/blocks/signed{rest}"
+    headers = {"authorization": f"Bearer {os.environ['LETTA_API_KEY']}", "content-type": "application/json"}
+    asked = urllib.request.Request(path, fields and json.dumps(fields).encode(), headers)
+    return json.load(urllib.request.urlopen(asked))
+
+def TOOL(together: bool) -> list:
+    \"\"\"Tell when it ran.
+
+    Args:
+        together: Whether to wait for the other call.
+    \"\"\"
     began = time.monotonic()
-    time.sleep(0.5)
+    ask("/edits", {"kind": "insert", "new_string": "here"})
+    while together and ask()["value"].count("here") < 2:
+        pass
     return [began, time.monotonic()]
 """
     for allowed in (False, True):
-        agent, name = maker.agent(source, tool={"enable_parallel_execution": allowed})
-        calls = json.dumps([[name, {}], [name, {}]])
+        blocks = [{"label": "signed", "value": ""}]
+        agent, name = maker.agent(source, tool={"enable_parallel_execution": allowed}, memory_blocks=blocks)
+        calls = json.dumps([[name, {"together": allowed}]] * 2)
         said = maker.client.agents.messages.create(agent.id, input=f"CALLS {calls}").messages
         one, other = (json.loads(m.tool_return) for m in said if m.message_type == "tool_return_message")
         assert (one[0] < other[1] and other[0] < one[1]) is allowed

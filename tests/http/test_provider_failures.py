@@ -123,7 +123,7 @@ def test_a_retry_in_a_later_step_does_not_repeat_the_steps_before(
 def secretive(start_server: StartServer, request: pytest.FixtureRequest) -> ServerProcess:
     """A server whose provider's key is worth keeping, at the log level that the test asks for, and impatient."""
     level = getattr(request, "param", "info")
-    env = {"OPENAI_API_KEY": KEY, "FOLKMOOT_LOG_LEVEL": level, "FOLKMOOT_MODEL_TIMEOUT": "0.5"}
+    env = {"OPENAI_API_KEY": KEY, "FOLKMOOT_LOG_LEVEL": level, "FOLKMOOT_MODEL_TIMEOUT": "1"}
     return start_server(env={**env, "FOLKMOOT_MODEL_RETRIES": "1"})
 
 

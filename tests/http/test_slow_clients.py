@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from folkmoot.server.connections import LARGEST_HEAD, LINGER, LOOKS, PIECE, Connection
+from folkmoot.server.connections import LARGEST_HEAD, LINGER, LONGEST_LINGER, LOOKS, PIECE, Connection
 from folkmoot.serving import uvicorn_options
 from folkmoot.settings import Settings
 from support.polling import PATIENCE, until
@@ -355,6 +355,18 @@ def test_a_body_that_comes_piece_by_piece_is_waited_for() -> None:
     talk.clock.go(LINGER)
     assert talk.end == "closed"
     assert talk.transport.written.count(b"HTTP/1.1 408") == 1
+
+
+def test_a_refused_client_that_still_sends_may_come_to_its_end_but_not_for_ever() -> None:
+    talk = Talk()
+    talk.connection.data_received(b"GET / HTTP/1.1\r\nX-Y: " + b"z" * LARGEST_HEAD)
+    assert b"431" in talk.transport.written
+    sent = 0.0
+    while talk.end is None:
+        talk.clock.go(LINGER / 2)
+        talk.connection.data_received(b"z" * PIECE)
+        sent += LINGER / 2
+    assert sent == LONGEST_LINGER
 
 
 def test_a_body_that_drips_gets_no_time_anew() -> None:

@@ -98,6 +98,22 @@ async def test_a_server_whose_clock_was_set_back_fails_what_it_left_when_it_star
         assert http.post(f"/v1/agents/{agent}/messages", json={"input": "ECHO on"}).status_code == 200
 
 
+async def test_a_turn_that_begins_when_its_process_has_stopped_the_others_ends_at_once(
+    database_url: str, scripted_model: ScriptedModel
+) -> None:
+    settings = Settings(database=database_url, shutdown_wait=10 * PATIENCE)
+    async with run_server(settings, environ_of(scripted_model)) as state:
+        agent = await new_agent(state)
+        await state.runs.supervisor.close()
+        with scripted_model.hold():
+            said = [Message("user_message", {"content": "ECHO too late"})]
+            run = await state.runs.start(TurnRequest(agent, agent, said, 5))
+            async with asyncio.timeout(PATIENCE):
+                async for _ in state.runs.follow(run.id):
+                    pass
+        assert (await state.store.read(lambda transaction: find_run(transaction, run.id))).status == "failed"
+
+
 async def test_ends_of_runs_that_the_database_does_not_take_are_tried_one_at_a_time(
     database_url: str, scripted_model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,7 +28,7 @@ from folkmoot.sandbox.processes import Forker
 from folkmoot.sandbox.sandbox import Sandbox
 from sandbox.conftest import Running
 from sandbox.probes import PROBES, targets
-from support.polling import PATIENCE
+from support.polling import PATIENCE, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="walls are Linux's")
 BOTH = pytest.mark.parametrize("mode", ["strict", "trusted"])
@@ -263,13 +263,17 @@ def sleepers(seconds: str) -> list[psutil.Process]:
 
 
 def daemon(seconds: str) -> str:
+    """Return source that starts a process apart, and ends once that is `sleep`: which closes what the source reads."""
     return f"""
 import os
+begun, held = os.pipe()
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
         os.execvp("sleep", ["sleep", "{seconds}"])
     os._exit(0)
+os.close(held)
+os.read(begun, 1)
 """
 
 
@@ -327,7 +331,7 @@ async def test_a_trial_that_is_given_up_at_its_end_waits_for_its_process(monkeyp
 @BOTH
 def test_what_a_call_starts_ends_with_it(mode: Mode, run: Running) -> None:
     seconds = f"{10_000_000 + os.getpid()}{len(mode)}"
-    run(Call(daemon(seconds) + "import time; time.sleep(0.5)"), mode)
+    run(Call(daemon(seconds)), mode)
     left = sleepers(seconds)
     for process in left:
         with suppress(psutil.NoSuchProcess):
@@ -353,11 +357,7 @@ asyncio.run(main())
 """
     with subprocess.Popen([sys.executable, "-I", "-c", script], stdin=subprocess.PIPE) as server:
         assert server.stdin is not None
-        for _ in range(3000):
-            started = sleepers(seconds)
-            if started or server.poll() is not None:
-                break
-        (sleeper,) = started
+        (sleeper,) = until(lambda: sleepers(seconds))
         if how == "cancelled":
             server.stdin.write(b"\n")
             server.stdin.flush()

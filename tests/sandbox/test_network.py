@@ -19,6 +19,7 @@ from folkmoot.sandbox import relay
 from folkmoot.sandbox.calls import Call, Limits, Network, Result
 from folkmoot.sandbox.reach import read_hosts
 from folkmoot.sandbox.sandbox import Sandbox
+from support.polling import PATIENCE
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="walls are Linux's"),
@@ -239,7 +240,7 @@ if os.fork() == 0:
     time.sleep(1000)
 """
     assert (await ask(source, hosts=(f"named.test:{elsewhere.port}",))).status == "ok"
-    await asyncio.wait_for(elsewhere.ended.wait(), 10)
+    await asyncio.wait_for(elsewhere.ended.wait(), PATIENCE)
     assert elsewhere.connected == 0
     assert [task for task in asyncio.all_tasks() if "Relay" in repr(task)] == []  # so that nothing answers any more
 

@@ -21,7 +21,7 @@ from support.postgres import PostgresDatabases
 pytestmark = pytest.mark.parametrize("store", ["postgres"], indirect=True)
 
 MOST = 3
-WAIT = 0.2
+WAIT = 2.0
 OURS = "datname = current_database() AND application_name = 'folkmoot'"
 """Not the one that listens, which is in no pool."""
 

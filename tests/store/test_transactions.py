@@ -260,6 +260,15 @@ async def test_closing_commits_what_waits(database_url: str) -> None:
     assert len(await writing) == 5
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_a_store_that_was_closed_refuses_at_once(database_url: str) -> None:
+    store = await open_default(database_url)
+    await store.close()
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(StoreUnavailable, match="was closed"):
+            await store.write(inserting("late"))
+
+
 # -- signals -------------------------------------------------------------------------------------------------
 
 
@@ -269,7 +278,7 @@ async def test_a_commit_wakes_up_who_waits_for_its_topic(opened: Store) -> None:
 
     with opened.signals.listening("other", "topic") as heard:
         await opened.write(work)
-        await asyncio.wait_for(heard.wait(), 30)
+        await asyncio.wait_for(heard.wait(), PATIENCE)
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
@@ -304,14 +313,14 @@ async def test_a_signal_reaches_other_processes(opened: Store, database_url: str
     try:
         with other.signals.listening("topic") as heard:
             # The other store begins to listen in its own time, and then wakes everybody up.
-            await asyncio.wait_for(heard.wait(), 30)
+            await asyncio.wait_for(heard.wait(), PATIENCE)
             heard.clear()
 
             async def work(transaction: Transaction) -> None:
                 transaction.signal("topic")
 
             await opened.write(work)
-            await asyncio.wait_for(heard.wait(), 30)
+            await asyncio.wait_for(heard.wait(), PATIENCE)
     finally:
         await other.close()
 
@@ -368,7 +377,7 @@ async def test_what_was_overtaken_after_a_deadlock_is_done_again(opened: Store) 
 
 @pytest.mark.parametrize("store", ["postgres"], indirect=True)
 async def test_a_lock_that_is_held_too_long_is_an_overload(database_url: str) -> None:
-    first, second = await open_default(database_url), await open_default(database_url, 0.2)
+    first, second = await open_default(database_url), await open_default(database_url, 1.0)
     holding, refused = asyncio.Event(), asyncio.Event()
     locked = select(blocks.c.id).with_for_update()
 

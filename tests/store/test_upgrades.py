@@ -84,7 +84,7 @@ async def test_a_database_is_not_upgraded_under_a_server_of_the_version_before(
 ) -> None:
     """Today's servers stand for both: the one that runs has a schema from which the last change was taken back."""
     running = start_server(database=empty_database_url)
-    await rows(empty_database_url, "DROP INDEX messages_by_agent")
+    await rows(empty_database_url, "DROP INDEX steps_by_agent, steps_by_feedback, runs_in_background")
     await rows(empty_database_url, f"UPDATE alembic_version SET version_num = '{BEFORE}'")
     with pytest.raises(ServerFailed, match=rf"schema {BEFORE} to {HEAD}, .* \(from 127\.0\.0\.1\)\. Stop"):
         start_server(database=empty_database_url)

@@ -94,7 +94,7 @@ async def test_the_sdks_own_servers_are_asked(kind: str, version: str, addresses
         assert (shown.text, [each.media_type for each in shown.pictures]) == ("(picture 1)", ["image/png"])
         if kind != "http":  # where the subscription may not be there yet
             await said(connection, "grow", name="grown")
-            await asyncio.wait_for(changes.get(), 20)
+            await asyncio.wait_for(changes.get(), PATIENCE)
             assert "grown" in [tool.name for tool in await connection.list_tools()]
             await said(connection, "shrink", name="grown")
 
@@ -139,7 +139,7 @@ async def test_who_waits_in_vain_goes_away_at_once_and_nobody_else_is_kept(
     async with connected(faulty) as connection:
         assert await said(connection, "ok") == "fine"
         waiting = asyncio.create_task(connection.call(tool, {}, 60))
-        meanwhile = await asyncio.wait_for(said(connection, "ok"), 30)
+        meanwhile = await asyncio.wait_for(said(connection, "ok"), PATIENCE)
         assert meanwhile == "fine", "others are answered while it goes on"
         if tool == "garbage" and not faulty.is_program:
             with pytest.raises(ToolServerFailed, match="not of the protocol"):

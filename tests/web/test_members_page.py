@@ -86,6 +86,7 @@ def test_a_member_is_made_and_revoked(
         expect(row_of(page, name)).to_contain_text(f"{block.label} · append")
     expect(row_of(page, name)).to_contain_text(f"{archive['name']} · read")
     if scripts:
+        expect(page.locator("html")).to_contain_class("page-bound")
         page.reload()
         expect(row_of(page, name)).to_have_count(1)  # loaded anew, it makes no second key
     page.goto("/members")

@@ -126,6 +126,7 @@ class RunSupervisor:
         while working := self._working():
             self._stop()
             await asyncio.gather(*working, return_exceptions=True)
+        self._stop()  # what is begun from here on ends at once
         for task in (*self._tasks, *self._callbacks):
             task.cancel()
         await asyncio.gather(*self._tasks, *self._callbacks, return_exceptions=True)

@@ -84,6 +84,7 @@ class SqliteWriter:
         self._files = OpenFiles(path)
         self._queue: deque[_Pending] = deque()
         self._committing: asyncio.Task[None] | None = None
+        self._is_closed = False
         self._pace = Pace()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="folkmoot-commit")
 
@@ -97,6 +98,8 @@ class SqliteWriter:
             organization_id: whose rows it reaches; None for everybody's.
             is_search: whether the messages that wait are indexed with it.
         """
+        if self._is_closed:
+            raise StoreUnavailable("The database was closed: the server stops.")
         if len(self._queue) >= LONGEST_QUEUE:
             raise StoreOverloaded
         pending = _Pending(work, organization_id, asyncio.get_running_loop().create_future(), is_search)
@@ -128,7 +131,8 @@ class SqliteWriter:
         self._files.check_disk()
 
     async def close(self) -> None:
-        """Commit what waits and close the connection."""
+        """Commit what waits, take nothing more and close the connection."""
+        self._is_closed = True
         if self._committing is not None:
             await self._committing
         self._thread.shutdown()
@@ -164,7 +168,8 @@ class SqliteWriter:
             searched = any(pending.is_search for pending in batch)
             await asyncio.get_running_loop().run_in_executor(self._thread, self._commit_to_file, searched)
         except (sqlite3.Error, StoreUnavailable) as error:
-            self._roll_back()
+            with contextlib.suppress(sqlite3.Error):  # whoever waits is told what came first
+                self._roll_back()
             reason = f"The database cannot be written: {error}." if isinstance(error, sqlite3.Error) else str(error)
             is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
             for pending in batch:

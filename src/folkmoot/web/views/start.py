@@ -71,6 +71,8 @@ async def _ask(agent_ids: list[str], state: ServerState) -> None:
     """Ask one agent after the other."""
     for agent_id, (_, prefix, topic) in zip(agent_ids, QUESTIONS, strict=True):
         await asyncio.sleep(OPENING_SECONDS)
+        if state.runs.supervisor.is_stopping:
+            return
         question = (
             f'Find information about {topic}.\nInsert what you learn into the memory block, prepended with "{prefix}".'
         )
