@@ -218,8 +218,8 @@ async def list_steps(transaction: Transaction, wanted: StepFilter, page: Page) -
         statement = statement.where(steps.c.feedback == wanted.feedback)
     if wanted.has_feedback is not None:
         # By its values, or SQLite would rather walk through all steps by age.
-        has = steps.c.feedback.in_(("positive", "negative"))
-        statement = statement.where(has if wanted.has_feedback else steps.c.feedback.is_(None))
+        rated = steps.c.feedback.in_(("positive", "negative"))
+        statement = statement.where(rated if wanted.has_feedback else steps.c.feedback.is_(None))
     if wanted.project_id is not None:
         of_project = select(agents.c.id).where(agents.c.project_id == wanted.project_id)
         statement = statement.where(steps.c.agent_id.in_(of_project))
