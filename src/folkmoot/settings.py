@@ -255,7 +255,7 @@ class Settings(BaseSettings):
             StartupError: it is to be in the user's home folder, and there is none.
         """
         try:
-            return self.data.expanduser()
+            return self.data.expanduser().absolute()  # programs behind walls start in folders of their own
         except RuntimeError as error:
             raise StartupError(f"{self.data}: this user has no home folder. Set FOLKMOOT_DATA, or HOME.") from error
 

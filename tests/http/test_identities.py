@@ -158,6 +158,7 @@ def test_lists_are_filtered_and_come_in_pages(http: httpx.Client) -> None:
     [
         ({"identity_type": "robot"}, ("identity_type", "'org', 'user' or 'other'")),
         ({"identifier_key": ""}, ("identifier_key",)),
+        ({"project_id": "p" * 501}, ("project_id", "500")),
         ({"properties": [{"key": "age", "value": "forty", "type": "number"}]}, ("properties.0", "age", "number")),
         ({"properties": [{"key": "vip", "value": 1, "type": "boolean"}]}, ("properties.0", "vip", "boolean")),
         ({"properties": [{"key": "k", "value": "v", "type": "string"}] * 101}, ("properties", "100")),

@@ -306,6 +306,7 @@ def test_the_older_routes_are_the_same_servers(client: Letta, http: httpx.Client
     ("config", "words"),
     [
         ({"mcp_server_type": "carrier", "command": "x", "args": []}, "stdio, sse or streamable_http"),
+        ({"mcp_server_type": ["stdio"], "command": "x", "args": []}, "stdio, sse or streamable_http"),
         ({"mcp_server_type": "stdio", "args": []}, "command"),
         ({"mcp_server_type": "sse", "server_url": "file:///etc/passwd"}, "server_url"),
         ({"mcp_server_type": "sse", "server_url": "http://127.0.0.1:1/"}, "FOLKMOOT_PRIVATE_MCP_SERVERS"),

@@ -151,6 +151,21 @@ async def test_a_number_that_no_database_holds_is_refused_and_takes_nobody_with_
     assert await names(opened) == ["after", "before"]
 
 
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+async def test_what_is_too_long_for_an_index_is_refused_and_takes_nobody_with_it(opened: Store) -> None:
+    label = "".join(f"{number * number:x}" for number in range(4000))  # which does not pack to little
+
+    async def too_long(transaction: Transaction) -> None:
+        await transaction.insert(blocks, [block("long", label=label)])
+
+    pieces = [inserting("before"), too_long, inserting("after")]
+    results = await asyncio.gather(*(opened.write(piece) for piece in pieces), return_exceptions=True)
+    assert [results[0], results[2]] == ["before", "after"]
+    assert isinstance(results[1], InvalidInput)
+    assert "too long" in results[1].message
+    assert label[:20] not in results[1].message
+
+
 async def test_each_piece_sees_what_the_ones_before_it_did(opened: Store) -> None:
     await opened.write(inserting("counter"))
     raised = update(blocks).where(blocks.c.id == "counter").values(version=blocks.c.version + 1)

@@ -478,7 +478,9 @@ async def test_what_is_damaged_is_told_row_by_row_and_takes_nobody_with_it(sourc
         "UPDATE archival_passages SET metadata_ = '{' WHERE id = (SELECT min(id) FROM archival_passages)",
         *(f"UPDATE messages SET {what} WHERE id = {NTH.format(place)}" for place, what in enumerate(DAMAGE)),
         "UPDATE identities SET identity_type = 'king' WHERE name = 'Ada'",
-        "UPDATE tools SET source_code = 'def (' WHERE name = 'roll_dice'",
+        "UPDATE tools SET source_code = 'def (', created_at = '294276-12-31' WHERE name = 'roll_dice'",
+        "UPDATE tools SET json_schema = '[1]' WHERE name = 'roll_dice'",
+        "UPDATE groups SET created_at = '4713-01-01 BC', updated_at = 'infinity'",
         "DROP TABLE blocks_tags",
         "DROP TABLE run_metrics",
     )

@@ -20,11 +20,11 @@ from folkmoot.errors import FolkmootError
 from folkmoot.loading import load
 from folkmoot.mcp_server.lists import lists_of
 from folkmoot.mcp_server.member import Member
-from folkmoot.mcp_server.sessions import HEADER, client_of, new_session_id, session_of, told
+from folkmoot.mcp_server.sessions import HEADER, called, client_of, new_session_id, session_of, told
 from folkmoot.server.bodies import SMALL, check_values
 from folkmoot.server.errors import error_response
 from folkmoot.server.event_stream import EventStream
-from folkmoot.server.state import LONGEST_CLIENT, ServerState
+from folkmoot.server.state import ServerState
 
 if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
@@ -78,7 +78,11 @@ class Door:
         if session_id is None or scope["method"] != "GET":
             return Response(status_code=405, headers={"Allow": "GET, POST"})
         member = _member(scope, client_of(session_id) or "")
-        return EventStream(told(member, session_of(member, session_id), self._stopped))
+        try:
+            session = session_of(member, session_id)
+        except FolkmootError as error:
+            return error_response(error, PATH)
+        return EventStream(told(member, session, self._stopped))
 
     async def close(self) -> None:
         """End the subscriptions, and whatever is still being answered."""
@@ -176,6 +180,6 @@ def _initializing(body: bytes) -> str | None:
         if asked["method"] != "initialize":
             return None
         info = asked["params"]["clientInfo"]
-        return f"{info['name']}/{info['version']}"[:LONGEST_CLIENT]
+        return called(info["name"], info["version"])
     except (ValueError, TypeError, KeyError, RecursionError):
         return None

@@ -12,7 +12,7 @@ from folkmoot.archives.archives import Archive, ArchiveFilter, archives_named, k
 from folkmoot.errors import FolkmootError, Forbidden, NotFound
 from folkmoot.memory.attachments import Access
 from folkmoot.memory.blocks import Block, find_block
-from folkmoot.memory.listing import blocks_labelled, reachable_blocks
+from folkmoot.memory.listing import BlockEntry, blocks_labelled, reachable_blocks, reachable_labels
 from folkmoot.server.state import ServerState
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page
@@ -82,7 +82,7 @@ class Member:
         grants = self.state.principal.grants
         return bool(grants.agents) if grants is not None else at_least(self.state.principal.role, "member")
 
-    def access_to(self, block: Block) -> Access:
+    def access_to(self, block: Block | BlockEntry) -> Access:
         """Return what it may do with a block; nobody changes a read-only one through this door."""
         return "read" if block.read_only else self.access_by_key(block.id)
 
@@ -93,8 +93,10 @@ class Member:
             return grants.blocks.get(block_id, "read")
         return "write" if at_least(self.state.principal.role, "member") else "read"
 
-    async def blocks(self, transaction: Transaction, label_part: str = "", after: str | None = None) -> list[Block]:
-        """Return the blocks that it reaches, `MOST_LISTED` at the most, by their time of creation.
+    async def blocks(
+        self, transaction: Transaction, label_part: str = "", after: str | None = None
+    ) -> list[BlockEntry]:
+        """Return the blocks that it reaches, `MOST_LISTED` at the most, by their time of creation, without their texts.
 
         Args:
             transaction: where to read.
@@ -131,7 +133,7 @@ class Member:
                 f"Several of your blocks are labelled {name!r}: {', '.join(found)}. Name the one that you mean by its "
                 "identifier, in the place of the label."
             )
-        labels = [repr(each.label) for each in (await self.blocks(transaction))[:MOST_NAMED]]
+        labels = map(repr, await reachable_labels(transaction, self.block_ids, MOST_NAMED))
         raise NotReached(f"You reach no block labelled {name!r}. Your blocks: {', '.join(labels) or 'none'}.")
 
     async def archive_id(self, transaction: Transaction, name: str) -> str:

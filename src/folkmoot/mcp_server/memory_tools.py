@@ -16,6 +16,7 @@ from folkmoot.memory.attachments import Access
 from folkmoot.memory.blocks import Block, edit_text
 from folkmoot.memory.edits import Edit, Insert, Replace, Rethink, bare_lines
 from folkmoot.memory.history import Version, WrittenLine, blame_block, list_versions
+from folkmoot.memory.listing import BlockEntry
 from folkmoot.models.frames import printable_json, render_frame
 from folkmoot.server.wire.common import Number, Text
 from folkmoot.store import clock
@@ -98,7 +99,7 @@ class ReadBlame(Arguments):
 async def list_memory(member: Member, wanted: ListMemory, report: Report) -> Answer:
     """List the blocks that the member reaches."""
 
-    async def read(transaction: Transaction) -> tuple[list[Block], list[Archive]]:
+    async def read(transaction: Transaction) -> tuple[list[BlockEntry], list[Archive]]:
         blocks = await member.blocks(transaction, wanted.label_contains, wanted.after)
         more = bool(wanted.label_contains or wanted.after)
         return blocks, [] if more else await member.archives(transaction)
@@ -214,12 +215,12 @@ async def _edit(member: Member, label: str, edit: Edit, expected: int | None) ->
 _MAY = {"write": "change it", "append": "add to it", "read": "read it"}
 
 
-def _described(block: Block, member: Member) -> dict[str, Any]:
+def _described(block: BlockEntry, member: Member) -> dict[str, Any]:
     return {
         **_data(block),
         "description": block.description,
         "access": member.access_to(block),
-        "characters": len(block.value),
+        "characters": block.length,
         "limit": block.limit,
         "updated_at": clock.to_datetime(block.updated_at).isoformat(),
         "updated_by": str(block.updated_by),
@@ -252,7 +253,7 @@ def _version(version: Version) -> dict[str, Any]:
     }
 
 
-def _data(block: Block) -> dict[str, Any]:
+def _data(block: Block | BlockEntry) -> dict[str, Any]:
     return {"id": block.id, "label": block.label, "version": block.version}
 
 

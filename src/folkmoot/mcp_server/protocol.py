@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import mcp_types as types
 from mcp.server.caching import CacheHint
@@ -40,10 +40,10 @@ from folkmoot.mcp_server.resources import (
     standing_behind,
     until_stopped,
 )
-from folkmoot.mcp_server.sessions import HEADER, session_of
+from folkmoot.mcp_server.sessions import HEADER, called, session_of
 from folkmoot.mcp_server.tool import DoorTool
 from folkmoot.mcp_server.tools import TOOLS
-from folkmoot.memory.blocks import Block
+from folkmoot.memory.listing import BlockEntry
 from folkmoot.memory.subscriptions import Session, subscribe, unsubscribe
 from folkmoot.server.errors import explain
 from folkmoot.server.state import ServerState
@@ -53,9 +53,12 @@ from folkmoot.store.engine import Transaction
 logger = logging.getLogger(__name__)
 
 RESOURCE_NOT_FOUND = -32002
+FAILED = "Folkmoot failed at this {}; the server's log says where."
 _BY_NAME = {tool.name: tool for tool in TOOLS}
 
 Context: TypeAlias = ServerRequestContext[Any, Any]
+P = TypeVar("P")
+R = TypeVar("R")
 
 
 class _Server(Server[Any]):
@@ -81,20 +84,38 @@ def make_server(stopped: asyncio.Event) -> Server[Any]:
         title="Folkmoot: shared memory",
         instructions=INSTRUCTIONS,
         cache_hints={"tools/list": CacheHint(0, "private"), "resources/list": CacheHint(0, "private")},
-        on_list_tools=_list_tools,
-        on_call_tool=_call_tool,
-        on_list_resources=_list_resources,
-        on_list_resource_templates=_list_templates,
-        on_read_resource=_read_resource,
-        on_subscriptions_listen=listen,
-        on_subscribe_resource=_subscribe,
-        on_unsubscribe_resource=_unsubscribe,
-        on_list_prompts=_list_prompts,
-        on_get_prompt=_get_prompt,
+        on_list_tools=_in_protocol(_list_tools),
+        on_call_tool=_in_protocol(_call_tool),
+        on_list_resources=_in_protocol(_list_resources),
+        on_list_resource_templates=_in_protocol(_list_templates),
+        on_read_resource=_in_protocol(_read_resource),
+        on_subscriptions_listen=_in_protocol(listen),
+        on_subscribe_resource=_in_protocol(_subscribe),
+        on_unsubscribe_resource=_in_protocol(_unsubscribe),
+        on_list_prompts=_in_protocol(_list_prompts),
+        on_get_prompt=_in_protocol(_get_prompt),
         get_tool_input_schema=lambda name: None,  # no parameter of ours stands in a header, which is what it is for
     )
     server.middleware.clear()  # spans for OpenTelemetry, which nobody exports here
     return server
+
+
+def _in_protocol(handle: Callable[[Context, P], Awaitable[R]]) -> Callable[[Context, P], Awaitable[R]]:
+    """Return a handler whose errors are the protocol's; of others the SDK would show a client what they say inside."""
+
+    async def answer(context: Context, params: P) -> R:
+        try:
+            return await handle(context, params)
+        except MCPError:
+            raise
+        except FolkmootError as error:
+            code = types.INVALID_PARAMS if error.status < 500 else types.INTERNAL_ERROR
+            raise MCPError(code, error.message) from error
+        except Exception as error:
+            logger.exception("The door failed at %s", handle.__name__)
+            raise MCPError(types.INTERNAL_ERROR, FAILED.format("request")) from error
+
+    return answer
 
 
 def _member(context: Context) -> Member:
@@ -106,7 +127,7 @@ def _member(context: Context) -> Member:
     principal: Principal = scope["principal"]
     client = context.session.client_params
     if client is not None:
-        named = f"{client.client_info.name}/{client.client_info.version}"
+        named = called(client.client_info.name, client.client_info.version)
     else:
         named = scope.get(CLIENT) or request.headers.get("user-agent", "")
     return Member(server.of(principal, named))
@@ -161,7 +182,7 @@ async def _call_tool(context: Context, params: types.CallToolRequestParams) -> t
         return _refused(error.message, {name: value for name, value in error.extra.items() if name != "value"})
     except Exception:
         logger.exception("The tool %s of the door failed", tool.name)
-        return _refused("Folkmoot failed at this call; the server's log says where.")
+        return _refused(FAILED.format("call"))
     text = types.TextContent(text=answer.text)
     return types.CallToolResult(content=[text], structured_content=dict(answer.data) or None)
 
@@ -179,14 +200,13 @@ async def _list_resources(context: Context, params: types.PaginatedRequestParams
     return types.ListResourcesResult(resources=[_resource(block) for block in blocks], next_cursor=more)
 
 
-def _resource(block: Block) -> types.Resource:
+def _resource(block: BlockEntry) -> types.Resource:
     changed: datetime = clock.to_datetime(block.updated_at)
     return types.Resource(
         uri=address_of(block),
         name=block.label,
         description=block.description,
         mime_type="text/plain",
-        size=len(block.value.encode()) if len(block.value) < 100_000 else None,
         annotations=types.Annotations(last_modified=changed.isoformat().replace("+00:00", "Z")),
     )
 

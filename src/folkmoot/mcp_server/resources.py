@@ -11,9 +11,11 @@ from typing import TypeAlias
 from urllib.parse import quote, unquote
 
 from folkmoot.access.keys import CHANGED, find_key
+from folkmoot.errors import NotFound
 from folkmoot.mcp_server.lists import Lists, lists_of
 from folkmoot.mcp_server.member import Member, NotReached
-from folkmoot.memory.blocks import Block, labels_topic, topic
+from folkmoot.memory.blocks import labels_topic, topic, version_of
+from folkmoot.memory.listing import BlockEntry
 from folkmoot.memory.subscriptions import (
     MOST_OF_SESSION,
     NOTE_SECONDS,
@@ -33,11 +35,14 @@ LOOK_AGAIN_SECONDS = 5.0
 IDLE_SECONDS = 30.0
 """The same for who has subscribed to nothing."""
 
+LONGEST_ADDRESS = 3_000
+"""Characters of a resource: a label of 200 characters, each of up to four bytes, three letters to a byte."""
+
 MOST_SUBSCRIBED = MOST_OF_SESSION
 """Resources of one subscription."""
 
 
-def address_of(block: Block) -> str:
+def address_of(block: BlockEntry) -> str:
     """Return a block's resource.
 
     >>> from types import SimpleNamespace
@@ -56,6 +61,8 @@ def name_in(address: str) -> str:
     >>> name_in("memory://team%20notes")
     'team notes'
     """
+    if len(address) > LONGEST_ADDRESS:
+        raise NotReached(f"{address[:80]!r}… is longer than the {LONGEST_ADDRESS:,} characters of any resource here.")
     if not address.startswith(SCHEME):
         raise NotReached(f"{address!r} is no resource of this server; they are called {SCHEME}<label>.")
     return unquote(address.removeprefix(SCHEME).rstrip("/"))
@@ -93,8 +100,20 @@ async def standing_behind(member: Member, transaction: Transaction, address: str
     Raises:
         NotReached: nothing that the member reaches.
     """
-    block = await member.block(transaction, name_in(address))
-    return Subscription(address, (block.id, block.version))
+    return Subscription(address, await _standing(member, transaction, address))
+
+
+async def _standing(member: Member, transaction: Transaction, address: str) -> tuple[str, int]:
+    """Return which block stands behind an address, in which version. Its text, which may be long, is not read.
+
+    Raises:
+        NotReached: none that the member reaches.
+    """
+    block_id = await member.block_id(transaction, name_in(address))
+    try:
+        return block_id, await version_of(transaction, block_id)
+    except NotFound as error:  # PostgreSQL shows each statement what was committed before it
+        raise NotReached(f"{address!r} has just been deleted.") from error
 
 
 async def changes(
@@ -155,8 +174,7 @@ async def _look(member: Member, transaction: Transaction, addresses: Collection[
     found: dict[str, tuple[str, int] | None] = {}
     for address in addresses:
         try:
-            block = await member.block(transaction, name_in(address))
-            found[address] = (block.id, block.version)
+            found[address] = await _standing(member, transaction, address)
         except NotReached:
             found[address] = None
     return found

@@ -13,6 +13,8 @@ import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
 
+from folkmoot.conversations.messages import clean_text
+from folkmoot.errors import BadRequest
 from folkmoot.mcp_server.lists import Lists, lists_of
 from folkmoot.mcp_server.member import Member
 from folkmoot.mcp_server.resources import ListsChanged, Updated, changes, until_stopped
@@ -22,10 +24,18 @@ from folkmoot.server.state import LONGEST_CLIENT
 
 HEADER = "mcp-session-id"
 
+LONGEST_ID = 40 + 4 * LONGEST_CLIENT * 4 // 3 + 4
+"""Characters of a session's identifier, at the most: those of its client, in UTF-8 and base64, and 40 before them."""
+
 
 def new_session_id(client: str, listed: Lists) -> str:
     """Return the identifier of a new session of a client that is listed so much."""
     return f"{secrets.token_urlsafe(16)}.{listed.fingerprint}.{base64.urlsafe_b64encode(client.encode()).decode()}"
+
+
+def called(name: object, version: object) -> str:
+    """Return what a client is called; its own words may have half a character, or NUL, which no store keeps."""
+    return clean_text(f"{name}/{version}"[:LONGEST_CLIENT])
 
 
 def client_of(session_id: str) -> str | None:
@@ -42,7 +52,13 @@ def client_of(session_id: str) -> str | None:
 
 
 def session_of(member: Member, session_id: str) -> Session:
-    """Return a member's session."""
+    """Return a member's session.
+
+    Raises:
+        BadRequest: it is none that this server gave.
+    """
+    if len(session_id) > LONGEST_ID:
+        raise BadRequest(f"{HEADER}: is not a session of this server; send initialize to begin one.")
     return Session(session_id, member.state.principal.id or "")
 
 

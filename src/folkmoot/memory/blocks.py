@@ -93,6 +93,7 @@ class Block:
 
 
 _by_id = select(*BLOCK_COLUMNS).where(blocks.c.id == bindparam("block_id"), is_kept(blocks.c.id))
+_version_by_id = select(blocks.c.version).where(blocks.c.id == bindparam("block_id"), is_kept(blocks.c.id))
 _by_id_locked = _by_id.with_for_update(key_share=True)
 _set_text = (
     update(blocks)
@@ -126,6 +127,18 @@ async def find_block(transaction: Transaction, block_id: str, *, lock: bool = Fa
     if row is None:
         raise NotFound(f"Block with id '{block_id}' not found")
     return Block.from_row(row)
+
+
+async def version_of(transaction: Transaction, block_id: str) -> int:
+    """Return which version the block is at, without its text.
+
+    Raises:
+        NotFound: there is no such block.
+    """
+    row = await transaction.first(_version_by_id, block_id=block_id)
+    if row is None:
+        raise NotFound(f"Block with id '{block_id}' not found")
+    return int(row["version"])
 
 
 async def create_block(transaction: Transaction, fields: Mapping[str, Any], author: Author) -> Block:

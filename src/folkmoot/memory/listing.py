@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, Select, bindparam, func, select, tuple_
+from sqlalchemy import Column, ColumnElement, Select, bindparam, func, select, tuple_
 
 from folkmoot.memory.attachments import BLOCK_COLUMNS, TAGS, Access
 from folkmoot.memory.authors import Author
@@ -140,8 +140,8 @@ async def reachable_blocks(
     limit: int,
     label_part: str = "",
     after: str | None = None,
-) -> list[Block]:
-    """Return blocks by their time of creation, without the copies that conversations have.
+) -> list[BlockEntry]:
+    """Return blocks by their time of creation, without their texts, and without the copies that conversations have.
 
     Args:
         transaction: where to read.
@@ -150,7 +150,7 @@ async def reachable_blocks(
         label_part: what stands in the label of each.
         after: the identifier of the block that the ones before ended with; one that is gone begins anew.
     """
-    statement = _shared(block_ids)
+    statement = _shared(_ENTRY_COLUMNS, block_ids)
     if label_part:
         statement = statement.where(blocks.c.label.icontains(label_part, autoescape=True))
     if after is not None:
@@ -158,21 +158,27 @@ async def reachable_blocks(
         if place is not None:
             statement = statement.where(tuple_(blocks.c.created_at, blocks.c.id) > tuple_(place["created_at"], after))
     rows = await transaction.all(statement.order_by(blocks.c.created_at, blocks.c.id).limit(limit))
-    return [Block.from_row(row) for row in rows]
+    return [BlockEntry.from_row(row) for row in rows]
+
+
+async def reachable_labels(transaction: Transaction, block_ids: Collection[str] | None, limit: int) -> list[str]:
+    """Return the labels of the first of `reachable_blocks`."""
+    statement = _shared((blocks.c.label,), block_ids).order_by(blocks.c.created_at, blocks.c.id)
+    return [row["label"] for row in await transaction.all(statement.limit(limit))]
 
 
 async def blocks_containing(
     transaction: Transaction, block_ids: Collection[str] | None, text: str, limit: int
 ) -> list[Block]:
     """Return blocks in whose text something stands, the newest change first; `block_ids` as in `reachable_blocks`."""
-    statement = _shared(block_ids).where(blocks.c.value.icontains(text, autoescape=True))
+    statement = _shared(BLOCK_COLUMNS, block_ids).where(blocks.c.value.icontains(text, autoescape=True))
     rows = await transaction.all(statement.order_by(blocks.c.updated_at.desc(), blocks.c.id).limit(limit))
     return [Block.from_row(row) for row in rows]
 
 
-def _shared(block_ids: Collection[str] | None) -> Select[Any]:
-    """Select blocks but for conversations' copies, only some where they are named."""
-    statement = select(*BLOCK_COLUMNS).where(is_kept(blocks.c.id), blocks.c.id.not_in(_copies))
+def _shared(columns: Sequence[ColumnElement[Any]], block_ids: Collection[str] | None) -> Select[Any]:
+    """Select columns of blocks but for conversations' copies, only of some where they are named."""
+    statement = select(*columns).where(is_kept(blocks.c.id), blocks.c.id.not_in(_copies))
     return statement if block_ids is None else statement.where(blocks.c.id.in_(list(block_ids)))
 
 

@@ -65,6 +65,8 @@ def _raise_in_our_terms(error: BaseException) -> None:
         ) from error
     if isinstance(error, (*_OVERLOADED, TimeoutError)):
         raise StoreOverloaded from error
+    if isinstance(error, asyncpg.ProgramLimitExceededError):
+        raise InvalidInput(f"A value in the request is too long to be stored: {in_one_line(error)}.") from error
     if isinstance(error, asyncpg.DataError):
         raise InvalidInput(f"A value in the request cannot be stored: {in_one_line(error)}.") from error
     if isinstance(error, asyncpg.DiskFullError):

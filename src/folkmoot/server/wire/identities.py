@@ -66,7 +66,7 @@ class CreateIdentity(UpdateIdentity):
     identifier_key: Name = Field(description="What your program calls it; unique in a project.")
     name: Name
     identity_type: IdentityType
-    project_id: Text | None = None
+    project_id: Annotated[Text, Field(max_length=500)] | None = None
 
     def fields(self) -> dict[str, Any]:
         """Return the identity itself."""

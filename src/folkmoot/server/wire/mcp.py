@@ -122,7 +122,7 @@ def _kind_of(value: Any, field: str = "mcp_server_type") -> str | None:
     kind = value.get(field)
     if kind is None:
         return "stdio" if {"command", "args", "stdio_config"} & value.keys() else "streamable_http"
-    return kind if kind in _KINDS else None
+    return kind if isinstance(kind, str) and kind in _KINDS else None
 
 
 def _old_kind_of(value: Any) -> str | None:

@@ -19,7 +19,7 @@ from folkmoot.models.embeddings import handle_in
 from folkmoot.store import clock
 from folkmoot.store.engine import Store, Transaction
 from folkmoot.store.sealing import Sealer
-from folkmoot.transfer.message_rows import clean, moment_of
+from folkmoot.transfer.message_rows import UnreadableRow, clean, moment_of
 from folkmoot.transfer.retired.secrets import decrypt
 from folkmoot.transfer.retired.source import Source
 
@@ -28,6 +28,9 @@ PROGRAM = "folkmoot import"
 
 IMPORTER = Author("system", name="import", client=PROGRAM)
 """Who writes what no user of the retired server is known to have written."""
+
+DAMAGED = (AttributeError, KeyError, OverflowError, TypeError, ValueError, UnreadableRow)
+"""What reading a row raises that is not as the retired server writes it; the row is told, and the others come."""
 
 AT_ONCE = 200
 """Rows that are written together."""

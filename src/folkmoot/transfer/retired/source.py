@@ -6,7 +6,8 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -219,7 +220,10 @@ async def _connect(url: str) -> asyncpg.Connection[Any]:
 
 
 async def _set_codecs(connection: asyncpg.Connection[Any], decoder: _Decoder) -> None:
-    """Let the driver read JSON, and where texts may be of any encoding, those by `decoder`."""
+    """Let the driver read JSON, every time there may be, and where texts may be of any encoding, those by `decoder`."""
+    for kind, epoch in (("timestamptz", _EPOCH), ("timestamp", _EPOCH.replace(tzinfo=None))):
+        told, read = partial(_microseconds, epoch), partial(_moment, epoch)
+        await connection.set_type_codec(kind, encoder=told, decoder=read, schema="pg_catalog", format="tuple")
     if await connection.fetchval("SHOW client_encoding") != "SQL_ASCII":
         for kind in ("json", "jsonb"):
             await connection.set_type_codec(kind, encoder=str, decoder=decoder.json, schema="pg_catalog")
@@ -227,6 +231,22 @@ async def _set_codecs(connection: asyncpg.Connection[Any], decoder: _Decoder) ->
     of_bytes = {"json": decoder.json_of_bytes, "jsonb": decoder.jsonb_of_bytes, **dict.fromkeys(_TEXTS, decoder.text)}
     for kind, decode in of_bytes.items():
         await connection.set_type_codec(kind, encoder=str.encode, decoder=decode, schema="pg_catalog", format="binary")
+
+
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+"""What PostgreSQL counts from."""
+
+
+def _microseconds(epoch: datetime, moment: datetime) -> tuple[int]:
+    return ((moment - epoch) // timedelta(microseconds=1),)
+
+
+def _moment(epoch: datetime, told: tuple[int]) -> datetime | None:
+    """Return a time; None for one before our era or behind the year 9999, which ends a whole read otherwise."""
+    try:
+        return epoch + timedelta(microseconds=told[0])
+    except OverflowError:
+        return None
 
 
 class Unreadable(str):

@@ -71,6 +71,8 @@ class Import:
             for row in await self.source.all("organizations", order="created_at, id")
             if self.organization in (None, row["id"], row["name"])
         ]
+        if not wanted and self.organization is None:
+            raise StartupError("The database to import has no organisation that was not deleted: nothing is in it.")
         if not wanted:
             raise StartupError(f"--organization: there is no {self.organization!r} in the database to import.")
         await self._count(wanted)

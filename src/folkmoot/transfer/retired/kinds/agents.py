@@ -27,8 +27,8 @@ from folkmoot.store.tables import (
     tools,
 )
 from folkmoot.tools.builtin import BUILTIN_TOOLS
-from folkmoot.transfer.message_rows import UnreadableRow, clean
-from folkmoot.transfer.retired.context import Context, text_of, time_of
+from folkmoot.transfer.message_rows import clean
+from folkmoot.transfer.retired.context import DAMAGED, Context, text_of, time_of
 from folkmoot.transfer.retired.source import Unreadable
 
 LINKS = ("agents_tags", "blocks_agents", "tools_agents", "archives_agents", "sources_agents", "files_agents")
@@ -53,7 +53,7 @@ class Agents:
                 await _make(context, row)
             except FolkmootError as error:
                 context.problem("agents", row, f"cannot be written: {error.message}")
-            except (KeyError, TypeError, ValueError, UnreadableRow) as error:
+            except DAMAGED as error:
                 context.problem("agents", row, error)
             context.progress("agents", context.done.taken["agents"], context.done.source["agents"])
 

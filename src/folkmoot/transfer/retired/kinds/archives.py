@@ -21,8 +21,7 @@ from folkmoot.store.engine import Transaction
 from folkmoot.store.nearest import vector_row
 from folkmoot.store.tables import archives, passage_tags, passage_vectors, passages
 from folkmoot.store.words import indexed_text
-from folkmoot.transfer.message_rows import UnreadableRow
-from folkmoot.transfer.retired.context import AT_ONCE, Context, object_of, text_of, time_of
+from folkmoot.transfer.retired.context import AT_ONCE, DAMAGED, Context, object_of, text_of, time_of
 from folkmoot.transfer.retired.vectors import vector_of
 
 _numbers = itertools.count(clock.now() << 10)
@@ -56,7 +55,7 @@ class Archives:
         ):
             try:
                 await context.put(archives, await _archive(context, row), "archives", row)
-            except (KeyError, TypeError, ValueError) as error:
+            except DAMAGED as error:
                 context.problem("archives", row, error)
                 continue
             await _take_passages(context, "archival_passages", "archive_id", row["id"], row["id"])
@@ -146,7 +145,7 @@ def _read_all(
             tags = row.get("tags")
             named = [clean_text(str(tag)) for tag in tags] if isinstance(tags, list) else []
             found.append(_Read(_row(context, row, archive_id), list(dict.fromkeys(named)), vector))
-        except (KeyError, TypeError, ValueError, UnreadableRow) as error:
+        except DAMAGED as error:
             context.problem(table, row, error)
     return found
 

@@ -16,7 +16,7 @@ from folkmoot.memory.edits import SetText, describe
 from folkmoot.memory.history import record
 from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import block_tags, blocks
-from folkmoot.transfer.retired.context import PROGRAM, Context, object_of, text_of, time_of
+from folkmoot.transfer.retired.context import DAMAGED, PROGRAM, Context, object_of, text_of, time_of
 
 _there = select(blocks.c.value, blocks.c.updated_by).where(blocks.c.id == bindparam("of"))
 
@@ -45,7 +45,7 @@ class Blocks:
                     await _follow(context, row)
                 else:
                     await _make(context, row)
-            except (KeyError, TypeError, ValueError) as error:
+            except DAMAGED as error:
                 context.problem("block", row, error)
             context.progress("blocks", context.done.taken["block"], context.done.source["block"])
 

@@ -23,7 +23,7 @@ from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import agents, blocks, conversation_blocks, conversations, messages
 from folkmoot.transfer.conversation_state import in_order
 from folkmoot.transfer.message_rows import READ, THINKING_ALOUD, RowReader, UnreadableRow, clean
-from folkmoot.transfer.retired.context import Context, text_of, time_of
+from folkmoot.transfer.retired.context import DAMAGED, Context, text_of, time_of
 from folkmoot.transfer.retired.source import Unreadable
 
 _OF_MESSAGES = ("content", "tool_calls", "tool_returns", "approvals")
@@ -82,7 +82,7 @@ class Conversations:
                 continue
             try:
                 await self._of_agent(context, agent)
-            except (KeyError, TypeError, ValueError, UnreadableRow) as error:
+            except DAMAGED as error:
                 context.problem("conversations", agent, error)
 
     async def _of_agent(self, context: Context, agent: Mapping[str, Any]) -> None:

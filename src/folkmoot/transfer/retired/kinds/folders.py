@@ -21,8 +21,7 @@ from folkmoot.jobs.jobs import add_job
 from folkmoot.store.engine import Transaction
 from folkmoot.store.nearest import vector_row
 from folkmoot.store.tables import file_vectors, files, folders
-from folkmoot.transfer.message_rows import UnreadableRow
-from folkmoot.transfer.retired.context import Context, object_of, text_of, time_of
+from folkmoot.transfer.retired.context import DAMAGED, Context, object_of, text_of, time_of
 from folkmoot.transfer.retired.vectors import vector_of
 
 _last_vector = select(func.max(file_vectors.c.place).label("place")).where(file_vectors.c.folder_id == bindparam("of"))
@@ -50,7 +49,7 @@ class Folders:
         ):
             try:
                 folder = _folder(context, row)
-            except (KeyError, TypeError, ValueError) as error:
+            except DAMAGED as error:
                 context.problem("sources", row, error)
                 continue
             await context.put(folders, folder, "sources", row)
@@ -67,7 +66,7 @@ class Folders:
                 await _take_file(context, row, folder, handle)
             except FolkmootError as error:
                 context.problem("files", row, f"cannot be written: {error.message}")
-            except (KeyError, TypeError, ValueError, UnreadableRow) as error:
+            except DAMAGED as error:
                 context.problem("files", row, error)
             context.progress("files", context.done.taken["files"], context.done.source["files"])
 

@@ -11,8 +11,7 @@ from folkmoot.conversations.messages import clean_text
 from folkmoot.errors import FolkmootError
 from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import agents, blocks, group_blocks, group_members, group_readings, groups, messages
-from folkmoot.transfer.message_rows import UnreadableRow
-from folkmoot.transfer.retired.context import Context, text_of, time_of
+from folkmoot.transfer.retired.context import DAMAGED, Context, text_of, time_of
 
 _KINDS = ("round_robin", "supervisor", "dynamic", "sleeptime", "voice_sleeptime")
 _AS_THEY_ARE = (
@@ -51,7 +50,7 @@ class Groups:
                 await _make(context, row)
             except FolkmootError as error:
                 context.problem("groups", row, f"cannot be written: {error.message}")
-            except (KeyError, TypeError, ValueError, UnreadableRow) as error:
+            except DAMAGED as error:
                 context.problem("groups", row, error)
 
 

@@ -13,7 +13,7 @@ from folkmoot.conversations.messages import clean_text
 from folkmoot.store.engine import Transaction
 from folkmoot.store.tables import agents, blocks, identities, identity_agents, identity_blocks
 from folkmoot.transfer.message_rows import clean
-from folkmoot.transfer.retired.context import Context, time_of
+from folkmoot.transfer.retired.context import DAMAGED, Context, time_of
 
 _TYPES = ("org", "user", "other")
 
@@ -30,7 +30,7 @@ class Identities:
         async for row in context.source.rows("identities", condition, *values, order="created_at, id"):
             try:
                 identity = _identity(row)
-            except (KeyError, TypeError, ValueError) as error:
+            except DAMAGED as error:
                 context.problem("identities", row, error)
                 continue
             await context.put(identities, identity, "identities", row)

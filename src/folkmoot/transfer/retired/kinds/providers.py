@@ -8,7 +8,7 @@ from typing import Any
 from folkmoot.errors import FolkmootError
 from folkmoot.models.added import AddedProvider, changed
 from folkmoot.store.tables import model_providers
-from folkmoot.transfer.retired.context import Context, time_of
+from folkmoot.transfer.retired.context import DAMAGED, Context, time_of
 
 
 class Providers:
@@ -27,7 +27,7 @@ class Providers:
             except FolkmootError as error:
                 context.problem("providers", row, error.message)
                 continue
-            except (KeyError, TypeError, ValueError) as error:
+            except DAMAGED as error:
                 context.problem("providers", row, error)
                 continue
             await context.put(model_providers, provider, "providers", row)

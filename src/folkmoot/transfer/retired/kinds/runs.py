@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import select
 
 from folkmoot.store.tables import agents, runs, steps
-from folkmoot.transfer.message_rows import UnreadableRow, clean
-from folkmoot.transfer.retired.context import AT_ONCE, Context, object_of, time_of
+from folkmoot.transfer.message_rows import clean
+from folkmoot.transfer.retired.context import AT_ONCE, DAMAGED, Context, object_of, time_of
 
 _OVER = ("completed", "failed", "cancelled")
 
@@ -48,10 +48,10 @@ async def _put(context: Context, table: str, rows: Sequence[Mapping[str, Any]]) 
             continue
         try:
             if row.get("agent_id") not in known:
-                raise ValueError(f"is of the agent {row.get('agent_id')}, which did not come")  # noqa: TRY301
+                raise ValueError(f"is of the agent {row.get('agent_id')}, which did not come")
             made = _run if table == "runs" else _step
             new.append(made(row, measured.get(row["id"], {})))
-        except (KeyError, TypeError, ValueError, UnreadableRow) as error:
+        except DAMAGED as error:
             context.problem(table, row, error)
     if new:
         await context.write(lambda transaction: transaction.insert(into, new))

@@ -15,7 +15,7 @@ from folkmoot.tools.custom.making import describe
 from folkmoot.tools.mcp.configuration import ServerConfiguration
 from folkmoot.tools.mcp.servers import ToolServer
 from folkmoot.tools.stored import StoredTool, StoredType
-from folkmoot.transfer.retired.context import IMPORTER, Context, object_of, text_of, time_of
+from folkmoot.transfer.retired.context import DAMAGED, IMPORTER, Context, object_of, text_of, time_of
 from folkmoot.transfer.retired.source import read_json
 
 
@@ -31,7 +31,7 @@ class Servers:
         async for row in context.source.rows("mcp_server", condition, *values, order="created_at, id"):
             try:
                 server = _server(context, row)
-            except (KeyError, TypeError, ValueError) as error:
+            except DAMAGED as error:
                 context.problem("mcp_server", {**row, "name": row.get("server_name")}, error)
                 continue
             await context.put(mcp_servers, server.to_row(context.sealer), "mcp_server", row)
@@ -89,7 +89,7 @@ class Tools:
         except FolkmootError as error:
             context.problem("tools", row, error.message)
             return
-        except (KeyError, TypeError, ValueError) as error:
+        except DAMAGED as error:
             context.problem("tools", row, error)
             return
         author = context.author_of(row)
@@ -124,7 +124,7 @@ _HEARTBEAT = "request_heartbeat"
 
 def _of_source(row: Mapping[str, Any]) -> StoredTool:
     given = {"source_code": row["source_code"], "source_type": row.get("source_type")}
-    described = describe({**given, "json_schema": row.get("json_schema")})
+    described = describe({**given, "json_schema": object_of(row.get("json_schema")) or None})
     return replace(
         _blank(row, "custom", described.json_schema),
         name=described.name,
