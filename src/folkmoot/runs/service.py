@@ -21,9 +21,9 @@ from folkmoot.agents.services import Services
 from folkmoot.agents.steps import store_step
 from folkmoot.agents.turn import preview_turn, take_turn
 from folkmoot.agents.turn_state import TurnRequest
-from folkmoot.conversations.conversations import append_messages, lock_topic
+from folkmoot.conversations.conversations import append_messages, find_conversation, lock_topic
 from folkmoot.conversations.messages import message_to_json
-from folkmoot.errors import BadRequest, InvalidInput, NotFound, ProviderError, ServerStopped
+from folkmoot.errors import BadRequest, FolkmootError, InvalidInput, NotFound, ProviderError, ServerStopped
 from folkmoot.metrics import TURNS
 from folkmoot.models.prompt import Prompt
 from folkmoot.runs.active import ActiveRun, Answer
@@ -257,7 +257,10 @@ class RunService:
                 return Answer(run, active.messages, end)
         except BaseException as error:
             active.fail()
-            await asyncio.shield(self._fail(active, error))
+            why = await self._missing(run) if active.deleted else error
+            await asyncio.shield(self._fail(active, why))
+            if active.deleted:
+                raise why from error
             raise
         finally:
             self.supervisor.active.pop(run.id, None)
@@ -284,6 +287,19 @@ class RunService:
                         await wait_or_look_again(freed, LOOK_AGAIN_SECONDS)
                         freed.clear()
             yield
+
+    async def _missing(self, run: Run) -> FolkmootError:
+        """Return what says that a run was deleted under way: with its agent, its conversation, or alone."""
+
+        async def look(transaction: Transaction) -> None:
+            await find_conversation(transaction, run.conversation_id)
+            await find_run(transaction, run.id)
+
+        try:
+            await self._store.read(look)
+        except FolkmootError as error:
+            return error
+        return NotFound(f"Run with ID {run.id} not found")
 
     async def _fail(self, active: ActiveRun, error: BaseException) -> None:
         """Store why a run failed, and what would be lost with it: what was said, and what was answered so far."""
