@@ -307,7 +307,10 @@ class RunService:
         failed, status = _failure(active, error)
         TURNS.add(failed.stop_reason)
         about = {"run_id": run.id, "agent_id": run.agent_id}
-        logger.warning("Run %s: %s, for %s", status, failed.error_type, self._principal.name, extra=about)
+        if active.cancelled:  # as somebody wanted it
+            logger.info("Run cancelled, for %s", self._principal.name, extra=about)
+        else:
+            logger.warning("Run %s: %s, for %s", status, failed.error_type, self._principal.name, extra=about)
         before, events = active.log.stored, [*active.log.waiting, failed]
         details: dict[str, Any] = {"error": {"type": failed.error_type, "message": failed.message}}
         if partial := unfinished_words(active.log.events, {message.id for message in active.messages}):
