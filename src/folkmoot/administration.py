@@ -88,7 +88,7 @@ async def create_key(
     """Make a key and show it, alone on the last line."""
     body = {"name": name, "role": role, "organization": organization, "user": user, **grants}
     if expires is not None:
-        body["expires_at"] = (datetime.now(UTC) + duration(expires)).isoformat()
+        body["expires_at"] = (datetime.now(UTC) + duration("--expires", expires)).isoformat()
     made = await _ask(client, "POST", "/v1/keys", body)
     if "authorization" not in client.headers and (await client.get("/v1/keys")).status_code == HTTPStatus.UNAUTHORIZED:
         _note(CLOSED if made["role"] == "admin" else f"{CLOSED} {NOBODY_ADMINISTERS}")
@@ -144,18 +144,18 @@ async def delete_organization(client: httpx2.AsyncClient, organization: str) -> 
     _tell(f"Organisation {gone['id']}, {gone['name']!r}, is deleted. Rows: {counts}.")
 
 
-def duration(text: str) -> timedelta:
-    """Return the time that a text such as `90d` names.
+def duration(option: str, text: str) -> timedelta:
+    """Return the time that a text such as `90d` names, which was given for an option.
 
     Raises:
         Refused: it names none.
 
-    >>> duration("90d"), duration("12h")
+    >>> duration("--expires", "90d"), duration("--since", "12h")
     (datetime.timedelta(days=90), datetime.timedelta(seconds=43200))
     """
     match = re.fullmatch(r"(\d{1,6})([mhdw])", text)
     if match is None or not timedelta(0) < (found := int(match[1]) * UNITS[match[2]]) <= LONGEST:
-        raise Refused(f"--expires: {text!r} is no time; write a number and m, h, d or w, such as 90d.")
+        raise Refused(f"{option}: {text!r} is no time; write a number and m, h, d or w, such as 90d.")
     return found
 
 

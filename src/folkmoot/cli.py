@@ -113,12 +113,13 @@ def blocks(
 def runs(
     agent: Annotated[str | None, typer.Option(help="Only of this agent: its name or identifier.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 20,
+    since: Annotated[str | None, typer.Option(metavar="12h", help="Only those made since: m, h, d or w ago.")] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Only those that failed.")] = False,
 ) -> None:
     """List the newest runs of the running server."""
     from folkmoot import terminal
 
-    sys.exit(terminal.run(lambda client: terminal.runs(client, agent, limit, failed=failed)))
+    sys.exit(terminal.run(lambda client: terminal.runs(client, agent, limit, since, failed=failed)))
 
 
 @application.command()

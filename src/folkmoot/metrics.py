@@ -157,11 +157,18 @@ def add_all(tally: Sequence[tuple[Counter, Labels]]) -> None:
         counter.add(*labels)
 
 
-def page(workers: int) -> str:
-    """Return all figures; where a server has several processes, with the one whose they are."""
+def page(workers: int, store_bytes: Mapping[Labels, float]) -> str:
+    """Return all figures; where a server has several processes, with the one whose they are.
+
+    Args:
+        workers: how many processes the server has.
+        store_bytes: what the database takes (`used`) and what its disk has left (`free`), where that is known.
+    """
     own: tuple[Labels, Labels] = (("process",), (str(os.getpid()),)) if workers > 1 else ((), ())
     lines: list[str] = []
-    for each in (*_all, *_FIXED):
+    store = Gauge("folkmoot_store_bytes", "Bytes of the database (used), and left on its disk (free).", ("kind",))
+    store.read = lambda: store_bytes
+    for each in (*_all, *_FIXED, store):
         lines += _head(each.name, each.kind, each.about)
         told = each.lines()
         lines += [_line(name, (*names, *own[0]), (*labels, *own[1]), value) for name, names, labels, value in told]

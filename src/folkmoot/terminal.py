@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from folkmoot.administration import Refused, duration
 from folkmoot.errors import ProxyUnusable, StartupError
 from folkmoot.outbound.proxies import client_for
 from folkmoot.settings import USUAL_ADDRESS, read_settings
@@ -37,10 +38,6 @@ COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_c
 """Of authors, in the order in which a command first meets them."""
 
 console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
-
-
-class Refused(Exception):
-    """What was asked for cannot be done; the message says why."""
 
 
 def run(command: Callable[..., None], *arguments: Any) -> int:
@@ -244,13 +241,23 @@ def _show_block(client: httpx2.Client, block: Mapping[str, Any]) -> None:
         console.print(Text.assemble((f"{name:<{width}}  v{line['version']:<4} ", colours.of(name)), line["text"]))
 
 
-def runs(client: httpx2.Client, agent: str | None, limit: int, *, failed: bool) -> None:
-    """List the newest runs."""
+def runs(client: httpx2.Client, agent: str | None, limit: int, since: str | None, *, failed: bool) -> None:
+    """List the newest runs.
+
+    Args:
+        client: of the server.
+        agent: only those of this agent; its name or identifier.
+        limit: how many.
+        since: how long ago they were made at the most, such as `12h`.
+        failed: whether only those that failed.
+    """
     query: dict[str, Any] = {"limit": limit}
     if agent is not None:
         query["agent_id"] = _the_one(client, "agents", "name", agent)["id"]
     if failed:
         query["statuses"] = "failed"
+    if since is not None:
+        query["start_date"] = (datetime.now(UTC) - duration("--since", since)).isoformat()
     found = _ask(client, "GET", "/v1/runs", params=query)
     names = {id_: _name_of(client, id_) for id_ in dict.fromkeys(each["agent_id"] for each in found)}
     rows = []

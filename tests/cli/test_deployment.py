@@ -21,6 +21,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from folkmoot.serving import FAREWELL_SECONDS
+from folkmoot.settings import Settings
 from support.clients import plain_client
 from support.polling import PATIENCE, until
 from support.ports import free_port
@@ -143,5 +145,20 @@ def test_the_unit_and_the_compose_file_start_what_is_installed() -> None:
     unit = (ROOT / "deploy" / "folkmoot.service").read_text()
     assert f"ExecStart={PREFIX}/bin/folkmoot serve" in unit
     assert json.loads(instructions()["ENTRYPOINT"]) == [f"{PREFIX}/bin/folkmoot"]
+    pause = int(re.findall(r"^RestartSec=(\d+)$", unit, re.MULTILINE)[0])
+    assert 4 * pause > 10, "systemd gives up after five starts in 10 s"
     compose = (ROOT / "compose.yaml").read_text()
     assert "FOLKMOOT_API_KEY: ${FOLKMOOT_API_KEY:?" in compose, "it does not start without a key"
+
+
+def test_turns_that_are_under_way_may_finish_before_whoever_stops_the_server_kills_it() -> None:
+    needed = Settings.model_fields["shutdown_wait"].default + FAREWELL_SECONDS
+    places = {
+        "compose.yaml": r"stop_grace_period: (\d+)s",
+        "deploy/folkmoot.service": r"TimeoutStopSec=(\d+)",
+        "docs/running.md": r"docker run .*--stop-timeout (\d+)",
+    }
+    for place, patience in places.items():
+        found = re.search(patience, (ROOT / place).read_text())
+        assert found is not None, place
+        assert int(found[1]) > needed, place

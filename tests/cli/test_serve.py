@@ -431,6 +431,24 @@ async def test_whatever_a_stop_cuts_ends_with_something_that_says_so(
     assert "ERROR" not in server.log()
 
 
+@one_store
+async def test_a_request_that_is_no_turn_is_told_of_the_stop_that_cuts_it(
+    start_server: StartServer, scripted_model: ScriptedModel
+) -> None:
+    server = start_server(env={"FOLKMOOT_SHUTDOWN_WAIT": "0.1"})
+    async with plain_async_client(server.url) as http:
+        agent = (await http.post("/v1/agents", json={"model": MODEL})).json()["id"]
+        with scripted_model.hold() as held:
+            asked = asyncio.create_task(http.post(f"/v1/agents/{agent}/generate", json={"prompt": "lost"}))
+            await asyncio.to_thread(held.wait_for, 1)
+            server.process.send_signal(signal.SIGTERM)
+            answer = await asked
+            assert await asyncio.to_thread(server.process.wait, 60) == 0
+    assert answer.status_code == 503
+    assert "stopped" in answer.json()["detail"]
+    assert "Traceback" not in server.log()
+
+
 @pytest.mark.parametrize("store", ["postgres"], indirect=True)
 async def test_a_stream_of_another_processs_run_ends_with_its_own_process(
     start_server: StartServer, scripted_model: ScriptedModel

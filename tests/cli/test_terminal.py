@@ -162,6 +162,8 @@ def test_runs_are_listed_and_failed_ones_alone(
     both = terminal("runs", "--agent", agent.id).splitlines()
     assert ["end turn" in line for line in both[1:]] == [False, True]
     assert len(terminal("runs", "--agent", str(agent.name), "--failed").splitlines()) == 2
+    assert terminal("runs", "--agent", agent.id, "--since", "1h").splitlines() == both
+    assert "--since: 'soon' is no time" in terminal("runs", "--since", "soon", status=1)
 
 
 @pytest.mark.parametrize("width", [80, 120, 200])

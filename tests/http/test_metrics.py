@@ -35,7 +35,7 @@ def named(found: Mapping[Any, float], name: str, **labels: str) -> float:
     return sum(value for (each, has), value in found.items() if each == name and labels.items() <= dict(has).items())
 
 
-def test_what_was_done_is_counted(start_server: StartServer, scripted_model: ScriptedModel) -> None:
+def test_what_was_done_is_counted(start_server: StartServer, scripted_model: ScriptedModel, database_url: str) -> None:
     with plain_client(start_server().url) as http:
         blocks = [{"label": "human", "value": "a", "limit": 100}]
         agent = http.post("/v1/agents", json={"model": MODEL, "memory_blocks": blocks}).json()["id"]
@@ -54,6 +54,9 @@ def test_what_was_done_is_counted(start_server: StartServer, scripted_model: Scr
         def grown(name: str, **labels: str) -> float:
             return named(after, name, **labels) - named(before, name, **labels)
 
+        assert named(after, "folkmoot_store_bytes", kind="used") > 100_000
+        on_this_disk = database_url.startswith("sqlite")
+        assert (("folkmoot_store_bytes", (("kind", "free"),)) in after) == on_this_disk
         assert grown("folkmoot_requests_total", method="GET", route="/v1/blocks/{block_id}", status="200") == 2
         assert grown("folkmoot_requests_total", route="none", status="404") == 1
         assert grown("folkmoot_request_seconds_count", method="POST") == 2

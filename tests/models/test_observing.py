@@ -15,7 +15,7 @@ def test_names_of_models_do_not_fill_the_figures(monkeypatch: pytest.MonkeyPatch
     for number in range(9):
         with pytest.raises(KeyError), observing.observed(f"openai/made-up-{number}", Prompt("", [])):
             raise KeyError
-    told = [line for line in metrics.page(1).splitlines() if "folkmoot_model_calls_total{" in line]
+    told = [line for line in metrics.page(1, {}).splitlines() if "folkmoot_model_calls_total{" in line]
     assert [line for line in told if "made-up" in line and "made-up-0" not in line and "made-up-1" not in line] == []
     (others,) = (line for line in told if 'model="others"' in line)
     assert others.endswith(" 7")

@@ -31,6 +31,7 @@ from support.clients import plain_client
 from support.fixtures import MODEL, NewAgent, StartServer, each_provider
 from support.polling import PATIENCE
 from support.scripted_model import ScriptedModel
+from support.server import ServerProcess
 
 pytestmark = pytest.mark.filterwarnings("ignore:deprecated")
 
@@ -65,6 +66,7 @@ def test_a_stream_that_is_cancelled_ends_with_cancelled(
     http: httpx.Client,
     new_agent: NewAgent,
     scripted_model: ScriptedModel,
+    server: ServerProcess,
     tokens: bool,
     step: int,
 ) -> None:
@@ -88,6 +90,7 @@ def test_a_stream_that_is_cancelled_ends_with_cancelled(
     stayed = [] if step == 1 else ["user_message", "tool_call_message", "tool_return_message"]
     assert kinds(whole(http, agent.id)) == ["system_message", *stayed]
     assert followed(http, run_id) == [*reading.seen]
+    assert not [line for line in server.log().splitlines() if run_id in line and "WARNING" in line]
     assert_goes_on(http, agent.id)
 
 

@@ -148,6 +148,20 @@ async def test_an_agent_deleted_in_its_turn_is_404_and_its_run_ends(
     assert all(status == "failed" for status, _, _ in runs), runs
 
 
+async def test_a_turn_whose_model_is_silent_ends_when_its_agent_is_deleted(
+    client: Letta, async_client: AsyncLetta, new_agent: NewAgent, scripted_model: ScriptedModel
+) -> None:
+    """Nobody waits for the model, a stop of the server neither."""
+    agent = new_agent()
+    with scripted_model.hold() as held:
+        turn = asyncio.create_task(async_client.agents.messages.create(agent.id, input="hello"))
+        await asyncio.to_thread(held.wait_for, 1)
+        client.agents.delete(agent.id)
+        with pytest.raises(NotFoundError, match=agent.id):
+            await turn
+        await asyncio.to_thread(scripted_model.wait_for_disconnects, 1)
+
+
 async def test_a_server_starts_again_after_an_agent_was_deleted_in_its_turn(
     start_server: StartServer, scripted_model: ScriptedModel
 ) -> None:

@@ -109,6 +109,22 @@ def test_runs_are_listed_and_filtered(
     assert [run.id for run in client.runs.list(agent_ids=[agent.id, other.id], limit=2).items][1] == third
 
 
+def test_runs_of_a_span_of_time_are_listed_with_whose_key_asked(http: httpx.Client, new_agent: NewAgent) -> None:
+    agent = new_agent()
+    say(http, agent.id, "ECHO early")
+    say(http, agent.id, "ECHO late")
+    late, early = ok(http.get("/v1/runs", params={"agent_id": agent.id}))
+
+    def spanned(**span: str) -> list[str]:
+        return [run["id"] for run in ok(http.get("/v1/runs", params={"agent_id": agent.id, **span}))]
+
+    assert spanned(start_date=early["created_at"]) == [late["id"], early["id"]]
+    assert spanned(start_date=late["created_at"]) == [late["id"]]
+    assert spanned(end_date=late["created_at"]) == [early["id"]]
+    assert http.get("/v1/runs", params={"start_date": "last night"}).status_code == 422
+    assert [late["asked_by"], early["asked_by"]] == ["local", "local"]
+
+
 def test_active_runs_are_those_that_are_not_over(
     client: Letta, http: httpx.Client, new_agent: NewAgent, scripted_model: ScriptedModel
 ) -> None:

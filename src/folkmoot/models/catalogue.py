@@ -267,7 +267,8 @@ class Catalogue:
                 models = await self.told_by(resolved)
         except Exception as exc:  # whatever a server answers, the list of the others must not fail
             if not listed.failing:
-                why = exc.message if isinstance(exc, FolkmootError) else type(exc).__name__
+                unsaid = "it did not answer in time" if isinstance(exc, TimeoutError) else type(exc).__name__
+                why = exc.message if isinstance(exc, FolkmootError) else unsaid
                 log.warning("%s does not list its models: %s", provider.title, why)
             listed.failing, listed.until = True, self._clock() + KEPT_AFTER_FAILURE
             listed.models = ()

@@ -84,6 +84,9 @@ class ActiveRun:
     cancelled: bool = False
     """Whether somebody wanted it stopped; else it is the server that stops."""
 
+    deleted: bool = False
+    """Whether it is stopped because it was deleted, with its agent or conversation."""
+
     failed_step: Step | None = None
     """The model call that failed, and the run with it."""
 
@@ -109,11 +112,11 @@ class ActiveRun:
         """Begin the log."""
         self._add([RunBegun(self.run.id)])
 
-    def stop(self, *, cancelled: bool) -> None:
+    def stop(self, *, cancelled: bool, deleted: bool = False) -> None:
         """End the run's task: at once, or behind what is being stored, so that nobody misses that."""
         if self.state in (RunState.STOPPING, RunState.OVER):
             return
-        self.cancelled = cancelled
+        self.cancelled, self.deleted = cancelled, deleted
         at_once, self.state = self.state is RunState.WORKING, RunState.STOPPING
         if at_once and self.task is not None:
             self.task.cancel()

@@ -263,6 +263,11 @@ async def extend_leases(transaction: Transaction, run_ids: Sequence[str]) -> lis
     return [row["id"] for row in extended]
 
 
+async def stored_runs(transaction: Transaction, run_ids: Sequence[str]) -> list[str]:
+    """Return those of these runs that are there, under way or over."""
+    return [row["id"] for row in await transaction.all(select(runs.c.id).where(runs.c.id.in_(list(run_ids))))]
+
+
 async def fail_dead_runs(transaction: Transaction, own: Collection[str], *, every: bool) -> list[str]:
     """Mark as failed the runs whose process is gone, and return their identifiers.
 

@@ -21,9 +21,9 @@ from folkmoot.agents.services import Services
 from folkmoot.agents.steps import store_step
 from folkmoot.agents.turn import preview_turn, take_turn
 from folkmoot.agents.turn_state import TurnRequest
-from folkmoot.conversations.conversations import append_messages, lock_topic
+from folkmoot.conversations.conversations import append_messages, find_conversation, lock_topic
 from folkmoot.conversations.messages import message_to_json
-from folkmoot.errors import BadRequest, InvalidInput, NotFound, ProviderError, ServerStopped
+from folkmoot.errors import BadRequest, FolkmootError, InvalidInput, NotFound, ProviderError, ServerStopped
 from folkmoot.metrics import TURNS
 from folkmoot.models.prompt import Prompt
 from folkmoot.runs.active import ActiveRun, Answer
@@ -242,7 +242,10 @@ class RunService:
                 return Answer(run, active.messages, end)
         except BaseException as error:
             active.fail()
-            await asyncio.shield(self._fail(active, error))
+            why = await self._missing(run) if active.deleted else error
+            await asyncio.shield(self._fail(active, why))
+            if active.deleted:
+                raise why from error
             raise
         finally:
             self.supervisor.active.pop(run.id, None)
@@ -270,13 +273,29 @@ class RunService:
                         freed.clear()
             yield
 
+    async def _missing(self, run: Run) -> FolkmootError:
+        """Return what says that a run was deleted under way: with its agent, its conversation, or alone."""
+
+        async def look(transaction: Transaction) -> None:
+            await find_conversation(transaction, run.conversation_id)
+            await find_run(transaction, run.id)
+
+        try:
+            await self._store.read(look)
+        except FolkmootError as error:
+            return error
+        return NotFound(f"Run with ID {run.id} not found")
+
     async def _fail(self, active: ActiveRun, error: BaseException) -> None:
         """Store why a run failed, and what would be lost with it: what was said, and what was answered so far."""
         run = active.run
         failed, status = _failure(active, error)
         TURNS.add(failed.stop_reason)
         about = {"run_id": run.id, "agent_id": run.agent_id}
-        logger.warning("Run %s: %s, for %s", status, failed.error_type, self._principal.name, extra=about)
+        if active.cancelled:  # as somebody wanted it
+            logger.info("Run cancelled, for %s", self._principal.name, extra=about)
+        else:
+            logger.warning("Run %s: %s, for %s", status, failed.error_type, self._principal.name, extra=about)
         before, events = active.log.stored, [*active.log.waiting, failed]
         details: dict[str, Any] = {"error": {"type": failed.error_type, "message": failed.message}}
         if partial := unfinished_words(active.log.events, {message.id for message in active.messages}):

@@ -25,6 +25,7 @@ from folkmoot.runs.runs import (
     claim_callbacks,
     extend_leases,
     fail_dead_runs,
+    stored_runs,
     topic,
 )
 from folkmoot.store.engine import Store, Transaction, Work
@@ -203,8 +204,13 @@ class RunSupervisor:
         return bool(dead)
 
     async def _extend_leases(self) -> None:
+        """Say that this process is at work on its runs; those that were deleted meanwhile are stopped."""
         await asyncio.sleep(EXTEND_SECONDS)
-        await self._for_each_organization(extend_leases)
+        begun = {run_id for run_id, active in self.active.items() if active.began_at is not None}
+        if begun.difference(await self._for_each_organization(extend_leases)):
+            for run_id in begun.difference(await self._for_each_organization(stored_runs)):
+                if active := self.active.get(run_id):
+                    active.stop(cancelled=False, deleted=True)
 
     async def _tidy(self) -> None:
         """Finish what failing, dying and stopping left undone: ends, dead runs, callbacks."""

@@ -20,7 +20,16 @@ from folkmoot import tracing
 from folkmoot.access.authentication import LOOK_AGAIN_SECONDS, Authentication
 from folkmoot.access.keys import CHANGED
 from folkmoot.access.principals import Principal
-from folkmoot.errors import BadRequest, CrossSite, FolkmootError, Forbidden, Misdirected, TooLarge, Unauthorized
+from folkmoot.errors import (
+    BadRequest,
+    CrossSite,
+    FolkmootError,
+    Forbidden,
+    Misdirected,
+    ServerStopped,
+    TooLarge,
+    Unauthorized,
+)
 from folkmoot.metrics import REQUEST_SECONDS, REQUESTS
 from folkmoot.outbound.addresses import is_loopback
 from folkmoot.server.authorization import METRICS, authorize
@@ -55,6 +64,9 @@ def is_upload(path: str) -> bool:
 def is_open(path: str) -> bool:
     """Tell whether a path may be asked without the key."""
     return path in OPEN_PATHS or path.startswith(OPEN_FOLDER)
+
+
+STOPPED = "The server was stopped before it could answer. What was asked may have been done or not: look, or ask again."
 
 
 class Gate:
@@ -96,6 +108,10 @@ class Gate:
         with _span(scope) as span:
             try:
                 await self._serve(scope, receive, answer.send)
+            except asyncio.CancelledError:  # as uvicorn ends what is left when a stop takes too long
+                if answer.has_begun or not scope["app"].state.server.supervisor.is_stopping:
+                    raise
+                await answer_error(ServerStopped(STOPPED), scope)(scope, receive, answer.send)
             finally:
                 answer.count(scope, span)
 
@@ -284,6 +300,10 @@ class _Answer:
         self._came = perf_counter()
         self._status = 0
         self._began = 0.0
+
+    @property
+    def has_begun(self) -> bool:
+        return self._status != 0
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":

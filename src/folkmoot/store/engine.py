@@ -97,6 +97,16 @@ class Engine(Protocol):
             StoreUnavailable: the database cannot be reached or cannot be written.
         """
 
+    async def size(self) -> int:
+        """Return how many bytes the database takes.
+
+        Raises:
+            StoreUnavailable: it does not tell.
+        """
+
+    def free(self) -> int | None:
+        """Return how many bytes its disk has left; None where that is another server's to tell."""
+
     def has_room(self, size: int) -> bool:
         """Tell whether so many bytes can be stored, as far as that can be told before."""
 

@@ -70,6 +70,7 @@ RETRY_PAUSE = 0.01
 """Seconds, about, before a transaction that met a deadlock is tried again; doubled each time."""
 
 _read_only = select(func.current_setting("transaction_read_only").label("read_only"))
+_size = select(func.pg_database_size(func.current_database()).label("size"))
 
 _ATTEMPTS = 5
 _COLLECT = 0.005
@@ -326,6 +327,22 @@ class PostgresEngine:
         row = await self.read(ask, None)
         if row is not None and row["read_only"] == "on":
             raise StoreUnavailable(f"PostgreSQL is read-only: {READ_ONLY}.")
+
+    async def size(self) -> int:
+        """Return how many bytes the database takes, other applications' tables in it too.
+
+        Raises:
+            StoreUnavailable: PostgreSQL cannot be reached.
+        """
+
+        async def ask(transaction: Transaction) -> Row | None:
+            return await transaction.first(_size)
+
+        row = await self.read(ask, None)
+        return 0 if row is None else int(row["size"])
+
+    def free(self) -> None:
+        """Return None: only PostgreSQL knows its disk."""
 
     async def index_texts(self) -> None:
         """Do nothing: the index is part of each transaction."""

@@ -199,13 +199,16 @@ def unreachable(url: str, error: Exception) -> StartupError:
     'PostgreSQL at db:5432 cannot be reached: Connection refused.'
     >>> unreachable("postgresql:///moot?host=/run/postgresql", OSError("No such file")).message
     'PostgreSQL at /run/postgresql cannot be reached: No such file.'
+    >>> unreachable("postgresql://db/moot", TimeoutError()).message
+    'PostgreSQL at db:5432 cannot be reached: it does not answer.'
     """
     return StartupError(f"PostgreSQL at {_place(url)} cannot be reached: {in_one_line(error)}.")
 
 
 def in_one_line(error: BaseException) -> str:
     """Return what an error says; the driver's put their hints on lines of their own."""
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    unsaid = "it does not answer" if isinstance(error, TimeoutError) else type(error).__name__
+    return " ".join(str(error).split()).rstrip(".") or unsaid
 
 
 def _place(url: str) -> str:

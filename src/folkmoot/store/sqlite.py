@@ -164,7 +164,16 @@ class SqliteEngine:
 
     def has_room(self, size: int) -> bool:
         """Tell whether the disk has room for so many bytes, and for the log in which a later deletion stands first."""
-        return shutil.disk_usage(self._path.parent).free >= size + KEPT_FREE
+        return self.free() >= size + KEPT_FREE
+
+    async def size(self) -> int:
+        """Return how many bytes the file and its log take."""
+        places = (self._path, self._path.with_name(f"{self._path.name}-wal"))
+        return sum(place.stat().st_size for place in places if place.exists())
+
+    def free(self) -> int:
+        """Return how many bytes the file's disk has left."""
+        return shutil.disk_usage(self._path.parent).free
 
     def nearest(
         self,

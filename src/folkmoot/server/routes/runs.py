@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
@@ -23,6 +24,7 @@ from folkmoot.server.wire.common import Deleted, Number, Request, RunId, json_re
 from folkmoot.server.wire.messages import AnyMessage, show_messages
 from folkmoot.server.wire.runs import RunMetrics, RunReply, RunUsage, StepReply, UndoneRun
 from folkmoot.server.wire.streams import StreamShape
+from folkmoot.store import clock
 from folkmoot.store.engine import Transaction
 from folkmoot.store.paging import Page, page_of_list
 
@@ -51,6 +53,8 @@ async def list_all(
     statuses: Annotated[list[str] | None, Query()] = None,
     stop_reason: str | None = None,
     background: bool | None = None,
+    start_date: Annotated[datetime | None, Query(description="When they were made at the earliest.")] = None,
+    end_date: Annotated[datetime | None, Query(description="Before when they were made.")] = None,
     active: bool = False,
     ascending: bool | None = None,
 ) -> Response:
@@ -61,6 +65,8 @@ async def list_all(
         statuses=UNFINISHED if active else statuses or (),
         stop_reason=stop_reason,
         background=background,
+        start=None if start_date is None else clock.from_datetime(start_date),
+        end=None if end_date is None else clock.from_datetime(end_date),
     )
     if ascending is not None:
         page = Page(page.limit, page.after, page.before, "asc" if ascending else "desc")

@@ -20,7 +20,7 @@ from folkmoot.server.wire.sending import sent_again
 
 
 class RunReply(Reply):
-    """A run; `error`, `input_messages` and `partial_answer` are Folkmoot's own fields."""
+    """A run; `error`, `asked_by`, `input_messages` and `partial_answer` are Folkmoot's own fields."""
 
     id: str
     status: str
@@ -40,6 +40,7 @@ class RunReply(Reply):
     ttft_ns: int | None
     total_duration_ns: int | None
     error: dict[str, Any] | None
+    asked_by: str | None = Field(None, description="The name of the key that asked for it, as histories tell it.")
     input_messages: list[dict[str, Any]] | None = Field(
         None,
         description="What was said to a run that failed or was cancelled, where it is not in the conversation, in the "
@@ -73,6 +74,7 @@ class RunReply(Reply):
             ttft_ns=details.get("ttft_ns"),
             total_duration_ns=run.duration_ns,
             error=details.get("error"),
+            asked_by=(details.get("principal") or {}).get("name"),
             input_messages=[sent_again(message) for message in run.said] or None if whole and run.is_over else None,
             partial_answer=details.get("partial_answer") if whole else None,
         )
