@@ -138,6 +138,7 @@ _OF_RUNS = (
     Allowed("*", "*$*error: added", "a failed run says why"),
     Allowed("*", "*$*input_messages: added", "a run that came to nothing keeps what was said"),
     Allowed("*", "*$*partial_answer: added", "and the answer as far as it was written"),
+    Allowed("*", "*$*asked_by: added", "whose key asked for a run"),
     Allowed("*", "$*ttft_ns: * instead of null", "when a run's first words came, which the recorded server left out"),
     Allowed("run usage", "$.*_tokens_details: an object instead of null", "told, as it is of a step"),
     Allowed("*", "*metadata.lettuce: missing", "the name of a queue of the recorded server"),
