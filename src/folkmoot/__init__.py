@@ -1,3 +1,3 @@
 """Folkmoot: a self-hosted server for stateful agents that share memory."""
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
